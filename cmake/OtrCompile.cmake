@@ -1,0 +1,25 @@
+# How everything here is compiled: standard, visibility, warnings, sanitizers.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_C_STANDARD 99)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+
+# An interface target, so that warnings and sanitizers never leak into a consumer.
+add_library(otr_compile INTERFACE)
+target_compile_options(otr_compile INTERFACE -Wall -Wextra -Wpedantic -Wshadow=local -Wnon-virtual-dtor -Wno-missing-field-initializers)
+if(OTR_WERROR)
+  target_compile_options(otr_compile INTERFACE -Werror)
+endif()
+# One result everywhere: no contraction that the source does not spell out, so that the plain twins give the same bits at every level.
+target_compile_options(otr_compile INTERFACE -ffp-contract=off)
+if(OTR_SANITIZE)
+  target_compile_options(otr_compile INTERFACE -fsanitize=${OTR_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(otr_compile INTERFACE -fsanitize=${OTR_SANITIZE})
+endif()
