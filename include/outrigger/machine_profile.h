@@ -1,0 +1,52 @@
+// MachineProfile: the rates of a machine's lanes, measured or given, for the planner.
+#ifndef OUTRIGGER_MACHINE_PROFILE_H_
+#define OUTRIGGER_MACHINE_PROFILE_H_
+
+#include <outrigger/export.h>
+#include <outrigger/status.h>
+
+#include <cstdint>
+#include <string>
+
+namespace outrigger {
+
+/// One measured figure.
+struct Rate {
+  double per_s = 0;         ///< bytes or operations a second; 0: this machine has no such lane
+  double spread = 0;        ///< (slowest - fastest) / median of the samples; 0 when given by hand
+  std::string how;          ///< one line: what was measured and how
+};
+
+/// Rates with `threads` compute threads. Plain data: may be written by hand for a machine one does not have.
+struct MachineProfile {
+  std::string machine;              ///< processor, cores, memory: the fingerprint a stored profile is valid for
+  uint32_t threads = 0;
+  Rate host_stream_bytes;           ///< reading weights from host memory, all threads
+  Rate host_int8_ops;               ///< low-bit matrix product over many tokens, all threads; 2 operations a multiply-add
+  Rate host_small_batch_ops;        ///< the same for steps of 1 to 8 tokens
+  Rate host_attention_flops;
+  Rate host_repack_bytes;           ///< turning file bytes into packed ones, one thread
+  Rate disk_bytes;                  ///< reading the model's file past the page cache, one reader
+  double host_step_overhead_us = 0; ///< of one step, whatever its size
+};
+
+struct ProfileOptions {
+  uint32_t threads = 0;             ///< 0: the physical cores this process may use
+  std::string disk_path;            ///< a file of some MiB on the disk to measure, usually the model; empty: disk_bytes stays 0
+  double seconds_per_lane = 0.1;    ///< time to spend on each figure
+};
+
+/// Measures this machine. Cost: about six times seconds_per_lane, and 64 MiB of memory for as long. The file is only read.
+/// Errors: kNotFound, kIo for disk_path; kOutOfMemory.
+OTR_API Result<MachineProfile> measure_machine(const ProfileOptions& options);
+
+/// The fingerprint of this machine: a profile with another one is not its own.
+OTR_API std::string machine_fingerprint();
+
+/// JSON with one object per rate; reads back what it wrote. Unknown fields are ignored, missing rates are an error naming them.
+OTR_API std::string profile_to_json(const MachineProfile& profile);
+OTR_API Result<MachineProfile> profile_from_json(const std::string& json);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_MACHINE_PROFILE_H_

@@ -1,0 +1,126 @@
+// Plan: where every tensor lives, what streams, what it will cost. Plain data: printable, comparable, replayable.
+#ifndef OUTRIGGER_PLAN_H_
+#define OUTRIGGER_PLAN_H_
+
+#include <outrigger/export.h>
+#include <outrigger/machine_profile.h>
+#include <outrigger/status.h>
+#include <outrigger/step_shape.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace outrigger {
+
+/// Bytes a tier may use, everything counted: weights, KV cache, activations, scratch.
+struct Budgets {
+  static constexpr uint64_t kDefault = UINT64_MAX;  ///< 90 % of the smaller of available memory and the cgroup's limit
+  static constexpr uint64_t kUnlimited = 0;
+  uint64_t host_bytes = kDefault;
+  uint64_t device_bytes = kDefault;                 ///< ignored without a device
+};
+
+/// What the plan is made for.
+struct Workload {
+  uint32_t prompt_tokens = 512;
+  uint32_t new_tokens = 128;
+  uint32_t batch = 1;            ///< sessions that exist at once, each with its own KV cache
+  uint32_t context_tokens = 0;   ///< of each session; 0: prompt_tokens + new_tokens
+  uint32_t logit_rows = 1;       ///< most tokens of one step whose logits are wanted (evaluation and verification want many)
+};
+
+enum class Tier : int32_t { kDisk = 0, kHost = 1, kDevice = 2 };
+enum class Residence : int32_t { kResident = 0, kStreamed = 1 };
+OTR_API const char* tier_name(Tier tier) noexcept;            ///< "disk", "host", "device"
+OTR_API const char* residence_name(Residence mode) noexcept;  ///< "resident", "streamed"
+
+struct TensorPlacement {
+  std::string name;
+  uint64_t bytes = 0;              ///< packed
+  uint64_t file_bytes = 0;
+  Tier tier = Tier::kHost;         ///< where it is when it is used
+  Residence mode = Residence::kResident;
+  Tier compute = Tier::kHost;
+};
+
+/// Bytes of one tier by purpose.
+struct TierBreakdown {
+  uint64_t weights_resident = 0;
+  uint64_t stream_slots = 0;       ///< the ring and the readers' staging buffers
+  uint64_t kv_cache = 0;
+  uint64_t activations = 0;        ///< with scratch and logits
+  uint64_t draft = 0;
+  uint64_t branches = 0;
+  uint64_t other = 0;
+  uint64_t total() const { return weights_resident + stream_slots + kv_cache + activations + draft + branches + other; }
+};
+
+struct TierPlan {
+  uint64_t budget_bytes = 0;       ///< 0: no limit
+  uint64_t planned_bytes = 0;      ///< = breakdown.total(); never above the budget
+  TierBreakdown breakdown;
+};
+
+/// Predicted busy time of each lane in one step.
+struct LaneTimes {
+  double disk_ms = 0, h2d_ms = 0, host_ms = 0, device_ms = 0;
+};
+
+struct StepPrediction {
+  uint32_t tokens = 0;
+  LaneTimes lanes;
+  double predicted_ms = 0;
+  uint64_t streamed_bytes = 0;     ///< read from disk by one such step
+};
+
+struct PlanAlternative {
+  std::string what;                ///< "8 MiB more host memory", "everything resident"
+  uint64_t host_bytes = 0;
+  double predicted_decode_tokens_per_s = 0;
+};
+
+struct Plan {
+  TierPlan host, device;
+  uint64_t minimum_host_bytes = 0, minimum_device_bytes = 0;  ///< smallest feasible budgets for this workload
+  uint32_t threads = 0;
+  uint32_t batch = 1, context_tokens = 0, logit_rows = 1;
+  uint32_t step_tokens = 0;        ///< most tokens in one step: the prefill chunk
+  uint32_t stream_slots = 0;       ///< slots of the ring; 0 when nothing streams
+  uint64_t slot_bytes = 0;         ///< of each, packed
+  uint64_t staging_bytes = 0;      ///< of the reader's buffer of file bytes
+  std::vector<TensorPlacement> tensors;  ///< in the order of StepShape::matrices
+  StepPrediction decode, prefill;  ///< one token of decode; one full chunk of prefill
+  double predicted_prefill_ms = 0; ///< of the workload's whole prompt
+  double predicted_decode_tokens_per_s = 0;
+  std::string binding_lane;        ///< of a decode step: "disk" or "host"
+  std::vector<PlanAlternative> alternatives;
+};
+
+/// Decides where every tensor lives. Pure: touches no memory, disk or device, allocates only the result.
+class OTR_API PlacementPlanner {
+ public:
+  /// Keeps resident what saves most time per byte and streams the rest from disk through a ring of slots with read-ahead.
+  /// `threads` 0: the profile's. Budgets::kDefault must have been resolved by the caller (see default_host_budget()).
+  /// Errors: kBudget with the smallest feasible budget (Status::needed_bytes) when the budget is below it; kInvalidArgument for a
+  /// workload of zero tokens, beyond the model's context, or an unresolved budget.
+  static Result<Plan> plan(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets, const Workload& workload);
+};
+
+/// 90 % of the smaller of the memory now available and what the cgroup still allows.
+OTR_API uint64_t default_host_budget();
+
+/// Whether `plan` is one for `shape` at all and adds up: names and sizes agree, sums are exact, nothing above a budget.
+/// Errors: kInvalidArgument naming the first thing that does not hold.
+OTR_API Status check_plan(const Plan& plan, const StepShape& shape);
+
+/// A table that a person reads in ten seconds: what is where, what binds, what more memory would buy.
+OTR_API std::string plan_to_text(const Plan& plan);
+/// The tool's JSON document with everything needed to replay it.
+OTR_API std::string plan_to_json(const Plan& plan);
+/// Errors: kInvalidArgument naming the field.
+OTR_API Result<Plan> plan_from_json(const std::string& json);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_PLAN_H_

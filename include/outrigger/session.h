@@ -1,0 +1,111 @@
+// Session: one conversation: its tokens, its KV cache, and the calls that extend it.
+#ifndef OUTRIGGER_SESSION_H_
+#define OUTRIGGER_SESSION_H_
+
+#include <outrigger/cancel.h>
+#include <outrigger/engine.h>
+#include <outrigger/export.h>
+#include <outrigger/sampling.h>
+#include <outrigger/status.h>
+#include <outrigger/tokenizer.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace outrigger {
+
+struct SessionOptions {
+  uint32_t context_tokens = 0;   ///< most tokens it can hold; 0: the plan's
+};
+
+enum class StopReason : int32_t { kLength = 0, kEos = 1, kStop = 2, kCancelled = 3 };
+OTR_API const char* stop_reason_name(StopReason reason) noexcept;  ///< "length", "eos", "stop", "cancelled"
+
+/// One generated token as it comes. `text` is what became complete with it: often a word's part, sometimes empty, never half a character.
+struct GeneratedToken {
+  Token token = -1;
+  std::string_view text;
+};
+
+struct GenerateOptions {
+  uint32_t max_tokens = 128;
+  SamplingOptions sampling;
+  std::vector<std::string> stop;          ///< ends before the first of these texts, which is not part of the result
+  bool ignore_eos = false;
+  std::function<bool(const GeneratedToken&)> on_token;  ///< on the calling thread; return false to stop (kCancelled)
+  Progress prefill_progress;              ///< return false to stop
+  CancelToken cancel;                     ///< a cancelled generation is a result, not an error: the tokens so far are valid
+
+  Status validate() const;
+};
+
+struct Timings {
+  double prefill_ms = 0, prefill_tokens_per_s = 0;
+  double time_to_first_token_ms = 0;
+  double decode_ms = 0;                   ///< from the first token to the last
+  double decode_tokens_per_s = 0;         ///< tokens after the first over decode_ms; 0 for fewer than two
+};
+
+struct GenerateResult {
+  std::vector<Token> tokens;              ///< generated ones, without the token that ended generation
+  std::string text;
+  StopReason stop_reason = StopReason::kLength;
+  Timings timings;
+};
+
+/// Threads: one at a time; another thread's concurrent call gets kInvalidArgument ("session is busy"), cancel tokens excepted.
+class OTR_API Session {
+ public:
+  struct Impl;
+
+  /// Takes a KV cache of options.context_tokens from the engine's plan.
+  /// Errors: kBudget when the plan's batch x context is taken by other sessions (needed_bytes says what a plan would need); kInvalidArgument.
+  static Result<Session> open(const Engine& engine, const SessionOptions& options = {});
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  /// Appends tokens and computes their KV entries, in chunks of the plan's step size; afterwards logits() speaks of what follows the last.
+  /// Errors: kInvalidArgument (empty, an id outside the vocabulary, more tokens than the context still holds: nothing is appended);
+  /// kCancelled, kIo: whole chunks done before it stay, position() tells.
+  Status prefill(std::span<const Token> tokens, const Progress& progress = {}, const CancelToken& cancel = {});
+  /// prefill of one token: allocates nothing.
+  Status step(Token token);
+  /// Like prefill, but `on_logits(index, logits)` is called for each token in order with the logits of what follows it.
+  Status evaluate(std::span<const Token> tokens, const std::function<void(size_t index, std::span<const float> logits)>& on_logits,
+                  const CancelToken& cancel = {});
+
+  /// Logits [vocabulary] after the last token; empty before the first and after truncate(). Valid until the next call that changes the session.
+  std::span<const float> logits() const;
+  std::span<const Token> tokens() const;   ///< all so far; its size is the position
+  uint32_t context_tokens() const;
+
+  /// prefill(prompt), then sample and step until a stop. The session then holds prompt and generated tokens (the last one is held but
+  /// not yet computed into the KV cache; the next call does it).
+  /// Errors: those of prefill and of options.validate(). When the context is full generation ends with kLength.
+  Result<GenerateResult> generate(std::span<const Token> prompt, const GenerateOptions& options);
+
+  /// Forgets every token from `position` on. Errors: kInvalidArgument beyond the end.
+  Status truncate(uint32_t position);
+  /// A second session with the same state. Errors: as open().
+  Result<Session> fork() const;
+  /// State as bytes: tokens and KV entries; only for the same model file and numerics. Restoring checks this and every size.
+  /// restore() errors: kCorruptFile, kInvalidArgument (another model, more tokens than the context); the session is then unchanged.
+  Result<std::vector<std::byte>> save() const;
+  Status restore(std::span<const std::byte> state);
+  /// The same through a file, which appears complete or not at all.
+  Status save_file(const std::string& path) const;
+  Status restore_file(const std::string& path);
+
+ private:
+  explicit Session(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SESSION_H_

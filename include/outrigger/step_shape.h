@@ -1,0 +1,51 @@
+// StepShape: what one step of a model reads, keeps and computes, as plain numbers. The planner sees this and never an architecture.
+#ifndef OUTRIGGER_STEP_SHAPE_H_
+#define OUTRIGGER_STEP_SHAPE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace outrigger {
+
+/// When a step touches a matrix.
+enum class MatrixUse : int32_t {
+  kEveryToken = 0,  ///< every step multiplies every token by it: the layers
+  kLogits = 1,      ///< only steps that want logits, and only for the tokens that want them: the output head
+  kRowLookup = 2,   ///< single rows by token id, never multiplied: an embedding that is not also the head
+};
+
+/// One weight matrix.
+struct MatrixShape {
+  std::string name;
+  uint32_t layer = 0;              ///< counted from 0; the head and the embedding stand after the last layer
+  uint32_t window = 0;             ///< matrices with equal numbers share one input and are computed together
+  uint64_t rows = 0, columns = 0;  ///< output and input width
+  uint64_t file_bytes = 0;         ///< read from disk when it streams
+  uint64_t packed_bytes = 0;       ///< in memory, in the layout the kernels read
+  uint64_t row_block_bytes = 0;    ///< packed bytes of the 16 rows that cannot be split
+  uint64_t row_block_file_bytes = 0;
+  MatrixUse use = MatrixUse::kEveryToken;
+  bool also_rows = false;          ///< a head that is the embedding too: when it streams, rows are looked up in the file
+};
+
+/// Bytes of activations, scratch and logits that steps of up to `tokens` need.
+struct ActivationCost {
+  uint32_t tokens = 0;
+  uint64_t bytes = 0;
+};
+
+struct StepShape {
+  std::vector<MatrixShape> matrices;              ///< in the order a step needs them
+  uint64_t fixed_bytes = 0;                       ///< always resident: norms, biases, tables
+  uint64_t kv_bytes_per_token = 0;                ///< of one session, all layers
+  uint64_t context_tokens = 0;                    ///< the most the model was made for
+  std::vector<ActivationCost> activations;        ///< ascending in tokens: the step sizes on offer, from 1
+  uint64_t activation_bytes_per_thread = 0;
+  uint64_t logits_row_bytes = 0;                  ///< one token's logits
+  double attention_flops_per_token_per_position = 0;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_STEP_SHAPE_H_
