@@ -1,0 +1,51 @@
+// Matrix product of packed weights with the activations of one or many tokens.
+#ifndef OUTRIGGER_SRC_KERNELS_MATMUL_H_
+#define OUTRIGGER_SRC_KERNELS_MATMUL_H_
+
+#include <cstddef>
+
+#include "src/tensor/packed.h"
+
+namespace outrigger {
+
+/// What a product reads and writes. Nothing is owned; dst overlaps nothing else.
+struct MatmulArgs {
+  PackedKind kind;
+  const std::byte* weights;  ///< [rows, columns] in row blocks of 16, as src/tensor/packed.h says; aligned to kPackAlignment
+  size_t rows;               ///< real rows: dst of the padding rows is not written
+  size_t columns;            ///< for the quantised kinds a multiple of 32
+  const float* src;          ///< [tokens, columns] float32 activations, rows src_stride floats apart; read when panel is null
+  size_t src_stride;
+  const std::byte* panel;  ///< int8 activations of the same tokens (quantize_activations), or null. Only if takes_int8_activations(kind)
+  float* dst;              ///< dst[t * dst_stride + r]
+  size_t dst_stride;
+  size_t tokens;
+  bool accumulate;  ///< true: dst += product, one float addition after the full sum (residual connections); false: dst = product
+};
+
+/// dst[t][r] (+)= sum_k weights[r][k] * activations[t][k], for the rows of the row blocks [block_begin, block_end) of 16.
+///
+/// With a panel, per group of 32 k in order of k, where the integer sum is exact and w_scale, w_minimum are the weights' float16 ones:
+///   Q8_0, Q4_0:  sum = fma(float(sum_k (code_w - offset) * code_a), w_scale * a_scale, sum)
+///   Q4_1:        sum = fma(float(sum_k code_w * code_a), w_scale * a_scale, sum), then sum = fma(w_minimum, a_scaled_sum, sum).
+///                The minimum is multiplied with the sum of the quantised activations, not of the original ones: so the product is
+///                exactly that of the weights with the activations as quantised, and a row of equal weights sees no second error.
+/// Without one, with w the weight's value (the bits of dequantize()):
+///   all kinds:   sum = fma(w, src[t][k], sum) for k = 0, 1, 2, ...
+/// One formula, so the bits are the same at every instruction level (subnormals aside: a thread team flushes them to zero), whatever the
+/// tokens in the call, their place in a tile and the split among threads.
+///
+/// Any thread; threads take disjoint row blocks. Allocates nothing. Cost: 1 to 3 tokens run at the speed of the weights' memory; from 8
+/// tokens on at 60 to 80 % of the processor's int8 rate.
+void matmul(const MatmulArgs& args, size_t block_begin, size_t block_end);
+
+/// Row blocks of a matrix of `rows` rows.
+inline size_t matmul_blocks(size_t rows) { return (rows + kPackRows - 1) / kPackRows; }
+
+void matmul_ref(const MatmulArgs& args, size_t block_begin, size_t block_end);     ///< the definition
+void matmul_avx2(const MatmulArgs& args, size_t block_begin, size_t block_end);    ///< needs SimdLevel::kAvx2
+void matmul_avx512(const MatmulArgs& args, size_t block_begin, size_t block_end);  ///< needs SimdLevel::kAvx512
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_KERNELS_MATMUL_H_

@@ -1,0 +1,28 @@
+// SwiGLU's middle: the gate through SiLU, times the other projection.
+#ifndef OUTRIGGER_SRC_KERNELS_SILU_MUL_H_
+#define OUTRIGGER_SRC_KERNELS_SILU_MUL_H_
+
+#include <cstddef>
+
+namespace outrigger {
+
+/// What it reads and writes. Nothing is owned; `dst` may be `gate` or `up`, partial overlap is not allowed.
+struct SiluMulArgs {
+  const float* gate;  ///< [count]
+  const float* up;    ///< [count]
+  float* dst;         ///< [count]
+  size_t count;
+};
+
+/// dst[i] = gate[i] / (1 + exp(-gate[i])) * up[i].
+/// Any thread; threads may take disjoint ranges. Allocates nothing. Bits depend on the instruction level and on gate[i] and up[i] alone,
+/// not on i or count. Versions differ from silu_mul_ref by at most 4 units in the last place, or 1e-37 below it.
+void silu_mul(const SiluMulArgs& args);
+
+void silu_mul_ref(const SiluMulArgs& args);     ///< the definition, in double precision
+void silu_mul_avx2(const SiluMulArgs& args);    ///< needs SimdLevel::kAvx2
+void silu_mul_avx512(const SiluMulArgs& args);  ///< needs SimdLevel::kAvx512
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_KERNELS_SILU_MUL_H_
