@@ -7,13 +7,13 @@
 
 namespace outrigger {
 
-void GgufWriter::append_number(std::vector<std::byte>* out, uint64_t value, size_t bytes) {
-  for (size_t i = 0; i < bytes; ++i) out->push_back(static_cast<std::byte>(value >> 8 * i & 255));
+void GgufWriter::append_number(std::string* out, uint64_t value, size_t bytes) {
+  for (size_t i = 0; i < bytes; ++i) out->push_back(static_cast<char>(value >> 8 * i & 255));
 }
 
-void GgufWriter::append_text(std::vector<std::byte>* out, std::string_view text) {
+void GgufWriter::append_text(std::string* out, std::string_view text) {
   append_number(out, text.size(), 8);
-  append(out, std::as_bytes(std::span(text)));
+  out->append(text);
 }
 
 void GgufWriter::begin(std::string_view key, GgufType type) {
@@ -54,12 +54,11 @@ void GgufWriter::add_tensor_f32(std::string_view name, std::vector<uint64_t> dim
 
 std::vector<std::byte> GgufWriter::finish(uint64_t alignment) const {
   const auto padding = [&](uint64_t size) { return (alignment - size % alignment) % alignment; };
-  std::vector<std::byte> file;
-  append(&file, std::as_bytes(std::span("GGUF", 4)));
+  std::string file = "GGUF";
   append_number(&file, 3, 4);
   append_number(&file, tensors_.size(), 8);
   append_number(&file, entry_count_, 8);
-  append(&file, entries_);
+  file += entries_;
 
   uint64_t offset = 0;
   for (const Tensor& tensor : tensors_) {
@@ -75,7 +74,8 @@ std::vector<std::byte> GgufWriter::finish(uint64_t alignment) const {
     append(&file, tensor.bytes);
   }
   file.resize(file.size() + padding(file.size()));
-  return file;
+  const std::span<const std::byte> bytes = std::as_bytes(std::span(file));
+  return {bytes.begin(), bytes.end()};
 }
 
 void write_test_file(const std::string& path, std::span<const std::byte> bytes) {

@@ -66,12 +66,14 @@ class GgufWriter {
     append(&entries_, std::as_bytes(values));
   }
   void begin_array(std::string_view key, GgufType element_type, uint64_t count);
-  static void append(std::vector<std::byte>* out, std::span<const std::byte> bytes) { out->insert(out->end(), bytes.begin(), bytes.end()); }
-  static void append_number(std::vector<std::byte>* out, uint64_t value, size_t bytes);
-  static void append_text(std::vector<std::byte>* out, std::string_view text);
+  static void append(std::string* out, std::span<const std::byte> bytes) {
+    out->append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  static void append_number(std::string* out, uint64_t value, size_t bytes);
+  static void append_text(std::string* out, std::string_view text);
 
   uint64_t entry_count_ = 0;
-  std::vector<std::byte> entries_;
+  std::string entries_;
   std::vector<Tensor> tensors_;
 };
 
