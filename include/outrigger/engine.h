@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 namespace outrigger {
 
@@ -24,6 +25,7 @@ enum class Numerics : int32_t {
 using Progress = std::function<bool(double share)>;
 
 struct EngineOptions {
+  std::string device = "cpu";    ///< "cpu"; "cuda[:N]" and "emulated:..." are kUnavailable or kUnsupported in a build without them
   Numerics numerics = Numerics::kFast;
   Progress progress;             ///< of loading; empty: none
   CancelToken cancel;            ///< of loading

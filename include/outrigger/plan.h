@@ -88,7 +88,8 @@ struct Plan {
   uint32_t step_tokens = 0;        ///< most tokens in one step: the prefill chunk
   uint32_t stream_slots = 0;       ///< slots of the ring; 0 when nothing streams
   uint64_t slot_bytes = 0;         ///< of each, packed
-  uint64_t staging_bytes = 0;      ///< of the reader's buffer of file bytes
+  uint64_t staging_bytes = 0;      ///< of the reader's buffer of file bytes; 0 when nothing streams
+  uint64_t row_buffer_bytes = 0;   ///< for single rows of an embedding that is not resident; else 0
   std::vector<TensorPlacement> tensors;  ///< in the order of StepShape::matrices
   StepPrediction decode, prefill;  ///< one token of decode; one full chunk of prefill
   double predicted_prefill_ms = 0; ///< of the workload's whole prompt

@@ -1,0 +1,188 @@
+// ThreadTeam: workers that wait for a generation to change, and a central barrier.
+#include "src/base/thread_team.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#include <signal.h>
+#endif
+
+namespace outrigger {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A decode step of a small model has a barrier every 10 us, and between two steps the sampler works alone for some 50 us: until then
+// spinning is cheaper than the 35-60 us of a sleep and its waking. Yielding then gives way to whoever needs the processor.
+constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr auto kYield = std::chrono::microseconds(300);
+constexpr int kPausesPerLook = 32;  // reading the clock costs as much as two pauses
+
+void pause_briefly() {
+#if defined(__x86_64__) || defined(__i386__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Subnormal operands cost a microcode assist each: a tile of them runs at half speed. No result of ours is worth that.
+class FlushSubnormals {
+ public:
+#if defined(__x86_64__) || defined(__i386__)
+  FlushSubnormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }  // flush to zero | denormals are zero
+  ~FlushSubnormals() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#endif
+};
+
+// Signals belong to the application's threads.
+class BlockedSignals {
+ public:
+#if defined(__unix__) || defined(__APPLE__)
+  BlockedSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &saved_);
+  }
+  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &saved_, nullptr); }
+
+ private:
+  sigset_t saved_;
+#endif
+};
+
+}  // namespace
+
+struct ThreadTeam::State {
+  size_t threads = 1;
+  bool may_spin = true;
+  bool stop = false;             // written before a generation, read after it
+  Trampoline body = nullptr;     // likewise
+  void* object = nullptr;        // likewise
+  std::vector<std::thread> workers;
+
+  // Each on a line of its own: the arrivals of one must not disturb those who spin on another.
+  alignas(64) std::atomic<uint32_t> generation{0};  // regions begun
+  alignas(64) std::atomic<uint32_t> finished{0};    // workers that have left the current region
+  alignas(64) std::atomic<uint32_t> arrived{0};     // members at the current barrier
+  alignas(64) std::atomic<uint32_t> phase{0};       // barriers passed
+
+  // Returns when word != old.
+  void wait_while(const std::atomic<uint32_t>& word, uint32_t old) const {
+    if (may_spin) {
+      for (int i = 0; i < kPausesPerLook; ++i) {
+        if (word.load(std::memory_order_acquire) != old) return;
+        pause_briefly();
+      }
+    }
+    const Clock::time_point begin = Clock::now();
+    for (Clock::duration waited{}; waited < kYield; waited = Clock::now() - begin) {
+      for (int i = 0; i < kPausesPerLook; ++i) {
+        if (word.load(std::memory_order_acquire) != old) return;
+        if (!may_spin || waited >= kSpin) {
+          std::this_thread::yield();
+        } else {
+          pause_briefly();
+        }
+      }
+    }
+    while (word.load(std::memory_order_acquire) == old) word.wait(old, std::memory_order_acquire);
+  }
+
+  // The read-modify-write is a full fence, without which the look for sleepers in notify_all could overtake it and miss one.
+  static void advance(std::atomic<uint32_t>& word) {
+    word.fetch_add(1, std::memory_order_seq_cst);
+    word.notify_all();
+  }
+
+  void barrier() {
+    const uint32_t now = phase.load(std::memory_order_relaxed);
+    if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
+      arrived.store(0, std::memory_order_relaxed);
+      advance(phase);
+    } else {
+      wait_while(phase, now);
+    }
+  }
+};
+
+void TeamMember::barrier() const {
+  if (count_ > 1) team_->state_->barrier();
+}
+
+void TeamMember::share(size_t items, size_t granule, size_t* begin, size_t* end) const {
+  const size_t granules = (items + granule - 1) / granule;
+  // The first `rest` members take one granule more; no product that could overflow.
+  const size_t each = granules / count_, rest = granules % count_;
+  const size_t first = index_ * each + std::min(index_, rest);
+  *begin = std::min(items, first * granule);
+  *end = std::min(items, (first + each + (index_ < rest ? 1 : 0)) * granule);
+}
+
+ThreadTeam::ThreadTeam(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Result<std::unique_ptr<ThreadTeam>> ThreadTeam::create(size_t threads) {
+  if (threads < 1) return Status(StatusCode::kInvalidArgument, "a thread team of 0 threads was asked for; give at least 1");
+  try {
+    std::unique_ptr<ThreadTeam> team(new ThreadTeam(std::make_unique<State>()));
+    State& state = *team->state_;
+    state.may_spin = threads <= usable_cores();  // with fewer cores than threads a spinning one keeps out the one it waits for
+    state.workers.reserve(threads - 1);
+    const BlockedSignals blocked;
+    for (size_t index = 1; index < threads; ++index) {
+      state.workers.emplace_back([team = team.get(), index] {
+        State& shared = *team->state_;
+        const FlushSubnormals flush;
+        for (uint32_t seen = 0;; ++seen) {
+          shared.wait_while(shared.generation, seen);
+          if (shared.stop) return;
+          shared.body(shared.object, TeamMember(team, index, shared.threads));
+          State::advance(shared.finished);
+        }
+      });
+      state.threads = index + 1;
+    }
+    return team;
+  } catch (const std::exception& refused) {
+    return Status(StatusCode::kOutOfMemory,
+                  fmt::format("the system refused one of {} threads ({}); ask for fewer with --threads", threads, refused.what()));
+  }
+}
+
+ThreadTeam::~ThreadTeam() {
+  state_->stop = true;
+  State::advance(state_->generation);
+  for (std::thread& worker : state_->workers) worker.join();
+}
+
+size_t ThreadTeam::threads() const { return state_->threads; }
+
+void ThreadTeam::run_erased(Trampoline body, void* object) {
+  const FlushSubnormals flush;
+  State& state = *state_;
+  const auto workers = static_cast<uint32_t>(state.threads - 1);
+  if (workers == 0) return body(object, TeamMember(this, 0, 1));
+
+  state.body = body;
+  state.object = object;
+  state.finished.store(0, std::memory_order_relaxed);
+  State::advance(state.generation);
+  body(object, TeamMember(this, 0, state.threads));
+  for (uint32_t finished; (finished = state.finished.load(std::memory_order_acquire)) != workers;) state.wait_while(state.finished, finished);
+}
+
+}  // namespace outrigger

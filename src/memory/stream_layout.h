@@ -1,0 +1,41 @@
+// StreamLayout: how the streamed matrices of a plan are cut into units that each fill one slot of the ring.
+#ifndef OUTRIGGER_SRC_MEMORY_STREAM_LAYOUT_H_
+#define OUTRIGGER_SRC_MEMORY_STREAM_LAYOUT_H_
+
+#include <outrigger/plan.h>
+#include <outrigger/step_shape.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace outrigger {
+
+/// Row blocks [first_block, first_block + blocks) of a matrix, at `slot_offset` bytes into the slot.
+struct StreamPiece {
+  uint32_t matrix = 0;
+  uint32_t first_block = 0, blocks = 0;
+  uint64_t slot_offset = 0;
+};
+
+/// What one slot holds: consecutive pieces in the order of the step. Small matrices share a unit, large ones span several.
+struct StreamUnit {
+  std::vector<StreamPiece> pieces;
+  uint64_t packed_bytes = 0, file_bytes = 0;
+};
+
+struct StreamLayout {
+  std::vector<StreamUnit> units;   ///< in the order a step needs them: those of the layers, then those of the head
+  uint32_t layer_units = 0;        ///< a step without logits uses only these
+  uint32_t ring_slots = 0;         ///< slots that can be used: never more than a step without logits cycles through
+
+  /// Units a step of this kind cycles through.
+  uint32_t step_units(bool with_logits) const { return with_logits ? static_cast<uint32_t>(units.size()) : layer_units; }
+};
+
+/// Pure. Every streamed matrix that is multiplied (kEveryToken, kLogits) is covered exactly once; no unit mixes layers and head.
+/// Precondition: check_plan(plan, shape) is ok, so that every row block fits a slot.
+StreamLayout layout_stream(const StepShape& shape, const Plan& plan);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_MEMORY_STREAM_LAYOUT_H_
