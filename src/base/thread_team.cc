@@ -70,9 +70,9 @@ class BlockedSignals {
 struct ThreadTeam::State {
   size_t threads = 1;
   bool may_spin = true;
-  bool stop = false;             // written before a generation, read after it
-  Trampoline body = nullptr;     // likewise
-  void* object = nullptr;        // likewise
+  bool stop = false;          // written before a generation, read after it
+  Trampoline body = nullptr;  // likewise
+  void* object = nullptr;     // likewise
   std::vector<std::thread> workers;
 
   // Each on a line of its own: the arrivals of one must not disturb those who spin on another.
@@ -182,7 +182,8 @@ void ThreadTeam::run_erased(Trampoline body, void* object) {
   state.finished.store(0, std::memory_order_relaxed);
   State::advance(state.generation);
   body(object, TeamMember(this, 0, state.threads));
-  for (uint32_t finished; (finished = state.finished.load(std::memory_order_acquire)) != workers;) state.wait_while(state.finished, finished);
+  for (uint32_t finished; (finished = state.finished.load(std::memory_order_acquire)) != workers;)
+    state.wait_while(state.finished, finished);
 }
 
 }  // namespace outrigger

@@ -1,5 +1,6 @@
 // How many threads are worth starting: affinity, hyperthreads and control group quotas.
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <set>
 #include <string>
