@@ -1,0 +1,2 @@
+#include "src/model/model.h"
+#include "capi/handles.h"

@@ -1,0 +1,1 @@
+#include "outrigger/a.h"

@@ -1,0 +1,3 @@
+#include "outrigger/b.h"
+#include <fmt/format.h>
+#include <sys/types.h>

@@ -1,0 +1,2 @@
+#include "src/tensor/a.h"
+#include "src/base/a.h"

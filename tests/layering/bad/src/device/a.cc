@@ -1,0 +1,2 @@
+#include "a.h"
+#include "src/devices/a.h"

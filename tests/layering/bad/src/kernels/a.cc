@@ -1,0 +1,2 @@
+#include <tbb/parallel_for.h>
+#include <cuda_runtime.h>

@@ -1,0 +1,1 @@
+# include "src/memory/a.h"

@@ -1,0 +1,2 @@
+#include <outrigger/a.h>
+#include <src/base/a.h>

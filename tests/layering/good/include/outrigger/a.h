@@ -1,0 +1,3 @@
+#include <stdint.h>
+#include <outrigger/b.h>
+#include <vector>

@@ -1,0 +1,4 @@
+#include "src/base/a.h"
+#include <tbb/info.h>
+#include <outrigger/a.h>
+#include <fmt/format.h>

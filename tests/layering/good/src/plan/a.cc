@@ -1,0 +1,2 @@
+#include "src/plan/a.h"
+  #  include "src/tensor/a.h"
