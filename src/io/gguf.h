@@ -22,6 +22,17 @@ enum class GgufType : uint32_t {
   kU8 = 0, kI8 = 1, kU16 = 2, kI16 = 3, kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9, kU64 = 10, kI64 = 11, kF64 = 12,
 };
 
+/// "u32", "string": as messages and listings print it.
+const char* gguf_type_name(GgufType type);
+/// Bytes of one value of the type; 0 for strings and arrays, whose length the file states.
+uint64_t gguf_fixed_bytes(GgufType type);
+
+/// Limits of what is opened; the format's own where it states one.
+inline constexpr uint64_t kGgufMaxHeaderBytes = uint64_t{1} << 28;  ///< the largest vocabularies in use make about 20 MiB
+inline constexpr uint64_t kGgufMaxKeyBytes = 65535;
+inline constexpr uint64_t kGgufMaxNameBytes = 64;                   ///< of a tensor
+inline constexpr uint64_t kGgufMaxAlignment = uint64_t{1} << 16;
+
 /// One metadata entry. Views point into the file object that gave it.
 class GgufValue {
  public:
@@ -48,6 +59,11 @@ class GgufValue {
 
  private:
   friend class GgufFile;
+  friend class GgufParser;
+  Status wrong(std::string message) const;
+  Status want(const char* wanted) const;
+  Status check_array() const;
+
   std::string key_;
   GgufType type_ = GgufType::kU8, element_type_ = GgufType::kU8;
   uint64_t count_ = 0;
@@ -75,7 +91,7 @@ class GgufFile {
  public:
   /// Reads the header only. Every count, length and size is checked against the bytes that remain before anything is allocated for it:
   /// at most 8 x header + 1 MiB in all, linear time. Errors: kCorruptFile with offset and key or tensor; kUnsupported for another
-  /// version, a big-endian file or an unknown tensor type (named); kIo.
+  /// version, a big-endian file, an unknown tensor type (named) or a header beyond kGgufMaxHeaderBytes; kIo.
   static Result<GgufFile> open(std::shared_ptr<const ByteSource> source);
 
   const ByteSource& source() const { return *source_; }
@@ -96,6 +112,7 @@ class GgufFile {
   void release_arrays();
 
  private:
+  friend class GgufParser;
   std::shared_ptr<const ByteSource> source_;
   std::shared_ptr<const std::vector<std::byte>> header_;
   uint64_t header_bytes_ = 0;
