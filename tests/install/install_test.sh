@@ -87,8 +87,8 @@ for example in "$source"/examples/[0-9]*/; do
   found=$((found + 1))
   step "$name"
   if [[ -f "$example/CMakeLists.txt" ]]; then
-    "$cmake" -S "$example" -B "$work/$name" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$prefix" >"$work/$name.log" 2>&1 &&
-      "$cmake" --build "$work/$name" >>"$work/$name.log" 2>&1 || { cat "$work/$name.log"; fail "$name does not build with CMake"; }
+    { "$cmake" -S "$example" -B "$work/$name" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$prefix" &&
+      "$cmake" --build "$work/$name"; } >"$work/$name.log" 2>&1 || { cat "$work/$name.log"; fail "$name does not build with CMake"; }
     program="$(find "$work/$name" -maxdepth 1 -type f -perm -u+x)"
     [[ -n "$program" ]] || fail "$name built no program"
     run "$name" "$program" "$OUTRIGGER_MODEL"
