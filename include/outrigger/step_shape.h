@@ -39,6 +39,7 @@ struct StepShape {
   std::vector<MatrixShape> matrices;              ///< in the order a step needs them
   uint64_t fixed_bytes = 0;                       ///< always resident: norms, biases, tables
   uint64_t kv_bytes_per_token = 0;                ///< of one session, all layers
+  uint32_t kv_granule_tokens = 1;                 ///< a session's cache is a multiple of this many tokens
   uint64_t context_tokens = 0;                    ///< the most the model was made for
   std::vector<ActivationCost> activations;        ///< ascending in tokens: the step sizes on offer, from 1
   uint64_t activation_bytes_per_thread = 0;

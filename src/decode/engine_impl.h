@@ -1,0 +1,54 @@
+// What an Engine holds: weights in memory, threads, the step's graphs, and the lock that lets one step run at a time.
+#ifndef OUTRIGGER_SRC_DECODE_ENGINE_IMPL_H_
+#define OUTRIGGER_SRC_DECODE_ENGINE_IMPL_H_
+
+#include <outrigger/engine.h>
+
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "src/base/thread_team.h"
+#include "src/device/backend.h"
+#include "src/graph/executor.h"
+#include "src/memory/residency.h"
+#include "src/model/model_impl.h"
+#include "src/model/step_runner.h"
+
+namespace outrigger {
+
+struct Engine::Impl {
+  // In the order of dependence: each member may use those above it, and is destroyed before them.
+  Model model;
+  Plan plan;
+  Numerics numerics;
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<ThreadTeam> team;
+  std::unique_ptr<TensorResidency> residency;
+  MemoryLease activations;
+  std::unique_ptr<GraphExecutor> executor;
+  TaskGraph step_with_logits, step_without_logits;
+  std::optional<StepRunner> runner;
+  std::mutex step_mutex;
+
+  Impl(Model opened, Plan made, Numerics chosen) : model(std::move(opened)), plan(std::move(made)), numerics(chosen) {}
+
+  const ModelLayout& layout() const { return *model.impl()->layout; }
+
+  /// Runs one step and, if it wants logits, hands row i of them to `on_logits(i, logits)` before another step may begin. Any thread; waits for
+  /// its turn. Allocates nothing. Errors: kIo, kCancelled: the slices' caches then hold undefined entries beyond their old positions.
+  template <typename OnLogits>
+  Status run_step(const StepInput& input, const CancelToken& cancel, OnLogits&& on_logits) {
+    const std::lock_guard lock(step_mutex);
+    if (Status status = run_step_locked(input, cancel); !status.is_ok()) return status;
+    for (size_t i = 0; i < input.logit_tokens.size(); ++i) on_logits(i, runner->logits(i));
+    return {};
+  }
+
+ private:
+  Status run_step_locked(const StepInput& input, const CancelToken& cancel);
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_DECODE_ENGINE_IMPL_H_

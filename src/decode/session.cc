@@ -1,0 +1,138 @@
+// Sessions: extending a conversation token by token or in chunks.
+#include <outrigger/session.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <new>
+
+#include "src/base/bytes.h"
+#include "src/base/macros.h"
+#include "src/decode/session_impl.h"
+
+namespace outrigger {
+
+Status Session::Impl::check_tokens(std::span<const Token> more) const {
+  if (more.empty()) return Status(StatusCode::kInvalidArgument, "no tokens given: at least one is needed");
+  const uint64_t vocabulary = engine->layout().vocabulary;
+  for (size_t i = 0; i < more.size(); ++i) {
+    if (more[i] < 0 || static_cast<uint64_t>(more[i]) >= vocabulary) {
+      return Status(StatusCode::kInvalidArgument, fmt::format("token {} of {}: got id {}, need 0 to {}", i, more.size(), more[i], vocabulary - 1));
+    }
+  }
+  if (more.size() > context_tokens - tokens.size()) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("the context is full: got {} tokens after {}, need at most {} in all; plan for a larger context",
+                                                            more.size(), tokens.size(), context_tokens));
+  }
+  return {};
+}
+
+Status Session::Impl::extend(std::span<const Token> more, const Progress& progress, const CancelToken& cancel, const OnLogits& on_logits) {
+  OTR_TRY(check_tokens(more));
+  const size_t before = tokens.size();
+  tokens.insert(tokens.end(), more.begin(), more.end());
+  Status status = compute(progress, cancel, on_logits);
+  if (!status.is_ok()) tokens.resize(std::max<size_t>(before, computed));
+  return status;
+}
+
+Status Session::Impl::compute(const Progress& progress, const CancelToken& cancel, const OnLogits& on_logits) {
+  const Plan& plan = engine->plan;
+  const size_t begin = computed, end = tokens.size();
+  // Each token's logits are wanted only in steps as small as the logits buffer.
+  const size_t chunk = on_logits ? std::min(plan.step_tokens, plan.logit_rows) : plan.step_tokens;
+  has_logits = false;
+  while (computed < end) {
+    if (cancel.is_cancelled()) return Status(StatusCode::kCancelled, "cancelled between steps");
+    const uint32_t count = static_cast<uint32_t>(std::min(chunk, end - computed));
+    const bool last = computed + count == end;
+    logit_tokens.clear();
+    if (on_logits) {
+      for (uint32_t i = 0; i < count; ++i) logit_tokens.push_back(i);
+    } else if (last) {
+      logit_tokens.push_back(count - 1);
+    }
+    const SequenceSlice slice{&cache, computed, 0, count};
+    const StepInput input{std::span(tokens).subspan(computed, count), {&slice, 1}, logit_tokens};
+    OTR_TRY(engine->run_step(input, cancel, [&](size_t i, std::span<const float> row) {
+      if (on_logits) on_logits(computed - begin + i, row);
+      if (last && i + 1 == logit_tokens.size()) std::copy(row.begin(), row.end(), logits.begin());
+    }));
+    computed += count;
+    has_logits = last;
+    if (progress && !progress(static_cast<double>(computed - begin) / static_cast<double>(end - begin)) && !last) {
+      return Status(StatusCode::kCancelled, "cancelled by the progress callback");
+    }
+  }
+  return {};
+}
+
+void Session::Impl::truncate(uint32_t position) {
+  tokens.resize(position);
+  computed = std::min(computed, position);
+  has_logits = false;
+}
+
+Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+Session::~Session() = default;
+
+Result<Session> Session::open(const Engine& engine, const SessionOptions& options) try {
+  const Plan& plan = engine.plan();
+  const uint32_t context = options.context_tokens == 0 ? plan.context_tokens : options.context_tokens;
+  if (context > plan.context_tokens) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("context: got {} tokens, need at most the plan's {}; plan for a larger context", context, plan.context_tokens));
+  }
+  auto impl = std::make_unique<Impl>();
+  impl->engine = engine.impl();
+  impl->context_tokens = context;
+  TensorResidency& residency = *impl->engine->residency;
+  const ModelLayout& layout = impl->engine->layout();
+  const std::lock_guard lock(impl->engine->step_mutex);  // two sessions must not both take the last cache
+  // The plan's share for caches is what sessions may take together, even where the budget would still hold another one.
+  const uint64_t taken = residency.report().current.kv_cache, more = KvCache::bytes(layout.config, context), planned = plan.host.breakdown.kv_cache;
+  if (taken + more > planned) {
+    return Status(StatusCode::kBudget, fmt::format("no room for another session: its cache needs {}, the plan has {} for caches, of which {} are taken; plan for a larger batch",
+                                                   format_bytes(more), format_bytes(planned), format_bytes(taken)))
+        .with_bytes(plan.host.planned_bytes + taken + more - planned, plan.host.planned_bytes);
+  }
+  OTR_ASSIGN(impl->cache, KvCache::reserve(residency, layout.config, context));
+  impl->tokens.reserve(context);
+  impl->logits.resize(layout.vocabulary);
+  impl->logit_tokens.reserve(plan.logit_rows);
+  return Session(std::move(impl));
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "no memory for a session");
+}
+
+Status Session::prefill(std::span<const Token> tokens, const Progress& progress, const CancelToken& cancel) {
+  SessionCall call(*impl_);
+  OTR_TRY(call.status());
+  return impl_->extend(tokens, progress, cancel, {});
+}
+
+Status Session::step(Token token) { return prefill({&token, 1}); }
+
+Status Session::evaluate(std::span<const Token> tokens, const std::function<void(size_t, std::span<const float>)>& on_logits, const CancelToken& cancel) {
+  SessionCall call(*impl_);
+  OTR_TRY(call.status());
+  if (impl_->computed < impl_->tokens.size()) OTR_TRY(impl_->compute({}, cancel, {}));
+  return impl_->extend(tokens, {}, cancel, on_logits);
+}
+
+std::span<const float> Session::logits() const { return impl_->has_logits ? std::span<const float>(impl_->logits) : std::span<const float>(); }
+std::span<const Token> Session::tokens() const { return impl_->tokens; }
+uint32_t Session::context_tokens() const { return impl_->context_tokens; }
+
+Status Session::truncate(uint32_t position) {
+  SessionCall call(*impl_);
+  OTR_TRY(call.status());
+  if (position > impl_->tokens.size()) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("truncate: got position {}, need at most {}", position, impl_->tokens.size()));
+  }
+  impl_->truncate(position);
+  return {};
+}
+
+}  // namespace outrigger

@@ -1,0 +1,59 @@
+// What a Session holds.
+#ifndef OUTRIGGER_SRC_DECODE_SESSION_IMPL_H_
+#define OUTRIGGER_SRC_DECODE_SESSION_IMPL_H_
+
+#include <outrigger/session.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "src/decode/engine_impl.h"
+#include "src/model/kv_cache.h"
+
+namespace outrigger {
+
+struct Session::Impl {
+  std::shared_ptr<Engine::Impl> engine;   ///< outlives the cache, which is leased from it
+  KvCache cache;
+  uint32_t context_tokens = 0;
+  std::vector<Token> tokens;              ///< capacity for the whole context from the start
+  uint32_t computed = 0;                  ///< tokens whose keys and values are in the cache: all, or all but the last generated one
+  std::vector<float> logits;              ///< [vocabulary]
+  bool has_logits = false;
+  std::vector<uint32_t> logit_tokens;     ///< of one step: capacity for the plan's logit_rows
+  std::atomic<bool> busy{false};
+
+  using OnLogits = std::function<void(size_t index, std::span<const float> logits)>;
+
+  /// Checks `more` and appends them, then computes everything not yet computed. `on_logits` empty: logits of the last token only.
+  Status extend(std::span<const Token> more, const Progress& progress, const CancelToken& cancel, const OnLogits& on_logits);
+  /// Computes tokens[computed, tokens.size()), in chunks.
+  Status compute(const Progress& progress, const CancelToken& cancel, const OnLogits& on_logits);
+  Status check_tokens(std::span<const Token> more) const;
+  void truncate(uint32_t position);
+};
+
+/// Marks a session as in use for the length of a call.
+class SessionCall {
+ public:
+  explicit SessionCall(Session::Impl& session) : session_(session), entered_(!session.busy.exchange(true, std::memory_order_acquire)) {}
+  ~SessionCall() {
+    if (entered_) session_.busy.store(false, std::memory_order_release);
+  }
+  SessionCall(const SessionCall&) = delete;
+  SessionCall& operator=(const SessionCall&) = delete;
+
+  Status status() const {
+    return entered_ ? Status() : Status(StatusCode::kInvalidArgument, "session is busy: another thread is inside one of its calls; use a session per thread");
+  }
+
+ private:
+  Session::Impl& session_;
+  const bool entered_;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_DECODE_SESSION_IMPL_H_

@@ -1,0 +1,44 @@
+// ModelConfig: a model's sizes and constants, read from the file's metadata and checked against each other.
+#ifndef OUTRIGGER_SRC_MODEL_CONFIG_H_
+#define OUTRIGGER_SRC_MODEL_CONFIG_H_
+
+#include <outrigger/status.h>
+
+#include <cstdint>
+#include <string>
+
+#include "src/io/gguf.h"
+#include "src/kernels/rope.h"
+
+namespace outrigger {
+
+/// The llama family: RMSNorm, RoPE, grouped-query attention, SwiGLU. Every field is within the limits of read_config.
+struct ModelConfig {
+  std::string architecture;
+  uint32_t layers = 0;
+  uint32_t heads = 0, kv_heads = 0;  ///< kv_heads divides heads
+  uint32_t head_dim = 0;
+  uint64_t width = 0;                ///< of the residual stream
+  uint64_t ffn_width = 0;
+  uint64_t context_tokens = 0;       ///< trained for
+  uint32_t rope_dim = 0;             ///< elements of a head that turn; even
+  RopeStyle rope_style = RopeStyle::kInterleaved;
+  double rope_base = 10000;
+  double rope_position_scale = 1;    ///< positions are multiplied by it ("linear" scaling)
+  float norm_epsilon = 1e-5f;
+
+  uint64_t attention_width() const { return uint64_t{heads} * head_dim; }
+  uint64_t kv_width() const { return uint64_t{kv_heads} * head_dim; }
+};
+
+/// Whether this version computes the architecture.
+bool is_known_architecture(std::string_view architecture);
+
+/// Precondition: the file's general.architecture is a known one.
+/// Errors: kCorruptFile, naming the key, its value and its limits; kUnsupported for a variant that is not computed yet (mixture of
+/// experts, another RoPE scaling, head counts that differ by layer).
+Result<ModelConfig> read_config(const GgufFile& file);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_MODEL_CONFIG_H_

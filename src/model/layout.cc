@@ -1,0 +1,172 @@
+// Finds every tensor of the llama family and describes it to the planner and the residency.
+#include "src/model/layout.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <set>
+
+#include "src/base/macros.h"
+#include "src/model/step_buffers.h"
+#include "src/tensor/packed.h"
+
+namespace outrigger {
+namespace {
+
+constexpr uint64_t kFloatsPerLine = 16;  // 64 bytes: fixed tensors start on cache lines
+
+class LayoutBuilder {
+ public:
+  LayoutBuilder(const GgufFile& file, const ModelConfig& config) : file_(file) { layout_.config = config; }
+
+  Result<ModelLayout> build() {
+    const ModelConfig& config = layout_.config;
+    OTR_TRY(read_vocabulary());
+    for (uint32_t layer = 0; layer < config.layers; ++layer) OTR_TRY(add_layer(layer));
+    OTR_ASSIGN(layout_.output_norm, add_fixed("output_norm.weight", config.width));
+    if (file_.find_tensor("rope_freqs.weight") != nullptr) {
+      OTR_ASSIGN(layout_.rope_factors, add_fixed("rope_freqs.weight", config.rope_dim / 2));
+    }
+    OTR_TRY(add_head());
+    OTR_TRY(refuse_leftovers());
+    fill_shape();
+    return std::move(layout_);
+  }
+
+ private:
+  // The embedding's second dimension is the vocabulary: the tokenizer may be absent, its size is compared where it is used.
+  Status read_vocabulary() {
+    OTR_ASSIGN(const GgufTensor* embedding, require("token_embd.weight"));
+    if (embedding->rank != 2 || embedding->dims[0] != layout_.config.width || embedding->dims[1] == 0 || embedding->dims[1] > INT32_MAX) {
+      return wrong_shape(*embedding, fmt::format("[{}, 1 to 2^31 - 1 tokens]", layout_.config.width));
+    }
+    layout_.vocabulary = embedding->dims[1];
+    return {};
+  }
+
+  Status add_layer(uint32_t layer) {
+    const ModelConfig& config = layout_.config;
+    const auto name = [layer](const char* part) { return fmt::format("blk.{}.{}.weight", layer, part); };
+    LayerLayout parts;
+    OTR_ASSIGN(parts.attention_norm, add_fixed(name("attn_norm"), config.width));
+    OTR_ASSIGN(parts.q, add_matrix(name("attn_q"), layer, config.attention_width(), config.width));
+    OTR_ASSIGN(parts.k, add_matrix(name("attn_k"), layer, config.kv_width(), config.width));
+    OTR_ASSIGN(parts.v, add_matrix(name("attn_v"), layer, config.kv_width(), config.width));
+    ++window_;
+    OTR_ASSIGN(parts.output, add_matrix(name("attn_output"), layer, config.width, config.attention_width()));
+    ++window_;
+    OTR_ASSIGN(parts.ffn_norm, add_fixed(name("ffn_norm"), config.width));
+    OTR_ASSIGN(parts.gate, add_matrix(name("ffn_gate"), layer, config.ffn_width, config.width));
+    OTR_ASSIGN(parts.up, add_matrix(name("ffn_up"), layer, config.ffn_width, config.width));
+    ++window_;
+    OTR_ASSIGN(parts.down, add_matrix(name("ffn_down"), layer, config.width, config.ffn_width));
+    ++window_;
+    layout_.layers.push_back(parts);
+    return {};
+  }
+
+  Status add_head() {
+    const ModelConfig& config = layout_.config;
+    const bool tied = file_.find_tensor("output.weight") == nullptr;
+    const std::string head = tied ? "token_embd.weight" : "output.weight";
+    OTR_ASSIGN(layout_.head, add_matrix(head, config.layers, layout_.vocabulary, config.width));
+    layout_.shape.matrices[layout_.head].use = MatrixUse::kLogits;
+    layout_.shape.matrices[layout_.head].also_rows = tied;
+    layout_.embedding = layout_.head;
+    if (tied) return {};
+    ++window_;
+    OTR_ASSIGN(layout_.embedding, add_matrix("token_embd.weight", config.layers, layout_.vocabulary, config.width));
+    layout_.shape.matrices[layout_.embedding].use = MatrixUse::kRowLookup;
+    return {};
+  }
+
+  Result<uint32_t> add_matrix(const std::string& name, uint32_t layer, uint64_t rows, uint64_t columns) {
+    OTR_ASSIGN(const GgufTensor* tensor, require(name));
+    if (tensor->rank != 2 || tensor->dims[0] != columns || tensor->dims[1] != rows) return wrong_shape(*tensor, fmt::format("[{}, {}]", columns, rows));
+    const std::optional<PackedKind> kind = packed_kind(tensor->type);
+    if (!kind) {
+      return Status(StatusCode::kUnsupported, fmt::format("weights of type {} cannot be run by this version (F32, F16, BF16, Q8_0, Q4_0 and Q4_1 can)",
+                                                          traits(tensor->type).name)).in_file(file_.source().name()).about(name);
+    }
+    const uint64_t file_row_bytes = row_bytes(tensor->type, columns).value();  // whole blocks: the reader has checked
+    MatrixShape shape;
+    shape.name = name;
+    shape.layer = layer;
+    shape.window = window_;
+    shape.rows = rows;
+    shape.columns = columns;
+    shape.file_bytes = tensor->bytes;
+    shape.packed_bytes = packed_bytes(*kind, rows, columns);
+    shape.row_block_bytes = packed_block_bytes(*kind, columns);
+    shape.row_block_file_bytes = file_row_bytes * kPackRows;
+    layout_.shape.matrices.push_back(shape);
+    layout_.weights.push_back({tensor->type, *kind, rows, columns, tensor->offset, file_row_bytes});
+    used_.insert(name);
+    return static_cast<uint32_t>(layout_.weights.size() - 1);
+  }
+
+  Result<uint64_t> add_fixed(const std::string& name, uint64_t elements) {
+    OTR_ASSIGN(const GgufTensor* tensor, require(name));
+    if (tensor->elements() != elements || tensor->dims[0] != elements) return wrong_shape(*tensor, fmt::format("[{}]", elements));
+    if (!traits(tensor->type).can_dequantize) {
+      return Status(StatusCode::kUnsupported, fmt::format("type {} cannot be read by this version", traits(tensor->type).name)).about(name);
+    }
+    const uint64_t offset = fixed_floats_;
+    layout_.fixed.push_back({tensor->type, tensor->offset, tensor->bytes, elements, offset});
+    fixed_floats_ += (elements + kFloatsPerLine - 1) / kFloatsPerLine * kFloatsPerLine;
+    used_.insert(name);
+    return offset;
+  }
+
+  Result<const GgufTensor*> require(const std::string& name) const {
+    const GgufTensor* tensor = file_.find_tensor(name);
+    if (tensor == nullptr) {
+      return Status(StatusCode::kCorruptFile, fmt::format("tensor {} is missing, though the file says {} layers", name, layout_.config.layers))
+          .in_file(file_.source().name()).about(name);
+    }
+    return tensor;
+  }
+
+  Status wrong_shape(const GgufTensor& tensor, const std::string& need) const {
+    const std::vector<uint64_t> dims(tensor.dims.begin(), tensor.dims.begin() + tensor.rank);
+    return Status(StatusCode::kCorruptFile, fmt::format("shape of {}: got [{}], need {}", tensor.name, fmt::join(dims, ", "), need))
+        .in_file(file_.source().name()).about(tensor.name);
+  }
+
+  // A bias or a second norm that is not added would change the text without a word.
+  Status refuse_leftovers() const {
+    for (const GgufTensor& tensor : file_.tensors()) {
+      if (used_.count(tensor.name) == 0) {
+        return Status(StatusCode::kUnsupported, fmt::format("tensor {} has no place in the computation of \"{}\"", tensor.name, layout_.config.architecture))
+            .in_file(file_.source().name()).about(tensor.name);
+      }
+    }
+    return {};
+  }
+
+  void fill_shape() {
+    const ModelConfig& config = layout_.config;
+    StepShape& shape = layout_.shape;
+    shape.fixed_bytes = fixed_floats_ * sizeof(float);
+    shape.kv_bytes_per_token = uint64_t{config.layers} * 2 * config.kv_width() * sizeof(uint16_t);
+    shape.kv_granule_tokens = kKvInterleave;
+    shape.context_tokens = config.context_tokens;
+    for (const uint32_t tokens : kStepTokens) shape.activations.push_back({tokens, StepBuffers::bytes(config, tokens)});
+    shape.activation_bytes_per_thread = attention_scratch_bytes(config.head_dim);
+    shape.logits_row_bytes = StepBuffers::logits_row_bytes(layout_.vocabulary);
+    // A score and a weighted value: two multiply-adds of head_dim elements for each head.
+    shape.attention_flops_per_token_per_position = 4.0 * static_cast<double>(config.attention_width()) * config.layers;
+  }
+
+  const GgufFile& file_;
+  ModelLayout layout_;
+  uint32_t window_ = 0;
+  uint64_t fixed_floats_ = 0;
+  std::set<std::string, std::less<>> used_;
+};
+
+}  // namespace
+
+Result<ModelLayout> lay_out_model(const GgufFile& file, const ModelConfig& config) { return LayoutBuilder(file, config).build(); }
+
+}  // namespace outrigger

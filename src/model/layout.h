@@ -1,0 +1,51 @@
+// ModelLayout: which tensor of the file plays which part, checked in name, type and shape.
+#ifndef OUTRIGGER_SRC_MODEL_LAYOUT_H_
+#define OUTRIGGER_SRC_MODEL_LAYOUT_H_
+
+#include <outrigger/status.h>
+#include <outrigger/step_shape.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "src/io/gguf.h"
+#include "src/memory/residency.h"
+#include "src/model/config.h"
+
+namespace outrigger {
+
+/// A small tensor that is always resident, as float32 [elements] at `offset` floats into the fixed memory.
+struct FixedTensor {
+  DType type = DType::kF32;
+  uint64_t file_offset = 0, file_bytes = 0;
+  uint64_t elements = 0;
+  uint64_t offset = 0;
+};
+
+/// Indices into StepShape::matrices, and offsets in floats into the fixed memory.
+struct LayerLayout {
+  uint32_t q = 0, k = 0, v = 0, output = 0, gate = 0, up = 0, down = 0;
+  uint64_t attention_norm = 0, ffn_norm = 0;
+};
+
+struct ModelLayout {
+  ModelConfig config;
+  uint64_t vocabulary = 0;
+  StepShape shape;                       ///< matrices in execution order
+  std::vector<WeightSource> weights;     ///< parallel to shape.matrices
+  std::vector<LayerLayout> layers;
+  std::vector<FixedTensor> fixed;
+  uint32_t head = 0, embedding = 0;      ///< the same matrix when they are tied
+  uint64_t output_norm = 0;
+  uint64_t rope_factors = UINT64_MAX;    ///< [rope_dim / 2] divisors of the frequencies (llama3 scaling); UINT64_MAX: none
+};
+
+/// Precondition: `config` was read from `file`.
+/// Errors: kCorruptFile for a tensor that is missing or has another shape than the config implies (named, with both shapes); kUnsupported
+/// for a weight type without kernels, and for tensors this architecture's computation has no place for (named: they would be ignored).
+Result<ModelLayout> lay_out_model(const GgufFile& file, const ModelConfig& config);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_MODEL_LAYOUT_H_

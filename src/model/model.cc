@@ -1,0 +1,131 @@
+// Opens a model: header, vocabulary, layout, and the facts a person asks for.
+#include <outrigger/model.h>
+
+#include <fmt/format.h>
+
+#include <new>
+
+#include "src/base/macros.h"
+#include "src/model/config.h"
+#include "src/model/model_impl.h"
+#include "src/model/tokenizer_build.h"
+
+namespace outrigger {
+namespace {
+
+std::string string_or_empty(const GgufFile& file, std::string_view key) {
+  const GgufValue* value = file.find(key);
+  if (value == nullptr || value->type() != GgufType::kString) return {};
+  Result<std::string_view> text = value->as_string();
+  return text.is_ok() ? std::string(text.value()) : std::string();
+}
+
+// For the report on files that cannot run: whatever number stands there, 0 if none does.
+uint64_t number_or_zero(const GgufFile& file, const std::string& key) {
+  const GgufValue* value = file.find(key);
+  if (value == nullptr) return 0;
+  Result<uint64_t> number = value->as_u64();
+  return number.is_ok() ? number.value() : 0;
+}
+
+void describe(Model::Impl& model) {
+  const GgufFile& file = model.file;
+  ModelInfo& info = model.info;
+  info.file = file.source().name();
+  info.name = string_or_empty(file, "general.name");
+  info.architecture = string_or_empty(file, "general.architecture");
+  info.bytes = file.source().size_bytes();
+  uint64_t tensor_bytes = 0;
+  for (const GgufTensor& tensor : file.tensors()) {
+    info.parameters += tensor.elements();
+    tensor_bytes += tensor.bytes;
+  }
+  if (info.parameters > 0) info.bits_per_weight = 8.0 * static_cast<double>(tensor_bytes) / static_cast<double>(info.parameters);
+  const auto number = [&](const char* name) { return number_or_zero(file, info.architecture + "." + name); };
+  info.context_tokens = number("context_length");
+  info.layers = static_cast<uint32_t>(number("block_count"));
+  info.heads = static_cast<uint32_t>(number("attention.head_count"));
+  info.kv_heads = static_cast<uint32_t>(number("attention.head_count_kv"));
+  if (info.kv_heads == 0) info.kv_heads = info.heads;
+  info.width = number("embedding_length");
+  info.head_dim = static_cast<uint32_t>(number("attention.key_length"));
+  if (info.head_dim == 0 && info.heads > 0) info.head_dim = static_cast<uint32_t>(info.width / info.heads);
+  info.ffn_width = number("feed_forward_length");
+  if (const GgufValue* tokens = file.find("tokenizer.ggml.tokens")) info.vocabulary_tokens = tokens->count();
+  if (model.tokenizer) {
+    info.tokenizer = model.tokenizer->kind();
+    info.chat_template = model.tokenizer->chat_template();
+  }
+  if (info.chat_template.empty() && file.find("tokenizer.chat_template") != nullptr) info.chat_template = "unrecognised";
+}
+
+// A contradiction in a file that we claim to know is an error; something we do not do is a reason.
+Status lay_out(Model::Impl& model) {
+  const GgufFile& file = model.file;
+  if (file.tensors().empty()) return Status(StatusCode::kUnsupported, "the file holds a vocabulary and no weights").in_file(file.source().name());
+  if (!is_known_architecture(model.info.architecture)) {
+    return Status(StatusCode::kUnsupported, fmt::format("architecture \"{}\" is not computed by this version (llama is)", model.info.architecture))
+        .in_file(file.source().name());
+  }
+  OTR_ASSIGN(const ModelConfig config, read_config(file));
+  OTR_ASSIGN(ModelLayout layout, lay_out_model(file, config));
+  if (model.info.vocabulary_tokens != 0 && model.info.vocabulary_tokens != layout.vocabulary) {
+    return Status(StatusCode::kCorruptFile, fmt::format("the vocabulary has {} tokens, but token_embd.weight has {} rows", model.info.vocabulary_tokens, layout.vocabulary))
+        .in_file(file.source().name()).about("token_embd.weight");
+  }
+  model.layout = std::move(layout);
+  return {};
+}
+
+Result<Model> build_model(std::shared_ptr<const ByteSource> source) try {
+  OTR_ASSIGN(GgufFile file, GgufFile::open(std::move(source)));
+  auto model = std::make_shared<Model::Impl>(std::move(file));
+  if (const GgufValue* architecture = model->file.find("general.architecture")) OTR_TRY(architecture->as_string().status());
+
+  Result<Tokenizer> tokenizer = build_tokenizer(model->file);
+  model->tokenizer_status = tokenizer.status();
+  if (tokenizer.is_ok()) model->tokenizer = std::move(tokenizer).value();
+  if (model->tokenizer_status.code() != StatusCode::kOk && model->tokenizer_status.code() != StatusCode::kUnsupported) return model->tokenizer_status;
+
+  describe(*model);
+  model->run_status = lay_out(*model);
+  if (!model->run_status.is_ok() && model->run_status.code() != StatusCode::kUnsupported) return model->run_status;
+  model->info.can_run = model->run_status.is_ok();
+  model->info.why_not = model->run_status.message();
+  model->file.release_arrays();
+  return Model(std::move(model));
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "no memory for the model's header and vocabulary");
+}
+
+}  // namespace
+
+Result<Model> Model::open(const std::string& path, const ModelOptions& options) {
+  const DirectIo direct = options.disk_direct == DiskDirect::kOn ? DirectIo::kOn : options.disk_direct == DiskDirect::kOff ? DirectIo::kOff : DirectIo::kAuto;
+  OTR_ASSIGN(std::shared_ptr<const ByteSource> source, open_file(path, direct));
+  return build_model(std::move(source));
+}
+
+Result<Model> Model::open_memory(std::span<const std::byte> bytes) { return build_model(wrap_memory(bytes)); }
+
+const ModelInfo& Model::info() const { return impl_->info; }
+
+std::vector<TensorInfo> Model::tensors() const {
+  std::vector<TensorInfo> all;
+  for (const GgufTensor& tensor : impl_->file.tensors()) {
+    all.push_back({tensor.name, traits(tensor.type).name, {tensor.dims.begin(), tensor.dims.begin() + tensor.rank}, tensor.bytes, tensor.offset});
+  }
+  return all;
+}
+
+Result<Tokenizer> Model::tokenizer() const {
+  if (!impl_->tokenizer) return impl_->tokenizer_status;
+  return *impl_->tokenizer;
+}
+
+Result<StepShape> Model::step_shape() const {
+  if (!impl_->layout) return impl_->run_status;
+  return impl_->layout->shape;
+}
+
+}  // namespace outrigger

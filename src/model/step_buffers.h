@@ -1,0 +1,40 @@
+// StepBuffers: where a step's activations lie in one arena.
+#ifndef OUTRIGGER_SRC_MODEL_STEP_BUFFERS_H_
+#define OUTRIGGER_SRC_MODEL_STEP_BUFFERS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "src/kernels/activations.h"
+#include "src/kernels/attention.h"
+#include "src/model/config.h"
+
+namespace outrigger {
+
+/// The step sizes on offer to the planner, in tokens. 128 is where the matrix kernels reach their best rate; 512 halves the times that weights
+/// stream during a long prompt.
+inline constexpr uint32_t kStepTokens[] = {1, 8, 16, 32, 64, 128, 256, 512};
+
+/// Views into an arena of bytes(config, tokens) + threads * scratch + logit_rows * logits_row_bytes(vocabulary) bytes, in that order.
+struct StepBuffers {
+  float* residual = nullptr;   ///< [tokens, width]
+  float* normed = nullptr;     ///< [tokens, width]: the input of the next window
+  std::byte* panel = nullptr;  ///< the same as int8, for whichever window is next
+  float* qkv = nullptr;        ///< [tokens, attention_width + 2 * kv_width]
+  float* attention = nullptr;  ///< [tokens, attention_width]
+  float* gate = nullptr;       ///< [tokens, ffn_width]; SwiGLU's result too
+  float* up = nullptr;         ///< [tokens, ffn_width]
+  float* cos_sin = nullptr;    ///< [tokens, rope_dim / 2, 2]
+  std::byte* scratch = nullptr;///< [threads], attention_scratch_bytes apart
+  float* logits = nullptr;     ///< [logit_rows, vocabulary], logits_row_bytes apart
+
+  /// Bytes for steps of up to `tokens`: a multiple of 64.
+  static uint64_t bytes(const ModelConfig& config, uint32_t tokens);
+  static uint64_t logits_row_bytes(uint64_t vocabulary);
+  /// Precondition: `arena` is 64-byte aligned and large enough.
+  static StepBuffers place(std::byte* arena, const ModelConfig& config, uint32_t tokens, uint32_t threads);
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_MODEL_STEP_BUFFERS_H_

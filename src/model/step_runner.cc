@@ -1,0 +1,229 @@
+// The llama family's step, node by node.
+#include "src/model/step_runner.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "src/base/macros.h"
+#include "src/kernels/activations.h"
+#include "src/kernels/attention.h"
+#include "src/kernels/matmul.h"
+#include "src/kernels/rms_norm.h"
+#include "src/kernels/rope.h"
+#include "src/kernels/silu_mul.h"
+
+namespace outrigger {
+namespace {
+
+struct Share {
+  size_t begin = 0, end = 0;
+};
+
+Share share_of(const TeamMember& member, size_t items, size_t granule = 1) {
+  Share share;
+  member.share(items, granule, &share.begin, &share.end);
+  return share;
+}
+
+}  // namespace
+
+StepRunner::StepRunner(const ModelLayout& layout, TensorResidency& residency, ThreadTeam& team, const StepBuffers& buffers, const float* fixed,
+                       Numerics numerics)
+    : layout_(layout), config_(layout.config), residency_(residency), team_(team), buffers_(buffers), fixed_(fixed), numerics_(numerics) {
+  for (uint32_t i = 0; i < config_.rope_dim / 2; ++i) {
+    double frequency = std::pow(config_.rope_base, -2.0 * i / config_.rope_dim) * config_.rope_position_scale;
+    if (layout_.rope_factors != UINT64_MAX) frequency /= fixed_[layout_.rope_factors + i];
+    frequencies_.push_back(frequency);
+  }
+}
+
+std::span<const float> StepRunner::logits(size_t i) const {
+  return {buffers_.logits + i * (StepBuffers::logits_row_bytes(layout_.vocabulary) / sizeof(float)), layout_.vocabulary};
+}
+
+Status StepRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) {
+  if (lane == Lane::kDisk) {
+    for (const NodeId id : nodes) OTR_TRY(residency_.fetch(graph.nodes()[id].argument));
+    return {};
+  }
+  failure_ = Status();
+  // A barrier after each node: the next one reads what all members wrote. The region's end is the last node's.
+  team_.run([&](const TeamMember& member) {
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      if (i > 0) member.barrier();
+      run_node(graph, graph.nodes()[nodes[i]], member);
+    }
+  });
+  return failure_;
+}
+
+void StepRunner::run_node(const TaskGraph& graph, const TaskNode& node, const TeamMember& member) {
+  const uint32_t layer = node.argument;
+  switch (static_cast<StepOp>(node.op)) {
+    case StepOp::kEmbed: return embed(member), fill_angles(member);
+    case StepOp::kAttentionNorm: return norm(fixed_ + layout_.layers[layer].attention_norm, layout_.layers[layer].q, member);
+    case StepOp::kRopeAppend: return rope_and_append(layer, member);
+    case StepOp::kAttention: return attend(layer, member);
+    case StepOp::kFfnNorm: return norm(fixed_ + layout_.layers[layer].ffn_norm, layout_.layers[layer].gate, member);
+    case StepOp::kSiluMul: return silu(layer, member);
+    case StepOp::kOutputNorm: return output_norm(member);
+    case StepOp::kQkv:
+    case StepOp::kOutput:
+    case StepOp::kGateUp:
+    case StepOp::kDown:
+    case StepOp::kHead: return product(graph, node, member);
+    case StepOp::kFetch: return;  // the disk lane's
+  }
+}
+
+// Rows that are in memory are shared among the members; reading them from the file is one member's work, since the row buffer is one.
+void StepRunner::embed(const TeamMember& member) {
+  const bool in_memory = residency_.is_resident(layout_.embedding);
+  const Share mine = in_memory ? share_of(member, input_.tokens.size()) : Share{0, member.index() == 0 ? input_.tokens.size() : 0};
+  for (size_t t = mine.begin; t < mine.end; ++t) {
+    float* const dst = buffers_.residual + t * config_.width;
+    const uint64_t row = static_cast<uint64_t>(input_.tokens[t]);
+    if (in_memory) {
+      const WeightSource& weights = layout_.weights[layout_.embedding];
+      unpack_row(weights.kind, residency_.operand({layout_.embedding, 0, 1}), row, weights.columns, dst);
+    } else if (Status status = residency_.read_row(layout_.embedding, row, dst); !status.is_ok()) {
+      failure_ = std::move(status);
+      return;
+    }
+  }
+}
+
+// In double: at position 8000 a float angle is off by 5e-4 radians.
+void StepRunner::fill_angles(const TeamMember& member) {
+  const Share mine = share_of(member, input_.tokens.size());
+  for (const SequenceSlice& slice : input_.slices) {
+    const size_t begin = std::max<size_t>(mine.begin, slice.first_token), end = std::min<size_t>(mine.end, slice.first_token + slice.tokens);
+    for (size_t t = begin; t < end; ++t) {
+      const double position = static_cast<double>(slice.first_position + (t - slice.first_token));
+      float* const dst = buffers_.cos_sin + t * config_.rope_dim;
+      for (size_t i = 0; i < frequencies_.size(); ++i) {
+        dst[2 * i] = static_cast<float>(std::cos(position * frequencies_[i]));
+        dst[2 * i + 1] = static_cast<float>(std::sin(position * frequencies_[i]));
+      }
+    }
+  }
+}
+
+bool StepRunner::takes_panel(uint32_t matrix) const { return numerics_ == Numerics::kFast && takes_int8_activations(layout_.weights[matrix].kind); }
+
+void StepRunner::quantize(const float* src, uint32_t matrix, size_t tokens, size_t begin, size_t end) {
+  const uint32_t window = layout_.shape.matrices[matrix].window;
+  const uint64_t width = layout_.weights[matrix].columns;
+  for (uint32_t m = matrix; m < layout_.weights.size() && layout_.shape.matrices[m].window == window; ++m) {
+    if (!takes_panel(m)) continue;
+    return quantize_activations({src, width, buffers_.panel, tokens, width}, begin, end);
+  }
+}
+
+void StepRunner::norm(const float* weight, uint32_t window_matrix, const TeamMember& member) {
+  const Share mine = share_of(member, input_.tokens.size());
+  if (mine.begin == mine.end) return;
+  const uint64_t width = config_.width;
+  rms_norm({buffers_.residual + mine.begin * width, weight, buffers_.normed + mine.begin * width, mine.end - mine.begin, width, config_.norm_epsilon});
+  quantize(buffers_.normed, window_matrix, input_.tokens.size(), mine.begin, mine.end);
+}
+
+// The wanted rows move together to the front of `normed`.
+void StepRunner::output_norm(const TeamMember& member) {
+  const uint64_t width = config_.width;
+  const Share mine = share_of(member, input_.logit_tokens.size());
+  for (size_t i = mine.begin; i < mine.end; ++i) {
+    rms_norm({buffers_.residual + input_.logit_tokens[i] * width, fixed_ + layout_.output_norm, buffers_.normed + i * width, 1, width, config_.norm_epsilon});
+  }
+  if (mine.begin < mine.end) quantize(buffers_.normed, layout_.head, input_.logit_tokens.size(), mine.begin, mine.end);
+}
+
+void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const TeamMember& member) {
+  const uint64_t qkv_width = config_.attention_width() + 2 * config_.kv_width();
+  const StepOp op = static_cast<StepOp>(node.op);
+  size_t blocks = 0;
+  for (const OperandRef& operand : graph.operands(node)) blocks += operand.blocks;
+  const Share mine = share_of(member, blocks);
+
+  size_t first = 0;  // block of the operand's first, counted over all operands
+  for (const OperandRef& operand : graph.operands(node)) {
+    const size_t begin = std::max(mine.begin, first), end = std::min(mine.end, first + operand.blocks);
+    const WeightSource& weights = layout_.weights[operand.matrix];
+    MatmulArgs args{};
+    args.kind = weights.kind;
+    args.weights = residency_.operand(operand);
+    args.columns = weights.columns;
+    args.rows = std::min<size_t>(operand.blocks * kPackRows, weights.rows - operand.first_block * kPackRows);
+    args.src = buffers_.normed;
+    args.panel = takes_panel(operand.matrix) ? buffers_.panel : nullptr;
+    args.tokens = input_.tokens.size();
+    const LayerLayout* layer = op == StepOp::kHead ? nullptr : &layout_.layers[node.argument];
+    switch (op) {
+      case StepOp::kQkv:
+        args.dst = buffers_.qkv + (operand.matrix == layer->q ? 0 : config_.attention_width() + (operand.matrix == layer->v ? config_.kv_width() : 0));
+        args.dst_stride = qkv_width;
+        break;
+      case StepOp::kOutput: args.src = buffers_.attention; [[fallthrough]];
+      case StepOp::kDown:
+        if (op == StepOp::kDown) args.src = buffers_.gate;
+        args.dst = buffers_.residual;
+        args.dst_stride = config_.width;
+        args.accumulate = true;
+        break;
+      case StepOp::kGateUp:
+        args.dst = operand.matrix == layer->gate ? buffers_.gate : buffers_.up;
+        args.dst_stride = config_.ffn_width;
+        break;
+      default:
+        args.dst = buffers_.logits;
+        args.dst_stride = StepBuffers::logits_row_bytes(layout_.vocabulary) / sizeof(float);
+        args.tokens = input_.logit_tokens.size();
+        break;
+    }
+    args.src_stride = args.columns;
+    args.dst += operand.first_block * kPackRows;
+    if (begin < end) matmul(args, begin - first, end - first);
+    first += operand.blocks;
+  }
+}
+
+void StepRunner::rope_and_append(uint32_t layer, const TeamMember& member) {
+  const uint64_t width = config_.attention_width() + 2 * config_.kv_width();
+  const Share mine = share_of(member, input_.tokens.size());
+  if (mine.begin < mine.end) {  // q and k stand side by side: one call turns the heads of both
+    rope({buffers_.qkv + mine.begin * width, width, mine.end - mine.begin, config_.heads + config_.kv_heads, config_.head_dim, config_.rope_dim,
+          buffers_.cos_sin + mine.begin * config_.rope_dim, config_.rope_style});
+  }
+  member.barrier();
+  const Share heads = share_of(member, config_.kv_heads);
+  for (const SequenceSlice& slice : input_.slices) {
+    const float* const k = buffers_.qkv + slice.first_token * width + config_.attention_width();
+    append_kv({k, k + config_.kv_width(), width, width, slice.cache->keys(layer), slice.cache->values(layer), slice.tokens, config_.kv_heads,
+               config_.head_dim, slice.cache->capacity(), slice.first_position}, heads.begin, heads.end);
+  }
+}
+
+void StepRunner::attend(uint32_t layer, const TeamMember& member) {
+  const uint64_t width = config_.attention_width() + 2 * config_.kv_width();
+  for (const SequenceSlice& slice : input_.slices) {
+    const AttentionArgs args{buffers_.qkv + slice.first_token * width, width, slice.cache->keys(layer), slice.cache->values(layer),
+                             buffers_.attention + slice.first_token * config_.attention_width(), config_.attention_width(), slice.tokens, config_.heads,
+                             config_.kv_heads, config_.head_dim, slice.cache->capacity(), slice.first_position,
+                             1 / std::sqrt(static_cast<float>(config_.head_dim)), buffers_.scratch, attention_scratch_bytes(config_.head_dim)};
+    const Share items = share_of(member, attention_items(args));
+    attention(args, items.begin, items.end, member.index());
+  }
+  member.barrier();
+  const Share mine = share_of(member, input_.tokens.size());
+  quantize(buffers_.attention, layout_.layers[layer].output, input_.tokens.size(), mine.begin, mine.end);
+}
+
+void StepRunner::silu(uint32_t layer, const TeamMember& member) {
+  const Share mine = share_of(member, input_.tokens.size());
+  if (mine.begin == mine.end) return;
+  const uint64_t offset = mine.begin * config_.ffn_width;
+  silu_mul({buffers_.gate + offset, buffers_.up + offset, buffers_.gate + offset, (mine.end - mine.begin) * config_.ffn_width});
+  quantize(buffers_.gate, layout_.layers[layer].down, input_.tokens.size(), mine.begin, mine.end);
+}
+
+}  // namespace outrigger
