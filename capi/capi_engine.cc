@@ -1,0 +1,84 @@
+// C API: engines and what they report.
+#include "capi/capi_common.h"
+
+using outrigger::Engine;
+using outrigger::Status;
+using outrigger::TierUse;
+using namespace outrigger::capi;  // NOLINT: this file is the C side of that namespace
+
+namespace {
+
+otr_engine_options engine_defaults() {
+  otr_engine_options options = {};
+  options.struct_size = sizeof options;
+  options.numerics = OTR_NUMERICS_FAST;
+  return options;
+}
+
+}  // namespace
+
+void otr_engine_options_init(otr_engine_options* options, uint32_t struct_size) { init(options, struct_size, engine_defaults()); }
+
+otr_status otr_engine_open(const otr_model* model, const otr_plan* plan, const otr_engine_options* options, otr_engine** engine,
+                           otr_error* error) {
+  if (engine != nullptr) *engine = nullptr;
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(model, "model"));
+    OTR_CAPI_TRY(require(plan, "plan"));
+    OTR_CAPI_TRY(require(engine, "engine"));
+    otr_engine_options known = engine_defaults();
+    OTR_CAPI_TRY(read_options(options, "options", &known));
+    if (known.numerics != OTR_NUMERICS_FAST && known.numerics != OTR_NUMERICS_FLOAT32) {
+      return invalid("options.numerics: got " + std::to_string(known.numerics) + ", need 0 (fast) or 1 (float32)");
+    }
+    outrigger::EngineOptions wanted;
+    if (known.device != nullptr) wanted.device = known.device;
+    wanted.numerics = static_cast<outrigger::Numerics>(known.numerics);
+    wanted.progress = progress_of(known.progress, known.user);
+    wanted.cancel = token_of(known.cancel);
+    return give_handle(Engine::open(model->model, plan->plan, wanted), engine);
+  });
+}
+
+void otr_engine_close(otr_engine** engine) { close(engine); }
+
+otr_status otr_engine_get_memory(const otr_engine* engine, int32_t tier, otr_memory_report* report, otr_error* error) {
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(engine, "engine"));
+    OTR_CAPI_TRY(check_info(report, "report"));
+    if (tier != OTR_TIER_HOST && tier != OTR_TIER_DEVICE) {
+      return invalid("tier: got " + std::to_string(tier) + ", need 1 (host) or 2 (device)");
+    }
+    const outrigger::MemoryReport memory = engine->engine.memory();
+    const TierUse& use = tier == OTR_TIER_HOST ? memory.host : memory.device;
+    otr_memory_report full = {};
+    full.tier = tier;
+    full.budget_bytes = use.budget_bytes;
+    full.planned_bytes = use.planned_bytes;
+    full.current_bytes = use.current_bytes;
+    full.peak_bytes = use.peak_bytes;
+    full.weights_resident_bytes = use.current.weights_resident;
+    full.stream_slots_bytes = use.current.stream_slots;
+    full.kv_cache_bytes = use.current.kv_cache;
+    full.activations_bytes = use.current.activations;
+    full.draft_bytes = use.current.draft;
+    full.branches_bytes = use.current.branches;
+    full.other_bytes = use.current.other;
+    give_info(full, report);
+    return {};
+  });
+}
+
+otr_status otr_engine_get_streamed(const otr_engine* engine, otr_stream_report* report, otr_error* error) {
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(engine, "engine"));
+    OTR_CAPI_TRY(check_info(report, "report"));
+    const outrigger::StreamReport streamed = engine->engine.streamed();
+    otr_stream_report full = {};
+    full.disk_bytes = streamed.disk_bytes;
+    full.h2d_bytes = streamed.h2d_bytes;
+    full.d2h_bytes = streamed.d2h_bytes;
+    give_info(full, report);
+    return {};
+  });
+}

@@ -1,0 +1,57 @@
+// C API: version, status names, the log sink, cancel flags.
+#include <outrigger/log.h>
+#include <outrigger/version.h>
+
+#include "capi/capi_common.h"
+
+using outrigger::Status;
+using namespace outrigger::capi;  // NOLINT: this file is the C side of that namespace
+
+static_assert(OTR_VERSION_MAJOR == OUTRIGGER_VERSION_MAJOR && OTR_VERSION_MINOR == OUTRIGGER_VERSION_MINOR &&
+                  OTR_VERSION_PATCH == OUTRIGGER_VERSION_PATCH,
+              "outrigger.h and the project state different versions");
+
+const char* otr_status_name(otr_status status) { return outrigger::status_code_name(static_cast<outrigger::StatusCode>(status)); }
+
+const char* otr_version(void) { return OUTRIGGER_VERSION_STRING; }
+
+int32_t otr_version_number(void) { return OTR_VERSION_MAJOR * 10000 + OTR_VERSION_MINOR * 100 + OTR_VERSION_PATCH; }
+
+int32_t otr_abi_version(void) { return OTR_ABI_VERSION; }
+
+otr_status otr_log_set_sink(otr_log_sink sink, void* user, int32_t most_verbose, otr_error* error) {
+  return guard(error, [&]() -> Status {
+    if (most_verbose < OTR_LOG_ERROR || most_verbose > OTR_LOG_DEBUG) {
+      return invalid("most_verbose: got " + std::to_string(most_verbose) + ", need 0 (error) to 3 (debug)");
+    }
+    outrigger::LogSink forward;
+    if (sink != nullptr) {
+      forward = [sink, user](outrigger::LogLevel level, std::string_view line) {
+        sink(user, static_cast<int32_t>(level), line.data(), line.size());
+      };
+    }
+    outrigger::set_log_sink(std::move(forward), static_cast<outrigger::LogLevel>(most_verbose));
+    return {};
+  });
+}
+
+otr_status otr_cancel_create(otr_cancel** cancel, otr_error* error) {
+  if (cancel != nullptr) *cancel = nullptr;
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(cancel, "cancel"));
+    *cancel = new otr_cancel();
+    return {};
+  });
+}
+
+void otr_cancel_trigger(const otr_cancel* cancel) {
+  if (cancel != nullptr) cancel->token.cancel();
+}
+
+void otr_cancel_reset(const otr_cancel* cancel) {
+  if (cancel != nullptr) cancel->token.reset();
+}
+
+int32_t otr_cancel_is_triggered(const otr_cancel* cancel) { return cancel != nullptr && cancel->token.is_cancelled() ? 1 : 0; }
+
+void otr_cancel_close(otr_cancel** cancel) { close(cancel); }

@@ -1,0 +1,639 @@
+/* The C API, C99: everything the library does, for C and for every language that can call C. */
+#ifndef OUTRIGGER_H_
+#define OUTRIGGER_H_
+
+/** @file
+ * The C API. It includes <stddef.h> and <stdint.h> only. Its habits, said once:
+ *
+ * 1. Every call that can fail returns an otr_status and, if `error` is not NULL, fills the caller's otr_error. Nothing is printed, aborted
+ *    or thrown. A failed call leaves its objects as they were unless it says otherwise, and sets the handle it was to make to NULL.
+ * 2. Handles are opaque. otr_<object>_close takes the handle's address, accepts NULL and a NULL handle, and sets the handle to NULL. Handles
+ *    may be closed in any order: what is still in use by another object lives until that one is closed.
+ * 3. Structs that may grow begin with struct_size. Options are filled by otr_<object>_options_init(&options, sizeof options); a NULL options
+ *    pointer means the defaults. In a struct to be filled by a call, and in otr_error, the caller sets struct_size to its sizeof before.
+ *    Fields named `reserved` are 0.
+ * 4. Text in is UTF-8: names, paths and stop texts end with NUL, everything else comes with its length in bytes and may contain NUL. Text
+ *    out goes to a buffer of `capacity` bytes and is NUL-terminated; *bytes is its length without the NUL, so `capacity` must be at least
+ *    *bytes + 1. Arrays out are the same without the NUL. A NULL buffer asks for the length alone; a buffer that is too small is
+ *    OTR_INVALID_ARGUMENT, nothing is written to it, and *bytes (or *count) says what is needed.
+ * 5. Sizes are bytes, times are milliseconds, unless a name says otherwise.
+ * 6. Callbacks run on the thread that made the call, while the call lasts, but for the log sink. They return 0 to go on. They must not
+ *    throw or longjmp, and may call anything but the object whose call they came from (otr_cancel is always allowed).
+ * 7. Threads: models, profiles, plans, engines and cancel tokens may be used by any number of threads at once. Sessions, samplers and text
+ *    streams take one thread at a time; a session answers a second one with OTR_INVALID_ARGUMENT ("busy"). Closing a handle while another
+ *    thread uses it is the caller's mistake.
+ * 8. Every function can return OTR_INVALID_ARGUMENT (a NULL it does not allow, a struct_size it does not know, a value out of range),
+ *    OTR_OUT_OF_MEMORY and OTR_INTERNAL (our own mistake; please report it); the lists of errors name the others.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** The version of this header; otr_version() is that of the library. */
+#define OTR_VERSION_MAJOR 0
+#define OTR_VERSION_MINOR 1
+#define OTR_VERSION_PATCH 0
+/** Increases when something is removed or laid out anew, together with the library's SONAME; additions keep it. */
+#define OTR_ABI_VERSION 0
+
+#if defined(__GNUC__)
+#define OTR_C_API __attribute__((visibility("default")))
+#else
+#define OTR_C_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Status and errors ---- */
+
+/** OTR_OK, or why a call failed. The values never change; new ones may be added, so treat an unknown one as a failure. */
+typedef int32_t otr_status;
+/** Values of otr_status, which are also the exit codes of the outrigger command. */
+enum otr_status_values {
+  OTR_OK = 0,
+  OTR_INVALID_ARGUMENT = 10, /**< the caller broke a documented precondition */
+  OTR_NOT_FOUND = 11,        /**< no such file */
+  OTR_CORRUPT_FILE = 12,     /**< the file contradicts itself or its format; byte_offset says where */
+  OTR_UNSUPPORTED = 13,      /**< valid, but not something this version does; the message names it */
+  OTR_UNAVAILABLE = 14,      /**< no such device, or a build without it */
+  OTR_BUDGET = 15,           /**< does not fit the stated bytes; needed_bytes says what would */
+  OTR_OUT_OF_MEMORY = 16,    /**< the system refused memory */
+  OTR_IO = 17,               /**< the system refused a read or a write, or the file changed under us */
+  OTR_DEVICE = 18,           /**< an accelerator failed */
+  OTR_CANCELLED = 19,        /**< the caller asked to stop */
+  OTR_INTERNAL = 20          /**< our own mistake */
+};
+
+/** What went wrong, in the caller's memory: reporting "out of memory" needs none. The texts end with NUL and are cut at a character if they
+ * are too long. After a call that succeeded, status is OTR_OK, the numbers are 0 and the texts empty. Since 0.1, stable. */
+typedef struct otr_error {
+  uint32_t struct_size;  /**< set by the caller: sizeof(otr_error) */
+  otr_status status;
+  uint64_t needed_bytes; /**< OTR_BUDGET: the smallest budget with which the same call would succeed; else 0 */
+  uint64_t given_bytes;  /**< OTR_BUDGET: the budget it was given; else 0 */
+  uint64_t byte_offset;  /**< OTR_CORRUPT_FILE, OTR_IO: where in the file; else 0 */
+  char message[512];     /**< one line for a person: what was got, what is needed, what to do, and where */
+  char subject[128];     /**< the tensor or metadata key, or "" */
+  char file[512];        /**< the file, or "" */
+} otr_error;
+
+/** The status's name, "BUDGET"; "UNKNOWN" for a value this library does not know. Never NULL, valid for ever. Since 0.1, stable. */
+OTR_C_API const char* otr_status_name(otr_status status);
+
+/** The library's version, "0.1.0". Valid for ever. Since 0.1, stable. */
+OTR_C_API const char* otr_version(void);
+
+/** The library's version as major * 10000 + minor * 100 + patch. Since 0.1, stable. */
+OTR_C_API int32_t otr_version_number(void);
+
+/** The library's OTR_ABI_VERSION. A binding that was written for another value must not go on. Since 0.1, stable. */
+OTR_C_API int32_t otr_abi_version(void);
+
+/* ---- Log ---- */
+
+/** Values of a log line's level. */
+enum otr_log_level_values { OTR_LOG_ERROR = 0, OTR_LOG_WARNING = 1, OTR_LOG_INFO = 2, OTR_LOG_DEBUG = 3 };
+
+/** Gets one line of `bytes` bytes, without a newline and without a NUL. */
+typedef void (*otr_log_sink)(void* user, int32_t level, const char* line, size_t bytes);
+
+/** Installs the process's sink for levels up to and including `most_verbose`; a NULL sink makes the library silent again, as it is at first.
+ * When the call returns the sink before it is not running and will not be called any more.
+ * Threads: call it at any time, but not from within a sink. The sink is called by one thread at a time, on any thread of the library or of
+ * the caller. Since 0.1, stable. */
+OTR_C_API otr_status otr_log_set_sink(otr_log_sink sink, void* user, int32_t most_verbose, otr_error* error);
+
+/* ---- Cancel ---- */
+
+/** A flag with which one thread asks another one's long call to stop. */
+typedef struct otr_cancel otr_cancel;
+
+/** Makes a flag, not triggered. A call that was given one looks at it at most some milliseconds apart. Close it with otr_cancel_close; a
+ * call that is still running with it is not harmed. Since 0.1, stable. */
+OTR_C_API otr_status otr_cancel_create(otr_cancel** cancel, otr_error* error);
+
+/** Asks the calls that use the flag, now and until the next reset, to stop. Any thread; safe in a signal handler; NULL does nothing.
+ * Since 0.1, stable. */
+OTR_C_API void otr_cancel_trigger(const otr_cancel* cancel);
+
+/** Makes the flag usable again. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_cancel_reset(const otr_cancel* cancel);
+
+/** 1 if it is triggered, else 0; 0 for NULL. Since 0.1, stable. */
+OTR_C_API int32_t otr_cancel_is_triggered(const otr_cancel* cancel);
+
+/** Frees the flag. Since 0.1, stable. */
+OTR_C_API void otr_cancel_close(otr_cancel** cancel);
+
+/** Gets the share done, 0 to 1. Return 0 to go on, anything else to stop, which gives OTR_CANCELLED. */
+typedef int32_t (*otr_progress)(void* user, double share);
+
+/* ---- Model ---- */
+
+/** An opened model file: what it is, its vocabulary, the catalogue of its tensors. Immutable; no weight is in memory yet. */
+typedef struct otr_model otr_model;
+
+/** Values of otr_model_options.disk_direct: whether reads go past the page cache. */
+enum otr_disk_direct_values {
+  OTR_DISK_DIRECT_AUTO = 0, /**< where the file system allows it */
+  OTR_DISK_DIRECT_ON = 1,   /**< always, or an error */
+  OTR_DISK_DIRECT_OFF = 2   /**< never */
+};
+
+/** How to open a model. */
+typedef struct otr_model_options {
+  uint32_t struct_size;
+  int32_t disk_direct; /**< OTR_DISK_DIRECT_AUTO (default), _ON, _OFF */
+} otr_model_options;
+
+/** What a model file says about itself. The texts are never NULL, belong to the model and are valid until it is closed. */
+typedef struct otr_model_info {
+  uint32_t struct_size;      /**< set by the caller: sizeof(otr_model_info) */
+  int32_t can_run;           /**< 1: otr_engine_open takes it; 0: why_not says why it does not */
+  const char* file;          /**< the path it was opened from, or "memory" */
+  const char* name;          /**< "" if the file brings none */
+  const char* architecture;  /**< "llama" */
+  const char* why_not;       /**< "" when it can run */
+  const char* tokenizer;     /**< "bpe (smollm)"; "" if the file has none that can be used */
+  const char* chat_template; /**< a recognised name, "unrecognised", or "" if the file has none */
+  uint64_t parameters;       /**< elements of all tensors */
+  uint64_t bytes;            /**< of the file */
+  double bits_per_weight;    /**< tensor bytes * 8 / parameters; 0 without tensors */
+  uint64_t context_tokens;   /**< what it was trained for */
+  uint64_t width;
+  uint64_t ffn_width;
+  uint64_t vocabulary_tokens;
+  uint64_t tensors;          /**< how many otr_model_get_tensor knows */
+  uint32_t layers;
+  uint32_t heads;
+  uint32_t kv_heads;
+  uint32_t head_dim;
+  int32_t bos;               /**< begin-of-text token; -1 if there is none */
+  int32_t eos;               /**< end-of-text token; -1 if there is none */
+  int32_t adds_bos;          /**< 1: the model expects bos before a text that is not a chat */
+  uint32_t reserved;
+} otr_model_info;
+
+/** One tensor as the file describes it. The texts and the shape belong to the model and are valid until it is closed. */
+typedef struct otr_tensor_info {
+  uint32_t struct_size;  /**< set by the caller: sizeof(otr_tensor_info) */
+  uint32_t axes;         /**< length of `shape` */
+  const char* name;
+  const char* type;      /**< "Q4_1", "F32" */
+  const uint64_t* shape; /**< the file's order: shape[0] is the length of a row */
+  uint64_t bytes;
+  uint64_t file_offset;
+} otr_tensor_info;
+
+/** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_model_options_init(otr_model_options* options, uint32_t struct_size);
+
+/** Opens a GGUF file and reads its header, vocabulary and catalogue; no weight is read. Succeeds for a well-formed file that cannot be run
+ * (another architecture, a weight type without kernels, a vocabulary alone): otr_model_info.can_run tells.
+ * Cost: proportional to the header, about 30 ms and 4 MiB for 50,000 tokens.
+ * Errors: OTR_NOT_FOUND, OTR_CORRUPT_FILE (byte_offset, subject), OTR_UNSUPPORTED (the message names what), OTR_IO.
+ * Since 0.1, stable. */
+OTR_C_API otr_status otr_model_open(const char* path, const otr_model_options* options, otr_model** model, otr_error* error);
+
+/** The same from the caller's buffer, which must not change, and must outlive the model and every engine and session made from it.
+ * Errors: as otr_model_open. Since 0.1, stable. */
+OTR_C_API otr_status otr_model_open_memory(const void* bytes, size_t size, otr_model** model, otr_error* error);
+
+/** Frees the model; its engines and sessions keep what they need. Since 0.1, stable. */
+OTR_C_API void otr_model_close(otr_model** model);
+
+/** Fills *info. Since 0.1, stable. */
+OTR_C_API otr_status otr_model_get_info(const otr_model* model, otr_model_info* info, otr_error* error);
+
+/** Fills *info with tensor `index`, 0 to otr_model_info.tensors - 1, in file order. Since 0.1, stable. */
+OTR_C_API otr_status otr_model_get_tensor(const otr_model* model, uint64_t index, otr_tensor_info* info, otr_error* error);
+
+/* ---- Tokens and text ---- */
+
+/** Flags of otr_model_tokenize, to be added. */
+enum otr_tokenize_flags {
+  OTR_TOKENIZE_ADD_SPECIAL = 1,  /**< put the begin (and end) token around the text as the model's settings ask */
+  OTR_TOKENIZE_PARSE_SPECIAL = 2 /**< turn the text of special tokens into those tokens; never for what a user wrote */
+};
+
+/** Flags of otr_model_detokenize, otr_model_token_text and otr_text_stream_create. */
+enum otr_text_flags {
+  OTR_TEXT_WITH_SPECIAL = 1 /**< special tokens give their text; without it they give none */
+};
+
+/** One turn of a conversation. This struct never changes. */
+typedef struct otr_chat_message {
+  const char* role;     /**< "system", "user" or "assistant" */
+  const char* content;  /**< plain text whatever it says; may be NULL if content_bytes is 0 */
+  size_t content_bytes;
+} otr_chat_message;
+
+/** The tokens of `text`, which may be any bytes: invalid UTF-8 becomes the tokens of its bytes. `flags` 0, or otr_tokenize_flags.
+ * `tokens` has room for `capacity` tokens; *count is their number. Linear time in the length.
+ * Errors: OTR_UNSUPPORTED when the file has no usable tokenizer. Since 0.1, stable. */
+OTR_C_API otr_status otr_model_tokenize(const otr_model* model, const char* text, size_t text_bytes, uint32_t flags, int32_t* tokens,
+                                        size_t capacity, size_t* count, otr_error* error);
+
+/** The tokens of a conversation, ending where the assistant is to speak. Special tokens come from the template only. `template_name` is
+ * one of otr_chat_template_name(); NULL or "" means the file's own.
+ * Errors: OTR_UNSUPPORTED with the list of names when there is no such template or the file's own is not recognised; OTR_INVALID_ARGUMENT
+ * for an unknown role or an order the template cannot express. Since 0.1, stable. */
+OTR_C_API otr_status otr_model_chat(const otr_model* model, const otr_chat_message* messages, size_t message_count,
+                                    const char* template_name, int32_t* tokens, size_t capacity, size_t* count, otr_error* error);
+
+/** The name of chat template `index`, counted from 0; NULL past the last. Valid for ever. Since 0.1, stable. */
+OTR_C_API const char* otr_chat_template_name(size_t index);
+
+/** The text of a sequence of tokens; it may end within a character when the tokens do. `flags` 0 or otr_text_flags.
+ * Errors: OTR_INVALID_ARGUMENT for an id outside the vocabulary; OTR_UNSUPPORTED without a usable tokenizer. Since 0.1, stable. */
+OTR_C_API otr_status otr_model_detokenize(const otr_model* model, const int32_t* tokens, size_t token_count, uint32_t flags, char* text,
+                                          size_t capacity, size_t* bytes, otr_error* error);
+
+/** The bytes of one token, as otr_model_detokenize would write it in mid-text; they need not be whole characters. Errors: the same.
+ * Since 0.1, stable. */
+OTR_C_API otr_status otr_model_token_text(const otr_model* model, int32_t token, uint32_t flags, char* text, size_t capacity,
+                                          size_t* bytes, otr_error* error);
+
+/** Sets *ends to 1 if generation should stop at this token (end of text, end of a turn), else to 0. Errors: the same. Since 0.1, stable. */
+OTR_C_API otr_status otr_model_token_ends_generation(const otr_model* model, int32_t token, int32_t* ends, otr_error* error);
+
+/** Turns a stream of tokens into text without ever splitting a UTF-8 character. One thread at a time. */
+typedef struct otr_text_stream otr_text_stream;
+
+/** Starts a stream. `flags` 0 or otr_text_flags. Errors: OTR_UNSUPPORTED without a usable tokenizer. Since 0.1, stable. */
+OTR_C_API otr_status otr_text_stream_create(const otr_model* model, uint32_t flags, otr_text_stream** stream, otr_error* error);
+
+/** Adds a token. *text is the text that became complete with it, often empty; it belongs to the stream, is NUL-terminated and is valid
+ * until the next call on the stream. Since 0.1, stable. */
+OTR_C_API otr_status otr_text_stream_push(otr_text_stream* stream, int32_t token, const char** text, size_t* bytes, otr_error* error);
+
+/** What is left: an unfinished character becomes U+FFFD. *text as for otr_text_stream_push. Since 0.1, stable. */
+OTR_C_API otr_status otr_text_stream_finish(otr_text_stream* stream, const char** text, size_t* bytes, otr_error* error);
+
+/** Frees the stream. Since 0.1, stable. */
+OTR_C_API void otr_text_stream_close(otr_text_stream** stream);
+
+/* ---- Machine profile ---- */
+
+/** The rates of a machine, measured or given: what a plan's predictions rest on. Immutable. */
+typedef struct otr_profile otr_profile;
+
+/** What to measure. */
+typedef struct otr_profile_options {
+  uint32_t struct_size;
+  uint32_t threads;        /**< 0 (default): the physical cores this process may use */
+  const char* disk_path;   /**< a file of some MiB on the disk to measure, usually the model; NULL (default): no disk */
+  double seconds_per_lane; /**< time to spend on each figure; default 0.1 */
+} otr_profile_options;
+
+/** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_profile_options_init(otr_profile_options* options, uint32_t struct_size);
+
+/** Measures this machine. Cost: about six times seconds_per_lane, and 64 MiB of memory for as long. The file is only read.
+ * Errors: OTR_NOT_FOUND, OTR_IO for disk_path. Since 0.1, stable. */
+OTR_C_API otr_status otr_profile_measure(const otr_profile_options* options, otr_profile** profile, otr_error* error);
+
+/** A profile from its JSON document, perhaps that of a machine one does not have. Unknown fields are ignored, missing rates are an
+ * OTR_INVALID_ARGUMENT that names them. Since 0.1, stable. */
+OTR_C_API otr_status otr_profile_from_json(const char* json, size_t json_bytes, otr_profile** profile, otr_error* error);
+
+/** The JSON document of a profile; otr_profile_from_json reads back the same. Since 0.1, stable. */
+OTR_C_API otr_status otr_profile_to_json(const otr_profile* profile, char* json, size_t capacity, size_t* bytes, otr_error* error);
+
+/** Frees the profile. Since 0.1, stable. */
+OTR_C_API void otr_profile_close(otr_profile** profile);
+
+/* ---- Plan ---- */
+
+/** Where every tensor lives, what streams, what it will cost. Immutable plain data; holds no memory of the model. */
+typedef struct otr_plan otr_plan;
+
+/** A budget for otr_plan_options: 90 % of the smaller of available memory and the cgroup's limit. 0 means no limit. */
+#define OTR_BUDGET_DEFAULT UINT64_MAX
+
+/** What to plan for. */
+typedef struct otr_plan_options {
+  uint32_t struct_size;
+  uint32_t threads;             /**< 0 (default): the profile's, or the physical cores this process may use */
+  uint64_t host_budget_bytes;   /**< everything counted: weights, KV cache, activations, scratch. Default: OTR_BUDGET_DEFAULT; 0: no limit */
+  uint64_t device_budget_bytes; /**< the same for a device; ignored without one */
+  uint32_t prompt_tokens;       /**< default 512 */
+  uint32_t new_tokens;          /**< default 128 */
+  uint32_t batch;               /**< sessions that exist at once, each with its own KV cache; default 1 */
+  uint32_t context_tokens;      /**< of each session; 0 (default): prompt_tokens + new_tokens */
+  uint32_t logit_rows;          /**< most tokens of one step whose logits are wanted; default 1 */
+  uint32_t reserved;
+} otr_plan_options;
+
+/** A plan in figures; otr_plan_to_json has all of it. The text belongs to the plan and is valid until it is closed. */
+typedef struct otr_plan_summary {
+  uint32_t struct_size;                 /**< set by the caller: sizeof(otr_plan_summary) */
+  uint32_t threads;
+  uint64_t host_budget_bytes;           /**< 0: no limit */
+  uint64_t host_planned_bytes;          /**< never above the budget */
+  uint64_t host_minimum_bytes;          /**< the smallest feasible budget for this workload */
+  uint64_t device_budget_bytes;
+  uint64_t device_planned_bytes;
+  uint64_t device_minimum_bytes;
+  uint64_t resident_tensors;
+  uint64_t streamed_tensors;
+  uint64_t streamed_bytes_per_token;    /**< read from disk by one step of decode */
+  double predicted_prefill_ms;          /**< of the workload's whole prompt */
+  double predicted_decode_tokens_per_s;
+  const char* binding_lane;             /**< what a decode step waits for: "disk" or "host" */
+  uint32_t batch;
+  uint32_t context_tokens;              /**< of each session */
+  uint32_t logit_rows;
+  uint32_t step_tokens;                 /**< most tokens in one step: the prefill chunk */
+} otr_plan_summary;
+
+/** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_plan_options_init(otr_plan_options* options, uint32_t struct_size);
+
+/** Decides where every tensor lives, before any weight is read. With a profile it is pure: it touches no memory, disk or device.
+ * `profile` NULL: this machine is measured once for each model handle and number of threads, which takes about a fifth of a second and
+ * 64 MiB for as long; a program that must stay below that, or wants the same plan every time, gives a profile.
+ * Errors: OTR_BUDGET with needed_bytes when the budget is below the smallest feasible one; OTR_INVALID_ARGUMENT for a workload of zero tokens
+ * or beyond the model's context; OTR_UNSUPPORTED with the reason when the model cannot run; those of otr_profile_measure.
+ * Since 0.1, stable. */
+OTR_C_API otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, const otr_plan_options* options, otr_plan** plan,
+                                   otr_error* error);
+
+/** A plan from its JSON document, to replay it. Whether it suits a model is checked by otr_engine_open.
+ * Errors: OTR_INVALID_ARGUMENT naming the field. Since 0.1, stable. */
+OTR_C_API otr_status otr_plan_from_json(const char* json, size_t json_bytes, otr_plan** plan, otr_error* error);
+
+/** The JSON document of a plan, with everything needed to replay it. Since 0.1, stable. */
+OTR_C_API otr_status otr_plan_to_json(const otr_plan* plan, char* json, size_t capacity, size_t* bytes, otr_error* error);
+
+/** A table that a person reads in ten seconds. Its form may change with any version. Since 0.1, stable. */
+OTR_C_API otr_status otr_plan_to_text(const otr_plan* plan, char* text, size_t capacity, size_t* bytes, otr_error* error);
+
+/** Fills *summary. Since 0.1, stable. */
+OTR_C_API otr_status otr_plan_get_summary(const otr_plan* plan, otr_plan_summary* summary, otr_error* error);
+
+/** Frees the plan; an engine opened with it has its own copy. Since 0.1, stable. */
+OTR_C_API void otr_plan_close(otr_plan** plan);
+
+/* ---- Engine ---- */
+
+/** A model placed in memory by a plan, ready to run sessions. Steps of different sessions run one after the other. */
+typedef struct otr_engine otr_engine;
+
+/** Values of otr_engine_options.numerics. */
+enum otr_numerics_values {
+  OTR_NUMERICS_FAST = 0,   /**< activations rounded to int8 per 32 elements */
+  OTR_NUMERICS_FLOAT32 = 1 /**< activations stay float32: the reference, several times slower */
+};
+
+/** How to open an engine. */
+typedef struct otr_engine_options {
+  uint32_t struct_size;
+  int32_t numerics;         /**< OTR_NUMERICS_FAST (default), _FLOAT32 */
+  const char* device;       /**< "cpu"; NULL (default) means that */
+  otr_progress progress;    /**< of loading; NULL (default): none */
+  void* user;               /**< handed to `progress` */
+  const otr_cancel* cancel; /**< stops the loading; NULL (default): nothing does */
+} otr_engine_options;
+
+/** Values of `tier`. */
+enum otr_tier_values { OTR_TIER_DISK = 0, OTR_TIER_HOST = 1, OTR_TIER_DEVICE = 2 };
+
+/** Bytes of one tier: allowed, planned, in use now, and the most that ever was in use; then what is in use now by purpose. */
+typedef struct otr_memory_report {
+  uint32_t struct_size;      /**< set by the caller: sizeof(otr_memory_report) */
+  int32_t tier;              /**< the one it is about */
+  uint64_t budget_bytes;     /**< 0: no limit */
+  uint64_t planned_bytes;
+  uint64_t current_bytes;
+  uint64_t peak_bytes;
+  uint64_t weights_resident_bytes;
+  uint64_t stream_slots_bytes;
+  uint64_t kv_cache_bytes;
+  uint64_t activations_bytes;
+  uint64_t draft_bytes;
+  uint64_t branches_bytes;
+  uint64_t other_bytes;
+} otr_memory_report;
+
+/** Bytes moved since the engine was opened, loading not counted. */
+typedef struct otr_stream_report {
+  uint32_t struct_size; /**< set by the caller: sizeof(otr_stream_report) */
+  uint32_t reserved;
+  uint64_t disk_bytes;
+  uint64_t h2d_bytes;
+  uint64_t d2h_bytes;
+} otr_stream_report;
+
+/** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_engine_options_init(otr_engine_options* options, uint32_t struct_size);
+
+/** Reserves every byte of the plan, starts its threads, reads and packs the weights that are resident.
+ * Errors: OTR_UNSUPPORTED with the reason when the model cannot run; OTR_INVALID_ARGUMENT when the plan is not this model's; OTR_UNAVAILABLE
+ * for a device that is not there; OTR_IO, OTR_CORRUPT_FILE, OTR_CANCELLED. Nothing is kept after a failure. Since 0.1, stable. */
+OTR_C_API otr_status otr_engine_open(const otr_model* model, const otr_plan* plan, const otr_engine_options* options, otr_engine** engine,
+                                     otr_error* error);
+
+/** Frees the engine once its last session is closed. Since 0.1, stable. */
+OTR_C_API void otr_engine_close(otr_engine** engine);
+
+/** Fills *report for OTR_TIER_HOST or OTR_TIER_DEVICE. Any time, any thread. Since 0.1, stable. */
+OTR_C_API otr_status otr_engine_get_memory(const otr_engine* engine, int32_t tier, otr_memory_report* report, otr_error* error);
+
+/** Fills *report. Any time, any thread. Since 0.1, stable. */
+OTR_C_API otr_status otr_engine_get_streamed(const otr_engine* engine, otr_stream_report* report, otr_error* error);
+
+/* ---- Sampler ---- */
+
+/** Draws the next token from logits. One per stream of text; one thread at a time. */
+typedef struct otr_sampler otr_sampler;
+
+/** Applied in this order: repetition penalty, temperature, top-k, top-p, min-p, then one draw. The defaults give greedy decoding. */
+typedef struct otr_sampling_options {
+  uint32_t struct_size;
+  float temperature;          /**< 0 (default): the most likely token, whatever the rest says; else logits are divided by it */
+  int32_t top_k;              /**< keep the k most likely; 0 (default): all */
+  float top_p;                /**< keep the smallest set whose probabilities sum to at least p; 1 (default): all */
+  float min_p;                /**< keep tokens at least this share as likely as the most likely one; 0 (default): all */
+  float repeat_penalty;       /**< logits of recent tokens: divided by it when positive, multiplied when negative; 1 (default): off */
+  int32_t repeat_last_tokens; /**< how far back the penalty looks; -1: the whole context; default 64 */
+  uint32_t reserved;
+  uint64_t seed;              /**< the same seed, options and logits draw the same tokens on every machine */
+} otr_sampling_options;
+
+/** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_sampling_options_init(otr_sampling_options* options, uint32_t struct_size);
+
+/** Makes a sampler. Errors: OTR_INVALID_ARGUMENT naming the option, its value and its range. Since 0.1, stable. */
+OTR_C_API otr_status otr_sampler_create(const otr_sampling_options* options, otr_sampler** sampler, otr_error* error);
+
+/** The next token for `logits` [logit_count], given the tokens so far for the penalty (may be NULL if history_count is 0). Ties go to the
+ * lower id; NaN counts as minus infinity. Errors: OTR_INVALID_ARGUMENT for no logits or when all are minus infinity. Since 0.1, stable. */
+OTR_C_API otr_status otr_sampler_sample(otr_sampler* sampler, const float* logits, size_t logit_count, const int32_t* history,
+                                        size_t history_count, int32_t* token, otr_error* error);
+
+/** Frees the sampler. Since 0.1, stable. */
+OTR_C_API void otr_sampler_close(otr_sampler** sampler);
+
+/* ---- Session ---- */
+
+/** One conversation: its tokens, its KV cache, and the calls that extend it. One thread at a time. */
+typedef struct otr_session otr_session;
+
+/** How to open a session. */
+typedef struct otr_session_options {
+  uint32_t struct_size;
+  uint32_t context_tokens; /**< most tokens it can hold; 0 (default): the plan's */
+} otr_session_options;
+
+/** How to prefill. */
+typedef struct otr_prefill_options {
+  uint32_t struct_size;
+  uint32_t reserved;
+  otr_progress progress;    /**< NULL (default): none */
+  void* user;               /**< handed to `progress` */
+  const otr_cancel* cancel; /**< NULL (default): nothing stops it */
+} otr_prefill_options;
+
+/** Gets the logits [count] of what follows token `index` of those given to otr_session_evaluate; valid while the callback runs. */
+typedef void (*otr_on_logits)(void* user, size_t index, const float* logits, size_t count);
+
+/** How to evaluate. */
+typedef struct otr_evaluate_options {
+  uint32_t struct_size;
+  uint32_t reserved;
+  otr_on_logits on_logits;  /**< required; to stop early it triggers `cancel` */
+  void* user;               /**< handed to `on_logits` */
+  const otr_cancel* cancel; /**< NULL (default): nothing stops it */
+} otr_evaluate_options;
+
+/** Gets one generated token and the UTF-8 text that became complete with it: often part of a word, sometimes empty, never half a
+ * character, not NUL-terminated, valid while the callback runs. Return 0 to go on, anything else to stop. */
+typedef int32_t (*otr_on_token)(void* user, int32_t token, const char* text, size_t bytes);
+
+/** How to generate. */
+typedef struct otr_generate_options {
+  uint32_t struct_size;
+  uint32_t max_tokens;                  /**< default 128 */
+  const otr_sampling_options* sampling; /**< NULL (default): greedy */
+  const char* const* stop;              /**< generation ends before the first of these texts, which is not part of the result */
+  size_t stop_count;                    /**< default 0 */
+  int32_t ignore_eos;                   /**< 1: go on after an end token; default 0 */
+  uint32_t reserved;
+  otr_on_token on_token;                /**< NULL (default): none */
+  otr_progress prefill_progress;        /**< NULL (default): none */
+  void* user;                           /**< handed to both callbacks */
+  const otr_cancel* cancel;             /**< NULL (default): nothing stops it */
+} otr_generate_options;
+
+/** Values of otr_generate_result.stop_reason. */
+enum otr_stop_reason_values {
+  OTR_STOP_LENGTH = 0,   /**< max_tokens, or the context is full */
+  OTR_STOP_EOS = 1,      /**< the model ended its text or turn */
+  OTR_STOP_TEXT = 2,     /**< one of the stop texts */
+  OTR_STOP_CANCELLED = 3 /**< a callback or the cancel flag; the tokens so far are valid */
+};
+
+/** What came of a generation; the tokens and the text themselves are otr_session_generated_tokens and _text. */
+typedef struct otr_generate_result {
+  uint32_t struct_size;           /**< set by the caller: sizeof(otr_generate_result) */
+  int32_t stop_reason;            /**< otr_stop_reason_values */
+  uint64_t prompt_tokens;
+  uint64_t generated_tokens;      /**< without the token that ended generation */
+  uint64_t text_bytes;
+  double prefill_ms;
+  double prefill_tokens_per_s;
+  double time_to_first_token_ms;
+  double decode_ms;               /**< from the first token to the last */
+  double decode_tokens_per_s;     /**< tokens after the first over decode_ms; 0 for fewer than two */
+} otr_generate_result;
+
+/** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_session_options_init(otr_session_options* options, uint32_t struct_size);
+
+/** Takes a KV cache from the engine's plan. Errors: OTR_BUDGET when the plan's batch x context is taken by other sessions; OTR_INVALID_ARGUMENT.
+ * Since 0.1, stable. */
+OTR_C_API otr_status otr_session_open(const otr_engine* engine, const otr_session_options* options, otr_session** session,
+                                      otr_error* error);
+
+/** Frees the session and gives its KV cache back. Since 0.1, stable. */
+OTR_C_API void otr_session_close(otr_session** session);
+
+/** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_prefill_options_init(otr_prefill_options* options, uint32_t struct_size);
+
+/** Appends tokens and computes them, in chunks of the plan's step size; afterwards the logits speak of what follows the last one.
+ * Errors: OTR_INVALID_ARGUMENT (none, an id outside the vocabulary, more than the context still holds: nothing is appended); OTR_CANCELLED,
+ * OTR_IO: whole chunks done before it stay, otr_session_get_position tells. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_prefill(otr_session* session, const int32_t* tokens, size_t count, const otr_prefill_options* options,
+                                         otr_error* error);
+
+/** otr_session_prefill of one token; allocates nothing. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_step(otr_session* session, int32_t token, otr_error* error);
+
+/** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_evaluate_options_init(otr_evaluate_options* options, uint32_t struct_size);
+
+/** Like otr_session_prefill, but on_logits is called for each token in order. Plans made with more logit_rows do it faster.
+ * Errors: those of otr_session_prefill. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_evaluate(otr_session* session, const int32_t* tokens, size_t count, const otr_evaluate_options* options,
+                                          otr_error* error);
+
+/** The logits [vocabulary] of what follows the last token. They belong to the session and are valid until the next call that changes it.
+ * Errors: OTR_INVALID_ARGUMENT before the first token and after otr_session_truncate; *logits is then NULL. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_get_logits(const otr_session* session, const float** logits, size_t* count, otr_error* error);
+
+/** Draws the next token from the session's logits and tokens; it is not appended. Errors: those of otr_session_get_logits and
+ * otr_sampler_sample. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_sample(const otr_session* session, otr_sampler* sampler, int32_t* token, otr_error* error);
+
+/** All tokens so far. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_get_tokens(const otr_session* session, int32_t* tokens, size_t capacity, size_t* count, otr_error* error);
+
+/** How many tokens the session holds, and the most it can hold; either pointer may be NULL. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_get_position(const otr_session* session, uint64_t* position_tokens, uint64_t* context_tokens,
+                                              otr_error* error);
+
+/** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_generate_options_init(otr_generate_options* options, uint32_t struct_size);
+
+/** Prefills the prompt, then samples and steps until something stops it. The session then holds the prompt and the generated tokens.
+ * `result` may be NULL. Being stopped by a callback or the cancel flag after the prompt is a result, not an error; so is a full context.
+ * Errors: those of otr_session_prefill and otr_sampler_create. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_generate(otr_session* session, const int32_t* prompt, size_t prompt_count,
+                                          const otr_generate_options* options, otr_generate_result* result, otr_error* error);
+
+/** The tokens of the session's last successful otr_session_generate; none before it. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_generated_tokens(const otr_session* session, int32_t* tokens, size_t capacity, size_t* count,
+                                                  otr_error* error);
+
+/** The text of the session's last successful otr_session_generate. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_generated_text(const otr_session* session, char* text, size_t capacity, size_t* bytes, otr_error* error);
+
+/** Forgets every token from `position_tokens` on. Errors: OTR_INVALID_ARGUMENT beyond the end. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_truncate(otr_session* session, uint64_t position_tokens, otr_error* error);
+
+/** A second session with the same state, to be closed like any other. Errors: those of otr_session_open. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_fork(const otr_session* session, otr_session** fork, otr_error* error);
+
+/** The session's state as bytes: tokens and KV entries, for the same model file and numerics only. Asking for the size costs as much as
+ * writing it. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_save(const otr_session* session, void* state, size_t capacity, size_t* bytes, otr_error* error);
+
+/** Puts a saved state in place of the session's own. Errors: OTR_CORRUPT_FILE; OTR_INVALID_ARGUMENT for another model's state or more tokens
+ * than the context holds. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_restore(otr_session* session, const void* state, size_t bytes, otr_error* error);
+
+/** otr_session_save to a file, which appears complete or not at all. Errors: OTR_IO. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_save_file(const otr_session* session, const char* path, otr_error* error);
+
+/** otr_session_restore from a file. Errors: OTR_NOT_FOUND, OTR_IO and those of otr_session_restore. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_restore_file(otr_session* session, const char* path, otr_error* error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* OUTRIGGER_H_ */
