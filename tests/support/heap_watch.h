@@ -1,0 +1,24 @@
+// HeapWatch: counts the C++ heap's allocations, and makes the n-th one fail. For tests of "allocates nothing" and of running out.
+#ifndef OUTRIGGER_TESTS_SUPPORT_HEAP_WATCH_H_
+#define OUTRIGGER_TESTS_SUPPORT_HEAP_WATCH_H_
+
+#include <cstdint>
+
+namespace outrigger {
+
+/// Calls of operator new since the program began, by all threads.
+uint64_t heap_allocations();
+
+/// While it lives, the `nth` allocation from now on (1 is the next), and only that, throws std::bad_alloc or returns null. One at a time.
+class FailingAllocation {
+ public:
+  explicit FailingAllocation(uint64_t nth);
+  ~FailingAllocation();
+  FailingAllocation(const FailingAllocation&) = delete;
+  FailingAllocation& operator=(const FailingAllocation&) = delete;
+  bool has_happened() const;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_TESTS_SUPPORT_HEAP_WATCH_H_
