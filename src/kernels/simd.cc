@@ -11,18 +11,16 @@ namespace {
 
 SimdLevel supported_level() {
   // The compiler's look at the processor includes the operating system's: without its saving the wide registers these say no.
-#if defined(OTR_KERNELS_AVX2)
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c")) return SimdLevel::kNone;
 #if defined(OTR_KERNELS_AVX512)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni")) {
     return SimdLevel::kAvx512;
   }
 #endif
-  return SimdLevel::kAvx2;
-#else
-  return SimdLevel::kNone;
+#if defined(OTR_KERNELS_AVX2)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) return SimdLevel::kAvx2;
 #endif
+  return SimdLevel::kNone;
 }
 
 SimdLevel first_level() {

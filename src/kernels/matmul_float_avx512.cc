@@ -1,0 +1,101 @@
+// Matrix product with float32 activations for AVX-512: weights are decoded in registers.
+#include "src/kernels/avx512.h"
+#include "src/kernels/matmul_avx512.h"
+#include "src/kernels/matmul_store_avx512.h"
+
+namespace outrigger {
+namespace {
+
+// sums[t] = fma(16 rows' weights of one k, activation, sums[t]).
+template <int kTokens>
+inline __attribute__((always_inline)) void add_k(__m512 weights, const float* src, size_t stride, __m512 (&sums)[kTokens]) {
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) sums[t] = _mm512_fmadd_ps(weights, _mm512_set1_ps(src[t * stride]), sums[t]);
+}
+
+template <PackedKind kKind>
+inline __m512 load_elements(const std::byte* block, size_t k) {
+  if constexpr (kKind == PackedKind::kF32) return _mm512_loadu_ps(block + k * 64);
+  if constexpr (kKind == PackedKind::kF16) return load_halves(block + k * 32);
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + k * 32));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+
+template <PackedKind kKind, int kTokens>
+void add_elements(const std::byte* block, const float* src, size_t stride, size_t columns, __m512 (&sums)[kTokens]) {
+  for (size_t k = 0; k < columns; ++k) add_k<kTokens>(load_elements<kKind>(block, k), src + k, stride, sums);
+}
+
+// A quad holds the codes of four successive k of each row in the bytes of a lane, with the zero point `offset` added.
+template <int kTokens>
+inline __attribute__((always_inline)) void add_quad(__m512i quad, int offset, __m512 scale, const __m512* minimum, const float* src,
+                                                    size_t stride, __m512 (&sums)[kTokens]) {
+  const __m512i low = _mm512_set1_epi32(255);
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const __m512i code = _mm512_sub_epi32(_mm512_and_si512(_mm512_srli_epi32(quad, i * 8), low), _mm512_set1_epi32(offset));
+    __m512 weights = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(code));  // not fused with the minimum: the bits are dequantize()'s
+    if (minimum) weights = _mm512_add_ps(weights, *minimum);
+    add_k<kTokens>(weights, src + i, stride, sums);
+  }
+}
+
+template <PackedKind kKind, int kTokens>
+void add_groups(const std::byte* block, const float* src, size_t stride, size_t columns, __m512 (&sums)[kTokens]) {
+  constexpr bool kIsQ8 = kKind == PackedKind::kQ8_0, kIsQ41 = kKind == PackedKind::kQ4_1;
+  constexpr size_t kCodeBytes = kIsQ8 ? 512 : 256, kPairBytes = kIsQ41 ? 640 : 64 + 2 * kCodeBytes;
+  const __m512i low = _mm512_set1_epi8(15);
+  for (size_t g = 0; g < columns / kGroup; ++g, src += kGroup) {
+    const std::byte* pair = block + g / 2 * kPairBytes;
+    const std::byte* scales = pair + g % 2 * (kIsQ41 ? 320 : 32);
+    const std::byte* codes = kIsQ41 ? scales + 64 : pair + 64 + g % 2 * kCodeBytes;
+    const __m512 scale = load_halves(scales), minimum = load_halves(scales + (kIsQ41 ? 32 : 0));
+    const __m512* added = kIsQ41 ? &minimum : nullptr;
+    for (int q = 0; q < 8; ++q) {
+      __m512i quad = _mm512_loadu_si512(codes + (kIsQ8 ? q : q % 4) * 64);
+      if constexpr (!kIsQ8) quad = _mm512_and_si512(q < 4 ? quad : _mm512_srli_epi16(quad, 4), low);
+      add_quad<kTokens>(quad, kIsQ8 ? 128 : kIsQ41 ? 0 : 8, scale, added, src + q * 4, stride, sums);
+    }
+  }
+}
+
+template <PackedKind kKind, int kTokens>
+void run_tile(const MatmulTile& tile, const MatmulArgs& args) {
+  __m512 sums[kTokens];
+  for (__m512& sum : sums) sum = _mm512_setzero_ps();
+  if constexpr (kKind == PackedKind::kF32 || kKind == PackedKind::kF16 || kKind == PackedKind::kBF16) {
+    add_elements<kKind, kTokens>(tile.block, tile.src, args.src_stride, args.columns, sums);
+  } else {
+    add_groups<kKind, kTokens>(tile.block, tile.src, args.src_stride, args.columns, sums);
+  }
+  store_sums<kTokens>(sums, tile, args.dst_stride, args.accumulate);
+}
+
+template <PackedKind kKind>
+void run_kind(const MatmulArgs& args, size_t block_begin, size_t block_end) {
+  using Run = void (*)(const MatmulTile&, const MatmulArgs&);
+  static constexpr Run kRuns[kTokenTile] = {run_tile<kKind, 1>, run_tile<kKind, 2>, run_tile<kKind, 3>, run_tile<kKind, 4>,
+                                            run_tile<kKind, 5>, run_tile<kKind, 6>, run_tile<kKind, 7>, run_tile<kKind, 8>};
+  for_each_tile(args, block_begin, block_end, [&](const MatmulTile& tile, size_t tokens) { kRuns[tokens - 1](tile, args); });
+}
+
+}  // namespace
+
+void matmul_float_avx512(const MatmulArgs& args, size_t block_begin, size_t block_end) {
+  switch (args.kind) {
+    case PackedKind::kF32:
+      return run_kind<PackedKind::kF32>(args, block_begin, block_end);
+    case PackedKind::kF16:
+      return run_kind<PackedKind::kF16>(args, block_begin, block_end);
+    case PackedKind::kBF16:
+      return run_kind<PackedKind::kBF16>(args, block_begin, block_end);
+    case PackedKind::kQ8_0:
+      return run_kind<PackedKind::kQ8_0>(args, block_begin, block_end);
+    case PackedKind::kQ4_0:
+      return run_kind<PackedKind::kQ4_0>(args, block_begin, block_end);
+    case PackedKind::kQ4_1:
+      return run_kind<PackedKind::kQ4_1>(args, block_begin, block_end);
+  }
+}
+
+}  // namespace outrigger

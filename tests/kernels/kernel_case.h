@@ -1,0 +1,115 @@
+// What the kernel tests share: the levels to try, random inputs, and packed matrices with their exact values.
+#ifndef OUTRIGGER_TESTS_KERNELS_KERNEL_CASE_H_
+#define OUTRIGGER_TESTS_KERNELS_KERNEL_CASE_H_
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "src/kernels/simd.h"
+#include "src/tensor/half.h"
+#include "src/tensor/packed.h"
+
+namespace outrigger {
+
+/// Every level this machine can run, the plain one first.
+inline std::vector<SimdLevel> levels() {
+  std::vector<SimdLevel> all;
+  for (SimdLevel level : {SimdLevel::kNone, SimdLevel::kAvx2, SimdLevel::kAvx512}) {
+    if (level <= best_simd_level()) all.push_back(level);
+  }
+  return all;
+}
+
+/// Runs at most at a level as long as it lives.
+class AtLevel {
+ public:
+  explicit AtLevel(SimdLevel level) { limit_simd_level(level); }
+  ~AtLevel() { limit_simd_level(SimdLevel::kAvx512); }
+};
+
+inline std::vector<float> normal_floats(size_t count, unsigned seed, float scale = 1) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+/// Bytes aligned to a cache line.
+class AlignedBytes {
+ public:
+  explicit AlignedBytes(size_t size)
+      : size_(size), data_(static_cast<std::byte*>(std::aligned_alloc(64, (size + 127) / 64 * 64)), &std::free) {
+    std::memset(data_.get(), 0x7b, size);  // not zero: what a kernel forgets to write shows
+  }
+  std::byte* data() const { return data_.get(); }
+  size_t size() const { return size_; }
+
+ private:
+  size_t size_;
+  std::unique_ptr<std::byte, decltype(&std::free)> data_;
+};
+
+inline DType file_type(PackedKind kind) {
+  switch (kind) {
+    case PackedKind::kF32:
+      return DType::kF32;
+    case PackedKind::kF16:
+      return DType::kF16;
+    case PackedKind::kBF16:
+      return DType::kBF16;
+    case PackedKind::kQ8_0:
+      return DType::kQ8_0;
+    case PackedKind::kQ4_0:
+      return DType::kQ4_0;
+    case PackedKind::kQ4_1:
+      return DType::kQ4_1;
+  }
+  return DType::kF32;
+}
+
+inline constexpr PackedKind kAllKinds[] = {PackedKind::kF32,  PackedKind::kF16,  PackedKind::kBF16,
+                                           PackedKind::kQ8_0, PackedKind::kQ4_0, PackedKind::kQ4_1};
+
+/// Random rows in the file's layout: every code occurs, scales are around 0.01.
+inline std::vector<std::byte> random_file_rows(PackedKind kind, size_t rows, size_t columns, unsigned seed) {
+  std::mt19937 random(seed);
+  const DType type = file_type(kind);
+  std::vector<std::byte> bytes(rows * *row_bytes(type, columns));
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+  std::normal_distribution<float> normal(0, 0.01f);
+  const size_t block = traits(type).block_bytes;
+  for (size_t at = 0; at < bytes.size(); at += block) {
+    const float value = normal(random), minimum = normal(random);
+    const uint16_t halves[2] = {float_to_f16(value), float_to_f16(minimum)};
+    if (kind == PackedKind::kF32) std::memcpy(&bytes[at], &value, 4);
+    if (kind == PackedKind::kBF16) std::memcpy(&bytes[at], reinterpret_cast<const std::byte*>(&value) + 2, 2);
+    if (kind != PackedKind::kF32 && kind != PackedKind::kBF16) std::memcpy(&bytes[at], halves, kind == PackedKind::kQ4_1 ? 4 : 2);
+  }
+  return bytes;
+}
+
+/// A packed matrix of random values.
+struct PackedMatrix {
+  PackedKind kind;
+  size_t rows, columns;
+  AlignedBytes bytes;
+
+  PackedMatrix(PackedKind kind, size_t rows, size_t columns, unsigned seed = 1)
+      : kind(kind), rows(rows), columns(columns), bytes(packed_bytes(kind, rows, columns)) {
+    pack_rows(file_type(kind), random_file_rows(kind, rows, columns, seed).data(), rows, columns, bytes.data());
+  }
+
+  std::vector<float> row(size_t r) const {
+    std::vector<float> values(columns);
+    unpack_row(kind, bytes.data(), r, columns, values.data());
+    return values;
+  }
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_TESTS_KERNELS_KERNEL_CASE_H_
