@@ -1,0 +1,97 @@
+// The default model, as people run it: logits against transformers, and one text whatever the budget, threads and chunks.
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "src/base/bytes.h"
+#include "tests/support/engines.h"
+#include "tests/support/golden_logits.h"
+
+namespace outrigger::testing {
+namespace {
+
+const Model& default_model() {
+  static const Model model = must(Model::open(default_model_path()));
+  return model;
+}
+
+std::vector<Token> chat_prompt(const std::string& question) {
+  const ChatMessage message{"user", question};
+  return must(must(default_model().tokenizer()).chat({&message, 1}));
+}
+
+std::vector<Token> greedy(const Engine& engine, const std::vector<Token>& prompt, uint32_t tokens) {
+  Session session = must(Session::open(engine));
+  GenerateOptions options;
+  options.max_tokens = tokens;
+  return must(session.generate(prompt, options)).tokens;
+}
+
+TEST_CASE("The default model's float32 logits are within 2e-3 of transformers") {
+  const GoldenLogits golden = GoldenLogits::read("default");
+  const Engine engine = open_engine(default_model(), {.context_tokens = 640, .numerics = Numerics::kFloat32});
+  for (const GoldenSequence& sequence : golden.sequences) {
+    Session session = must(Session::open(engine));
+    size_t next = 0;
+    double most = 0;
+    must(session.evaluate(sequence.tokens, [&](size_t index, std::span<const float> logits) {
+      if (next == sequence.positions.size() || static_cast<int32_t>(index) != sequence.positions[next]) return;
+      for (size_t k = 0; k < golden.ids.size(); ++k) {
+        most = std::max<double>(most, std::abs(logits[static_cast<size_t>(golden.ids[k])] - sequence.rows[next][k]));
+      }
+      CHECK(std::max_element(logits.begin(), logits.end()) - logits.begin() == sequence.best[next]);
+      ++next;
+    }));
+    CAPTURE(sequence.tokens.size(), most);
+    CHECK(next == sequence.positions.size());
+    CHECK(most < 2e-3);
+  }
+}
+
+TEST_CASE("The default model says the same under a budget smaller than itself, with 1, 2 and 3 threads") {
+  const std::vector<Token> prompt = chat_prompt("What is gravity?");
+  const std::vector<Token> expected = greedy(open_engine(default_model()), prompt, 24);
+  REQUIRE(expected.size() == 24);
+  for (const uint32_t threads : {1u, 2u, 3u}) {
+    CAPTURE(threads);
+    const EngineSetup setup{.host_bytes = 64_MiB, .threads = threads};
+    const Engine engine = open_engine(default_model(), setup);
+    CHECK(greedy(engine, prompt, 24) == expected);
+    const TierUse host = engine.memory().host;
+    CHECK(host.peak_bytes <= 64_MiB);
+    CHECK(host.peak_bytes == host.planned_bytes);
+    CHECK(engine.streamed().disk_bytes > 0);
+  }
+}
+
+TEST_CASE("The default model runs in the smallest budget its plan allows, and one byte less is refused with that number") {
+  EngineSetup setup{.context_tokens = 96, .logit_rows = 1};
+  const uint64_t least = smallest_budget(default_model(), setup);
+  CHECK(least < 24_MiB);
+  setup.host_bytes = least - 1;
+  const Status refused = plan_for(default_model(), setup).status();
+  CHECK(refused.code() == StatusCode::kBudget);
+  CHECK(refused.needed_bytes() == least);
+  setup.host_bytes = least;
+  const std::vector<Token> prompt = chat_prompt("Count to five.");
+  CHECK(greedy(open_engine(default_model(), setup), prompt, 8) == greedy(open_engine(default_model()), prompt, 8));
+}
+
+TEST_CASE("The default model's prompt gives the same text in chunks of 1, 7 and 64") {
+  const std::vector<Token> prompt = chat_prompt("Write a short poem about rivers and the sea, in simple words that a child can understand, please.");
+  const Engine engine = open_engine(default_model());
+  const std::vector<Token> expected = greedy(engine, prompt, 16);
+  for (const size_t chunk : {size_t{1}, size_t{7}, size_t{64}}) {
+    CAPTURE(chunk);
+    Session session = must(Session::open(engine));
+    const std::span<const Token> all(prompt);
+    size_t done = 0;
+    for (; done + chunk < all.size(); done += chunk) must(session.prefill(all.subspan(done, chunk)));
+    GenerateOptions options;
+    options.max_tokens = 16;
+    CHECK(must(session.generate(all.subspan(done), options)).tokens == expected);
+  }
+}
+
+}  // namespace
+}  // namespace outrigger::testing
