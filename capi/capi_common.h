@@ -91,9 +91,11 @@ inline constexpr uint32_t kFirstBytes = 0;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_error> = 1184;
 template <>
+inline constexpr uint32_t kFirstBytes<otr_build_info> = 48;
+template <>
 inline constexpr uint32_t kFirstBytes<otr_model_options> = 8;
 template <>
-inline constexpr uint32_t kFirstBytes<otr_model_info> = 160;
+inline constexpr uint32_t kFirstBytes<otr_model_info> = 152;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_tensor_info> = 48;
 template <>
@@ -117,7 +119,7 @@ inline constexpr uint32_t kFirstBytes<otr_prefill_options> = 32;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_evaluate_options> = 32;
 template <>
-inline constexpr uint32_t kFirstBytes<otr_generate_options> = 80;
+inline constexpr uint32_t kFirstBytes<otr_generate_options> = 72;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_generate_result> = 72;
 
@@ -184,6 +186,7 @@ void init(Options* options, uint32_t struct_size, Options defaults) noexcept {
 /// The caller's options, of this version or another one, over `defaults`; `given` may be null.
 template <typename Options>
 Status read_options(const Options* given, const char* what, Options* defaults) {
+  static_assert(kFirstBytes<Options> >= sizeof(uint32_t) && kFirstBytes<Options> <= sizeof(Options));
   if (given == nullptr) return {};
   OTR_CAPI_TRY(check_struct_size(given->struct_size, kFirstBytes<Options>, what));
   OTR_CAPI_TRY(check_no_unknown_bytes(given, given->struct_size, sizeof(Options), what));
@@ -194,6 +197,7 @@ Status read_options(const Options* given, const char* what, Options* defaults) {
 /// Whether a struct can be filled.
 template <typename Info>
 Status check_info(const Info* info, const char* what) {
+  static_assert(kFirstBytes<Info> >= sizeof(uint32_t) && kFirstBytes<Info> <= sizeof(Info));
   OTR_CAPI_TRY(require(info, what));
   return check_struct_size(info->struct_size, kFirstBytes<Info>, what);
 }

@@ -1,4 +1,5 @@
 // C API: version, status names, the log sink, cancel flags.
+#include <outrigger/build_info.h>
 #include <outrigger/log.h>
 #include <outrigger/version.h>
 
@@ -6,6 +7,16 @@
 
 using outrigger::Status;
 using namespace outrigger::capi;  // NOLINT: this file is the C side of that namespace
+
+namespace {
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string line;
+  for (const std::string& word : words) line += (line.empty() ? "" : " ") + word;
+  return line;
+}
+
+}  // namespace
 
 static_assert(OTR_VERSION_MAJOR == OUTRIGGER_VERSION_MAJOR && OTR_VERSION_MINOR == OUTRIGGER_VERSION_MINOR &&
                   OTR_VERSION_PATCH == OUTRIGGER_VERSION_PATCH,
@@ -18,6 +29,25 @@ const char* otr_version(void) { return OUTRIGGER_VERSION_STRING; }
 int32_t otr_version_number(void) { return OTR_VERSION_MAJOR * 10000 + OTR_VERSION_MINOR * 100 + OTR_VERSION_PATCH; }
 
 int32_t otr_abi_version(void) { return OTR_ABI_VERSION; }
+
+otr_status otr_get_build_info(otr_build_info* info, otr_error* error) {
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(check_info(info, "info"));
+    // Never destroyed: the texts are valid for ever.
+    static const outrigger::BuildInfo& known = *new outrigger::BuildInfo(outrigger::build_info());
+    static const std::string& simd_built = *new std::string(joined(known.simd_built));
+    otr_build_info full = {};
+    full.abi_version = otr_abi_version();
+    full.version = otr_version();
+    full.compiler = known.compiler.c_str();
+    full.simd_built = simd_built.c_str();
+    full.simd_in_use = known.simd_in_use.c_str();
+    full.cuda = known.cuda;
+    full.usable_cores = known.usable_cores;
+    give_info(full, info);
+    return {};
+  });
+}
 
 otr_status otr_log_set_sink(otr_log_sink sink, void* user, int32_t most_verbose, otr_error* error) {
   return guard(error, [&]() -> Status {

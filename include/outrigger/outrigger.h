@@ -91,6 +91,21 @@ OTR_C_API int32_t otr_version_number(void);
 /** The library's OTR_ABI_VERSION. A binding that was written for another value must not go on. Since 0.1, stable. */
 OTR_C_API int32_t otr_abi_version(void);
 
+/** What this build of the library is, and what of it this machine uses. The texts are valid for ever. */
+typedef struct otr_build_info {
+  uint32_t struct_size;    /**< set by the caller: sizeof(otr_build_info) */
+  int32_t abi_version;     /**< otr_abi_version() */
+  const char* version;     /**< otr_version() */
+  const char* compiler;    /**< "GCC 12.2.0" */
+  const char* simd_built;  /**< levels with kernels in this build, slowest first, with spaces between: "none avx2 avx512" */
+  const char* simd_in_use; /**< the one that runs on this processor; the environment variable OUTRIGGER_SIMD may lower it */
+  int32_t cuda;            /**< 1 if a CUDA backend was built */
+  uint32_t usable_cores;   /**< physical cores this process may use: the default number of threads */
+} otr_build_info;
+
+/** Fills *info. Since 0.1, stable. */
+OTR_C_API otr_status otr_get_build_info(otr_build_info* info, otr_error* error);
+
 /* ---- Log ---- */
 
 /** Values of a log line's level. */
@@ -510,7 +525,8 @@ typedef struct otr_evaluate_options {
 } otr_evaluate_options;
 
 /** Gets one generated token and the UTF-8 text that became complete with it: often part of a word, sometimes empty, never half a
- * character, not NUL-terminated, valid while the callback runs. Return 0 to go on, anything else to stop. */
+ * character, not NUL-terminated, valid while the callback runs. Text that was held back because it might have become a stop text comes at
+ * the end with token -1. Return 0 to go on, anything else to stop. */
 typedef int32_t (*otr_on_token)(void* user, int32_t token, const char* text, size_t bytes);
 
 /** How to generate. */
@@ -600,8 +616,8 @@ OTR_C_API otr_status otr_session_get_position(const otr_session* session, uint64
 OTR_C_API void otr_generate_options_init(otr_generate_options* options, uint32_t struct_size);
 
 /** Prefills the prompt, then samples and steps until something stops it. The session then holds the prompt and the generated tokens.
- * `result` may be NULL. Being stopped by a callback or the cancel flag after the prompt is a result, not an error; so is a full context.
- * Errors: those of otr_session_prefill and otr_sampler_create. Since 0.1, stable. */
+ * `result` may be NULL. Being stopped by a callback or the cancel flag is a result, not an error (the tokens so far are valid, of a prompt
+ * too the part that was computed); so is a context that fills up. Errors: those of otr_session_prefill and otr_sampler_create. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_generate(otr_session* session, const int32_t* prompt, size_t prompt_count,
                                           const otr_generate_options* options, otr_generate_result* result, otr_error* error);
 

@@ -1,0 +1,204 @@
+/* Version, models, tokens and text. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/capi/check.h"
+
+void the_library_says_what_it_is(void) {
+  otr_build_info info = {sizeof info};
+  char version[32];
+  snprintf(version, sizeof version, "%d.%d.%d", OTR_VERSION_MAJOR, OTR_VERSION_MINOR, OTR_VERSION_PATCH);
+  CHECK_C(strcmp(otr_version(), version) == 0);
+  CHECK_C(otr_version_number() == OTR_VERSION_MAJOR * 10000 + OTR_VERSION_MINOR * 100 + OTR_VERSION_PATCH);
+  CHECK_C(otr_abi_version() == OTR_ABI_VERSION);
+  CHECK_C(strcmp(otr_status_name(OTR_OK), "OK") == 0);
+  CHECK_C(strcmp(otr_status_name(OTR_BUDGET), "BUDGET") == 0);
+  CHECK_C(strcmp(otr_status_name(-7), "UNKNOWN") == 0);
+
+  NEED_C(otr_get_build_info(&info, NULL) == OTR_OK);
+  CHECK_C(info.struct_size == sizeof info);
+  CHECK_C(info.abi_version == OTR_ABI_VERSION);
+  CHECK_C(strcmp(info.version, version) == 0);
+  CHECK_C(info.compiler[0] != '\0');
+  CHECK_C(strstr(info.simd_built, info.simd_in_use) != NULL);
+  CHECK_C(info.usable_cores >= 1);
+}
+
+static void check_tiny_facts(const otr_model* model) {
+  otr_model_info info = {sizeof info};
+  otr_tensor_info tensor = {sizeof tensor};
+  uint64_t i, elements = 0;
+  NEED_C(otr_model_get_info(model, &info, NULL) == OTR_OK);
+  CHECK_C(info.can_run == 1);
+  CHECK_C(info.why_not[0] == '\0');
+  CHECK_C(strcmp(info.architecture, "llama") == 0);
+  CHECK_C(strcmp(info.name, "tied-q4_1") == 0);
+  CHECK_C(info.layers == 2 && info.heads == 4 && info.kv_heads == 2 && info.head_dim == 16);
+  CHECK_C(info.width == 64 && info.ffn_width == 160 && info.context_tokens == 256);
+  CHECK_C(info.vocabulary_tokens == 261);
+  CHECK_C(info.bos == 256 && info.eos == 257);
+  CHECK_C(strstr(info.tokenizer, "gpt-2") != NULL);
+  CHECK_C(info.chat_template[0] == '\0');
+  CHECK_C(info.bits_per_weight > 5 && info.bits_per_weight < 6); /* Q4_1 is 5 bits, a few norms are 32 */
+
+  for (i = 0; i < info.tensors; ++i) {
+    uint64_t product = 1;
+    uint32_t axis;
+    NEED_C(otr_model_get_tensor(model, i, &tensor, NULL) == OTR_OK);
+    for (axis = 0; axis < tensor.axes; ++axis) product *= tensor.shape[axis];
+    elements += product;
+    CHECK_C(tensor.file_offset + tensor.bytes <= info.bytes);
+  }
+  CHECK_C(elements == info.parameters);
+  NEED_C(otr_model_get_tensor(model, 0, &tensor, NULL) == OTR_OK);
+  CHECK_C(strcmp(tensor.name, "token_embd.weight") == 0 && strcmp(tensor.type, "Q4_1") == 0);
+  CHECK_C(tensor.axes == 2 && tensor.shape[0] == 64 && tensor.shape[1] == 261);
+  CHECK_C(otr_model_get_tensor(model, info.tensors, &tensor, NULL) == OTR_INVALID_ARGUMENT);
+}
+
+void a_model_says_what_it_is(void) {
+  otr_error error = {sizeof error};
+  otr_model_options options;
+  otr_model_info info = {sizeof info};
+  otr_model* model = NULL;
+  NEED_C(otr_model_open(tiny_model_path(), NULL, &model, &error) == OTR_OK);
+  CHECK_C(error.status == OTR_OK && error.message[0] == '\0');
+  check_tiny_facts(model);
+  CHECK_C(otr_model_get_info(model, &info, NULL) == OTR_OK && strcmp(info.file, tiny_model_path()) == 0);
+  otr_model_close(&model);
+  CHECK_C(model == NULL);
+
+  otr_model_options_init(&options, sizeof options);
+  CHECK_C(options.disk_direct == OTR_DISK_DIRECT_AUTO);
+  options.disk_direct = OTR_DISK_DIRECT_OFF;
+  CHECK_C(otr_model_open(tiny_model_path(), &options, &model, &error) == OTR_OK);
+  otr_model_close(&model);
+  options.disk_direct = 3;
+  CHECK_C(otr_model_open(tiny_model_path(), &options, &model, &error) == OTR_INVALID_ARGUMENT);
+  CHECK_C(strstr(error.message, "disk_direct") != NULL);
+
+  CHECK_C(otr_model_open("/no/such/model.gguf", NULL, &model, &error) == OTR_NOT_FOUND);
+  CHECK_C(model == NULL && error.status == OTR_NOT_FOUND);
+  CHECK_C(strcmp(error.file, "/no/such/model.gguf") == 0 && strstr(error.message, error.file) != NULL);
+}
+
+void a_model_opens_from_memory(void) {
+  otr_error error = {sizeof error};
+  otr_model_info info = {sizeof info};
+  otr_model* model = NULL;
+  FILE* file = fopen(tiny_model_path(), "rb");
+  char* bytes;
+  long size;
+  NEED_C(file != NULL);
+  fseek(file, 0, SEEK_END);
+  size = ftell(file);
+  rewind(file);
+  bytes = malloc((size_t)size);
+  NEED_C(bytes != NULL && fread(bytes, 1, (size_t)size, file) == (size_t)size);
+  fclose(file);
+
+  NEED_C(otr_model_open_memory(bytes, (size_t)size, &model, &error) == OTR_OK);
+  check_tiny_facts(model);
+  CHECK_C(otr_model_get_info(model, &info, NULL) == OTR_OK && strcmp(info.file, "memory") == 0);
+  otr_model_close(&model);
+
+  CHECK_C(otr_model_open_memory(bytes, (size_t)size / 2, &model, &error) == OTR_CORRUPT_FILE);
+  CHECK_C(model == NULL && error.message[0] != '\0');
+  CHECK_C(otr_model_open_memory(NULL, 0, &model, &error) == OTR_CORRUPT_FILE);
+  bytes[0] = 'X';
+  CHECK_C(otr_model_open_memory(bytes, (size_t)size, &model, &error) == OTR_CORRUPT_FILE);
+  free(bytes);
+}
+
+void text_becomes_tokens_and_comes_back(void) {
+  static const char text[] = "the thin \xC3\xA9nd\0!";
+  const size_t text_bytes = sizeof text - 1;
+  otr_error error = {sizeof error};
+  otr_model* model = NULL;
+  int32_t tokens[32], ends = -1;
+  char back[64];
+  size_t count = 0, bytes = 0;
+  NEED_C(otr_model_open(tiny_model_path(), NULL, &model, &error) == OTR_OK);
+
+  NEED_C(otr_model_tokenize(model, text, text_bytes, 0, NULL, 0, &count, &error) == OTR_OK);
+  CHECK_C(count > 0 && count < text_bytes); /* "th", "he" and "in" are one token each */
+  bytes = count;
+  tokens[0] = -5;
+  CHECK_C(otr_model_tokenize(model, text, text_bytes, 0, tokens, count - 1, &bytes, &error) == OTR_INVALID_ARGUMENT);
+  CHECK_C(bytes == count && tokens[0] == -5);
+  NEED_C(otr_model_tokenize(model, text, text_bytes, 0, tokens, 32, &bytes, &error) == OTR_OK);
+  CHECK_C(tokens[0] == 258); /* "th" */
+
+  CHECK_C(otr_model_detokenize(model, tokens, count, 0, NULL, 0, &bytes, &error) == OTR_OK && bytes == text_bytes);
+  CHECK_C(otr_model_detokenize(model, tokens, count, 0, back, text_bytes, &bytes, &error) ==
+          OTR_INVALID_ARGUMENT); /* no room for the NUL */
+  CHECK_C(otr_model_detokenize(model, tokens, count, 0, back, text_bytes + 1, &bytes, &error) == OTR_OK);
+  CHECK_C(bytes == text_bytes && memcmp(back, text, text_bytes + 1) == 0);
+  CHECK_C(otr_model_detokenize(model, NULL, 0, 0, back, sizeof back, &bytes, &error) == OTR_OK && bytes == 0 && back[0] == '\0');
+
+  tokens[0] = 257;
+  CHECK_C(otr_model_token_text(model, 257, 0, back, sizeof back, &bytes, &error) == OTR_OK && bytes == 0);
+  CHECK_C(otr_model_token_text(model, 257, OTR_TEXT_WITH_SPECIAL, back, sizeof back, &bytes, &error) == OTR_OK &&
+          strcmp(back, "<eos>") == 0);
+  CHECK_C(otr_model_detokenize(model, tokens, 1, OTR_TEXT_WITH_SPECIAL, back, sizeof back, &bytes, &error) == OTR_OK &&
+          strcmp(back, "<eos>") == 0);
+  CHECK_C(otr_model_tokenize(model, "<eos>", 5, 0, NULL, 0, &count, &error) == OTR_OK && count == 5);
+  CHECK_C(otr_model_tokenize(model, "<eos>", 5, OTR_TOKENIZE_PARSE_SPECIAL, tokens, 32, &count, &error) == OTR_OK && count == 1 &&
+          tokens[0] == 257);
+  CHECK_C(otr_model_tokenize(model, "x", 1, 4, NULL, 0, &count, &error) == OTR_INVALID_ARGUMENT);
+
+  CHECK_C(otr_model_token_ends_generation(model, 257, &ends, &error) == OTR_OK && ends == 1);
+  CHECK_C(otr_model_token_ends_generation(model, 'a', &ends, &error) == OTR_OK && ends == 0);
+  CHECK_C(otr_model_token_ends_generation(model, -1, &ends, &error) == OTR_INVALID_ARGUMENT);
+  CHECK_C(otr_model_token_ends_generation(model, 261, &ends, &error) == OTR_INVALID_ARGUMENT);
+  CHECK_C(otr_model_token_text(model, 261, 0, back, sizeof back, &bytes, &error) == OTR_INVALID_ARGUMENT);
+  tokens[0] = -1;
+  CHECK_C(otr_model_detokenize(model, tokens, 1, 0, back, sizeof back, &bytes, &error) == OTR_INVALID_ARGUMENT);
+  otr_model_close(&model);
+}
+
+void a_text_stream_never_splits_a_character(void) {
+  otr_error error = {sizeof error};
+  otr_model* model = NULL;
+  otr_text_stream* stream = NULL;
+  const char* text = NULL;
+  size_t bytes = 9;
+  NEED_C(otr_model_open(tiny_model_path(), NULL, &model, &error) == OTR_OK);
+  NEED_C(otr_text_stream_create(model, 0, &stream, &error) == OTR_OK);
+  otr_model_close(&model); /* the stream keeps what it needs */
+  CHECK_C(otr_text_stream_push(stream, 0xC3, &text, &bytes, &error) == OTR_OK && bytes == 0 && text[0] == '\0');
+  CHECK_C(otr_text_stream_push(stream, 0xA9, &text, &bytes, &error) == OTR_OK && strcmp(text, "\xC3\xA9") == 0 && bytes == 2);
+  CHECK_C(otr_text_stream_push(stream, 261, &text, &bytes, &error) == OTR_INVALID_ARGUMENT && text == NULL);
+  CHECK_C(otr_text_stream_push(stream, 0xC3, &text, &bytes, &error) == OTR_OK && bytes == 0);
+  CHECK_C(otr_text_stream_finish(stream, &text, &bytes, &error) == OTR_OK && strcmp(text, "\xEF\xBF\xBD") == 0);
+  otr_text_stream_close(&stream);
+  CHECK_C(stream == NULL);
+}
+
+void a_chat_becomes_tokens(void) {
+  otr_chat_message messages[] = {{"system", "be brief", 8}, {"user", "hi <eos>", 8}, {"user", NULL, 0}};
+  otr_error error = {sizeof error};
+  otr_model* model = NULL;
+  int32_t tokens[256];
+  size_t i, count = 0, names = 0;
+  int has_chatml = 0;
+  while (otr_chat_template_name(names) != NULL) has_chatml |= strcmp(otr_chat_template_name(names++), "chatml") == 0;
+  CHECK_C(names >= 7 && has_chatml);
+  CHECK_C(otr_chat_template_name((size_t)-1) == NULL);
+
+  NEED_C(otr_model_open(tiny_model_path(), NULL, &model, &error) == OTR_OK);
+  NEED_C(otr_model_chat(model, messages, 3, "chatml", tokens, 256, &count, &error) == OTR_OK);
+  CHECK_C(count > 16);
+  for (i = 0; i < count; ++i) CHECK_C(tokens[i] != 257); /* a user cannot write a special token */
+  CHECK_C(otr_model_chat(model, messages, 3, "chatml", tokens, count - 1, &count, &error) == OTR_INVALID_ARGUMENT);
+  CHECK_C(otr_model_chat(model, messages, 3, NULL, NULL, 0, &count, &error) == OTR_UNSUPPORTED); /* the file brings no template */
+  CHECK_C(otr_model_chat(model, messages, 3, "no-such", NULL, 0, &count, &error) == OTR_UNSUPPORTED);
+  CHECK_C(strstr(error.message, "chatml") != NULL);
+  CHECK_C(otr_model_chat(model, NULL, 0, "chatml", NULL, 0, &count, &error) == OTR_INVALID_ARGUMENT);
+  messages[1].role = "narrator";
+  CHECK_C(otr_model_chat(model, messages, 3, "chatml", NULL, 0, &count, &error) == OTR_INVALID_ARGUMENT);
+  messages[1].role = NULL;
+  CHECK_C(otr_model_chat(model, messages, 3, "chatml", NULL, 0, &count, &error) == OTR_INVALID_ARGUMENT);
+  otr_model_close(&model);
+}

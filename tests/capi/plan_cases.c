@@ -1,0 +1,258 @@
+/* Profiles, plans and engines. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/capi/check.h"
+#include "tests/capi/stack.h"
+
+typedef otr_status (*profile_text)(const otr_profile*, char*, size_t, size_t*, otr_error*);
+typedef otr_status (*plan_text)(const otr_plan*, char*, size_t, size_t*, otr_error*);
+
+static char* profile_json(const otr_profile* profile) {
+  const profile_text write = otr_profile_to_json;
+  size_t bytes = 0;
+  char* text;
+  if (write(profile, NULL, 0, &bytes, NULL) != OTR_OK) return NULL;
+  text = malloc(bytes + 1);
+  if (text != NULL && write(profile, text, bytes + 1, &bytes, NULL) == OTR_OK) return text;
+  free(text);
+  return NULL;
+}
+
+static char* written_by(plan_text write, const otr_plan* plan) {
+  size_t bytes = 0;
+  char* text;
+  if (write(plan, NULL, 0, &bytes, NULL) != OTR_OK) return NULL;
+  text = malloc(bytes + 1);
+  if (text != NULL && write(plan, text, bytes + 1, &bytes, NULL) == OTR_OK && strlen(text) == bytes) return text;
+  free(text);
+  return NULL;
+}
+
+void a_profile_survives_json(void) {
+  otr_error error = {sizeof error};
+  otr_profile_options options;
+  otr_profile *profile = NULL, *again = NULL;
+  char *json, *json_again;
+  otr_profile_options_init(&options, sizeof options);
+  CHECK_C(options.threads == 0 && options.disk_path == NULL && options.seconds_per_lane == 0.1);
+  options.seconds_per_lane = 0.001;
+  NEED_C(otr_profile_measure(&options, &profile, &error) == OTR_OK);
+  json = profile_json(profile);
+  NEED_C(json != NULL);
+  NEED_C(otr_profile_from_json(json, strlen(json), &again, &error) == OTR_OK);
+  json_again = profile_json(again);
+  CHECK_C(json_again != NULL && strcmp(json, json_again) == 0);
+  free(json);
+  free(json_again);
+  otr_profile_close(&again);
+  otr_profile_close(&profile);
+
+  CHECK_C(otr_profile_from_json("{", 1, &profile, &error) == OTR_INVALID_ARGUMENT && profile == NULL);
+  CHECK_C(otr_profile_from_json("{}", 2, &profile, &error) == OTR_INVALID_ARGUMENT && error.message[0] != '\0');
+  CHECK_C(otr_profile_from_json(NULL, 0, &profile, &error) == OTR_INVALID_ARGUMENT);
+  options.disk_path = "/no/such/file";
+  CHECK_C(otr_profile_measure(&options, &profile, &error) == OTR_NOT_FOUND && profile == NULL);
+  options.disk_path = NULL;
+  options.seconds_per_lane = NAN;
+  CHECK_C(otr_profile_measure(&options, &profile, &error) == OTR_INVALID_ARGUMENT);
+  options.seconds_per_lane = -1;
+  CHECK_C(otr_profile_measure(&options, &profile, &error) == OTR_INVALID_ARGUMENT);
+}
+
+void a_plan_survives_json(void) {
+  otr_plan_summary summary = {sizeof summary};
+  otr_engine* engine = NULL;
+  otr_plan* again = NULL;
+  char *json, *json_again, *text;
+  stack s;
+  if (!stack_open(&s, 2, 64)) return;
+  NEED_C(otr_plan_get_summary(s.plan, &summary, &s.error) == OTR_OK);
+  CHECK_C(summary.batch == 2 && summary.context_tokens == 64 && summary.logit_rows == 1 && summary.threads == 1);
+  CHECK_C(summary.host_budget_bytes == 0 && summary.host_planned_bytes >= summary.host_minimum_bytes && summary.host_minimum_bytes > 0);
+  CHECK_C(summary.streamed_tensors == 0 && summary.streamed_bytes_per_token == 0 && summary.resident_tensors > 0);
+  CHECK_C(summary.predicted_decode_tokens_per_s > 0 && summary.predicted_prefill_ms > 0);
+  CHECK_C(strcmp(summary.binding_lane, "host") == 0);
+
+  json = written_by(otr_plan_to_json, s.plan);
+  text = written_by(otr_plan_to_text, s.plan);
+  CHECK_C(text != NULL && strchr(text, '\n') != NULL);
+  NEED_C(json != NULL);
+  NEED_C(otr_plan_from_json(json, strlen(json), &again, &s.error) == OTR_OK);
+  json_again = written_by(otr_plan_to_json, again);
+  CHECK_C(json_again != NULL && strcmp(json, json_again) == 0);
+  CHECK_C(otr_engine_open(s.model, again, NULL, &engine, &s.error) == OTR_OK);
+  otr_engine_close(&engine);
+  otr_plan_close(&again);
+  CHECK_C(otr_plan_from_json(json, strlen(json) / 2, &again, &s.error) == OTR_INVALID_ARGUMENT && again == NULL);
+  CHECK_C(otr_plan_from_json("{}", 2, &again, &s.error) == OTR_INVALID_ARGUMENT);
+  free(json);
+  free(json_again);
+  free(text);
+  stack_close(&s);
+}
+
+void a_budget_error_says_what_would_do(void) {
+  otr_error error = {sizeof error};
+  otr_plan_summary summary = {sizeof summary};
+  otr_plan_options options;
+  otr_model* model = NULL;
+  otr_plan* plan = NULL;
+  uint64_t minimum;
+  NEED_C(otr_model_open(other_model_path(), NULL, &model, &error) == OTR_OK);
+  otr_plan_options_init(&options, sizeof options);
+  CHECK_C(options.host_budget_bytes == OTR_BUDGET_DEFAULT && options.prompt_tokens == 512 && options.new_tokens == 128 &&
+          options.batch == 1);
+  options.prompt_tokens = options.new_tokens = 16;
+  options.host_budget_bytes = 1;
+  NEED_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_BUDGET);
+  CHECK_C(plan == NULL && error.status == OTR_BUDGET && error.given_bytes == 1 && error.needed_bytes > 1);
+  minimum = error.needed_bytes;
+
+  options.host_budget_bytes = minimum - 1;
+  CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_BUDGET && error.needed_bytes == minimum);
+  options.host_budget_bytes = minimum;
+  NEED_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_OK);
+  CHECK_C(error.needed_bytes == 0 && error.given_bytes == 0);
+  CHECK_C(otr_plan_get_summary(plan, &summary, &error) == OTR_OK);
+  CHECK_C(summary.host_planned_bytes <= minimum && summary.host_minimum_bytes == minimum);
+  CHECK_C(summary.streamed_tensors > 0 && summary.streamed_bytes_per_token > 0);
+  otr_plan_close(&plan);
+
+  options.host_budget_bytes = 0;
+  options.prompt_tokens = options.new_tokens = 0;
+  CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_INVALID_ARGUMENT);
+  options.prompt_tokens = options.new_tokens = 200; /* the model was made for 256 */
+  CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_INVALID_ARGUMENT);
+  options.prompt_tokens = options.new_tokens = 16;
+  options.reserved = 1;
+  CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_INVALID_ARGUMENT);
+  otr_model_close(&model);
+}
+
+void a_plan_without_a_profile_measures_once(void) {
+  otr_error error = {sizeof error};
+  otr_plan_options options;
+  otr_model* model = NULL;
+  otr_plan *first = NULL, *second = NULL;
+  char *first_json, *second_json;
+  NEED_C(otr_model_open(tiny_model_path(), NULL, &model, &error) == OTR_OK);
+  otr_plan_options_init(&options, sizeof options);
+  options.prompt_tokens = options.new_tokens = 32;
+  options.host_budget_bytes = 0;
+  options.threads = 1;
+  NEED_C(otr_plan_make(model, NULL, &options, &first, &error) == OTR_OK);
+  NEED_C(otr_plan_make(model, NULL, &options, &second, &error) == OTR_OK);
+  first_json = written_by(otr_plan_to_json, first);
+  second_json = written_by(otr_plan_to_json, second);
+  /* Two measurements would never agree to the last digit. */
+  CHECK_C(first_json != NULL && second_json != NULL && strcmp(first_json, second_json) == 0);
+  free(first_json);
+  free(second_json);
+  otr_plan_close(&first);
+  otr_plan_close(&second);
+  otr_model_close(&model);
+}
+
+typedef struct progress_log {
+  int calls, stop_at;
+  double last;
+} progress_log;
+
+static int32_t log_progress(void* user, double share) {
+  progress_log* log = user;
+  CHECK_C(share >= log->last && share <= 1);
+  log->last = share;
+  return ++log->calls == log->stop_at;
+}
+
+void an_engine_loads_and_reports(void) {
+  progress_log log = {0, -1, 0};
+  otr_memory_report memory = {sizeof memory};
+  otr_stream_report streamed = {sizeof streamed};
+  otr_engine_options options;
+  otr_engine* engine = NULL;
+  stack s;
+  if (!stack_open(&s, 1, 64)) return;
+  otr_engine_options_init(&options, sizeof options);
+  CHECK_C(options.numerics == OTR_NUMERICS_FAST && options.device == NULL);
+  options.numerics = OTR_NUMERICS_FLOAT32;
+  options.device = "cpu";
+  options.progress = log_progress;
+  options.user = &log;
+  NEED_C(otr_engine_open(s.model, s.plan, &options, &engine, &s.error) == OTR_OK);
+  CHECK_C(log.calls > 0 && log.last == 1);
+  otr_engine_close(&engine);
+
+  NEED_C(otr_engine_get_memory(s.engine, OTR_TIER_HOST, &memory, &s.error) == OTR_OK);
+  CHECK_C(memory.tier == OTR_TIER_HOST && memory.struct_size == sizeof memory);
+  CHECK_C(memory.weights_resident_bytes > 0 && memory.kv_cache_bytes > 0 && memory.activations_bytes > 0);
+  CHECK_C(memory.current_bytes == memory.weights_resident_bytes + memory.stream_slots_bytes + memory.kv_cache_bytes +
+                                      memory.activations_bytes + memory.draft_bytes + memory.branches_bytes + memory.other_bytes);
+  CHECK_C(memory.current_bytes <= memory.peak_bytes && memory.peak_bytes <= memory.planned_bytes);
+  CHECK_C(otr_engine_get_memory(s.engine, OTR_TIER_DEVICE, &memory, &s.error) == OTR_OK && memory.peak_bytes == 0);
+  CHECK_C(otr_engine_get_memory(s.engine, OTR_TIER_DISK, &memory, &s.error) == OTR_INVALID_ARGUMENT);
+  CHECK_C(otr_engine_get_streamed(s.engine, &streamed, &s.error) == OTR_OK);
+  CHECK_C(streamed.disk_bytes == 0 && streamed.h2d_bytes == 0 && streamed.d2h_bytes == 0);
+  stack_close(&s);
+}
+
+void loading_can_be_cancelled(void) {
+  progress_log log = {0, 1, 0};
+  otr_engine_options options;
+  otr_engine* engine = NULL;
+  otr_cancel* cancel = NULL;
+  stack s;
+  if (!stack_open(&s, 1, 64)) return;
+  otr_engine_options_init(&options, sizeof options);
+  options.progress = log_progress;
+  options.user = &log;
+  CHECK_C(otr_engine_open(s.model, s.plan, &options, &engine, &s.error) == OTR_CANCELLED);
+  CHECK_C(engine == NULL && log.calls == 1);
+
+  NEED_C(otr_cancel_create(&cancel, &s.error) == OTR_OK);
+  CHECK_C(otr_cancel_is_triggered(cancel) == 0);
+  otr_cancel_trigger(cancel);
+  CHECK_C(otr_cancel_is_triggered(cancel) == 1);
+  options.progress = NULL;
+  options.cancel = cancel;
+  CHECK_C(otr_engine_open(s.model, s.plan, &options, &engine, &s.error) == OTR_CANCELLED && engine == NULL);
+  otr_cancel_reset(cancel);
+  CHECK_C(otr_engine_open(s.model, s.plan, &options, &engine, &s.error) == OTR_OK);
+  otr_cancel_close(&cancel);
+  otr_engine_close(&engine);
+  stack_close(&s);
+}
+
+void an_engine_refuses_what_does_not_fit(void) {
+  otr_engine_options options;
+  otr_engine* engine = NULL;
+  otr_model* other = NULL;
+  otr_status status;
+  stack s;
+  if (!stack_open(&s, 1, 64)) return;
+  NEED_C(otr_model_open(other_model_path(), NULL, &other, &s.error) == OTR_OK);
+  CHECK_C(otr_engine_open(other, s.plan, NULL, &engine, &s.error) == OTR_INVALID_ARGUMENT && engine == NULL);
+  otr_model_close(&other);
+
+  otr_engine_options_init(&options, sizeof options);
+  options.device = "no-such-device";
+  status = otr_engine_open(s.model, s.plan, &options, &engine, &s.error);
+  CHECK_C(status == OTR_UNAVAILABLE || status == OTR_UNSUPPORTED || status == OTR_INVALID_ARGUMENT);
+  options.device = "cpu";
+  options.numerics = 2;
+  CHECK_C(otr_engine_open(s.model, s.plan, &options, &engine, &s.error) == OTR_INVALID_ARGUMENT && engine == NULL);
+  stack_close(&s);
+}
+
+void handles_close_in_any_order(void) {
+  const int32_t tokens[] = {1, 2, 3};
+  stack s;
+  if (!stack_open(&s, 1, 64)) return;
+  otr_model_close(&s.model);
+  otr_plan_close(&s.plan);
+  otr_engine_close(&s.engine);
+  CHECK_C(otr_session_prefill(s.session, tokens, 3, NULL, &s.error) == OTR_OK);
+  stack_close(&s);
+}
