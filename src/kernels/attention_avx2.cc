@@ -1,0 +1,58 @@
+// Attention for AVX2.
+#include "src/kernels/attention_vector.h"
+#include "src/kernels/avx2.h"
+#include "src/kernels/exp_avx2.h"
+
+namespace outrigger {
+namespace {
+
+struct Avx2 {
+  using Float = __m256;
+  static constexpr size_t kLanes = outrigger::kLanes;
+  // Sums in registers: 4 rows by 2 vectors of positions; 4 rows by 2 vectors of elements, 8 of 16 with room for the operands.
+  static constexpr int kScoreRows = 4, kValueRows = 4, kValueColumns = 2;
+
+  static Float zero() { return _mm256_setzero_ps(); }
+  static Float set1(float x) { return _mm256_set1_ps(x); }
+  static Float load(const float* src) { return _mm256_loadu_ps(src); }
+  static Float load_some(const float* src, size_t count) { return _mm256_maskload_ps(src, lanes_below(count)); }
+  static Float load_halves(const uint16_t* src) { return outrigger::load_halves(src); }
+  static Float load_some_halves(const uint16_t* src, size_t count) {
+    if (count >= kLanes) return load_halves(src);
+    uint16_t halves[kLanes] = {};
+    std::memcpy(halves, src, count * sizeof(uint16_t));
+    return load_halves(halves);
+  }
+  static void store(float* dst, Float x) { _mm256_storeu_ps(dst, x); }
+  static void store_some(float* dst, size_t count, Float x) { _mm256_maskstore_ps(dst, lanes_below(count), x); }
+  static void store_halves(const float* src, size_t count, uint16_t* dst) {
+    const __m128i halves = _mm256_cvtps_ph(load_some(src, count), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    std::memcpy(dst, &halves, count * sizeof(uint16_t));
+  }
+  static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
+  static Float sub(Float a, Float b) { return _mm256_sub_ps(a, b); }
+  static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
+  static Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
+  static Float max(Float a, Float b) { return _mm256_max_ps(a, b); }
+  static Float exp(Float x) { return exp8(x); }
+  /// The first `count` lanes of a, the others of b.
+  static Float first(size_t count, Float a, Float b) { return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(lanes_below(count))); }
+  static float reduce_max(Float x) {
+    __m128 half = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
+  }
+  static float reduce_add(Float x) { return sum_of_lanes(x); }
+};
+
+}  // namespace
+
+void attention_avx2(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread) {
+  for (size_t i = item_begin; i < item_end; ++i) AttentionWork<Avx2>(args, i, thread).run();
+}
+
+void append_kv_avx2(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end) {
+  append_kv_vector<Avx2>(args, kv_head_begin, kv_head_end);
+}
+
+}  // namespace outrigger
