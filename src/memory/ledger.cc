@@ -1,0 +1,82 @@
+// MemoryLedger: one sum per purpose under one lock.
+#include "src/memory/ledger.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "src/base/bytes.h"
+
+namespace outrigger {
+namespace {
+
+uint64_t& part(TierBreakdown& breakdown, MemoryUse use) {
+  switch (use) {
+    case MemoryUse::kWeights:
+      return breakdown.weights_resident;
+    case MemoryUse::kStreamSlots:
+      return breakdown.stream_slots;
+    case MemoryUse::kKvCache:
+      return breakdown.kv_cache;
+    case MemoryUse::kActivations:
+      return breakdown.activations;
+    case MemoryUse::kDraft:
+      return breakdown.draft;
+    case MemoryUse::kBranches:
+      return breakdown.branches;
+    case MemoryUse::kOther:
+      break;
+  }
+  return breakdown.other;
+}
+
+const char* use_name(MemoryUse use) {
+  switch (use) {
+    case MemoryUse::kWeights:
+      return "weights";
+    case MemoryUse::kStreamSlots:
+      return "streaming";
+    case MemoryUse::kKvCache:
+      return "the KV cache";
+    case MemoryUse::kActivations:
+      return "activations";
+    case MemoryUse::kDraft:
+      return "the draft";
+    case MemoryUse::kBranches:
+      return "branches";
+    case MemoryUse::kOther:
+      break;
+  }
+  return "other uses";
+}
+
+}  // namespace
+
+Status MemoryLedger::charge(MemoryUse use, uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  const uint64_t used = current_.total();
+  uint64_t needed;
+  const bool overflows = __builtin_add_overflow(used, bytes, &needed);
+  if (overflows || (budget_bytes_ != 0 && needed > budget_bytes_)) {
+    if (overflows) needed = UINT64_MAX;
+    return Status(StatusCode::kBudget, fmt::format("{} for {} beside the {} in use make {}; the budget is {}: raise it, or plan for less",
+                                                   format_bytes(bytes), use_name(use), format_bytes(used), format_bytes(needed),
+                                                   budget_bytes_ == 0 ? "all memory" : format_bytes(budget_bytes_)))
+        .with_bytes(needed, budget_bytes_);
+  }
+  part(current_, use) += bytes;
+  peak_bytes_ = std::max(peak_bytes_, needed);
+  return {};
+}
+
+void MemoryLedger::refund(MemoryUse use, uint64_t bytes) noexcept {
+  const std::lock_guard lock(mutex_);
+  part(current_, use) -= bytes;
+}
+
+TierUse MemoryLedger::report() const {
+  const std::lock_guard lock(mutex_);
+  return {budget_bytes_, planned_bytes_, current_.total(), peak_bytes_, current_};
+}
+
+}  // namespace outrigger

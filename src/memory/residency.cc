@@ -1,0 +1,196 @@
+// TensorResidency: what a plan says, as memory: the arena of resident weights, and the ring that the others pass through.
+#include "src/memory/residency.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+#include "src/base/bytes.h"
+#include "src/base/checked.h"
+#include "src/base/macros.h"
+#include "src/tensor/dequantize.h"
+
+namespace outrigger {
+namespace {
+
+constexpr uint64_t kPageBytes = 4096;  // the planner counts every reservation in these
+constexpr uint32_t kNoUnit = UINT32_MAX;
+
+Status invalid(std::string message) { return Status(StatusCode::kInvalidArgument, std::move(message)); }
+
+// Whether the file's view of a matrix and the shape's are of the same one, and all of it is in the source.
+Status check_weight(const MatrixShape& matrix, const WeightSource& weight, uint64_t source_bytes) {
+  const std::optional<PackedKind> kind = packed_kind(weight.type);
+  if (!kind || *kind != weight.kind) {
+    return Status(StatusCode::kUnsupported, fmt::format("{} weights cannot be run", traits(weight.type).name)).about(matrix.name);
+  }
+  const std::optional<uint64_t> row = row_bytes(weight.type, weight.columns);
+  if (weight.rows != matrix.rows || weight.columns != matrix.columns || weight.rows == 0 || row != weight.row_bytes) {
+    return invalid(fmt::format("the file has {} x {} elements in rows of {} bytes, the step's shape has {} x {}", weight.rows,
+                               weight.columns, weight.row_bytes, matrix.rows, matrix.columns))
+        .about(matrix.name);
+  }
+  if (matrix.row_block_bytes != packed_block_bytes(weight.kind, weight.columns) ||
+      matrix.packed_bytes != packed_bytes(weight.kind, weight.rows, weight.columns) ||
+      matrix.row_block_file_bytes != weight.row_bytes * kPackRows || matrix.file_bytes != weight.rows * weight.row_bytes) {
+    return invalid("the sizes in the step's shape are not those of its rows and columns").about(matrix.name);
+  }
+  if (!(CheckedSize(weight.file_offset) + matrix.file_bytes).fits(source_bytes)) {
+    return invalid(fmt::format("{} bytes from byte {} on do not lie in a source of {} bytes", matrix.file_bytes, weight.file_offset,
+                               source_bytes))
+        .about(matrix.name);
+  }
+  return {};
+}
+
+bool streams_through_ring(const MatrixShape& matrix, const TensorPlacement& placement) {
+  return placement.mode == Residence::kStreamed && matrix.use != MatrixUse::kRowLookup;
+}
+
+Status check_all(const ByteSource& source, const StepShape& shape, const std::vector<WeightSource>& weights, const Plan& plan) {
+  OTR_TRY(check_plan(plan, shape));
+  if (weights.size() != shape.matrices.size()) {
+    return invalid(fmt::format("the step's shape has {} matrices, {} are given", shape.matrices.size(), weights.size()));
+  }
+  for (size_t i = 0; i < weights.size(); ++i) {
+    OTR_TRY(check_weight(shape.matrices[i], weights[i], source.size_bytes()));
+    // What check_plan cannot know: how much more than it gives this source reads.
+    const uint64_t staging = source.direct_staging_bytes(shape.matrices[i].row_block_file_bytes);
+    if (streams_through_ring(shape.matrices[i], plan.tensors[i]) && staging > plan.staging_bytes) {
+      return invalid(fmt::format("reading a row block takes {} bytes, the plan's staging buffer has {}", staging, plan.staging_bytes))
+          .about(shape.matrices[i].name);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+TensorResidency::TensorResidency(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape,
+                                 std::vector<WeightSource> weights, const Plan& plan)
+    : source_(std::move(source)),
+      backend_(&backend),
+      weights_(std::move(weights)),
+      stream_(layout_stream(shape, plan)),
+      ledger_(plan.host.budget_bytes, plan.host.planned_bytes),
+      resident_(weights_.size(), nullptr),
+      slot_bytes_(plan.slot_bytes),
+      slot_of_unit_(stream_.units.size(), 0),
+      unit_in_slot_(stream_.ring_slots, kNoUnit) {
+  for (const MatrixShape& matrix : shape.matrices) block_bytes_.push_back(matrix.row_block_bytes);
+  index_pieces();
+}
+
+Result<std::unique_ptr<TensorResidency>> TensorResidency::create(Backend& backend, std::shared_ptr<const ByteSource> source,
+                                                                 const StepShape& shape, std::vector<WeightSource> weights,
+                                                                 const Plan& plan) {
+  try {
+    OTR_TRY(check_all(*source, shape, weights, plan));
+    std::unique_ptr<TensorResidency> residency(new TensorResidency(backend, std::move(source), shape, std::move(weights), plan));
+    OTR_TRY(residency->reserve_all(shape, plan));
+    return residency;
+  } catch (const std::bad_alloc&) {
+    return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
+  }
+}
+
+Status TensorResidency::reserve_all(const StepShape& shape, const Plan& plan) {
+  uint64_t resident_bytes = 0;
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    if (plan.tensors[i].mode == Residence::kResident) resident_bytes += shape.matrices[i].packed_bytes;
+  }
+  OTR_ASSIGN(resident_memory_, reserve(MemoryUse::kWeights, resident_bytes + shape.fixed_bytes));
+  OTR_ASSIGN(ring_memory_, reserve(MemoryUse::kStreamSlots, plan.stream_slots * plan.slot_bytes));
+  OTR_ASSIGN(staging_memory_, reserve(MemoryUse::kStreamSlots, plan.staging_bytes));
+  OTR_ASSIGN(row_memory_, reserve(MemoryUse::kStreamSlots, plan.row_buffer_bytes));
+
+  // Matrices first: they are multiples of 64 bytes, so that no padding comes before the fixed part whatever its size.
+  std::byte* next = resident_memory_.data();
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    if (plan.tensors[i].mode != Residence::kResident) continue;
+    resident_[i] = next;
+    next += shape.matrices[i].packed_bytes;
+  }
+  if (shape.fixed_bytes > 0) fixed_memory_ = next;
+  return {};
+}
+
+void TensorResidency::index_pieces() {
+  places_begin_.assign(weights_.size() + 1, 0);
+  for (const StreamUnit& unit : stream_.units) {
+    for (const StreamPiece& piece : unit.pieces) ++places_begin_[piece.matrix + 1];
+  }
+  for (size_t i = 1; i < places_begin_.size(); ++i) places_begin_[i] += places_begin_[i - 1];
+  places_.resize(places_begin_.back());
+  std::vector<uint32_t> next(places_begin_.begin(), places_begin_.end() - 1);
+  for (uint32_t unit = 0; unit < stream_.units.size(); ++unit) {
+    for (const StreamPiece& piece : stream_.units[unit].pieces)
+      places_[next[piece.matrix]++] = {piece.first_block, unit, piece.slot_offset};
+  }
+}
+
+Result<MemoryLease> TensorResidency::reserve(MemoryUse use, uint64_t bytes) {
+  if (bytes == 0) return MemoryLease();
+  const uint64_t whole = CheckedSize(bytes).round_up(kPageBytes).value().value_or(UINT64_MAX);
+  OTR_TRY(ledger_.charge(use, whole));
+  Result<DeviceMemory> memory = backend_->allocate(whole);
+  if (!memory.is_ok()) {
+    ledger_.refund(use, whole);
+    return memory.status();
+  }
+  return MemoryLease(&ledger_, use, std::move(memory).value());
+}
+
+const std::byte* TensorResidency::operand(const OperandRef& ref) const {
+  if (const std::byte* matrix = resident_[ref.matrix]) return matrix + ref.first_block * block_bytes(ref.matrix);
+  const auto begin = places_.begin() + places_begin_[ref.matrix], end = places_.begin() + places_begin_[ref.matrix + 1];
+  const auto after =
+      std::upper_bound(begin, end, ref.first_block, [](uint32_t block, const PiecePlace& place) { return block < place.first_block; });
+  const PiecePlace& place = *(after - 1);
+  return ring_memory_.data() + slot_of_unit_[place.unit] * slot_bytes_ + place.slot_offset +
+         (ref.first_block - place.first_block) * block_bytes(ref.matrix);
+}
+
+Status TensorResidency::prime() {
+  const uint32_t slots = stream_.ring_slots;
+  bool is_primed = true;
+  for (uint32_t i = 0; i < slots; ++i) is_primed = is_primed && unit_in_slot_[(next_slot_ + i) % slots] == i;
+  if (is_primed) return {};
+  next_slot_ = 0;
+  for (uint32_t unit = 0; unit < slots; ++unit) OTR_TRY(fetch(unit));
+  return {};
+}
+
+Status TensorResidency::fetch(uint32_t unit) {
+  OTR_TRY(source_->check_unchanged());
+  const uint32_t slot = next_slot_;
+  unit_in_slot_[slot] = kNoUnit;
+  std::byte* dst = ring_memory_.data() + slot * slot_bytes_;
+  const std::span<std::byte> staging(staging_memory_.data(), staging_memory_.bytes());
+  for (const StreamPiece& piece : stream_.units[unit].pieces) {
+    OTR_TRY(load_blocks(piece.matrix, piece.first_block, piece.blocks, staging, dst + piece.slot_offset));
+    streamed_bytes_.fetch_add(file_bytes(piece.matrix, piece.first_block, piece.blocks), std::memory_order_relaxed);
+  }
+  unit_in_slot_[slot] = unit;
+  slot_of_unit_[unit] = slot;
+  next_slot_ = (slot + 1) % stream_.ring_slots;
+  return {};
+}
+
+void TensorResidency::invalidate() noexcept { std::fill(unit_in_slot_.begin(), unit_in_slot_.end(), kNoUnit); }
+
+Status TensorResidency::read_row(uint32_t matrix, uint64_t row, float* dst) {
+  const WeightSource& weight = weights_[matrix];
+  if (const std::byte* packed = resident_[matrix]) {
+    unpack_row(weight.kind, packed, row, weight.columns, dst);
+    return {};
+  }
+  OTR_TRY(source_->check_unchanged());
+  OTR_TRY(source_->read(weight.file_offset + row * weight.row_bytes, std::span(row_memory_.data(), weight.row_bytes)));
+  streamed_bytes_.fetch_add(weight.row_bytes, std::memory_order_relaxed);
+  return dequantize(weight.type, row_memory_.data(), dst, weight.columns);
+}
+
+}  // namespace outrigger

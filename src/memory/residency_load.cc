@@ -1,0 +1,156 @@
+// TensorResidency: from the file's rows to packed row blocks, for a slot by one thread and for all resident matrices by a team.
+#include <algorithm>
+#include <mutex>
+#include <new>
+
+#include "src/base/bytes.h"
+#include "src/base/macros.h"
+#include "src/memory/residency.h"
+
+namespace outrigger {
+namespace {
+
+// Large enough that a disk reads it at full rate and that a chunk's fixed costs vanish, small enough that what was read is still in a cache
+// when it is packed, and that a cancelled load ends within milliseconds.
+constexpr uint64_t kChunkBytes = 2_MiB;
+
+uint64_t whole_pages(uint64_t bytes) { return (bytes + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment; }
+
+}  // namespace
+
+// What the threads of a load share.
+struct TensorResidency::Loading {
+  struct Chunk {
+    uint32_t matrix;
+    uint64_t first_block, blocks;
+  };
+
+  const Progress& progress;
+  const CancelToken& cancel;
+  std::vector<Chunk> chunks;
+  uint64_t total_bytes = 0;      // of the file
+  std::span<std::byte> staging;  // one part for each reader
+  uint64_t staging_of_reader = 0;
+  size_t readers = 1;
+  std::atomic<size_t> next{0};
+  std::atomic<uint64_t> done_bytes{0};
+  std::atomic<bool> stopped{false};
+  std::mutex mutex;
+  Status failure;  // guarded by mutex while the team runs
+
+  void fail(Status status) {
+    const std::lock_guard lock(mutex);
+    if (!stopped.exchange(true)) failure = std::move(status);
+  }
+
+  // On the thread that called load().
+  void report(double share) {
+    try {
+      if (progress && !progress(share)) fail(Status(StatusCode::kCancelled, "loading was cancelled"));
+    } catch (...) {
+      fail(Status(StatusCode::kInternal, "the progress callback threw"));
+    }
+  }
+};
+
+uint64_t TensorResidency::block_count(uint32_t matrix) const { return (weights_[matrix].rows + kPackRows - 1) / kPackRows; }
+
+uint64_t TensorResidency::file_bytes(uint32_t matrix, uint64_t first_block, uint64_t blocks) const {
+  const WeightSource& weight = weights_[matrix];
+  return (std::min(weight.rows, (first_block + blocks) * kPackRows) - first_block * kPackRows) * weight.row_bytes;
+}
+
+uint64_t TensorResidency::blocks_in_staging(uint32_t matrix, uint64_t staging_bytes, uint64_t most) const {
+  const uint64_t one = block_file_bytes(matrix);
+  if (source_->direct_staging_bytes(most * one) <= staging_bytes) return most;
+  uint64_t blocks = std::min(most, staging_bytes / one);
+  while (blocks > 0 && source_->direct_staging_bytes(blocks * one) > staging_bytes) --blocks;
+  return blocks;
+}
+
+Status TensorResidency::load_blocks(uint32_t matrix, uint64_t first_block, uint64_t blocks, std::span<std::byte> staging,
+                                    std::byte* dst) const {
+  const WeightSource& weight = weights_[matrix];
+  while (blocks > 0) {
+    const uint64_t some = blocks_in_staging(matrix, staging.size(), blocks);
+    const uint64_t bytes = file_bytes(matrix, first_block, some);
+    OTR_ASSIGN(const std::byte* rows, source_->read_direct(weight.file_offset + first_block * block_file_bytes(matrix), bytes, staging));
+    pack_rows(weight.type, rows, bytes / weight.row_bytes, weight.columns, dst);
+    dst += some * block_bytes(matrix);
+    first_block += some;
+    blocks -= some;
+  }
+  return {};
+}
+
+Status TensorResidency::load(ThreadTeam& team, const Progress& progress, const CancelToken& cancel) {
+  try {
+    invalidate();
+    Loading loading{progress, cancel};
+    uint64_t largest_block = 0;
+    for (uint32_t matrix = 0; matrix < weights_.size(); ++matrix) {
+      if (!is_resident(matrix)) continue;
+      const uint64_t blocks = block_count(matrix), at_once = std::max<uint64_t>(1, kChunkBytes / block_file_bytes(matrix));
+      for (uint64_t first = 0; first < blocks; first += at_once)
+        loading.chunks.push_back({matrix, first, std::min(at_once, blocks - first)});
+      largest_block = std::max(largest_block, block_file_bytes(matrix));
+      loading.total_bytes += file_bytes(matrix, 0, blocks);
+    }
+    MemoryLease own;
+    if (!loading.chunks.empty()) {
+      OTR_ASSIGN(own, share_staging(loading, team.threads(), largest_block));
+    }
+    return load_all(loading, team);
+  } catch (const std::bad_alloc&) {
+    return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
+  }
+}
+
+// The plan's largest parts are still free: the ring is idle, and activations and KV caches have not been reserved.
+Result<MemoryLease> TensorResidency::share_staging(Loading& loading, size_t threads, uint64_t largest_block) {
+  const uint64_t least = whole_pages(source_->direct_staging_bytes(largest_block));
+  const uint64_t wanted = threads * whole_pages(source_->direct_staging_bytes(std::max(kChunkBytes, largest_block)));
+  const TierUse use = ledger_.report();
+  const uint64_t unreserved = use.planned_bytes - std::min(use.planned_bytes, use.current_bytes);
+  const uint64_t own_bytes = std::min(wanted, std::max(unreserved / kDirectAlignment * kDirectAlignment, least));
+  MemoryLease own;
+  loading.staging = {ring_memory_.data(), ring_memory_.bytes()};
+  if (loading.staging.size() < own_bytes) {
+    OTR_ASSIGN(own, reserve(MemoryUse::kOther, own_bytes));
+    loading.staging = {own.data(), own.bytes()};
+  }
+  // A thread that would get less than a row block stands aside.
+  loading.readers = least == 0 ? threads : std::clamp<size_t>(loading.staging.size() / least, 1, threads);
+  loading.staging_of_reader = loading.staging.size() / loading.readers / kDirectAlignment * kDirectAlignment;
+  return own;
+}
+
+Status TensorResidency::load_all(Loading& loading, ThreadTeam& team) {
+  OTR_TRY(source_->check_unchanged());
+  team.run([&](const TeamMember& member) {
+    if (member.index() < loading.readers) load_chunks(loading, member.index());
+  });
+  if (!loading.stopped) loading.report(1);
+  if (loading.stopped) return std::move(loading.failure);
+  return source_->check_unchanged();
+}
+
+void TensorResidency::load_chunks(Loading& loading, size_t reader) noexcept {
+  try {
+    const std::span<std::byte> staging = loading.staging.subspan(reader * loading.staging_of_reader, loading.staging_of_reader);
+    while (!loading.stopped) {
+      if (loading.cancel.is_cancelled()) return loading.fail(Status(StatusCode::kCancelled, "loading was cancelled"));
+      const size_t index = loading.next.fetch_add(1);
+      if (index >= loading.chunks.size()) return;
+      const auto& [matrix, first_block, blocks] = loading.chunks[index];
+      Status status = load_blocks(matrix, first_block, blocks, staging, resident_[matrix] + first_block * block_bytes(matrix));
+      if (!status.is_ok()) return loading.fail(std::move(status));
+      const uint64_t bytes = file_bytes(matrix, first_block, blocks), done = loading.done_bytes.fetch_add(bytes) + bytes;
+      if (reader == 0 && done < loading.total_bytes) loading.report(static_cast<double>(done) / static_cast<double>(loading.total_bytes));
+    }
+  } catch (const std::bad_alloc&) {
+    loading.fail(Status(StatusCode::kOutOfMemory, "out of memory"));
+  }
+}
+
+}  // namespace outrigger
