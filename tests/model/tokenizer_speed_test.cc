@@ -1,0 +1,41 @@
+// Tokenizers take linear time on the texts that are worst for them: a mebibyte of one character, which is one word to most patterns.
+#include <ctime>
+#include <string>
+
+#include "tests/model/tokenizer_support.h"
+#include "tests/support/catch.h"
+
+namespace outrigger {
+namespace {
+
+// Processor time of this thread, which other work on the machine does not stretch.
+double cpu_seconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+#if defined(NDEBUG) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+constexpr double kMostSeconds = 1;
+#else
+constexpr double kMostSeconds = 30;  // a quadratic algorithm would take hours
+#endif
+
+TEST_CASE("Tokenizer: a mebibyte of one character takes under a second with every vocabulary") {
+  for (const char* name : kVocabularies) {
+    const Tokenizer& tokenizer = tokenizer_of(name);
+    for (const std::string character : {"a", " ", "\U0001f999", "7", "\n", "\u0300", "'", "<", "<|", "\xff", "a ", "\n ", "\u4f60"}) {
+      std::string text;
+      while (text.size() < 1 << 20) text += character;
+      const double before = cpu_seconds();
+      const std::vector<Token> tokens = tokenizer.encode(text, {.parse_special = true}).value();
+      const double seconds = cpu_seconds() - before;
+      CAPTURE(name, character, seconds);
+      CHECK(seconds < kMostSeconds);
+      CHECK(tokenizer.decode(tokens).value() == text);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace outrigger
