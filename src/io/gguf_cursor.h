@@ -30,6 +30,7 @@ class GgufCursor {
 
   /// The key or tensor that errors are about from here on; empty for the header's own fields.
   void set_subject(std::string_view subject) { subject_ = printable(subject); }
+  const std::string& subject() const { return subject_; }
 
   /// Makes `count` elements of `element_bytes` readable and moves past them; `what` names them in the error.
   Status skip(uint64_t count, uint64_t element_bytes, const char* what);

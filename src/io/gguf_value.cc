@@ -1,9 +1,7 @@
 // GgufValue: a metadata entry as the type that is asked for.
 #include <fmt/format.h>
 
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <optional>
 
 #include "src/base/macros.h"
