@@ -13,7 +13,7 @@ endif()
 
 # An interface target, so that warnings and sanitizers never leak into a consumer.
 add_library(otr_compile INTERFACE)
-target_compile_options(otr_compile INTERFACE -Wall -Wextra -Wpedantic -Wshadow=local -Wnon-virtual-dtor -Wno-missing-field-initializers)
+target_compile_options(otr_compile INTERFACE -Wall -Wextra -Wpedantic -Wshadow=local $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> -Wno-missing-field-initializers)
 # gcc 12 sees overlaps in std::string operations that cannot happen (its bug 105651).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(otr_compile INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
