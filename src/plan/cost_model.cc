@@ -1,0 +1,113 @@
+// Cost model: lanes that work side by side, and what they cannot hide from each other.
+#include "src/plan/cost_model.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace outrigger {
+namespace {
+
+// A read request and the hand-over of a slot between two threads: the request 30-80 us on solid-state disks, the hand-over 2-10 us.
+constexpr double kUnitOverheadS = 60e-6;
+// A row of an embedding: mostly from the page cache, where it takes 2 us; from the disk itself 80.
+constexpr double kRowReadS = 20e-6;
+// Units and the work between them are not all equal. With two slots a lane waits for the other at every unit, with more only when
+// several in a row are long: the share of the shorter lane that is not hidden falls with the slots that are read ahead.
+constexpr double kUnevenness = 0.1;
+// The steps that the profile's small batch rate was measured for.
+constexpr double kSmallBatchTokens = 8;
+
+double units(uint64_t packed_bytes, uint64_t slot_bytes) {
+  return packed_bytes == 0 ? 0 : std::ceil(static_cast<double>(packed_bytes) / static_cast<double>(slot_bytes));
+}
+
+}  // namespace
+
+CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, const Workload& workload)
+    : kv_bytes_per_position_(static_cast<double>(shape.kv_bytes_per_token)),
+      attention_flops_(shape.attention_flops_per_token_per_position),
+      stream_(machine.host_stream_bytes.per_s),
+      int8_(machine.host_int8_ops.per_s),
+      small_(machine.host_small_batch_ops.per_s),
+      attention_(machine.host_attention_flops.per_s),
+      repack_(machine.host_repack_bytes.per_s),
+      disk_(machine.disk_bytes.per_s > 0 ? machine.disk_bytes.per_s : kUnknownDiskBytesPerS),
+      overhead_s_(machine.host_step_overhead_us * 1e-6),
+      threads_(machine.threads),
+      workload_(workload) {
+  for (const MatrixShape& matrix : shape.matrices) {
+    if (matrix.use == MatrixUse::kRowLookup) continue;
+    Lane& lane = matrix.use == MatrixUse::kLogits ? heads_ : layers_;
+    lane.bytes += static_cast<double>(matrix.packed_bytes);
+    lane.weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
+  }
+}
+
+double CostModel::host_s(const Lane& lane, double tokens) const {
+  const double ops = tokens <= kSmallBatchTokens ? small_ : int8_;
+  return std::max(lane.bytes / stream_, 2 * lane.weights * tokens / ops);
+}
+
+// One thread reads and repacks, so the two add up.
+double CostModel::disk_s(uint64_t file_bytes, uint64_t packed_bytes, uint64_t slot_bytes) const {
+  return static_cast<double>(file_bytes) / disk_ + static_cast<double>(packed_bytes) / repack_ +
+         units(packed_bytes, slot_bytes) * kUnitOverheadS;
+}
+
+// The longer lane, what unevenness leaves bare of the shorter one, and the product with the last slot, which nothing is left to hide.
+// Repacking takes the reader's share of the cores that compute.
+double CostModel::overlapped_s(double host, double disk, double repack, const StreamLoad& load) const {
+  if (disk == 0) return host;
+  const double slowed_host = host + repack / threads_;
+  const double bare = kUnevenness / (load.slots - 1) * std::min(slowed_host, disk);
+  const double last_slot = host * std::min(1.0, static_cast<double>(load.slot_bytes) / (layers_.bytes + heads_.bytes));
+  return std::max(slowed_host, disk) + bare + std::min(disk, last_slot);
+}
+
+StepTime CostModel::step(const StepWork& work, const StreamLoad& load) const {
+  const double tokens = work.tokens, rows = work.logit_rows;
+  const double positions = tokens * work.position + tokens * (tokens + 1) / 2;  // summed over the tokens
+  const double attention = std::max(attention_flops_ * positions / attention_, kv_bytes_per_position_ * (work.position + tokens) / stream_);
+  const double host_layers = host_s(layers_, tokens) + attention + overhead_s_;
+  const double host_heads = rows > 0 ? host_s(heads_, rows) : 0;
+
+  const double disk_layers = disk_s(load.layer_file, load.layer_packed, load.slot_bytes);
+  const double disk_heads = rows > 0 ? disk_s(load.head_file, load.head_packed, load.slot_bytes) : 0;
+  const double repack = (static_cast<double>(load.layer_packed) + (rows > 0 ? static_cast<double>(load.head_packed) : 0)) / repack_;
+  const double row_reads = tokens * load.row_reads * kRowReadS;  // before anything else can start
+
+  StepTime time;
+  time.host_s = host_layers + host_heads;
+  time.disk_s = disk_layers + disk_heads + row_reads;
+  time.total_s = overlapped_s(time.host_s, disk_layers + disk_heads, repack, load);
+  // While one part of the step computes, no more of the other part can be read ahead than the ring holds.
+  const double ring = load.slots * disk_s(load.slot_bytes, load.slot_bytes, std::max<uint64_t>(load.slot_bytes, 1));
+  time.total_s = std::max({time.total_s, host_layers + disk_heads - ring, host_heads + disk_layers - ring}) + row_reads;
+  return time;
+}
+
+StepWork CostModel::decode_work() const { return {1, workload_.prompt_tokens + workload_.new_tokens / 2.0, 1}; }
+
+StepWork CostModel::prefill_work(uint32_t step_tokens) const {
+  const uint32_t prompt = workload_.prompt_tokens, tokens = std::min(step_tokens, std::max(prompt, 1u));
+  return {tokens, static_cast<double>(prompt - std::min(tokens, prompt)), std::min(workload_.logit_rows, tokens)};
+}
+
+WorkloadTime CostModel::workload(uint32_t step_tokens, const StreamLoad& load) const {
+  WorkloadTime time;
+  const uint32_t prompt = workload_.prompt_tokens;
+  if (prompt > 0) {
+    const uint32_t full = (prompt - 1) / step_tokens, last = prompt - full * step_tokens;
+    const double half = step_tokens / 2.0;
+    if (full > 0) {
+      const uint32_t rows = workload_.logit_rows > 1 ? std::min(workload_.logit_rows, step_tokens) : 0;
+      time.prefill_s = full * step({step_tokens, (full - 1) * half, rows}, load).total_s;  // at the mean position of these chunks
+    }
+    time.prefill_s += step({last, static_cast<double>(full) * step_tokens, std::min(workload_.logit_rows, last)}, load).total_s;
+  }
+  time.decode_s = step(decode_work(), load).total_s;
+  time.total_s = time.prefill_s + workload_.new_tokens * time.decode_s;
+  return time;
+}
+
+}  // namespace outrigger

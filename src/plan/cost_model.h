@@ -1,0 +1,71 @@
+// Cost model: the predicted time of a step, from the machine's rates and what the step streams.
+#ifndef OUTRIGGER_SRC_PLAN_COST_MODEL_H_
+#define OUTRIGGER_SRC_PLAN_COST_MODEL_H_
+
+#include <outrigger/machine_profile.h>
+#include <outrigger/plan.h>
+#include <outrigger/step_shape.h>
+
+#include <cstdint>
+
+namespace outrigger {
+
+/// Taken where the profile does not know the disk: what a SATA solid-state disk reads; slower ones are rare under a model.
+inline constexpr double kUnknownDiskBytesPerS = 500e6;
+
+/// Bytes that a step reads from disk, and the ring they pass through.
+struct StreamLoad {
+  uint64_t layer_file = 0, layer_packed = 0;  ///< read by every step
+  uint64_t head_file = 0, head_packed = 0;    ///< read by steps that want logits
+  uint64_t slot_bytes = 0;
+  uint32_t slots = 0;
+  uint32_t row_reads = 0;  ///< matrices of which each token reads one row from the file
+};
+
+/// A step: how many tokens, at which position the first, and of how many the logits are wanted.
+struct StepWork {
+  uint32_t tokens = 1;
+  double position = 0;
+  uint32_t logit_rows = 1;
+};
+
+struct StepTime {
+  double disk_s = 0, host_s = 0, total_s = 0;
+};
+
+struct WorkloadTime {
+  double prefill_s = 0;  ///< the whole prompt
+  double decode_s = 0;   ///< one token, at the middle of what is generated
+  double total_s = 0;    ///< prompt and new tokens of one session
+};
+
+/// Every predicted time grows with each number of a StreamLoad's bytes, so that a plan which streams less is never predicted slower.
+class CostModel {
+ public:
+  /// Precondition: the rates are finite and positive (disk: or zero), the profile has threads. Keeps no reference.
+  CostModel(const StepShape& shape, const MachineProfile& machine, const Workload& workload);
+
+  StepTime step(const StepWork& work, const StreamLoad& load) const;
+  /// The prompt in chunks of `step_tokens`, then the new tokens.
+  WorkloadTime workload(uint32_t step_tokens, const StreamLoad& load) const;
+  /// The steps that a plan reports: a decode step, and the prompt's last chunk if that is full, else one of the same size.
+  StepWork decode_work() const;
+  StepWork prefill_work(uint32_t step_tokens) const;
+
+ private:
+  struct Lane {
+    double bytes = 0, weights = 0;
+  };
+  double host_s(const Lane& lane, double tokens) const;
+  double disk_s(uint64_t file_bytes, uint64_t packed_bytes, uint64_t slot_bytes) const;
+  double overlapped_s(double host, double disk, double repack, const StreamLoad& load) const;
+
+  Lane layers_, heads_;
+  double kv_bytes_per_position_, attention_flops_;
+  double stream_, int8_, small_, attention_, repack_, disk_, overhead_s_, threads_;
+  Workload workload_;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_PLAN_COST_MODEL_H_

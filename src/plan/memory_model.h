@@ -1,0 +1,59 @@
+// Memory model: the bytes a plan reserves, by the rule of TierBreakdown: each allocation in whole pages.
+#ifndef OUTRIGGER_SRC_PLAN_MEMORY_MODEL_H_
+#define OUTRIGGER_SRC_PLAN_MEMORY_MODEL_H_
+
+#include <outrigger/plan.h>
+#include <outrigger/step_shape.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace outrigger {
+
+inline constexpr uint64_t kPageBytes = 4096;      ///< the granule of every allocation, and of direct reads
+inline constexpr uint64_t kWeightAlignment = 64;  ///< a matrix starts at a multiple of this in the arena of resident weights
+inline constexpr uint32_t kKvGranuleTokens = 16;  ///< the key cache interleaves this many positions
+inline constexpr uint32_t kRowsOfBlock = 16;      ///< rows of a row block
+inline constexpr uint32_t kLeastSlots = 2;        ///< one is filled while another is read
+inline constexpr uint32_t kMostSlots = 4;         ///< more did not pay on any machine tried
+
+// Sums that stay at the largest value instead of wrapping: no budget reaches it, so what does not fit 64 bits is never planned.
+inline uint64_t add_bytes(uint64_t a, uint64_t b) { return a + b < a ? UINT64_MAX : a + b; }
+uint64_t multiply_bytes(uint64_t a, uint64_t b);
+uint64_t round_up_bytes(uint64_t bytes, uint64_t unit);
+inline uint64_t whole_pages(uint64_t bytes) { return round_up_bytes(bytes, kPageBytes); }
+
+/// What a workload asks for besides weights.
+struct Demand {
+  uint32_t threads = 1, batch = 1, context_tokens = 0, logit_rows = 1;
+};
+
+/// Every session's cache.
+uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand);
+/// Activations, scratch and logits of steps of up to step.tokens; a step wants the logits of at most all its tokens.
+uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const ActivationCost& step);
+
+inline bool is_multiplied(const MatrixShape& matrix) { return matrix.use != MatrixUse::kRowLookup; }
+/// Whether single rows are read from the file when the matrix is not resident.
+inline bool is_looked_up(const MatrixShape& matrix) { return matrix.use == MatrixUse::kRowLookup || matrix.also_rows; }
+/// One row in the file.
+inline uint64_t file_row_bytes(const MatrixShape& matrix) { return matrix.row_block_file_bytes / kRowsOfBlock; }
+/// A matrix's place in the arena of resident weights.
+inline uint64_t resident_bytes(const MatrixShape& matrix) { return round_up_bytes(matrix.packed_bytes, kWeightAlignment); }
+inline uint64_t fixed_arena_bytes(const StepShape& shape) { return round_up_bytes(shape.fixed_bytes, kWeightAlignment); }
+/// The smallest slot a matrix can stream through.
+inline uint64_t least_slot_bytes(const MatrixShape& matrix) { return whole_pages(matrix.row_block_bytes); }
+/// The reader's buffer for one slot: the file's bytes, widened at both ends to whole pages.
+inline uint64_t staging_for_slot(uint64_t slot_bytes) { return add_bytes(whole_pages(slot_bytes), 2 * kPageBytes); }
+
+/// The sizes that follow from where each matrix is: what the planner writes into a plan and the check expects there.
+struct StreamSizes {
+  uint64_t staging_bytes = 0, row_buffer_bytes = 0;
+};
+StreamSizes stream_sizes(const StepShape& shape, const std::vector<bool>& resident, uint64_t slot_bytes);
+TierBreakdown host_breakdown(const StepShape& shape, const Demand& demand, const ActivationCost& step, const std::vector<bool>& resident,
+                             uint32_t slots, uint64_t slot_bytes);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_PLAN_MEMORY_MODEL_H_

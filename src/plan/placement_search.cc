@@ -1,0 +1,194 @@
+// PlacementSearch: candidates, their bytes, and the choice among them.
+#include "src/plan/placement_search.h"
+
+#include <algorithm>
+
+namespace outrigger {
+namespace {
+
+// Below 256 KiB a request's latency is longer than its data's way; beyond 4 MiB nothing is gained that read-ahead does not give.
+constexpr uint64_t kSlotSizes[] = {256 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20};
+
+}  // namespace
+
+// The matrices by what they are for; lookups always as a whole.
+struct PlacementSearch::Groups {
+  explicit Groups(const StepShape& shape)
+      : layers(select(shape, MatrixUse::kEveryToken)),
+        heads(select(shape, MatrixUse::kLogits)),
+        lookups(select(shape, MatrixUse::kRowLookup)),
+        layer_index(shape, layers),
+        head_index(shape, heads) {
+    for (uint32_t index : lookups) {
+      lookup_bytes = add_bytes(lookup_bytes, resident_bytes(shape.matrices[index]));
+      lookup_row_bytes = std::max(lookup_row_bytes, file_row_bytes(shape.matrices[index]));
+    }
+    for (uint32_t index : heads) rows_of_heads += shape.matrices[index].also_rows;
+  }
+
+  static std::vector<uint32_t> select(const StepShape& shape, MatrixUse use) {
+    std::vector<uint32_t> selected;
+    for (uint32_t i = 0; i < shape.matrices.size(); ++i) {
+      if (shape.matrices[i].use == use) selected.push_back(i);
+    }
+    return selected;
+  }
+
+  // Everything of a family but its choice.
+  PlacementFamily family(const StepShape& shape, bool layers_stream, bool heads_stream, bool lookups_resident, uint64_t slot_bytes) const {
+    const SlotIndex::Split layer = layer_index.at(layers_stream ? slot_bytes : 0), head = head_index.at(heads_stream ? slot_bytes : 0);
+    PlacementFamily family{layers_stream, heads_stream, lookups_resident, slot_bytes};
+    family.base_weight_bytes = add_bytes(add_bytes(fixed_arena_bytes(shape), layer.forced_bytes), head.forced_bytes);
+    uint64_t row = std::max(layer.row_bytes, head.row_bytes);
+    if (lookups_resident) {
+      family.base_weight_bytes = add_bytes(family.base_weight_bytes, lookup_bytes);
+    } else {
+      row = std::max(row, lookup_row_bytes);
+    }
+    family.row_buffer_bytes = whole_pages(round_up_bytes(row, kWeightAlignment));
+    family.load = {layer.file_bytes, layer.packed_bytes, head.file_bytes, head.packed_bytes, slot_bytes};
+    family.load.row_reads = (lookups_resident ? 0 : static_cast<uint32_t>(lookups.size())) + (head.row_bytes > 0 ? rows_of_heads : 0);
+    return family;
+  }
+
+  std::vector<uint32_t> layers, heads, lookups;
+  SlotIndex layer_index, head_index;
+  uint64_t lookup_bytes = 0, lookup_row_bytes = 0;
+  uint32_t rows_of_heads = 0;
+};
+
+PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost) : shape_(shape), cost_(cost) {
+  const uint64_t kv = kv_cache_bytes(shape, demand);
+  for (const ActivationCost& step : shape.activations) step_bytes_.push_back(add_bytes(kv, activation_bytes(shape, demand, step)));
+
+  const Groups groups(shape);
+  std::vector<uint64_t> slots(std::begin(kSlotSizes), std::end(kSlotSizes));
+  slots.push_back(find_minimum(groups));
+  for (const SlotIndex* index : {&groups.layer_index, &groups.head_index}) {
+    if (!index->least_slots().empty()) slots.push_back(index->least_slots().back());
+  }
+  slots.push_back(0);
+  std::sort(slots.begin(), slots.end());
+  slots.erase(std::unique(slots.begin(), slots.end()), slots.end());
+  for (uint64_t slot_bytes : slots) add_families(groups, slot_bytes);
+}
+
+void PlacementSearch::add_families(const Groups& groups, uint64_t slot_bytes) {
+  std::shared_ptr<const FirstFit> choice;
+  std::vector<uint32_t> free;
+  for (uint32_t index : groups.layers) {
+    if (least_slot_bytes(shape_.matrices[index]) <= slot_bytes) free.push_back(index);
+  }
+  // Neighbouring slot sizes as a rule leave the same matrices free.
+  if (!families_.empty() && families_.back().choice && families_.back().choice->count() == free.size()) {
+    choice = families_.back().choice;
+  } else if (!free.empty()) {
+    choice = std::make_shared<const FirstFit>(shape_, residency_order(shape_, free));
+  }
+  for (bool lookups_resident : {true, false}) {
+    if (!lookups_resident && groups.lookups.empty()) continue;
+    for (const auto& [layers_stream, heads_stream] : {std::pair(false, false), {false, true}, {true, false}, {true, true}}) {
+      if ((layers_stream || heads_stream) != (slot_bytes > 0)) continue;
+      PlacementFamily family = groups.family(shape_, layers_stream, heads_stream, lookups_resident, slot_bytes);
+      if ((layers_stream && family.load.layer_packed == 0) || (heads_stream && family.load.head_packed == 0)) continue;
+      if (layers_stream) family.choice = choice;
+      families_.push_back(std::move(family));
+    }
+  }
+}
+
+// Tries every slot size at which one more matrix can stream, and returns the one that needs least. Not making use of a slot never helps:
+// what is resident only because its row blocks are too large is all that a smaller slot can save.
+uint64_t PlacementSearch::find_minimum(const Groups& groups) {
+  const size_t step = static_cast<size_t>(std::min_element(step_bytes_.begin(), step_bytes_.end()) - step_bytes_.begin());
+  uint64_t best_slot = 0;
+  const auto consider_slot = [&](uint64_t slot_bytes) {
+    for (int kind = 0; kind < 8; ++kind) {
+      const PlacementFamily family = groups.family(shape_, kind & 1, kind & 2, kind & 4, slot_bytes);
+      const bool streams = family.load.layer_packed > 0 || family.load.head_packed > 0;
+      if (streams != (slot_bytes > 0) || (streams && !can_use_slots(family, kLeastSlots))) continue;
+      const uint64_t bytes = bytes_without_choice(family, step, streams ? kLeastSlots : 0);
+      if (bytes < minimum_bytes_) minimum_bytes_ = bytes, best_slot = slot_bytes;
+    }
+  };
+  consider_slot(0);
+  for (const SlotIndex* index : {&groups.layer_index, &groups.head_index}) {
+    uint64_t previous = 0;
+    for (uint64_t slot_bytes : index->least_slots()) {
+      if (slot_bytes != previous && slot_bytes < UINT64_MAX / 8) consider_slot(slot_bytes);
+      previous = slot_bytes;
+    }
+  }
+  return best_slot;
+}
+
+uint64_t PlacementSearch::bytes_without_choice(const PlacementFamily& family, size_t step, uint32_t slots) const {
+  const uint64_t ring = slots == 0 ? 0 : add_bytes(multiply_bytes(slots, family.slot_bytes), staging_for_slot(family.slot_bytes));
+  return add_bytes(add_bytes(whole_pages(family.base_weight_bytes), ring), add_bytes(family.row_buffer_bytes, step_bytes_[step]));
+}
+
+// A ring has a use for a slot only if a step without logits cycles through as many; what would not fill them is better resident anyway,
+// unless the head needs the ring: then few bytes of layers may go through it too, as long as memory is that short.
+bool PlacementSearch::can_use_slots(const PlacementFamily& family, uint32_t slots) const {
+  const bool layers = family.load.layer_packed > 0, heads = family.load.head_packed > 0;
+  if (layers && heads && slots == kLeastSlots) return true;
+  return (layers ? family.load.layer_packed : family.load.head_packed) >= multiply_bytes(slots, family.slot_bytes);
+}
+
+void PlacementSearch::consider(const PlacementFamily& family, uint64_t budget_bytes, std::optional<Placement>* best) const {
+  const bool streams = family.slot_bytes > 0;
+  for (uint32_t slots = streams ? kLeastSlots : 0; slots <= (streams ? kMostSlots : 0); ++slots) {
+    if (streams && !can_use_slots(family, slots)) return;
+    for (size_t step = 0; step < step_bytes_.size(); ++step) {
+      Placement placement{&family, step, slots};
+      placement.planned_bytes = bytes_without_choice(family, step, slots);
+      if (placement.planned_bytes > budget_bytes || placement.planned_bytes == UINT64_MAX) continue;
+      StreamLoad load = family.load;
+      load.slots = slots;
+      if (family.choice) {
+        const uint64_t base_pages = whole_pages(family.base_weight_bytes);
+        const uint64_t pages = (budget_bytes - placement.planned_bytes) / kPageBytes * kPageBytes;
+        const uint64_t all = family.choice->total().resident_bytes, fills_ring = multiply_bytes(slots, family.slot_bytes);
+        placement.choice_capacity_bytes =
+            std::min(add_bytes(base_pages, pages) - family.base_weight_bytes, all - std::min(all, fills_ring));
+        const FirstFit::Taken taken = family.choice->take(placement.choice_capacity_bytes);
+        load.layer_packed -= taken.packed_bytes;
+        load.layer_file -= taken.file_bytes;
+        placement.planned_bytes += whole_pages(family.base_weight_bytes + taken.resident_bytes) - base_pages;
+      }
+      placement.time = cost_.workload(shape_.activations[step].tokens, load);
+      const double now = placement.time.total_s, so_far = *best ? (*best)->time.total_s : 0;
+      if (!*best || now < so_far || (now == so_far && placement.planned_bytes < (*best)->planned_bytes)) *best = placement;
+    }
+  }
+}
+
+Placement PlacementSearch::least() const { return *best(minimum_bytes_); }
+
+std::optional<Placement> PlacementSearch::best(uint64_t budget_bytes) const {
+  std::optional<Placement> best;
+  for (const PlacementFamily& family : families_) consider(family, budget_bytes, &best);
+  return best;
+}
+
+std::optional<Placement> PlacementSearch::everything_resident() const {
+  std::optional<Placement> best;
+  for (const PlacementFamily& family : families_) {
+    if (family.slot_bytes == 0 && family.lookups_resident) consider(family, UINT64_MAX - 1, &best);
+  }
+  return best;
+}
+
+std::vector<bool> PlacementSearch::resident(const Placement& placement) const {
+  const PlacementFamily& family = *placement.family;
+  std::vector<bool> resident(shape_.matrices.size());
+  for (size_t i = 0; i < resident.size(); ++i) {
+    const MatrixShape& matrix = shape_.matrices[i];
+    const bool may_stream = matrix.use == MatrixUse::kEveryToken ? family.layers_stream : family.heads_stream;
+    resident[i] = is_multiplied(matrix) ? !may_stream || least_slot_bytes(matrix) > family.slot_bytes : family.lookups_resident;
+  }
+  if (family.choice) family.choice->take(placement.choice_capacity_bytes, [&resident](uint32_t index) { resident[index] = true; });
+  return resident;
+}
+
+}  // namespace outrigger

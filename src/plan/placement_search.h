@@ -1,0 +1,75 @@
+// PlacementSearch: every way of spending a budget that is worth trying, and the fastest of them.
+#ifndef OUTRIGGER_SRC_PLAN_PLACEMENT_SEARCH_H_
+#define OUTRIGGER_SRC_PLAN_PLACEMENT_SEARCH_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "src/plan/cost_model.h"
+#include "src/plan/first_fit.h"
+#include "src/plan/memory_model.h"
+#include "src/plan/slot_index.h"
+
+namespace outrigger {
+
+/// What is decided before the budget is spent: which groups of matrices may stream, and through which slots. Those that cannot pass
+/// through such a slot are resident.
+struct PlacementFamily {
+  bool layers_stream = false, heads_stream = false;  ///< as far as they fit a slot
+  bool lookups_resident = true;                      ///< embeddings that are never multiplied
+  uint64_t slot_bytes = 0;                           ///< 0: nothing that is multiplied streams
+  uint64_t base_weight_bytes = 0;                    ///< resident before any choice: fixed, forced, whole groups
+  uint64_t row_buffer_bytes = 0;                     ///< in whole pages
+  StreamLoad load;                                   ///< with nothing more resident
+  std::shared_ptr<const FirstFit> choice;            ///< the layers' matrices that may be either; null if none
+};
+
+/// One way, with its bytes and times.
+struct Placement {
+  const PlacementFamily* family = nullptr;
+  size_t step = 0;  ///< index into StepShape::activations
+  uint32_t slots = 0;
+  uint64_t choice_capacity_bytes = 0;
+  uint64_t planned_bytes = 0;
+  WorkloadTime time;
+};
+
+/// More budget never finds a slower way: a family, a step size and a number of slots cost a fixed number of bytes; what is left goes to the
+/// layers by FirstFit, which never saves less with more; and the candidates do not depend on the budget.
+/// Keeps references to `shape` and `cost`.
+class PlacementSearch {
+ public:
+  PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost);
+
+  /// The fewest bytes any candidate needs; UINT64_MAX if that is beyond 64 bits.
+  uint64_t minimum_bytes() const { return minimum_bytes_; }
+  /// The candidate of so few bytes. Precondition: they fit 64 bits.
+  Placement least() const;
+  /// The fastest within the budget, and of equally fast ones the smallest; nothing below minimum_bytes().
+  std::optional<Placement> best(uint64_t budget_bytes) const;
+  /// The fastest with everything resident; nothing if that is beyond 64 bits.
+  std::optional<Placement> everything_resident() const;
+
+  /// Per matrix, whether it is resident.
+  std::vector<bool> resident(const Placement& placement) const;
+
+ private:
+  struct Groups;
+  void add_families(const Groups& groups, uint64_t slot_bytes);
+  uint64_t find_minimum(const Groups& groups);
+  uint64_t bytes_without_choice(const PlacementFamily& family, size_t step, uint32_t slots) const;
+  bool can_use_slots(const PlacementFamily& family, uint32_t slots) const;
+  void consider(const PlacementFamily& family, uint64_t budget_bytes, std::optional<Placement>* best) const;
+
+  const StepShape& shape_;
+  const CostModel& cost_;
+  std::vector<uint64_t> step_bytes_;  ///< per step size: activations and KV cache
+  std::vector<PlacementFamily> families_;
+  uint64_t minimum_bytes_ = UINT64_MAX;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_PLAN_PLACEMENT_SEARCH_H_

@@ -1,0 +1,138 @@
+// check_plan: counts a plan's bytes again, from the shape and the plan's own list of tensors.
+#include <fmt/format.h>
+#include <outrigger/plan.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "src/base/macros.h"
+#include "src/plan/memory_model.h"
+#include "src/plan/plan_inputs.h"
+
+namespace outrigger {
+namespace {
+
+Status wrong(std::string what) {
+  return Status(StatusCode::kInvalidArgument, "plan: " + std::move(what) + "; make a new plan for this model");
+}
+
+template <typename Got, typename Need>
+Status equal(const char* what, const Got& got, const Need& need) {
+  return got == static_cast<Got>(need) ? Status() : wrong(fmt::format("{} is {}, need {}", what, got, need));
+}
+
+Status check_tensors(const Plan& plan, const StepShape& shape, std::vector<bool>* resident) {
+  OTR_TRY(equal("number of tensors", plan.tensors.size(), shape.matrices.size()));
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    const TensorPlacement& tensor = plan.tensors[i];
+    const MatrixShape& matrix = shape.matrices[i];
+    if (tensor.name != matrix.name) return wrong(fmt::format("tensor {} is '{}', need '{}'", i, tensor.name, matrix.name));
+    if (tensor.bytes != matrix.packed_bytes || tensor.file_bytes != matrix.file_bytes) {
+      return wrong(fmt::format("got {} bytes and {} in the file, need {} and {}", tensor.bytes, tensor.file_bytes, matrix.packed_bytes,
+                               matrix.file_bytes))
+          .about(tensor.name);
+    }
+    if (tensor.tier != Tier::kHost || tensor.compute != Tier::kHost) {
+      return wrong(fmt::format("placed on {} and computed on {}, need host", tier_name(tensor.tier), tier_name(tensor.compute)))
+          .about(tensor.name);
+    }
+    resident->push_back(tensor.mode == Residence::kResident);
+  }
+  return {};
+}
+
+// The ring: there when something that is multiplied streams, and then large enough.
+Status check_ring(const Plan& plan, const StepShape& shape, const std::vector<bool>& resident) {
+  uint64_t least_slot = 0;
+  for (size_t i = 0; i < resident.size(); ++i) {
+    if (!resident[i] && is_multiplied(shape.matrices[i])) least_slot = std::max(least_slot, least_slot_bytes(shape.matrices[i]));
+  }
+  if (least_slot == 0) {
+    OTR_TRY(equal("stream_slots", plan.stream_slots, 0));
+    OTR_TRY(equal("slot_bytes", plan.slot_bytes, 0));
+  } else {
+    if (plan.stream_slots < kLeastSlots) return wrong(fmt::format("stream_slots is {}, need at least {}", plan.stream_slots, kLeastSlots));
+    if (plan.slot_bytes < least_slot || plan.slot_bytes % kPageBytes != 0) {
+      return wrong(fmt::format("slot_bytes is {}, need a multiple of {} of at least {}", plan.slot_bytes, kPageBytes, least_slot));
+    }
+  }
+  const StreamSizes sizes = stream_sizes(shape, resident, plan.slot_bytes);
+  OTR_TRY(equal("staging_bytes", plan.staging_bytes, sizes.staging_bytes));
+  return equal("row_buffer_bytes", plan.row_buffer_bytes, sizes.row_buffer_bytes);
+}
+
+Status check_streamed_bytes(const Plan& plan, const StepShape& shape, const std::vector<bool>& resident) {
+  uint64_t bytes = 0, row_bytes = 0;
+  for (size_t i = 0; i < resident.size(); ++i) {
+    const MatrixShape& matrix = shape.matrices[i];
+    if (resident[i]) continue;
+    if (is_multiplied(matrix)) bytes += matrix.file_bytes;
+    if (is_looked_up(matrix)) row_bytes += file_row_bytes(matrix);
+  }
+  OTR_TRY(equal("step.decode.streamed_bytes", plan.decode.streamed_bytes, bytes + plan.decode.tokens * row_bytes));
+  return equal("step.prefill.streamed_bytes", plan.prefill.streamed_bytes, bytes + plan.prefill.tokens * row_bytes);
+}
+
+Status check_breakdown(const char* tier, const TierPlan& got, const TierBreakdown& need) {
+  const auto part = [tier](const char* name, uint64_t got_bytes, uint64_t need_bytes) {
+    return equal(fmt::format("tiers.{}.{}", tier, name).c_str(), got_bytes, need_bytes);
+  };
+  OTR_TRY(part("weights_resident", got.breakdown.weights_resident, need.weights_resident));
+  OTR_TRY(part("stream_slots", got.breakdown.stream_slots, need.stream_slots));
+  OTR_TRY(part("kv_cache", got.breakdown.kv_cache, need.kv_cache));
+  OTR_TRY(part("activations", got.breakdown.activations, need.activations));
+  OTR_TRY(part("draft", got.breakdown.draft, need.draft));
+  OTR_TRY(part("branches", got.breakdown.branches, need.branches));
+  OTR_TRY(part("other", got.breakdown.other, need.other));
+  OTR_TRY(part("planned_bytes", got.planned_bytes, need.total()));
+  if (got.budget_bytes != Budgets::kUnlimited && got.planned_bytes > got.budget_bytes) {
+    return wrong(fmt::format("plans {} bytes of {} memory, above the budget of {}", got.planned_bytes, tier, got.budget_bytes));
+  }
+  return {};
+}
+
+Status check_predictions(const Plan& plan) {
+  for (double value :
+       {plan.decode.predicted_ms, plan.decode.lanes.disk_ms, plan.decode.lanes.host_ms, plan.prefill.predicted_ms,
+        plan.prefill.lanes.disk_ms, plan.prefill.lanes.host_ms, plan.predicted_prefill_ms, plan.predicted_decode_tokens_per_s}) {
+    if (!std::isfinite(value) || value < 0) return wrong(fmt::format("a predicted time is {}, need a finite number of at least 0", value));
+  }
+  if (plan.binding_lane != "disk" && plan.binding_lane != "host") {
+    return wrong(fmt::format("binding_lane is '{}', need disk or host", plan.binding_lane));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status check_plan(const Plan& plan, const StepShape& shape) {
+  OTR_TRY(check_shape(shape));
+  const auto step = std::find_if(shape.activations.begin(), shape.activations.end(),
+                                 [&plan](const ActivationCost& cost) { return cost.tokens == plan.step_tokens; });
+  if (step == shape.activations.end())
+    return wrong(fmt::format("step_tokens is {}, which is none of the model's step sizes", plan.step_tokens));
+  if (plan.threads == 0 || plan.batch == 0)
+    return wrong(fmt::format("{} threads and a batch of {}, need at least 1", plan.threads, plan.batch));
+  if (plan.context_tokens == 0 || plan.context_tokens > shape.context_tokens) {
+    return wrong(fmt::format("context_tokens is {}, need 1 to {}", plan.context_tokens, shape.context_tokens));
+  }
+  if (plan.logit_rows == 0 || plan.logit_rows > plan.step_tokens) {
+    return wrong(fmt::format("logit_rows is {}, need 1 to {}", plan.logit_rows, plan.step_tokens));
+  }
+
+  std::vector<bool> resident;
+  OTR_TRY(check_tensors(plan, shape, &resident));
+  OTR_TRY(check_ring(plan, shape, resident));
+  OTR_TRY(check_streamed_bytes(plan, shape, resident));
+  const Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows};
+  OTR_TRY(check_breakdown("host", plan.host, host_breakdown(shape, demand, *step, resident, plan.stream_slots, plan.slot_bytes)));
+  OTR_TRY(check_breakdown("device", plan.device, TierBreakdown()));
+  if (plan.minimum_host_bytes > plan.host.planned_bytes) {
+    return wrong(
+        fmt::format("minimum.host_bytes is {}, need at most the {} bytes planned", plan.minimum_host_bytes, plan.host.planned_bytes));
+  }
+  OTR_TRY(equal("minimum.device_bytes", plan.minimum_device_bytes, 0));
+  return check_predictions(plan);
+}
+
+}  // namespace outrigger

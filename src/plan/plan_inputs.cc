@@ -1,0 +1,91 @@
+// The planner's preconditions.
+#include "src/plan/plan_inputs.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "src/base/macros.h"
+#include "src/plan/memory_model.h"
+
+namespace outrigger {
+namespace {
+
+Status invalid(std::string message) { return Status(StatusCode::kInvalidArgument, std::move(message)); }
+
+Status check_matrix(const MatrixShape& matrix) {
+  const auto wrong = [&matrix](std::string what) { return invalid("matrix shape: " + std::move(what)).about(matrix.name); };
+  if (matrix.rows == 0 || matrix.columns == 0)
+    return wrong(fmt::format("got {} x {} elements, need at least 1 x 1", matrix.rows, matrix.columns));
+  if (matrix.packed_bytes == 0 || matrix.packed_bytes % kWeightAlignment != 0) {
+    return wrong(fmt::format("got {} packed bytes, need a positive multiple of {}", matrix.packed_bytes, kWeightAlignment));
+  }
+  if (matrix.row_block_bytes == 0 || matrix.row_block_bytes > matrix.packed_bytes) {
+    return wrong(fmt::format("got row blocks of {} bytes, need 1 to {}", matrix.row_block_bytes, matrix.packed_bytes));
+  }
+  if (matrix.row_block_file_bytes > matrix.row_block_bytes) {
+    return wrong(fmt::format("a row block has {} bytes in the file, need at most its {} packed bytes", matrix.row_block_file_bytes,
+                             matrix.row_block_bytes));
+  }
+  if (matrix.also_rows && matrix.use != MatrixUse::kLogits) return wrong("only the output head can also be looked up by rows");
+  return {};
+}
+
+Status check_rate(const char* name, const Rate& rate, bool may_be_unknown) {
+  // Below one a second a time could be infinite.
+  if ((may_be_unknown && rate.per_s == 0) || (std::isfinite(rate.per_s) && rate.per_s >= 1)) return {};
+  return invalid(fmt::format("machine profile: {} is {} per second, need a finite number of at least 1{}; measure the machine again", name,
+                             rate.per_s, may_be_unknown ? ", or 0 if unknown" : ""));
+}
+
+}  // namespace
+
+Status check_shape(const StepShape& shape) {
+  if (shape.activations.empty()) return invalid("step shape: no step sizes to choose from, need at least one");
+  uint32_t previous = 0;
+  for (const ActivationCost& step : shape.activations) {
+    if (step.tokens <= previous)
+      return invalid(fmt::format("step shape: step size {} after {}, need ascending sizes from 1", step.tokens, previous));
+    previous = step.tokens;
+  }
+  if (!std::isfinite(shape.attention_flops_per_token_per_position) || shape.attention_flops_per_token_per_position < 0) {
+    return invalid(fmt::format("step shape: {} attention operations, need a finite number of at least 0",
+                               shape.attention_flops_per_token_per_position));
+  }
+  for (const MatrixShape& matrix : shape.matrices) OTR_TRY(check_matrix(matrix));
+  return {};
+}
+
+Status check_profile(const MachineProfile& machine) {
+  if (machine.threads == 0) return invalid("machine profile: 0 threads, need at least 1");
+  OTR_TRY(check_rate("host_stream_bytes", machine.host_stream_bytes, false));
+  OTR_TRY(check_rate("host_int8_ops", machine.host_int8_ops, false));
+  OTR_TRY(check_rate("host_small_batch_ops", machine.host_small_batch_ops, false));
+  OTR_TRY(check_rate("host_attention_flops", machine.host_attention_flops, false));
+  OTR_TRY(check_rate("host_repack_bytes", machine.host_repack_bytes, false));
+  OTR_TRY(check_rate("disk_bytes", machine.disk_bytes, true));
+  if (!std::isfinite(machine.host_step_overhead_us) || machine.host_step_overhead_us < 0) {
+    return invalid(
+        fmt::format("machine profile: host_step_overhead_us is {}, need a finite number of at least 0", machine.host_step_overhead_us));
+  }
+  return {};
+}
+
+Status check_workload(const Workload& workload, const StepShape& shape) {
+  const uint64_t tokens = uint64_t{workload.prompt_tokens} + workload.new_tokens;
+  const uint64_t context = workload.context_tokens > 0 ? workload.context_tokens : tokens;
+  if (tokens == 0) return invalid("workload: 0 tokens, need a prompt or new tokens");
+  if (workload.batch == 0) return invalid("workload: batch is 0, need at least 1 session");
+  if (workload.logit_rows == 0) return invalid("workload: logit_rows is 0, need at least 1");
+  if (context < tokens) {
+    return invalid(fmt::format("workload: {} prompt and {} new tokens in a context of {}, need a context of at least {}",
+                               workload.prompt_tokens, workload.new_tokens, context, tokens));
+  }
+  if (context > shape.context_tokens) {
+    return invalid(
+        fmt::format("workload: a context of {} tokens, the model has at most {}; ask for fewer tokens", context, shape.context_tokens));
+  }
+  return {};
+}
+
+}  // namespace outrigger

@@ -1,0 +1,105 @@
+// CostModel: figures that can be worked out by hand, and the direction in which they go.
+#include "src/plan/cost_model.h"
+
+#include <cmath>
+
+#include "tests/support/catch.h"
+
+namespace outrigger {
+namespace {
+
+// One matrix of 1e6 weights in 1e6 bytes for the layers, half of that for the head; every rate a round number.
+StepShape shape() {
+  StepShape shape;
+  MatrixShape layer, head;
+  layer.rows = layer.columns = 1000;
+  layer.packed_bytes = layer.file_bytes = 1000000;
+  head.rows = 500;
+  head.columns = 1000;
+  head.packed_bytes = head.file_bytes = 500000;
+  head.use = MatrixUse::kLogits;
+  shape.matrices = {layer, head};
+  return shape;
+}
+
+MachineProfile machine() {
+  MachineProfile machine;
+  machine.threads = 4;
+  machine.host_stream_bytes.per_s = 1e9;     // 1 ms for the layers, 0.5 for the head
+  machine.host_int8_ops.per_s = 1e12;        // 2 us a token
+  machine.host_small_batch_ops.per_s = 1e9;  // 2 ms a token
+  machine.host_attention_flops.per_s = 1e9;
+  machine.host_repack_bytes.per_s = 1e9;  // 1 ms for the layers
+  machine.disk_bytes.per_s = 1e8;         // 10 ms for the layers, 5 for the head
+  return machine;
+}
+
+constexpr uint64_t kSlot = 1 << 19;
+const Workload kWorkload = {1000, 100, 1, 0, 1};
+
+TEST_CASE("CostModel: a step is bound by the reading of weights or by arithmetic, whichever is longer") {
+  MachineProfile fast = machine();
+  fast.host_small_batch_ops.per_s = 1e13;
+  REQUIRE(CostModel(shape(), fast, kWorkload).step({1, 0, 1}, {}).host_s == Approx(1.5e-3));
+  REQUIRE(CostModel(shape(), machine(), kWorkload).step({1, 0, 1}, {}).host_s == Approx(3e-3));
+  REQUIRE(CostModel(shape(), machine(), kWorkload).step({1, 0, 0}, {}).host_s == Approx(2e-3));
+  REQUIRE(CostModel(shape(), machine(), kWorkload).step({2000, 0, 0}, {}).host_s == Approx(4e-3));
+}
+
+TEST_CASE("CostModel: attention counts the positions that each token sees") {
+  StepShape with = shape();
+  with.attention_flops_per_token_per_position = 1000;
+  const double without = CostModel(shape(), machine(), kWorkload).step({3, 100, 1}, {}).host_s;
+  REQUIRE(CostModel(with, machine(), kWorkload).step({3, 100, 1}, {}).host_s - without == Approx((101 + 102 + 103) * 1e3 / 1e9));
+  with.attention_flops_per_token_per_position = 0;
+  with.kv_bytes_per_token = 5000;  // read once for all tokens of the step
+  REQUIRE(CostModel(with, machine(), kWorkload).step({3, 100, 1}, {}).host_s - without == Approx(103 * 5e3 / 1e9));
+}
+
+TEST_CASE("CostModel: what streams is read and repacked by one thread, one after the other") {
+  const StreamLoad load = {1000000, 1000000, 500000, 500000, kSlot, 2};
+  const StepTime step = CostModel(shape(), machine(), kWorkload).step({1, 0, 1}, load);
+  REQUIRE(step.disk_s == Approx(15e-3 + 1.5e-3).epsilon(0.02));
+  REQUIRE(step.disk_s > 16.5e-3);  // and each unit has its overhead
+  REQUIRE(CostModel(shape(), machine(), kWorkload).step({1, 0, 0}, load).disk_s == Approx(11e-3).epsilon(0.02));
+}
+
+TEST_CASE("CostModel: lanes overlap but for a little") {
+  const StreamLoad load = {1000000, 1000000, 0, 0, kSlot, 2};
+  const StepTime step = CostModel(shape(), machine(), kWorkload).step({1, 0, 1}, load);
+  REQUIRE(step.total_s > std::max(step.host_s, step.disk_s));
+  REQUIRE(step.total_s < step.host_s + step.disk_s);
+  REQUIRE(CostModel(shape(), machine(), kWorkload).step({1, 0, 1}, {}).total_s == step.host_s);
+}
+
+TEST_CASE("CostModel: a head that streams after resident layers hides no more behind them than the ring holds") {
+  MachineProfile slow_host = machine();
+  slow_host.host_small_batch_ops.per_s = 5e7;  // 40 ms for the layers, 20 for the head
+  const StreamLoad load = {0, 0, 500000, 500000, 1 << 16, 2};
+  const StepTime step = CostModel(shape(), slow_host, kWorkload).step({1, 0, 1}, load);
+  REQUIRE(step.host_s == Approx(60e-3));
+  slow_host.disk_bytes.per_s = 1e7;  // 50 ms for the head: 13 of them ahead
+  REQUIRE(CostModel(shape(), slow_host, kWorkload).step({1, 0, 1}, load).total_s > 40e-3 + 35e-3);
+}
+
+TEST_CASE("CostModel: more bytes to stream never make a step faster, more slots never slower") {
+  const CostModel cost(shape(), machine(), kWorkload);
+  double before = 0;
+  for (uint64_t bytes = 0; bytes <= 1000000; bytes += 1000) {
+    const double now = cost.step({64, 500, 1}, {bytes, bytes, 0, 0, kSlot, 2}).total_s;
+    REQUIRE(now >= before);
+    REQUIRE(cost.step({64, 500, 1}, {bytes, bytes, 0, 0, kSlot, 3}).total_s <= now);
+    before = now;
+  }
+}
+
+TEST_CASE("CostModel: a prompt is its chunks, of which only the last wants logits") {
+  const CostModel cost(shape(), machine(), kWorkload);
+  const double chunk = cost.step({400, 0, 0}, {}).total_s, last = cost.step({200, 800, 1}, {}).total_s;
+  REQUIRE(cost.workload(400, {}).prefill_s == Approx(2 * chunk + last));
+  REQUIRE(cost.workload(400, {}).total_s == Approx(2 * chunk + last + 100 * cost.step(cost.decode_work(), {}).total_s));
+  REQUIRE(cost.workload(4096, {}).prefill_s == Approx(cost.step({1000, 0, 1}, {}).total_s));
+}
+
+}  // namespace
+}  // namespace outrigger

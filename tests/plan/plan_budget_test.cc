@@ -1,0 +1,173 @@
+// PlacementPlanner and budgets: never above, exact at the minimum, never slower with more.
+#include <algorithm>
+
+#include "src/plan/memory_model.h"
+#include "tests/plan/random_shape.h"
+#include "tests/support/catch.h"
+
+namespace outrigger {
+namespace {
+
+constexpr uint64_t kNone = UINT64_MAX;
+
+struct Case {
+  Case(uint64_t seed)
+      : random(seed), shape(random_shape(random)), machine(random_machine(random)), workload(random_workload(random)) {}  // NOLINT
+  Result<Plan> plan(uint64_t budget) const { return PlacementPlanner::plan(shape, machine, {budget}, workload); }
+  uint64_t minimum() const {
+    const Result<Plan> starved = plan(1);
+    return starved.is_ok() ? starved.value().host.planned_bytes : starved.status().needed_bytes();
+  }
+
+  Random random;
+  StepShape shape;
+  MachineProfile machine;
+  Workload workload;
+};
+
+// The definition of the minimum: every set of resident matrices with the smallest ring it can do with, in the words of TierBreakdown.
+uint64_t minimum_by_definition(const Case& c) {
+  const size_t count = c.shape.matrices.size();
+  uint64_t best = kNone;
+  for (uint64_t set = 0; set < uint64_t{1} << count; ++set) {
+    uint64_t resident = c.shape.fixed_bytes, slot = 0, row = 0;
+    for (size_t i = 0; i < count; ++i) {
+      const MatrixShape& matrix = c.shape.matrices[i];
+      if (set >> i & 1) {
+        resident += matrix.packed_bytes;
+        continue;
+      }
+      if (matrix.use != MatrixUse::kRowLookup) slot = std::max(slot, (matrix.row_block_bytes + 4095) / 4096 * 4096);
+      if (matrix.use == MatrixUse::kRowLookup || matrix.also_rows) row = std::max(row, (matrix.row_block_file_bytes / 16 + 63) / 64 * 64);
+    }
+    const uint64_t ring = slot == 0 ? 0 : 3 * slot + 8192;
+    best = std::min(best, (resident + 4095) / 4096 * 4096 + ring + (row + 4095) / 4096 * 4096);
+  }
+  const uint32_t context = c.workload.context_tokens > 0 ? c.workload.context_tokens : c.workload.prompt_tokens + c.workload.new_tokens;
+  const uint64_t session = ((context + 15) / 16 * 16 * c.shape.kv_bytes_per_token + 4095) / 4096 * 4096;
+  uint64_t step = kNone;
+  for (const ActivationCost& cost : c.shape.activations) {
+    const uint64_t rows = std::min(cost.tokens, c.workload.logit_rows);
+    step = std::min(step, (cost.bytes + c.machine.threads * c.shape.activation_bytes_per_thread + rows * c.shape.logits_row_bytes + 4095) /
+                              4096 * 4096);
+  }
+  return best + c.workload.batch * session + step;
+}
+
+TEST_CASE("Planner: the minimum is that of all residencies there are, tried one by one") {
+  int tried = 0;
+  for (uint64_t seed = 0; seed < 600; ++seed) {
+    const Case c(seed);
+    if (c.shape.matrices.size() > 12) continue;
+    CAPTURE(seed);
+    REQUIRE(c.minimum() == minimum_by_definition(c));
+    ++tried;
+  }
+  REQUIRE(tried > 100);
+}
+
+TEST_CASE("Planner: the minimum as a budget is enough, one byte less is a budget error that states it") {
+  for (uint64_t seed = 0; seed < 1500; ++seed) {
+    const Case c(seed);
+    CAPTURE(seed);
+    const uint64_t minimum = c.minimum();
+    const Result<Plan> enough = c.plan(minimum), less = c.plan(minimum - 1);
+    REQUIRE(enough.is_ok());
+    REQUIRE(enough.value().minimum_host_bytes == minimum);
+    REQUIRE(enough.value().host.planned_bytes == minimum);
+    REQUIRE(less.status().code() == StatusCode::kBudget);
+    REQUIRE(less.status().needed_bytes() == minimum);
+    REQUIRE(less.status().given_bytes() == minimum - 1);
+  }
+}
+
+TEST_CASE("Planner: no plan is above its budget, and its parts add up to what it says") {
+  for (uint64_t seed = 0; seed < 1500; ++seed) {
+    Case c(seed);
+    const uint64_t minimum = c.minimum();
+    for (int i = 0; i < 4; ++i) {
+      const uint64_t budget = pick(c.random, minimum, minimum + (uint64_t{1} << pick(c.random, 10, 25)));
+      CAPTURE(seed, budget);
+      const Result<Plan> plan = c.plan(budget);
+      REQUIRE(plan.is_ok());
+      REQUIRE(plan.value().host.planned_bytes <= budget);
+      REQUIRE(plan.value().host.planned_bytes == plan.value().host.breakdown.total());
+      REQUIRE(plan.value().host.planned_bytes % kPageBytes == 0);
+      REQUIRE(check_plan(plan.value(), c.shape).to_string() == Status().to_string());
+    }
+  }
+}
+
+TEST_CASE("Planner: more memory never predicts a slower workload") {
+  for (uint64_t seed = 0; seed < 700; ++seed) {
+    Case c(seed);
+    uint64_t budget = c.minimum();
+    double before = 1e300;
+    // Small steps find an exchange of one matrix for another, large ones the changes of slots and step sizes.
+    for (int i = 0; i < 25; ++i, budget += uint64_t{1} << pick(c.random, 10, 19)) {
+      const Result<Plan> plan = c.plan(budget);
+      REQUIRE(plan.is_ok());
+      const double now = predicted_ms(plan.value(), c.workload);
+      CAPTURE(seed, budget, before, now);
+      REQUIRE(now <= before * (1 + 1e-12));
+      before = now;
+    }
+    REQUIRE(predicted_ms(c.plan(Budgets::kUnlimited).value(), c.workload) <= before * (1 + 1e-12));
+  }
+}
+
+TEST_CASE("Planner: the minimum does not depend on the machine's rates") {
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    Case c(seed);
+    const uint64_t minimum = c.minimum();
+    const uint32_t threads = c.machine.threads;
+    c.machine = random_machine(c.random);
+    c.machine.threads = threads;
+    REQUIRE(c.minimum() == minimum);
+  }
+}
+
+TEST_CASE("Planner: without a limit everything is resident and there is no ring") {
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    const Case c(seed);
+    const Result<Plan> plan = c.plan(Budgets::kUnlimited);
+    REQUIRE(plan.is_ok());
+    for (const TensorPlacement& tensor : plan.value().tensors) REQUIRE(tensor.mode == Residence::kResident);
+    REQUIRE(plan.value().stream_slots == 0);
+    REQUIRE(plan.value().host.breakdown.stream_slots == 0);
+    REQUIRE(plan.value().alternatives.empty());
+    REQUIRE(check_plan(plan.value(), c.shape).is_ok());
+  }
+}
+
+TEST_CASE("Planner: sizes near 2^60 are planned or refused, never wrapped around") {
+  for (uint64_t seed = 0; seed < 500; ++seed) {
+    Case c(seed);
+    for (MatrixShape& matrix : c.shape.matrices) {
+      const unsigned shift = static_cast<unsigned>(pick(c.random, 0, 40));
+      matrix.packed_bytes <<= shift;
+      matrix.file_bytes <<= shift;
+      if (pick(c.random, 0, 3) == 0) matrix.row_block_bytes <<= shift, matrix.row_block_file_bytes <<= shift;
+    }
+    if (pick(c.random, 0, 3) == 0) c.shape.kv_bytes_per_token = uint64_t{1} << pick(c.random, 30, 63);
+    if (pick(c.random, 0, 3) == 0) c.shape.fixed_bytes = UINT64_MAX - pick(c.random, 0, 5000);
+    for (uint64_t budget : {uint64_t{0}, uint64_t{1}, uint64_t{1} << 30, uint64_t{1} << 62, UINT64_MAX - 1}) {
+      CAPTURE(seed, budget);
+      const Result<Plan> plan = c.plan(budget);
+      if (!plan.is_ok()) {
+        REQUIRE((plan.status().code() == StatusCode::kBudget || plan.status().code() == StatusCode::kInvalidArgument));
+        if (plan.status().code() == StatusCode::kBudget) REQUIRE(plan.status().needed_bytes() > budget);
+        continue;
+      }
+      REQUIRE(check_plan(plan.value(), c.shape).to_string() == Status().to_string());
+      double sum = 0;  // in floating point, where nothing wraps
+      for (size_t i = 0; i < c.shape.matrices.size(); ++i) {
+        if (plan.value().tensors[i].mode == Residence::kResident) sum += static_cast<double>(c.shape.matrices[i].packed_bytes);
+      }
+      REQUIRE(sum <= static_cast<double>(plan.value().host.planned_bytes) * (1 + 1e-9));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace outrigger

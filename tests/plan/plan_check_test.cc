@@ -1,0 +1,79 @@
+// check_plan: every way to tamper with a plan is found, and named.
+#include <functional>
+
+#include "tests/plan/random_shape.h"
+#include "tests/support/catch.h"
+
+namespace outrigger {
+namespace {
+
+Plan good_plan() { return PlacementPlanner::plan(small_model(), two_cores(), {64 << 20}, {}).value(); }
+
+struct Tampering {
+  const char* named;  // in the message
+  std::function<void(Plan*)> change;
+};
+
+TEST_CASE("check_plan: accepts what the planner made") { REQUIRE(check_plan(good_plan(), small_model()).is_ok()); }
+
+TEST_CASE("check_plan: refuses a plan that was changed anywhere, and says where") {
+  const std::vector<Tampering> tamperings = {
+      {"number of tensors", [](Plan* plan) { plan->tensors.pop_back(); }},
+      {"blk.3.ffn_up.weight", [](Plan* plan) { plan->tensors[26].name = "blk.3.ffn_op.weight"; }},
+      {"in the file", [](Plan* plan) { plan->tensors[5].bytes += 64; }},
+      {"in the file", [](Plan* plan) { plan->tensors[5].file_bytes -= 1; }},
+      {"need host", [](Plan* plan) { plan->tensors[0].tier = Tier::kDevice; }},
+      {"need host", [](Plan* plan) { plan->tensors[0].compute = Tier::kDisk; }},
+      {"streamed_bytes",
+       [](Plan* plan) {
+         plan->tensors[0].mode = plan->tensors[0].mode == Residence::kResident ? Residence::kStreamed : Residence::kResident;
+       }},
+      {"stream_slots", [](Plan* plan) { plan->stream_slots = 1; }},
+      {"stream_slots", [](Plan* plan) { ++plan->stream_slots; }},
+      {"slot_bytes", [](Plan* plan) { plan->slot_bytes = 4096; }},
+      {"slot_bytes", [](Plan* plan) { plan->slot_bytes += 64; }},
+      {"staging_bytes", [](Plan* plan) { plan->staging_bytes = 0; }},
+      {"row_buffer_bytes", [](Plan* plan) { plan->row_buffer_bytes += 64; }},
+      {"step_tokens", [](Plan* plan) { plan->step_tokens = 3; }},
+      {"activations", [](Plan* plan) { plan->step_tokens = plan->step_tokens == 1 ? 2 : plan->step_tokens / 2; }},
+      {"threads", [](Plan* plan) { plan->threads = 0; }},
+      {"activations", [](Plan* plan) { ++plan->threads; }},
+      {"kv_cache", [](Plan* plan) { ++plan->batch; }},
+      {"kv_cache", [](Plan* plan) { plan->context_tokens += 16; }},
+      {"context_tokens", [](Plan* plan) { plan->context_tokens = 8193; }},
+      {"logit_rows", [](Plan* plan) { plan->logit_rows = 0; }},
+      {"weights_resident", [](Plan* plan) { plan->host.breakdown.weights_resident -= 4096; }},
+      {"stream_slots", [](Plan* plan) { plan->host.breakdown.stream_slots += 4096; }},
+      {"other", [](Plan* plan) { plan->host.breakdown.other = 1; }},
+      {"draft", [](Plan* plan) { plan->host.breakdown.draft = 1; }},
+      {"branches", [](Plan* plan) { plan->host.breakdown.branches = 1; }},
+      {"planned_bytes", [](Plan* plan) { plan->host.planned_bytes -= 4096; }},
+      {"above the budget", [](Plan* plan) { plan->host.budget_bytes = plan->host.planned_bytes - 1; }},
+      {"tiers.device.weights_resident", [](Plan* plan) { plan->device.breakdown.weights_resident = 4096; }},
+      {"minimum.host_bytes", [](Plan* plan) { plan->minimum_host_bytes = plan->host.planned_bytes + 1; }},
+      {"minimum.device_bytes", [](Plan* plan) { plan->minimum_device_bytes = 1; }},
+      {"predicted time", [](Plan* plan) { plan->decode.predicted_ms = -1; }},
+      {"predicted time", [](Plan* plan) { plan->predicted_decode_tokens_per_s = 0.0 / 0.0; }},
+      {"binding_lane", [](Plan* plan) { plan->binding_lane = "d2h"; }},
+  };
+  for (const Tampering& tampering : tamperings) {
+    Plan plan = good_plan();
+    tampering.change(&plan);
+    const Status status = check_plan(plan, small_model());
+    INFO("expected '" << tampering.named << "' in: " << status.to_string());
+    REQUIRE(status.code() == StatusCode::kInvalidArgument);
+    REQUIRE(status.to_string().find(tampering.named) != std::string::npos);
+  }
+}
+
+TEST_CASE("check_plan: refuses a plan for another model") {
+  StepShape other = small_model();
+  other.matrices[10].packed_bytes += 64;
+  REQUIRE(check_plan(good_plan(), other).code() == StatusCode::kInvalidArgument);
+  other = small_model();
+  other.kv_bytes_per_token *= 2;
+  REQUIRE(check_plan(good_plan(), other).code() == StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace outrigger

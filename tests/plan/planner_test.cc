@@ -1,0 +1,226 @@
+// PlacementPlanner: what it decides, what it refuses, and how fast.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+#include "tests/plan/random_shape.h"
+#include "tests/support/catch.h"
+
+namespace outrigger {
+namespace {
+
+Result<Plan> plan_small(uint64_t budget, const Workload& workload = {}) {
+  return PlacementPlanner::plan(small_model(), two_cores(), {budget}, workload);
+}
+
+Residence mode_of(const Plan& plan, const std::string& name) {
+  const auto at =
+      std::find_if(plan.tensors.begin(), plan.tensors.end(), [&name](const TensorPlacement& tensor) { return tensor.name == name; });
+  REQUIRE(at != plan.tensors.end());
+  return at->mode;
+}
+
+TEST_CASE("Planner: the same question gets the same plan") {
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    Random random(seed);
+    const StepShape shape = random_shape(random);
+    const MachineProfile machine = random_machine(random);
+    const Workload workload = random_workload(random);
+    const Result<Plan> a = PlacementPlanner::plan(shape, machine, {1 << 24}, workload),
+                       b = PlacementPlanner::plan(shape, machine, {1 << 24}, workload);
+    REQUIRE(a.is_ok() == b.is_ok());
+    if (a.is_ok()) REQUIRE(plan_to_json(a.value()) == plan_to_json(b.value()));
+  }
+}
+
+TEST_CASE("Planner: a budget below the model streams, and spends nearly all of the budget on what is resident") {
+  const Plan plan = plan_small(64 << 20).value();
+  REQUIRE(plan.binding_lane == "disk");
+  REQUIRE(plan.stream_slots >= 2);
+  REQUIRE(plan.decode.streamed_bytes > 0);
+  // The smallest matrix has 67.5 KiB: less than that is left over.
+  REQUIRE((64 << 20) - plan.host.planned_bytes < 70 << 10);
+}
+
+TEST_CASE("Planner: what streams is spread over the layers, so that reading never waits for a stretch without any") {
+  const Plan plan = plan_small(50 << 20).value();  // about half
+  int without = 0, longest = 0;
+  for (const TensorPlacement& tensor : plan.tensors) {
+    without = tensor.mode == Residence::kStreamed ? 0 : without + 1;
+    longest = std::max(longest, without);
+  }
+  REQUIRE(longest > 0);
+  REQUIRE(longest < 8);  // of 211
+}
+
+TEST_CASE("Planner: an embedding that is only looked up streams until everything else is resident") {
+  StepShape shape = small_model();
+  MatrixShape embedding = matrix_of("embedding.weight", 49152, 576, MatrixUse::kRowLookup);
+  shape.matrices.insert(shape.matrices.begin(), embedding);
+  const uint64_t everything = PlacementPlanner::plan(shape, two_cores(), {0}, {}).value().host.planned_bytes;
+
+  const Plan tight = PlacementPlanner::plan(shape, two_cores(), {everything - embedding.packed_bytes}, {}).value();
+  REQUIRE(tight.decode.lanes.disk_ms < 1);  // single rows
+  REQUIRE(mode_of(tight, "embedding.weight") == Residence::kStreamed);
+  REQUIRE(tight.row_buffer_bytes == (576 / 32 * 20 + 63) / 64 * 64);
+  REQUIRE(tight.stream_slots == 0);
+  REQUIRE(tight.staging_bytes == 0);
+
+  const Plan roomy = PlacementPlanner::plan(shape, two_cores(), {everything}, {}).value();
+  REQUIRE(mode_of(roomy, "embedding.weight") == Residence::kResident);
+  REQUIRE(roomy.row_buffer_bytes == 0);
+}
+
+TEST_CASE("Planner: a tied head that streams needs a buffer for the rows that are looked up") {
+  const Plan plan = plan_small(64 << 20).value();
+  REQUIRE(mode_of(plan, "token_embd.weight") == Residence::kStreamed);
+  REQUIRE(plan.row_buffer_bytes == (18 * 34 + 63) / 64 * 64);
+}
+
+TEST_CASE("Planner: a long prompt in chunks makes layers worth more than the head") {
+  // Layers are read once for each chunk, the head once for the prompt.
+  const Plan plan = plan_small(80 << 20, {2000, 1, 1, 0, 1}).value();
+  REQUIRE(plan.step_tokens < 2000);
+  REQUIRE(mode_of(plan, "token_embd.weight") == Residence::kStreamed);
+}
+
+TEST_CASE("Planner: a third slot has to pay for itself") {
+  // With a lane that is always the longer one by far, read-ahead has nothing to even out.
+  MachineProfile machine = two_cores();
+  machine.disk_bytes.per_s = 50e6;
+  REQUIRE(PlacementPlanner::plan(small_model(), machine, {64 << 20}, {}).value().stream_slots == 2);
+}
+
+TEST_CASE("Planner: an unknown disk is taken for one of 500 MB/s") {
+  MachineProfile machine = two_cores();
+  machine.disk_bytes.per_s = 500e6;
+  const Plan known = PlacementPlanner::plan(small_model(), machine, {64 << 20}, {}).value();
+  machine.disk_bytes.per_s = 0;
+  const Plan unknown = PlacementPlanner::plan(small_model(), machine, {64 << 20}, {}).value();
+  REQUIRE(plan_to_json(unknown) == plan_to_json(known));
+}
+
+TEST_CASE("Planner: a smaller step than logits are wanted for is planned with fewer logits") {
+  const Plan plan = plan_small(40 << 20, {512, 0, 1, 0, 256}).value();
+  REQUIRE(plan.logit_rows == std::min(plan.step_tokens, 256u));
+}
+
+TEST_CASE("Planner: alternatives cost more memory, and each is faster than the one before") {
+  const Plan plan = plan_small(64 << 20).value();
+  REQUIRE(plan.alternatives.size() >= 3);
+  double rate = plan.predicted_decode_tokens_per_s;
+  uint64_t bytes = plan.host.planned_bytes;
+  for (const PlanAlternative& other : plan.alternatives) {
+    CAPTURE(other.what);
+    REQUIRE(other.predicted_decode_tokens_per_s > rate);
+    REQUIRE(other.host_bytes > bytes);
+    rate = other.predicted_decode_tokens_per_s;
+    bytes = other.host_bytes;
+    // What it says is what the planner says when it is asked.
+    const double asked = plan_small(other.host_bytes).value().predicted_decode_tokens_per_s;
+    REQUIRE(asked == Approx(other.predicted_decode_tokens_per_s));
+  }
+  REQUIRE(plan.alternatives.back().what == "everything resident");
+}
+
+TEST_CASE("Planner: the budget error says what binds and what to do about it") {
+  const Status kv = plan_small(20 << 20, {512, 128, 1, 8192}).status();
+  REQUIRE(kv.code() == StatusCode::kBudget);
+  REQUIRE(kv.message().find("the KV cache of 8192 tokens; raise the budget or use a smaller context") != std::string::npos);
+  REQUIRE(kv.message().find("20.0 MiB (20971520 bytes)") != std::string::npos);
+  StepShape shape = small_model();
+  shape.fixed_bytes = 100 << 20;
+  const Status weights = PlacementPlanner::plan(shape, two_cores(), {20 << 20}, {}).status();
+  REQUIRE(weights.message().find("weights that cannot stream") != std::string::npos);
+}
+
+TEST_CASE("Planner: rates that are no positive numbers are refused by name") {
+  const double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
+  for (double bad : {nan, 0.0, -1.0, infinity, 1e-300}) {
+    for (Rate MachineProfile::*rate :
+         {&MachineProfile::host_stream_bytes, &MachineProfile::host_int8_ops, &MachineProfile::host_small_batch_ops,
+          &MachineProfile::host_attention_flops, &MachineProfile::host_repack_bytes}) {
+      MachineProfile machine = two_cores();
+      (machine.*rate).per_s = bad;
+      const Status status = PlacementPlanner::plan(small_model(), machine, {0}, {}).status();
+      REQUIRE(status.code() == StatusCode::kInvalidArgument);
+      REQUIRE(status.message().find("host_") != std::string::npos);
+    }
+    MachineProfile machine = two_cores();
+    machine.disk_bytes.per_s = bad;
+    REQUIRE(PlacementPlanner::plan(small_model(), machine, {0}, {}).is_ok() == (bad == 0));
+    machine = two_cores();
+    machine.host_step_overhead_us = bad;
+    REQUIRE(PlacementPlanner::plan(small_model(), machine, {0}, {}).is_ok() == (bad == 0 || bad == 1e-300));
+  }
+  MachineProfile machine = two_cores();
+  machine.threads = 0;
+  REQUIRE(PlacementPlanner::plan(small_model(), machine, {0}, {}).status().code() == StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("Planner: workloads that make no sense are refused") {
+  const auto refused = [](const Workload& workload) { return plan_small(0, workload).status().code() == StatusCode::kInvalidArgument; };
+  REQUIRE(refused({0, 0, 1, 0, 1}));
+  REQUIRE(refused({512, 128, 0, 0, 1}));
+  REQUIRE(refused({512, 128, 1, 0, 0}));
+  REQUIRE(refused({512, 128, 1, 639, 1}));
+  REQUIRE(refused({8192, 1, 1, 0, 1}));
+  REQUIRE(refused({UINT32_MAX, UINT32_MAX, 1, 0, 1}));
+  REQUIRE(refused({512, 128, 1, 8193, 1}));
+  REQUIRE_FALSE(refused({0, 1, 1, 0, 1}));
+  REQUIRE_FALSE(refused({1, 0, 1, 0, 1}));
+  REQUIRE_FALSE(refused({8192, 0, 1, 0, 1}));
+}
+
+TEST_CASE("Planner: an unresolved budget is refused") {
+  REQUIRE(PlacementPlanner::plan(small_model(), two_cores(), Budgets(), {}).status().code() == StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("Planner: shapes that contradict themselves are refused, with the matrix") {
+  const auto refused = [](void (*change)(StepShape*)) {
+    StepShape shape = small_model();
+    change(&shape);
+    const Status status = PlacementPlanner::plan(shape, two_cores(), {0}, {}).status();
+    return status.code() == StatusCode::kInvalidArgument && (status.subject().empty() || status.subject() == "blk.1.attn_q.weight");
+  };
+  REQUIRE(refused([](StepShape* shape) { shape->activations.clear(); }));
+  REQUIRE(refused([](StepShape* shape) { std::swap(shape->activations[0], shape->activations[1]); }));
+  REQUIRE(refused([](StepShape* shape) { shape->attention_flops_per_token_per_position = std::nan(""); }));
+  REQUIRE(refused([](StepShape* shape) { shape->matrices[7].rows = 0; }));
+  REQUIRE(refused([](StepShape* shape) { shape->matrices[7].packed_bytes = 0; }));
+  REQUIRE(refused([](StepShape* shape) { shape->matrices[7].packed_bytes += 1; }));
+  REQUIRE(refused([](StepShape* shape) { shape->matrices[7].row_block_bytes = 0; }));
+  REQUIRE(refused([](StepShape* shape) { shape->matrices[7].row_block_bytes = shape->matrices[7].packed_bytes + 64; }));
+  REQUIRE(refused([](StepShape* shape) { shape->matrices[7].row_block_file_bytes = shape->matrices[7].row_block_bytes + 1; }));
+  REQUIRE(refused([](StepShape* shape) { shape->matrices[7].also_rows = true; }));
+}
+
+TEST_CASE("Planner: 100 layers of 128 experts are planned in a moment") {
+  StepShape shape = small_model();
+  shape.matrices.clear();
+  for (int layer = 0; layer < 100; ++layer) {
+    const std::string prefix = "blk." + std::to_string(layer) + ".";
+    for (const char* name : {"attn_q", "attn_k", "attn_v", "attn_output"})
+      shape.matrices.push_back(matrix_of(prefix + name + ".weight", 4096, 4096));
+    for (int expert = 0; expert < 128; ++expert)
+      shape.matrices.push_back(matrix_of(prefix + "ffn." + std::to_string(expert) + ".weight", 3072, 4096));
+  }
+  for (uint64_t gib : {1, 20, 60, 0}) {
+    double best_ms = 1e9;
+    for (int i = 0; i < 5; ++i) {
+      const auto start = std::chrono::steady_clock::now();
+      REQUIRE(PlacementPlanner::plan(shape, two_cores(), {gib << 30}, {}).is_ok());
+      best_ms = std::min(best_ms, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+    }
+    CAPTURE(gib);
+#if defined(NDEBUG) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    REQUIRE(best_ms < 50);
+#else
+    REQUIRE(best_ms < 5000);
+#endif
+  }
+}
+
+}  // namespace
+}  // namespace outrigger

@@ -1,0 +1,140 @@
+// Shapes, machines and workloads for the planner's tests.
+#include "tests/plan/random_shape.h"
+
+#include <cmath>
+
+namespace outrigger {
+namespace {
+
+double log_uniform(Random& random, double low, double high) {
+  return std::exp(std::uniform_real_distribution<double>(std::log(low), std::log(high))(random));
+}
+
+void add_steps(StepShape* shape, uint64_t bytes_per_token) {
+  for (uint32_t tokens = 1; tokens <= 512; tokens *= 2) shape->activations.push_back({tokens, tokens * bytes_per_token + 1000});
+}
+
+}  // namespace
+
+uint64_t pick(Random& random, uint64_t low, uint64_t high) { return std::uniform_int_distribution<uint64_t>(low, high)(random); }
+
+MatrixShape matrix_of(std::string name, uint64_t rows, uint64_t columns, MatrixUse use) {
+  MatrixShape matrix;
+  matrix.name = std::move(name);
+  matrix.rows = rows;
+  matrix.columns = columns;
+  matrix.use = use;
+  matrix.row_block_bytes = columns / 32 * 320;
+  matrix.row_block_file_bytes = matrix.row_block_bytes;
+  matrix.packed_bytes = (rows + 15) / 16 * matrix.row_block_bytes;
+  matrix.file_bytes = rows * (columns / 32 * 20);
+  return matrix;
+}
+
+StepShape random_shape(Random& random) {
+  StepShape shape;
+  const uint64_t layers = pick(random, 0, 8), kinds = pick(random, 1, 8);
+  const bool equal_layers = pick(random, 0, 3) > 0;
+  const uint64_t seed = random();
+  for (uint64_t layer = 0; layer < layers; ++layer) {
+    Random sizes(equal_layers ? seed : seed + layer);
+    for (uint64_t kind = 0; kind < kinds; ++kind) {
+      const uint64_t columns = 32 * pick(sizes, 1, pick(sizes, 1, 100)), rows = pick(sizes, 1, 1000);
+      shape.matrices.push_back(matrix_of("blk." + std::to_string(layer) + ".m" + std::to_string(kind) + ".weight", rows, columns));
+      shape.matrices.back().layer = static_cast<uint32_t>(layer);
+    }
+  }
+  if (pick(random, 0, 3) > 0) {
+    shape.matrices.push_back(matrix_of("output.weight", pick(random, 1, 5000), 32 * pick(random, 1, 60), MatrixUse::kLogits));
+    shape.matrices.back().also_rows = pick(random, 0, 1) > 0;
+  }
+  if (pick(random, 0, 2) == 0) {
+    shape.matrices.push_back(matrix_of("token_embd.weight", pick(random, 1, 5000), 32 * pick(random, 1, 60), MatrixUse::kRowLookup));
+  }
+  shape.fixed_bytes = 64 * pick(random, 0, 1000);
+  shape.kv_bytes_per_token = 64 * pick(random, 0, 500);
+  shape.context_tokens = 4096;
+  shape.activation_bytes_per_thread = pick(random, 0, 100000);
+  shape.logits_row_bytes = pick(random, 0, 200000);
+  shape.attention_flops_per_token_per_position = static_cast<double>(pick(random, 0, 100000));
+  add_steps(&shape, pick(random, 0, 50000));
+  return shape;
+}
+
+MachineProfile random_machine(Random& random) {
+  MachineProfile machine;
+  machine.threads = static_cast<uint32_t>(pick(random, 1, 16));
+  machine.host_stream_bytes.per_s = log_uniform(random, 1e9, 5e11);
+  machine.host_int8_ops.per_s = log_uniform(random, 1e10, 1e14);
+  machine.host_small_batch_ops.per_s = log_uniform(random, 1e10, 1e13);
+  machine.host_attention_flops.per_s = log_uniform(random, 1e9, 1e13);
+  machine.host_repack_bytes.per_s = log_uniform(random, 1e8, 1e11);
+  machine.disk_bytes.per_s = pick(random, 0, 9) == 0 ? 0 : log_uniform(random, 1e7, 1e11);
+  machine.host_step_overhead_us = static_cast<double>(pick(random, 0, 200));
+  return machine;
+}
+
+Workload random_workload(Random& random) {
+  Workload workload;
+  workload.prompt_tokens = static_cast<uint32_t>(pick(random, 0, 1500));
+  workload.new_tokens = static_cast<uint32_t>(pick(random, workload.prompt_tokens == 0 ? 1 : 0, 300));
+  workload.batch = static_cast<uint32_t>(pick(random, 1, 3));
+  workload.context_tokens =
+      pick(random, 0, 1) == 0 ? 0 : workload.prompt_tokens + workload.new_tokens + static_cast<uint32_t>(pick(random, 0, 500));
+  workload.logit_rows = pick(random, 0, 2) > 0 ? 1 : static_cast<uint32_t>(pick(random, 1, 600));
+  return workload;
+}
+
+StepShape small_model() {
+  StepShape shape;
+  for (uint32_t layer = 0; layer < 30; ++layer) {
+    const std::string prefix = "blk." + std::to_string(layer) + ".";
+    const auto add = [&](const char* name, uint64_t rows, uint64_t columns, uint32_t window) {
+      shape.matrices.push_back(matrix_of(prefix + name + ".weight", rows, columns));
+      shape.matrices.back().layer = layer;
+      shape.matrices.back().window = 4 * layer + window;
+    };
+    add("attn_q", 576, 576, 0);
+    add("attn_k", 192, 576, 0);
+    add("attn_v", 192, 576, 0);
+    add("attn_output", 576, 576, 1);
+    add("ffn_gate", 1536, 576, 2);
+    add("ffn_up", 1536, 576, 2);
+    add("ffn_down", 576, 1536, 3);
+  }
+  MatrixShape head = matrix_of("token_embd.weight", 49152, 576, MatrixUse::kLogits);
+  head.layer = 30;
+  head.window = 120;
+  head.also_rows = true;
+  head.row_block_bytes = head.row_block_file_bytes = 18 * 544;  // Q8_0
+  head.packed_bytes = head.file_bytes = 49152 / 16 * head.row_block_bytes;
+  shape.matrices.push_back(head);
+  shape.fixed_bytes = 61 * 576 * 4;
+  shape.kv_bytes_per_token = 30 * 2 * 192 * 2;
+  shape.context_tokens = 8192;
+  add_steps(&shape, 4 * (576 * 4 + 1536 * 3) + 640);
+  shape.activation_bytes_per_thread = 16384;
+  shape.logits_row_bytes = 49152 * 4;
+  shape.attention_flops_per_token_per_position = 4.0 * 576 * 30;
+  return shape;
+}
+
+MachineProfile two_cores() {
+  MachineProfile machine;
+  machine.machine = "test machine";
+  machine.threads = 2;
+  machine.host_stream_bytes.per_s = 40e9;
+  machine.host_int8_ops.per_s = 650e9;
+  machine.host_small_batch_ops.per_s = 300e9;
+  machine.host_attention_flops.per_s = 150e9;
+  machine.host_repack_bytes.per_s = 8e9;
+  machine.disk_bytes.per_s = 2e9;
+  machine.host_step_overhead_us = 60;
+  return machine;
+}
+
+double predicted_ms(const Plan& plan, const Workload& workload) {
+  return plan.predicted_prefill_ms + workload.new_tokens * 1e3 / plan.predicted_decode_tokens_per_s;
+}
+
+}  // namespace outrigger
