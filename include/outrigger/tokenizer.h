@@ -43,7 +43,9 @@ class OTR_API Tokenizer {
     bool add_special = false;    ///< put BOS before (and EOS after) as the model's settings ask
     bool parse_special = false;  ///< turn the text of special tokens into those tokens; never set it for a user's content
   };
-  /// Any bytes are accepted; invalid UTF-8 becomes the byte tokens of its bytes. Linear time in the length.
+  /// Any bytes are accepted; invalid UTF-8 becomes the byte tokens of its bytes. A byte for which the vocabulary has no token is left out
+  /// (byte-level) or becomes the unknown token with its character (SentencePiece). Linear time in the length, but for a logarithm in that of
+  /// the longest word.
   /// Errors: kInvalidArgument for more than 2^31 - 1 bytes.
   Result<std::vector<Token>> encode(std::string_view text, const EncodeOptions& options) const;
   Result<std::vector<Token>> encode(std::string_view text) const { return encode(text, EncodeOptions()); }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "src/model/tokenizer_index.h"
@@ -32,22 +33,37 @@ class Merger {
     symbols_.push_back({token, begin, bytes, index > 0 ? index - 1 : MergeSymbol::kNone, MergeSymbol::kNone, {}});
   }
 
-  /// `find(left, right)` says what two neighbouring symbols become. Cost: n log n for n symbols.
+  /// `find(left, right)` says what two neighbouring symbols become. Cost: n log n for n symbols; linear for a run of one character, whose
+  /// candidates come up in order.
   template <typename Find>
   void merge_all(const Find& find) {
-    candidates_.clear();
+    sorted_.clear();
+    later_.clear();
     for (uint32_t i = 0; i + 1 < symbols_.size(); ++i) {
       symbols_[i].with_next = find(symbols_[i], symbols_[i + 1]);
-      if (symbols_[i].with_next.rank != Merge::kNever) candidates_.push_back(candidate(i));
+      if (symbols_[i].with_next.rank != Merge::kNever) sorted_.push_back(candidate(i));
     }
-    std::make_heap(candidates_.begin(), candidates_.end(), std::greater<>());
-    while (!candidates_.empty()) {
-      std::pop_heap(candidates_.begin(), candidates_.end(), std::greater<>());
-      const uint64_t top = candidates_.back();
-      candidates_.pop_back();
-      const uint32_t left = static_cast<uint32_t>(top);
+    sort(sorted_);
+    for (size_t next = 0;;) {
+      if (next == sorted_.size()) {
+        // A heap that was filled in ascending order is a sorted list already, which spares taking it apart step by step.
+        std::swap(sorted_, later_);
+        later_.clear();
+        sort(sorted_);
+        next = 0;
+        if (sorted_.empty()) return;
+      }
+      uint64_t first = sorted_[next];
+      if (!later_.empty() && later_.front() < first) {
+        std::pop_heap(later_.begin(), later_.end(), std::greater<>());
+        first = later_.back();
+        later_.pop_back();
+      } else {
+        ++next;
+      }
+      const uint32_t left = static_cast<uint32_t>(first);
       // A candidate whose symbols have changed since it was noted down no longer has its rank.
-      if (symbols_[left].with_next.rank == top >> 32) join(left, find);
+      if (symbols_[left].with_next.rank == first >> 32) join(left, find);
     }
   }
 
@@ -61,6 +77,10 @@ class Merger {
  private:
   // Rank above place: numbers compare as merging asks.
   uint64_t candidate(uint32_t left) const { return uint64_t{symbols_[left].with_next.rank} << 32 | left; }
+
+  static void sort(std::vector<uint64_t>& candidates) {
+    if (!std::is_sorted(candidates.begin(), candidates.end())) std::sort(candidates.begin(), candidates.end());
+  }
 
   template <typename Find>
   void join(uint32_t left, const Find& find) {
@@ -80,12 +100,13 @@ class Merger {
     MergeSymbol& symbol = symbols_[left];
     symbol.with_next = symbol.next == MergeSymbol::kNone ? Merge{} : find(symbol, symbols_[symbol.next]);
     if (symbol.with_next.rank == Merge::kNever) return;
-    candidates_.push_back(candidate(left));
-    std::push_heap(candidates_.begin(), candidates_.end(), std::greater<>());
+    later_.push_back(candidate(left));
+    std::push_heap(later_.begin(), later_.end(), std::greater<>());
   }
 
   std::vector<MergeSymbol> symbols_;
-  std::vector<uint64_t> candidates_;
+  std::vector<uint64_t> sorted_;  // candidates in order
+  std::vector<uint64_t> later_;   // a heap of those that merging has brought up since
 };
 
 }  // namespace outrigger

@@ -3,8 +3,6 @@
 
 #include <utf8proc.h>
 
-#include <array>
-
 namespace outrigger {
 namespace {
 
@@ -35,7 +33,9 @@ bool is_white_space(uint32_t code) {
          code == 0x3000;
 }
 
-CharClass look_up_class(uint32_t code) {
+}  // namespace
+
+CharClass class_of(uint32_t code) {
   if (code == kInvalidCode) return CharClass::kOther;
   if (is_white_space(code)) return CharClass::kSpace;
   const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(code));
@@ -43,15 +43,6 @@ CharClass look_up_class(uint32_t code) {
   if (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO) return CharClass::kNumber;
   return CharClass::kOther;
 }
-
-// Most text is ASCII, and this table is an eighth of the cost of the look-up.
-std::array<CharClass, 128> make_ascii_classes() {
-  std::array<CharClass, 128> classes;
-  for (uint32_t code = 0; code < 128; ++code) classes[code] = look_up_class(code);
-  return classes;
-}
-
-}  // namespace
 
 Utf8Char decode_utf8(std::string_view text) {
   const uint32_t lead = byte_at(text, 0);
@@ -81,11 +72,6 @@ size_t unfinished_utf8_bytes(std::string_view text) {
     return can_go_on ? back : 0;
   }
   return 0;
-}
-
-CharClass class_of(uint32_t code) {
-  static const std::array<CharClass, 128> ascii = make_ascii_classes();
-  return code < 128 ? ascii[code] : look_up_class(code);
 }
 
 std::string_view strip_white_space(std::string_view text) {
