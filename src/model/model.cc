@@ -59,6 +59,18 @@ void describe(Model::Impl& model) {
   if (info.chat_template.empty() && file.find("tokenizer.chat_template") != nullptr) info.chat_template = "unrecognised";
 }
 
+// A file may do without a vocabulary, or have one this version does not know: its tokens can still be run by number.
+Status find_tokenizer(Model::Impl& model) {
+  if (model.file.find("tokenizer.ggml.model") == nullptr && model.file.find("tokenizer.ggml.tokens") == nullptr) {
+    model.tokenizer_status = Status(StatusCode::kUnsupported, "the file brings no tokenizer").in_file(model.file.source().name());
+    return {};
+  }
+  Result<Tokenizer> tokenizer = build_tokenizer(model.file);
+  model.tokenizer_status = tokenizer.status();
+  if (tokenizer.is_ok()) model.tokenizer = std::move(tokenizer).value();
+  return model.tokenizer_status.code() == StatusCode::kUnsupported ? Status() : model.tokenizer_status;
+}
+
 // A contradiction in a file that we claim to know is an error; something we do not do is a reason.
 Status lay_out(Model::Impl& model) {
   const GgufFile& file = model.file;
@@ -82,10 +94,7 @@ Result<Model> build_model(std::shared_ptr<const ByteSource> source) try {
   auto model = std::make_shared<Model::Impl>(std::move(file));
   if (const GgufValue* architecture = model->file.find("general.architecture")) OTR_TRY(architecture->as_string().status());
 
-  Result<Tokenizer> tokenizer = build_tokenizer(model->file);
-  model->tokenizer_status = tokenizer.status();
-  if (tokenizer.is_ok()) model->tokenizer = std::move(tokenizer).value();
-  if (model->tokenizer_status.code() != StatusCode::kOk && model->tokenizer_status.code() != StatusCode::kUnsupported) return model->tokenizer_status;
+  OTR_TRY(find_tokenizer(*model));
 
   describe(*model);
   model->run_status = lay_out(*model);
