@@ -31,7 +31,7 @@ struct AppendKvArgs {
 };
 
 /// Stores the tokens' keys and values of heads [kv_head_begin, kv_head_end), rounded to the nearest float16 (beyond its range: infinity).
-/// Any thread; threads take disjoint heads. Allocates nothing. The bits are the same at every instruction level.
+/// Any thread; threads take disjoint heads. Allocates nothing. The bits are the same at every instruction level, NaN payloads aside.
 void append_kv(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end);
 
 /// What attention reads and writes. Nothing is owned.
@@ -67,7 +67,7 @@ void append_kv_ref(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_hea
 void append_kv_avx2(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end);    ///< needs SimdLevel::kAvx2
 void append_kv_avx512(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end);  ///< needs SimdLevel::kAvx512
 
-/// The definition, in double precision, two passes; it uses no scratch.
+/// The definition, in double precision and two passes; of the scratch it uses one row of sums.
 void attention_ref(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread);
 void attention_avx2(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread);    ///< needs SimdLevel::kAvx2
 void attention_avx512(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread);  ///< needs SimdLevel::kAvx512

@@ -12,7 +12,7 @@ namespace outrigger {
 /// scores and sums to stay in the first-level cache at 128 elements a head.
 inline constexpr size_t kRowBlock = 24;
 /// Positions after which the running softmax is rescaled. The same for every query, so that a query's bits are its own.
-inline constexpr size_t kPositionBlock = 64;
+inline constexpr size_t kPositionBlock = 128;
 
 /// One item: rows [row_begin, row_end) of one key-value head. Row r is token r / group and the (r % group)-th query head of the group.
 struct AttentionItem {

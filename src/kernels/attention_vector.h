@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "src/kernels/attention_rows.h"
+#include "src/kernels/unroll.h"
 
 // V has internal linkage in each of its files, and through it so has everything here: no version can be taken for another's.
 namespace outrigger {
@@ -107,22 +108,19 @@ class AttentionWork {
       places[s] = keys + position / kKvInterleave * kKvInterleave * head_dim_ + position % kKvInterleave;
     }
     Float dots[kRows][kVectors];
-    for (auto& row : dots) {
-      for (Float& dot : row) dot = V::zero();
-    }
+    OTR_UNROLLED(kRows, i, { OTR_UNROLLED(kVectors, s, { dots[i][s] = V::zero(); }); });
     for (size_t d = 0; d < head_dim_; ++d) {
       Float key[kVectors];
-      for (int s = 0; s < kVectors; ++s) key[s] = V::load_halves(places[s] + d * kKvInterleave);
-#pragma GCC unroll 8
-      for (int i = 0; i < kRows; ++i) {
+      OTR_UNROLLED(kVectors, s, { key[s] = V::load_halves(places[s] + d * kKvInterleave); });
+      OTR_UNROLLED(kRows, i, {
         const Float q = V::set1(queries[static_cast<size_t>(i) * scratch_.padded_dim + d]);
-        for (int s = 0; s < kVectors; ++s) dots[i][s] = V::fma(q, key[s], dots[i][s]);
-      }
+        OTR_UNROLLED(kVectors, s, { dots[i][s] = V::fma(q, key[s], dots[i][s]); });
+      });
     }
-    for (int i = 0; i < kRows; ++i) {
+    OTR_UNROLLED(kRows, i, {
       float* scores = scratch_.scores + (r + static_cast<size_t>(i)) * kPositionBlock + vector * kLanes;
-      for (int s = 0; s < kVectors; ++s) V::store(scores + static_cast<size_t>(s) * kLanes, dots[i][s]);
-    }
+      OTR_UNROLLED(kVectors, s, { V::store(scores + static_cast<size_t>(s) * kLanes, dots[i][s]); });
+    });
   }
 
   // Few rows take more positions at once: a chain of additions has to wait 4 cycles for itself, and there are two adders to keep busy.
@@ -172,25 +170,20 @@ class AttentionWork {
     const float* weights = scratch_.scores + r * kPositionBlock;
     Float acc[kRows][kColumns];
     const auto place = [&](int i, int c) { return sums(r + static_cast<size_t>(i)) + d + static_cast<size_t>(c) * kLanes; };
-    for (int i = 0; i < kRows; ++i) {
-      for (int c = 0; c < kColumns; ++c) acc[i][c] = V::load(place(i, c));
-    }
+    OTR_UNROLLED(kRows, i, { OTR_UNROLLED(kColumns, c, { acc[i][c] = V::load(place(i, c)); }); });
     for (size_t p = begin; p < end; ++p) {
       const uint16_t* src = values + p * head_dim_ + d;
       Float value[kColumns];
-      for (int c = 0; c < kColumns; ++c) {
+      OTR_UNROLLED(kColumns, c, {
         // A single column may be the head's last, partial one.
         value[c] = kColumns == 1 ? V::load_some_halves(src, head_dim_ - d) : V::load_halves(src + static_cast<size_t>(c) * kLanes);
-      }
-#pragma GCC unroll 8
-      for (int i = 0; i < kRows; ++i) {
+      });
+      OTR_UNROLLED(kRows, i, {
         const Float weight = V::set1(weights[static_cast<size_t>(i) * kPositionBlock + p]);
-        for (int c = 0; c < kColumns; ++c) acc[i][c] = V::fma(weight, value[c], acc[i][c]);
-      }
+        OTR_UNROLLED(kColumns, c, { acc[i][c] = V::fma(weight, value[c], acc[i][c]); });
+      });
     }
-    for (int i = 0; i < kRows; ++i) {
-      for (int c = 0; c < kColumns; ++c) V::store(place(i, c), acc[i][c]);
-    }
+    OTR_UNROLLED(kRows, i, { OTR_UNROLLED(kColumns, c, { V::store(place(i, c), acc[i][c]); }); });
   }
 
   void finish_row(size_t r) {

@@ -4,6 +4,7 @@
 
 #include "src/kernels/avx2.h"
 #include "src/kernels/matmul_tiles.h"
+#include "src/kernels/unroll.h"
 
 namespace outrigger {
 
@@ -12,21 +13,21 @@ void matmul_float_avx2(const MatmulArgs& args, size_t block_begin, size_t block_
 
 namespace {
 
-// Tokens a loop takes at once: with 16 rows in two registers, 4 tokens' sums are 8 of the 16 registers.
-constexpr size_t kLoopTokens = 4;
+// The 16 rows of a row block, in two registers.
 constexpr int kHalves = 2;
 
 template <int kTokens>
-void store_sums(const __m256 (&sums)[kHalves][kTokens], const MatmulTile& tile, size_t first_token, size_t dst_stride, bool accumulate) {
-  for (int h = 0; h < kHalves; ++h) {
+__attribute__((always_inline)) inline void store_sums(const __m256 (&sums)[kHalves][kTokens], const MatmulTile& tile, size_t first_token,
+                                                      size_t dst_stride, bool accumulate) {
+  OTR_UNROLLED(kHalves, h, {
     const size_t first_row = static_cast<size_t>(h) * kLanes;
-    if (tile.live_rows <= first_row) break;
+    if (tile.live_rows <= first_row) return;
     const __m256i live = lanes_below(tile.live_rows - first_row);
-    for (int t = 0; t < kTokens; ++t) {
+    OTR_UNROLLED(kTokens, t, {
       float* dst = tile.dst + (first_token + static_cast<size_t>(t)) * dst_stride + first_row;
       _mm256_maskstore_ps(dst, live, accumulate ? _mm256_add_ps(_mm256_maskload_ps(dst, live), sums[h][t]) : sums[h][t]);
-    }
-  }
+    });
+  });
 }
 
 }  // namespace

@@ -9,8 +9,7 @@ namespace {
 // sums[t] = fma(16 rows' weights of one k, activation, sums[t]).
 template <int kTokens>
 inline __attribute__((always_inline)) void add_k(__m512 weights, const float* src, size_t stride, __m512 (&sums)[kTokens]) {
-#pragma GCC unroll 8
-  for (int t = 0; t < kTokens; ++t) sums[t] = _mm512_fmadd_ps(weights, _mm512_set1_ps(src[t * stride]), sums[t]);
+  OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_fmadd_ps(weights, _mm512_set1_ps(src[t * stride]), sums[t]); });
 }
 
 template <PackedKind kKind>
@@ -22,7 +21,8 @@ inline __m512 load_elements(const std::byte* block, size_t k) {
 }
 
 template <PackedKind kKind, int kTokens>
-void add_elements(const std::byte* block, const float* src, size_t stride, size_t columns, __m512 (&sums)[kTokens]) {
+__attribute__((always_inline)) inline void add_elements(const std::byte* block, const float* src, size_t stride, size_t columns,
+                                                        __m512 (&sums)[kTokens]) {
   for (size_t k = 0; k < columns; ++k) add_k<kTokens>(load_elements<kKind>(block, k), src + k, stride, sums);
 }
 
@@ -31,17 +31,17 @@ template <int kTokens>
 inline __attribute__((always_inline)) void add_quad(__m512i quad, int offset, __m512 scale, const __m512* minimum, const float* src,
                                                     size_t stride, __m512 (&sums)[kTokens]) {
   const __m512i low = _mm512_set1_epi32(255);
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
+  OTR_UNROLLED(4, i, {
     const __m512i code = _mm512_sub_epi32(_mm512_and_si512(_mm512_srli_epi32(quad, i * 8), low), _mm512_set1_epi32(offset));
     __m512 weights = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(code));  // not fused with the minimum: the bits are dequantize()'s
     if (minimum) weights = _mm512_add_ps(weights, *minimum);
     add_k<kTokens>(weights, src + i, stride, sums);
-  }
+  });
 }
 
 template <PackedKind kKind, int kTokens>
-void add_groups(const std::byte* block, const float* src, size_t stride, size_t columns, __m512 (&sums)[kTokens]) {
+__attribute__((always_inline)) inline void add_groups(const std::byte* block, const float* src, size_t stride, size_t columns,
+                                                      __m512 (&sums)[kTokens]) {
   constexpr bool kIsQ8 = kKind == PackedKind::kQ8_0, kIsQ41 = kKind == PackedKind::kQ4_1;
   constexpr size_t kCodeBytes = kIsQ8 ? 512 : 256, kPairBytes = kIsQ41 ? 640 : 64 + 2 * kCodeBytes;
   const __m512i low = _mm512_set1_epi8(15);
@@ -62,7 +62,7 @@ void add_groups(const std::byte* block, const float* src, size_t stride, size_t 
 template <PackedKind kKind, int kTokens>
 void run_tile(const MatmulTile& tile, const MatmulArgs& args) {
   __m512 sums[kTokens];
-  for (__m512& sum : sums) sum = _mm512_setzero_ps();
+  OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_setzero_ps(); });
   if constexpr (kKind == PackedKind::kF32 || kKind == PackedKind::kF16 || kKind == PackedKind::kBF16) {
     add_elements<kKind, kTokens>(tile.block, tile.src, args.src_stride, args.columns, sums);
   } else {

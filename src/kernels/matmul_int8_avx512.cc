@@ -24,14 +24,14 @@ inline __m512i dot_quad(__m512i acc, __m512i weights, const std::byte* activatio
 template <PackedKind kKind>
 inline void load_codes(const std::byte* codes, __m512i (&weights)[8]) {
   if constexpr (kKind == PackedKind::kQ8_0) {
-    for (int q = 0; q < 8; ++q) weights[q] = _mm512_loadu_si512(codes + q * 64);
+    OTR_UNROLLED(8, q, { weights[q] = _mm512_loadu_si512(codes + q * 64); });
   } else {
     const __m512i low = _mm512_set1_epi8(15);
-    for (int q = 0; q < 4; ++q) {
+    OTR_UNROLLED(4, q, {
       const __m512i both = _mm512_loadu_si512(codes + q * 64);
       weights[q] = _mm512_and_si512(both, low);
       weights[q + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
-    }
+    });
   }
 }
 
@@ -41,35 +41,26 @@ inline __attribute__((always_inline)) void add_group(const std::byte* scales, co
                                                      __m512 (&sums)[kTokens]) {
   __m512i weights[8];
   load_codes<kKind>(codes, weights);
-  const __m512 scale = load_halves(scales);
+  const __m512 scale = load_halves(scales), minimum = load_halves(scales + (kKind == PackedKind::kQ4_1 ? 32 : 0));
   const std::byte* words = record + kTokens * kGroup;
-#pragma GCC unroll 8
-  for (int t = 0; t < kTokens; ++t) {
-    const std::byte* quads = record + t * kGroup;
-    __m512i dot = _mm512_setzero_si512();
+  __m512i dots[kTokens];
+  OTR_UNROLLED(kTokens, t, {
+    dots[t] = _mm512_setzero_si512();
     if constexpr (kKind != PackedKind::kQ4_1) {
       // Codes are stored with 8 or 128 added: the sum starts below zero by that times the sum of the activations.
       int32_t negative_sum;
       std::memcpy(&negative_sum, words + (2 * kTokens + t) * 4, 4);
-      dot = _mm512_slli_epi32(_mm512_set1_epi32(negative_sum), kKind == PackedKind::kQ8_0 ? 7 : 3);
+      dots[t] = _mm512_slli_epi32(_mm512_set1_epi32(negative_sum), kKind == PackedKind::kQ8_0 ? 7 : 3);
     }
-    if constexpr (kTokens == 1) {  // a lone token has nothing else to overlap with the 4 cycles of each dot: two halves
-      __m512i other = _mm512_setzero_si512();
-      for (int q = 0; q < 4; ++q) {
-        dot = dot_quad(dot, weights[q], quads + q * 4);
-        other = dot_quad(other, weights[q + 4], quads + (q + 4) * 4);
-      }
-      dot = _mm512_add_epi32(dot, other);
-    } else {
-#pragma GCC unroll 8
-      for (int q = 0; q < 8; ++q) dot = dot_quad(dot, weights[q], quads + q * 4);
-    }
+  });
+  OTR_UNROLLED(8, q, { OTR_UNROLLED(kTokens, t, { dots[t] = dot_quad(dots[t], weights[q], record + t * kGroup + q * 4); }); });
+  OTR_UNROLLED(kTokens, t, {
     const __m512 both_scales = _mm512_mul_ps(scale, _mm512_set1_ps(load_float(words + t * 4)));
-    sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), both_scales, sums[t]);
+    sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t]), both_scales, sums[t]);
     if constexpr (kKind == PackedKind::kQ4_1) {
-      sums[t] = _mm512_fmadd_ps(load_halves(scales + 32), _mm512_set1_ps(load_float(words + (kTokens + t) * 4)), sums[t]);
+      sums[t] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(load_float(words + (kTokens + t) * 4)), sums[t]);
     }
-  }
+  });
 }
 
 template <PackedKind kKind, int kTokens>
@@ -81,7 +72,7 @@ void run_tile(const MatmulTile& tile, const MatmulArgs& args) {
   constexpr size_t kStepBytes = 64 + kGroupsPerLine * kCodeBytes;
 
   __m512 sums[kTokens];
-  for (__m512& sum : sums) sum = _mm512_setzero_ps();
+  OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_setzero_ps(); });
   const std::byte* block = tile.block;
   const std::byte* record = tile.panel;
   const bool prefetch = kTokens >= kLeastPrefetchTokens && tile.is_first;

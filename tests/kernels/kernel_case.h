@@ -26,8 +26,11 @@ inline std::vector<SimdLevel> levels() {
 /// Runs at most at a level as long as it lives.
 class AtLevel {
  public:
-  explicit AtLevel(SimdLevel level) { limit_simd_level(level); }
-  ~AtLevel() { limit_simd_level(SimdLevel::kAvx512); }
+  explicit AtLevel(SimdLevel level) : before_(simd_level()) { limit_simd_level(level); }
+  ~AtLevel() { limit_simd_level(before_); }
+
+ private:
+  SimdLevel before_;
 };
 
 inline std::vector<float> normal_floats(size_t count, unsigned seed, float scale = 1) {
