@@ -1,6 +1,7 @@
 // ThreadTeam: regions, barriers and shares with fewer, as many and more threads than cores.
 #include "src/base/thread_team.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -65,16 +66,20 @@ TEST_CASE("ThreadTeam: a result of one region is there for the next and for the 
   }
 }
 
-TEST_CASE("ThreadTeam: 100,000 regions take well under a minute") {
+TEST_CASE("ThreadTeam: 100,000 regions, the quickest hundred of them without a sleep in each") {
   const auto team = team_of(2);
   std::atomic<int> ran = 0;
-  const auto begin = Clock::now();
-  for (int region = 0; region < 100000; ++region) {
-    team->run([&](const TeamMember&) { ran.fetch_add(1, std::memory_order_relaxed); });
+  auto quickest = Clock::duration::max();
+  for (int batch = 0; batch < 1000; ++batch) {
+    const auto begin = Clock::now();
+    for (int region = 0; region < 100; ++region) {
+      team->run([&](const TeamMember&) { ran.fetch_add(1, std::memory_order_relaxed); });
+    }
+    quickest = std::min(quickest, Clock::now() - begin);
   }
   REQUIRE(ran == 200000);
-  // 0.1 s on two free cores. The limit is for a machine that others use: what it must not be is a sleep and a waking each, 100 us.
-  REQUIRE(Clock::now() - begin < std::chrono::seconds(60));
+  // 0.3 us each on two cores. A pool that sleeps and wakes takes 35 to 60; the quickest batch is taken because others use the machine.
+  if (usable_cores() >= 2) REQUIRE(quickest < 100 * std::chrono::microseconds(20));
 }
 
 TEST_CASE("ThreadTeam: more threads than cores do not starve one another at barriers") {
