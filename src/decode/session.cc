@@ -112,7 +112,7 @@ Status Session::prefill(std::span<const Token> tokens, const Progress& progress,
   return impl_->extend(tokens, progress, cancel, {});
 }
 
-Status Session::step(Token token) { return prefill({&token, 1}); }
+Status Session::step(Token token) { return prefill({&token, 1}, {}, impl_->never); }
 
 Status Session::evaluate(std::span<const Token> tokens, const std::function<void(size_t, std::span<const float>)>& on_logits, const CancelToken& cancel) {
   SessionCall call(*impl_);

@@ -24,6 +24,7 @@ struct Session::Impl {
   bool has_logits = false;
   std::vector<uint32_t> logit_tokens;     ///< of one step: capacity for the plan's logit_rows
   std::atomic<bool> busy{false};
+  const CancelToken never;                ///< for step(): to make one allocates
 
   using OnLogits = std::function<void(size_t index, std::span<const float> logits)>;
 

@@ -2,10 +2,12 @@
 #include <stdlib.h>
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "tests/capi/check.h"
 #include "tests/support/catch.h"
+#include "tests/support/heap_watch.h"
 
 namespace {
 
@@ -26,7 +28,19 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
+std::optional<outrigger::FailingAllocation> failing;
+
 }  // namespace
+
+void fail_allocation(long nth) { failing.emplace(static_cast<uint64_t>(nth)); }
+
+int stop_failing_allocations(void) {
+  const bool has_happened = failing->has_happened();
+  failing.reset();
+  return has_happened;
+}
+
+uint64_t allocations_so_far(void) { return outrigger::heap_allocations(); }
 
 void check_that(int holds, const char* what, const char* file, int line) {
   if (holds) {
@@ -78,3 +92,5 @@ TEST_CASE("C: a session is busy in its own callbacks") { a_session_is_busy_in_it
 TEST_CASE("C: closing twice does nothing") { closing_twice_does_nothing(); }
 TEST_CASE("C: an error is cut at a character") { an_error_is_cut_at_a_character(); }
 TEST_CASE("C: a log sink comes and goes") { a_log_sink_comes_and_goes(); }
+TEST_CASE("C: running out of memory is an error") { running_out_of_memory_is_an_error(); }
+TEST_CASE("C: a step allocates nothing") { a_step_allocates_nothing(); }

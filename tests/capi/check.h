@@ -15,6 +15,12 @@ const char* other_model_path(void);
 /* A path in a folder of this test's own; valid until the next call. */
 const char* scratch_path(const char* name);
 
+/* Makes the nth C++ allocation from now fail, once. Ending it tells whether it came to that. */
+void fail_allocation(long nth);
+int stop_failing_allocations(void);
+/* By all threads, since the program began. */
+uint64_t allocations_so_far(void);
+
 #define CHECK_C(holds) check_that((holds) != 0, #holds, __FILE__, __LINE__)
 /* For what the rest of the case stands on. */
 #define NEED_C(holds)                               \
@@ -57,6 +63,8 @@ void a_session_is_busy_in_its_own_callbacks(void);
 void closing_twice_does_nothing(void);
 void an_error_is_cut_at_a_character(void);
 void a_log_sink_comes_and_goes(void);
+void running_out_of_memory_is_an_error(void);
+void a_step_allocates_nothing(void);
 
 #ifdef __cplusplus
 }
