@@ -1,0 +1,284 @@
+// outrigger bench: prompt, generation and verification speed, in the fields of llama-bench.
+#include <fmt/format.h>
+#include <outrigger/session.h>
+
+#include <algorithm>
+#include <cmath>
+#include <ctime>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <random>
+
+#include "src/tool/command_line.h"
+#include "src/tool/commands.h"
+#include "src/tool/interrupt.h"
+#include "src/tool/loading.h"
+#include "src/tool/profile_store.h"
+#include "src/tool/report.h"
+#include "src/tool/statistics.h"
+
+namespace outrigger::tool {
+namespace {
+
+struct BenchOptions {
+  CommonOptions common;
+  FutureOptions future;
+  std::string model;
+  std::vector<uint32_t> prompts = {128, 512}, generations = {64}, verifications, depths = {0};
+  uint32_t repeat = 5;
+};
+
+enum class Kind { kPrompt, kGenerate, kVerify };
+
+struct Test {
+  Kind kind;
+  uint32_t tokens, depth;
+
+  std::string name() const {
+    const char* const prefix = kind == Kind::kPrompt ? "pp" : kind == Kind::kGenerate ? "tg" : "verify";
+    return fmt::format("{}{}", prefix, tokens);
+  }
+};
+
+// Every figure asked for; a length of 0 leaves its kind out, as in llama-bench.
+std::vector<Test> tests_of(const BenchOptions& options) {
+  std::vector<Test> tests;
+  for (const uint32_t depth : options.depths) {
+    for (const auto& [kind, lengths] :
+         {std::pair{Kind::kPrompt, &options.prompts}, {Kind::kGenerate, &options.generations}, {Kind::kVerify, &options.verifications}}) {
+      for (const uint32_t tokens : *lengths) {
+        if (tokens != 0) tests.push_back({kind, tokens, depth});
+      }
+    }
+  }
+  return tests;
+}
+
+// What a step reads of weights, packed: the layers' for every pass, the head's once when logits are wanted.
+struct WeightBytes {
+  uint64_t layers = 0, head = 0;
+};
+
+WeightBytes weight_bytes_of(const StepShape& shape) {
+  WeightBytes bytes;
+  for (const MatrixShape& matrix : shape.matrices) {
+    if (matrix.use == MatrixUse::kEveryToken) bytes.layers += matrix.packed_bytes;
+    if (matrix.use == MatrixUse::kLogits) bytes.head += matrix.packed_bytes;
+  }
+  return bytes;
+}
+
+class Bench {
+ public:
+  Bench(Session& session, uint32_t vocabulary, uint64_t seed)
+      : session_(session), random_(seed), ids_(0, static_cast<Token>(vocabulary) - 1) {}
+
+  /// Nanoseconds of one run; the tokens before it are put in place untimed.
+  Result<double> run(const Test& test) {
+    if (Status status = to_depth(test.depth); !status.is_ok()) return status;
+    const std::vector<Token> tokens = random_tokens(test.tokens);
+    const Stopwatch watch;
+    Status status;
+    if (test.kind == Kind::kPrompt) status = session_.prefill(tokens, {}, interrupt_token());
+    if (test.kind == Kind::kVerify)
+      status = session_.evaluate(
+          tokens, [](size_t, std::span<const float>) {}, interrupt_token());
+    if (test.kind == Kind::kGenerate) status = generate(tokens);
+    if (!status.is_ok()) return status;
+    return watch.ms() * 1e6;
+  }
+
+ private:
+  Status generate(const std::vector<Token>& tokens) {
+    for (const Token token : tokens) {
+      if (was_interrupted()) return Status(StatusCode::kCancelled, "stopped by Ctrl-C");
+      if (Status status = session_.step(token); !status.is_ok()) return status;
+    }
+    return Status();
+  }
+
+  // The KV entries in front are computed once for all runs at a depth.
+  Status to_depth(uint32_t depth) {
+    const auto held = static_cast<uint32_t>(session_.tokens().size());
+    if (Status status = session_.truncate(std::min(depth, held)); !status.is_ok()) return status;
+    if (depth <= held) return Status();
+    return session_.prefill(random_tokens(depth - held), {}, interrupt_token());
+  }
+
+  std::vector<Token> random_tokens(size_t count) {
+    std::vector<Token> tokens(count);
+    for (Token& token : tokens) token = ids_(random_);
+    return tokens;
+  }
+
+  Session& session_;
+  std::mt19937_64 random_;
+  std::uniform_int_distribution<Token> ids_;
+};
+
+std::string time_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc = {};
+  gmtime_r(&now, &utc);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
+struct Setting {
+  const Model& model;
+  const Engine& engine;
+  const MachineProfile& machine;
+  WeightBytes weights;
+};
+
+Json row_json(const Setting& setting, const Test& test, const std::vector<double>& samples_ns) {
+  std::vector<double> samples_ts;
+  for (const double ns : samples_ns) samples_ts.push_back(test.tokens * 1e9 / ns);
+  const Spread ns = spread(samples_ns), ts = spread(samples_ts);
+  const Plan& plan = setting.engine.plan();
+  const double chunk = test.kind == Kind::kGenerate ? 1 : std::max<double>(plan.step_tokens, 1);
+  const double passes = std::ceil(test.tokens / chunk);
+  const double head_reads = test.kind == Kind::kPrompt ? 1 : passes;
+  const double bytes = passes * static_cast<double>(setting.weights.layers) + head_reads * static_cast<double>(setting.weights.head);
+  const double bytes_per_s = bytes * 1e9 / ns.mean;
+  const double peak = setting.machine.host_stream_bytes.per_s;
+  const ModelInfo& info = setting.model.info();
+  std::vector<uint64_t> whole_ns;
+  for (const double sample : samples_ns) whole_ns.push_back(static_cast<uint64_t>(sample));
+  return {{"test", test.name()},
+          {"model_filename", info.file},
+          {"model_type", info.architecture},
+          {"model_size", info.bytes},
+          {"model_n_params", info.parameters},
+          {"cpu_info", setting.machine.machine},
+          {"n_threads", plan.threads},
+          {"n_batch", plan.step_tokens},
+          {"n_prompt", test.kind == Kind::kGenerate ? 0 : test.tokens},
+          {"n_gen", test.kind == Kind::kGenerate ? test.tokens : 0},
+          {"n_depth", test.depth},
+          {"batch", 1},
+          {"test_time", time_now()},
+          {"avg_ns", static_cast<uint64_t>(ns.mean)},
+          {"stddev_ns", static_cast<uint64_t>(ns.deviation)},
+          {"avg_ts", ts.mean},
+          {"stddev_ts", ts.deviation},
+          {"samples_ns", whole_ns},
+          {"samples_ts", samples_ts},
+          {"weight_bytes_per_s", bytes_per_s},
+          {"fraction_of_peak", peak > 0 ? bytes_per_s / peak : 0},
+          {"peak_bytes", setting.engine.memory().host.peak_bytes}};
+}
+
+std::string row_text(const Json& row, uint32_t depth) {
+  const std::string name = row["test"].get<std::string>() + (depth != 0 ? fmt::format(" @ d{}", depth) : "");
+  return fmt::format("{:<16} {:>10.2f} +- {:>7.2f} {:>12.2f} {:>9.0f} % {:>12}\n", name, row["avg_ts"].get<double>(),
+                     row["stddev_ts"].get<double>(), row["weight_bytes_per_s"].get<double>() / 1e9,
+                     row["fraction_of_peak"].get<double>() * 100, format_size(row["peak_bytes"].get<uint64_t>()));
+}
+
+Workload workload_for(const std::vector<Test>& tests) {
+  Workload workload;
+  workload.prompt_tokens = workload.new_tokens = 1;
+  workload.context_tokens = 2;
+  for (const Test& test : tests) {
+    uint32_t& most = test.kind == Kind::kGenerate ? workload.new_tokens : workload.prompt_tokens;
+    most = std::max(most, test.tokens);
+    workload.context_tokens = std::max(workload.context_tokens, test.depth + test.tokens);
+    if (test.kind == Kind::kVerify) workload.logit_rows = std::max(workload.logit_rows, test.tokens);
+  }
+  return workload;
+}
+
+Result<std::vector<double>> measure(Bench& bench, const Test& test, uint32_t repeat) {
+  Test warm_up = test;
+  if (test.kind == Kind::kGenerate) warm_up.tokens = 1;
+  if (const auto unused = bench.run(warm_up); !unused.is_ok()) return unused.status();
+  std::vector<double> samples_ns;
+  for (uint32_t i = 0; i < repeat; ++i) {
+    const auto ns = bench.run(test);
+    if (!ns.is_ok()) return ns.status();
+    samples_ns.push_back(ns.value());
+  }
+  return samples_ns;
+}
+
+Status bench(const BenchOptions& options) {
+  apply_log_level(options.common);
+  if (Status status = check_future(options.future); !status.is_ok()) return status;
+  const std::vector<Test> tests = tests_of(options);
+  if (tests.empty()) return Status(StatusCode::kInvalidArgument, "nothing to measure: -p, -n and --verify are all 0; need a length");
+  const auto model = open_runnable(options.model, options.common);
+  if (!model.is_ok()) return model.status();
+  const auto shape = model.value().step_shape();
+  if (!shape.is_ok()) return shape.status();
+
+  // A rate is a share of a peak only when both were measured on the same machine in the same minute.
+  ProfileOptions profile_options;
+  profile_options.threads = options.common.threads;
+  profile_options.disk_path = model.value().info().file;
+  const auto machine = measure_machine(profile_options);
+  if (!machine.is_ok()) return machine.status();
+  store_profile(machine.value(), profile_options.disk_path);
+
+  const auto engine = load_engine(model.value(), options.common, workload_for(tests), nullptr, &machine.value());
+  if (!engine.is_ok()) return engine.status();
+  auto session = Session::open(engine.value());
+  if (!session.is_ok()) return session.status();
+
+  const Interruptible interruptible;
+  ProgressLine progress(options.common.progress, "measuring");
+  Bench bench(session.value(), static_cast<uint32_t>(model.value().info().vocabulary_tokens), options.common.seed.value_or(0));
+  const Setting setting = {model.value(), engine.value(), machine.value(), weight_bytes_of(shape.value())};
+  Json rows = Json::array();
+  std::string table =
+      fmt::format("{:<16} {:>10} +- {:>7} {:>12} {:>11} {:>12}\n", "test", "tokens/s", "", "weights GB/s", "of memory", "peak");
+  for (const Test& test : tests) {
+    const auto samples_ns = measure(bench, test, options.repeat);
+    if (!samples_ns.is_ok()) return samples_ns.status();
+    rows.push_back(row_json(setting, test, samples_ns.value()));
+    table += row_text(rows.back(), test.depth);
+    progress.update(static_cast<double>(rows.size()) / static_cast<double>(tests.size()));
+  }
+  progress.finish();
+  return options.common.json ? write_json(rows) : write_out(table);
+}
+
+void add_lengths(CLI::App& command, const std::string& name, std::vector<uint32_t>& lengths, const std::string& help) {
+  // As long as this and depth and length add up in 32 bits.
+  constexpr uint32_t kLongest = 1u << 30;
+  command.add_option(name, lengths, help)
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("N,...")
+      ->capture_default_str()
+      ->check(CLI::Range(0u, kLongest).description(""));
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("bench", "Measure prompt, generation and verification speed");
+  auto options = std::make_shared<BenchOptions>();
+  add_model(*command, options->model);
+  add_lengths(*command, "-p,--n-prompt", options->prompts, "Prompt lengths; 0: none");
+  add_lengths(*command, "-n,--n-gen", options->generations, "Tokens to generate; 0: none");
+  add_lengths(*command, "--verify", options->verifications, "Tokens of a pass that wants the logits of each");
+  add_lengths(*command, "--depth", options->depths, "Tokens in the context before");
+  command->add_option("--repeat", options->repeat, "Runs of each, after one to warm up")
+      ->type_name("N")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber.description(""));
+  add_common_options(*command, options->common, Shows::kMachine);
+  add_future_options(*command, options->future, false);
+  command->footer(
+      "Weight bytes are packed bytes read by all passes of a test; the peak is this machine's rate of reading memory,\n"
+      "measured in the same run.\n"
+      "Examples:\n"
+      "  outrigger bench model.gguf\n"
+      "  outrigger bench model.gguf -p 512 -n 128 --depth 0,2048 --json\n");
+  command->callback([&action, options] { action = [options] { return bench(*options); }; });
+}
+
+}  // namespace outrigger::tool

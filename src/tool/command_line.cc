@@ -1,0 +1,72 @@
+// Options that commands share, as they are written on the command line.
+#include "src/tool/command_line.h"
+
+namespace outrigger::tool {
+namespace {
+
+CLI::Option* add_size(CLI::App& command, const std::string& name, std::optional<ByteSize>& size, const std::string& help) {
+  return command
+      .add_option_function<std::string>(
+          name,
+          [name, &size](const std::string& text) {
+            const auto parsed = parse_size(text);
+            if (!parsed.is_ok()) throw CLI::ValidationError(name, parsed.status().message());
+            size = parsed.value();
+          },
+          help)
+      ->type_name("SIZE");
+}
+
+}  // namespace
+
+void add_model(CLI::App& command, std::string& path) { command.add_option("MODEL", path, "A GGUF file")->required()->type_name(""); }
+
+void add_common_options(CLI::App& command, CommonOptions& options, Shows shows) {
+  std::vector<CLI::Option*> machine = {
+      command.add_option("--threads", options.threads, "Compute threads; 0: the physical cores this process may use")->type_name("N"),
+      command.add_option("--device", options.device, "Where to compute")->type_name("cpu|cuda[:N]|emulated:..."),
+      add_size(command, "--host-budget", options.host_budget, "Host memory for everything; 0: no limit; unset: 90 % of what is available"),
+      add_size(command, "--device-budget", options.device_budget, "The same for the device's memory"),
+      add_choice<DiskDirect>(command, "--disk-direct", options.disk_direct, "Read past the page cache",
+                             {{"auto", DiskDirect::kAuto}, {"on", DiskDirect::kOn}, {"off", DiskDirect::kOff}}),
+      command
+          .add_option_function<uint64_t>(
+              "--seed", [&options](uint64_t seed) { options.seed = seed; }, "Seed of what is drawn")
+          ->type_name("N"),
+      command.add_option("--plan", options.plan_file, "Replay a plan that 'outrigger plan --json' printed")->type_name("FILE"),
+      command.add_option("--trace", options.trace_file, "Write a trace of the lanes")->type_name("FILE"),
+      add_choice<Numerics>(command, "--numerics", options.numerics, "fast: int8 activations; float32: the reference, several times slower",
+                           {{"fast", Numerics::kFast}, {"float32", Numerics::kFloat32}}),
+  };
+  for (CLI::Option* option : machine) option->group(shows == Shows::kMachine ? "Machine" : "");
+  machine[6]->excludes(machine[0], machine[2]);
+  for (CLI::Option* option : {
+           static_cast<CLI::Option*>(command.add_flag("--json", options.json, "One JSON document on stdout")),
+           add_choice<ProgressMode>(command, "--progress", options.progress, "Progress on stderr",
+                                    {{"auto", ProgressMode::kAuto}, {"plain", ProgressMode::kPlain}, {"none", ProgressMode::kNone}}),
+           add_choice<int>(command, "--log-level", options.log_level, "The library's remarks on stderr",
+                           {{"error", 0}, {"warning", 1}, {"info", 2}, {"debug", 3}}),
+       }) {
+    option->group("Output");
+  }
+}
+
+void add_future_options(CLI::App& command, FutureOptions& options, bool with_draft) {
+  std::vector<CLI::Option*> added = {
+      command.add_option("--batch", options.batch, "Sequences at once: 1 in this version")
+          ->type_name("N")
+          ->delimiter(',')
+          ->allow_extra_args(false),
+      command.add_option("--branch", options.branch, "Share of the branches to use: none in this version")->type_name("all|none|SHARE"),
+  };
+  if (with_draft) {
+    added.push_back(command.add_option("--draft", options.draft, "Speculation: auto and none mean none in this version")
+                        ->type_name("auto|none|ngram|self|FILE"));
+    added.push_back(command.add_option("--draft-tokens", options.draft_tokens, "Tokens a draft proposes")->type_name("auto|N"));
+    added.push_back(command.add_option("--draft-shape", options.draft_shape, "Shape of a draft")->type_name("auto|chain|tree"));
+    added.push_back(command.add_option("--groups", options.groups, "Groups of sequences that alternate")->type_name("auto|1|2"));
+  }
+  for (CLI::Option* option : added) option->group("Speculation and batches");
+}
+
+}  // namespace outrigger::tool

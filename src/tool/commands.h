@@ -1,0 +1,27 @@
+// The commands: each adds itself to the command line and, when it is the one asked for, sets the action.
+#ifndef OUTRIGGER_SRC_TOOL_COMMANDS_H_
+#define OUTRIGGER_SRC_TOOL_COMMANDS_H_
+
+#include <functional>
+
+#include "src/tool/options.h"
+
+namespace CLI {
+class App;
+}
+
+namespace outrigger::tool {
+
+void add_run(CLI::App& app, Action& action);
+void add_plan(CLI::App& app, Action& action);
+void add_inspect(CLI::App& app, Action& action);
+void add_tokenize(CLI::App& app, Action& action);
+void add_profile(CLI::App& app, Action& action);
+void add_eval(CLI::App& app, Action& action);
+void add_bench(CLI::App& app, Action& action);
+/// Those of the contract that this version refuses by name: pack, compress, export.
+void add_later_commands(CLI::App& app, Action& action);
+
+}  // namespace outrigger::tool
+
+#endif  // OUTRIGGER_SRC_TOOL_COMMANDS_H_

@@ -1,0 +1,62 @@
+// What the three forms of `run` share: its options, one generation, and the fields that report it.
+#ifndef OUTRIGGER_SRC_TOOL_GENERATION_H_
+#define OUTRIGGER_SRC_TOOL_GENERATION_H_
+
+#include <outrigger/session.h>
+#include <outrigger/tokenizer.h>
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "src/tool/options.h"
+#include "src/tool/report.h"
+
+namespace outrigger::tool {
+
+struct RunOptions {
+  CommonOptions common;
+  FutureOptions future;
+  std::string model;
+  std::optional<std::string> prompt;
+  std::string prompt_file, prompts_file;
+  std::optional<uint32_t> new_tokens;
+  uint32_t context_tokens = 0;  ///< 0: what the prompt and the new tokens need
+  bool chat = false;
+  std::string system, chat_template;
+  /// temperature, top-k and the rest as people expect them from a chat; the seed is drawn when none is given.
+  SamplingOptions sampling = {.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f};
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+};
+
+constexpr uint32_t kDefaultNewTokens = 128;
+
+/// Tokens of a text as the model is to see it: with BOS where the model wants one, or as a user's turn with --chat.
+/// Errors: those of Tokenizer::encode and chat; kInvalidArgument when nothing is left to compute.
+Result<std::vector<Token>> prompt_tokens(const Tokenizer& tokenizer, const RunOptions& options, const std::string& text);
+
+/// The context for a prompt and what follows it: --ctx, or both together but no more than the model's.
+/// Errors: kInvalidArgument when the prompt does not fit.
+Result<uint32_t> context_for(const RunOptions& options, const ModelInfo& info, size_t prompt, uint32_t new_tokens);
+
+/// Extends `session` by the prompt and an answer; Ctrl-C ends it with what there is. With `stream` the text goes to stdout as it comes.
+Result<GenerateResult> generate_text(Session& session, std::span<const Token> prompt, const RunOptions& options, uint32_t new_tokens,
+                                     bool stream);
+
+/// {"prompt_tokens":[..],"tokens":[..],"text":..,"stop_reason":..,"timings":{..}}; `load_ms` below 0 leaves loading out.
+Json generation_json(std::span<const Token> prompt, const GenerateResult& result, double load_ms);
+/// What speculation did: nothing, in this version.
+Json speculation_json();
+/// One line for a person on stderr, unless progress is off.
+void say_summary(const RunOptions& options, const Engine& engine, size_t tokens, double prefill_tokens_per_s, double decode_tokens_per_s);
+
+/// `run --prompts`: one after the other.
+Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOptions& options);
+/// `run --chat` without a prompt: a conversation, line by line from standard input.
+Status run_conversation(const Model& model, const Tokenizer& tokenizer, const RunOptions& options);
+
+}  // namespace outrigger::tool
+
+#endif  // OUTRIGGER_SRC_TOOL_GENERATION_H_

@@ -1,0 +1,86 @@
+// From a model's path to an engine.
+#include "src/tool/loading.h"
+
+#include <nlohmann/json.hpp>
+
+#include "src/tool/files.h"
+#include "src/tool/interrupt.h"
+#include "src/tool/profile_store.h"
+
+namespace outrigger::tool {
+
+Result<Model> open_model(const std::string& path, const CommonOptions& options) {
+  if (Status status = check_common(options); !status.is_ok()) return status;
+  ModelOptions model_options;
+  model_options.disk_direct = options.disk_direct;
+  return Model::open(path, model_options);
+}
+
+Result<Model> open_runnable(const std::string& path, const CommonOptions& options) {
+  auto model = open_model(path, options);
+  if (!model.is_ok()) return model;
+  if (const auto shape = model->step_shape(); !shape.is_ok()) return shape.status();
+  return model;
+}
+
+Result<Plan> make_plan(const Model& model, const CommonOptions& options, const Workload& workload, const MachineProfile* given) {
+  const auto shape = model.step_shape();
+  if (!shape.is_ok()) return shape.status();
+  if (!options.plan_file.empty()) {
+    const auto text = read_file(options.plan_file);
+    if (!text.is_ok()) return text.status();
+    auto plan = plan_from_json(text.value());
+    if (!plan.is_ok()) return plan.status().file().empty() ? plan.status().in_file(options.plan_file) : plan.status();
+    if (Status status = check_plan(plan.value(), shape.value()); !status.is_ok()) return std::move(status).in_file(options.plan_file);
+    return plan;
+  }
+  Budgets budgets;
+  budgets.host_bytes = host_budget_bytes(options);
+  budgets.device_bytes = Budgets::kUnlimited;
+  if (given != nullptr) return PlacementPlanner::plan(shape.value(), *given, budgets, workload);
+  const auto profile = known_profile(options, model.info().file);
+  if (!profile.is_ok()) return profile.status();
+  return PlacementPlanner::plan(shape.value(), profile.value(), budgets, workload);
+}
+
+Result<Engine> load_engine(const Model& model, const CommonOptions& options, const Workload& workload, double* load_ms,
+                           const MachineProfile* given) {
+  const auto plan = make_plan(model, options, workload, given);
+  if (!plan.is_ok()) return plan.status();
+  const Stopwatch watch;
+  const Interruptible interruptible;
+  ProgressLine progress(options.progress, "loading");
+  EngineOptions engine_options;
+  engine_options.device = options.device;
+  engine_options.numerics = options.numerics;
+  engine_options.progress = progress.callback();
+  engine_options.cancel = interrupt_token();
+  auto engine = Engine::open(model, plan.value(), engine_options);
+  if (load_ms != nullptr) *load_ms = watch.ms();
+  return engine;
+}
+
+namespace {
+
+Json tier_json(const TierUse& tier) {
+  return {{"budget_bytes", tier.budget_bytes}, {"planned_bytes", tier.planned_bytes}, {"peak_bytes", tier.peak_bytes}};
+}
+
+}  // namespace
+
+Json memory_json(const Engine& engine) {
+  const MemoryReport memory = engine.memory();
+  return {{"host", tier_json(memory.host)}, {"device", tier_json(memory.device)}};
+}
+
+Json streamed_json(const Engine& engine) {
+  const StreamReport streamed = engine.streamed();
+  return {{"disk_bytes", streamed.disk_bytes}, {"h2d_bytes", streamed.h2d_bytes}, {"d2h_bytes", streamed.d2h_bytes}};
+}
+
+Json model_json(const Model& model) {
+  const ModelInfo& info = model.info();
+  return {{"file", info.file}, {"architecture", info.architecture}, {"parameters", info.parameters}, {"bytes", info.bytes}};
+}
+
+}  // namespace outrigger::tool

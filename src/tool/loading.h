@@ -1,0 +1,48 @@
+// From a model's path to an engine: open, plan, load.
+#ifndef OUTRIGGER_SRC_TOOL_LOADING_H_
+#define OUTRIGGER_SRC_TOOL_LOADING_H_
+
+#include <outrigger/engine.h>
+#include <outrigger/machine_profile.h>
+#include <outrigger/model.h>
+#include <outrigger/plan.h>
+#include <outrigger/status.h>
+
+#include <chrono>
+#include <string>
+
+#include "src/tool/options.h"
+#include "src/tool/report.h"
+
+namespace outrigger::tool {
+
+/// Milliseconds since it was made.
+class Stopwatch {
+ public:
+  double ms() const { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+/// Opens the file. Errors: those of Model::open and check_common.
+Result<Model> open_model(const std::string& path, const CommonOptions& options);
+/// Also refuses at once, with the reason, a model that cannot run.
+Result<Model> open_runnable(const std::string& path, const CommonOptions& options);
+
+/// The plan of --plan, or one for `workload` on this machine. `given` is used instead of the known profile if it is not null.
+Result<Plan> make_plan(const Model& model, const CommonOptions& options, const Workload& workload, const MachineProfile* given = nullptr);
+
+/// make_plan, then Engine::open with progress and Ctrl-C. `load_ms`, if given, gets the time of planning and loading.
+Result<Engine> load_engine(const Model& model, const CommonOptions& options, const Workload& workload, double* load_ms = nullptr,
+                           const MachineProfile* given = nullptr);
+
+/// {"host":{...},"device":{...}} of the contract.
+Json memory_json(const Engine& engine);
+Json streamed_json(const Engine& engine);
+/// {"file":..,"architecture":..,"parameters":..,"bytes":..}
+Json model_json(const Model& model);
+
+}  // namespace outrigger::tool
+
+#endif  // OUTRIGGER_SRC_TOOL_LOADING_H_

@@ -1,0 +1,91 @@
+// What the shared options mean.
+#include "src/tool/options.h"
+
+#include <fmt/format.h>
+#include <outrigger/log.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "src/tool/report.h"
+
+namespace outrigger::tool {
+namespace {
+
+Status bad_device(const std::string& device) {
+  return Status(StatusCode::kInvalidArgument,
+                fmt::format("--device: got '{}', need cpu, cuda, cuda:N or emulated:memory=SIZE,link=RATE", device));
+}
+
+// emulated:memory=256MiB,link=4GB/s; a mistake in it is told as one, not hidden behind the refusal.
+bool is_emulated_device(std::string_view device) {
+  constexpr std::string_view kPrefix = "emulated:";
+  if (!device.starts_with(kPrefix)) return false;
+  device.remove_prefix(kPrefix.size());
+  bool memory = false, link = false;
+  while (!device.empty()) {
+    const std::string_view part = device.substr(0, device.find(','));
+    device.remove_prefix(std::min(device.size(), part.size() + 1));
+    if (part.starts_with("memory=") && parse_size(part.substr(7)).is_ok()) {
+      memory = true;
+    } else if (part.starts_with("link=") && parse_rate(part.substr(5)).is_ok()) {
+      link = true;
+    } else {
+      return false;
+    }
+  }
+  return memory && link;
+}
+
+bool is_cuda_device(std::string_view device) {
+  if (device == "cuda") return true;
+  return device.starts_with("cuda:") && device.size() > 5 && device.find_first_not_of("0123456789", 5) == std::string_view::npos;
+}
+
+}  // namespace
+
+Status check_common(const CommonOptions& options) {
+  if (!options.trace_file.empty()) return not_there_yet("--trace", "leave it out");
+  if (is_cuda_device(options.device)) {
+    return Status(StatusCode::kUnavailable, fmt::format("--device {}: this build has no CUDA; use --device cpu", options.device));
+  }
+  if (is_emulated_device(options.device)) return not_there_yet("--device emulated", "use --device cpu");
+  if (options.device != "cpu") return bad_device(options.device);
+  if (options.device_budget) return not_there_yet("--device-budget (there is no device besides the cpu)", "leave it out");
+  return Status();
+}
+
+void apply_log_level(const CommonOptions& options) {
+  set_log_sink(
+      [](LogLevel level, std::string_view line) {
+        constexpr const char* kNames[] = {"error", "warning", "info", "debug"};
+        say(fmt::format("{}: {}", kNames[static_cast<int>(level)], line));
+      },
+      static_cast<LogLevel>(options.log_level));
+}
+
+uint64_t host_budget_bytes(const CommonOptions& options) {
+  if (!options.host_budget) return default_host_budget();
+  if (options.host_budget->share == 0) return options.host_budget->bytes;
+  // The default is 90 % of what the process can get, so this is the share of the whole.
+  return static_cast<uint64_t>(std::llround(static_cast<double>(default_host_budget()) / 0.9 * options.host_budget->share));
+}
+
+Status check_future(const FutureOptions& options) {
+  for (const uint32_t batch : options.batch) {
+    if (batch == 0) return Status(StatusCode::kInvalidArgument, "--batch: got 0, need at least 1");
+    if (batch > 1) return not_there_yet(fmt::format("--batch {}", batch), "use --batch 1");
+  }
+  if (!options.branch.empty()) return not_there_yet("--branch", "leave it out");
+  if (options.draft != "auto" && options.draft != "none") {
+    return not_there_yet(fmt::format("--draft {}", options.draft), "use --draft none");
+  }
+  if (options.draft_tokens != "auto") return not_there_yet(fmt::format("--draft-tokens {}", options.draft_tokens), "leave it out");
+  if (options.draft_shape != "auto") return not_there_yet(fmt::format("--draft-shape {}", options.draft_shape), "leave it out");
+  if (options.groups != "auto" && options.groups != "1") {
+    return not_there_yet(fmt::format("--groups {}", options.groups), "use --groups 1");
+  }
+  return Status();
+}
+
+}  // namespace outrigger::tool

@@ -1,0 +1,57 @@
+// The values of options that commands share, and what they mean.
+#ifndef OUTRIGGER_SRC_TOOL_OPTIONS_H_
+#define OUTRIGGER_SRC_TOOL_OPTIONS_H_
+
+#include <outrigger/engine.h>
+#include <outrigger/model.h>
+#include <outrigger/plan.h>
+#include <outrigger/status.h>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "src/tool/progress.h"
+#include "src/tool/sizes.h"
+
+namespace outrigger::tool {
+
+/// The command that the parsed line asks for.
+using Action = std::function<Status()>;
+
+/// Options of the section "Everywhere" of docs/tool.md.
+struct CommonOptions {
+  uint32_t threads = 0;
+  std::string device = "cpu";
+  std::optional<ByteSize> host_budget;
+  std::optional<ByteSize> device_budget;
+  DiskDirect disk_direct = DiskDirect::kAuto;
+  std::optional<uint64_t> seed;
+  std::string plan_file;
+  std::string trace_file;
+  Numerics numerics = Numerics::kFast;
+  ProgressMode progress = ProgressMode::kAuto;
+  int log_level = 1;
+  bool json = false;
+};
+
+/// Refuses what this version does not have: a device, a trace. Errors: kUnsupported, kUnavailable, kInvalidArgument.
+Status check_common(const CommonOptions& options);
+/// Installs the log sink.
+void apply_log_level(const CommonOptions& options);
+
+/// What --host-budget says in bytes, with the library's default when it says nothing. A share is one of the memory the process can get.
+uint64_t host_budget_bytes(const CommonOptions& options);
+
+/// Options of speculation, batches and branches: parsed so that they can be refused by name.
+struct FutureOptions {
+  std::string draft = "auto", draft_tokens = "auto", draft_shape = "auto", groups = "auto", branch;
+  std::vector<uint32_t> batch = {1};
+};
+Status check_future(const FutureOptions& options);
+
+}  // namespace outrigger::tool
+
+#endif  // OUTRIGGER_SRC_TOOL_OPTIONS_H_

@@ -1,0 +1,72 @@
+// outrigger plan: where everything would live and what it would cost, from the header alone.
+#include <fmt/format.h>
+
+#include <charconv>
+#include <memory>
+
+#include "src/tool/command_line.h"
+#include "src/tool/commands.h"
+#include "src/tool/files.h"
+#include "src/tool/loading.h"
+#include "src/tool/report.h"
+#include "src/tool/workload.h"
+
+namespace outrigger::tool {
+namespace {
+
+struct PlanCommandOptions {
+  CommonOptions common;
+  std::string model, workload_text, profile_file, svg_file, html_file;
+  Workload workload;
+};
+
+Status plan(const PlanCommandOptions& options) {
+  apply_log_level(options.common);
+  if (!options.svg_file.empty()) return not_there_yet("--svg", "use --json or the table");
+  if (!options.html_file.empty()) return not_there_yet("--html", "use --json or the table");
+  const auto model = open_runnable(options.model, options.common);
+  if (!model.is_ok()) return model.status();
+
+  MachineProfile given;
+  if (!options.profile_file.empty()) {
+    const auto text = read_file(options.profile_file);
+    if (!text.is_ok()) return text.status();
+    auto profile = profile_from_json(text.value());
+    if (!profile.is_ok()) return profile.status().in_file(options.profile_file);
+    given = std::move(profile).value();
+  }
+  const auto made = make_plan(model.value(), options.common, options.workload, options.profile_file.empty() ? nullptr : &given);
+  if (!made.is_ok()) return made.status();
+  std::string text = options.common.json ? plan_to_json(made.value()) : plan_to_text(made.value());
+  if (!text.ends_with('\n')) text += '\n';
+  return write_out(text);
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("plan", "Where everything would live under a budget, and what it would cost");
+  auto options = std::make_shared<PlanCommandOptions>();
+  add_model(*command, options->model);
+  command->add_option("--workload", options->workload_text, "What to plan for: prompt=512,new=128,batch=1,ctx=0")->type_name("LIST");
+  CLI::Option* profile =
+      command->add_option("--profile", options->profile_file, "A machine's profile instead of this machine's")->type_name("FILE");
+  command->add_option("--svg", options->svg_file, "A picture of the plan")->type_name("FILE");
+  command->add_option("--html", options->html_file, "A page about the plan")->type_name("FILE");
+  add_common_options(*command, options->common, Shows::kMachine);
+  profile->excludes("--threads", "--plan");
+  command->footer(
+      "A budget that is too small is exit code 15, and the error tells the smallest one that does.\n"
+      "Examples:\n"
+      "  outrigger plan model.gguf --host-budget 64MiB\n"
+      "  outrigger plan model.gguf --host-budget 64MiB --workload prompt=2000,new=500 --json > plan.json\n"
+      "  outrigger run model.gguf --plan plan.json -p \"Once upon a time\"\n");
+  command->callback([&action, options] {
+    const auto workload = parse_workload(options->workload_text);
+    if (!workload.is_ok()) throw CLI::ValidationError("--workload", workload.status().message());
+    options->workload = workload.value();
+    action = [options] { return plan(*options); };
+  });
+}
+
+}  // namespace outrigger::tool

@@ -1,0 +1,83 @@
+// outrigger profile: measures this machine's lanes, and keeps the result for the planner.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "src/tool/command_line.h"
+#include "src/tool/commands.h"
+#include "src/tool/loading.h"
+#include "src/tool/profile_store.h"
+#include "src/tool/report.h"
+
+namespace outrigger::tool {
+namespace {
+
+struct ProfileCommandOptions {
+  CommonOptions common;
+  std::string disk_file;
+  bool again = false;
+};
+
+// A measurement that is asked for may take longer than one that delays a run.
+constexpr double kSecondsPerLane = 0.3;
+
+Result<MachineProfile> measured_or_stored(const ProfileCommandOptions& options) {
+  if (!options.again) {
+    if (auto stored = stored_profile(options.common.threads, options.disk_file)) return std::move(*stored);
+  }
+  ProfileOptions profile_options;
+  profile_options.threads = options.common.threads;
+  profile_options.disk_path = options.disk_file;
+  profile_options.seconds_per_lane = kSecondsPerLane;
+  auto profile = measure_machine(profile_options);
+  if (profile.is_ok()) store_profile(profile.value(), options.disk_file);
+  return profile;
+}
+
+std::string to_text(const MachineProfile& profile) {
+  std::string text =
+      fmt::format("{}\n{} threads, {:.1f} us for a step of any size\n\n", profile.machine, profile.threads, profile.host_step_overhead_us);
+  const auto line = [&text](const char* what, const Rate& rate, double unit, const char* name) {
+    if (rate.per_s == 0) {
+      text += fmt::format("{:<26} {:>10}\n", what, "none");
+    } else {
+      text += fmt::format("{:<26} {:>10.2f} {:<8} +-{:>4.1f} %  {}\n", what, rate.per_s / unit, name, rate.spread * 50, rate.how);
+    }
+  };
+  line("host memory", profile.host_stream_bytes, 1e9, "GB/s");
+  line("products, many tokens", profile.host_int8_ops, 1e9, "Gop/s");
+  line("products, few tokens", profile.host_small_batch_ops, 1e9, "Gop/s");
+  line("attention", profile.host_attention_flops, 1e9, "Gflop/s");
+  line("packing weights", profile.host_repack_bytes, 1e9, "GB/s");
+  line("disk", profile.disk_bytes, 1e9, "GB/s");
+  return text;
+}
+
+Status profile(const ProfileCommandOptions& options) {
+  apply_log_level(options.common);
+  if (Status status = check_common(options.common); !status.is_ok()) return status;
+  const auto measured = measured_or_stored(options);
+  if (!measured.is_ok()) return measured.status();
+  if (!options.common.json) return write_out(to_text(measured.value()));
+  std::string document = profile_to_json(measured.value());
+  if (!document.ends_with('\n')) document += '\n';
+  return write_out(document);
+}
+
+}  // namespace
+
+void add_profile(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("profile", "Measure this machine for the planner");
+  auto options = std::make_shared<ProfileCommandOptions>();
+  command->add_option("--disk", options->disk_file, "A large file on the disk to measure, usually the model")->type_name("FILE");
+  command->add_flag("--again", options->again, "Measure even if a stored profile holds");
+  add_common_options(*command, options->common, Shows::kMachine);
+  command->footer(
+      "The profile is kept in ${OUTRIGGER_CACHE:-~/.cache/outrigger}/profile.json and used until the machine changes.\n"
+      "Examples:\n"
+      "  outrigger profile --disk model.gguf\n"
+      "  outrigger profile --json > other-machine.json   # for 'outrigger plan --profile'\n");
+  command->callback([&action, options] { action = [options] { return profile(*options); }; });
+}
+
+}  // namespace outrigger::tool

@@ -1,0 +1,85 @@
+// The machine's profile in the cache folder.
+#include "src/tool/profile_store.h"
+
+#include <outrigger/build_info.h>
+#include <outrigger/log.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "src/tool/files.h"
+#include "src/tool/report.h"
+
+namespace outrigger::tool {
+namespace {
+
+// A rate taken from less of a file than this says little about the disk; from more, it is as good as it gets.
+constexpr uint64_t kFairDiskSample = uint64_t{64} << 20;
+
+// What the stored document says beside the profile itself: for whom it was measured.
+struct Validity {
+  uint64_t disk = 0;               // the file system's device number; 0: none was measured
+  uint64_t disk_sample_bytes = 0;  // size of the file that it was measured with
+};
+
+Validity validity_of(const std::string& disk_path) {
+  struct stat facts = {};
+  if (disk_path.empty() || stat(disk_path.c_str(), &facts) != 0) return {};
+  return {static_cast<uint64_t>(facts.st_dev), std::min(static_cast<uint64_t>(facts.st_size), kFairDiskSample)};
+}
+
+}  // namespace
+
+std::string profile_path() {
+  if (const char* cache = std::getenv("OUTRIGGER_CACHE"); cache != nullptr && *cache != 0) return std::string(cache) + "/profile.json";
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home != 0) return std::string(home) + "/.cache/outrigger/profile.json";
+  return "";
+}
+
+std::optional<MachineProfile> stored_profile(uint32_t threads, const std::string& disk_path) {
+  const auto text = read_file(profile_path());
+  if (!text.is_ok()) return std::nullopt;
+  const auto profile = profile_from_json(text.value());
+  if (!profile.is_ok() || profile.value().machine != machine_fingerprint()) return std::nullopt;
+  if (profile.value().threads != (threads == 0 ? build_info().usable_cores : threads)) return std::nullopt;
+  const Json document = Json::parse(text.value(), nullptr, false);
+  if (!document.is_object()) return std::nullopt;
+  const auto number = [&document](const char* field) {
+    const auto found = document.find(field);
+    return found != document.end() && found->is_number_unsigned() ? found->get<uint64_t>() : 0;
+  };
+  const Validity need = validity_of(disk_path);
+  const bool disk_fits = number("disk") == need.disk && number("disk_sample_bytes") >= need.disk_sample_bytes;
+  if (!disk_path.empty() && !disk_fits) return std::nullopt;
+  return profile.value();
+}
+
+void store_profile(const MachineProfile& profile, const std::string& disk_path) {
+  const std::string path = profile_path();
+  if (path.empty()) return;
+  Json document = Json::parse(profile_to_json(profile), nullptr, false);
+  if (!document.is_object()) return;
+  const Validity validity = validity_of(disk_path);
+  document["disk"] = validity.disk;
+  document["disk_sample_bytes"] = validity.disk_sample_bytes;
+  std::error_code ignored;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
+  const Status status = write_file(path, document.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+  if (!status.is_ok()) say("the machine's profile cannot be kept and will be measured again: " + status.to_string());
+}
+
+Result<MachineProfile> known_profile(const CommonOptions& common, const std::string& disk_path) {
+  if (auto stored = stored_profile(common.threads, disk_path)) return std::move(*stored);
+  if (common.log_level >= static_cast<int>(LogLevel::kInfo)) say("info: measuring this machine for the planner, into " + profile_path());
+  ProfileOptions options;
+  options.threads = common.threads;
+  options.disk_path = disk_path;
+  auto profile = measure_machine(options);
+  if (profile.is_ok()) store_profile(profile.value(), disk_path);
+  return profile;
+}
+
+}  // namespace outrigger::tool

@@ -1,0 +1,30 @@
+// The machine's profile: measured once, kept in the cache folder, used until the machine changes.
+#ifndef OUTRIGGER_SRC_TOOL_PROFILE_STORE_H_
+#define OUTRIGGER_SRC_TOOL_PROFILE_STORE_H_
+
+#include <outrigger/machine_profile.h>
+#include <outrigger/status.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "src/tool/options.h"
+
+namespace outrigger::tool {
+
+/// ${OUTRIGGER_CACHE:-~/.cache/outrigger}/profile.json; empty when neither is known.
+std::string profile_path();
+
+/// What is stored there, if it holds for this machine, for `threads` (0: the default) and for the disk that `disk_path` lies on.
+std::optional<MachineProfile> stored_profile(uint32_t threads, const std::string& disk_path);
+
+/// Keeps it; `disk_path` is the file its disk was measured with. A cache that cannot be written is worth a remark, not a failure.
+void store_profile(const MachineProfile& profile, const std::string& disk_path);
+
+/// The stored profile, or a quick measurement that is then stored. Errors: those of measure_machine.
+Result<MachineProfile> known_profile(const CommonOptions& common, const std::string& disk_path);
+
+}  // namespace outrigger::tool
+
+#endif  // OUTRIGGER_SRC_TOOL_PROFILE_STORE_H_

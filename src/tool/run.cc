@@ -1,0 +1,144 @@
+// outrigger run: text from a prompt.
+#include <unistd.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "src/tool/command_line.h"
+#include "src/tool/commands.h"
+#include "src/tool/files.h"
+#include "src/tool/generation.h"
+#include "src/tool/loading.h"
+
+namespace outrigger::tool {
+namespace {
+
+Json run_json(const Model& model, const Engine& engine, const RunOptions& options, std::span<const Token> prompt,
+              const GenerateResult& result, double load_ms) {
+  Json document = generation_json(prompt, result, load_ms);
+  document["memory"] = memory_json(engine);
+  document["streamed"] = streamed_json(engine);
+  document["plan"] = {{"predicted_prefill_ms", engine.plan().predicted_prefill_ms},
+                      {"predicted_decode_tokens_per_s", engine.plan().predicted_decode_tokens_per_s}};
+  document["speculation"] = speculation_json();
+  document["model"] = model_json(model);
+  document["seed"] = options.sampling.seed;
+  return document;
+}
+
+Status run_prompt(const Model& model, const Tokenizer& tokenizer, const RunOptions& options, const std::string& text, double open_ms) {
+  const auto prompt = prompt_tokens(tokenizer, options, text);
+  if (!prompt.is_ok()) return prompt.status();
+  Workload workload;
+  workload.prompt_tokens = static_cast<uint32_t>(prompt.value().size());
+  workload.new_tokens = options.new_tokens.value_or(kDefaultNewTokens);
+  const auto context = context_for(options, model.info(), prompt.value().size(), workload.new_tokens);
+  if (!context.is_ok()) return context.status();
+  workload.context_tokens = context.value();
+
+  double load_ms = 0;
+  const auto engine = load_engine(model, options.common, workload, &load_ms);
+  if (!engine.is_ok()) return engine.status();
+  auto session = Session::open(engine.value());
+  if (!session.is_ok()) return session.status();
+  const bool stream = !options.common.json;
+  const auto result = generate_text(session.value(), prompt.value(), options, workload.new_tokens, stream);
+  if (!result.is_ok()) return result.status();
+
+  if (!stream) return write_json(run_json(model, engine.value(), options, prompt.value(), result.value(), open_ms + load_ms));
+  // A prompt that follows on the same line is ugly; a file gets the text and nothing else.
+  if (isatty(STDOUT_FILENO) == 1 && !result.value().text.ends_with('\n')) {
+    if (Status status = write_out("\n"); !status.is_ok()) return status;
+  }
+  say_summary(options, engine.value(), result.value().tokens.size(), result.value().timings.prefill_tokens_per_s,
+              result.value().timings.decode_tokens_per_s);
+  return Status();
+}
+
+uint64_t drawn_seed() {
+  std::random_device device;
+  // Below 2^53, so that every JSON reader gives it back exactly.
+  return (uint64_t{device()} << 32 | device()) >> 11;
+}
+
+Status run(RunOptions options) {
+  apply_log_level(options.common);
+  if (Status status = check_future(options.future); !status.is_ok()) return status;
+  options.sampling.seed = options.common.seed ? *options.common.seed : drawn_seed();
+  if (Status status = options.sampling.validate(); !status.is_ok()) return status;
+  const Stopwatch watch;
+  const auto model = open_runnable(options.model, options.common);
+  if (!model.is_ok()) return model.status();
+  const auto tokenizer = model.value().tokenizer();
+  if (!tokenizer.is_ok()) return tokenizer.status();
+  const double open_ms = watch.ms();
+  if (!options.prompts_file.empty()) return run_prompts(model.value(), tokenizer.value(), options);
+  if (options.prompt) return run_prompt(model.value(), tokenizer.value(), options, *options.prompt, open_ms);
+  if (options.prompt_file.empty()) return run_conversation(model.value(), tokenizer.value(), options);
+  const auto text = read_file(options.prompt_file);
+  if (!text.is_ok()) return text.status();
+  return run_prompt(model.value(), tokenizer.value(), options, text.value(), open_ms);
+}
+
+void add_run_options(CLI::App& command, RunOptions& options) {
+  CLI::Option* prompt = command.add_option("-p,--prompt", options.prompt, "The prompt")->type_name("TEXT");
+  CLI::Option* file =
+      command.add_option("-f,--file", options.prompt_file, "The prompt from a file; - is standard input")->type_name("FILE");
+  CLI::Option* prompts =
+      command.add_option("--prompts", options.prompts_file, "Many prompts: lines of {\"prompt\": \"...\", \"n\": 64}")->type_name("FILE");
+  prompt->excludes(file, prompts);
+  file->excludes(prompts);
+  command.add_option("-n,--new", options.new_tokens, "Most tokens to generate; 128 unless given, 1024 for an answer in a conversation")
+      ->type_name("N");
+  CLI::Option* context =
+      command.add_option("--ctx", options.context_tokens, "Context in tokens; unless given, what the prompt and -n need")->type_name("N");
+  command.add_flag("--chat", options.chat, "The prompt is a user's turn; without one, hold a conversation");
+  command.add_option("--system", options.system, "What the model is told before a chat")->type_name("TEXT");
+  command.add_option("--chat-template", options.chat_template, "Instead of the model's own")->type_name("NAME");
+  command.add_option("--stop", options.stop, "End before this text; may be given several times")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
+  command.add_flag("--ignore-eos", options.ignore_eos, "Go on after an end of text");
+
+  CLI::Option* penalty =
+      command.add_option("--repeat-penalty", options.sampling.repeat_penalty, "Divides logits of the last 64 tokens; 1: off");
+  for (CLI::Option* option :
+       {command.add_option("--temp", options.sampling.temperature, "Temperature; 0: always the most likely token"),
+        command.add_option("--top-k", options.sampling.top_k, "Draw among the K most likely; 0: all"),
+        command.add_option("--top-p", options.sampling.top_p, "Draw among the fewest that make up this share; 1: all"),
+        command.add_option("--min-p", options.sampling.min_p, "Leave out what is less likely than this share of the best; 0: none"),
+        penalty}) {
+    option->group("Sampling")->capture_default_str();
+  }
+  add_common_options(command, options.common, Shows::kMachine);
+  add_future_options(command, options.future, true);
+  context->excludes("--plan");
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("run", "Generate text");
+  auto options = std::make_shared<RunOptions>();
+  add_model(*command, options->model);
+  add_run_options(*command, *options);
+  command->footer(
+      "Ctrl-C ends with the text so far; a second one ends at once.\n"
+      "Examples:\n"
+      "  outrigger run model.gguf -p \"The capital of France is\" -n 16 --temp 0\n"
+      "  outrigger run model.gguf --host-budget 64MiB --chat -p \"Why is the sky blue?\"\n"
+      "  outrigger run model.gguf --chat --system \"Answer briefly.\"      # a conversation; /quit ends it\n"
+      "  outrigger run model.gguf --prompts prompts.jsonl --json > answers.json\n");
+  command->callback([&action, options] {
+    const bool prompted = options->prompt || !options->prompt_file.empty() || !options->prompts_file.empty();
+    if (!prompted && !options->chat) throw CLI::ValidationError("need one of --prompt, --file, --prompts and --chat");
+    if (!prompted && options->common.json) throw CLI::ValidationError("--json: a conversation has no document; need a prompt");
+    if (!options->chat && !(options->system.empty() && options->chat_template.empty())) {
+      throw CLI::ValidationError("--system and --chat-template need --chat");
+    }
+    action = [options] { return run(*options); };
+  });
+}
+
+}  // namespace outrigger::tool

@@ -1,0 +1,74 @@
+// What `eval` and `bench` compute from logits and samples.
+#include "src/tool/statistics.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace outrigger::tool {
+
+void Mean::add(double sample) {
+  ++count_;
+  sum_ += sample;
+  sum_of_squares_ += sample * sample;
+}
+
+Estimate Mean::estimate() const {
+  if (count_ == 0) return {};
+  const double count = static_cast<double>(count_);
+  const double mean = sum_ / count;
+  const double variance = sum_of_squares_ / count - mean * mean;
+  return {mean, count_ > 1 && variance > 0 ? std::sqrt(variance / (count - 1)) : 0};
+}
+
+Estimate perplexity(const Mean& negative_log_likelihood) {
+  const Estimate mean = negative_log_likelihood.estimate();
+  const double value = std::exp(mean.value);
+  return {value, value * mean.error};
+}
+
+Estimate share(size_t hits, size_t count) {
+  if (count == 0) return {};
+  const double p = static_cast<double>(hits) / static_cast<double>(count);
+  return {p, count > 1 ? std::sqrt(p * (1 - p) / static_cast<double>(count - 1)) : 0};
+}
+
+double quantile(std::span<const double> sorted, double fraction) {
+  const double at = std::clamp(fraction, 0.0, 1.0) * static_cast<double>(sorted.size() - 1);
+  const size_t below = static_cast<size_t>(at);
+  const size_t above = std::min(below + 1, sorted.size() - 1);
+  const double rest = at - static_cast<double>(below);
+  return (1 - rest) * sorted[below] + rest * sorted[above];
+}
+
+double log_sum_exp(std::span<const float> logits) {
+  const double largest = logits[top(logits)];
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(logit - largest);
+  return largest + std::log(sum);
+}
+
+double negative_log_likelihood(std::span<const float> logits, size_t token) { return log_sum_exp(logits) - logits[token]; }
+
+double kl_divergence(std::span<const float> reference, std::span<const float> logits) {
+  const double reference_log_sum = log_sum_exp(reference), log_sum = log_sum_exp(logits);
+  double divergence = 0;
+  for (size_t i = 0; i < reference.size(); ++i) {
+    const double log_p = reference[i] - reference_log_sum;
+    // A token of no probability adds nothing, even where the other one's logit is minus infinity too.
+    if (const double p = std::exp(log_p); p > 0) divergence += p * (log_p - (logits[i] - log_sum));
+  }
+  return divergence;
+}
+
+size_t top(std::span<const float> logits) { return static_cast<size_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()); }
+
+Spread spread(std::span<const double> samples) {
+  if (samples.empty()) return {};
+  double sum = 0, squares = 0;
+  for (const double sample : samples) sum += sample;
+  const double mean = sum / static_cast<double>(samples.size());
+  for (const double sample : samples) squares += (sample - mean) * (sample - mean);
+  return {mean, samples.size() > 1 ? std::sqrt(squares / static_cast<double>(samples.size() - 1)) : 0};
+}
+
+}  // namespace outrigger::tool

@@ -1,0 +1,33 @@
+"""Every malformed model through `outrigger run`: its documented exit code, one line, within seconds, never a signal."""
+import json
+import time
+
+import tool
+from tool import NAMES, ToolTest, run
+
+EXIT_CODES = {name: code for code, name in NAMES.items()}
+
+
+class BadInput(ToolTest):
+    def test_every_malformed_model_is_refused_as_the_catalogue_says(self):
+        rows = [line.split("\t") for line in (tool.options.tiny / "catalogue.tsv").read_text(encoding="utf-8").splitlines()]
+        self.assertGreaterEqual(len(rows), 80)
+        for file, level, code, text, offset in rows:
+            with self.subTest(file=file):
+                began = time.monotonic()
+                outcome = run("run", tool.options.tiny / file, "-p", "a", "-n", "1", "--json")
+                seconds = time.monotonic() - began
+                expected = int(code) if code.isdigit() else EXIT_CODES[code]
+                self.assertEqual(outcome.code, expected, outcome)
+                self.assertEqual(outcome.err.count("\n"), 1, outcome)
+                self.assertEqual(json.loads(outcome.out)["error"]["code"], expected)
+                # The parser's own limit of a second is tested beside it; this one has a process to start on a machine that is busy.
+                self.assertLess(seconds, 10)
+
+    def test_the_models_they_were_made_from_run(self):
+        for name in ("valid.gguf", "valid_bpe.gguf"):
+            self.succeed("run", tool.options.tiny / name, "-p", "a", "-n", "1")
+
+
+if __name__ == "__main__":
+    tool.main()

@@ -1,0 +1,104 @@
+"""The tool on the default model: a right answer, the same under a budget, a conversation, Ctrl-C."""
+import json
+import os
+import pathlib
+import subprocess
+
+import tool
+from tool import BUDGET, INTERRUPTED, ToolTest, interrupt_when, start
+
+NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
+QUESTION = ("--chat", "-p", "What is the capital of France?", "-n", "16", "--temp", "0")
+
+
+def model():
+    cache = os.environ.get("OUTRIGGER_CACHE") or pathlib.Path.home() / ".cache" / "outrigger"
+    path = pathlib.Path(os.environ.get("OUTRIGGER_MODEL") or pathlib.Path(cache) / NAME)
+    assert path.exists(), f"{path} is not there; './bootstrap model' fetches it"
+    return path
+
+
+class Model(ToolTest):
+    def test_a_question_is_answered_and_the_text_streams(self):
+        outcome = self.succeed("run", model(), *QUESTION)
+        self.assertIn("Paris", outcome.out)
+        document = self.document("run", model(), *QUESTION)
+        self.assertEqual(document["text"], outcome.out)
+        self.assertEqual(document["stop_reason"], "eos" if len(document["tokens"]) < 16 else "length")
+
+    def test_a_budget_below_the_model_changes_no_token(self):
+        budget = 64 << 20
+        self.assertGreater(model().stat().st_size, budget)
+        free = self.document("run", model(), *QUESTION, "--host-budget", "0")
+        tight = self.document("run", model(), *QUESTION, "--host-budget", "64MiB")
+        self.assertEqual(tight["tokens"], free["tokens"])
+        host = tight["memory"]["host"]
+        self.assertEqual(host["budget_bytes"], budget)
+        self.assertLessEqual(host["peak_bytes"], host["planned_bytes"])
+        self.assertLessEqual(host["planned_bytes"], budget)
+        self.assertGreater(tight["streamed"]["disk_bytes"], 0)
+        self.assertEqual(free["streamed"]["disk_bytes"], 0)
+
+    def test_the_process_stays_near_its_budget(self):
+        if tool.options.sanitizer:
+            self.skipTest("a sanitizer's shadow is no part of a budget")
+        self.document("profile", "--disk", model())  # measured apart: it takes 64 MiB of its own
+        process = start("run", model(), *QUESTION, "--host-budget", "64MiB", "--json")
+        out = process.stdout.read()
+        unused, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(process.returncode, 0, process.stderr.read())
+        json.loads(out)
+        self.assertLessEqual(usage.ru_maxrss * 1024, (64 << 20) + (24 << 20))
+        process.stdout.close()
+        process.stderr.close()
+
+    def test_the_smallest_budget_works(self):
+        args = ("run", model(), "--chat", "-p", "Hi", "-n", "4", "--temp", "0")
+        minimum = self.refuse(BUDGET, *args, "--host-budget", "1MiB")["minimum_bytes"]
+        tight = self.document(*args, "--host-budget", str(minimum))
+        self.assertEqual(tight["tokens"], self.document(*args)["tokens"])
+        self.assertLessEqual(tight["memory"]["host"]["peak_bytes"], minimum)
+
+    def test_ctrl_c_ends_with_what_there_is(self):
+        args = ("run", model(), "-p", "Once upon a time", "-n", "4000", "--temp", "0", "--ignore-eos")
+        outcome = interrupt_when(start(*args), 20)
+        self.assertEqual(outcome.code, INTERRUPTED, outcome)
+        self.assertTrue(outcome.out.strip())
+        outcome = interrupt_when(start(*args, "--json"), 15.0)
+        self.assertEqual(outcome.code, INTERRUPTED, outcome)
+        document = json.loads(outcome.out)
+        self.assertEqual(document["stop_reason"], "cancelled")
+        self.assertGreater(len(document["tokens"]), 0)
+        self.assertLess(len(document["tokens"]), 4000)
+
+    def test_a_conversation_remembers_until_it_is_reset(self):
+        saved, fresh = tool.options.scratch / "saved.json", tool.options.scratch / "fresh.json"
+        lines = ("My name is Ada.", "What is my name?", f"/save {saved}", "/reset", "", "Hello!", f"/save {fresh}", "/nonsense", "/quit", "unread")
+        outcome = self.succeed("run", model(), "--chat", "--system", "Answer briefly.", "--temp", "0", "-n", "12", "--ctx", "512",
+                               input="\n".join(lines) + "\n")
+        messages = json.loads(saved.read_text())
+        self.assertEqual([message["role"] for message in messages], ["system", "user", "assistant", "user", "assistant"])
+        self.assertIn("Ada", messages[-1]["content"])
+        self.assertEqual([message["role"] for message in json.loads(fresh.read_text())], ["system", "user", "assistant"])
+        answers = [message["content"] for message in (*messages, *json.loads(fresh.read_text())) if message["role"] == "assistant"]
+        self.assertEqual(outcome.out, "".join(answer + "\n" for answer in answers))
+        self.assertIn("/nonsense", outcome.err)
+
+    def test_a_conversation_that_fills_the_context_says_so_and_goes_on(self):
+        outcome = self.succeed("run", model(), "--chat", "--temp", "0", "-n", "8", "--ctx", "64", input="word " * 100 + "\nHi\n")
+        self.assertIn("/reset", outcome.err)
+        self.assertTrue(outcome.out.strip())
+
+    def test_ctrl_c_at_the_prompt_ends_the_conversation(self):
+        process = start("run", model(), "--chat", "--temp", "0", "-n", "4", "--ctx", "256", stdin=subprocess.PIPE)
+        process.stdin.write(b"Hi\n")
+        process.stdin.flush()
+        first = os.read(process.stdout.fileno(), 1)
+        self.assertTrue(first)
+        outcome = interrupt_when(process, 5.0)
+        self.assertEqual(outcome.code, INTERRUPTED, outcome)
+
+
+if __name__ == "__main__":
+    tool.main()

@@ -1,0 +1,157 @@
+"""`outrigger run` on a model of one layer: the document, the three ways to give prompts, plans, budgets, Ctrl-C."""
+import json
+import signal
+import subprocess
+
+import tool
+from tool import BUDGET, CORRUPT_FILE, INTERRUPTED, INVALID_ARGUMENT, UNSUPPORTED, ToolTest, interrupt_when, run, start, valid
+
+TIMINGS = {"prefill_ms": 0.0, "prefill_tokens_per_s": 0.0, "time_to_first_token_ms": 0.0, "decode_ms": 0.0, "decode_tokens_per_s": 0.0}
+TIER = {"budget_bytes": 0, "planned_bytes": 0, "peak_bytes": 0}
+GENERATION = {"prompt_tokens": [], "tokens": [], "text": "", "stop_reason": "", "timings": TIMINGS}
+SHARED = {"memory": {"host": TIER, "device": TIER}, "streamed": {"disk_bytes": 0, "h2d_bytes": 0, "d2h_bytes": 0},
+          "plan": {"predicted_prefill_ms": 0.0, "predicted_decode_tokens_per_s": 0.0},
+          "speculation": {"draft": "", "passes": 0, "drafted": 0, "accepted": 0, "tokens_per_pass": 0.0, "auto_off": False},
+          "model": {"file": "", "architecture": "", "parameters": 0, "bytes": 0}, "seed": 0}
+GREEDY = ("-n", "16", "--temp", "0", "--ignore-eos")
+
+
+class Run(ToolTest):
+    def test_the_document(self):
+        document = self.document("run", valid(), "-p", "then the rain", *GREEDY)
+        self.check_fields(document, {**GENERATION, **SHARED})
+        self.check_fields(document["timings"], {"load_ms": 0.0})
+        self.assertEqual(len(document["tokens"]), 16)
+        self.assertEqual(document["stop_reason"], "length")
+        self.assertEqual(document["prompt_tokens"], self.document("tokenize", valid(), "then the rain", "--special")["ids"])
+        host = document["memory"]["host"]
+        self.assertLessEqual(host["peak_bytes"], host["planned_bytes"])
+        self.assertEqual(document["model"]["bytes"], valid().stat().st_size)
+
+    def test_the_text_is_what_the_document_says(self):
+        document = self.document("run", valid(), "-p", "then the rain", *GREEDY)
+        outcome = self.succeed("run", valid(), "-p", "then the rain", *GREEDY)
+        self.assertEqual(outcome.out, document["text"])
+        self.assertIn("tokens/s", outcome.err)
+        self.assertEqual(self.succeed("run", valid(), "-p", "then the rain", *GREEDY, "--progress", "none").err, "")
+
+    def test_a_seed_draws_the_same_again_and_is_told_when_none_is_given(self):
+        drawn = self.document("run", valid(), "-p", "a", "-n", "24", "--ignore-eos")
+        again = self.document("run", valid(), "-p", "a", "-n", "24", "--ignore-eos", "--seed", drawn["seed"])
+        self.assertEqual(drawn["tokens"], again["tokens"])
+        other = self.document("run", valid(), "-p", "a", "-n", "24", "--ignore-eos", "--seed", drawn["seed"] + 1)
+        self.assertNotEqual(drawn["tokens"], other["tokens"])
+
+    def test_threads_and_reading_past_the_page_cache_change_no_token(self):
+        expected = self.document("run", valid(), "-p", "then the rain", *GREEDY)["tokens"]
+        for more in (("--threads", "1"), ("--threads", "2"), ("--disk-direct", "off")):
+            self.assertEqual(self.document("run", valid(), "-p", "then the rain", *GREEDY, *more)["tokens"], expected)
+
+    def test_a_prompt_from_a_file_or_from_stdin_is_the_same_prompt(self):
+        path = tool.options.scratch / "prompt"
+        path.write_text("then the rain")
+        expected = self.document("run", valid(), "-p", "then the rain", *GREEDY)["tokens"]
+        self.assertEqual(self.document("run", valid(), "-f", path, *GREEDY)["tokens"], expected)
+        self.assertEqual(self.document("run", valid(), "-f", "-", *GREEDY, input="then the rain")["tokens"], expected)
+
+    def test_a_stop_text_ends_the_answer_and_is_no_part_of_it(self):
+        text = self.document("run", valid(), "-p", "then the rain", *GREEDY)["text"]
+        stop = text[4:7]
+        document = self.document("run", valid(), "-p", "then the rain", *GREEDY, "--stop", "never in it", "--stop", stop)
+        self.assertEqual(document["stop_reason"], "stop")
+        self.assertEqual(document["text"], text[:text.index(stop)])
+        self.assertEqual(self.succeed("run", valid(), "-p", "then the rain", *GREEDY, "--stop", stop).out, text[:text.index(stop)])
+
+    def test_arguments_beyond_their_range(self):
+        for more, name in ((("--temp", "-1"), "temperature"), (("--temp", "nan"), "temperature"), (("--top-p", "2"), "top_p"),
+                           (("--min-p", "-0.1"), "min_p"), (("--top-k", "-1"), "top_k"), (("--repeat-penalty", "0"), "repeat_penalty"),
+                           (("--ctx", "3"), "--ctx"), (("--ctx", "4096"), ""), (("-n", "0", "--stop", ""), "")):
+            with self.subTest(more=more):
+                self.refuse(INVALID_ARGUMENT, "run", valid(), "-p", "then the rain", *more, naming=name)
+        self.refuse(INVALID_ARGUMENT, "run", valid(), "-p", "the " * 200, naming="128")
+
+    def test_a_context_that_is_full_ends_the_answer(self):
+        document = self.document("run", valid(), "-p", "then", "-n", "1000", "--temp", "0", "--ignore-eos")
+        self.assertEqual(document["stop_reason"], "length")
+        self.assertLessEqual(len(document["prompt_tokens"]) + len(document["tokens"]), 129)
+        self.assertGreaterEqual(len(document["prompt_tokens"]) + len(document["tokens"]), 128)
+
+    def test_chat_needs_a_template_that_is_known(self):
+        self.refuse(UNSUPPORTED, "run", valid(), "--chat", "-p", "a", naming="chatml")
+        self.refuse(UNSUPPORTED, "run", valid(), "--chat", "--chat-template", "martian", "-p", "a", naming="llama-2")
+
+
+class Budget(ToolTest):
+    def test_too_small_a_budget_tells_the_smallest_which_works_and_gives_the_same_tokens(self):
+        args = ("run", valid(), "-p", "then the rain", *GREEDY)
+        expected = self.document(*args, "--host-budget", "0")
+        self.assertEqual(expected["memory"]["host"]["budget_bytes"], 0)
+        minimum = self.refuse(BUDGET, *args, "--host-budget", "1KiB")["minimum_bytes"]
+        tight = self.document(*args, "--host-budget", str(minimum))
+        self.assertEqual(tight["tokens"], expected["tokens"])
+        self.assertLessEqual(tight["memory"]["host"]["peak_bytes"], minimum)
+        self.assertGreater(tight["streamed"]["disk_bytes"], 0)
+        self.assertEqual(expected["streamed"]["disk_bytes"], 0)
+        self.refuse(BUDGET, *args, "--host-budget", str(minimum - 1))
+
+    def test_a_share_is_one_of_what_the_process_can_get(self):
+        half = self.document("plan", valid(), "--host-budget", "45%")["tiers"]["host"]["budget_bytes"]
+        default = self.document("plan", valid())["tiers"]["host"]["budget_bytes"]
+        self.assertAlmostEqual(half / default, 0.5, delta=0.2)  # other processes take and give memory meanwhile
+
+    def test_a_plan_is_replayed_as_it_was_printed(self):
+        args = ("-p", "then the rain", *GREEDY)
+        minimum = self.refuse(BUDGET, "plan", valid(), "--host-budget", "1KiB", "--workload", "prompt=16,new=16")["minimum_bytes"]
+        printed = self.document("plan", valid(), "--host-budget", str(minimum), "--workload", "prompt=16,new=16")
+        path = tool.options.scratch / "plan.json"
+        path.write_text(json.dumps(printed))
+        replayed = self.document("run", valid(), *args, "--plan", path)
+        self.assertEqual(replayed["tokens"], self.document("run", valid(), *args)["tokens"])
+        self.assertEqual(replayed["memory"]["host"]["budget_bytes"], minimum)
+        self.assertEqual(replayed["memory"]["host"]["planned_bytes"], printed["tiers"]["host"]["planned_bytes"])
+        printed["tensors"][0]["bytes"] += 1
+        path.write_text(json.dumps(printed))
+        self.refuse(INVALID_ARGUMENT, "run", valid(), *args, "--plan", path, naming="plan.json")
+        path.write_text("no plan")
+        self.refuse(INVALID_ARGUMENT, "run", valid(), *args, "--plan", path, naming="plan.json")
+
+
+class Prompts(ToolTest):
+    def write(self, *lines):
+        path = tool.options.scratch / "prompts.jsonl"
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    def test_each_gets_what_it_would_get_alone(self):
+        path = self.write('{"prompt": "then the rain", "n": 5}', "", '{"prompt": "on", "other": 1}', '{"prompt": "then the rain"}')
+        document = self.document("run", valid(), "--prompts", path, *GREEDY)
+        self.check_fields(document, {"results": [], "timings": {**TIMINGS, "load_ms": 0.0, "total_tokens_per_s": 0.0}, **SHARED})
+        self.assertEqual([len(result["tokens"]) for result in document["results"]], [5, 16, 16])
+        for result, (text, n) in zip(document["results"], (("then the rain", 5), ("on", 16), ("then the rain", 16))):
+            self.check_fields(result, GENERATION)
+            alone = self.document("run", valid(), "-p", text, "--temp", "0", "--ignore-eos", "-n", n)
+            self.assertEqual((result["tokens"], result["text"]), (alone["tokens"], alone["text"]))
+        text = self.succeed("run", valid(), "--prompts", path, *GREEDY).out
+        for number, result in enumerate(document["results"], 1):
+            self.assertIn(f"==> {number}/3 <==\n{result['text']}\n", text)
+
+    def test_a_line_that_is_none_is_named(self):
+        for line in ("[]", '{"prompt": 3}', '{"prompt": "a", "n": -1}', '{"prompt": "a", "n": "3"}', '{"text": "a"}', "prompt", '{"prompt": "a"'):
+            error = self.refuse(CORRUPT_FILE, "run", valid(), "--prompts", self.write('{"prompt": "a"}', line), naming="line 2")
+            self.assertEqual(error["byte_offset"], len('{"prompt": "a"}\n'))
+        self.refuse(INVALID_ARGUMENT, "run", valid(), "--prompts", self.write(""), naming="prompts.jsonl")
+
+
+class Interrupt(ToolTest):
+    def test_ctrl_c_ends_a_measurement_with_130_and_no_result(self):
+        outcome = interrupt_when(start("bench", valid(), "-p", "64", "-n", "0", "--repeat", "100000000", "--json"), 8.0)
+        self.assertEqual(outcome.code, INTERRUPTED, outcome)
+        self.assertEqual(json.loads(outcome.out)["error"]["name"], "CANCELLED")
+
+    def test_ctrl_c_ends_what_waits_for_input(self):
+        outcome = interrupt_when(start("run", valid(), "-f", "-", stdin=subprocess.PIPE), 1.0)
+        self.assertEqual(outcome.code, INTERRUPTED, outcome)
+
+
+if __name__ == "__main__":
+    tool.main()
