@@ -19,15 +19,15 @@ struct Rate {
 
 /// Rates with `threads` compute threads. Plain data: may be written by hand for a machine one does not have.
 struct MachineProfile {
-  std::string machine;              ///< processor, cores, memory: the fingerprint a stored profile is valid for
+  std::string machine;              ///< processor, cores, instruction level, memory: the fingerprint a stored profile is valid for
   uint32_t threads = 0;
-  Rate host_stream_bytes;           ///< reading weights from host memory, all threads
+  Rate host_stream_bytes;           ///< weights read from host memory by one token's product, all threads: packed bytes
   Rate host_int8_ops;               ///< low-bit matrix product over many tokens, all threads; 2 operations a multiply-add
   Rate host_small_batch_ops;        ///< the same for steps of 1 to 8 tokens
   Rate host_attention_flops;
-  Rate host_repack_bytes;           ///< turning file bytes into packed ones, one thread
+  Rate host_repack_bytes;           ///< turning file bytes into packed ones, one thread: packed bytes
   Rate disk_bytes;                  ///< reading the model's file past the page cache, one reader
-  double host_step_overhead_us = 0; ///< of one step, whatever its size
+  double host_step_overhead_us = 0; ///< of one step, whatever its size: starting a region, and 200 barriers
 };
 
 struct ProfileOptions {

@@ -1,0 +1,177 @@
+// measure_machine: the kernels that steps are made of, on matrices of the sizes that matter.
+#include <fmt/format.h>
+#include <outrigger/machine_profile.h>
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "src/base/bytes.h"
+#include "src/base/macros.h"
+#include "src/base/thread_team.h"
+#include "src/device/cpu_backend.h"
+#include "src/device/measure_disk.h"
+#include "src/device/samples.h"
+#include "src/kernels/activations.h"
+#include "src/kernels/attention.h"
+#include "src/kernels/matmul.h"
+#include "src/tensor/packed.h"
+
+namespace outrigger {
+namespace {
+
+constexpr DType kType = DType::kQ4_1;  // the most common kind; others differ by a few per cent for each byte
+constexpr PackedKind kKind = PackedKind::kQ4_1;
+
+// Bytes that are valid as codes and, two at a time, as finite float16 scales, and that differ so that the multipliers have work.
+void fill_weights(std::byte* data, uint64_t bytes) {
+  uint32_t state = 1;
+  for (uint64_t i = 0; i < bytes; ++i) {
+    state = state * 1664525 + 1013904223;
+    data[i] = static_cast<std::byte>((state >> 24 & 0x2e) | 0x11);
+  }
+}
+
+// A product of one matrix with some tokens, on all threads.
+class Product {
+ public:
+  static Result<Product> create(Backend& backend, ThreadTeam& team, size_t rows, size_t columns, size_t tokens) {
+    Product product;
+    product.rows_ = rows, product.columns_ = columns, product.tokens_ = tokens;
+    product.weight_bytes_ = packed_bytes(kKind, rows, columns);
+    OTR_ASSIGN(product.weights_, backend.allocate(product.weight_bytes_));
+    OTR_ASSIGN(product.panel_, backend.allocate(activation_panel_bytes(tokens, columns)));
+    OTR_ASSIGN(product.dst_, backend.allocate(tokens * rows * sizeof(float)));
+    team.run([&product](const TeamMember& member) {  // each thread touches what it will read
+      size_t begin, end;
+      member.share(matmul_blocks(product.rows_), 1, &begin, &end);
+      const uint64_t block = packed_block_bytes(kKind, product.columns_);
+      fill_weights(product.weights_.data() + begin * block, (end - begin) * block);
+    });
+    std::vector<float> src(tokens * columns);
+    for (size_t i = 0; i < src.size(); ++i) src[i] = std::sin(static_cast<float>(i));
+    quantize_activations({src.data(), columns, product.panel_.data(), tokens, columns}, 0, tokens);
+    return product;
+  }
+
+  void run(ThreadTeam& team) const {
+    const MatmulArgs args = {kKind, weights_.data(), rows_, columns_, nullptr, 0, panel_.data(), reinterpret_cast<float*>(dst_.data()),
+                             rows_, tokens_,         false};
+    team.run([&args](const TeamMember& member) {
+      size_t begin, end;
+      member.share(matmul_blocks(args.rows), 1, &begin, &end);
+      if (begin < end) matmul(args, begin, end);
+    });
+  }
+
+  uint64_t weight_bytes() const { return weight_bytes_; }
+  double ops() const { return 2.0 * static_cast<double>(rows_) * static_cast<double>(columns_) * static_cast<double>(tokens_); }
+
+ private:
+  size_t rows_ = 0, columns_ = 0, tokens_ = 0;
+  uint64_t weight_bytes_ = 0;
+  DeviceMemory weights_, panel_, dst_;
+};
+
+// What a decode step does, over more weights than any cache of a few cores holds.
+Result<Rate> measure_stream(Backend& backend, ThreadTeam& team, double seconds) {
+  OTR_ASSIGN(const Product product, Product::create(backend, team, 36864, 2048, 1));  // 45 MiB
+  const Samples samples = Samples::collect(static_cast<double>(product.weight_bytes()), seconds, [&] { product.run(team); });
+  return samples.rate(
+      fmt::format("one token's product with {} of Q4_1 weights, {} threads", format_bytes(product.weight_bytes()), team.threads()));
+}
+
+// Weights that stay in the second-level cache, so that the figure is one of arithmetic.
+Result<Rate> measure_ops(Backend& backend, ThreadTeam& team, size_t tokens, double seconds) {
+  OTR_ASSIGN(const Product product, Product::create(backend, team, 1536 * team.threads(), 576, tokens));
+  const int runs = tokens < 64 ? 8 : 1;  // starting a region would be a tenth of a short product
+  const Samples samples = Samples::collect(product.ops() * runs, seconds, [&] {
+    for (int i = 0; i < runs; ++i) product.run(team);
+  });
+  return samples.rate(
+      fmt::format("product of {} x 576 Q4_1 weights a thread with {} tokens, int8 activations, {} threads", 1536, tokens, team.threads()));
+}
+
+Result<Rate> measure_attention(Backend& backend, ThreadTeam& team, double seconds) {
+  constexpr size_t kTokens = 32, kHeads = 8, kKvHeads = 4, kHeadDim = 64, kPositions = 1024;
+  const uint64_t side = kKvHeads * kPositions * kHeadDim;
+  const uint64_t scratch = (attention_scratch_bytes(kHeadDim) + 63) / 64 * 64;
+  OTR_ASSIGN(const DeviceMemory cache, backend.allocate(2 * side * sizeof(uint16_t)));
+  OTR_ASSIGN(const DeviceMemory rows, backend.allocate(2 * kTokens * kHeads * kHeadDim * sizeof(float)));
+  OTR_ASSIGN(const DeviceMemory spare, backend.allocate(scratch * team.threads()));
+  fill_weights(cache.data(), cache.bytes());
+  const auto* const keys = reinterpret_cast<const uint16_t*>(cache.data());
+  auto* const q = reinterpret_cast<float*>(rows.data());
+  for (size_t i = 0; i < kTokens * kHeads * kHeadDim; ++i) q[i] = std::sin(static_cast<float>(i));
+
+  AttentionArgs args{};
+  args.q = q, args.q_stride = kHeads * kHeadDim;
+  args.k_cache = keys, args.v_cache = keys + side;
+  args.dst = q + kTokens * kHeads * kHeadDim, args.dst_stride = kHeads * kHeadDim;
+  args.tokens = kTokens, args.heads = kHeads, args.kv_heads = kKvHeads, args.head_dim = kHeadDim;
+  args.capacity = kPositions, args.first_position = kPositions - kTokens, args.scale = 0.125f;
+  args.scratch = spare.data(), args.scratch_stride_bytes = scratch;
+  // Scores and values: two operations each for every element of every head.
+  const double positions = kTokens * (kPositions - kTokens) + kTokens * (kTokens + 1) / 2.0;
+  const Samples samples = Samples::collect(4.0 * kHeads * kHeadDim * positions, seconds, [&] {
+    team.run([&args](const TeamMember& member) {
+      size_t begin, end;
+      member.share(attention_items(args), 1, &begin, &end);
+      if (begin < end) attention(args, begin, end, member.index());
+    });
+  });
+  return samples.rate(fmt::format("attention of {} tokens to {} positions, {} heads of {}, {} threads", kTokens, kPositions, kHeads,
+                                  kHeadDim, team.threads()));
+}
+
+Result<Rate> measure_repack(Backend& backend, double seconds) {
+  constexpr uint64_t kRows = 1024, kColumns = 2048;  // 1.25 MiB: a slot, as the reader finds it after the disk wrote it
+  const std::optional<uint64_t> row = row_bytes(kType, kColumns);
+  if (!row) return Status(StatusCode::kInternal, "no row size for Q4_1");
+  OTR_ASSIGN(const DeviceMemory src, backend.allocate(kRows * *row));
+  OTR_ASSIGN(const DeviceMemory dst, backend.allocate(packed_bytes(kKind, kRows, kColumns)));
+  fill_weights(src.data(), src.bytes());
+  const Samples samples =
+      Samples::collect(static_cast<double>(dst.bytes()), seconds, [&] { pack_rows(kType, src.data(), kRows, kColumns, dst.data()); });
+  return samples.rate(fmt::format("packing {} of Q4_1 rows, 1 thread", format_bytes(dst.bytes())));
+}
+
+// A region and the barriers between the operators of thirty layers: what a step of a small model costs besides its arithmetic.
+// The fastest of many: at a barrier a single thread that is kept from running, as on a busy machine, costs a thousand times the barrier.
+double measure_overhead_us(ThreadTeam& team, double seconds) {
+  constexpr int kBarriers = 200;
+  const Samples samples = Samples::collect(1, seconds, [&team] {
+    team.run([](const TeamMember& member) {
+      for (int i = 0; i < kBarriers; ++i) member.barrier();
+    });
+  });
+  return 1e6 / samples.fastest();
+}
+
+}  // namespace
+
+Result<MachineProfile> measure_machine(const ProfileOptions& options) {
+  if (!std::isfinite(options.seconds_per_lane) || options.seconds_per_lane < 0 || options.seconds_per_lane > 600) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("seconds_per_lane: got {}, need 0 to 600", options.seconds_per_lane));
+  }
+  const double seconds = options.seconds_per_lane;
+  const std::unique_ptr<Backend> backend = make_cpu_backend();
+  MachineProfile profile;
+  if (!options.disk_path.empty()) {  // first: a wrong path should not take the time of the others to be found
+    OTR_ASSIGN(profile.disk_bytes, measure_disk(*backend, options.disk_path, seconds));
+  } else {
+    profile.disk_bytes.how = "not measured";
+  }
+  profile.machine = machine_fingerprint();
+  profile.threads = options.threads > 0 ? options.threads : static_cast<uint32_t>(usable_cores());
+  OTR_ASSIGN(const std::unique_ptr<ThreadTeam> team, ThreadTeam::create(profile.threads));
+  OTR_ASSIGN(profile.host_stream_bytes, measure_stream(*backend, *team, seconds));
+  OTR_ASSIGN(profile.host_int8_ops, measure_ops(*backend, *team, 128, seconds));
+  OTR_ASSIGN(profile.host_small_batch_ops, measure_ops(*backend, *team, 4, seconds));
+  OTR_ASSIGN(profile.host_attention_flops, measure_attention(*backend, *team, seconds));
+  OTR_ASSIGN(profile.host_repack_bytes, measure_repack(*backend, seconds));
+  profile.host_step_overhead_us = measure_overhead_us(*team, seconds / 4);
+  return profile;
+}
+
+}  // namespace outrigger

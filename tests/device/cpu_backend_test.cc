@@ -1,0 +1,62 @@
+// The CPU backend: the contract of all backends, and the choice of one by name.
+#include "src/device/cpu_backend.h"
+
+#include <fstream>
+
+#include "tests/contract/backend_contract.h"
+
+namespace outrigger {
+namespace {
+
+TEST_CASE("cpu backend: keeps the contract of backends") {
+  const std::unique_ptr<Backend> backend = make_cpu_backend();
+  check_backend_contract(*backend);
+}
+
+TEST_CASE("cpu backend: multiplies by every kind of packed weights") {
+  const std::unique_ptr<Backend> backend = make_cpu_backend();
+  for (PackedKind kind : {PackedKind::kF32, PackedKind::kF16, PackedKind::kBF16, PackedKind::kQ8_0, PackedKind::kQ4_0, PackedKind::kQ4_1}) {
+    REQUIRE(backend->supports(kind));
+  }
+}
+
+TEST_CASE("cpu backend: large memory begins at a huge page") {
+  const std::unique_ptr<Backend> backend = make_cpu_backend();
+  for (int i = 0; i < 5; ++i) {
+    const DeviceMemory memory = backend->allocate((3 << 20) + 4096u * static_cast<unsigned>(i)).value();
+    REQUIRE(reinterpret_cast<uintptr_t>(memory.data()) % (2 << 20) == 0);
+  }
+}
+
+uint64_t address_space_bytes() {
+  std::ifstream file("/proc/self/statm");
+  uint64_t pages = 0;
+  REQUIRE(file >> pages);
+  return pages * 4096;
+}
+
+TEST_CASE("cpu backend: what is freed is the system's again at once") {
+  const std::unique_ptr<Backend> backend = make_cpu_backend();
+  constexpr uint64_t kBytes = (uint64_t{64} << 20) + 12288;
+  const uint64_t before = address_space_bytes();
+  {
+    const DeviceMemory memory = backend->allocate(kBytes).value();
+    REQUIRE(address_space_bytes() == before + kBytes);  // not a page more: what aligning took is given back too
+  }
+  REQUIRE(address_space_bytes() == before);
+}
+
+TEST_CASE("open_backend: opens the CPU, and says of others why not") {
+  REQUIRE(open_backend("cpu").value()->name() == "cpu");
+  REQUIRE(open_backend("cuda").status().code() == StatusCode::kUnavailable);
+  REQUIRE(open_backend("cuda:1").status().code() == StatusCode::kUnavailable);
+  REQUIRE(open_backend("emulated:memory=256MiB,link=4GB/s").status().code() == StatusCode::kUnsupported);
+  for (const char* device : {"", "CPU", "cpu:0", "gpu", "cudax"}) {
+    const Status status = open_backend(device).status();
+    REQUIRE(status.code() == StatusCode::kInvalidArgument);
+    REQUIRE(status.message().find("need \"cpu\"") != std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace outrigger
