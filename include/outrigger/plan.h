@@ -27,6 +27,7 @@ struct Workload {
   uint32_t new_tokens = 128;
   uint32_t batch = 1;            ///< sessions that exist at once, each with its own KV cache
   uint32_t context_tokens = 0;   ///< of each session; 0: prompt_tokens + new_tokens
+  KvType kv_type = KvType::kF16;
   uint32_t logit_rows = 1;       ///< most tokens of one step whose logits are wanted (evaluation and verification want many)
 };
 
@@ -90,6 +91,7 @@ struct Plan {
   uint64_t minimum_host_bytes = 0, minimum_device_bytes = 0;  ///< smallest feasible budgets for this workload
   uint32_t threads = 0;
   uint32_t batch = 1, context_tokens = 0;
+  KvType kv_type = KvType::kF16;
   uint32_t logit_rows = 1;         ///< never more than step_tokens
   uint32_t step_tokens = 0;        ///< most tokens in one step: the prefill chunk
   uint32_t stream_slots = 0;       ///< slots of the ring; 0 when nothing streams

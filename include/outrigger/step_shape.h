@@ -2,11 +2,19 @@
 #ifndef OUTRIGGER_STEP_SHAPE_H_
 #define OUTRIGGER_STEP_SHAPE_H_
 
+#include <outrigger/export.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
 
 namespace outrigger {
+
+/// What keys and values are stored as.
+enum class KvType : int32_t {
+  kF16 = 0,
+  kF32 = 1,  ///< twice the bytes: for the float32 reference
+};
 
 /// When a step touches a matrix.
 enum class MatrixUse : int32_t {
@@ -14,6 +22,8 @@ enum class MatrixUse : int32_t {
   kLogits = 1,      ///< only steps that want logits, and only for the tokens that want them: the output head
   kRowLookup = 2,   ///< single rows by token id, never multiplied: an embedding that is not also the head
 };
+
+OTR_API const char* kv_type_name(KvType type) noexcept;  ///< "f16", "f32"
 
 /// One weight matrix.
 struct MatrixShape {
@@ -38,7 +48,7 @@ struct ActivationCost {
 struct StepShape {
   std::vector<MatrixShape> matrices;              ///< in the order a step needs them
   uint64_t fixed_bytes = 0;                       ///< always resident: norms, biases, tables
-  uint64_t kv_bytes_per_token = 0;                ///< of one session, all layers
+  uint64_t kv_bytes_per_token = 0;                ///< of one session, all layers, as float16
   uint32_t kv_granule_tokens = 1;                 ///< a session's cache is a multiple of this many tokens
   uint64_t context_tokens = 0;                    ///< the most the model was made for
   std::vector<ActivationCost> activations;        ///< ascending in tokens: the step sizes on offer, from 1

@@ -91,13 +91,13 @@ Result<Session> Session::open(const Engine& engine, const SessionOptions& option
   const ModelLayout& layout = impl->engine->layout();
   const std::lock_guard lock(impl->engine->step_mutex);  // two sessions must not both take the last cache
   // The plan's share for caches is what sessions may take together, even where the budget would still hold another one.
-  const uint64_t taken = residency.report().current.kv_cache, more = KvCache::bytes(layout.config, context), planned = plan.host.breakdown.kv_cache;
+  const uint64_t taken = residency.report().current.kv_cache, more = KvCache::bytes(layout.config, plan.kv_type, context), planned = plan.host.breakdown.kv_cache;
   if (taken + more > planned) {
     return Status(StatusCode::kBudget, fmt::format("no room for another session: its cache needs {}, the plan has {} for caches, of which {} are taken; plan for a larger batch",
                                                    format_bytes(more), format_bytes(planned), format_bytes(taken)))
         .with_bytes(plan.host.planned_bytes + taken + more - planned, plan.host.planned_bytes);
   }
-  OTR_ASSIGN(impl->cache, KvCache::reserve(residency, layout.config, context));
+  OTR_ASSIGN(impl->cache, KvCache::reserve(residency, layout.config, plan.kv_type, context));
   impl->tokens.reserve(context);
   impl->logits.resize(layout.vocabulary);
   impl->logit_tokens.reserve(plan.logit_rows);

@@ -37,7 +37,7 @@ std::span<const std::byte> bytes_of(const T& value) {
 
 // Of what decides the meaning of keys and values: every weight's name, type and place, and the arithmetic.
 uint64_t fingerprint(const Engine::Impl& engine) {
-  uint64_t hash = checksum(bytes_of(engine.numerics));
+  uint64_t hash = checksum(bytes_of(engine.plan.kv_type), checksum(bytes_of(engine.numerics)));
   const uint64_t size = engine.model.info().bytes;
   hash = checksum(bytes_of(size), hash);
   for (const GgufTensor& tensor : engine.model.impl()->file.tensors()) {

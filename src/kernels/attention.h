@@ -1,13 +1,15 @@
-// Causal attention over a float16 key-value cache, and the appending to it.
+// Causal attention over a float16 or float32 key-value cache, and the appending to it.
 #ifndef OUTRIGGER_SRC_KERNELS_ATTENTION_H_
 #define OUTRIGGER_SRC_KERNELS_ATTENTION_H_
+
+#include <outrigger/step_shape.h>
 
 #include <cstddef>
 #include <cstdint>
 
 namespace outrigger {
 
-// The cache of one layer, float16 bits, kv_heads x capacity x head_dim elements a side:
+// The cache of one layer, float16 bits or float32, kv_heads x capacity x head_dim elements a side:
 //   keys    [kv_heads][capacity / 16][head_dim][16]: 16 positions are interleaved, so that a vector lane is a position and a score needs
 //           no horizontal sum
 //   values  [kv_heads][capacity][head_dim]
@@ -23,14 +25,15 @@ struct AppendKvArgs {
   const float* k;  ///< [tokens, kv_heads, head_dim], tokens k_stride floats apart
   const float* v;  ///< [tokens, kv_heads, head_dim], tokens v_stride floats apart
   size_t k_stride, v_stride;
-  uint16_t* k_cache;  ///< 64-byte aligned, layout above
-  uint16_t* v_cache;
+  void* k_cache;  ///< 64-byte aligned, layout above
+  void* v_cache;
   size_t tokens, kv_heads, head_dim;
   size_t capacity;        ///< positions a head has room for: a multiple of kKvInterleave
   size_t first_position;  ///< of token 0; first_position + tokens <= capacity
+  KvType type = KvType::kF16;
 };
 
-/// Stores the tokens' keys and values of heads [kv_head_begin, kv_head_end), rounded to the nearest float16 (beyond its range: infinity).
+/// Stores the tokens' keys and values of heads [kv_head_begin, kv_head_end); as float16 rounded to the nearest (beyond its range: infinity).
 /// Any thread; threads take disjoint heads. Allocates nothing. The bits are the same at every instruction level, NaN payloads aside.
 void append_kv(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end);
 
@@ -38,8 +41,8 @@ void append_kv(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_en
 struct AttentionArgs {
   const float* q;  ///< [tokens, heads, head_dim], tokens q_stride floats apart
   size_t q_stride;
-  const uint16_t* k_cache;  ///< positions 0 .. first_position + tokens - 1 are filled; what lies beyond is never used
-  const uint16_t* v_cache;
+  const void* k_cache;  ///< positions 0 .. first_position + tokens - 1 are filled; what lies beyond is never used
+  const void* v_cache;
   float* dst;  ///< [tokens, heads, head_dim], tokens dst_stride floats apart
   size_t dst_stride;
   size_t tokens, heads, kv_heads, head_dim;  ///< heads is a multiple of kv_heads: head h reads kv head h / (heads / kv_heads)
@@ -48,6 +51,7 @@ struct AttentionArgs {
   float scale;            ///< of the scores, 1 / sqrt(head_dim) as a rule
   std::byte* scratch;     ///< attention_scratch_bytes(head_dim) for each thread, scratch_stride_bytes apart, 64-byte aligned
   size_t scratch_stride_bytes;
+  KvType type = KvType::kF16;
 };
 
 /// Independent pieces of work of such a call; any contiguous split of them among threads is balanced, though later tokens see more.

@@ -16,8 +16,10 @@ struct Avx2 {
   static Float set1(float x) { return _mm256_set1_ps(x); }
   static Float load(const float* src) { return _mm256_loadu_ps(src); }
   static Float load_some(const float* src, size_t count) { return _mm256_maskload_ps(src, lanes_below(count)); }
-  static Float load_halves(const uint16_t* src) { return outrigger::load_halves(src); }
-  static Float load_some_halves(const uint16_t* src, size_t count) {
+  static Float load_kv(const uint16_t* src) { return load_halves(src); }
+  static Float load_kv(const float* src) { return load(src); }
+  static Float load_some_kv(const float* src, size_t count) { return load_some(src, count); }
+  static Float load_some_kv(const uint16_t* src, size_t count) {
     if (count >= kLanes) return load_halves(src);
     uint16_t halves[kLanes] = {};
     std::memcpy(halves, src, count * sizeof(uint16_t));
@@ -25,7 +27,8 @@ struct Avx2 {
   }
   static void store(float* dst, Float x) { _mm256_storeu_ps(dst, x); }
   static void store_some(float* dst, size_t count, Float x) { _mm256_maskstore_ps(dst, lanes_below(count), x); }
-  static void store_halves(const float* src, size_t count, uint16_t* dst) {
+  static void store_kv(const float* src, size_t count, float* dst) { store_some(dst, count, load_some(src, count)); }
+  static void store_kv(const float* src, size_t count, uint16_t* dst) {
     const __m128i halves = _mm256_cvtps_ph(load_some(src, count), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     std::memcpy(dst, &halves, count * sizeof(uint16_t));
   }
@@ -48,11 +51,18 @@ struct Avx2 {
 }  // namespace
 
 void attention_avx2(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread) {
-  for (size_t i = item_begin; i < item_end; ++i) AttentionWork<Avx2>(args, i, thread).run();
+  for (size_t i = item_begin; i < item_end; ++i) {
+    if (args.type == KvType::kF32) {
+      AttentionWork<Avx2, float>(args, i, thread).run();
+    } else {
+      AttentionWork<Avx2, uint16_t>(args, i, thread).run();
+    }
+  }
 }
 
 void append_kv_avx2(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end) {
-  append_kv_vector<Avx2>(args, kv_head_begin, kv_head_end);
+  if (args.type == KvType::kF32) return append_kv_vector<Avx2, float>(args, kv_head_begin, kv_head_end);
+  append_kv_vector<Avx2, uint16_t>(args, kv_head_begin, kv_head_end);
 }
 
 }  // namespace outrigger

@@ -16,13 +16,16 @@ struct Avx512 {
   static Float set1(float x) { return _mm512_set1_ps(x); }
   static Float load(const float* src) { return _mm512_loadu_ps(src); }
   static Float load_some(const float* src, size_t count) { return _mm512_maskz_loadu_ps(lanes_below(count), src); }
-  static Float load_halves(const uint16_t* src) { return outrigger::load_halves(src); }
-  static Float load_some_halves(const uint16_t* src, size_t count) {
+  static Float load_kv(const uint16_t* src) { return load_halves(src); }
+  static Float load_kv(const float* src) { return load(src); }
+  static Float load_some_kv(const float* src, size_t count) { return load_some(src, count); }
+  static Float load_some_kv(const uint16_t* src, size_t count) {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes_below(count), src));
   }
   static void store(float* dst, Float x) { _mm512_storeu_ps(dst, x); }
   static void store_some(float* dst, size_t count, Float x) { _mm512_mask_storeu_ps(dst, lanes_below(count), x); }
-  static void store_halves(const float* src, size_t count, uint16_t* dst) {
+  static void store_kv(const float* src, size_t count, float* dst) { store_some(dst, count, load_some(src, count)); }
+  static void store_kv(const float* src, size_t count, uint16_t* dst) {
     const __m256i halves = _mm512_cvtps_ph(load_some(src, count), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     _mm256_mask_storeu_epi16(dst, lanes_below(count), halves);
   }
@@ -41,11 +44,18 @@ struct Avx512 {
 }  // namespace
 
 void attention_avx512(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread) {
-  for (size_t i = item_begin; i < item_end; ++i) AttentionWork<Avx512>(args, i, thread).run();
+  for (size_t i = item_begin; i < item_end; ++i) {
+    if (args.type == KvType::kF32) {
+      AttentionWork<Avx512, float>(args, i, thread).run();
+    } else {
+      AttentionWork<Avx512, uint16_t>(args, i, thread).run();
+    }
+  }
 }
 
 void append_kv_avx512(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end) {
-  append_kv_vector<Avx512>(args, kv_head_begin, kv_head_end);
+  if (args.type == KvType::kF32) return append_kv_vector<Avx512, float>(args, kv_head_begin, kv_head_end);
+  append_kv_vector<Avx512, uint16_t>(args, kv_head_begin, kv_head_end);
 }
 
 }  // namespace outrigger

@@ -32,8 +32,8 @@ struct AttentionScratch {
   }
 };
 
-/// One item at work.
-template <typename V>
+/// One item at work, over a cache of Element: uint16_t for float16 bits, or float.
+template <typename V, typename Element>
 class AttentionWork {
  public:
   using Float = typename V::Float;
@@ -43,8 +43,8 @@ class AttentionWork {
       : args_(args),
         item_(attention_item(args, item)),
         head_dim_(args.head_dim),
-        keys_(args.k_cache + item_.kv_head * args.capacity * args.head_dim),
-        values_(args.v_cache + item_.kv_head * args.capacity * args.head_dim),
+        keys_(static_cast<const Element*>(args.k_cache) + item_.kv_head * args.capacity * args.head_dim),
+        values_(static_cast<const Element*>(args.v_cache) + item_.kv_head * args.capacity * args.head_dim),
         rows_(item_.row_end - item_.row_begin),
         scratch_(args.scratch + thread * args.scratch_stride_bytes, args.head_dim) {}
 
@@ -88,7 +88,7 @@ class AttentionWork {
     for (size_t r = begin; r < rows_; ++r) soften(r, seen(r, first));
 
     // Rows of later tokens see a few positions more than the first one; those they add alone, so that no row touches what it does not see.
-    const uint16_t* values = values_ + first * head_dim_;
+    const Element* values = values_ + first * head_dim_;
     const size_t common = seen(begin, first);
     for (size_t r = begin; r < rows_; r += V::kValueRows) {
       kAdd[std::min<size_t>(V::kValueRows, rows_ - r) - 1](*this, values, 0, common, r);
@@ -100,9 +100,9 @@ class AttentionWork {
 
   // scores[r][lanes of `vector`, vector + 1, ...] = query r times the keys of those positions, for kRows rows and kVectors vectors.
   template <int kRows, int kVectors>
-  void score_tile(const uint16_t* keys, size_t vector, size_t r) const {
+  void score_tile(const Element* keys, size_t vector, size_t r) const {
     const float* queries = scratch_.queries + r * scratch_.padded_dim;
-    const uint16_t* places[kVectors];
+    const Element* places[kVectors];
     for (int s = 0; s < kVectors; ++s) {
       const size_t position = (vector + static_cast<size_t>(s)) * kLanes;
       places[s] = keys + position / kKvInterleave * kKvInterleave * head_dim_ + position % kKvInterleave;
@@ -111,7 +111,7 @@ class AttentionWork {
     OTR_UNROLLED(kRows, i, { OTR_UNROLLED(kVectors, s, { dots[i][s] = V::zero(); }); });
     for (size_t d = 0; d < head_dim_; ++d) {
       Float key[kVectors];
-      OTR_UNROLLED(kVectors, s, { key[s] = V::load_halves(places[s] + d * kKvInterleave); });
+      OTR_UNROLLED(kVectors, s, { key[s] = V::load_kv(places[s] + d * kKvInterleave); });
       OTR_UNROLLED(kRows, i, {
         const Float q = V::set1(queries[static_cast<size_t>(i) * scratch_.padded_dim + d]);
         OTR_UNROLLED(kVectors, s, { dots[i][s] = V::fma(q, key[s], dots[i][s]); });
@@ -125,7 +125,7 @@ class AttentionWork {
 
   // Few rows take more positions at once: a chain of additions has to wait 4 cycles for itself, and there are two adders to keep busy.
   template <int kRows>
-  static void score_rows(const AttentionWork& work, const uint16_t* keys, size_t vectors, size_t r) {
+  static void score_rows(const AttentionWork& work, const Element* keys, size_t vectors, size_t r) {
     constexpr int kWide = kRows * 2 <= V::kScoreRows ? 4 : 2;
     size_t vector = 0;
     for (; vector + kWide <= vectors; vector += kWide) work.template score_tile<kRows, kWide>(keys, vector, r);
@@ -158,7 +158,7 @@ class AttentionWork {
 
   // sums[r][...] += weight of position p * values[p][...] for kRows rows and p in [begin, end) of the position block at `values`.
   template <int kRows>
-  static void add_values(const AttentionWork& work, const uint16_t* values, size_t begin, size_t end, size_t r) {
+  static void add_values(const AttentionWork& work, const Element* values, size_t begin, size_t end, size_t r) {
     constexpr size_t kStep = V::kValueColumns * kLanes;
     size_t d = 0;
     for (; d + kStep <= work.head_dim_; d += kStep) work.template value_tile<kRows, V::kValueColumns>(values, begin, end, r, d);
@@ -166,17 +166,17 @@ class AttentionWork {
   }
 
   template <int kRows, int kColumns>
-  void value_tile(const uint16_t* values, size_t begin, size_t end, size_t r, size_t d) const {
+  void value_tile(const Element* values, size_t begin, size_t end, size_t r, size_t d) const {
     const float* weights = scratch_.scores + r * kPositionBlock;
     Float acc[kRows][kColumns];
     const auto place = [&](int i, int c) { return sums(r + static_cast<size_t>(i)) + d + static_cast<size_t>(c) * kLanes; };
     OTR_UNROLLED(kRows, i, { OTR_UNROLLED(kColumns, c, { acc[i][c] = V::load(place(i, c)); }); });
     for (size_t p = begin; p < end; ++p) {
-      const uint16_t* src = values + p * head_dim_ + d;
+      const Element* src = values + p * head_dim_ + d;
       Float value[kColumns];
       OTR_UNROLLED(kColumns, c, {
         // A single column may be the head's last, partial one.
-        value[c] = kColumns == 1 ? V::load_some_halves(src, head_dim_ - d) : V::load_halves(src + static_cast<size_t>(c) * kLanes);
+        value[c] = kColumns == 1 ? V::load_some_kv(src, head_dim_ - d) : V::load_kv(src + static_cast<size_t>(c) * kLanes);
       });
       OTR_UNROLLED(kRows, i, {
         const Float weight = V::set1(weights[static_cast<size_t>(i) * kPositionBlock + p]);
@@ -194,8 +194,8 @@ class AttentionWork {
     for (size_t d = 0; d < head_dim_; d += kLanes) V::store_some(dst + d, head_dim_ - d, V::mul(V::load(sums(r) + d), inverse));
   }
 
-  using ScoreRows = void (*)(const AttentionWork&, const uint16_t*, size_t, size_t);
-  using AddValues = void (*)(const AttentionWork&, const uint16_t*, size_t, size_t, size_t);
+  using ScoreRows = void (*)(const AttentionWork&, const Element*, size_t, size_t);
+  using AddValues = void (*)(const AttentionWork&, const Element*, size_t, size_t, size_t);
   template <int... kCounts>
   static constexpr auto score_versions(std::integer_sequence<int, kCounts...>) {
     return std::array<ScoreRows, sizeof...(kCounts)>{score_rows<kCounts + 1>...};
@@ -210,14 +210,14 @@ class AttentionWork {
   const AttentionArgs& args_;
   const AttentionItem item_;
   const size_t head_dim_;
-  const uint16_t* const keys_;
-  const uint16_t* const values_;
+  const Element* const keys_;
+  const Element* const values_;
   const size_t rows_;
   const AttentionScratch<V> scratch_;
 };
 
-/// AppendKv over V::store_halves(src, count, dst), which rounds `count` floats.
-template <typename V>
+/// AppendKv over V::store_kv(src, count, dst), which rounds or copies `count` floats.
+template <typename V, typename Element>
 void append_kv_vector(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end) {
   for (size_t h = kv_head_begin; h < kv_head_end; ++h) {
     const size_t head_offset = h * args.capacity * args.head_dim;
@@ -225,14 +225,14 @@ void append_kv_vector(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_
       const float* k = args.k + t * args.k_stride + h * args.head_dim;
       const float* v = args.v + t * args.v_stride + h * args.head_dim;
       const size_t position = args.first_position + t;
-      uint16_t* values = args.v_cache + head_offset + position * args.head_dim;
-      uint16_t* keys = args.k_cache + head_offset + key_index(position, 0, args.head_dim);
+      Element* values = static_cast<Element*>(args.v_cache) + head_offset + position * args.head_dim;
+      Element* keys = static_cast<Element*>(args.k_cache) + head_offset + key_index(position, 0, args.head_dim);
       for (size_t d = 0; d < args.head_dim; d += V::kLanes) {
-        uint16_t halves[V::kLanes];
+        Element stored[V::kLanes];
         const size_t count = std::min(V::kLanes, args.head_dim - d);
-        V::store_halves(v + d, count, values + d);
-        V::store_halves(k + d, count, halves);
-        for (size_t i = 0; i < count; ++i) keys[(d + i) * kKvInterleave] = halves[i];
+        V::store_kv(v + d, count, values + d);
+        V::store_kv(k + d, count, stored);
+        for (size_t i = 0; i < count; ++i) keys[(d + i) * kKvInterleave] = stored[i];
       }
     }
   }

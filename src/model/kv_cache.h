@@ -1,4 +1,4 @@
-// KvCache: the keys and values of one session, all layers, as float16.
+// KvCache: the keys and values of one session, all layers.
 #ifndef OUTRIGGER_SRC_MODEL_KV_CACHE_H_
 #define OUTRIGGER_SRC_MODEL_KV_CACHE_H_
 
@@ -19,12 +19,14 @@ class KvCache {
  public:
   KvCache() = default;
   /// Reserves room for `context_tokens`, rounded up to the interleave. Errors: kBudget, kOutOfMemory.
-  static Result<KvCache> reserve(TensorResidency& residency, const ModelConfig& config, uint32_t context_tokens);
-  static uint64_t bytes(const ModelConfig& config, uint32_t context_tokens);
+  static Result<KvCache> reserve(TensorResidency& residency, const ModelConfig& config, KvType type, uint32_t context_tokens);
+  static uint64_t bytes(const ModelConfig& config, KvType type, uint32_t context_tokens);
 
   size_t capacity() const { return capacity_; }
-  uint16_t* keys(uint32_t layer) const { return side(layer, 0); }
-  uint16_t* values(uint32_t layer) const { return side(layer, 1); }
+  KvType type() const { return type_; }
+  /// Elements of type(), capacity() positions a head.
+  std::byte* keys(uint32_t layer) const { return side(layer, 0); }
+  std::byte* values(uint32_t layer) const { return side(layer, 1); }
 
   /// Bytes that the first `positions` take when written out, and the copying of them, head after head.
   uint64_t prefix_bytes(uint32_t positions) const;
@@ -32,14 +34,14 @@ class KvCache {
   void copy_prefix_from(uint32_t positions, std::span<const std::byte> src);
 
  private:
-  uint16_t* side(uint32_t layer, uint32_t which) const {
-    return reinterpret_cast<uint16_t*>(lease_.data()) + (uint64_t{layer} * 2 + which) * side_elements_;
-  }
+  std::byte* side(uint32_t layer, uint32_t which) const { return lease_.data() + (uint64_t{layer} * 2 + which) * side_bytes_; }
+  uint64_t position_bytes() const;
 
   MemoryLease lease_;
+  KvType type_ = KvType::kF16;
   uint32_t layers_ = 0, kv_heads_ = 0, head_dim_ = 0;
   size_t capacity_ = 0;
-  uint64_t side_elements_ = 0;  ///< of one layer's keys, or values
+  uint64_t side_bytes_ = 0;  ///< of one layer's keys, or values
 };
 
 }  // namespace outrigger

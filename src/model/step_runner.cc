@@ -199,7 +199,7 @@ void StepRunner::rope_and_append(uint32_t layer, const TeamMember& member) {
   for (const SequenceSlice& slice : input_.slices) {
     const float* const k = buffers_.qkv + slice.first_token * width + config_.attention_width();
     append_kv({k, k + config_.kv_width(), width, width, slice.cache->keys(layer), slice.cache->values(layer), slice.tokens, config_.kv_heads,
-               config_.head_dim, slice.cache->capacity(), slice.first_position}, heads.begin, heads.end);
+               config_.head_dim, slice.cache->capacity(), slice.first_position, slice.cache->type()}, heads.begin, heads.end);
   }
 }
 
@@ -209,7 +209,8 @@ void StepRunner::attend(uint32_t layer, const TeamMember& member) {
     const AttentionArgs args{buffers_.qkv + slice.first_token * width, width, slice.cache->keys(layer), slice.cache->values(layer),
                              buffers_.attention + slice.first_token * config_.attention_width(), config_.attention_width(), slice.tokens, config_.heads,
                              config_.kv_heads, config_.head_dim, slice.cache->capacity(), slice.first_position,
-                             1 / std::sqrt(static_cast<float>(config_.head_dim)), buffers_.scratch, attention_scratch_bytes(config_.head_dim)};
+                             1 / std::sqrt(static_cast<float>(config_.head_dim)), buffers_.scratch, attention_scratch_bytes(config_.head_dim),
+                             slice.cache->type()};
     const Share items = share_of(member, attention_items(args));
     attention(args, items.begin, items.end, member.index());
   }

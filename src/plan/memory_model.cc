@@ -17,7 +17,9 @@ uint64_t multiply_bytes(uint64_t a, uint64_t b) { return saturated(CheckedSize(a
 uint64_t round_up_bytes(uint64_t bytes, uint64_t unit) { return saturated(CheckedSize(bytes).round_up(unit)); }
 
 uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand) {
-  const CheckedSize session = CheckedSize(demand.context_tokens).round_up(kKvGranuleTokens) * CheckedSize(shape.kv_bytes_per_token);
+  const uint64_t element_ratio = demand.kv_type == KvType::kF32 ? 2 : 1;
+  const CheckedSize tokens = CheckedSize(demand.context_tokens).round_up(shape.kv_granule_tokens);
+  const CheckedSize session = tokens * CheckedSize(shape.kv_bytes_per_token) * CheckedSize(element_ratio);
   return saturated(session.round_up(kPageBytes) * CheckedSize(demand.batch));
 }
 

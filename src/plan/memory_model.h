@@ -12,7 +12,6 @@ namespace outrigger {
 
 inline constexpr uint64_t kPageBytes = 4096;      ///< the granule of every allocation, and of direct reads
 inline constexpr uint64_t kWeightAlignment = 64;  ///< a matrix starts at a multiple of this in the arena of resident weights
-inline constexpr uint32_t kKvGranuleTokens = 16;  ///< the key cache interleaves this many positions
 inline constexpr uint32_t kRowsOfBlock = 16;      ///< rows of a row block
 inline constexpr uint32_t kLeastSlots = 2;        ///< one is filled while another is read
 inline constexpr uint32_t kMostSlots = 4;         ///< more did not pay on any machine tried
@@ -26,6 +25,7 @@ inline uint64_t whole_pages(uint64_t bytes) { return round_up_bytes(bytes, kPage
 /// What a workload asks for besides weights.
 struct Demand {
   uint32_t threads = 1, batch = 1, context_tokens = 0, logit_rows = 1;
+  KvType kv_type = KvType::kF16;
 };
 
 /// Every session's cache.

@@ -116,6 +116,7 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
   if (plan.context_tokens == 0 || plan.context_tokens > shape.context_tokens) {
     return wrong(fmt::format("context_tokens is {}, need 1 to {}", plan.context_tokens, shape.context_tokens));
   }
+  if (plan.kv_type != KvType::kF16 && plan.kv_type != KvType::kF32) return wrong("kv_type is none that is known");
   if (plan.logit_rows == 0 || plan.logit_rows > plan.step_tokens) {
     return wrong(fmt::format("logit_rows is {}, need 1 to {}", plan.logit_rows, plan.step_tokens));
   }
@@ -124,7 +125,7 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
   OTR_TRY(check_tensors(plan, shape, &resident));
   OTR_TRY(check_ring(plan, shape, resident));
   OTR_TRY(check_streamed_bytes(plan, shape, resident));
-  const Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows};
+  const Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type};
   OTR_TRY(check_breakdown("host", plan.host, host_breakdown(shape, demand, *step, resident, plan.stream_slots, plan.slot_bytes)));
   OTR_TRY(check_breakdown("device", plan.device, TierBreakdown()));
   if (plan.minimum_host_bytes > plan.host.planned_bytes) {

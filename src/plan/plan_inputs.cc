@@ -53,6 +53,7 @@ Status check_shape(const StepShape& shape) {
                                shape.attention_flops_per_token_per_position));
   }
   for (const MatrixShape& matrix : shape.matrices) OTR_TRY(check_matrix(matrix));
+  if (shape.kv_granule_tokens == 0) return invalid("step shape: kv_granule_tokens is 0, need at least 1");
   return {};
 }
 

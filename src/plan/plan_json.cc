@@ -83,6 +83,7 @@ Status read_step(const JsonFields& json, StepPrediction* step) {
 }
 
 constexpr JsonNames<Tier, 3> kTiers = {{{"disk", Tier::kDisk}, {"host", Tier::kHost}, {"device", Tier::kDevice}}};
+constexpr JsonNames<KvType, 2> kKvTypes = {{{"f16", KvType::kF16}, {"f32", KvType::kF32}}};
 constexpr JsonNames<Residence, 2> kModes = {{{"resident", Residence::kResident}, {"streamed", Residence::kStreamed}}};
 
 Status read_tensor(const JsonFields& json, Plan* plan) {
@@ -127,6 +128,7 @@ Status read_plan(const JsonFields& json, Plan* plan) {
   OTR_TRY(json.read("threads", &plan->threads));
   OTR_TRY(json.read("batch", &plan->batch));
   OTR_TRY(json.read("context_tokens", &plan->context_tokens));
+  OTR_TRY(json.read_name("kv_type", kKvTypes, &plan->kv_type));
   OTR_TRY(json.read("logit_rows", &plan->logit_rows));
   OTR_TRY(json.read("step_tokens", &plan->step_tokens));
   OTR_ASSIGN(const JsonFields stream, json.object("stream"));
@@ -153,6 +155,7 @@ std::string plan_to_json(const Plan& plan) {
       {"threads", plan.threads},
       {"batch", plan.batch},
       {"context_tokens", plan.context_tokens},
+      {"kv_type", kv_type_name(plan.kv_type)},
       {"logit_rows", plan.logit_rows},
       {"step_tokens", plan.step_tokens},
       {"stream",

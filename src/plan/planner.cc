@@ -18,7 +18,7 @@ namespace {
 double tokens_per_s(const WorkloadTime& time) { return 1 / std::max(time.decode_s, 1e-9); }
 
 Demand demand_of(const MachineProfile& machine, const Workload& workload) {
-  Demand demand{machine.threads, workload.batch, workload.context_tokens, workload.logit_rows};
+  Demand demand{machine.threads, workload.batch, workload.context_tokens, workload.logit_rows, workload.kv_type};
   if (demand.context_tokens == 0) demand.context_tokens = workload.prompt_tokens + workload.new_tokens;
   return demand;
 }
@@ -43,6 +43,7 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
   plan.threads = demand.threads;
   plan.batch = demand.batch;
   plan.context_tokens = demand.context_tokens;
+  plan.kv_type = demand.kv_type;
   plan.logit_rows = std::min(demand.logit_rows, step.tokens);
   plan.step_tokens = step.tokens;
   plan.stream_slots = placement.slots;
@@ -138,6 +139,8 @@ const char* tier_name(Tier tier) noexcept {
   }
   return "unknown";
 }
+
+const char* kv_type_name(KvType type) noexcept { return type == KvType::kF32 ? "f32" : "f16"; }
 
 const char* residence_name(Residence mode) noexcept { return mode == Residence::kResident ? "resident" : "streamed"; }
 

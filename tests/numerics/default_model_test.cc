@@ -29,7 +29,9 @@ std::vector<Token> greedy(const Engine& engine, const std::vector<Token>& prompt
 
 TEST_CASE("The default model's float32 logits are within 2e-3 of transformers") {
   const GoldenLogits golden = GoldenLogits::read("default");
-  const Engine engine = open_engine(default_model(), {.context_tokens = 640, .numerics = Numerics::kFloat32});
+  EngineSetup setup = reference_setup();
+  setup.context_tokens = 640;
+  const Engine engine = open_engine(default_model(), setup);
   for (const GoldenSequence& sequence : golden.sequences) {
     Session session = must(Session::open(engine));
     size_t next = 0;

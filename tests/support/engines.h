@@ -56,8 +56,17 @@ struct EngineSetup {
   uint32_t context_tokens = 256;
   uint32_t batch = 1;
   uint32_t logit_rows = 8;
+  KvType kv_type = KvType::kF16;
   Numerics numerics = Numerics::kFast;
 };
+
+/// Everything in float32.
+inline EngineSetup reference_setup() {
+  EngineSetup setup;
+  setup.kv_type = KvType::kF32;
+  setup.numerics = Numerics::kFloat32;
+  return setup;
+}
 
 inline Result<Plan> plan_for(const Model& model, const EngineSetup& setup) {
   const Result<StepShape> shape = model.step_shape();
@@ -68,6 +77,7 @@ inline Result<Plan> plan_for(const Model& model, const EngineSetup& setup) {
   workload.batch = setup.batch;
   workload.context_tokens = setup.context_tokens;
   workload.logit_rows = setup.logit_rows;
+  workload.kv_type = setup.kv_type;
   return PlacementPlanner::plan(shape.value(), made_up_machine(setup.threads), {setup.host_bytes, Budgets::kUnlimited}, workload);
 }
 

@@ -1,0 +1,49 @@
+// KvCache: sizes, and copying a prefix between caches of different capacity.
+#include "src/model/kv_cache.h"
+
+#include "src/device/backend.h"
+#include "src/model/model_impl.h"
+#include "tests/support/engines.h"
+
+namespace outrigger::testing {
+namespace {
+
+template <typename Element>
+void check_prefix(KvType type) {
+  const Model model = must(Model::open(tiny_model_path("tied-q4_1")));
+  EngineSetup setup;
+  setup.kv_type = type;
+  const Plan plan = must(plan_for(model, setup));
+  const std::unique_ptr<Backend> backend = must(open_backend("cpu"));
+  const ModelLayout& layout = *model.impl()->layout;
+  auto residency = must(TensorResidency::create(*backend, model.impl()->file.shared_source(), layout.shape, layout.weights, plan));
+  KvCache small = must(KvCache::reserve(*residency, layout.config, type, 33)), large = must(KvCache::reserve(*residency, layout.config, type, 100));
+  CHECK(small.capacity() == 48);
+  CHECK(large.capacity() == 112);
+  CHECK(KvCache::bytes(layout.config, type, 33) == KvCache::bytes(layout.config, type, 48));
+
+  const auto elements = [](std::byte* side) { return reinterpret_cast<Element*>(side); };
+  for (uint32_t layer = 0; layer < layout.config.layers; ++layer) {
+    for (size_t i = 0; i < layout.config.kv_width() * small.capacity(); ++i) {
+      elements(small.keys(layer))[i] = static_cast<Element>(layer * 20000 + i);
+      elements(small.values(layer))[i] = static_cast<Element>(layer * 20000 + i + 7);
+    }
+  }
+  std::vector<std::byte> prefix(small.prefix_bytes(17)), back(prefix.size());
+  small.copy_prefix_to(17, prefix);
+  large.copy_prefix_from(17, prefix);
+  large.copy_prefix_to(17, back);
+  CHECK(prefix == back);
+  // Position 16 of the second head: keys and values of 32 positions come along.
+  const size_t head = layout.config.head_dim;
+  CHECK(elements(large.values(1))[large.capacity() * head + 16 * head] == elements(small.values(1))[small.capacity() * head + 16 * head]);
+  CHECK(small.prefix_bytes(0) == 0);
+}
+
+TEST_CASE("KvCache: a prefix moves to a cache of another capacity unchanged") {
+  check_prefix<uint16_t>(KvType::kF16);
+  check_prefix<float>(KvType::kF32);
+}
+
+}  // namespace
+}  // namespace outrigger::testing
