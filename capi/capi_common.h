@@ -103,7 +103,7 @@ inline constexpr uint32_t kFirstBytes<otr_profile_options> = 24;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_plan_options> = 48;
 template <>
-inline constexpr uint32_t kFirstBytes<otr_plan_summary> = 120;
+inline constexpr uint32_t kFirstBytes<otr_plan_summary> = 128;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_engine_options> = 40;
 template <>

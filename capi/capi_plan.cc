@@ -26,6 +26,7 @@ otr_plan_options plan_defaults() {
   options.new_tokens = workload.new_tokens;
   options.batch = workload.batch;
   options.logit_rows = workload.logit_rows;
+  options.kv_type = static_cast<int32_t>(workload.kv_type);
   return options;
 }
 
@@ -108,7 +109,9 @@ otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, con
     OTR_CAPI_TRY(require(plan, "plan"));
     otr_plan_options known = plan_defaults();
     OTR_CAPI_TRY(read_options(options, "options", &known));
-    OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
+    if (known.kv_type != OTR_KV_F16 && known.kv_type != OTR_KV_F32) {
+      return invalid("options.kv_type: got " + std::to_string(known.kv_type) + ", need 0 (float16) or 1 (float32)");
+    }
     OTR_CAPI_ASSIGN(shape, model->model.step_shape());
     outrigger::Workload workload;
     workload.prompt_tokens = known.prompt_tokens;
@@ -116,6 +119,7 @@ otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, con
     workload.batch = known.batch;
     workload.context_tokens = known.context_tokens;
     workload.logit_rows = known.logit_rows;
+    workload.kv_type = static_cast<outrigger::KvType>(known.kv_type);
     OTR_CAPI_ASSIGN(machine, profile_for(model, profile, known.threads));
     outrigger::Budgets budgets;
     budgets.host_bytes = known.host_budget_bytes == OTR_BUDGET_DEFAULT ? outrigger::default_host_budget() : known.host_budget_bytes;
@@ -169,6 +173,7 @@ otr_status otr_plan_get_summary(const otr_plan* plan, otr_plan_summary* summary,
     full.context_tokens = known.context_tokens;
     full.logit_rows = known.logit_rows;
     full.step_tokens = known.step_tokens;
+    full.kv_type = static_cast<int32_t>(known.kv_type);
     give_info(full, summary);
     return {};
   });

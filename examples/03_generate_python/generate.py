@@ -28,7 +28,7 @@ class ChatMessage(c.Structure):
 
 class PlanOptions(Struct):
     _fields_ = [("struct_size", c.c_uint32), ("threads", c.c_uint32), ("host_budget_bytes", c.c_uint64), ("device_budget_bytes", c.c_uint64)]
-    _fields_ += [(name, c.c_uint32) for name in ("prompt_tokens", "new_tokens", "batch", "context_tokens", "logit_rows", "reserved")]
+    _fields_ += [(name, c.c_uint32) for name in ("prompt_tokens", "new_tokens", "batch", "context_tokens", "logit_rows", "kv_type")]
 
 
 class GenerateOptions(Struct):

@@ -328,6 +328,12 @@ typedef struct otr_plan otr_plan;
 /** A budget for otr_plan_options: 90 % of the smaller of available memory and the cgroup's limit. 0 means no limit. */
 #define OTR_BUDGET_DEFAULT UINT64_MAX
 
+/** Values of kv_type: what keys and values are stored as. */
+enum otr_kv_type_values {
+  OTR_KV_F16 = 0,
+  OTR_KV_F32 = 1 /**< twice the bytes: for the float32 reference */
+};
+
 /** What to plan for. */
 typedef struct otr_plan_options {
   uint32_t struct_size;
@@ -339,7 +345,7 @@ typedef struct otr_plan_options {
   uint32_t batch;               /**< sessions that exist at once, each with its own KV cache; default 1 */
   uint32_t context_tokens;      /**< of each session; 0 (default): prompt_tokens + new_tokens */
   uint32_t logit_rows;          /**< most tokens of one step whose logits are wanted; default 1 */
-  uint32_t reserved;
+  int32_t kv_type;              /**< OTR_KV_F16 (default), _F32 */
 } otr_plan_options;
 
 /** A plan in figures; otr_plan_to_json has all of it. The text belongs to the plan and is valid until it is closed. */
@@ -362,6 +368,8 @@ typedef struct otr_plan_summary {
   uint32_t context_tokens;              /**< of each session */
   uint32_t logit_rows;
   uint32_t step_tokens;                 /**< most tokens in one step: the prefill chunk */
+  int32_t kv_type;                      /**< otr_kv_type_values */
+  uint32_t reserved;
 } otr_plan_summary;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */

@@ -79,7 +79,7 @@ int main(void) {
   FIELD(otr_plan_options, batch);
   FIELD(otr_plan_options, context_tokens);
   FIELD(otr_plan_options, logit_rows);
-  FIELD(otr_plan_options, reserved);
+  FIELD(otr_plan_options, kv_type);
   STRUCT(otr_plan_summary);
   FIELD(otr_plan_summary, struct_size);
   FIELD(otr_plan_summary, threads);
@@ -99,6 +99,8 @@ int main(void) {
   FIELD(otr_plan_summary, context_tokens);
   FIELD(otr_plan_summary, logit_rows);
   FIELD(otr_plan_summary, step_tokens);
+  FIELD(otr_plan_summary, kv_type);
+  FIELD(otr_plan_summary, reserved);
   STRUCT(otr_engine_options);
   FIELD(otr_engine_options, struct_size);
   FIELD(otr_engine_options, numerics);

@@ -119,6 +119,13 @@ void a_budget_error_says_what_would_do(void) {
   CHECK_C(summary.host_planned_bytes <= minimum && summary.host_minimum_bytes == minimum);
   CHECK_C(summary.streamed_tensors > 0 && summary.streamed_bytes_per_token > 0);
   otr_plan_close(&plan);
+  options.kv_type = OTR_KV_F32;
+  CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_BUDGET && error.needed_bytes > minimum);
+  options.host_budget_bytes = error.needed_bytes;
+  NEED_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_OK);
+  CHECK_C(otr_plan_get_summary(plan, &summary, &error) == OTR_OK && summary.kv_type == OTR_KV_F32);
+  otr_plan_close(&plan);
+  options.kv_type = OTR_KV_F16;
 
   options.host_budget_bytes = 0;
   options.prompt_tokens = options.new_tokens = 0;
@@ -126,7 +133,7 @@ void a_budget_error_says_what_would_do(void) {
   options.prompt_tokens = options.new_tokens = 200; /* the model was made for 256 */
   CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_INVALID_ARGUMENT);
   options.prompt_tokens = options.new_tokens = 16;
-  options.reserved = 1;
+  options.kv_type = 2;
   CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_INVALID_ARGUMENT);
   otr_model_close(&model);
 }
