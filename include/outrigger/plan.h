@@ -49,7 +49,7 @@ struct TensorPlacement {
 /// planned is what is taken. The allocations are:
 ///   weights_resident  one arena: the fixed bytes, then each resident matrix, every one starting at a multiple of 64
 ///   stream_slots      the ring (slots * slot_bytes), the staging buffer, and the row buffer, each of its own
-///   kv_cache          one for each session of the batch, for its context rounded up to 16 tokens
+///   kv_cache          one for each session of the batch, for its context rounded up to StepShape::kv_granule_tokens
 ///   activations       one: those of the step size, scratch of each thread, logits
 struct TierBreakdown {
   uint64_t weights_resident = 0;

@@ -77,6 +77,7 @@ Status check_workload(const Workload& workload, const StepShape& shape) {
   const uint64_t context = workload.context_tokens > 0 ? workload.context_tokens : tokens;
   if (tokens == 0) return invalid("workload: 0 tokens, need a prompt or new tokens");
   if (workload.batch == 0) return invalid("workload: batch is 0, need at least 1 session");
+  if (workload.kv_type != KvType::kF16 && workload.kv_type != KvType::kF32) return invalid("workload: kv_type is none that is known");
   if (workload.logit_rows == 0) return invalid("workload: logit_rows is 0, need at least 1");
   if (context < tokens) {
     return invalid(fmt::format("workload: {} prompt and {} new tokens in a context of {}, need a context of at least {}",

@@ -3,6 +3,7 @@
 #include <outrigger/plan.h>
 
 #include <algorithm>
+#include <new>
 #include <bit>
 
 #include "src/base/bytes.h"
@@ -145,7 +146,7 @@ const char* kv_type_name(KvType type) noexcept { return type == KvType::kF32 ? "
 const char* residence_name(Residence mode) noexcept { return mode == Residence::kResident ? "resident" : "streamed"; }
 
 Result<Plan> PlacementPlanner::plan(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets,
-                                    const Workload& workload) {
+                                    const Workload& workload) try {
   OTR_TRY(check_shape(shape));
   OTR_TRY(check_profile(machine));
   OTR_TRY(check_workload(workload, shape));
@@ -170,6 +171,8 @@ Result<Plan> PlacementPlanner::plan(const StepShape& shape, const MachineProfile
   plan.minimum_host_bytes = search.minimum_bytes();
   plan.alternatives = alternatives_to(plan, search);
   return plan;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
 }
 
 }  // namespace outrigger

@@ -35,7 +35,13 @@ MachineProfile machine() {
 }
 
 constexpr uint64_t kSlot = 1 << 19;
-const Workload kWorkload = {1000, 100, 1, 0, 1};
+Workload workload() {
+  Workload workload;
+  workload.prompt_tokens = 1000;
+  workload.new_tokens = 100;
+  return workload;
+}
+const Workload kWorkload = workload();
 
 TEST_CASE("CostModel: a step is bound by the reading of weights or by arithmetic, whichever is longer") {
   MachineProfile fast = machine();

@@ -40,6 +40,8 @@ TEST_CASE("check_plan: refuses a plan that was changed anywhere, and says where"
       {"activations", [](Plan* plan) { ++plan->threads; }},
       {"kv_cache", [](Plan* plan) { ++plan->batch; }},
       {"kv_cache", [](Plan* plan) { plan->context_tokens += 16; }},
+      {"kv_cache", [](Plan* plan) { plan->kv_type = KvType::kF32; }},
+      {"kv_type", [](Plan* plan) { plan->kv_type = static_cast<KvType>(2); }},
       {"context_tokens", [](Plan* plan) { plan->context_tokens = 8193; }},
       {"logit_rows", [](Plan* plan) { plan->logit_rows = 0; }},
       {"weights_resident", [](Plan* plan) { plan->host.breakdown.weights_resident -= 4096; }},

@@ -83,7 +83,8 @@ TEST_CASE("plan JSON: a missing field or one of another type is an error that na
     for (const nlohmann::json& wrong : {nlohmann::json("a string"), nlohmann::json(-1), nlohmann::json(), nlohmann::json(true)}) {
       const bool is_number = json[at].is_number_float() && wrong.is_number();
       const bool is_string = json[at].is_string() && wrong.is_string() && path.find("/tier") == std::string::npos &&
-                             path.find("/mode") == std::string::npos && path.find("/compute") == std::string::npos;
+                             path.find("/kv_type") == std::string::npos && path.find("/mode") == std::string::npos &&
+                             path.find("/compute") == std::string::npos;
       if (is_number || is_string || (json[at].is_boolean() && wrong.is_boolean())) continue;
       nlohmann::json changed = json;
       changed[at] = wrong;

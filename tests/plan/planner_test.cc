@@ -80,7 +80,7 @@ TEST_CASE("Planner: a tied head that streams needs a buffer for the rows that ar
 
 TEST_CASE("Planner: a long prompt in chunks makes layers worth more than the head") {
   // Layers are read once for each chunk, the head once for the prompt.
-  const Plan plan = plan_small(80 << 20, {2000, 1, 1, 0, 1}).value();
+  const Plan plan = plan_small(80 << 20, workload_of(2000, 1, 1, 0, 1)).value();
   REQUIRE(plan.step_tokens < 2000);
   REQUIRE(mode_of(plan, "token_embd.weight") == Residence::kStreamed);
 }
@@ -102,7 +102,7 @@ TEST_CASE("Planner: an unknown disk is taken for one of 500 MB/s") {
 }
 
 TEST_CASE("Planner: a smaller step than logits are wanted for is planned with fewer logits") {
-  const Plan plan = plan_small(40 << 20, {512, 0, 1, 0, 256}).value();
+  const Plan plan = plan_small(40 << 20, workload_of(512, 0, 1, 0, 256)).value();
   REQUIRE(plan.logit_rows == std::min(plan.step_tokens, 256u));
 }
 
@@ -125,7 +125,7 @@ TEST_CASE("Planner: alternatives cost more memory, and each is faster than the o
 }
 
 TEST_CASE("Planner: the budget error says what binds and what to do about it") {
-  const Status kv = plan_small(20 << 20, {512, 128, 1, 8192}).status();
+  const Status kv = plan_small(20 << 20, workload_of(512, 128, 1, 8192)).status();
   REQUIRE(kv.code() == StatusCode::kBudget);
   REQUIRE(kv.message().find("the KV cache of 8192 tokens; raise the budget or use a smaller context") != std::string::npos);
   REQUIRE(kv.message().find("20.0 MiB (20971520 bytes)") != std::string::npos);
@@ -161,16 +161,27 @@ TEST_CASE("Planner: rates that are no positive numbers are refused by name") {
 
 TEST_CASE("Planner: workloads that make no sense are refused") {
   const auto refused = [](const Workload& workload) { return plan_small(0, workload).status().code() == StatusCode::kInvalidArgument; };
-  REQUIRE(refused({0, 0, 1, 0, 1}));
-  REQUIRE(refused({512, 128, 0, 0, 1}));
-  REQUIRE(refused({512, 128, 1, 0, 0}));
-  REQUIRE(refused({512, 128, 1, 639, 1}));
-  REQUIRE(refused({8192, 1, 1, 0, 1}));
-  REQUIRE(refused({UINT32_MAX, UINT32_MAX, 1, 0, 1}));
-  REQUIRE(refused({512, 128, 1, 8193, 1}));
-  REQUIRE_FALSE(refused({0, 1, 1, 0, 1}));
-  REQUIRE_FALSE(refused({1, 0, 1, 0, 1}));
-  REQUIRE_FALSE(refused({8192, 0, 1, 0, 1}));
+  REQUIRE(refused(workload_of(0, 0, 1, 0, 1)));
+  REQUIRE(refused(workload_of(512, 128, 0, 0, 1)));
+  REQUIRE(refused(workload_of(512, 128, 1, 0, 0)));
+  REQUIRE(refused(workload_of(512, 128, 1, 639, 1)));
+  REQUIRE(refused(workload_of(8192, 1, 1, 0, 1)));
+  REQUIRE(refused(workload_of(UINT32_MAX, UINT32_MAX, 1, 0, 1)));
+  REQUIRE(refused(workload_of(512, 128, 1, 8193, 1)));
+  REQUIRE_FALSE(refused(workload_of(0, 1, 1, 0, 1)));
+  REQUIRE_FALSE(refused(workload_of(1, 0, 1, 0, 1)));
+  REQUIRE_FALSE(refused(workload_of(8192, 0, 1, 0, 1)));
+}
+
+TEST_CASE("Planner: keys and values as float32 take twice the cache, and the time to read it") {
+  Workload wide = workload_of(512, 128);
+  wide.kv_type = KvType::kF32;
+  const Plan narrow_plan = plan_small(0).value(), wide_plan = plan_small(0, wide).value();
+  REQUIRE(wide_plan.host.breakdown.kv_cache == 2 * narrow_plan.host.breakdown.kv_cache);
+  REQUIRE(wide_plan.kv_type == KvType::kF32);
+  REQUIRE(wide_plan.decode.predicted_ms > narrow_plan.decode.predicted_ms);
+  wide.kv_type = static_cast<KvType>(7);
+  REQUIRE(plan_small(0, wide).status().code() == StatusCode::kInvalidArgument);
 }
 
 TEST_CASE("Planner: an unresolved budget is refused") {

@@ -53,6 +53,7 @@ StepShape random_shape(Random& random) {
   }
   shape.fixed_bytes = 64 * pick(random, 0, 1000);
   shape.kv_bytes_per_token = 64 * pick(random, 0, 500);
+  shape.kv_granule_tokens = pick(random, 0, 1) == 0 ? 1 : 16;
   shape.context_tokens = 4096;
   shape.activation_bytes_per_thread = pick(random, 0, 100000);
   shape.logits_row_bytes = pick(random, 0, 200000);
@@ -82,6 +83,17 @@ Workload random_workload(Random& random) {
   workload.context_tokens =
       pick(random, 0, 1) == 0 ? 0 : workload.prompt_tokens + workload.new_tokens + static_cast<uint32_t>(pick(random, 0, 500));
   workload.logit_rows = pick(random, 0, 2) > 0 ? 1 : static_cast<uint32_t>(pick(random, 1, 600));
+  workload.kv_type = pick(random, 0, 3) > 0 ? KvType::kF16 : KvType::kF32;
+  return workload;
+}
+
+Workload workload_of(uint32_t prompt_tokens, uint32_t new_tokens, uint32_t batch, uint32_t context_tokens, uint32_t logit_rows) {
+  Workload workload;
+  workload.prompt_tokens = prompt_tokens;
+  workload.new_tokens = new_tokens;
+  workload.batch = batch;
+  workload.context_tokens = context_tokens;
+  workload.logit_rows = logit_rows;
   return workload;
 }
 
@@ -111,6 +123,7 @@ StepShape small_model() {
   shape.matrices.push_back(head);
   shape.fixed_bytes = 61 * 576 * 4;
   shape.kv_bytes_per_token = 30 * 2 * 192 * 2;
+  shape.kv_granule_tokens = 16;
   shape.context_tokens = 8192;
   add_steps(&shape, 4 * (576 * 4 + 1536 * 3) + 640);
   shape.activation_bytes_per_thread = 16384;

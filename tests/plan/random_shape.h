@@ -22,6 +22,7 @@ StepShape random_shape(Random& random);
 /// Rates over some orders of magnitude; the disk is sometimes unknown.
 MachineProfile random_machine(Random& random);
 Workload random_workload(Random& random);
+Workload workload_of(uint32_t prompt_tokens, uint32_t new_tokens, uint32_t batch = 1, uint32_t context_tokens = 0, uint32_t logit_rows = 1);
 
 /// 30 layers and the sizes of a 135M-parameter model: 94 MiB, the tied head among them.
 StepShape small_model();
