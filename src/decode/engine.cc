@@ -52,7 +52,7 @@ Result<Engine> Engine::open(const Model& model, const Plan& plan, const EngineOp
   OTR_TRY(build(*engine, options));
   return Engine(std::move(engine));
 } catch (const std::bad_alloc&) {
-  return Status(StatusCode::kOutOfMemory, "no memory to set the engine up");
+  return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
 Status Engine::Impl::run_step_locked(const StepInput& input, const CancelToken& cancel) {

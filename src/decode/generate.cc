@@ -134,7 +134,7 @@ Result<GenerateResult> Session::generate(std::span<const Token> prompt, const Ge
   }
   return result;
 } catch (const std::bad_alloc&) {
-  return Status(StatusCode::kOutOfMemory, "no memory for the generated text");
+  return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
 }  // namespace outrigger

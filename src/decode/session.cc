@@ -103,7 +103,7 @@ Result<Session> Session::open(const Engine& engine, const SessionOptions& option
   impl->logit_tokens.reserve(plan.logit_rows);
   return Session(std::move(impl));
 } catch (const std::bad_alloc&) {
-  return Status(StatusCode::kOutOfMemory, "no memory for a session");
+  return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
 Status Session::prefill(std::span<const Token> tokens, const Progress& progress, const CancelToken& cancel) {

@@ -95,7 +95,7 @@ Result<std::vector<std::byte>> Session::save() const try {
   append(bytes_of(sum));
   return state;
 } catch (const std::bad_alloc&) {
-  return Status(StatusCode::kOutOfMemory, "no memory for the session's state");
+  return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
 Status Session::restore(std::span<const std::byte> state) {
@@ -138,10 +138,10 @@ Status Session::restore_file(const std::string& path) try {
   OTR_ASSIGN(const std::vector<std::byte> state, read_whole_file(path));
   return restore(state).in_file(path);
 } catch (const std::bad_alloc&) {
-  return Status(StatusCode::kOutOfMemory, "no memory for the session's state").in_file(path);
+  return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
-Result<Session> Session::fork() const {
+Result<Session> Session::fork() const try {
   SessionCall call(*impl_);
   OTR_TRY(call.status());
   OTR_ASSIGN(Session copy, open(Engine(impl_->engine), {impl_->context_tokens}));
@@ -157,6 +157,8 @@ Result<Session> Session::fork() const {
   from.cache.copy_prefix_to(from.computed, prefix);
   to.cache.copy_prefix_from(from.computed, prefix);
   return copy;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
 }  // namespace outrigger

@@ -42,9 +42,12 @@ class ConfigReader {
     if (find(name) == nullptr) return absent;
     return size(name, least, most);
   }
-  Result<double> positive(std::string_view name, double absent) const {
-    const GgufValue* value = find(name);
-    if (value == nullptr) return absent;
+  Result<double> positive_or(std::string_view name, double absent) const {
+    if (find(name) == nullptr) return absent;
+    return positive(name);
+  }
+  Result<double> positive(std::string_view name) const {
+    OTR_ASSIGN(const GgufValue* value, file_.require(key(name)));
     OTR_ASSIGN(const double number, value->as_f64());
     if (!(number > 0) || !std::isfinite(number)) return bad(name, fmt::format("{}", number), "a positive, finite number");
     return number;
@@ -83,11 +86,11 @@ Status read_rope(const ConfigReader& reader, ModelConfig& config) {
   OTR_ASSIGN(const uint64_t rope_dim, reader.size_or("rope.dimension_count", config.head_dim, 2, config.head_dim));
   if (rope_dim % 2 != 0) return reader.bad("rope.dimension_count", fmt::format("{}", rope_dim), "an even number");
   config.rope_dim = static_cast<uint32_t>(rope_dim);
-  OTR_ASSIGN(config.rope_base, reader.positive("rope.freq_base", 10000));
+  OTR_ASSIGN(config.rope_base, reader.positive_or("rope.freq_base", 10000));
   if (const GgufValue* type = reader.find("rope.scaling.type")) {
     OTR_ASSIGN(const std::string_view name, type->as_string());
     if (name == "linear") {
-      OTR_ASSIGN(const double factor, reader.positive("rope.scaling.factor", 1));
+      OTR_ASSIGN(const double factor, reader.positive_or("rope.scaling.factor", 1));
       config.rope_position_scale = 1 / factor;
     } else if (name != "none") {
       return Status(StatusCode::kUnsupported, fmt::format("RoPE scaling \"{}\" is not computed by this version (none, linear and llama3 factors are)", name))
@@ -119,7 +122,7 @@ Result<ModelConfig> read_config(const GgufFile& file) {
   OTR_ASSIGN(config.context_tokens, reader.size("context_length", 1, kMostContext));
   OTR_TRY(read_attention(reader, config));
   OTR_TRY(read_rope(reader, config));
-  OTR_ASSIGN(const double epsilon, reader.positive("attention.layer_norm_rms_epsilon", 1e-5));
+  OTR_ASSIGN(const double epsilon, reader.positive("attention.layer_norm_rms_epsilon"));
   config.norm_epsilon = static_cast<float>(epsilon);
   if (!(config.norm_epsilon > 0)) return reader.bad("attention.layer_norm_rms_epsilon", fmt::format("{}", epsilon), "a number that float32 holds");
   return config;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <charconv>
 #include <set>
 
 #include "src/base/macros.h"
@@ -12,6 +13,17 @@
 
 namespace outrigger {
 namespace {
+
+constexpr uint64_t kNoLayer = UINT64_MAX;
+
+// N of "blk.N.": what a tensor's name says of its layer.
+uint64_t layer_of(std::string_view name) {
+  if (!name.starts_with("blk.")) return kNoLayer;
+  name.remove_prefix(4);
+  uint64_t layer = kNoLayer;
+  std::from_chars(name.data(), name.data() + name.size(), layer);
+  return layer;
+}
 
 constexpr uint64_t kFloatsPerLine = 16;  // 64 bytes: fixed tensors start on cache lines
 
@@ -137,6 +149,10 @@ class LayoutBuilder {
   Status refuse_leftovers() const {
     for (const GgufTensor& tensor : file_.tensors()) {
       if (used_.count(tensor.name) == 0) {
+        if (const uint64_t layer = layer_of(tensor.name); layer >= layout_.config.layers && layer != kNoLayer) {
+          return Status(StatusCode::kCorruptFile, fmt::format("tensor {} is of layer {}, though the file says {} layers", tensor.name, layer, layout_.config.layers))
+              .in_file(file_.source().name()).about(tensor.name);
+        }
         return Status(StatusCode::kUnsupported, fmt::format("tensor {} has no place in the computation of \"{}\"", tensor.name, layout_.config.architecture))
             .in_file(file_.source().name()).about(tensor.name);
       }

@@ -10,6 +10,7 @@
 #include "src/model/model_impl.h"
 #include "src/model/tokenizer_build.h"
 
+// A failure to get memory is reported in words short enough to need none.
 namespace outrigger {
 namespace {
 
@@ -75,6 +76,7 @@ Status find_tokenizer(Model::Impl& model) {
 Status lay_out(Model::Impl& model) {
   const GgufFile& file = model.file;
   if (file.tensors().empty()) return Status(StatusCode::kUnsupported, "the file holds a vocabulary and no weights").in_file(file.source().name());
+  OTR_TRY(file.require("general.architecture").status());
   if (!is_known_architecture(model.info.architecture)) {
     return Status(StatusCode::kUnsupported, fmt::format("architecture \"{}\" is not computed by this version (llama is)", model.info.architecture))
         .in_file(file.source().name());
@@ -89,7 +91,7 @@ Status lay_out(Model::Impl& model) {
   return {};
 }
 
-Result<Model> build_model(std::shared_ptr<const ByteSource> source) try {
+Result<Model> build_model(std::shared_ptr<const ByteSource> source) {
   OTR_ASSIGN(GgufFile file, GgufFile::open(std::move(source)));
   auto model = std::make_shared<Model::Impl>(std::move(file));
   if (const GgufValue* architecture = model->file.find("general.architecture")) OTR_TRY(architecture->as_string().status());
@@ -103,19 +105,23 @@ Result<Model> build_model(std::shared_ptr<const ByteSource> source) try {
   model->info.why_not = model->run_status.message();
   model->file.release_arrays();
   return Model(std::move(model));
-} catch (const std::bad_alloc&) {
-  return Status(StatusCode::kOutOfMemory, "no memory for the model's header and vocabulary");
 }
 
 }  // namespace
 
-Result<Model> Model::open(const std::string& path, const ModelOptions& options) {
+Result<Model> Model::open(const std::string& path, const ModelOptions& options) try {
   const DirectIo direct = options.disk_direct == DiskDirect::kOn ? DirectIo::kOn : options.disk_direct == DiskDirect::kOff ? DirectIo::kOff : DirectIo::kAuto;
   OTR_ASSIGN(std::shared_ptr<const ByteSource> source, open_file(path, direct));
   return build_model(std::move(source));
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
-Result<Model> Model::open_memory(std::span<const std::byte> bytes) { return build_model(wrap_memory(bytes)); }
+Result<Model> Model::open_memory(std::span<const std::byte> bytes) try {
+  return build_model(wrap_memory(bytes));
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
+}
 
 const ModelInfo& Model::info() const { return impl_->info; }
 
@@ -132,9 +138,11 @@ Result<Tokenizer> Model::tokenizer() const {
   return *impl_->tokenizer;
 }
 
-Result<StepShape> Model::step_shape() const {
+Result<StepShape> Model::step_shape() const try {
   if (!impl_->layout) return impl_->run_status;
   return impl_->layout->shape;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
 }  // namespace outrigger

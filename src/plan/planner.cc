@@ -3,8 +3,8 @@
 #include <outrigger/plan.h>
 
 #include <algorithm>
-#include <new>
 #include <bit>
+#include <new>
 
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
