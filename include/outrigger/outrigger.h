@@ -7,9 +7,9 @@
  *
  * 1. Every call that can fail returns an otr_status and, if `error` is not NULL, fills the caller's otr_error. Nothing is printed, aborted
  *    or thrown. A failed call leaves its objects as they were unless it says otherwise, and sets the handle it was to make to NULL.
- * 2. Handles are opaque. otr_<object>_close takes the handle's address, accepts NULL and a NULL handle, and sets the handle to NULL. Handles
+ * 2. Handles are opaque. `otr_<object>_close` takes the handle's address, accepts NULL and a NULL handle, and sets the handle to NULL. Handles
  *    may be closed in any order: what is still in use by another object lives until that one is closed.
- * 3. Structs that may grow begin with struct_size. Options are filled by otr_<object>_options_init(&options, sizeof options); a NULL options
+ * 3. Structs that may grow begin with struct_size. Options are filled by `otr_<object>_options_init(&options, sizeof options)`; a NULL options
  *    pointer means the defaults. In a struct to be filled by a call, and in otr_error, the caller sets struct_size to its sizeof before.
  *    Fields named `reserved` are 0.
  * 4. Text in is UTF-8: names, paths and stop texts end with NUL, everything else comes with its length in bytes and may contain NUL. Text
