@@ -4,6 +4,7 @@
 #include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/task_arena.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <filesystem>
@@ -272,8 +273,8 @@ TEST_CASE("GraphExecutor: runs to its end while the application keeps every work
   const TaskGraph graph = ladder(50);
   std::atomic<bool> release{false};
   std::atomic<int> blocked{0}, left{0};
-  const int tasks = tbb::this_task_arena::max_concurrency() + 4;
-  tbb::task_arena busy(tasks, 0);
+  const int workers = std::max(1, tbb::this_task_arena::max_concurrency() - 1), tasks = workers + 4;
+  tbb::task_arena busy(workers, 0);
   for (int i = 0; i < tasks; ++i) {
     busy.enqueue([&] {
       ++blocked;
