@@ -180,14 +180,15 @@ std::string row_text(const Json& row, uint32_t depth) {
 
 Workload workload_for(const std::vector<Test>& tests) {
   Workload workload;
-  workload.prompt_tokens = workload.new_tokens = 1;
-  workload.context_tokens = 2;
+  workload.prompt_tokens = workload.new_tokens = 0;
   for (const Test& test : tests) {
     uint32_t& most = test.kind == Kind::kGenerate ? workload.new_tokens : workload.prompt_tokens;
     most = std::max(most, test.tokens);
     workload.context_tokens = std::max(workload.context_tokens, test.depth + test.tokens);
     if (test.kind == Kind::kVerify) workload.logit_rows = std::max(workload.logit_rows, test.tokens);
   }
+  // A workload is a prompt and what follows it, while the tests run apart.
+  workload.context_tokens = std::max(workload.context_tokens, workload.prompt_tokens + workload.new_tokens);
   return workload;
 }
 

@@ -105,10 +105,10 @@ Result<TextFigures> evaluate_text(const EvalOptions& options, const Model& model
 
 std::string task_text(const Json& task) {
   const auto line = [&task](const char* name, const char* field) {
-    return fmt::format("{:<22}{:.2f} % +- {:.2f} %\n", name, task[field]["value"].get<double>() * 100,
+    return fmt::format("{:<24}{:.2f} % +- {:.2f} %\n", name, task[field]["value"].get<double>() * 100,
                        task[field]["error"].get<double>() * 100);
   };
-  return fmt::format("{:<22}{}\n", "examples", task["examples"].get<size_t>()) + line("accuracy", "accuracy") +
+  return fmt::format("{:<24}{}\n", "examples", task["examples"].get<size_t>()) + line("accuracy", "accuracy") +
          line("accuracy, normalised", "accuracy_normalised");
 }
 

@@ -81,14 +81,14 @@ Json figures_json(const TextFigures& figures, bool compared) {
 std::string figures_text(const TextFigures& figures, bool compared) {
   const Estimate own = perplexity(figures.nll);
   std::string text =
-      fmt::format("{:<22}{}\n{:<22}{:.4f} +- {:.4f}\n", "tokens scored", figures.nll.count(), "perplexity", own.value, own.error);
+      fmt::format("{:<24}{}\n{:<24}{:.4f} +- {:.4f}\n", "tokens scored", figures.nll.count(), "perplexity", own.value, own.error);
   if (!compared) return text;
   const Estimate reference = perplexity(figures.reference_nll), kl = figures.kl.estimate();
   const Estimate same = share(figures.same_top, figures.nll.count());
-  text += fmt::format("{:<22}{:.4f} +- {:.4f}\n", "reference perplexity", reference.value, reference.error);
-  text += fmt::format("{:<22}{:.6f} +- {:.6f} (99 %: {:.6f}, most: {:.6f})\n", "KL divergence", kl.value, kl.error,
+  text += fmt::format("{:<24}{:.4f} +- {:.4f}\n", "reference perplexity", reference.value, reference.error);
+  text += fmt::format("{:<24}{:.6f} +- {:.6f} (99 %: {:.6f}, most: {:.6f})\n", "KL divergence", kl.value, kl.error,
                       quantile(figures.kl_samples, 0.99), figures.kl_samples.back());
-  return text + fmt::format("{:<22}{:.2f} % +- {:.2f} %\n", "same most likely token", same.value * 100, same.error * 100);
+  return text + fmt::format("{:<24}{:.2f} % +- {:.2f} %\n", "same most likely token", same.value * 100, same.error * 100);
 }
 
 }  // namespace outrigger::tool

@@ -27,7 +27,7 @@ Result<std::vector<Token>> prompt_tokens(const Tokenizer& tokenizer, const RunOp
   return tokens;
 }
 
-Result<uint32_t> context_for(const RunOptions& options, const ModelInfo& info, size_t prompt, uint32_t new_tokens) {
+Result<Workload> workload_for(const RunOptions& options, const ModelInfo& info, size_t prompt, uint32_t new_tokens) {
   const uint64_t wanted = static_cast<uint64_t>(prompt) + new_tokens;
   const uint64_t most = options.context_tokens != 0 ? options.context_tokens : info.context_tokens;
   if (prompt >= most) {
@@ -35,9 +35,12 @@ Result<uint32_t> context_for(const RunOptions& options, const ModelInfo& info, s
                   fmt::format("the prompt has {} tokens, the context {}; {}", prompt, most,
                               options.context_tokens != 0 ? "give a larger --ctx" : "this is the most that the model was made for"));
   }
-  if (options.context_tokens != 0) return options.context_tokens;
-  if (wanted > most) say(fmt::format("the model's context of {} tokens leaves {} for the answer", most, most - prompt));
-  return static_cast<uint32_t>(std::min(wanted, most));
+  if (wanted > most) say(fmt::format("the context of {} tokens leaves {} for the answer", most, most - prompt));
+  Workload workload;
+  workload.prompt_tokens = static_cast<uint32_t>(prompt);
+  workload.new_tokens = static_cast<uint32_t>(std::min<uint64_t>(new_tokens, most - prompt));
+  workload.context_tokens = options.context_tokens != 0 ? options.context_tokens : static_cast<uint32_t>(std::min(wanted, most));
+  return workload;
 }
 
 Result<GenerateResult> generate_text(Session& session, std::span<const Token> prompt, const RunOptions& options, uint32_t new_tokens,

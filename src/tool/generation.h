@@ -37,9 +37,9 @@ constexpr uint32_t kDefaultNewTokens = 128;
 /// Errors: those of Tokenizer::encode and chat; kInvalidArgument when nothing is left to compute.
 Result<std::vector<Token>> prompt_tokens(const Tokenizer& tokenizer, const RunOptions& options, const std::string& text);
 
-/// The context for a prompt and what follows it: --ctx, or both together but no more than the model's.
-/// Errors: kInvalidArgument when the prompt does not fit.
-Result<uint32_t> context_for(const RunOptions& options, const ModelInfo& info, size_t prompt, uint32_t new_tokens);
+/// Room for a prompt and what follows it: a context of --ctx, or both together but no more than the model's. The workload's new tokens are
+/// those that find room. Errors: kInvalidArgument when the prompt does not fit.
+Result<Workload> workload_for(const RunOptions& options, const ModelInfo& info, size_t prompt, uint32_t new_tokens);
 
 /// Extends `session` by the prompt and an answer; Ctrl-C ends it with what there is. With `stream` the text goes to stdout as it comes.
 Result<GenerateResult> generate_text(Session& session, std::span<const Token> prompt, const RunOptions& options, uint32_t new_tokens,

@@ -23,7 +23,7 @@ Result<Model> open_runnable(const std::string& path, const CommonOptions& option
   return model;
 }
 
-Result<Plan> make_plan(const Model& model, const CommonOptions& options, const Workload& workload, const MachineProfile* given) {
+Result<Plan> make_plan(const Model& model, const CommonOptions& options, Workload workload, const MachineProfile* given) {
   const auto shape = model.step_shape();
   if (!shape.is_ok()) return shape.status();
   if (!options.plan_file.empty()) {
@@ -34,6 +34,8 @@ Result<Plan> make_plan(const Model& model, const CommonOptions& options, const W
     if (Status status = check_plan(plan.value(), shape.value()); !status.is_ok()) return std::move(status).in_file(options.plan_file);
     return plan;
   }
+  // The reference rounds nothing on its way, the cache included.
+  if (options.numerics == Numerics::kFloat32) workload.kv_type = KvType::kF32;
   Budgets budgets;
   budgets.host_bytes = host_budget_bytes(options);
   budgets.device_bytes = Budgets::kUnlimited;

@@ -31,7 +31,7 @@ Result<Model> open_model(const std::string& path, const CommonOptions& options);
 Result<Model> open_runnable(const std::string& path, const CommonOptions& options);
 
 /// The plan of --plan, or one for `workload` on this machine. `given` is used instead of the known profile if it is not null.
-Result<Plan> make_plan(const Model& model, const CommonOptions& options, const Workload& workload, const MachineProfile* given = nullptr);
+Result<Plan> make_plan(const Model& model, const CommonOptions& options, Workload workload, const MachineProfile* given = nullptr);
 
 /// make_plan, then Engine::open with progress and Ctrl-C. `load_ms`, if given, gets the time of planning and loading.
 Result<Engine> load_engine(const Model& model, const CommonOptions& options, const Workload& workload, double* load_ms = nullptr,

@@ -1,7 +1,6 @@
 // outrigger plan: where everything would live and what it would cost, from the header alone.
 #include <fmt/format.h>
 
-#include <charconv>
 #include <memory>
 
 #include "src/tool/command_line.h"
@@ -20,6 +19,17 @@ struct PlanCommandOptions {
   Workload workload;
 };
 
+// A workload that was asked for is planned as it is; the default one shrinks to what a small model was made for.
+Workload fitting(const PlanCommandOptions& options, const ModelInfo& info) {
+  Workload workload = options.workload;
+  const uint64_t tokens = uint64_t{workload.prompt_tokens} + workload.new_tokens;
+  if (options.workload_text.empty() && tokens > info.context_tokens && info.context_tokens >= 2) {
+    workload.prompt_tokens = static_cast<uint32_t>(info.context_tokens * workload.prompt_tokens / tokens);
+    workload.new_tokens = static_cast<uint32_t>(info.context_tokens) - workload.prompt_tokens;
+  }
+  return workload;
+}
+
 Status plan(const PlanCommandOptions& options) {
   apply_log_level(options.common);
   if (!options.svg_file.empty()) return not_there_yet("--svg", "use --json or the table");
@@ -35,7 +45,8 @@ Status plan(const PlanCommandOptions& options) {
     if (!profile.is_ok()) return profile.status().in_file(options.profile_file);
     given = std::move(profile).value();
   }
-  const auto made = make_plan(model.value(), options.common, options.workload, options.profile_file.empty() ? nullptr : &given);
+  const Workload workload = fitting(options, model.value().info());
+  const auto made = make_plan(model.value(), options.common, workload, options.profile_file.empty() ? nullptr : &given);
   if (!made.is_ok()) return made.status();
   std::string text = options.common.json ? plan_to_json(made.value()) : plan_to_text(made.value());
   if (!text.ends_with('\n')) text += '\n';

@@ -60,17 +60,18 @@ Result<std::vector<Prompt>> read_prompts(const Tokenizer& tokenizer, const RunOp
 }
 
 // The workload that has room for each of them.
-Result<Workload> workload_for(const RunOptions& options, const ModelInfo& info, const std::vector<Prompt>& prompts) {
-  Workload workload;
-  workload.prompt_tokens = workload.new_tokens = workload.context_tokens = 0;
+Result<Workload> workload_for_all(const RunOptions& options, const ModelInfo& info, const std::vector<Prompt>& prompts) {
+  Workload all;
+  all.prompt_tokens = all.new_tokens = all.context_tokens = 0;
   for (const Prompt& prompt : prompts) {
-    const auto context = context_for(options, info, prompt.tokens.size(), prompt.new_tokens);
-    if (!context.is_ok()) return context.status();
-    workload.prompt_tokens = std::max(workload.prompt_tokens, static_cast<uint32_t>(prompt.tokens.size()));
-    workload.new_tokens = std::max(workload.new_tokens, prompt.new_tokens);
-    workload.context_tokens = std::max(workload.context_tokens, context.value());
+    const auto workload = workload_for(options, info, prompt.tokens.size(), prompt.new_tokens);
+    if (!workload.is_ok()) return workload.status();
+    all.prompt_tokens = std::max(all.prompt_tokens, workload.value().prompt_tokens);
+    all.context_tokens = std::max(all.context_tokens, workload.value().context_tokens);
   }
-  return workload;
+  // Of all prompts the longest is planned for, with what is left of the context.
+  all.new_tokens = all.context_tokens - all.prompt_tokens;
+  return all;
 }
 
 // Sums over all prompts.
@@ -95,7 +96,7 @@ struct Totals {
 Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOptions& options) {
   const auto prompts = read_prompts(tokenizer, options);
   if (!prompts.is_ok()) return prompts.status();
-  const auto workload = workload_for(options, model.info(), prompts.value());
+  const auto workload = workload_for_all(options, model.info(), prompts.value());
   if (!workload.is_ok()) return workload.status();
   double load_ms = 0;
   const auto engine = load_engine(model, options.common, workload.value(), &load_ms);

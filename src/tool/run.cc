@@ -30,20 +30,17 @@ Json run_json(const Model& model, const Engine& engine, const RunOptions& option
 Status run_prompt(const Model& model, const Tokenizer& tokenizer, const RunOptions& options, const std::string& text, double open_ms) {
   const auto prompt = prompt_tokens(tokenizer, options, text);
   if (!prompt.is_ok()) return prompt.status();
-  Workload workload;
-  workload.prompt_tokens = static_cast<uint32_t>(prompt.value().size());
-  workload.new_tokens = options.new_tokens.value_or(kDefaultNewTokens);
-  const auto context = context_for(options, model.info(), prompt.value().size(), workload.new_tokens);
-  if (!context.is_ok()) return context.status();
-  workload.context_tokens = context.value();
+  const uint32_t new_tokens = options.new_tokens.value_or(kDefaultNewTokens);
+  const auto workload = workload_for(options, model.info(), prompt.value().size(), new_tokens);
+  if (!workload.is_ok()) return workload.status();
 
   double load_ms = 0;
-  const auto engine = load_engine(model, options.common, workload, &load_ms);
+  const auto engine = load_engine(model, options.common, workload.value(), &load_ms);
   if (!engine.is_ok()) return engine.status();
   auto session = Session::open(engine.value());
   if (!session.is_ok()) return session.status();
   const bool stream = !options.common.json;
-  const auto result = generate_text(session.value(), prompt.value(), options, workload.new_tokens, stream);
+  const auto result = generate_text(session.value(), prompt.value(), options, new_tokens, stream);
   if (!result.is_ok()) return result.status();
 
   if (!stream) return write_json(run_json(model, engine.value(), options, prompt.value(), result.value(), open_ms + load_ms));

@@ -7,7 +7,7 @@ import math
 import tool
 from tool import CORRUPT_FILE, INVALID_ARGUMENT, ToolTest, valid
 
-TEXT = "then the rain in the stones and on the shores where one hears another singing in the open air " * 3
+TEXT = "then the rain in the stones and on the shores where one hears another singing in the open air " * 5
 CONTEXT = 32
 
 

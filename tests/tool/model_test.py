@@ -5,10 +5,10 @@ import pathlib
 import subprocess
 
 import tool
-from tool import BUDGET, INTERRUPTED, ToolTest, interrupt_when, start
+from tool import BUDGET, INTERRUPTED, ToolTest, interrupt, interrupt_once_busy, read_until, start
 
 NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
-QUESTION = ("--chat", "-p", "What is the capital of France?", "-n", "16", "--temp", "0")
+QUESTION = ("--chat", "-p", "What is the capital of France, and what is it known for?", "-n", "16", "--temp", "0")
 
 
 def model():
@@ -62,11 +62,14 @@ class Model(ToolTest):
 
     def test_ctrl_c_ends_with_what_there_is(self):
         args = ("run", model(), "-p", "Once upon a time", "-n", "4000", "--temp", "0", "--ignore-eos")
-        outcome = interrupt_when(start(*args), 20)
+        process = start(*args)
+        text = read_until(process, lambda out: len(out) >= 20)
+        outcome = interrupt(process)
         self.assertEqual(outcome.code, INTERRUPTED, outcome)
-        self.assertTrue(outcome.out.strip())
-        outcome = interrupt_when(start(*args, "--json"), 15.0)
-        self.assertEqual(outcome.code, INTERRUPTED, outcome)
+        full = self.document("run", model(), "-p", "Once upon a time", "-n", "32", "--temp", "0", "--ignore-eos")["text"]
+        self.assertTrue((text + outcome.out).startswith(full) or full.startswith(text + outcome.out))
+
+        outcome = interrupt_once_busy(*args, "--json", busy=lambda outcome: '"stop_reason"' in outcome.out)
         document = json.loads(outcome.out)
         self.assertEqual(document["stop_reason"], "cancelled")
         self.assertGreater(len(document["tokens"]), 0)
@@ -74,14 +77,16 @@ class Model(ToolTest):
 
     def test_a_conversation_remembers_until_it_is_reset(self):
         saved, fresh = tool.options.scratch / "saved.json", tool.options.scratch / "fresh.json"
-        lines = ("My name is Ada.", "What is my name?", f"/save {saved}", "/reset", "", "Hello!", f"/save {fresh}", "/nonsense", "/quit", "unread")
-        outcome = self.succeed("run", model(), "--chat", "--system", "Answer briefly.", "--temp", "0", "-n", "12", "--ctx", "512",
-                               input="\n".join(lines) + "\n")
-        messages = json.loads(saved.read_text())
-        self.assertEqual([message["role"] for message in messages], ["system", "user", "assistant", "user", "assistant"])
-        self.assertIn("Ada", messages[-1]["content"])
-        self.assertEqual([message["role"] for message in json.loads(fresh.read_text())], ["system", "user", "assistant"])
-        answers = [message["content"] for message in (*messages, *json.loads(fresh.read_text())) if message["role"] == "assistant"]
+        question = "What did I say?"
+        lines = ("I like red apples.", question, f"/save {saved}", "/reset", "", question, f"/save {fresh}", "/nonsense", "/quit", "unread")
+        args = ("run", model(), "--chat", "--system", "Answer briefly.", "--temp", "0", "-n", "12")
+        outcome = self.succeed(*args, "--ctx", "512", input="\n".join(lines) + "\n")
+        saved, fresh = json.loads(saved.read_text()), json.loads(fresh.read_text())
+        self.assertEqual([message["role"] for message in saved], ["system", "user", "assistant", "user", "assistant"])
+        self.assertEqual([message["role"] for message in fresh], ["system", "user", "assistant"])
+        self.assertEqual(fresh[-1]["content"], self.document(*args, "-p", question)["text"])
+        self.assertNotEqual(saved[-1]["content"], fresh[-1]["content"])
+        answers = [message["content"] for message in (*saved, *fresh) if message["role"] == "assistant"]
         self.assertEqual(outcome.out, "".join(answer + "\n" for answer in answers))
         self.assertIn("/nonsense", outcome.err)
 
@@ -94,10 +99,8 @@ class Model(ToolTest):
         process = start("run", model(), "--chat", "--temp", "0", "-n", "4", "--ctx", "256", stdin=subprocess.PIPE)
         process.stdin.write(b"Hi\n")
         process.stdin.flush()
-        first = os.read(process.stdout.fileno(), 1)
-        self.assertTrue(first)
-        outcome = interrupt_when(process, 5.0)
-        self.assertEqual(outcome.code, INTERRUPTED, outcome)
+        read_until(process, lambda out: out.endswith(b"\n"))
+        self.assertEqual(interrupt(process).code, INTERRUPTED)
 
 
 if __name__ == "__main__":

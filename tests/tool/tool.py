@@ -65,19 +65,33 @@ def run(*args, input=None, timeout=300):
     return Outcome(process.returncode, out.decode(), err.decode())
 
 
-def interrupt_when(process, ready, timeout=120):
-    """Sends Ctrl-C once `ready` bytes came on stdout, or after that many seconds if it is a float; returns the outcome."""
-    out = b""
-    if isinstance(ready, float):
-        time.sleep(ready)
-    else:
-        while len(out) < ready:
-            piece = os.read(process.stdout.fileno(), 4096)
-            assert piece, f"ended too early: {process.communicate()}"
-            out += piece
+def interrupt(process, timeout=120):
+    """Sends Ctrl-C and returns the outcome."""
     process.send_signal(signal.SIGINT)
-    rest, err = process.communicate(timeout=timeout)
-    return Outcome(process.returncode, (out + rest).decode(), err.decode())
+    out, err = process.communicate(timeout=timeout)
+    return Outcome(process.returncode, out.decode(), err.decode())
+
+
+def read_until(process, enough):
+    """What the process wrote to stdout when `enough(bytes)` became true of it."""
+    out = b""
+    while not enough(out):
+        piece = os.read(process.stdout.fileno(), 4096)
+        assert piece, f"ended too early: {process.communicate()}"
+        out += piece
+    return out.decode()
+
+
+def interrupt_once_busy(*args, busy):
+    """Ctrl-C after ever longer waits, until `busy(outcome)` says that it came while the work was going on."""
+    for seconds in (2, 4, 8, 16, 32, 64):
+        process = start(*args)
+        time.sleep(seconds)
+        outcome = interrupt(process)
+        assert outcome.code == INTERRUPTED, outcome
+        if busy(outcome):
+            return outcome
+    raise AssertionError(f"never got to work: {outcome}")
 
 
 class ToolTest(unittest.TestCase):
