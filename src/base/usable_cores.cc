@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <fstream>
 #include <set>
@@ -58,15 +59,13 @@ std::pair<int, int> core_of(int cpu) {
 size_t cores_in_affinity() {
   // The kernel refuses a mask smaller than its own: 8192 processors are more than any has been built for.
   constexpr int kMaxCpus = 8192;
-  cpu_set_t* mask = CPU_ALLOC(kMaxCpus);
-  if (mask == nullptr) return 1;
+  std::array<cpu_set_t, kMaxCpus / CPU_SETSIZE> mask{};  // 1 KiB
   std::set<std::pair<int, int>> cores;
-  if (sched_getaffinity(0, CPU_ALLOC_SIZE(kMaxCpus), mask) == 0) {
+  if (sched_getaffinity(0, sizeof mask, mask.data()) == 0) {
     for (int cpu = 0; cpu < kMaxCpus; ++cpu) {
-      if (CPU_ISSET_S(cpu, CPU_ALLOC_SIZE(kMaxCpus), mask)) cores.insert(core_of(cpu));
+      if (CPU_ISSET_S(cpu, sizeof mask, mask.data())) cores.insert(core_of(cpu));
     }
   }
-  CPU_FREE(mask);
   return cores.size();
 }
 #else
