@@ -9,7 +9,7 @@ using namespace outrigger::capi;  // NOLINT: this file is the C side of that nam
 
 namespace {
 
-// A plan's placement hardly depends on the last tenth of a rate: six lanes of 30 ms keep the first plan below a quarter of a second.
+// A plan's placement hardly depends on the last tenth of a rate: 30 ms a lane keep the first plan well below a second.
 constexpr double kQuickSecondsPerLane = 0.03;
 
 otr_profile_options profile_defaults() {

@@ -376,7 +376,7 @@ typedef struct otr_plan_summary {
 OTR_C_API void otr_plan_options_init(otr_plan_options* options, uint32_t struct_size);
 
 /** Decides where every tensor lives, before any weight is read. With a profile it is pure: it touches no memory, disk or device.
- * `profile` NULL: this machine is measured once for each model handle and number of threads, which takes about a fifth of a second and
+ * `profile` NULL: this machine is measured once for each model handle and number of threads, which takes some tenths of a second and
  * 64 MiB for as long; a program that must stay below that, or wants the same plan every time, gives a profile.
  * Errors: OTR_BUDGET with needed_bytes when the budget is below the smallest feasible one; OTR_INVALID_ARGUMENT for a workload of zero tokens
  * or beyond the model's context; OTR_UNSUPPORTED with the reason when the model cannot run; those of otr_profile_measure.
