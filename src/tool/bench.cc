@@ -253,7 +253,7 @@ void add_lengths(CLI::App& command, const std::string& name, std::vector<uint32_
       ->delimiter(',')
       ->allow_extra_args(false)
       ->type_name("N,...")
-      ->capture_default_str()
+
       ->check(CLI::Range(0u, kLongest).description(""));
 }
 
@@ -263,13 +263,13 @@ void add_bench(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("bench", "Measure prompt, generation and verification speed");
   auto options = std::make_shared<BenchOptions>();
   add_model(*command, options->model);
-  add_lengths(*command, "-p,--n-prompt", options->prompts, "Prompt lengths; 0: none");
-  add_lengths(*command, "-n,--n-gen", options->generations, "Tokens to generate; 0: none");
+  add_lengths(*command, "-p,--n-prompt", options->prompts, "Prompt lengths (128,512); 0: none");
+  add_lengths(*command, "-n,--n-gen", options->generations, "Tokens to generate (64); 0: none");
   add_lengths(*command, "--verify", options->verifications, "Tokens of a pass that wants the logits of each");
-  add_lengths(*command, "--depth", options->depths, "Tokens in the context before");
-  command->add_option("--repeat", options->repeat, "Runs of each, after one to warm up")
+  add_lengths(*command, "--depth", options->depths, "Tokens in the context before (0)");
+  command->add_option("--repeat", options->repeat, "Runs of each, after one to warm up (5)")
       ->type_name("N")
-      ->capture_default_str()
+
       ->check(CLI::PositiveNumber.description(""));
   add_common_options(*command, options->common, Shows::kMachine);
   add_future_options(*command, options->future, false);

@@ -24,17 +24,18 @@ void add_model(CLI::App& command, std::string& path) { command.add_option("MODEL
 void add_common_options(CLI::App& command, CommonOptions& options, Shows shows) {
   std::vector<CLI::Option*> machine = {
       command.add_option("--threads", options.threads, "Compute threads; 0: the physical cores this process may use")->type_name("N"),
-      command.add_option("--device", options.device, "Where to compute")->type_name("cpu|cuda[:N]|emulated:..."),
+      command.add_option("--device", options.device, "Where to compute: cpu in this version")->type_name("cpu|cuda[:N]|emulated:..."),
       add_size(command, "--host-budget", options.host_budget, "Host memory for everything; 0: no limit; unset: 90 % of what is available"),
-      add_size(command, "--device-budget", options.device_budget, "The same for the device's memory"),
+      add_size(command, "--device-budget", options.device_budget, "The same for the memory of a device (none yet)"),
       add_choice<DiskDirect>(command, "--disk-direct", options.disk_direct, "Read past the page cache",
                              {{"auto", DiskDirect::kAuto}, {"on", DiskDirect::kOn}, {"off", DiskDirect::kOff}}),
       command
           .add_option_function<uint64_t>(
               "--seed", [&options](uint64_t seed) { options.seed = seed; }, "Seed of what is drawn")
           ->type_name("N"),
-      command.add_option("--plan", options.plan_file, "Replay a plan that 'outrigger plan --json' printed")->type_name("FILE"),
-      command.add_option("--trace", options.trace_file, "Write a trace of the lanes")->type_name("FILE"),
+      command.add_option("--plan", options.plan_file, "Replay what 'outrigger plan --json' printed; then it sets budget, threads, context")
+          ->type_name("FILE"),
+      command.add_option("--trace", options.trace_file, "Write a trace of the lanes (not there yet)")->type_name("FILE"),
       add_choice<Numerics>(command, "--numerics", options.numerics, "fast: int8 activations; float32: the reference, several times slower",
                            {{"fast", Numerics::kFast}, {"float32", Numerics::kFloat32}}),
   };

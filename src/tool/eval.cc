@@ -163,9 +163,8 @@ void add_eval(CLI::App& app, Action& action) {
   auto options = std::make_shared<EvalOptions>();
   add_model(*command, options->model);
   CLI::Option* text = command->add_option("--text", options->text_file, "The text to predict; - is standard input")->type_name("FILE");
-  command->add_option("--ctx", options->context_tokens, "Tokens of a chunk; the second half is scored")
+  command->add_option("--ctx", options->context_tokens, "Tokens of a chunk (512); the second half is scored")
       ->type_name("N")
-      ->capture_default_str()
       ->check(CLI::Range(4u, UINT32_MAX).description(""));
   command->add_option("--chunks", options->chunks, "At most so many chunks")->type_name("N")->check(CLI::PositiveNumber.description(""));
   CLI::Option* reference =
@@ -180,7 +179,7 @@ void add_eval(CLI::App& app, Action& action) {
           ->check(CLI::IsMember({"fast", "float32"}).description(""));
   CLI::Option* logits =
       command->add_option("--logits", options->logits_file, "Write float32 [tokens_scored, vocabulary]")->type_name("OUT.npy");
-  command->add_option("--compare", options->compare, "More models beside this one")->type_name("FILE...");
+  command->add_option("--compare", options->compare, "More models beside this one (not there yet)")->type_name("FILE...");
   CLI::Option* task =
       command->add_option("--task", options->task_file, "Lines of {\"context\":\"..\",\"choices\":[..],\"answer\":0}")->type_name("FILE");
   add_common_options(*command, options->common, Shows::kMachine);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <memory>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -21,6 +22,15 @@ constexpr const char* kFooter =
     "14 unavailable, 15 budget, 16 out of memory, 17 input/output, 18 device, 19 cancelled, 20 internal,\n"
     "130 after Ctrl-C.\n"
     "'outrigger COMMAND --help' tells a command's options, with examples.\n";
+
+// Names and what they take; what an option excludes or defaults to is said in its description, where it matters.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_option_opts(const CLI::Option* option) const override {
+    const std::string type = option->get_type_size() == 0 ? "" : option->get_type_name();
+    return type.empty() ? "" : " " + type;
+  }
+};
 
 Status print_version(bool json) {
   const BuildInfo info = build_info();
@@ -46,6 +56,7 @@ int run_tool(int argc, char** argv) {
   CLI::App app("Runs language models under memory budgets smaller than the model.", "outrigger");
   app.footer(kFooter);
   app.require_subcommand(0, 1);
+  app.formatter(std::make_shared<HelpFormatter>());
   app.get_formatter()->column_width(34);
   bool version = false, version_json = false;
   app.add_flag("--version", version, "Print the version, and with --json how it was built");
@@ -64,7 +75,7 @@ int run_tool(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::Success&) {
     const auto asked = app.get_subcommands();
-    const Status status = write_out(asked.empty() ? app.help() : asked.front()->help());
+    const Status status = write_out(asked.empty() ? app.help() : asked.front()->help("outrigger"));
     return status.is_ok() ? 0 : report_failure(status, false);
   } catch (const CLI::ParseError& error) {
     const auto asked = app.get_subcommands();

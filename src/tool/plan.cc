@@ -62,8 +62,8 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_option("--workload", options->workload_text, "What to plan for: prompt=512,new=128,batch=1,ctx=0")->type_name("LIST");
   CLI::Option* profile =
       command->add_option("--profile", options->profile_file, "A machine's profile instead of this machine's")->type_name("FILE");
-  command->add_option("--svg", options->svg_file, "A picture of the plan")->type_name("FILE");
-  command->add_option("--html", options->html_file, "A page about the plan")->type_name("FILE");
+  command->add_option("--svg", options->svg_file, "A picture of the plan (not there yet)")->type_name("FILE");
+  command->add_option("--html", options->html_file, "A page about the plan (not there yet)")->type_name("FILE");
   add_common_options(*command, options->common, Shows::kMachine);
   profile->excludes("--threads", "--plan");
   command->footer(

@@ -98,15 +98,15 @@ void add_run_options(CLI::App& command, RunOptions& options) {
       ->allow_extra_args(false);
   command.add_flag("--ignore-eos", options.ignore_eos, "Go on after an end of text");
 
-  CLI::Option* penalty =
-      command.add_option("--repeat-penalty", options.sampling.repeat_penalty, "Divides logits of the last 64 tokens; 1: off");
-  for (CLI::Option* option :
-       {command.add_option("--temp", options.sampling.temperature, "Temperature; 0: always the most likely token"),
-        command.add_option("--top-k", options.sampling.top_k, "Draw among the K most likely; 0: all"),
-        command.add_option("--top-p", options.sampling.top_p, "Draw among the fewest that make up this share; 1: all"),
-        command.add_option("--min-p", options.sampling.min_p, "Leave out what is less likely than this share of the best; 0: none"),
-        penalty}) {
-    option->group("Sampling")->capture_default_str();
+  SamplingOptions& sampling = options.sampling;
+  for (CLI::Option* option : {
+           command.add_option("--temp", sampling.temperature, "Temperature (0.8); 0: always the most likely token"),
+           command.add_option("--top-k", sampling.top_k, "Draw among the K most likely (40); 0: all"),
+           command.add_option("--top-p", sampling.top_p, "Draw among the fewest that make up this share (0.95); 1: all"),
+           command.add_option("--min-p", sampling.min_p, "Leave out what is less likely than this share of the best (0.05); 0: none"),
+           command.add_option("--repeat-penalty", sampling.repeat_penalty, "Divides logits of the last 64 tokens (1); 1: off"),
+       }) {
+    option->group("Sampling")->type_name("X");
   }
   add_common_options(command, options.common, Shows::kMachine);
   add_future_options(command, options.future, true);
