@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 
+# Above this load before the start other work takes part of the cores, which hits the two programs' waiting threads very differently.
+BUSY_LOAD = 0.5
 BEGIN, END = "<!-- llama.cpp table: begin -->", "<!-- llama.cpp table: end -->"
 
 
@@ -80,11 +82,12 @@ def processor():
         return platform.processor() or platform.machine()
 
 
-def table(options, rows, build):
+def table(options, rows, build, load):
     commit = build.get("build_commit", "unknown")
     own = f", which calls itself build {build.get('build_number')} ({commit})" if commit != "unknown" else ""
+    busy = f" NOT A FAIR FIGURE: the machine was busy, load {load:.1f} before the start." if load > BUSY_LOAD else ""
     lines = [f"{os.path.basename(options.model)}, {options.threads} threads, {processor()}, {time.strftime('%Y-%m-%d')}; "
-             f"{options.rounds} rounds in turns, medians, ratio with its range.",
+             f"{options.rounds} rounds in turns, medians, ratio with its range.{busy}",
              f"Peer: {options.built}{own}.", "",
              "| test | Outrigger, tokens/s | llama.cpp, tokens/s | ratio |", "|---|---|---|---|"]
     for row in rows:
@@ -127,15 +130,18 @@ def parse():
 def main():
     options = parse()
     print(f"peer: {options.built}", file=sys.stderr)
+    load = os.getloadavg()[0]
+    if load > BUSY_LOAD:
+        print(f"compare: the machine is busy (load {load:.1f}): these ratios will not be fair; wait until it is idle", file=sys.stderr)
     rounds, build = measure(options)
     rows = summarise(rounds)
-    text = table(options, rows, build)
+    text = table(options, rows, build, load)
     print(text)
     if options.document:
         rewrite(options.document, text)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as out:
-            json.dump({"peer": options.built, "threads": options.threads, "rows": rows, "rounds": rounds}, out, indent=1)
+            json.dump({"peer": options.built, "threads": options.threads, "load_before": load, "rows": rows, "rounds": rounds}, out, indent=1)
     needs = {f"pp{options.prompt}": options.need_prefill, f"tg{options.generate}": options.need_decode}
     short = [f"{row['test']} {row['ratio']:.2f}x of {needs[row['test']]}x" for row in rows if row["ratio"] < needs.get(row["test"], 0)]
     if short:
