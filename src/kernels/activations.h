@@ -41,6 +41,11 @@ struct QuantizeArgs {
 /// every instruction level. Cost: about 0.06 ns per element and core with AVX-512.
 void quantize_activations(const QuantizeArgs& args, size_t token_begin, size_t token_end);
 
+/// What rounding lost: remainder[t][k] = src[t][k] - code * scale, rows src_stride floats apart; may be args.src. Quantised in its turn, it
+/// makes a second panel, and the sum of both products is one with activations of about 15 bits.
+/// Precondition: the tokens were quantised into args.panel. Any thread; allocates nothing. The same bits at every instruction level.
+void quantization_remainder(const QuantizeArgs& args, size_t token_begin, size_t token_end, float* remainder);
+
 void quantize_activations_ref(const QuantizeArgs& args, size_t token_begin, size_t token_end);     ///< the definition
 void quantize_activations_avx2(const QuantizeArgs& args, size_t token_begin, size_t token_end);    ///< needs SimdLevel::kAvx2
 void quantize_activations_avx512(const QuantizeArgs& args, size_t token_begin, size_t token_end);  ///< needs SimdLevel::kAvx512

@@ -34,8 +34,9 @@ uint64_t walk(std::byte* arena, const ModelConfig& config, uint32_t tokens, Step
   buffers->normed = placer.floats(tokens * config.width);
   // A width that is not whole groups belongs to a float model, which never fills the panel.
   buffers->panel = placer.bytes(activation_panel_bytes(tokens, (widest + kGroup - 1) / kGroup * kGroup));
+  buffers->remainder_panel = placer.bytes(activation_panel_bytes(tokens, (config.width + kGroup - 1) / kGroup * kGroup));
   buffers->qkv = placer.floats(tokens * (config.attention_width() + 2 * config.kv_width()));
-  buffers->attention = placer.floats(tokens * config.attention_width());
+  buffers->attention = placer.floats(tokens * std::max(config.attention_width(), config.width));
   buffers->gate = placer.floats(tokens * config.ffn_width);
   buffers->up = placer.floats(tokens * config.ffn_width);
   buffers->cos_sin = placer.floats(uint64_t{tokens} * config.rope_dim);

@@ -61,10 +61,10 @@ void StepRunner::run_node(const TaskGraph& graph, const TaskNode& node, const Te
   const uint32_t layer = node.argument;
   switch (static_cast<StepOp>(node.op)) {
     case StepOp::kEmbed: return embed(member), fill_angles(member);
-    case StepOp::kAttentionNorm: return norm(fixed_ + layout_.layers[layer].attention_norm, layout_.layers[layer].q, member);
+    case StepOp::kAttentionNorm: return attention_norm(layer, member);
     case StepOp::kRopeAppend: return rope_and_append(layer, member);
     case StepOp::kAttention: return attend(layer, member);
-    case StepOp::kFfnNorm: return norm(fixed_ + layout_.layers[layer].ffn_norm, layout_.layers[layer].gate, member);
+    case StepOp::kFfnNorm: return ffn_norm(layer, member);
     case StepOp::kSiluMul: return silu(layer, member);
     case StepOp::kOutputNorm: return output_norm(member);
     case StepOp::kQkv:
@@ -111,21 +111,43 @@ void StepRunner::fill_angles(const TeamMember& member) {
 
 bool StepRunner::takes_panel(uint32_t matrix) const { return numerics_ == Numerics::kFast && takes_int8_activations(layout_.weights[matrix].kind); }
 
-void StepRunner::quantize(const float* src, uint32_t matrix, size_t tokens, size_t begin, size_t end) {
+bool StepRunner::quantize(const float* src, uint32_t matrix, size_t tokens, size_t begin, size_t end) {
   const uint32_t window = layout_.shape.matrices[matrix].window;
   const uint64_t width = layout_.weights[matrix].columns;
   for (uint32_t m = matrix; m < layout_.weights.size() && layout_.shape.matrices[m].window == window; ++m) {
     if (!takes_panel(m)) continue;
-    return quantize_activations({src, width, buffers_.panel, tokens, width}, begin, end);
+    quantize_activations({src, width, buffers_.panel, tokens, width}, begin, end);
+    return true;
   }
+  return false;
 }
 
-void StepRunner::norm(const float* weight, uint32_t window_matrix, const TeamMember& member) {
-  const Share mine = share_of(member, input_.tokens.size());
-  if (mine.begin == mine.end) return;
+// Inputs of q, k, v and of the head are kept to about 15 bits, as two panels: rounding them to one is half of the whole path's KL to
+// float32 (docs/numerics.md), and they are 15 % of a layer's weights.
+void StepRunner::quantize_finely(uint32_t matrix, size_t tokens, size_t begin, size_t end) {
+  if (begin == end || !quantize(buffers_.normed, matrix, tokens, begin, end)) return;
   const uint64_t width = config_.width;
-  rms_norm({buffers_.residual + mine.begin * width, weight, buffers_.normed + mine.begin * width, mine.end - mine.begin, width, config_.norm_epsilon});
-  quantize(buffers_.normed, window_matrix, input_.tokens.size(), mine.begin, mine.end);
+  float* const remainder = buffers_.attention;  // not in use before attention
+  quantization_remainder({buffers_.normed, width, buffers_.panel, tokens, width}, begin, end, remainder);
+  quantize_activations({remainder, width, buffers_.remainder_panel, tokens, width}, begin, end);
+}
+
+void StepRunner::norm(const float* weight, size_t begin, size_t end) {
+  if (begin == end) return;
+  const uint64_t offset = begin * config_.width;
+  rms_norm({buffers_.residual + offset, weight, buffers_.normed + offset, end - begin, config_.width, config_.norm_epsilon});
+}
+
+void StepRunner::attention_norm(uint32_t layer, const TeamMember& member) {
+  const Share mine = share_of(member, input_.tokens.size());
+  norm(fixed_ + layout_.layers[layer].attention_norm, mine.begin, mine.end);
+  quantize_finely(layout_.layers[layer].q, input_.tokens.size(), mine.begin, mine.end);
+}
+
+void StepRunner::ffn_norm(uint32_t layer, const TeamMember& member) {
+  const Share mine = share_of(member, input_.tokens.size());
+  norm(fixed_ + layout_.layers[layer].ffn_norm, mine.begin, mine.end);
+  quantize(buffers_.normed, layout_.layers[layer].gate, input_.tokens.size(), mine.begin, mine.end);
 }
 
 // The wanted rows move together to the front of `normed`.
@@ -135,7 +157,7 @@ void StepRunner::output_norm(const TeamMember& member) {
   for (size_t i = mine.begin; i < mine.end; ++i) {
     rms_norm({buffers_.residual + input_.logit_tokens[i] * width, fixed_ + layout_.output_norm, buffers_.normed + i * width, 1, width, config_.norm_epsilon});
   }
-  if (mine.begin < mine.end) quantize(buffers_.normed, layout_.head, input_.logit_tokens.size(), mine.begin, mine.end);
+  quantize_finely(layout_.head, input_.logit_tokens.size(), mine.begin, mine.end);
 }
 
 void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const TeamMember& member) {
@@ -182,8 +204,27 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
     }
     args.src_stride = args.columns;
     args.dst += operand.first_block * kPackRows;
-    if (begin < end) matmul(args, begin - first, end - first);
+    if (begin < end && (op == StepOp::kHead || op == StepOp::kQkv) && args.panel != nullptr) {
+      fine_product(args, begin - first, end - first);
+    } else if (begin < end) {
+      matmul(args, begin - first, end - first);
+    }
     first += operand.blocks;
+  }
+}
+
+// Both panels over some row blocks before the next ones: the second pass finds the weights in the second-level cache, so that for a token
+// or two this costs what one pass costs, the reading of memory.
+void StepRunner::fine_product(const MatmulArgs& args, size_t begin, size_t end) const {
+  constexpr uint64_t kCacheBytes = 256 << 10;
+  const size_t at_once = std::max<size_t>(1, kCacheBytes / packed_block_bytes(args.kind, args.columns));
+  MatmulArgs remainder = args;
+  remainder.panel = buffers_.remainder_panel;
+  remainder.accumulate = true;
+  for (size_t block = begin; block < end; block += at_once) {
+    const size_t some = std::min(end, block + at_once);
+    matmul(args, block, some);
+    matmul(remainder, block, some);
   }
 }
 

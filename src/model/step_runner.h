@@ -12,6 +12,7 @@
 
 #include "src/base/thread_team.h"
 #include "src/graph/executor.h"
+#include "src/kernels/matmul.h"
 #include "src/memory/residency.h"
 #include "src/model/kv_cache.h"
 #include "src/model/layout.h"
@@ -52,14 +53,19 @@ class StepRunner final : public NodeRunner {
   void run_node(const TaskGraph& graph, const TaskNode& node, const TeamMember& member);
   void embed(const TeamMember& member);
   void fill_angles(const TeamMember& member);
-  void norm(const float* weight, uint32_t window_matrix, const TeamMember& member);
+  void attention_norm(uint32_t layer, const TeamMember& member);
+  void ffn_norm(uint32_t layer, const TeamMember& member);
+  void norm(const float* weight, size_t begin, size_t end);
   void output_norm(const TeamMember& member);
   void product(const TaskGraph& graph, const TaskNode& node, const TeamMember& member);
   void rope_and_append(uint32_t layer, const TeamMember& member);
   void attend(uint32_t layer, const TeamMember& member);
   void silu(uint32_t layer, const TeamMember& member);
-  /// The int8 copy of rows [begin, end) of `src` for the window that `matrix` belongs to, if that window takes it.
-  void quantize(const float* src, uint32_t matrix, size_t tokens, size_t begin, size_t end);
+  /// The int8 copy of rows [begin, end) of `src` for the window that begins with `matrix`, if any of its matrices takes it.
+  bool quantize(const float* src, uint32_t matrix, size_t tokens, size_t begin, size_t end);
+  /// quantize() of rows of `normed` into both panels, for the windows that keep about 15 bits of their input.
+  void quantize_finely(uint32_t matrix, size_t tokens, size_t begin, size_t end);
+  void fine_product(const MatmulArgs& args, size_t begin, size_t end) const;
   bool takes_panel(uint32_t matrix) const;
 
   const ModelLayout& layout_;

@@ -91,5 +91,31 @@ TEST_CASE("Activations: what is not finite gives a scale of NaN, what is too sma
   }
 }
 
+TEST_CASE("Activations: codes, and the remainder's codes, give the numbers back to about 15 bits; the codes alone do not") {
+  std::vector<float> src = normal_floats(3 * 96, 11), remainder(src.size());
+  AlignedBytes panel(activation_panel_bytes(3, 96)), second(activation_panel_bytes(3, 96));
+  const QuantizeArgs args{src.data(), 96, panel.data(), 3, 96};
+  quantize_activations(args, 0, 3);
+  quantization_remainder(args, 0, 3, remainder.data());
+  quantize_activations({remainder.data(), 96, second.data(), 3, 96}, 0, 3);
+  const auto value = [](AlignedBytes& from, size_t t, size_t k) {
+    const PanelToken token(from.data(), 3, 96, t);
+    float scale;
+    std::memcpy(&scale, token.scale(k / 32), 4);
+    return scale * static_cast<float>(static_cast<int8_t>(token.codes(k / 32)[k % 32]));
+  };
+  float worst_one = 0, worst_both = 0;
+  for (size_t t = 0; t < 3; ++t) {
+    for (size_t k = 0; k < 96; ++k) {
+      const float x = src[t * 96 + k], one = value(panel, t, k);
+      REQUIRE(remainder[t * 96 + k] == x - one);
+      worst_one = std::max(worst_one, std::fabs(x - one));
+      worst_both = std::max(worst_both, std::fabs(x - one - value(second, t, k)));
+    }
+  }
+  REQUIRE(worst_both < 1e-4f);
+  REQUIRE(worst_one > 3e-3f);
+}
+
 }  // namespace
 }  // namespace outrigger
