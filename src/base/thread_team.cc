@@ -27,6 +27,10 @@ using Clock = std::chrono::steady_clock;
 // spinning is cheaper than the 35-60 us of a sleep and its waking. Yielding then gives way to whoever needs the processor.
 constexpr auto kSpin = std::chrono::microseconds(50);
 constexpr auto kYield = std::chrono::microseconds(300);
+// How long one thread works alone after a region that others disturbed: at first a few tokens, at most so that the trials, which may take
+// half a second each, cost a tenth.
+constexpr Clock::duration kShortestAlone = std::chrono::milliseconds(100), kLongestAlone = std::chrono::milliseconds(6400);
+constexpr Clock::duration kShortestJudged = std::chrono::microseconds(500);  // one time slice lost by chance is no trend
 constexpr int kPausesPerLook = 32;  // reading the clock costs as much as two pauses
 
 void pause_briefly() {
@@ -81,18 +85,28 @@ struct ThreadTeam::State {
   alignas(64) std::atomic<uint32_t> arrived{0};     // members at the current barrier
   alignas(64) std::atomic<uint32_t> phase{0};       // barriers passed
 
-  // Returns when word != old.
-  void wait_while(const std::atomic<uint32_t>& word, uint32_t old) const {
+  // Of the current region: what members lost to waits longer than a spin.
+  alignas(64) std::atomic<int64_t> lost_ns{0};
+  Clock::time_point alone_until{};           // the caller's, for run_elastic
+  Clock::duration alone_for = kShortestAlone;
+
+  void wait_in_region(const std::atomic<uint32_t>& word, uint32_t old) {
+    const Clock::duration waited = wait_while(word, old);
+    if (waited > kSpin) lost_ns.fetch_add(std::chrono::nanoseconds(waited).count(), std::memory_order_relaxed);
+  }
+
+  // Returns when word != old: how long that took, 0 for a moment.
+  Clock::duration wait_while(const std::atomic<uint32_t>& word, uint32_t old) const {
     if (may_spin) {
       for (int i = 0; i < kPausesPerLook; ++i) {
-        if (word.load(std::memory_order_acquire) != old) return;
+        if (word.load(std::memory_order_acquire) != old) return {};
         pause_briefly();
       }
     }
     const Clock::time_point begin = Clock::now();
     for (Clock::duration waited{}; waited < kYield; waited = Clock::now() - begin) {
       for (int i = 0; i < kPausesPerLook; ++i) {
-        if (word.load(std::memory_order_acquire) != old) return;
+        if (word.load(std::memory_order_acquire) != old) return Clock::now() - begin;
         if (!may_spin || waited >= kSpin) {
           std::this_thread::yield();
         } else {
@@ -101,6 +115,7 @@ struct ThreadTeam::State {
       }
     }
     while (word.load(std::memory_order_acquire) == old) word.wait(old, std::memory_order_acquire);
+    return Clock::now() - begin;
   }
 
   // The read-modify-write is a full fence, without which the look for sleepers in notify_all could overtake it and miss one.
@@ -115,7 +130,7 @@ struct ThreadTeam::State {
       arrived.store(0, std::memory_order_relaxed);
       advance(phase);
     } else {
-      wait_while(phase, now);
+      wait_in_region(phase, now);
     }
   }
 };
@@ -183,7 +198,27 @@ void ThreadTeam::run_erased(Trampoline body, void* object) {
   State::advance(state.generation);
   body(object, TeamMember(this, 0, state.threads));
   for (uint32_t finished; (finished = state.finished.load(std::memory_order_acquire)) != workers;)
-    state.wait_while(state.finished, finished);
+    state.wait_in_region(state.finished, finished);
+}
+
+void ThreadTeam::run_elastic_erased(Trampoline body, void* object) {
+  State& state = *state_;
+  const Clock::time_point begin = Clock::now();
+  if (state.threads == 1 || begin < state.alone_until) {
+    const FlushSubnormals flush;
+    return body(object, TeamMember(this, 0, 1));
+  }
+  state.lost_ns.store(0, std::memory_order_relaxed);
+  run_erased(body, object);
+  const Clock::time_point end = Clock::now();
+  const auto lost = std::chrono::nanoseconds(state.lost_ns.load(std::memory_order_relaxed));
+  // A third of all the members' time: a quiet machine loses a few per cent, a busy one nearly everything.
+  if (end - begin < kShortestJudged || lost < (end - begin) * static_cast<int64_t>(state.threads) / 3) {
+    if (end - begin >= kShortestJudged) state.alone_for = kShortestAlone;
+    return;
+  }
+  state.alone_until = end + state.alone_for;
+  state.alone_for = std::min(2 * state.alone_for, kLongestAlone);
 }
 
 }  // namespace outrigger

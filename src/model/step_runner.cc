@@ -48,7 +48,7 @@ Status StepRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<cons
   }
   failure_ = Status();
   // A barrier after each node: the next one reads what all members wrote. The region's end is the last node's.
-  team_.run([&](const TeamMember& member) {
+  team_.run_elastic([&](const TeamMember& member) {
     for (size_t i = 0; i < nodes.size(); ++i) {
       if (i > 0) member.barrier();
       run_node(graph, graph.nodes()[nodes[i]], member);

@@ -94,6 +94,30 @@ TEST_CASE("ThreadTeam: more threads than cores do not starve one another at barr
   REQUIRE(Clock::now() - begin < std::chrono::seconds(30));  // spinning through time slices would take 1000 x 4 ms x 8
 }
 
+// Members that lose time to others are played by one that comes late to each barrier.
+TEST_CASE("ThreadTeam: an elastic region that loses its time to waiting is followed by regions of one member, and by whole ones again") {
+  const auto team = team_of(2);
+  size_t members = 0;
+  auto count_members = [&](const TeamMember& member) {
+    if (member.index() == 0) members = member.count();
+  };
+  team->run_elastic(count_members);
+  REQUIRE(members == 2);
+  team->run_elastic([](const TeamMember& member) {
+    for (int i = 0; i < 5; ++i) {
+      if (member.index() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      member.barrier();
+    }
+  });
+  team->run_elastic(count_members);
+  REQUIRE(members == 1);
+  team->run([&](const TeamMember& member) { count_members(member); });
+  REQUIRE(members == 2);
+  std::this_thread::sleep_for(std::chrono::milliseconds(120));
+  team->run_elastic(count_members);
+  REQUIRE(members == 2);
+}
+
 TEST_CASE("ThreadTeam: workers that fell asleep wake up") {
   const auto team = team_of(3);
   std::atomic<int> ran = 0;
