@@ -45,7 +45,7 @@ class ThreadTeam {
   size_t threads() const;
 
   /// run(), or, while other programs keep the processors busy, the body on the calling thread alone (count() is then 1): threads that wait for each
-  /// other at barriers lose a time slice at each of them, which is a hundred times slower than one thread that waits for nobody. For bodies whose
+  /// other at barriers lose a time slice at each of them, which made a decode beside a compiler three times slower than one thread that waits for nobody. For bodies whose
   /// results do not depend on count(). Tries the whole team again after 0.1 to 6.4 seconds.
   template <typename Body>
   void run_elastic(Body&& body) {
