@@ -31,6 +31,10 @@ class ByteSource {
   /// Preconditions: staging has direct_staging_bytes(length) bytes and is aligned to kDirectAlignment; the range lies inside the source.
   virtual Result<const std::byte*> read_direct(uint64_t offset, uint64_t length, std::span<std::byte> staging) const = 0;
   virtual uint64_t direct_staging_bytes(uint64_t length) const = 0;
+
+  /// Fills `dst` from `offset` on if the page cache already holds all of it, and says whether: what is there need not be read from the disk
+  /// again. Never waits for a disk; may leave part of `dst` overwritten. False for a source that was not opened with DirectIo::kAuto.
+  virtual bool read_if_cached(uint64_t /*offset*/, std::span<std::byte> /*dst*/) const { return false; }
   /// Whether read_direct bypasses the page cache.
   virtual bool is_direct() const = 0;
 

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -55,8 +56,8 @@ struct Identity {
 
 class FileSource final : public ByteSource {
  public:
-  FileSource(std::string path, Descriptor file, Descriptor direct, const Identity& identity)
-      : path_(std::move(path)), file_(std::move(file)), direct_(std::move(direct)), identity_(identity) {}
+  FileSource(std::string path, Descriptor file, Descriptor direct, bool takes_cached, const Identity& identity)
+      : path_(std::move(path)), file_(std::move(file)), direct_(std::move(direct)), takes_cached_(takes_cached), identity_(identity) {}
 
   const std::string& name() const override { return path_; }
   uint64_t size_bytes() const override { return identity_.size; }
@@ -64,6 +65,7 @@ class FileSource final : public ByteSource {
 
   Status read(uint64_t offset, std::span<std::byte> dst) const override;
   Result<const std::byte*> read_direct(uint64_t offset, uint64_t length, std::span<std::byte> staging) const override;
+  bool read_if_cached(uint64_t offset, std::span<std::byte> dst) const override;
   Status check_unchanged() const override;
 
   /// The range widened to whole blocks at both ends.
@@ -79,6 +81,7 @@ class FileSource final : public ByteSource {
   const std::string path_;
   const Descriptor file_;
   const Descriptor direct_;
+  const bool takes_cached_;  ///< whether read_if_cached looks at all
   const Identity identity_;
 };
 
@@ -115,6 +118,23 @@ Result<const std::byte*> FileSource::read_direct(uint64_t offset, uint64_t lengt
   }
   if (filled < wanted) OTR_TRY(read(start + filled, staging.subspan(filled, wanted - filled)));
   return static_cast<const std::byte*>(staging.data() + lead);
+}
+
+bool FileSource::read_if_cached(uint64_t offset, std::span<std::byte> dst) const {
+#if defined(RWF_NOWAIT)
+  if (!takes_cached_) return false;
+  while (!dst.empty()) {
+    const iovec part{dst.data(), dst.size()};
+    const ssize_t got = ::preadv2(file_.get(), &part, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;  // a page that is not there, or a kernel or file system that cannot tell
+    offset += static_cast<uint64_t>(got);
+    dst = dst.subspan(static_cast<size_t>(got));
+  }
+  return true;
+#else
+  return false;
+#endif
 }
 
 Status FileSource::check_unchanged() const {
@@ -170,7 +190,10 @@ Result<std::shared_ptr<const ByteSource>> open_file(const std::string& path, Dir
   if (direct == DirectIo::kOn && !past_cache) {
     return Status(StatusCode::kUnsupported, "the file system refuses direct reads; allow buffered ones").in_file(path);
   }
-  return std::shared_ptr<const ByteSource>(std::make_shared<FileSource>(path, std::move(file), std::move(past_cache), identity));
+  // Somebody who asked for direct reads wants to see the disk; without them every read goes through the cache anyway.
+  const bool takes_cached = direct == DirectIo::kAuto && past_cache;
+  return std::shared_ptr<const ByteSource>(
+      std::make_shared<FileSource>(path, std::move(file), std::move(past_cache), takes_cached, identity));
 }
 
 }  // namespace outrigger

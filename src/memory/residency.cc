@@ -169,8 +169,9 @@ Status TensorResidency::fetch(uint32_t unit) {
   unit_in_slot_[slot] = kNoUnit;
   std::byte* dst = ring_memory_.data() + slot * slot_bytes_;
   const std::span<std::byte> staging(staging_memory_.data(), staging_memory_.bytes());
+  bool try_cache = false;  // the plan counts on the disk's rate, and a slot is read again in the next step
   for (const StreamPiece& piece : stream_.units[unit].pieces) {
-    OTR_TRY(load_blocks(piece.matrix, piece.first_block, piece.blocks, staging, dst + piece.slot_offset));
+    OTR_TRY(load_blocks(piece.matrix, piece.first_block, piece.blocks, staging, try_cache, dst + piece.slot_offset));
     streamed_bytes_.fetch_add(file_bytes(piece.matrix, piece.first_block, piece.blocks), std::memory_order_relaxed);
   }
   unit_in_slot_[slot] = unit;

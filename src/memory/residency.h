@@ -120,8 +120,9 @@ class TensorResidency final : public OperandSource {
   uint64_t file_bytes(uint32_t matrix, uint64_t first_block, uint64_t blocks) const;
   /// Row blocks that one read into `staging_bytes` can bring, at most `most`; 0 if not even one.
   uint64_t blocks_in_staging(uint32_t matrix, uint64_t staging_bytes, uint64_t most) const;
-  /// Reads row blocks through `staging` and packs them to `dst`.
-  Status load_blocks(uint32_t matrix, uint64_t first_block, uint64_t blocks, std::span<std::byte> staging, std::byte* dst) const;
+  /// Reads row blocks through `staging` and packs them to `dst`. While `try_cache` holds, what the page cache has is taken from there; the
+  /// first read that finds it wanting clears it.
+  Status load_blocks(uint32_t matrix, uint64_t first_block, uint64_t blocks, std::span<std::byte> staging, bool& try_cache, std::byte* dst) const;
   /// Gives each of up to `threads` readers a buffer for at least one row block; the lease holds what is not the ring's.
   Result<MemoryLease> share_staging(Loading& loading, size_t threads, uint64_t largest_block);
   Status load_all(Loading& loading, ThreadTeam& team);

@@ -69,12 +69,17 @@ uint64_t TensorResidency::blocks_in_staging(uint32_t matrix, uint64_t staging_by
 }
 
 Status TensorResidency::load_blocks(uint32_t matrix, uint64_t first_block, uint64_t blocks, std::span<std::byte> staging,
-                                    std::byte* dst) const {
+                                    bool& try_cache, std::byte* dst) const {
   const WeightSource& weight = weights_[matrix];
   while (blocks > 0) {
     const uint64_t some = blocks_in_staging(matrix, staging.size(), blocks);
     const uint64_t bytes = file_bytes(matrix, first_block, some);
-    OTR_ASSIGN(const std::byte* rows, source_->read_direct(weight.file_offset + first_block * block_file_bytes(matrix), bytes, staging));
+    const uint64_t offset = weight.file_offset + first_block * block_file_bytes(matrix);
+    const std::byte* rows = staging.data();
+    try_cache = try_cache && bytes <= staging.size() && source_->read_if_cached(offset, staging.first(bytes));
+    if (!try_cache) {
+      OTR_ASSIGN(rows, source_->read_direct(offset, bytes, staging));
+    }
     pack_rows(weight.type, rows, bytes / weight.row_bytes, weight.columns, dst);
     dst += some * block_bytes(matrix);
     first_block += some;
@@ -138,12 +143,13 @@ Status TensorResidency::load_all(Loading& loading, ThreadTeam& team) {
 void TensorResidency::load_chunks(Loading& loading, size_t reader) noexcept {
   try {
     const std::span<std::byte> staging = loading.staging.subspan(reader * loading.staging_of_reader, loading.staging_of_reader);
+    bool try_cache = true;
     while (!loading.stopped) {
       if (loading.cancel.is_cancelled()) return loading.fail(Status(StatusCode::kCancelled, "loading was cancelled"));
       const size_t index = loading.next.fetch_add(1);
       if (index >= loading.chunks.size()) return;
       const auto& [matrix, first_block, blocks] = loading.chunks[index];
-      Status status = load_blocks(matrix, first_block, blocks, staging, resident_[matrix] + first_block * block_bytes(matrix));
+      Status status = load_blocks(matrix, first_block, blocks, staging, try_cache, resident_[matrix] + first_block * block_bytes(matrix));
       if (!status.is_ok()) return loading.fail(std::move(status));
       const uint64_t bytes = file_bytes(matrix, first_block, blocks), done = loading.done_bytes.fetch_add(bytes) + bytes;
       if (reader == 0 && done < loading.total_bytes) loading.report(static_cast<double>(done) / static_cast<double>(loading.total_bytes));

@@ -143,6 +143,33 @@ TEST_CASE("FileSource: interrupted and short reads are continued, plain and dire
   }
 }
 
+TEST_CASE("FileSource: what the page cache holds is read from there, unless somebody asked for the disk or the cache was emptied") {
+  const Scratch scratch;
+  constexpr size_t kBytes = 1 << 20;
+  const std::vector<std::byte> bytes = random_bytes(kBytes);
+  write_test_file(scratch / "file", bytes);
+  const auto source = open_ok(scratch / "file");
+  std::vector<std::byte> got(kBytes - 4321);
+  REQUIRE(source->read(0, got).is_ok());  // now it is there
+  if (source->is_direct()) {
+    REQUIRE(source->read_if_cached(4321, got));
+    CHECK(got == part(bytes, 4321, kBytes - 4321));
+    CHECK_FALSE(source->read_if_cached(4322, got));  // one byte more than the file has
+
+    const int fd = ::open((scratch / "file").c_str(), O_RDONLY);
+    REQUIRE(::fsync(fd) == 0);
+    REQUIRE(::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0);
+    ::close(fd);
+    CHECK_FALSE(source->read_if_cached(0, got));
+  }
+  for (const DirectIo other : {DirectIo::kOn, DirectIo::kOff}) {
+    if (other == DirectIo::kOn && !source->is_direct()) continue;
+    const auto same = open_ok(scratch / "file", other);
+    REQUIRE(same->read(0, got).is_ok());
+    CHECK_FALSE(same->read_if_cached(0, got));
+  }
+}
+
 TEST_CASE("FileSource: an error of the system is reported with its place and reason") {
   const Scratch scratch;
   write_test_file(scratch / "file", random_bytes(kSize));

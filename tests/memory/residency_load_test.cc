@@ -103,6 +103,23 @@ TEST_CASE("TensorResidency::load: matrices of several chunks, with little and wi
   }
 }
 
+TEST_CASE("TensorResidency::load: what the page cache holds is not read from the disk, and what it lacks is") {
+  Scenario scenario = large_model();
+  const Plan plan = scenario.plan(scenario.all(false));
+  for (const uint64_t cached_percent : {0, 40, 100}) {
+    CAPTURE(cached_percent);
+    FakeBackend backend;
+    const auto source = scenario.source();
+    source->cached_bytes = source->size_bytes() * cached_percent / 100;
+    const auto residency = make_residency(scenario, backend, source, plan);
+    source->reads = 0;
+    REQUIRE(residency->load(*make_team(1), {}, {}).is_ok());
+    require_loaded(scenario, *residency);
+    CHECK((source->cache_hits > 0) == (cached_percent > 0));
+    CHECK((source->reads > 0) == (cached_percent < 100));
+  }
+}
+
 TEST_CASE("TensorResidency::load: where the plan leaves no room for a single row block, the budget decides") {
   Scenario scenario;
   scenario.add(DType::kF32, 20, 20'000);  // a row block of 1.3 MB

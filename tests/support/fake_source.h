@@ -2,6 +2,7 @@
 #ifndef OUTRIGGER_TESTS_SUPPORT_FAKE_SOURCE_H_
 #define OUTRIGGER_TESTS_SUPPORT_FAKE_SOURCE_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <functional>
@@ -41,11 +42,20 @@ class FakeSource final : public ByteSource {
     return reads_in_place ? 0 : (length + 2 * kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
   }
 
+  bool read_if_cached(uint64_t offset, std::span<std::byte> dst) const override {
+    const uint64_t there = std::min<uint64_t>(dst.size(), cached_bytes - std::min<uint64_t>(cached_bytes, offset));
+    std::memcpy(dst.data(), bytes_.data() + offset, there);
+    if (there < dst.size()) return false;
+    ++cache_hits;
+    return true;
+  }
+
   Status check_unchanged() const override {
     return has_changed ? Status(StatusCode::kIo, "the file changed on purpose").in_file(name_) : Status();
   }
 
-  mutable std::atomic<uint64_t> reads{0};
+  mutable std::atomic<uint64_t> reads{0}, cache_hits{0};
+  std::atomic<uint64_t> cached_bytes{0};  ///< from the beginning on, for read_if_cached
   std::atomic<uint64_t> failing_read{0};  ///< counted from 1; 0: none
   std::atomic<uint64_t> available_bytes;  ///< less than size_bytes(): the file was cut
   std::atomic<bool> has_changed{false};
