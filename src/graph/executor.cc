@@ -23,6 +23,9 @@ constexpr uint32_t kNone = UINT32_MAX;
 // A worker of TBB takes 2-10 us to begin, some 50 us when it slept. A host that is done before looks again until then, since sleeping and
 // being woken costs it as much; after that it takes the work over or sleeps.
 constexpr auto kPatience = std::chrono::microseconds(50);
+// Bounded, since a caller whose own tasks occupy every worker of oneTBB may destroy an executor from inside one.
+constexpr auto kFarewell = std::chrono::seconds(1);
+constexpr auto kFarewellNap = std::chrono::microseconds(50);
 
 // Where a lane's next segment waits for whoever takes it first. A lane's segments depend on one another, so there is at most one.
 struct alignas(64) LaneQueue {
@@ -218,7 +221,12 @@ struct GraphExecutor::Arena {
 GraphExecutor::GraphExecutor(std::shared_ptr<State> state, std::unique_ptr<Arena> arena)
     : state_(std::move(state)), arena_(std::move(arena)) {}
 
-GraphExecutor::~GraphExecutor() = default;
+// A segment that the host took over leaves its task in oneTBB's queue, and the task holds the state. A starved worker may be long in
+// coming for it, and the next executor's arena would then be served first: a moment's patience lets nothing outlive the executor.
+GraphExecutor::~GraphExecutor() {
+  const auto begin = std::chrono::steady_clock::now();
+  while (state_.use_count() > 1 && std::chrono::steady_clock::now() - begin < kFarewell) std::this_thread::sleep_for(kFarewellNap);
+}
 
 Result<std::unique_ptr<GraphExecutor>> GraphExecutor::create() {
   try {
