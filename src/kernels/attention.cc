@@ -10,7 +10,7 @@ size_t attention_items(const AttentionArgs& args) { return row_blocks(args) * ar
 
 uint64_t attention_scratch_bytes(size_t head_dim) {
   // A row's query and output, its scores of one position block, and a vector of running maximum and sum. Widths are rounded up to whole
-  // vectors. This also holds the definition's double output of one row.
+  // vectors.
   const size_t padded_dim = (head_dim + 15) / 16 * 16;
   return uint64_t{kRowBlock} * (2 * padded_dim + kPositionBlock + 32) * sizeof(float);
 }

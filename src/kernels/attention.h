@@ -61,9 +61,9 @@ size_t attention_items(const AttentionArgs& args);
 uint64_t attention_scratch_bytes(size_t head_dim);
 
 /// dst = softmax(scale * q k^T) v for the items [item_begin, item_end), with the scratch of `thread`.
-/// Threads take disjoint items and each its own `thread`. Allocates nothing. Bits depend on the instruction level and on the query and the
-/// positions it sees: not on the other queries of the call or the split. Each version is within 2e-6 * max |v| of attention_ref for scores
-/// below 30 in magnitude. A query whose scores hold a NaN gives NaN.
+/// Threads take disjoint items and each its own `thread`. Allocates nothing. The bits are the same at every level (NaN payloads aside) and
+/// depend on the query and the positions it sees alone: not on the other queries of the call or the split. Within 2e-6 * max |v| of the
+/// exact value for scores below 30 in magnitude. A query whose scores hold a NaN gives NaN.
 /// @source Milakov and Gimelshein 2018 (arXiv 1805.02867): softmax in one pass
 void attention(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread);
 
@@ -71,7 +71,7 @@ void append_kv_ref(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_hea
 void append_kv_avx2(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end);    ///< needs SimdLevel::kAvx2
 void append_kv_avx512(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end);  ///< needs SimdLevel::kAvx512
 
-/// The definition, in double precision and two passes; of the scratch it uses one row of sums.
+/// The definition; of the scratch it uses one row of sums.
 void attention_ref(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread);
 void attention_avx2(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread);    ///< needs SimdLevel::kAvx2
 void attention_avx512(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread);  ///< needs SimdLevel::kAvx512

@@ -38,7 +38,7 @@ struct Avx512 {
   /// The first `count` lanes of a, the others of b.
   static Float first(size_t count, Float a, Float b) { return _mm512_mask_mov_ps(b, lanes_below(count), a); }
   static float reduce_max(Float x) { return _mm512_reduce_max_ps(x); }
-  static float reduce_add(Float x) { return _mm512_reduce_add_ps(x); }
+  static float reduce_add(Float x) { return sum_of_lanes(x); }
 };
 
 }  // namespace

@@ -31,6 +31,14 @@ constexpr size_t kLanes = 16;
   return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(src)));
 }
 
+// Half onto half, as in avx2.h: the order is ours, while that of a compiler's reduction is its own business.
+[[maybe_unused]] inline float sum_of_lanes(__m512 x) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
+
 }  // namespace
 }  // namespace outrigger
 

@@ -7,9 +7,8 @@
 namespace outrigger {
 namespace {
 
-// Four accumulators: an addition takes 4 or 5 cycles and two start in each; and the more there are, the fewer squares each sums.
 float sum_of_squares(const float* src, size_t width) {
-  constexpr size_t kSums = 4;
+  constexpr size_t kSums = kRmsNormLanes / kLanes;
   __m256 sums[kSums] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
   for (size_t i = 0; i < width; i += kSums * kLanes) {
     for (size_t s = 0; s < kSums && i + s * kLanes < width; ++s) {
@@ -17,7 +16,7 @@ float sum_of_squares(const float* src, size_t width) {
       sums[s] = _mm256_fmadd_ps(x, x, sums[s]);
     }
   }
-  return sum_of_lanes(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
+  return sum_of_lanes(_mm256_add_ps(_mm256_add_ps(sums[0], sums[2]), _mm256_add_ps(sums[1], sums[3])));
 }
 
 }  // namespace

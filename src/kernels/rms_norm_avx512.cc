@@ -7,9 +7,8 @@
 namespace outrigger {
 namespace {
 
-// Two accumulators: one would wait 4 cycles for each addition, which is twice the time of the two loads it is fed by. A lane sums at
-// most width / 32 squares, which keeps float enough.
 float sum_of_squares(const float* src, size_t width) {
+  static_assert(kRmsNormLanes == 2 * kLanes);
   __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
   for (size_t i = 0; i < width; i += 2 * kLanes) {
     const __m512 a = _mm512_maskz_loadu_ps(lanes_below(width - i), src + i);
@@ -18,7 +17,7 @@ float sum_of_squares(const float* src, size_t width) {
     const __m512 b = _mm512_maskz_loadu_ps(lanes_below(width - i - kLanes), src + i + kLanes);
     odd = _mm512_fmadd_ps(b, b, odd);
   }
-  return _mm512_reduce_add_ps(_mm512_add_ps(even, odd));
+  return sum_of_lanes(_mm512_add_ps(even, odd));
 }
 
 }  // namespace

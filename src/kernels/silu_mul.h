@@ -15,12 +15,11 @@ struct SiluMulArgs {
 };
 
 /// dst[i] = gate[i] / (1 + exp(-gate[i])) * up[i].
-/// Any thread; threads may take disjoint ranges. Allocates nothing. Bits depend on the instruction level and on gate[i] and up[i] alone,
-/// not on i or count. Versions differ from silu_mul_ref by at most 4 units in the last place, or by 4e-36 where SiLU all but vanishes
-/// (gates below -88).
+/// Any thread; threads may take disjoint ranges. Allocates nothing. The bits are the same at every level and depend on gate[i] and up[i]
+/// alone; within 4 units in the last place of the exact value, or 4e-36 where SiLU all but vanishes (gates below -88).
 void silu_mul(const SiluMulArgs& args);
 
-void silu_mul_ref(const SiluMulArgs& args);     ///< the definition, in double precision
+void silu_mul_ref(const SiluMulArgs& args);     ///< the definition
 void silu_mul_avx2(const SiluMulArgs& args);    ///< needs SimdLevel::kAvx2
 void silu_mul_avx512(const SiluMulArgs& args);  ///< needs SimdLevel::kAvx512
 

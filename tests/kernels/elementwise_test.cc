@@ -1,7 +1,9 @@
-// RMSNorm, RoPE and SwiGLU: each level against the definition, over widths around the vector sizes.
+// RMSNorm, RoPE and SwiGLU: the definitions against formulas in double, and each level against the definition, bit for bit.
 #include <cmath>
 #include <limits>
 
+#include "src/base/thread_team.h"
+#include "src/kernels/exp_ref.h"
 #include "src/kernels/rms_norm.h"
 #include "src/kernels/rope.h"
 #include "src/kernels/silu_mul.h"
@@ -20,17 +22,30 @@ std::vector<float> normed(void (*version)(const RmsNormArgs&), const std::vector
   return dst;
 }
 
-TEST_CASE("RmsNorm: every level is within 3 ulp of the definition at every width") {
-  for (size_t width : {1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 64, 575, 576, 577, 4096, 16384}) {
+// The formula in double.
+std::vector<float> normed_exactly(const std::vector<float>& src, const std::vector<float>& weight, double epsilon) {
+  std::vector<float> dst(src.size());
+  for (size_t t = 0; t < src.size(); t += weight.size()) {
+    double squares = 0;
+    for (size_t i = 0; i < weight.size(); ++i) squares += double{src[t + i]} * src[t + i];
+    const double scale = 1 / std::sqrt(squares / static_cast<double>(weight.size()) + epsilon);
+    for (size_t i = 0; i < weight.size(); ++i) dst[t + i] = static_cast<float>(weight[i] * (src[t + i] * scale));
+  }
+  return dst;
+}
+
+TEST_CASE("RmsNorm: the definition is within 3 ulp of the formula, and every level has its bits at every width") {
+  for (size_t width : {1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40, 48, 63, 64, 65, 575, 576, 577, 4096, 16384}) {
     const std::vector<float> src = normal_floats(3 * width, 1), weight = normal_floats(width, 2);
-    const std::vector<float> truth = normed(rms_norm_ref, src, weight);
+    const std::vector<float> truth = normed_exactly(src, weight, 1e-5f), defined = normed(rms_norm_ref, src, weight);
+    double worst = 0;
+    for (size_t i = 0; i < defined.size(); ++i) worst = std::max(worst, ulps_apart(defined[i], truth[i]));
+    CAPTURE(width, worst);
+    REQUIRE(worst <= 3);
     for (SimdLevel level : levels()) {
       const AtLevel at(level);
-      CAPTURE(width, simd_level_name(level));
-      const std::vector<float> dst = normed(rms_norm, src, weight);
-      double worst = 0;
-      for (size_t i = 0; i < dst.size(); ++i) worst = std::max(worst, ulps_apart(dst[i], truth[i]));
-      REQUIRE(worst <= 3);
+      CAPTURE(simd_level_name(level));
+      REQUIRE(same_bits(normed(rms_norm, src, weight), defined));
     }
   }
 }
@@ -54,7 +69,7 @@ TEST_CASE("RmsNorm: a zero vector stays zero, a NaN spreads, and the bound notic
     const AtLevel at(level);
     REQUIRE(normed(rms_norm, std::vector<float>(64, 0.0f), weight) == std::vector<float>(64, 0.0f));
     std::vector<float> src(64, 1.0f);
-    REQUIRE(ulps_apart(normed(rms_norm, src, weight)[0], normed(rms_norm_ref, src, weight, 1e-30f)[0]) > 3);
+    REQUIRE(ulps_apart(normed(rms_norm, src, weight)[0], normed_exactly(src, weight, 1e-30)[0]) > 3);
     src[63] = std::numeric_limits<float>::quiet_NaN();
     REQUIRE(std::isnan(normed(rms_norm, src, weight)[0]));
   }
@@ -66,21 +81,54 @@ std::vector<float> activated(void (*version)(const SiluMulArgs&), const std::vec
   return dst;
 }
 
-TEST_CASE("SiluMul: every level is within 4 ulp of the definition over the whole range, and 5 ulp off is noticed") {
+TEST_CASE("Exp: within 1 ulp of the exact value, and 1.5 ulp off is noticed") {
+  double worst = 0, worst_if_off = 0;
+  for (float x = -87; x < 88.7f; x += 0.0037f) {
+    const double truth = std::exp(double{x}), ulp = truth * 0x1p-23;
+    worst = std::max(worst, std::fabs(exp_ref(x) - truth) / ulp);
+    worst_if_off = std::max(worst_if_off, std::fabs(exp_ref(x) * (1 + 0x1.8p-23) - truth) / ulp);
+  }
+  REQUIRE(worst <= 1);
+  REQUIRE(worst_if_off > 1);
+  REQUIRE(exp_ref(0) == 1);
+  REQUIRE(exp_ref(-std::numeric_limits<float>::infinity()) == 0);
+  REQUIRE(exp_ref(std::numeric_limits<float>::infinity()) == std::numeric_limits<float>::infinity());
+  REQUIRE(exp_ref(-104) == 0);
+  REQUIRE(exp_ref(-100) > 0);  // subnormal
+}
+
+TEST_CASE("SiluMul: the definition is within 4 ulp of the formula over the whole range, and 5 ulp off is noticed") {
   std::vector<float> gate = normal_floats(20000, 5, 20), up = normal_floats(20000, 6);
   for (size_t i = 0; i < 2000; ++i) gate[i] = (static_cast<float>(i) - 1000) * 0.11f;
-  const std::vector<float> truth = activated(silu_mul_ref, gate, up);
+  const std::vector<float> dst = activated(silu_mul_ref, gate, up);
+  double worst = 0, worst_if_off = 0;
+  for (size_t i = 0; i < dst.size(); ++i) {
+    const float truth = static_cast<float>(gate[i] / (1 + std::exp(-double{gate[i]})) * up[i]);
+    worst = std::max(worst, ulps_apart(dst[i], truth));
+    worst_if_off = std::max(worst_if_off, ulps_apart(dst[i] * (1 + 5 * 0x1p-23f), truth));
+  }
+  CAPTURE(worst);
+  REQUIRE(worst <= 4);
+  REQUIRE(worst_if_off > 4);
+}
+
+TEST_CASE("SiluMul: every level has the definition's bits, at the ends of the range and where results are subnormal too") {
+  std::vector<float> gate, up;
+  for (uint32_t bits = 0; bits < 0xffff0000u; bits += 4099) {  // every exponent, both signs, infinities and NaN
+    gate.push_back(std::bit_cast<float>(bits));
+    up.push_back(1 + static_cast<float>(bits % 7) / 8);
+  }
+  const std::vector<float> defined = activated(silu_mul_ref, gate, up);
   for (SimdLevel level : levels()) {
     const AtLevel at(level);
-    const std::vector<float> dst = activated(silu_mul, gate, up);
-    double worst = 0, worst_if_off = 0;
-    for (size_t i = 0; i < dst.size(); ++i) {
-      worst = std::max(worst, ulps_apart(dst[i], truth[i]));
-      worst_if_off = std::max(worst_if_off, ulps_apart(dst[i] * (1 + 5 * 0x1p-23f), truth[i]));
-    }
-    CAPTURE(simd_level_name(level), worst);
-    REQUIRE(worst <= 4);
-    REQUIRE(worst_if_off > 4);
+    CAPTURE(simd_level_name(level));
+    REQUIRE(same_bits(activated(silu_mul, gate, up), defined));
+    // As a team's threads run, which take subnormal numbers for zero.
+    const std::unique_ptr<ThreadTeam> team = ThreadTeam::create(1).value();
+    std::vector<float> flushed, defined_flushed;
+    team->run([&](const TeamMember&) { flushed = activated(silu_mul, gate, up), defined_flushed = activated(silu_mul_ref, gate, up); });
+    REQUIRE(same_bits(flushed, defined_flushed));
+    REQUIRE_FALSE(same_bits(flushed, defined));
   }
 }
 

@@ -2,6 +2,8 @@
 #ifndef OUTRIGGER_TESTS_KERNELS_KERNEL_CASE_H_
 #define OUTRIGGER_TESTS_KERNELS_KERNEL_CASE_H_
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -39,6 +41,12 @@ inline std::vector<float> normal_floats(size_t count, unsigned seed, float scale
   std::vector<float> values(count);
   for (float& value : values) value = normal(random);
   return values;
+}
+
+/// Equal to the last bit, zeros' signs included; which NaN it is does not count.
+inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  const auto same = [](float x, float y) { return std::memcmp(&x, &y, sizeof x) == 0 || (std::isnan(x) && std::isnan(y)); };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), same);
 }
 
 /// Bytes aligned to a cache line.

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "src/base/bytes.h"
+#include "tests/kernels/kernel_case.h"
 #include "tests/support/engines.h"
 #include "tests/support/golden_logits.h"
 
@@ -63,6 +64,20 @@ TEST_CASE("The default model says the same under a budget smaller than itself, w
     CHECK(host.peak_bytes <= 64_MiB);
     CHECK(host.peak_bytes == host.planned_bytes);
     CHECK(engine.streamed().disk_bytes > 0);
+  }
+}
+
+TEST_CASE("The default model's logits have the same bits at every instruction level") {
+  const std::vector<Token> prompt = chat_prompt("What is gravity?");
+  std::vector<std::vector<float>> rows;
+  for (const SimdLevel level : levels()) {
+    const AtLevel at(level);
+    CAPTURE(simd_level_name(level));
+    Session session = must(Session::open(open_engine(default_model())));
+    must(session.prefill(prompt));
+    must(session.step(28));
+    rows.emplace_back(session.logits().begin(), session.logits().end());
+    CHECK(same_bits(rows.back(), rows.front()));
   }
 }
 
