@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "src/base/macros.h"
+#include "src/model/config_reader.h"
 
 namespace outrigger {
 namespace {
@@ -19,49 +19,6 @@ constexpr uint64_t kMostHeadDim = 4096;
 constexpr uint64_t kMostWidth = 1 << 20;
 constexpr uint64_t kMostFfnWidth = 1 << 24;
 constexpr uint64_t kMostContext = 1 << 30;
-
-constexpr std::array<std::string_view, 1> kArchitectures = {"llama"};
-
-// Reads "<architecture>.<name>" with range checks; what is wrong always names the key.
-class ConfigReader {
- public:
-  explicit ConfigReader(const GgufFile& file, std::string architecture) : file_(file), architecture_(std::move(architecture)) {}
-
-  const GgufValue* find(std::string_view name) const { return file_.find(key(name)); }
-
-  Result<uint64_t> size(std::string_view name, uint64_t least, uint64_t most) const {
-    OTR_ASSIGN(const GgufValue* value, file_.require(key(name)));
-    if (value->type() == GgufType::kArray) {
-      return Status(StatusCode::kUnsupported, fmt::format("{} differs by layer, which this version does not compute", key(name))).about(key(name));
-    }
-    OTR_ASSIGN(const uint64_t n, value->as_u64());
-    if (n < least || n > most) return bad(name, fmt::format("{}", n), fmt::format("{} to {}", least, most));
-    return n;
-  }
-  Result<uint64_t> size_or(std::string_view name, uint64_t absent, uint64_t least, uint64_t most) const {
-    if (find(name) == nullptr) return absent;
-    return size(name, least, most);
-  }
-  Result<double> positive_or(std::string_view name, double absent) const {
-    if (find(name) == nullptr) return absent;
-    return positive(name);
-  }
-  Result<double> positive(std::string_view name) const {
-    OTR_ASSIGN(const GgufValue* value, file_.require(key(name)));
-    OTR_ASSIGN(const double number, value->as_f64());
-    if (!(number > 0) || !std::isfinite(number)) return bad(name, fmt::format("{}", number), "a positive, finite number");
-    return number;
-  }
-
-  Status bad(std::string_view name, const std::string& got, const std::string& need) const {
-    return Status(StatusCode::kCorruptFile, fmt::format("{}: got {}, need {}", key(name), got, need)).in_file(file_.source().name()).about(key(name));
-  }
-  std::string key(std::string_view name) const { return fmt::format("{}.{}", architecture_, name); }
-
- private:
-  const GgufFile& file_;
-  std::string architecture_;
-};
 
 Status read_attention(const ConfigReader& reader, ModelConfig& config) {
   OTR_ASSIGN(const uint64_t heads, reader.size("attention.head_count", 1, kMostHeads));
@@ -87,30 +44,25 @@ Status read_rope(const ConfigReader& reader, ModelConfig& config) {
   if (rope_dim % 2 != 0) return reader.bad("rope.dimension_count", fmt::format("{}", rope_dim), "an even number");
   config.rope_dim = static_cast<uint32_t>(rope_dim);
   OTR_ASSIGN(config.rope_base, reader.positive_or("rope.freq_base", 10000));
-  if (const GgufValue* type = reader.find("rope.scaling.type")) {
-    OTR_ASSIGN(const std::string_view name, type->as_string());
-    if (name == "linear") {
-      OTR_ASSIGN(const double factor, reader.positive_or("rope.scaling.factor", 1));
-      config.rope_position_scale = 1 / factor;
-    } else if (name != "none") {
-      return Status(StatusCode::kUnsupported, fmt::format("RoPE scaling \"{}\" is not computed by this version (none, linear and llama3 factors are)", name))
-          .about(reader.key("rope.scaling.type"));
-    }
-  }
+  OTR_ASSIGN(config.rope_scaling, read_rope_scaling(reader, config.rope_base, config.rope_dim, config.context_tokens));
+  config.rope_style = config.traits->rope_style;
+  OTR_ASSIGN(const bool halves, reader.flag_or("rope.halves", false));
+  if (halves) config.rope_style = RopeStyle::kHalves;
   return {};
 }
 
 }  // namespace
-
-bool is_known_architecture(std::string_view architecture) {
-  return std::find(kArchitectures.begin(), kArchitectures.end(), architecture) != kArchitectures.end();
-}
 
 Result<ModelConfig> read_config(const GgufFile& file) {
   ModelConfig config;
   OTR_ASSIGN(const GgufValue* architecture, file.require("general.architecture"));
   OTR_ASSIGN(const std::string_view name, architecture->as_string());
   config.architecture = std::string(name);
+  config.traits = find_architecture(name);
+  if (config.traits == nullptr) {
+    return Status(StatusCode::kUnsupported, fmt::format("architecture \"{}\" is not computed by this version ({} are)", name, known_architectures()))
+        .in_file(file.source().name());
+  }
   const ConfigReader reader(file, config.architecture);
 
   OTR_ASSIGN(const uint64_t experts, reader.size_or("expert_count", 0, 0, UINT32_MAX));

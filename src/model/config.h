@@ -9,12 +9,15 @@
 
 #include "src/io/gguf.h"
 #include "src/kernels/rope.h"
+#include "src/model/architectures.h"
+#include "src/model/rope_scaling.h"
 
 namespace outrigger {
 
 /// The llama family: RMSNorm, RoPE, grouped-query attention, SwiGLU. Every field is within the limits of read_config.
 struct ModelConfig {
   std::string architecture;
+  const ArchitectureTraits* traits = nullptr;  ///< the architecture's row of the table
   uint32_t layers = 0;
   uint32_t heads = 0, kv_heads = 0;  ///< kv_heads divides heads
   uint32_t head_dim = 0;
@@ -24,19 +27,17 @@ struct ModelConfig {
   uint32_t rope_dim = 0;             ///< elements of a head that turn; even
   RopeStyle rope_style = RopeStyle::kInterleaved;
   double rope_base = 10000;
-  double rope_position_scale = 1;    ///< positions are multiplied by it ("linear" scaling)
+  RopeScaling rope_scaling;
   float norm_epsilon = 1e-5f;
 
   uint64_t attention_width() const { return uint64_t{heads} * head_dim; }
   uint64_t kv_width() const { return uint64_t{kv_heads} * head_dim; }
 };
 
-/// Whether this version computes the architecture.
-bool is_known_architecture(std::string_view architecture);
-
-/// Precondition: the file's general.architecture is a known one.
-/// Errors: kCorruptFile, naming the key, its value and its limits; kUnsupported for a variant that is not computed yet (mixture of
-/// experts, another RoPE scaling, head counts that differ by layer).
+/// Keys are those of GGUF files, and "<architecture>.rope.halves", a bool: true if the rows of q and k stand as Hugging Face stores them, so
+/// that pairs are halves of a head whatever the architecture's own style.
+/// Errors: kCorruptFile, naming the key, its value and its limits; kUnsupported for an architecture that is not in the table, by name, or a
+/// variant that is not computed yet (mixture of experts, another RoPE scaling, head counts that differ by layer).
 Result<ModelConfig> read_config(const GgufFile& file);
 
 }  // namespace outrigger

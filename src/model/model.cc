@@ -76,11 +76,6 @@ Status find_tokenizer(Model::Impl& model) {
 Status lay_out(Model::Impl& model) {
   const GgufFile& file = model.file;
   if (file.tensors().empty()) return Status(StatusCode::kUnsupported, "the file holds a vocabulary and no weights").in_file(file.source().name());
-  OTR_TRY(file.require("general.architecture").status());
-  if (!is_known_architecture(model.info.architecture)) {
-    return Status(StatusCode::kUnsupported, fmt::format("architecture \"{}\" is not computed by this version (llama is)", model.info.architecture))
-        .in_file(file.source().name());
-  }
   OTR_ASSIGN(const ModelConfig config, read_config(file));
   OTR_ASSIGN(ModelLayout layout, lay_out_model(file, config));
   if (model.info.vocabulary_tokens != 0 && model.info.vocabulary_tokens != layout.vocabulary) {

@@ -30,8 +30,9 @@ Share share_of(const TeamMember& member, size_t items, size_t granule = 1) {
 StepRunner::StepRunner(const ModelLayout& layout, TensorResidency& residency, ThreadTeam& team, const StepBuffers& buffers, const float* fixed,
                        Numerics numerics)
     : layout_(layout), config_(layout.config), residency_(residency), team_(team), buffers_(buffers), fixed_(fixed), numerics_(numerics) {
+  const std::vector<double> divisors = rope_divisors(config_.rope_scaling, config_.rope_base, config_.rope_dim);
   for (uint32_t i = 0; i < config_.rope_dim / 2; ++i) {
-    double frequency = std::pow(config_.rope_base, -2.0 * i / config_.rope_dim) * config_.rope_position_scale;
+    double frequency = std::pow(config_.rope_base, -2.0 * i / config_.rope_dim) / divisors[i];
     if (layout_.rope_factors != UINT64_MAX) frequency /= fixed_[layout_.rope_factors + i];
     frequencies_.push_back(frequency);
   }
@@ -99,11 +100,11 @@ void StepRunner::fill_angles(const TeamMember& member) {
   for (const SequenceSlice& slice : input_.slices) {
     const size_t begin = std::max<size_t>(mine.begin, slice.first_token), end = std::min<size_t>(mine.end, slice.first_token + slice.tokens);
     for (size_t t = begin; t < end; ++t) {
-      const double position = static_cast<double>(slice.first_position + (t - slice.first_token));
+      const double position = static_cast<double>(slice.first_position + (t - slice.first_token)), magnitude = config_.rope_scaling.magnitude;
       float* const dst = buffers_.cos_sin + t * config_.rope_dim;
       for (size_t i = 0; i < frequencies_.size(); ++i) {
-        dst[2 * i] = static_cast<float>(std::cos(position * frequencies_[i]));
-        dst[2 * i + 1] = static_cast<float>(std::sin(position * frequencies_[i]));
+        dst[2 * i] = static_cast<float>(std::cos(position * frequencies_[i]) * magnitude);
+        dst[2 * i + 1] = static_cast<float>(std::sin(position * frequencies_[i]) * magnitude);
       }
     }
   }
