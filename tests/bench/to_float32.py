@@ -3,26 +3,23 @@
 import sys
 
 import gguf
-import numpy as np
+from gguf import GGMLQuantizationType as T
+
+import gguf_copy
+
+
+def in_float32(tensor):
+    shape = [int(n) for n in reversed(tensor.shape)]
+    return (tensor.name, shape, gguf_copy.PLAIN[T.F32], T.F32,
+            lambda: gguf.dequantize(tensor.data, tensor.tensor_type).astype("float32").reshape(shape))
 
 
 def main():
     source, target = sys.argv[1:]
     reader = gguf.GGUFReader(source)
-    writer = gguf.GGUFWriter(target, reader.fields["general.architecture"].contents())
-    for name, field in reader.fields.items():
-        if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type"):
-            continue
-        if field.types[0] == gguf.GGUFValueType.ARRAY:
-            writer.add_array(name, field.contents())
-        else:
-            writer.add_key_value(name, field.contents(), field.types[0])
-    for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, gguf.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    writer = gguf.GGUFWriter(target, gguf_copy.value(reader, "general.architecture"))
+    gguf_copy.copy_fields(reader, writer, skip={"general.file_type"})
+    gguf_copy.write_streaming(writer, [in_float32(tensor) for tensor in reader.tensors])
 
 
 main()

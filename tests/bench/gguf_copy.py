@@ -1,0 +1,41 @@
+"""What the scripts that make model files share: copying metadata, and writing tensors one after the other. Needs numpy, gguf."""
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType as T
+
+PLAIN = {T.F32: np.dtype(np.float32), T.F16: np.dtype(np.float16)}
+
+
+def value(reader, name):
+    """The value of a metadata field."""
+    return reader.fields[name].contents()
+
+
+def copy_fields(reader, writer, skip=()):
+    """Copies every metadata field but those in `skip` and those that the writer makes itself."""
+    for name, field in reader.fields.items():
+        if name.startswith("GGUF.") or name == "general.architecture" or name in skip:
+            continue
+        if field.types[0] == gguf.GGUFValueType.ARRAY:
+            writer.add_array(name, field.contents())
+        else:
+            writer.add_key_value(name, field.contents(), field.types[0])
+
+
+def write_streaming(writer, tensors):
+    """Writes a file whose tensors need not fit into memory together.
+
+    tensors: (name, shape of the stored array, its dtype, quantisation type, make); make() gives the array when its turn has come.
+    """
+    for name, shape, dtype, kind, _ in tensors:
+        size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        writer.add_tensor_info(name, shape, np.dtype(dtype), size_bytes, raw_dtype=None if kind in PLAIN else kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for name, shape, dtype, _, make in tensors:
+        data = np.ascontiguousarray(make())
+        if data.shape != tuple(shape) or data.dtype != dtype:
+            raise SystemExit(f"{name}: announced {tuple(shape)} of {dtype}, made {data.shape} of {data.dtype}")
+        writer.write_tensor_data(data)
+    writer.close()

@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""The models that speed is compared on, and how they are made from the default one, once, into a folder. Standard library only.
+
+models.py --model DEFAULT.gguf --folder FOLDER --quantize LLAMA_QUANTIZE [--python PYTHON] [NAME ...]
+
+Without names all are made: 5.5 GB, and 2.2 GB more meanwhile. PYTHON has numpy and gguf. A model appears whole or not at all; one whose
+recipe has changed since is made again.
+"""
+import argparse
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """How a file comes about: `script` of this folder or llama-quantize, applied to `base` (another name here, or "default")."""
+    base: str
+    tool: str  # "widen.py", "random_llama.py", "to_float32.py" or "quantize"
+    words: tuple = ()
+    megabytes: int = 0
+
+    def recipe(self):
+        return " ".join((self.tool, self.base, *self.words))
+
+
+# Needed on the way only.
+BASES = {
+    "default-f32": Made("default", "to_float32.py", (), 540),
+    "random-f16": Made("default", "random_llama.py", (), 2148),
+}
+# In the order in which they are made and measured; "default" is the default model itself, in Q4_1.
+MODELS = {
+    "widened-q4_1": Made("default", "widen.py", ("--ffn", "16"), 845),
+    "widened-f16": Made("default", "widen.py", ("--ffn", "8", "--type", "f16"), 1390),
+    "default-q8_0": Made("default-f32", "quantize", ("Q8_0",), 143),
+    "default-q4_0": Made("default-f32", "quantize", ("Q4_0",), 76),
+    "random-q4_0": Made("random-f16", "quantize", ("Q4_0",), 604),
+    "random-q4_k": Made("random-f16", "quantize", ("Q4_K",), 604),
+    "random-q6_k": Made("random-f16", "quantize", ("Q6_K",), 881),
+    "random-q2_k": Made("random-f16", "quantize", ("Q2_K",), 353),
+    "random-iq4_nl": Made("random-f16", "quantize", ("IQ4_NL",), 604),
+}
+
+
+def path(folder, name, default):
+    return default if name == "default" else os.path.join(folder, f"{name}.gguf")
+
+
+def is_made(folder, name, made):
+    """The file is there, and its note says that this recipe made it."""
+    try:
+        with open(os.path.join(folder, f"{name}.recipe"), encoding="utf-8") as note:
+            return note.read() == made.recipe() and os.path.exists(os.path.join(folder, f"{name}.gguf"))
+    except FileNotFoundError:
+        return False
+
+
+def bases_of(names):
+    return [base for base in BASES if any(MODELS[name].base == base for name in names)]
+
+
+def make(name, made, options):
+    """Makes one file beside its place and moves it there; the note goes first, so that it never vouches for an older file."""
+    note = os.path.join(options.folder, f"{name}.recipe")
+    if os.path.exists(note):
+        os.remove(note)
+    print(f"models: making {name}, {made.megabytes} MB: {made.recipe()}", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="make.") as folder:
+        source, target = path(options.folder, made.base, options.model), os.path.join(folder, "model.gguf")
+        if made.tool == "quantize":
+            command = [options.quantize, "--pure", source, target, *made.words]
+        else:
+            command = [options.python, os.path.join(HERE, made.tool), source, target, *made.words]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            sys.exit(f"models: `{' '.join(command)}` ended with {done.returncode}:\n{done.stdout.strip()[-2000:]}")
+        os.replace(target, path(options.folder, name, options.model))
+    with open(note, "w", encoding="utf-8") as out:
+        out.write(made.recipe())
+
+
+def make_all(names, options):
+    os.makedirs(options.folder, exist_ok=True)
+    missing = [name for name in names if not is_made(options.folder, name, MODELS[name])]
+    todo = {**{name: BASES[name] for name in bases_of(missing)}, **{name: MODELS[name] for name in missing}}
+    need_bytes, free_bytes = sum(made.megabytes for made in todo.values()) * 1_000_000, shutil.disk_usage(options.folder).free
+    if need_bytes > free_bytes:
+        sys.exit(f"models: {options.folder} has {free_bytes / 1e9:.1f} GB free, need {need_bytes / 1e9:.1f} GB; free some or choose another folder")
+    for name, made in todo.items():
+        if not is_made(options.folder, name, made):
+            make(name, made, options)
+    for name in bases_of(missing):
+        os.remove(os.path.join(options.folder, f"{name}.gguf"))
+        os.remove(os.path.join(options.folder, f"{name}.recipe"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, metavar="FILE", help="the default model")
+    parser.add_argument("--folder", required=True)
+    parser.add_argument("--quantize", required=True, metavar="TOOL", help="llama-quantize")
+    parser.add_argument("--python", default=sys.executable, help="one with numpy and gguf")
+    parser.add_argument("names", nargs="*", default=[], help=", ".join(MODELS))
+    options = parser.parse_args()
+    names = options.names or list(MODELS)
+    unknown = [name for name in names if name not in MODELS]
+    if unknown:
+        parser.error(f"no model {', '.join(unknown)}; there are {', '.join(MODELS)}")
+    make_all(names, options)
+
+
+if __name__ == "__main__":
+    main()
