@@ -36,11 +36,11 @@ struct TensorInfo {
 struct ModelInfo {
   std::string file;               ///< the path it was opened from, or "memory"
   std::string name;               ///< general.name, may be empty
-  std::string architecture;       ///< "llama"; empty for a vocabulary-only file without one
+  std::string architecture;       ///< "llama", "qwen2"; empty for a vocabulary-only file without one
   uint64_t parameters = 0;        ///< elements of all tensors
   uint64_t bytes = 0;             ///< of the file
   double bits_per_weight = 0;     ///< tensor bytes * 8 / parameters; 0 without tensors
-  uint64_t context_tokens = 0;    ///< what it was trained for
+  uint64_t context_tokens = 0;    ///< what it was trained for, or less where longer ones are not computed (a sliding window)
   uint32_t layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
   uint64_t width = 0, ffn_width = 0;
   uint64_t vocabulary_tokens = 0;

@@ -169,14 +169,14 @@ typedef struct otr_model_info {
   int32_t can_run;           /**< 1: otr_engine_open takes it; 0: why_not says why it does not */
   const char* file;          /**< the path it was opened from, or "memory" */
   const char* name;          /**< "" if the file brings none */
-  const char* architecture;  /**< "llama" */
+  const char* architecture;  /**< "llama", "qwen2" */
   const char* why_not;       /**< "" when it can run */
   const char* tokenizer;     /**< "bpe (smollm)"; "" if the file has none that can be used */
   const char* chat_template; /**< a recognised name, "unrecognised", or "" if the file has none */
   uint64_t parameters;       /**< elements of all tensors */
   uint64_t bytes;            /**< of the file */
   double bits_per_weight;    /**< tensor bytes * 8 / parameters; 0 without tensors */
-  uint64_t context_tokens;   /**< what it was trained for */
+  uint64_t context_tokens;   /**< what it was trained for, or less where longer ones are not computed */
   uint64_t width;
   uint64_t ffn_width;
   uint64_t vocabulary_tokens;

@@ -50,7 +50,8 @@ struct StepShape {
   uint64_t fixed_bytes = 0;                       ///< always resident: norms, biases, tables
   uint64_t kv_bytes_per_token = 0;                ///< of one session, all layers, as float16
   uint32_t kv_granule_tokens = 1;                 ///< a session's cache is a multiple of this many tokens
-  uint64_t context_tokens = 0;                    ///< the most the model was made for
+  uint64_t context_tokens = 0;                    ///< the most the model was made for and the library computes
+  std::string context_note;                       ///< why it is less than the model was made for; empty if it is not
   std::vector<ActivationCost> activations;        ///< ascending in tokens: the step sizes on offer, from 1
   uint64_t activation_bytes_per_thread = 0;
   uint64_t logits_row_bytes = 0;                  ///< one token's logits

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <new>
 #include <vector>
 
@@ -23,6 +24,18 @@ Status load_fixed(const GgufFile& file, const ModelLayout& layout, float* fixed)
   return {};
 }
 
+// Frequencies are divided by them once, here: what is not a number would turn every token's queries and keys into none.
+Status check_rope_factors(const GgufFile& file, const ModelLayout& layout, const float* fixed) {
+  if (layout.rope_factors == kNoTensor) return {};
+  for (uint32_t i = 0; i < layout.config.rope_dim / 2; ++i) {
+    const float factor = fixed[layout.rope_factors + i];
+    if (factor > 0 && std::isfinite(factor)) continue;
+    return Status(StatusCode::kCorruptFile, fmt::format("rope_freqs.weight: factor {} is {}, need a positive, finite number", i, factor))
+        .in_file(file.source().name()).about("rope_freqs.weight");
+  }
+  return {};
+}
+
 Status build(Engine::Impl& engine, const EngineOptions& options) {
   const ModelLayout& layout = engine.layout();
   const Plan& plan = engine.plan;
@@ -33,6 +46,7 @@ Status build(Engine::Impl& engine, const EngineOptions& options) {
   OTR_TRY(engine.residency->load(*engine.team, options.progress, options.cancel));
   float* const fixed = reinterpret_cast<float*>(engine.residency->fixed_memory());
   OTR_TRY(load_fixed(file, layout, fixed));
+  OTR_TRY(check_rope_factors(file, layout, fixed));
 
   OTR_ASSIGN(engine.activations, engine.residency->reserve(MemoryUse::kActivations, plan.host.breakdown.activations));
   const StepBuffers buffers = StepBuffers::place(engine.activations.data(), layout.config, plan.step_tokens, plan.threads);

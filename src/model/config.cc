@@ -73,6 +73,7 @@ Result<ModelConfig> read_config(const GgufFile& file) {
   OTR_ASSIGN(config.ffn_width, reader.size("feed_forward_length", 1, kMostFfnWidth));
   OTR_ASSIGN(config.context_tokens, reader.size("context_length", 1, kMostContext));
   OTR_TRY(read_attention(reader, config));
+  OTR_ASSIGN(config.window_tokens, reader.size_or("attention.sliding_window", 0, 0, UINT32_MAX));
   OTR_TRY(read_rope(reader, config));
   OTR_ASSIGN(const double epsilon, reader.positive("attention.layer_norm_rms_epsilon"));
   config.norm_epsilon = static_cast<float>(epsilon);

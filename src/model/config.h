@@ -14,7 +14,7 @@
 
 namespace outrigger {
 
-/// The llama family: RMSNorm, RoPE, grouped-query attention, SwiGLU. Every field is within the limits of read_config.
+/// RMSNorm, RoPE, grouped-query attention, SwiGLU; what differs beyond sizes is in the traits. Every field is within the limits of read_config.
 struct ModelConfig {
   std::string architecture;
   const ArchitectureTraits* traits = nullptr;  ///< the architecture's row of the table
@@ -24,6 +24,7 @@ struct ModelConfig {
   uint64_t width = 0;                ///< of the residual stream
   uint64_t ffn_width = 0;
   uint64_t context_tokens = 0;       ///< trained for
+  uint64_t window_tokens = 0;        ///< how far attention looks back, the token itself included; 0: over everything
   uint32_t rope_dim = 0;             ///< elements of a head that turn; even
   RopeStyle rope_style = RopeStyle::kInterleaved;
   double rope_base = 10000;

@@ -1,4 +1,4 @@
-// Finds every tensor of the llama family and describes it to the planner and the residency.
+// Finds every tensor of a model and describes it to the planner and the residency.
 #include "src/model/layout.h"
 
 #include <fmt/format.h>
@@ -36,9 +36,7 @@ class LayoutBuilder {
     OTR_TRY(read_vocabulary());
     for (uint32_t layer = 0; layer < config.layers; ++layer) OTR_TRY(add_layer(layer));
     OTR_ASSIGN(layout_.output_norm, add_fixed("output_norm.weight", config.width));
-    if (file_.find_tensor("rope_freqs.weight") != nullptr) {
-      OTR_ASSIGN(layout_.rope_factors, add_fixed("rope_freqs.weight", config.rope_dim / 2));
-    }
+    OTR_TRY(add_rope_factors());
     OTR_TRY(add_head());
     OTR_TRY(refuse_leftovers());
     fill_shape();
@@ -58,22 +56,50 @@ class LayoutBuilder {
 
   Status add_layer(uint32_t layer) {
     const ModelConfig& config = layout_.config;
-    const auto name = [layer](const char* part) { return fmt::format("blk.{}.{}.weight", layer, part); };
+    const ArchitectureTraits& traits = *config.traits;
     LayerLayout parts;
-    OTR_ASSIGN(parts.attention_norm, add_fixed(name("attn_norm"), config.width));
-    OTR_ASSIGN(parts.q, add_matrix(name("attn_q"), layer, config.attention_width(), config.width));
-    OTR_ASSIGN(parts.k, add_matrix(name("attn_k"), layer, config.kv_width(), config.width));
-    OTR_ASSIGN(parts.v, add_matrix(name("attn_v"), layer, config.kv_width(), config.width));
+    OTR_ASSIGN(parts.attention_norm, add_fixed(part_name(layer, "attn_norm"), config.width));
+    OTR_ASSIGN(parts.q, add_part(layer, "attn_q", config.attention_width(), config.width, traits.qkv_bias));
+    OTR_ASSIGN(parts.k, add_part(layer, "attn_k", config.kv_width(), config.width, traits.qkv_bias));
+    OTR_ASSIGN(parts.v, add_part(layer, "attn_v", config.kv_width(), config.width, traits.qkv_bias));
+    if (traits.query_key_norm) {
+      OTR_ASSIGN(parts.query_norm, add_fixed(part_name(layer, "attn_q_norm"), config.head_dim));
+      OTR_ASSIGN(parts.key_norm, add_fixed(part_name(layer, "attn_k_norm"), config.head_dim));
+    }
     ++window_;
-    OTR_ASSIGN(parts.output, add_matrix(name("attn_output"), layer, config.width, config.attention_width()));
+    OTR_ASSIGN(parts.output, add_part(layer, "attn_output", config.width, config.attention_width(), traits.output_bias));
     ++window_;
-    OTR_ASSIGN(parts.ffn_norm, add_fixed(name("ffn_norm"), config.width));
-    OTR_ASSIGN(parts.gate, add_matrix(name("ffn_gate"), layer, config.ffn_width, config.width));
-    OTR_ASSIGN(parts.up, add_matrix(name("ffn_up"), layer, config.ffn_width, config.width));
+    OTR_ASSIGN(parts.ffn_norm, add_fixed(part_name(layer, "ffn_norm"), config.width));
+    OTR_ASSIGN(parts.gate, add_part(layer, "ffn_gate", config.ffn_width, config.width, traits.ffn_bias));
+    OTR_ASSIGN(parts.up, add_part(layer, "ffn_up", config.ffn_width, config.width, traits.ffn_bias));
     ++window_;
-    OTR_ASSIGN(parts.down, add_matrix(name("ffn_down"), layer, config.width, config.ffn_width));
+    OTR_ASSIGN(parts.down, add_part(layer, "ffn_down", config.width, config.ffn_width, traits.ffn_bias));
     ++window_;
     layout_.layers.push_back(parts);
+    return {};
+  }
+
+  static std::string part_name(uint32_t layer, const char* part, const char* kind = "weight") { return fmt::format("blk.{}.{}.{}", layer, part, kind); }
+
+  // A layer's matrix and its bias. What a later layer has beyond the first one is left over, and refused as such.
+  Result<uint32_t> add_part(uint32_t layer, const char* part, uint64_t rows, uint64_t columns, Presence bias) {
+    OTR_ASSIGN(const uint32_t matrix, add_matrix(part_name(layer, part), layer, rows, columns));
+    const bool has_bias = bias == Presence::kAlways || (bias == Presence::kIfPresent && file_.find_tensor(part_name(0, part, "bias")) != nullptr);
+    if (has_bias) {
+      OTR_ASSIGN(layout_.biases[matrix], add_fixed(part_name(layer, part, "bias"), rows));
+    }
+    return matrix;
+  }
+
+  Status add_rope_factors() {
+    const std::string name = "rope_freqs.weight";
+    if (file_.find_tensor(name) == nullptr) return {};
+    const RopeScalingKind kind = layout_.config.rope_scaling.kind;
+    if (kind == RopeScalingKind::kLlama3 || kind == RopeScalingKind::kYarn) {
+      return Status(StatusCode::kUnsupported, fmt::format("{} and {} both scale RoPE's frequencies by index; this version computes one of them", name,
+                                                          layout_.config.architecture + ".rope.scaling.type")).in_file(file_.source().name()).about(name);
+    }
+    OTR_ASSIGN(layout_.rope_factors, add_fixed(name, layout_.config.rope_dim / 2));
     return {};
   }
 
@@ -113,6 +139,7 @@ class LayoutBuilder {
     shape.row_block_file_bytes = file_row_bytes * kPackRows;
     layout_.shape.matrices.push_back(shape);
     layout_.weights.push_back({tensor->type, *kind, rows, columns, tensor->offset, file_row_bytes});
+    layout_.biases.push_back(kNoTensor);
     used_.insert(name);
     return static_cast<uint32_t>(layout_.weights.size() - 1);
   }
@@ -133,7 +160,7 @@ class LayoutBuilder {
   Result<const GgufTensor*> require(const std::string& name) const {
     const GgufTensor* tensor = file_.find_tensor(name);
     if (tensor == nullptr) {
-      return Status(StatusCode::kCorruptFile, fmt::format("tensor {} is missing, though the file says {} layers", name, layout_.config.layers))
+      return Status(StatusCode::kCorruptFile, fmt::format("tensor {} is missing, which \"{}\" with {} layers needs", name, layout_.config.architecture, layout_.config.layers))
           .in_file(file_.source().name()).about(name);
     }
     return tensor;
@@ -167,6 +194,10 @@ class LayoutBuilder {
     shape.kv_bytes_per_token = uint64_t{config.layers} * 2 * config.kv_width() * sizeof(uint16_t);
     shape.kv_granule_tokens = kKvInterleave;
     shape.context_tokens = config.context_tokens;
+    if (config.window_tokens != 0 && config.window_tokens < shape.context_tokens) {
+      shape.context_tokens = config.window_tokens;
+      shape.context_note = fmt::format("its attention looks back over {} tokens, and longer contexts with such a window are not computed by this version", config.window_tokens);
+    }
     for (const uint32_t tokens : kStepTokens) shape.activations.push_back({tokens, StepBuffers::bytes(config, tokens)});
     shape.activation_bytes_per_thread = attention_scratch_bytes(config.head_dim);
     shape.logits_row_bytes = StepBuffers::logits_row_bytes(layout_.vocabulary);

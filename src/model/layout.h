@@ -23,10 +23,14 @@ struct FixedTensor {
   uint64_t offset = 0;
 };
 
+/// Instead of an offset into the fixed memory: the model has no such tensor.
+inline constexpr uint64_t kNoTensor = UINT64_MAX;
+
 /// Indices into StepShape::matrices, and offsets in floats into the fixed memory.
 struct LayerLayout {
   uint32_t q = 0, k = 0, v = 0, output = 0, gate = 0, up = 0, down = 0;
   uint64_t attention_norm = 0, ffn_norm = 0;
+  uint64_t query_norm = kNoTensor, key_norm = kNoTensor;  ///< [head_dim], for every head
 };
 
 struct ModelLayout {
@@ -34,14 +38,16 @@ struct ModelLayout {
   uint64_t vocabulary = 0;
   StepShape shape;                       ///< matrices in execution order
   std::vector<WeightSource> weights;     ///< parallel to shape.matrices
+  std::vector<uint64_t> biases;          ///< parallel to shape.matrices: offset of [rows], or kNoTensor
   std::vector<LayerLayout> layers;
   std::vector<FixedTensor> fixed;
   uint32_t head = 0, embedding = 0;      ///< the same matrix when they are tied
   uint64_t output_norm = 0;
-  uint64_t rope_factors = UINT64_MAX;    ///< [rope_dim / 2] divisors of the frequencies (llama3 scaling); UINT64_MAX: none
+  uint64_t rope_factors = kNoTensor;     ///< [rope_dim / 2] divisors of the frequencies: how GGUF files state llama3 scaling
 };
 
 /// Precondition: `config` was read from `file`.
+/// An optional bias (Presence::kIfPresent) that the first layer has is needed in all of them.
 /// Errors: kCorruptFile for a tensor that is missing or has another shape than the config implies (named, with both shapes); kUnsupported
 /// for a weight type without kernels, and for tensors this architecture's computation has no place for (named: they would be ignored).
 Result<ModelLayout> lay_out_model(const GgufFile& file, const ModelConfig& config);

@@ -1,4 +1,4 @@
-// The task graph of one step of a llama-family model: which nodes there are and what must happen before what.
+// The task graph of one step of a model: which nodes there are and what must happen before what.
 #ifndef OUTRIGGER_SRC_MODEL_STEP_GRAPH_H_
 #define OUTRIGGER_SRC_MODEL_STEP_GRAPH_H_
 
@@ -16,8 +16,8 @@ namespace outrigger {
 enum class StepOp : uint16_t {
   kEmbed,          ///< token ids -> residual; angles of the positions
   kAttentionNorm,  ///< residual -> normed, panel
-  kQkv,            ///< panel -> qkv
-  kRopeAppend,     ///< turns q and k, stores k and v
+  kQkv,            ///< panel -> qkv; this and the other products add their biases
+  kRopeAppend,     ///< norms (where the model has them) and turns q and k, stores k and v
   kAttention,      ///< qkv, cache -> attention, panel
   kOutput,         ///< panel -> residual +=
   kFfnNorm,        ///< residual -> normed, panel

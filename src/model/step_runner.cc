@@ -1,4 +1,4 @@
-// The llama family's step, node by node.
+// A step, node by node.
 #include "src/model/step_runner.h"
 
 #include <algorithm>
@@ -6,6 +6,7 @@
 
 #include "src/base/macros.h"
 #include "src/kernels/activations.h"
+#include "src/kernels/add_bias.h"
 #include "src/kernels/attention.h"
 #include "src/kernels/matmul.h"
 #include "src/kernels/rms_norm.h"
@@ -33,7 +34,7 @@ StepRunner::StepRunner(const ModelLayout& layout, TensorResidency& residency, Th
   const std::vector<double> divisors = rope_divisors(config_.rope_scaling, config_.rope_base, config_.rope_dim);
   for (uint32_t i = 0; i < config_.rope_dim / 2; ++i) {
     double frequency = std::pow(config_.rope_base, -2.0 * i / config_.rope_dim) / divisors[i];
-    if (layout_.rope_factors != UINT64_MAX) frequency /= fixed_[layout_.rope_factors + i];
+    if (layout_.rope_factors != kNoTensor) frequency /= fixed_[layout_.rope_factors + i];
     frequencies_.push_back(frequency);
   }
 }
@@ -210,6 +211,11 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
     } else if (begin < end) {
       matmul(args, begin - first, end - first);
     }
+    if (begin < end && layout_.biases[operand.matrix] != kNoTensor) {
+      const size_t row = (begin - first) * kPackRows, rows_end = std::min(args.rows, (end - first) * kPackRows);
+      const float* const bias = fixed_ + layout_.biases[operand.matrix] + operand.first_block * kPackRows;
+      add_bias({bias + row, args.dst + row, args.dst_stride, rows_end - row, args.tokens});
+    }
     first += operand.blocks;
   }
 }
@@ -229,9 +235,22 @@ void StepRunner::fine_product(const MatmulArgs& args, size_t begin, size_t end) 
   }
 }
 
+// Each head is a vector of its own, as long as head_dim.
+void StepRunner::norm_queries_and_keys(uint32_t layer, size_t begin, size_t end) {
+  const LayerLayout& parts = layout_.layers[layer];
+  if (parts.query_norm == kNoTensor) return;
+  for (size_t t = begin; t < end; ++t) {
+    float* const q = buffers_.qkv + t * (config_.attention_width() + 2 * config_.kv_width());
+    float* const k = q + config_.attention_width();
+    rms_norm({q, fixed_ + parts.query_norm, q, config_.heads, config_.head_dim, config_.norm_epsilon});
+    rms_norm({k, fixed_ + parts.key_norm, k, config_.kv_heads, config_.head_dim, config_.norm_epsilon});
+  }
+}
+
 void StepRunner::rope_and_append(uint32_t layer, const TeamMember& member) {
   const uint64_t width = config_.attention_width() + 2 * config_.kv_width();
   const Share mine = share_of(member, input_.tokens.size());
+  norm_queries_and_keys(layer, mine.begin, mine.end);
   if (mine.begin < mine.end) {  // q and k stand side by side: one call turns the heads of both
     rope({buffers_.qkv + mine.begin * width, width, mine.end - mine.begin, config_.heads + config_.kv_heads, config_.head_dim, config_.rope_dim,
           buffers_.cos_sin + mine.begin * config_.rope_dim, config_.rope_style});

@@ -58,6 +58,7 @@ class StepRunner final : public NodeRunner {
   void norm(const float* weight, size_t begin, size_t end);
   void output_norm(const TeamMember& member);
   void product(const TaskGraph& graph, const TaskNode& node, const TeamMember& member);
+  void norm_queries_and_keys(uint32_t layer, size_t begin, size_t end);
   void rope_and_append(uint32_t layer, const TeamMember& member);
   void attend(uint32_t layer, const TeamMember& member);
   void silu(uint32_t layer, const TeamMember& member);

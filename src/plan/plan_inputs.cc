@@ -85,7 +85,8 @@ Status check_workload(const Workload& workload, const StepShape& shape) {
   }
   if (context > shape.context_tokens) {
     return invalid(
-        fmt::format("workload: a context of {} tokens, the model has at most {}; ask for fewer tokens", context, shape.context_tokens));
+        fmt::format("workload: a context of {} tokens, the model has at most {}{}; ask for fewer tokens", context, shape.context_tokens,
+                    shape.context_note.empty() ? "" : fmt::format(" ({})", shape.context_note)));
   }
   return {};
 }
