@@ -1,4 +1,4 @@
-// Matrix product with float32 activations for AVX2: weights are decoded in registers.
+// Matrix product of quantised weights with float32 activations for AVX2: weights are decoded in registers.
 #include "src/kernels/matmul_avx2.h"
 
 namespace outrigger {
@@ -11,14 +11,6 @@ constexpr size_t kLoopTokens = 4;
 template <int kTokens>
 inline __attribute__((always_inline)) void add_k(__m256 weights, const float* src, size_t stride, __m256 (&sums)[kTokens]) {
   OTR_UNROLLED(kTokens, t, { sums[t] = _mm256_fmadd_ps(weights, _mm256_set1_ps(src[t * stride]), sums[t]); });
-}
-
-template <PackedKind kKind>
-inline __m256 load_elements(const std::byte* block, size_t k, int half) {
-  if constexpr (kKind == PackedKind::kF32) return _mm256_loadu_ps(reinterpret_cast<const float*>(block + k * 64 + half * 32));
-  if constexpr (kKind == PackedKind::kF16) return load_halves(block + k * 32 + half * 16);
-  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + k * 32 + half * 16));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
 }
 
 // The four successive k in the bytes of each lane of a quad, with the zero point `offset` added.
@@ -59,13 +51,7 @@ void run_part(const MatmulTile& tile, const MatmulArgs& args, size_t first) {
   __m256 sums[kHalves][kTokens];
   OTR_UNROLLED(kHalves, h, { OTR_UNROLLED(kTokens, t, { sums[h][t] = _mm256_setzero_ps(); }); });
   const float* src = tile.src + first * args.src_stride;
-  if constexpr (kKind == PackedKind::kF32 || kKind == PackedKind::kF16 || kKind == PackedKind::kBF16) {
-    for (size_t k = 0; k < args.columns; ++k) {
-      OTR_UNROLLED(kHalves, h, { add_k<kTokens>(load_elements<kKind>(tile.block, k, h), src + k, args.src_stride, sums[h]); });
-    }
-  } else {
-    add_groups<kKind, kTokens>(tile.block, src, args.src_stride, args.columns, sums);
-  }
+  add_groups<kKind, kTokens>(tile.block, src, args.src_stride, args.columns, sums);
   store_sums<kTokens>(sums, tile, first, args.dst_stride, args.accumulate);
 }
 
@@ -85,18 +71,16 @@ void run_kind(const MatmulArgs& args, size_t block_begin, size_t block_end) {
 
 void matmul_float_avx2(const MatmulArgs& args, size_t block_begin, size_t block_end) {
   switch (args.kind) {
-    case PackedKind::kF32:
-      return run_kind<PackedKind::kF32>(args, block_begin, block_end);
-    case PackedKind::kF16:
-      return run_kind<PackedKind::kF16>(args, block_begin, block_end);
-    case PackedKind::kBF16:
-      return run_kind<PackedKind::kBF16>(args, block_begin, block_end);
     case PackedKind::kQ8_0:
       return run_kind<PackedKind::kQ8_0>(args, block_begin, block_end);
     case PackedKind::kQ4_0:
       return run_kind<PackedKind::kQ4_0>(args, block_begin, block_end);
     case PackedKind::kQ4_1:
       return run_kind<PackedKind::kQ4_1>(args, block_begin, block_end);
+    case PackedKind::kF32:
+    case PackedKind::kF16:
+    case PackedKind::kBF16:
+      break;  // matmul_dense.h's
   }
 }
 

@@ -1,4 +1,4 @@
-// Matrix product with float32 activations for AVX-512: weights are decoded in registers.
+// Matrix product of quantised weights with float32 activations for AVX-512: weights are decoded in registers.
 #include "src/kernels/avx512.h"
 #include "src/kernels/matmul_avx512.h"
 #include "src/kernels/matmul_store_avx512.h"
@@ -10,20 +10,6 @@ namespace {
 template <int kTokens>
 inline __attribute__((always_inline)) void add_k(__m512 weights, const float* src, size_t stride, __m512 (&sums)[kTokens]) {
   OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_fmadd_ps(weights, _mm512_set1_ps(src[t * stride]), sums[t]); });
-}
-
-template <PackedKind kKind>
-inline __m512 load_elements(const std::byte* block, size_t k) {
-  if constexpr (kKind == PackedKind::kF32) return _mm512_loadu_ps(block + k * 64);
-  if constexpr (kKind == PackedKind::kF16) return load_halves(block + k * 32);
-  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + k * 32));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
-}
-
-template <PackedKind kKind, int kTokens>
-__attribute__((always_inline)) inline void add_elements(const std::byte* block, const float* src, size_t stride, size_t columns,
-                                                        __m512 (&sums)[kTokens]) {
-  for (size_t k = 0; k < columns; ++k) add_k<kTokens>(load_elements<kKind>(block, k), src + k, stride, sums);
 }
 
 // A quad holds the codes of four successive k of each row in the bytes of a lane, with the zero point `offset` added.
@@ -63,11 +49,7 @@ template <PackedKind kKind, int kTokens>
 void run_tile(const MatmulTile& tile, const MatmulArgs& args) {
   __m512 sums[kTokens];
   OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_setzero_ps(); });
-  if constexpr (kKind == PackedKind::kF32 || kKind == PackedKind::kF16 || kKind == PackedKind::kBF16) {
-    add_elements<kKind, kTokens>(tile.block, tile.src, args.src_stride, args.columns, sums);
-  } else {
-    add_groups<kKind, kTokens>(tile.block, tile.src, args.src_stride, args.columns, sums);
-  }
+  add_groups<kKind, kTokens>(tile.block, tile.src, args.src_stride, args.columns, sums);
   store_sums<kTokens>(sums, tile, args.dst_stride, args.accumulate);
 }
 
@@ -83,18 +65,16 @@ void run_kind(const MatmulArgs& args, size_t block_begin, size_t block_end) {
 
 void matmul_float_avx512(const MatmulArgs& args, size_t block_begin, size_t block_end) {
   switch (args.kind) {
-    case PackedKind::kF32:
-      return run_kind<PackedKind::kF32>(args, block_begin, block_end);
-    case PackedKind::kF16:
-      return run_kind<PackedKind::kF16>(args, block_begin, block_end);
-    case PackedKind::kBF16:
-      return run_kind<PackedKind::kBF16>(args, block_begin, block_end);
     case PackedKind::kQ8_0:
       return run_kind<PackedKind::kQ8_0>(args, block_begin, block_end);
     case PackedKind::kQ4_0:
       return run_kind<PackedKind::kQ4_0>(args, block_begin, block_end);
     case PackedKind::kQ4_1:
       return run_kind<PackedKind::kQ4_1>(args, block_begin, block_end);
+    case PackedKind::kF32:
+    case PackedKind::kF16:
+    case PackedKind::kBF16:
+      break;  // matmul_dense.h's
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "src/kernels/matmul.h"
+#include "src/kernels/matmul_dense.h"
 #include "src/kernels/panel.h"
 #include "src/tensor/half.h"
 
@@ -63,26 +64,8 @@ void add_float_group(const DecodedGroup& weights, bool has_minimum, const float*
   }
 }
 
-float element(PackedKind kind, const std::byte* block, size_t k, size_t row) {
-  const size_t at = k * kPackRows + row;
-  if (kind == PackedKind::kF32) {
-    float value;
-    std::memcpy(&value, block + at * 4, 4);
-    return value;
-  }
-  uint16_t bits;
-  std::memcpy(&bits, block + at * 2, 2);
-  return kind == PackedKind::kF16 ? f16_to_float(bits) : bf16_to_float(bits);
-}
-
 void sum_block(const MatmulArgs& args, const std::byte* block, size_t t, float* sums) {
   const float* src = args.panel ? nullptr : args.src + t * args.src_stride;
-  if (!takes_int8_activations(args.kind)) {
-    for (size_t k = 0; k < args.columns; ++k) {
-      for (size_t row = 0; row < kPackRows; ++row) sums[row] = std::fma(element(args.kind, block, k, row), src[k], sums[row]);
-    }
-    return;
-  }
   const bool has_minimum = args.kind == PackedKind::kQ4_1;
   for (size_t g = 0; g < args.columns / kGroup; ++g) {
     DecodedGroup weights;
@@ -99,6 +82,7 @@ void sum_block(const MatmulArgs& args, const std::byte* block, size_t t, float* 
 }  // namespace
 
 void matmul_ref(const MatmulArgs& args, size_t block_begin, size_t block_end) {
+  if (is_dense(args.kind)) return matmul_dense_ref(args, block_begin, block_end);
   for (size_t b = block_begin; b < block_end; ++b) {
     const std::byte* block = args.weights + b * packed_block_bytes(args.kind, args.columns);
     const size_t live = std::min(kPackRows, args.rows - b * kPackRows);

@@ -109,6 +109,8 @@ std::optional<PackedKind> packed_kind(DType type) {
   }
 }
 
+bool is_dense(PackedKind kind) { return kind == PackedKind::kF32 || kind == PackedKind::kF16 || kind == PackedKind::kBF16; }
+
 bool takes_int8_activations(PackedKind kind) { return kind == PackedKind::kQ8_0 || kind == PackedKind::kQ4_0 || kind == PackedKind::kQ4_1; }
 
 uint64_t packed_block_bytes(PackedKind kind, uint64_t columns) {

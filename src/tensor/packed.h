@@ -30,6 +30,9 @@ enum class PackedKind : uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1 };
 /// The layout that holds this file type, or nothing: such weights can be opened, inspected and dequantised, but not run.
 std::optional<PackedKind> packed_kind(DType type);
 
+/// Whether this kind holds plain floats: kF32, kF16, kBF16.
+bool is_dense(PackedKind kind);
+
 /// Whether the kernels multiply this kind with int8 activations (otherwise with float32 ones).
 bool takes_int8_activations(PackedKind kind);
 
