@@ -16,7 +16,8 @@ struct MatmulArgs {
   size_t columns;            ///< for the quantised kinds a multiple of 32
   const float* src;          ///< [tokens, columns] float32 activations, rows src_stride floats apart; read when panel is null
   size_t src_stride;
-  const std::byte* panel;  ///< int8 activations of the same tokens (quantize_activations), or null. Only if takes_int8_activations(kind)
+  const std::byte* panel;  ///< the same tokens as int8 (quantize_activations) if takes_int8_activations(kind), as bf16 (round_activations) if
+                           ///< takes_bf16_activations(kind); or null
   float* dst;              ///< dst[t * dst_stride + r]
   size_t dst_stride;
   size_t tokens;
@@ -25,18 +26,22 @@ struct MatmulArgs {
 
 /// dst[t][r] (+)= sum_k weights[r][k] * activations[t][k], for the rows of the row blocks [block_begin, block_end) of 16.
 ///
-/// With a panel, per group of 32 k in order of k, where the integer sum is exact and w_scale, w_minimum are the weights' float16 ones:
+/// With a panel of int8, per group of 32 k in order of k, where the integer sum is exact and w_scale, w_minimum are the weights' float16 ones:
 ///   Q8_0, Q4_0:  sum = fma(float(sum_k (code_w - offset) * code_a), w_scale * a_scale, sum)
 ///   Q4_1:        sum = fma(float(sum_k code_w * code_a), w_scale * a_scale, sum), then sum = fma(w_minimum, a_scaled_sum, sum).
 ///                The minimum is multiplied with the sum of the quantised activations, not of the original ones: so the product is
 ///                exactly that of the weights with the activations as quantised, and a row of equal weights sees no second error.
+/// With a panel of bf16, where a pair is the elements k and k + 1 and an odd width's last element is paired with a zero:
+///   BF16:        pairs 0, 2, 4, ... and pairs 1, 3, 5, ... make a sum each: sum = fma(w[k + 1], a[k + 1], sum), then sum = fma(w[k], a[k], sum).
+///                The product is the one sum plus the other. That order is that of the processor's dot product of pairs.
 /// Without one, with w the weight's value (the bits of dequantize()):
-///   all kinds:   sum = fma(w, src[t][k], sum) for k = 0, 1, 2, ...
+///   F32, F16, BF16:  even and odd k make a sum each, sum = fma(w, src[t][k], sum) in order of k; the product is even + odd
+///   quantised kinds: sum = fma(w, src[t][k], sum) for k = 0, 1, 2, ...
 /// One formula, so the bits are the same at every instruction level (subnormals aside: a thread team flushes them to zero), whatever the
 /// tokens in the call, their place in a tile and the split among threads.
 ///
 /// Any thread; threads take disjoint row blocks. Allocates nothing. Cost: 1 to 3 tokens run at the speed of the weights' memory; from 8
-/// tokens on at 60 to 80 % of the processor's int8 rate.
+/// tokens on at 60 to 80 % of the processor's int8 rate; float weights at about 90 % of its float32 or bf16 rate from 12 on.
 void matmul(const MatmulArgs& args, size_t block_begin, size_t block_end);
 
 /// Row blocks of a matrix of `rows` rows.

@@ -1,48 +1,127 @@
-// Matrix product with float weights for AVX2.
-#include "src/kernels/matmul_avx2.h"
-#include "src/kernels/matmul_dense.h"
+// Matrix product of float weights for AVX2.
+#include "src/kernels/avx2.h"
+#include "src/kernels/bf16_activations.h"
+#include "src/kernels/matmul_dense_tiles.h"
+#include "src/kernels/unroll.h"
 
 namespace outrigger {
 namespace {
 
-// Tokens a loop takes at once: with 16 rows in two registers, 4 tokens' sums are 8 of the 16 registers.
-constexpr size_t kLoopTokens = 4;
+// The 16 rows of a row block, in two registers.
+constexpr int kHalves = 2;
+// Tokens of a tile: both chains' sums of 3 tokens are 12 of the 16 registers.
+constexpr int kMostTokens = 3;
 
-// sums[h][t] = fma(8 rows' weights of one k, activation, sums[h][t]).
-template <int kTokens>
-inline __attribute__((always_inline)) void add_k(__m256 weights, const float* src, size_t stride, __m256 (&sums)[kTokens]) {
-  OTR_UNROLLED(kTokens, t, { sums[t] = _mm256_fmadd_ps(weights, _mm256_set1_ps(src[t * stride]), sums[t]); });
-}
+inline __m256 broadcast(const std::byte* src) { return _mm256_set1_ps(load_float(src)); }
 
-template <PackedKind kKind>
-inline __m256 load_elements(const std::byte* block, size_t k, int half) {
-  if constexpr (kKind == PackedKind::kF32) return _mm256_loadu_ps(reinterpret_cast<const float*>(block + k * 64 + half * 32));
-  if constexpr (kKind == PackedKind::kF16) return load_halves(block + k * 32 + half * 16);
-  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + k * 32 + half * 16));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
-}
+// A Kind: kStepBytes of weights a step; Weights load(from, chain, half), where `from` is that of an even step and chain 1 the odd one after
+// it; add(sum, weights, word).
+struct FloatWords {
+  using Weights = __m256;
+  static __m256 word(const std::byte* src) { return broadcast(src); }
+  static void add(__m256& sum, __m256 weights, __m256 word) { sum = _mm256_fmadd_ps(weights, word, sum); }
+};
 
-template <PackedKind kKind, int kTokens>
-void run_part(const MatmulTile& tile, const MatmulArgs& args, size_t first) {
-  __m256 sums[kHalves][kTokens];
-  OTR_UNROLLED(kHalves, h, { OTR_UNROLLED(kTokens, t, { sums[h][t] = _mm256_setzero_ps(); }); });
-  const float* src = tile.src + first * args.src_stride;
-  for (size_t k = 0; k < args.columns; ++k) {
-    OTR_UNROLLED(kHalves, h, { add_k<kTokens>(load_elements<kKind>(tile.block, k, h), src + k, args.src_stride, sums[h]); });
+struct F32 : FloatWords {
+  static constexpr size_t kStepBytes = 64;
+  static __m256 load(const std::byte* from, int chain, int half) {
+    return _mm256_loadu_ps(reinterpret_cast<const float*>(from + chain * 64 + half * 32));
   }
-  store_sums<kTokens>(sums, tile, first, args.dst_stride, args.accumulate);
+};
+
+struct F16 : FloatWords {
+  static constexpr size_t kStepBytes = 32;
+  static __m256 load(const std::byte* from, int chain, int half) { return load_halves(from + chain * 32 + half * 16); }
+};
+
+// A lane's 32 bits are an even k and, above it, the odd one.
+inline __m256 low_bf16(__m256i pair) { return _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16)); }
+inline __m256 high_bf16(__m256i pair) { return _mm256_castsi256_ps(_mm256_and_si256(pair, _mm256_set1_epi32(static_cast<int>(0xffff0000)))); }
+
+struct BF16 : FloatWords {
+  static constexpr size_t kStepBytes = 32;
+  static __m256 load(const std::byte* from, int chain, int half) {
+    const __m256i pair = load_bytes(from + half * 32);
+    return chain == 0 ? low_bf16(pair) : high_bf16(pair);
+  }
+};
+
+// bf16 activations: a step is a pair of k, the odd one added first.
+struct BF16Pairs {
+  using Weights = __m256i;
+  static constexpr size_t kStepBytes = 64;
+  static __m256i load(const std::byte* from, int chain, int half) { return load_bytes(from + chain * 64 + half * 32); }
+  static __m256i word(const std::byte* src) { return _mm256_castps_si256(broadcast(src)); }
+  static void add(__m256& sum, __m256i weights, __m256i word) {
+    sum = _mm256_fmadd_ps(low_bf16(weights), low_bf16(word), _mm256_fmadd_ps(high_bf16(weights), high_bf16(word), sum));
+  }
+};
+
+template <typename Kind, int kTokens>
+__attribute__((always_inline)) inline void add_step(const std::byte* weights, const std::byte* src, size_t stride, int chain,
+                                                    __m256 (&sums)[kHalves * kTokens]) {
+  typename Kind::Weights loaded[kHalves];
+  OTR_UNROLLED(kHalves, h, { loaded[h] = Kind::load(weights, chain, h); });
+  OTR_UNROLLED(kTokens, t, {
+    const auto word = Kind::word(src + t * stride);
+    OTR_UNROLLED(kHalves, h, { Kind::add(sums[t * kHalves + h], loaded[h], word); });
+  });
 }
 
-template <PackedKind kKind>
-void run_kind(const MatmulArgs& args, size_t block_begin, size_t block_end) {
-  using Run = void (*)(const MatmulTile&, const MatmulArgs&, size_t);
-  static constexpr Run kRuns[kLoopTokens] = {run_part<kKind, 1>, run_part<kKind, 2>, run_part<kKind, 3>, run_part<kKind, 4>};
-  for_each_tile(args, block_begin, block_end, [&](const MatmulTile& tile, size_t tokens) {
-    for (size_t first = 0; first < tokens; first += kLoopTokens) {
-      const size_t left = tokens - first;
-      kRuns[(left < kLoopTokens ? left : kLoopTokens) - 1](tile, args, first);
-    }
+template <typename Kind, int kTokens>
+void run_tile(const DenseTile& tile) {
+  constexpr int kSums = kHalves * kTokens;
+  constexpr size_t kTwoSteps = kDenseChains * Kind::kStepBytes;
+  __m256 even[kSums], odd[kSums];
+  OTR_UNROLLED(kSums, i, {
+    float* const carry = tile.carry + (i / kHalves) * kDenseChains * kPackRows + (i % kHalves) * kLanes;
+    even[i] = tile.is_first_part ? _mm256_setzero_ps() : _mm256_loadu_ps(carry);
+    odd[i] = tile.is_first_part ? _mm256_setzero_ps() : _mm256_loadu_ps(carry + kPackRows);
   });
+  const std::byte* weights = tile.weights;
+  const std::byte* src = tile.src;
+  const size_t stride = tile.src_stride_bytes;
+  const ptrdiff_t ahead = tile.ahead[0] ? tile.ahead[0] - weights : 0;
+  for (size_t step = 1; step < tile.steps; step += kDenseChains, weights += kTwoSteps, src += kDenseChains * 4) {
+    if (ahead != 0) {
+      OTR_UNROLLED(kTwoSteps / 64, i, { _mm_prefetch(weights + ahead + i * 64, _MM_HINT_T1); });
+    }
+    add_step<Kind, kTokens>(weights, src, stride, 0, even);
+    add_step<Kind, kTokens>(weights, src + 4, stride, 1, odd);
+  }
+  if (tile.steps % kDenseChains != 0) add_step<Kind, kTokens>(weights, src, stride, 0, even);
+
+  if (!tile.is_last_part) {
+    OTR_UNROLLED(kSums, i, {
+      float* const carry = tile.carry + (i / kHalves) * kDenseChains * kPackRows + (i % kHalves) * kLanes;
+      _mm256_storeu_ps(carry, even[i]);
+      _mm256_storeu_ps(carry + kPackRows, odd[i]);
+    });
+    return;
+  }
+  OTR_UNROLLED(kHalves, h, {
+    const size_t first_row = static_cast<size_t>(h) * kLanes;
+    if (tile.live_rows <= first_row) return;
+    const __m256i live = lanes_below(tile.live_rows - first_row);
+    OTR_UNROLLED(kTokens, t, {
+      float* const dst = tile.dst + t * tile.dst_stride + first_row;
+      const __m256 sum = _mm256_add_ps(even[t * kHalves + h], odd[t * kHalves + h]);
+      _mm256_maskstore_ps(dst, live, tile.accumulate ? _mm256_add_ps(_mm256_maskload_ps(dst, live), sum) : sum);
+    });
+  });
+}
+
+template <typename Kind>
+void run(const MatmulArgs& args, size_t steps, const std::byte* src, size_t src_stride_bytes, size_t block_begin, size_t block_end) {
+  using Run = void (*)(const DenseTile&);
+  static constexpr Run kRuns[kMostTokens] = {run_tile<Kind, 1>, run_tile<Kind, 2>, run_tile<Kind, 3>};
+  const DenseShape shape = {Kind::kStepBytes, steps, src, src_stride_bytes, kMostTokens, 1};
+  for_each_dense_tile(args, shape, block_begin, block_end, [](const DenseTile& tile, size_t, size_t tokens) { kRuns[tokens - 1](tile); });
+}
+
+template <typename Kind>
+void run_float(const MatmulArgs& args, size_t block_begin, size_t block_end) {
+  run<Kind>(args, args.columns, reinterpret_cast<const std::byte*>(args.src), args.src_stride * 4, block_begin, block_end);
 }
 
 }  // namespace
@@ -50,11 +129,12 @@ void run_kind(const MatmulArgs& args, size_t block_begin, size_t block_end) {
 void matmul_dense_avx2(const MatmulArgs& args, size_t block_begin, size_t block_end) {
   switch (args.kind) {
     case PackedKind::kF32:
-      return run_kind<PackedKind::kF32>(args, block_begin, block_end);
+      return run_float<F32>(args, block_begin, block_end);
     case PackedKind::kF16:
-      return run_kind<PackedKind::kF16>(args, block_begin, block_end);
+      return run_float<F16>(args, block_begin, block_end);
     case PackedKind::kBF16:
-      return run_kind<PackedKind::kBF16>(args, block_begin, block_end);
+      if (args.panel == nullptr) return run_float<BF16>(args, block_begin, block_end);
+      return run<BF16Pairs>(args, bf16_pairs(args.columns), args.panel, bf16_row_bytes(args.columns), block_begin, block_end);
     default:
       break;  // is_dense() is a precondition
   }

@@ -1,53 +1,82 @@
-// Matrix product with float weights for AVX-512.
-#include "src/kernels/avx512.h"
-#include "src/kernels/matmul_dense.h"
-#include "src/kernels/matmul_store_avx512.h"
+// Matrix product of float weights for AVX-512.
+#include "src/kernels/matmul_dense_avx512.h"
+
+#include "src/kernels/bf16_activations.h"
+#include "src/kernels/simd.h"
 
 namespace outrigger {
 namespace {
 
-// sums[t] = fma(16 rows' weights of one k, activation, sums[t]).
-template <int kTokens>
-inline __attribute__((always_inline)) void add_k(__m512 weights, const float* src, size_t stride, __m512 (&sums)[kTokens]) {
-  OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_fmadd_ps(weights, _mm512_set1_ps(src[t * stride]), sums[t]); });
-}
+// float32 activations: a step is one k.
+struct FloatWords {
+  using Weights = __m512;
+  static constexpr int kMostTokens = 7;
+  static __m512 broadcast(const std::byte* src) { return _mm512_set1_ps(load_float(src)); }
+  static void add(__m512& sum, __m512 weights, __m512 word) { sum = _mm512_fmadd_ps(weights, word, sum); }
+};
 
-template <PackedKind kKind>
-inline __m512 load_elements(const std::byte* block, size_t k) {
-  if constexpr (kKind == PackedKind::kF32) return _mm512_loadu_ps(block + k * 64);
-  if constexpr (kKind == PackedKind::kF16) return load_halves(block + k * 32);
-  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + k * 32));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
-}
+struct F32 : FloatWords {
+  static constexpr size_t kStepBytes = 64;
+  static __m512 load(const std::byte* from, int chain) { return _mm512_loadu_ps(from + chain * 64); }
+};
 
-template <PackedKind kKind, int kTokens>
-void run_tile(const MatmulTile& tile, const MatmulArgs& args) {
-  __m512 sums[kTokens];
-  OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_setzero_ps(); });
-  for (size_t k = 0; k < args.columns; ++k) {
-    add_k<kTokens>(load_elements<kKind>(tile.block, k), tile.src + k, args.src_stride, sums);
+struct F16 : FloatWords {
+  static constexpr size_t kStepBytes = 32;
+  static __m512 load(const std::byte* from, int chain) { return load_halves(from + chain * 32); }
+};
+
+// A lane's 32 bits are an even k and, above it, the odd one.
+inline __m512 low_bf16(__m512i pair) { return _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16)); }
+inline __m512 high_bf16(__m512i pair) { return _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000)))); }
+
+struct BF16 : FloatWords {
+  static constexpr size_t kStepBytes = 32;
+  static __m512 load(const std::byte* from, int chain) {
+    const __m512i pair = _mm512_loadu_si512(from);
+    return chain == 0 ? low_bf16(pair) : high_bf16(pair);
   }
-  store_sums<kTokens>(sums, tile, args.dst_stride, args.accumulate);
-}
+};
 
-template <PackedKind kKind>
-void run_kind(const MatmulArgs& args, size_t block_begin, size_t block_end) {
-  using Run = void (*)(const MatmulTile&, const MatmulArgs&);
-  static constexpr Run kRuns[kTokenTile] = {run_tile<kKind, 1>, run_tile<kKind, 2>, run_tile<kKind, 3>, run_tile<kKind, 4>,
-                                            run_tile<kKind, 5>, run_tile<kKind, 6>, run_tile<kKind, 7>, run_tile<kKind, 8>};
-  for_each_tile(args, block_begin, block_end, [&](const MatmulTile& tile, size_t tokens) { kRuns[tokens - 1](tile, args); });
+// bf16 activations: a step is a pair of k, the odd one added first, as matmul_bf16_dot() has it.
+struct BF16Pairs {
+  struct Weights {
+    __m512 low, high;
+  };
+  static constexpr int kMostTokens = 6;
+  static constexpr size_t kStepBytes = 64;
+  static Weights load(const std::byte* from, int chain) {
+    const __m512i pair = _mm512_loadu_si512(from + chain * 64);
+    return {low_bf16(pair), high_bf16(pair)};
+  }
+  static Weights broadcast(const std::byte* src) {
+    const __m512i pair = _mm512_castps_si512(_mm512_set1_ps(load_float(src)));
+    return {low_bf16(pair), high_bf16(pair)};
+  }
+  static void add(__m512& sum, const Weights& weights, const Weights& word) {
+    sum = _mm512_fmadd_ps(weights.low, word.low, _mm512_fmadd_ps(weights.high, word.high, sum));
+  }
+};
+
+template <typename Kind>
+void run_float(const MatmulArgs& args, size_t block_begin, size_t block_end) {
+  run_dense<Kind>(args, args.columns, reinterpret_cast<const std::byte*>(args.src), args.src_stride * 4, block_begin, block_end);
 }
 
 }  // namespace
 
+void matmul_bf16_avx512(const MatmulArgs& args, size_t block_begin, size_t block_end) {
+  run_dense<BF16Pairs>(args, bf16_pairs(args.columns), args.panel, bf16_row_bytes(args.columns), block_begin, block_end);
+}
+
 void matmul_dense_avx512(const MatmulArgs& args, size_t block_begin, size_t block_end) {
   switch (args.kind) {
     case PackedKind::kF32:
-      return run_kind<PackedKind::kF32>(args, block_begin, block_end);
+      return run_float<F32>(args, block_begin, block_end);
     case PackedKind::kF16:
-      return run_kind<PackedKind::kF16>(args, block_begin, block_end);
+      return run_float<F16>(args, block_begin, block_end);
     case PackedKind::kBF16:
-      return run_kind<PackedKind::kBF16>(args, block_begin, block_end);
+      if (args.panel == nullptr) return run_float<BF16>(args, block_begin, block_end);
+      return (has_bf16_dot() ? matmul_bf16_dot : matmul_bf16_avx512)(args, block_begin, block_end);
     default:
       break;  // is_dense() is a precondition
   }

@@ -44,6 +44,15 @@ SimdLevel best_simd_level() {
   return level;
 }
 
+bool has_bf16_dot() {
+#if defined(OTR_KERNELS_AVX512)
+  static const bool has = best_simd_level() == SimdLevel::kAvx512 && __builtin_cpu_supports("avx512bf16");
+  return has;
+#else
+  return false;
+#endif
+}
+
 SimdLevel simd_level() { return level_in_use().load(std::memory_order_relaxed); }
 
 void limit_simd_level(SimdLevel most) { level_in_use().store(std::min(most, best_simd_level()), std::memory_order_relaxed); }

@@ -15,6 +15,9 @@ enum class SimdLevel : uint8_t {
 /// The fastest level that was built and that the processor and the operating system support. Any thread; asks the processor once.
 SimdLevel best_simd_level();
 
+/// Whether level kAvx512 has the dot product of bf16 pairs too: built, and the processor's. Any thread; asks the processor once.
+bool has_bf16_dot();
+
 /// The level in use: the best one, unless limited. The environment variable OUTRIGGER_SIMD=none|avx2|avx512 limits it from the start;
 /// another value is ignored. Every kernel asks at each call. Cost: one relaxed load.
 SimdLevel simd_level();

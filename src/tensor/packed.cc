@@ -54,25 +54,35 @@ void pack_groups(PackedKind kind, const std::byte* src, size_t rows, size_t grou
 // Eight elements of each row at a time: that much of every row is one or half a cache line, and a row block may have a power of two
 // between its rows, where longer strips of sixteen rows would push one another out of the first-level cache.
 template <typename Element>
-void pack_elements(const std::byte* src, size_t rows, size_t columns, std::byte* dst) {
+void pack_elements(const std::byte* src, size_t rows, size_t src_row_bytes, size_t columns, std::byte* dst) {
   constexpr size_t kStrip = 8;
   for (size_t begin = 0; begin < columns; begin += kStrip) {
     const size_t end = std::min(columns, begin + kStrip);
     for (size_t row = 0; row < rows; ++row) {
       for (size_t k = begin; k < end; ++k) {
-        std::memcpy(dst + (k * kPackRows + row) * sizeof(Element), src + (row * columns + k) * sizeof(Element), sizeof(Element));
+        std::memcpy(dst + (k * kPackRows + row) * sizeof(Element), src + row * src_row_bytes + k * sizeof(Element), sizeof(Element));
       }
     }
+  }
+}
+
+// Pairs of k are elements of twice the size; an odd width's last one has half of it, and zeros.
+void pack_pairs(const std::byte* src, size_t rows, size_t columns, std::byte* dst) {
+  pack_elements<uint32_t>(src, rows, columns * 2, columns / 2, dst);
+  if (columns % 2 == 0) return;
+  for (size_t row = 0; row < rows; ++row) {
+    std::memcpy(dst + (columns / 2 * kPackRows + row) * 4, src + ((row + 1) * columns - 1) * 2, 2);
   }
 }
 
 void pack_block(PackedKind kind, const std::byte* src, size_t rows, size_t columns, std::byte* dst) {
   switch (kind) {
     case PackedKind::kF32:
-      return pack_elements<uint32_t>(src, rows, columns, dst);
+      return pack_elements<uint32_t>(src, rows, columns * 4, columns, dst);
     case PackedKind::kF16:
+      return pack_elements<uint16_t>(src, rows, columns * 2, columns, dst);
     case PackedKind::kBF16:
-      return pack_elements<uint16_t>(src, rows, columns, dst);
+      return pack_pairs(src, rows, columns, dst);
     case PackedKind::kQ8_0:
       return pack_groups<kScaledQ8Block, 1, 8>(kind, src, rows, columns / kGroup, dst);
     case PackedKind::kQ4_0:
@@ -112,6 +122,8 @@ std::optional<PackedKind> packed_kind(DType type) {
 bool is_dense(PackedKind kind) { return kind == PackedKind::kF32 || kind == PackedKind::kF16 || kind == PackedKind::kBF16; }
 
 bool takes_int8_activations(PackedKind kind) { return kind == PackedKind::kQ8_0 || kind == PackedKind::kQ4_0 || kind == PackedKind::kQ4_1; }
+
+bool takes_bf16_activations(PackedKind kind) { return kind == PackedKind::kBF16; }
 
 uint64_t packed_block_bytes(PackedKind kind, uint64_t columns) {
   const uint64_t pairs = (columns + 2 * kGroup - 1) / (2 * kGroup);
@@ -155,9 +167,12 @@ void unpack_row(PackedKind kind, const std::byte* src, uint64_t row, uint64_t co
       std::memcpy(dst + k, block + element * 4, 4);
       continue;
     }
-    if (kind == PackedKind::kF16 || kind == PackedKind::kBF16) {
-      const uint16_t bits = half_bits(block + element * 2);
-      dst[k] = kind == PackedKind::kF16 ? f16_to_float(bits) : bf16_to_float(bits);
+    if (kind == PackedKind::kF16) {
+      dst[k] = f16_to_float(half_bits(block + element * 2));
+      continue;
+    }
+    if (kind == PackedKind::kBF16) {
+      dst[k] = bf16_to_float(half_bits(block + (k / 2 * kPackRows + lane) * 4 + k % 2 * 2));
       continue;
     }
     const GroupPlace place = group_place(kind, k / kGroup);

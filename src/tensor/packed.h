@@ -18,7 +18,9 @@ inline constexpr size_t kPackAlignment = 64;
 
 /// A packed layout. Each holds its file type without loss. Within a row block, in order of k:
 ///
-///  kF32, kF16, kBF16  element (row, k) at [k][row]                                              16 rows x 4 or 2 bytes per k
+///  kF32, kF16         element (row, k) at [k][row]                                              16 rows x 4 or 2 bytes per k
+///  kBF16              element (row, k) at [k / 2][row][k % 2]: a lane of 32 bits holds two successive k; an odd width is completed by
+///                     zeros                                                                                     64 bytes per 2 k
 ///  kQ8_0              per 64 k: 2 x 16 float16 scales, then per 32 k: byte (q*64 + row*4 + k%4) = code + 128, q = k%32/4    1088 bytes
 ///  kQ4_0              per 64 k: 2 x 16 float16 scales, then per 32 k: byte (q*64 + row*4 + k%4), low nibble q = k%32/4,
 ///                     high nibble q + 4 (q = 0..3); a code stands for code - 8                                             576 bytes
@@ -33,8 +35,11 @@ std::optional<PackedKind> packed_kind(DType type);
 /// Whether this kind holds plain floats: kF32, kF16, kBF16.
 bool is_dense(PackedKind kind);
 
-/// Whether the kernels multiply this kind with int8 activations (otherwise with float32 ones).
+/// Whether the fast path multiplies this kind with int8 activations. What takes neither these nor bf16 ones is multiplied with float32.
 bool takes_int8_activations(PackedKind kind);
+
+/// Whether they multiply it with activations rounded to bf16.
+bool takes_bf16_activations(PackedKind kind);
 
 /// Bytes of one row block of `columns` elements a row: a multiple of kPackAlignment. Precondition: columns is whole blocks of the file
 /// type and small enough not to overflow, which the model's loader has checked.
