@@ -9,7 +9,8 @@ namespace {
 // documents it so, and Zen 4 and 5 give those bits. It takes subnormals for zeros whatever the thread's mode is.
 struct DotPairs {
   using Weights = __m512i;
-  static constexpr int kMostTokens = 7;
+  static constexpr int kMostOfOne = 10, kMostOfTwo = 7;
+  static constexpr size_t kPairTokens = 11;
   static constexpr size_t kStepBytes = 64;
   static __m512i load(const std::byte* from, int chain) { return _mm512_loadu_si512(from + chain * 64); }
   static __m512i broadcast(const std::byte* src) { return _mm512_castps_si512(_mm512_set1_ps(load_float(src))); }

@@ -1,4 +1,5 @@
-// The matrix product of float weights (is_dense), which matmul_ref(), matmul_avx2() and matmul_avx512() hand on to. matmul.h has the formulas.
+// The matrix product of float weights (is_dense), which matmul_ref(), matmul_avx2() and matmul_avx512() hand on to. matmul.h has the
+// formulas.
 #ifndef OUTRIGGER_SRC_KERNELS_MATMUL_DENSE_H_
 #define OUTRIGGER_SRC_KERNELS_MATMUL_DENSE_H_
 

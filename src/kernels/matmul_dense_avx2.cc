@@ -36,7 +36,9 @@ struct F16 : FloatWords {
 
 // A lane's 32 bits are an even k and, above it, the odd one.
 inline __m256 low_bf16(__m256i pair) { return _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16)); }
-inline __m256 high_bf16(__m256i pair) { return _mm256_castsi256_ps(_mm256_and_si256(pair, _mm256_set1_epi32(static_cast<int>(0xffff0000)))); }
+inline __m256 high_bf16(__m256i pair) {
+  return _mm256_castsi256_ps(_mm256_and_si256(pair, _mm256_set1_epi32(static_cast<int>(0xffff0000))));
+}
 
 struct BF16 : FloatWords {
   static constexpr size_t kStepBytes = 32;
@@ -115,7 +117,7 @@ template <typename Kind>
 void run(const MatmulArgs& args, size_t steps, const std::byte* src, size_t src_stride_bytes, size_t block_begin, size_t block_end) {
   using Run = void (*)(const DenseTile&);
   static constexpr Run kRuns[kMostTokens] = {run_tile<Kind, 1>, run_tile<Kind, 2>, run_tile<Kind, 3>};
-  const DenseShape shape = {Kind::kStepBytes, steps, src, src_stride_bytes, kMostTokens, 1};
+  const DenseShape shape = {Kind::kStepBytes, steps, src, src_stride_bytes, static_cast<size_t>(-1), {kMostTokens, kMostTokens}};
   for_each_dense_tile(args, shape, block_begin, block_end, [](const DenseTile& tile, size_t, size_t tokens) { kRuns[tokens - 1](tile); });
 }
 

@@ -10,7 +10,8 @@ namespace {
 // float32 activations: a step is one k.
 struct FloatWords {
   using Weights = __m512;
-  static constexpr int kMostTokens = 7;
+  static constexpr int kMostOfOne = 7, kMostOfTwo = 7;
+  static constexpr size_t kPairTokens = 4;
   static __m512 broadcast(const std::byte* src) { return _mm512_set1_ps(load_float(src)); }
   static void add(__m512& sum, __m512 weights, __m512 word) { sum = _mm512_fmadd_ps(weights, word, sum); }
 };
@@ -27,7 +28,9 @@ struct F16 : FloatWords {
 
 // A lane's 32 bits are an even k and, above it, the odd one.
 inline __m512 low_bf16(__m512i pair) { return _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16)); }
-inline __m512 high_bf16(__m512i pair) { return _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000)))); }
+inline __m512 high_bf16(__m512i pair) {
+  return _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
+}
 
 struct BF16 : FloatWords {
   static constexpr size_t kStepBytes = 32;
@@ -42,7 +45,8 @@ struct BF16Pairs {
   struct Weights {
     __m512 low, high;
   };
-  static constexpr int kMostTokens = 6;
+  static constexpr int kMostOfOne = 6, kMostOfTwo = 6;
+  static constexpr size_t kPairTokens = 4;
   static constexpr size_t kStepBytes = 64;
   static Weights load(const std::byte* from, int chain) {
     const __m512i pair = _mm512_loadu_si512(from + chain * 64);

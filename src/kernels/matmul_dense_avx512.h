@@ -12,9 +12,10 @@
 namespace outrigger {
 namespace {
 
-// A Kind says how weights meet activations: kStepBytes of weights a step; Weights load(from, chain), where `from` is that of an even step and
-// chain 1 the odd one after it; Word broadcast(src); add(sum, weights, word). And kMostTokens: two row blocks' sums of both chains, their
-// weights, a word and what the Kind needs must fit 32 registers.
+// A Kind says how weights meet activations: kStepBytes of weights a step; Weights load(from, chain), where `from` is that of an even step
+// and chain 1 the odd one after it; Word broadcast(src); add(sum, weights, word). From kPairTokens tokens on it takes two row blocks at
+// once, so that a word is loaded once for both; with fewer, memory is the bound, and one stream is read faster than two. kMostOfOne and
+// kMostOfTwo tokens make a tile: the sums of both chains, the weights, a word and what the Kind needs must fit 32 registers.
 
 template <typename Kind, int kBlocks, int kTokens>
 __attribute__((always_inline)) inline void add_step(const std::byte* weights, size_t block_bytes, const std::byte* src, size_t stride,
@@ -80,11 +81,11 @@ constexpr std::array<DenseRun, sizeof...(kIndices)> dense_runs(std::integer_sequ
 
 template <typename Kind>
 void run_dense(const MatmulArgs& args, size_t steps, const std::byte* src, size_t src_stride_bytes, size_t block_begin, size_t block_end) {
-  static constexpr auto kOne = dense_runs<Kind, 1>(std::make_integer_sequence<int, Kind::kMostTokens>());
-  static constexpr auto kTwo = dense_runs<Kind, 2>(std::make_integer_sequence<int, Kind::kMostTokens>());
-  const DenseShape shape = {Kind::kStepBytes, steps, src, src_stride_bytes, Kind::kMostTokens, 2};
+  static constexpr auto kOne = dense_runs<Kind, 1>(std::make_integer_sequence<int, Kind::kMostOfOne>());
+  static constexpr auto kTwo = dense_runs<Kind, 2>(std::make_integer_sequence<int, Kind::kMostOfTwo>());
+  const DenseShape shape = {Kind::kStepBytes, steps, src, src_stride_bytes, Kind::kPairTokens, {Kind::kMostOfOne, Kind::kMostOfTwo}};
   for_each_dense_tile(args, shape, block_begin, block_end, [](const DenseTile& tile, size_t blocks, size_t tokens) {
-    (blocks == 1 ? kOne : kTwo)[tokens - 1](tile);
+    (blocks == 1 ? kOne[tokens - 1] : kTwo[tokens - 1])(tile);
   });
 }
 
