@@ -38,8 +38,8 @@ BASES = {
 MODELS = {
     "widened-q4_1": Made("default", "widen.py", ("--ffn", "16"), 845),
     "widened-f16": Made("default", "widen.py", ("--ffn", "8", "--type", "f16"), 1390),
-    "default-q8_0": Made("default-f32", "quantize", ("Q8_0",), 143),
-    "default-q4_0": Made("default-f32", "quantize", ("Q4_0",), 76),
+    "default-q8_0": Made("default-f32", "quantize", ("Q8_0",), 145),
+    "default-q4_0": Made("default-f32", "quantize", ("Q4_0",), 78),
     "random-q4_0": Made("random-f16", "quantize", ("Q4_0",), 604),
     "random-q4_k": Made("random-f16", "quantize", ("Q4_K",), 604),
     "random-q6_k": Made("random-f16", "quantize", ("Q6_K",), 881),
