@@ -49,7 +49,8 @@ TEST_CASE("measure_machine: every lane has a rate and says how it was measured")
   const MachineProfile& profile = result.value();
   REQUIRE(profile.machine == machine_fingerprint());
   REQUIRE(profile.threads == 1);
-  // Bounds that no machine this runs on, sanitizers included, comes near: a wrong unit is a factor of a thousand.
+  // Bounds that no machine this runs on comes near, a busy one under a sanitizer included (9e6 was seen): a wrong unit is a factor of a
+  // thousand of what a machine really has.
   const auto between = [](const Rate& rate, double low, double high) {
     CAPTURE(rate.how, rate.per_s);
     REQUIRE(rate.per_s > low);
@@ -57,12 +58,12 @@ TEST_CASE("measure_machine: every lane has a rate and says how it was measured")
     REQUIRE(rate.spread >= 0);
     REQUIRE_FALSE(rate.how.empty());
   };
-  between(profile.host_stream_bytes, 1e7, 1e12);
-  between(profile.host_int8_ops, 1e8, 1e13);
-  between(profile.host_small_batch_ops, 1e8, 1e13);
-  between(profile.host_attention_flops, 1e8, 1e13);
-  between(profile.host_repack_bytes, 1e7, 1e12);
-  between(profile.disk_bytes, 1e6, 1e12);
+  between(profile.host_stream_bytes, 3e6, 1e12);
+  between(profile.host_int8_ops, 3e7, 1e13);
+  between(profile.host_small_batch_ops, 3e7, 1e13);
+  between(profile.host_attention_flops, 3e7, 1e13);
+  between(profile.host_repack_bytes, 1e6, 1e12);
+  between(profile.disk_bytes, 3e5, 1e12);
   REQUIRE(profile.host_step_overhead_us > 0);
   REQUIRE(profile.host_step_overhead_us < 1e5);
 }
