@@ -1,77 +1,126 @@
 #!/usr/bin/env python3
-"""Runs `outrigger bench` and `llama-bench` in turns and compares them: medians, ratios, spread. Standard library only.
+"""Runs `outrigger bench` and `llama-bench` in turns over one or many model files and compares them. Standard library only.
 
-Each round runs both programs once, one after the other, and swaps who goes first: the machine's drift then falls on both. A ratio is the
-median of the rounds' ratios, so a disturbed round moves it little.
+Each round runs every case once, both programs one after the other, and swaps who goes first: the machine's drift falls on both. A bare read
+of memory is timed between them. What is compared and what it needs stands in targets.py.
 """
 import argparse
 import json
 import os
 import platform
 import re
+import resource
 import statistics
 import subprocess
 import sys
 import time
 
-# Above this load before the start other work takes part of the cores, which hits the two programs' waiting threads very differently.
-BUSY_LOAD = 0.5
-BEGIN, END = "<!-- llama.cpp table: begin -->", "<!-- llama.cpp table: end -->"
+import models
+import report
+import targets
 
 
-def run_json(command):
+class OtherWork:
+    """The share of the processors' time that was taken by other programs, or by the host, between start and share()."""
+
+    def __init__(self):
+        self.total, self.idle, self.own = *self._machine(), self._own()
+
+    @staticmethod
+    def _machine():
+        with open("/proc/stat", encoding="ascii") as stat:
+            user, nice, system, idle, iowait, irq, softirq, steal = (int(n) for n in stat.readline().split()[1:9])
+        total = user + nice + system + idle + iowait + irq + softirq + steal
+        return total, idle + iowait
+
+    @staticmethod
+    def _own():
+        return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+
+    def share(self):
+        total, idle = self._machine()
+        ticks = total - self.total
+        busy = ticks - (idle - self.idle) - (self._own() - self.own) * os.sysconf("SC_CLK_TCK")
+        return max(0.0, busy / ticks) if ticks > 0 else 0.0
+
+
+def run_json(command, environment=None):
     """The JSON document a benchmark prints on stdout."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env={**os.environ, **(environment or {})})
     if done.returncode != 0:
         sys.exit(f"compare: `{' '.join(command)}` ended with {done.returncode}:\n{done.stderr.strip()[-2000:]}")
     return json.loads(done.stdout)
 
 
-def test_name(row):
-    """"pp512" or "tg64"; llama-bench writes the numbers, not the name."""
-    return f"pp{row['n_prompt']}" if row["n_prompt"] and not row["n_gen"] else f"tg{row['n_gen']}"
+# A batch is short: both programs measure it several times in a process.
+BATCH_REPEATS = 3
 
 
-def rates(rows):
-    return {test_name(row): float(row["avg_ts"]) for row in rows}
+def rates(rows, case):
+    """tokens/s by the names of targets.TESTS; llama-bench writes the numbers of tokens, not a test's name."""
+    found = {}
+    for row in rows:
+        if row["n_gen"]:
+            test = "tg"
+        elif row.get("test", "").startswith("verify"):
+            test = "verify"
+        else:
+            test = "batch" if row["n_prompt"] == targets.BATCH else "pp"
+        found.setdefault(test, []).append(float(row["avg_ts"]))
+    missing = {"tg", "pp", "batch"} - set(found)
+    if missing:
+        sys.exit(f"compare: {case.name}: no rate for {', '.join(sorted(missing))} among {[(r['n_prompt'], r['n_gen']) for r in rows]}")
+    return {test: statistics.median(values) for test, values in found.items()}
 
 
-def commands(options):
-    work = ["-p", str(options.prompt), "-n", str(options.generate)]
-    ours = [options.outrigger, "bench", options.model, *work, "--repeat", "1", "--threads", str(options.threads), "--json", *options.our_args.split()]
-    peer = [options.llama_bench, "-m", options.model, *work, "-r", "1", "-t", str(options.threads), "-o", "json", *options.peer_args.split()]
-    return ours, peer
+def lengths(case, options):
+    return min(case.prompt, options.longest_prompt), min(case.generate, options.longest_generation)
 
 
-def measure(options):
-    """One dict a round: test -> (ours, peer), in tokens/s; and a row of the peer for its build."""
-    ours, peer = commands(options)
-    rounds, build = [], {}
+def run_ours(case, options):
+    prompt, generate = lengths(case, options)
+    batches = ",".join([str(targets.BATCH)] * BATCH_REPEATS)
+    command = [options.outrigger, "bench", options.files[case.name], "-p", f"{prompt},{batches}", "-n", str(generate), "--verify", batches,
+               "--repeat", "1", "--threads", str(options.threads), "--json"]
+    rows = run_json(command, {"OUTRIGGER_SIMD": "avx2"} if case.level == "avx2" else None)
+    decode = next(row for row in rows if row["n_gen"])
+    return rates(rows, case), float(decode["weight_bytes_per_s"])
+
+
+def run_peer(case, options):
+    prompt, generate = lengths(case, options)
+    batches = ",".join([str(targets.BATCH)] * BATCH_REPEATS)
+    tool = options.llama_bench_avx2 if case.level == "avx2" else options.llama_bench
+    rows = run_json([tool, "-m", options.files[case.name], "-p", f"{prompt},{batches}", "-n", str(generate), "-r", "1", "-t",
+                     str(options.threads), "-o", "json"])
+    return rates(rows, case), rows[0]
+
+
+def stream_rate(options):
+    """Bytes a second of a bare read of memory by as many threads."""
+    rows = run_json([options.microbench, f"--benchmark_filter=^stream_read/threads:{options.threads}/", "--benchmark_format=json"])["benchmarks"]
+    if not rows:
+        sys.exit(f"compare: {options.microbench} reads memory with 1 or all usable cores, not with {options.threads} threads")
+    return float(rows[0]["rate"])
+
+
+def measure(cases, options):
+    """Rounds by case name, as targets.summarise takes them; and a row of the peer for its build."""
+    rounds, build = {case.name: [] for case in cases}, {}
     for number in range(options.rounds):
-        results = {}
-        for who in (("ours", "peer") if number % 2 == 0 else ("peer", "ours")):
-            rows = run_json(ours if who == "ours" else peer)
-            if who == "peer":
-                build = rows[0]
-            results[who] = rates(rows)
-        tests = list(results["peer"])
-        missing = [test for test in tests if test not in results["ours"]]
-        if missing or not tests:
-            sys.exit(f"compare: outrigger bench measured {list(results['ours'])}, llama-bench {tests}")
-        rounds.append({test: (results["ours"][test], results["peer"][test]) for test in tests})
-        line = ", ".join(f"{test} {a:.1f} / {b:.1f} = {a / b:.2f}x" for test, (a, b) in rounds[-1].items())
-        print(f"round {number + 1} of {options.rounds}: {line}", file=sys.stderr, flush=True)
+        for case in cases:
+            result = {"stream": stream_rate(options)}
+            for who in (("ours", "peer") if number % 2 == 0 else ("peer", "ours")):
+                if who == "ours":
+                    result["ours"], result["weights"] = run_ours(case, options)
+                else:
+                    result["peer"], build = run_peer(case, options)
+            rounds[case.name].append(result)
+            line = ", ".join(f"{targets.TESTS[test]} {result['ours'][test]:.1f} / {result['peer'][test]:.1f}" for test in ("tg", "pp", "batch"))
+            print(f"round {number + 1} of {options.rounds}, {case.name}: {line}; decode at {result['weights'] / result['stream']:.0%} of "
+                  f"{result['stream'] / 1e9:.1f} GB/s", file=sys.stderr, flush=True)
     return rounds, build
-
-
-def summarise(rounds):
-    rows = []
-    for test in rounds[0]:
-        ours, peer = [r[test][0] for r in rounds], [r[test][1] for r in rounds]
-        ratios = [a / b for a, b in zip(ours, peer)]
-        rows.append({"test": test, "outrigger_ts": statistics.median(ours), "llama_cpp_ts": statistics.median(peer),
-                     "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios)})
-    return rows
 
 
 def processor():
@@ -82,70 +131,63 @@ def processor():
         return platform.processor() or platform.machine()
 
 
-def table(options, rows, build, load):
-    commit = build.get("build_commit", "unknown")
-    own = f", which calls itself build {build.get('build_number')} ({commit})" if commit != "unknown" else ""
-    busy = f" NOT A FAIR FIGURE: the machine was busy, load {load:.1f} before the start." if load > BUSY_LOAD else ""
-    lines = [f"{os.path.basename(options.model)}, {options.threads} threads, {processor()}, {time.strftime('%Y-%m-%d')}; "
-             f"{options.rounds} rounds in turns, medians, ratio with its range.{busy}",
-             f"Peer: {options.built}{own}.", "",
-             "| test | Outrigger, tokens/s | llama.cpp, tokens/s | ratio |", "|---|---|---|---|"]
-    for row in rows:
-        lines.append(f"| {row['test']} | {row['outrigger_ts']:.1f} | {row['llama_cpp_ts']:.1f} | "
-                     f"{row['ratio']:.2f}x ({row['ratio_min']:.2f}-{row['ratio_max']:.2f}) |")
-    return "\n".join(lines)
-
-
-def rewrite(path, text):
-    """Puts the table between the markers of a document."""
-    with open(path, encoding="utf-8") as document:
-        old = document.read()
-    if old.count(BEGIN) != 1 or old.count(END) != 1 or old.index(BEGIN) > old.index(END):
-        sys.exit(f"compare: {path} needs one line {BEGIN} and, below it, one line {END}")
-    head, tail = old.split(BEGIN)[0], old.split(END)[1]
-    with open(path + ".new", "w", encoding="utf-8") as document:
-        document.write(f"{head}{BEGIN}\n{text}\n{END}{tail}")
-    os.replace(path + ".new", path)
-
-
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--outrigger", required=True, metavar="TOOL")
     parser.add_argument("--llama-bench", required=True, metavar="TOOL")
-    parser.add_argument("--model", required=True, metavar="FILE")
+    parser.add_argument("--llama-bench-avx2", metavar="TOOL", help="a build for AVX2, for the cases that are named so")
+    parser.add_argument("--microbench", required=True, metavar="TOOL", help="this project's, for the rate of reading memory")
+    parser.add_argument("--model", required=True, metavar="FILE", help="the default model")
+    parser.add_argument("--models", default="", metavar="FOLDER", help="where models.py made the others")
+    parser.add_argument("--cases", default="default", help=f"names, or all: {', '.join(case.name for case in targets.CASES)}")
     parser.add_argument("--built", default="llama.cpp", help="what the peer is, for the table")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--prompt", type=int, default=512, help="tokens of the prefill test")
-    parser.add_argument("--generate", type=int, default=64, help="tokens of the decode test")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--our-args", default="", help="more words for outrigger bench")
-    parser.add_argument("--peer-args", default="", help="more words for llama-bench")
-    parser.add_argument("--json", metavar="FILE", help="every round and the summary")
-    parser.add_argument("--document", metavar="FILE", help="rewrite the table between the markers of this file, e.g. docs/benchmarks.md")
-    parser.add_argument("--need-prefill", type=float, default=0, metavar="X", help="end with 1 when the prefill ratio is below")
-    parser.add_argument("--need-decode", type=float, default=0, metavar="X", help="end with 1 when the decode ratio is below")
-    return parser.parse_args()
+    parser.add_argument("--longest-prompt", type=int, default=512, metavar="N", help="for trying things out")
+    parser.add_argument("--longest-generation", type=int, default=64, metavar="N", help="for trying things out")
+    parser.add_argument("--json", metavar="FILE", help="every round and the summary, for report.py")
+    parser.add_argument("--check", action="store_true", help="end with 1 when a target is missed, or the machine was too busy to tell")
+    options = parser.parse_args()
+    names = [case.name for case in targets.CASES] if options.cases == "all" else options.cases.split(",")
+    options.chosen = [targets.find_case(name) for name in names]
+    if None in options.chosen:
+        parser.error(f"--cases: no case {names[options.chosen.index(None)]}; there are {', '.join(case.name for case in targets.CASES)}")
+    if any(case.level == "avx2" for case in options.chosen) and not options.llama_bench_avx2:
+        parser.error("a case at AVX2 needs --llama-bench-avx2")
+    options.files = {case.name: models.path(options.models, case.model(), options.model) for case in options.chosen}
+    for case in options.chosen:
+        if not os.path.exists(options.files[case.name]):
+            parser.error(f"{case.name}: {options.files[case.name]} is not there; tests/bench/models.py makes it")
+    return options
 
 
 def main():
     options = parse()
     print(f"peer: {options.built}", file=sys.stderr)
-    load = os.getloadavg()[0]
-    if load > BUSY_LOAD:
+    load, others = os.getloadavg()[0], OtherWork()
+    if load > report.BUSY_LOAD:
         print(f"compare: the machine is busy (load {load:.1f}): these ratios will not be fair; wait until it is idle", file=sys.stderr)
-    rounds, build = measure(options)
-    rows = summarise(rounds)
-    text = table(options, rows, build, load)
-    print(text)
-    if options.document:
-        rewrite(options.document, text)
+    rounds, build = measure(options.chosen, options)
+    rows = []
+    for case in options.chosen:
+        prompt, generate = lengths(case, options)
+        rows += targets.summarise(case, rounds[case.name], {"pp": prompt, "tg": generate})
+    result = {"peer": options.built, "peer_build": f"{build.get('build_number', '')} ({build.get('build_commit', '')})", "threads": options.threads,
+              "processor": processor(), "date": time.strftime("%Y-%m-%d"), "rounds_each": options.rounds, "load_before": load,
+              "others_share": others.share(), "shortened": options.longest_prompt < 512 or options.longest_generation < 64, "rows": rows,
+              "rounds": rounds}
+    print(report.comparison_table(result))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as out:
-            json.dump({"peer": options.built, "threads": options.threads, "load_before": load, "rows": rows, "rounds": rounds}, out, indent=1)
-    needs = {f"pp{options.prompt}": options.need_prefill, f"tg{options.generate}": options.need_decode}
-    short = [f"{row['test']} {row['ratio']:.2f}x of {needs[row['test']]}x" for row in rows if row["ratio"] < needs.get(row["test"], 0)]
-    if short:
-        sys.exit(f"compare: below what is needed: {', '.join(short)}")
+            json.dump(result, out, indent=1)
+    missed = [f"{row['case']} {targets.TESTS[row['test']]} {row['ratio']:.2f}x" for row in rows if row["verdict"] == "missed"]
+    reasons = report.reasons_against(result)
+    if reasons:
+        print(f"compare: not judged: {'; '.join(reasons)}", file=sys.stderr)
+    elif missed:
+        print(f"compare: below what is needed: {', '.join(missed)}", file=sys.stderr)
+    if options.check and (reasons or missed):
+        sys.exit(1)
 
 
 if __name__ == "__main__":
