@@ -53,11 +53,10 @@ def bar(row, x, y, scale):
 def svg(rows, warning):
     """The chart of the rows of targets.summarise, as a document; a warning that they do not count stands in its title."""
     names = list(dict.fromkeys(row["case"] for row in rows))
-    width, height = NAME_WIDTH + len(PANELS) * (PANEL_WIDTH + GAP), TOP + ROW * len(names) + 34
+    width, height = NAME_WIDTH + len(PANELS) * (PANEL_WIDTH + GAP), TOP + ROW * len(names) + 52
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
              f'aria-label="Speed of Outrigger as a multiple of llama.cpp\'s, by model and test">', f"<style>{STYLE}</style>",
-             '<text class="title" x="0" y="18">Speed as a multiple of llama.cpp</text>',
-             f'<text class="warning" x="{NAME_WIDTH}" y="18">{html.escape(warning)}</text>']
+             '<text class="title" x="0" y="18">Speed as a multiple of llama.cpp</text>']
     for i, name in enumerate(names):
         parts.append(f'<text x="0" y="{TOP + i * ROW + 15}">{html.escape(targets.find_case(name).title)}</text>')
     for p, test in enumerate(PANELS):
@@ -69,7 +68,8 @@ def svg(rows, warning):
             for row in rows:
                 if row["case"] == name and row["test"] == test:
                     parts += bar(row, x, TOP + i * ROW + 4, scale)
-    parts.append(f'<text class="value" x="0" y="{height - 10}">Dotted: as fast as llama.cpp. Thick line: what is needed; decoding may instead '
+    parts.append(f'<text class="value" x="0" y="{height - 28}">Dotted: as fast as llama.cpp. Thick line: what is needed; decoding may instead '
                  "read its weights at 80 or 85 % of a bare read of memory, and is blue then too.</text>")
+    parts.append(f'<text class="warning" x="0" y="{height - 10}">{html.escape(warning)}</text>')
     parts.append("</svg>")
     return "\n".join(parts) + "\n"
