@@ -121,10 +121,12 @@ class Reports(unittest.TestCase):
 
     def test_the_chart_is_xml_with_a_bar_a_ratio_and_a_line_a_need(self):
         rows = a_result([a_round()])["rows"] + targets.summarise(targets.find_case("default@avx2"), [a_round(tg=(50, 100))], {"pp": 512, "tg": 64})
-        root = xml.etree.ElementTree.fromstring(chart.svg(rows, "a < b"))
-        of = lambda tag, kind: [e for e in root.iter(f"{{http://www.w3.org/2000/svg}}{tag}") if e.get("class") == kind]
+        root = xml.etree.ElementTree.fromstring(chart.svg(rows, ""))
+        busy = xml.etree.ElementTree.fromstring(chart.svg(rows, "a < b"))
+        of = lambda tag, kind, root=root: [e for e in root.iter(f"{{http://www.w3.org/2000/svg}}{tag}") if e.get("class") == kind]
         self.assertEqual((len(of("rect", "met")), len(of("rect", "missed")), len(of("line", "need"))), (5, 1, 5))
-        self.assertEqual(of("text", "warning")[0].text, "a < b")
+        self.assertEqual((len(of("rect", "met", busy)), len(of("rect", "unjudged", busy))), (0, 6))
+        self.assertEqual(of("text", "warning", busy)[0].text, "a < b")
         width = float(root.get("width"))
         for rect in root.iter("{http://www.w3.org/2000/svg}rect"):
             self.assertLess(float(rect.get("x")) + float(rect.get("width")), width)

@@ -14,6 +14,7 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 .warning { fill: #c0392b }
 .met { fill: #2f81c7 }
 .missed { fill: #c8842b }
+.unjudged { fill: #9aa4ae }
 .need { stroke: #24292f; stroke-width: 2 }
 .one { stroke: #8c959f; stroke-dasharray: 2 3 }
 @media (prefers-color-scheme: dark) {
@@ -36,10 +37,11 @@ def longest(rows, test):
     return max(values) * 1.25
 
 
-def bar(row, x, y, scale):
+def bar(row, x, y, scale, is_judged):
     need = targets.find_case(row["case"]).needs.get(row["test"])
     width = row["ratio"] * scale
-    parts = [f'<rect class="{"missed" if row["verdict"] == "missed" else "met"}" x="{x}" y="{y}" width="{width:.1f}" height="14" rx="2"/>']
+    look = "unjudged" if not is_judged else "missed" if row["verdict"] == "missed" else "met"
+    parts = [f'<rect class="{look}" x="{x}" y="{y}" width="{width:.1f}" height="14" rx="2"/>']
     label_x = x + width + 5
     if need:
         line_x = x + need.ratio * scale
@@ -51,7 +53,7 @@ def bar(row, x, y, scale):
 
 
 def svg(rows, warning):
-    """The chart of the rows of targets.summarise, as a document; a warning that they do not count stands in its title."""
+    """The chart of the rows of targets.summarise, as a document; a warning that they do not count stands below, and nothing is judged then."""
     names = list(dict.fromkeys(row["case"] for row in rows))
     width, height = NAME_WIDTH + len(PANELS) * (PANEL_WIDTH + GAP), TOP + ROW * len(names) + 52
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
@@ -67,7 +69,7 @@ def svg(rows, warning):
         for i, name in enumerate(names):
             for row in rows:
                 if row["case"] == name and row["test"] == test:
-                    parts += bar(row, x, TOP + i * ROW + 4, scale)
+                    parts += bar(row, x, TOP + i * ROW + 4, scale, not warning)
     parts.append(f'<text class="value" x="0" y="{height - 28}">Dotted: as fast as llama.cpp. Thick line: what is needed; decoding may instead '
                  "read its weights at 80 or 85 % of a bare read of memory, and is blue then too.</text>")
     parts.append(f'<text class="warning" x="0" y="{height - 10}">{html.escape(warning)}</text>')

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "src/kernels/activations.h"
+#include "src/kernels/bf16_activations.h"
 #include "src/kernels/matmul.h"
 #include "src/kernels/simd.h"
 #include "tests/bench/micro/bench_case.h"
@@ -28,9 +29,13 @@ class Activations {
  public:
   Activations(const WeightKind& kind, size_t tokens, size_t columns) : src_(tokens * columns) {
     for (size_t i = 0; i < src_.size(); ++i) src_[i] = std::sin(static_cast<float>(i));
-    if (!takes_int8_activations(kind.packed)) return;
-    panel_.resize(activation_panel_bytes(tokens, columns) + kPackAlignment);
-    quantize_activations({src_.data(), columns, panel(), tokens, columns}, 0, tokens);
+    if (takes_int8_activations(kind.packed)) {
+      panel_.resize(activation_panel_bytes(tokens, columns) + kPackAlignment);
+      quantize_activations({src_.data(), columns, panel(), tokens, columns}, 0, tokens);
+    } else if (takes_bf16_activations(kind.packed)) {
+      panel_.resize(bf16_panel_bytes(tokens, columns) + kPackAlignment);
+      round_activations({src_.data(), columns, panel(), columns}, 0, tokens);
+    }
   }
 
   const float* src() const { return src_.data(); }
@@ -47,8 +52,7 @@ class Activations {
 // What a kind's products are made of at a level, and so what their peak is.
 Unit unit_of(const WeightKind& kind, SimdLevel level) {
   if (takes_int8_activations(kind.packed)) return Unit::kInt8;
-  const bool pairs = kind.type == DType::kBF16 && peak_loop(Unit::kBf16, level).run != nullptr;
-  return pairs ? Unit::kBf16 : Unit::kFp32;
+  return takes_bf16_activations(kind.packed) && peak_loop(Unit::kBf16, level).run != nullptr ? Unit::kBf16 : Unit::kFp32;
 }
 
 // A product over copies of a matrix, each thread its row blocks.
