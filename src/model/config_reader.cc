@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
+#include <cfloat>
 
 #include "src/base/macros.h"
 
@@ -33,7 +33,7 @@ Result<uint64_t> ConfigReader::size_or(std::string_view name, uint64_t absent, u
 Result<double> ConfigReader::positive(std::string_view name) const {
   OTR_ASSIGN(const GgufValue* value, file_.require(key(name)));
   OTR_ASSIGN(const double number, value->as_f64());
-  if (!(number > 0) || !std::isfinite(number)) return bad(name, fmt::format("{}", number), "a positive, finite number");
+  if (!(number > 0 && number <= FLT_MAX)) return bad(name, fmt::format("{}", number), "a positive, finite number");
   return number;
 }
 

@@ -23,7 +23,7 @@ class ConfigReader {
   /// kUnsupported for an array: a size that differs by layer.
   Result<uint64_t> size(std::string_view name, uint64_t least, uint64_t most) const;
   Result<uint64_t> size_or(std::string_view name, uint64_t absent, uint64_t least, uint64_t most) const;
-  /// A positive, finite number.
+  /// A positive number that float32 holds.
   Result<double> positive(std::string_view name) const;
   Result<double> positive_or(std::string_view name, double absent) const;
   Result<bool> flag_or(std::string_view name, bool absent) const;

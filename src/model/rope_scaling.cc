@@ -13,6 +13,7 @@ namespace outrigger {
 namespace {
 
 constexpr uint64_t kMostContext = 1 << 30;
+constexpr double kMostMagnitude = 1e6;  // models have 1 to 2; float32 must hold the angles' cosines
 constexpr double kTurn = 2 * std::numbers::pi;
 
 // Indices of frequencies: below `begin` none is stretched, from `end` on all are.
@@ -102,6 +103,9 @@ Result<RopeScaling> read_rope_scaling(const ConfigReader& reader, double base, u
   OTR_TRY(reader.only("rope.scaling.alpha", 0));
   OTR_ASSIGN(const double magnitude, reader.positive_or("rope.scaling.attn_factor", 1));
   scaling.magnitude *= magnitude;
+  if (scaling.magnitude > kMostMagnitude) {
+    return reader.bad("rope.scaling.attn_factor", fmt::format("cosines and sines times {}", scaling.magnitude), fmt::format("at most {}", kMostMagnitude));
+  }
   return scaling;
 }
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Writes two valid tiny models and the catalogue of malformed ones derived from them, into the folder given.
+"""Writes valid tiny models and the catalogue of malformed ones derived from them, into the folder given.
 
     make_bad_gguf.py FOLDER
 
 valid.gguf      a llama of one layer: width 32, 2 heads, 1 KV head, 300 tokens (SentencePiece with byte fallback), F32 and Q4_1 weights
 valid_bpe.gguf  the same weights with a byte-level BPE vocabulary
+valid_qwen2.gguf, valid_qwen3.gguf  the same with the biases or norms of those architectures
 catalogue.tsv   one malformed file a line: file, level, status code, text, offset. Tab-separated:
                 level   container: GgufFile::open must refuse it; model: it opens as a container, opening the model must refuse it
                 text    what the error must contain, in message, subject or offset; alternatives are separated by |
@@ -204,6 +205,16 @@ def bpe_model():
     return model
 
 
+def as_architecture(model, name, vectors):
+    """The same model under another architecture's name, with more vectors: name -> length."""
+    other = Gguf()
+    other.entries = {key.replace("llama.", f"{name}.") if key.startswith("llama.") else key: value for key, value in model.entries.items()}
+    other.entries["general.architecture"] = (STRING, name)
+    other.tensors = dict(model.tensors)
+    other.tensors.update({f"blk.0.{vector}": (TYPE_F32, [length], struct.pack("<f", 0.5) * length) for vector, length in vectors.items()})
+    return other
+
+
 class Catalogue:
     def __init__(self, folder):
         self.folder, self.rows = folder, []
@@ -383,7 +394,7 @@ def add_container_rows(catalogue, valid):
     raw("cut_by_a_byte", "output.weight", good[:last - 1], at["output.weight: offset"][0])
 
 
-def add_model_rows(catalogue, valid, bpe):
+def add_model_rows(catalogue, valid, bpe, qwen2, qwen3):
     corrupt, unsupported = "CORRUPT_FILE", "UNSUPPORTED"
 
     def row(name, text, change, code=corrupt, base=valid):
@@ -446,6 +457,68 @@ def add_model_rows(catalogue, valid, bpe):
     row("layer_beyond_the_count", "blk.1.", lambda m: m.tensors.__setitem__("blk.1.attn_q.weight", m.tensors["blk.0.attn_q.weight"]))
     row("tensor_unknown", "blk.0.mystery.weight", lambda m: m.tensors.__setitem__("blk.0.mystery.weight", (TYPE_F32, [32], bytes(128))), unsupported)
 
+    # What sets the architectures apart.
+    def vector(name, length, label, base, code=corrupt):
+        row(f"{name}_{label}", name, lambda m: m.tensors.__setitem__(name, (TYPE_F32, [length], bytes(4 * length))), code, base)
+    for base, names in ((qwen2, ("attn_q.bias", "attn_k.bias", "attn_v.bias")), (qwen3, ("attn_q_norm.weight", "attn_k_norm.weight"))):
+        for name in names:
+            row(f"no_{name}", f"blk.0.{name}", lambda m, name=name: m.tensors.pop(f"blk.0.{name}"), corrupt, base)
+    vector("blk.0.attn_q.bias", 33, "of_33", qwen2)
+    vector("blk.0.attn_k.bias", 32, "of_32", qwen2)
+    vector("blk.0.attn_q_norm.weight", 32, "of_all_heads", qwen3)
+    vector("blk.0.attn_k_norm.weight", 8, "of_half_a_head", qwen3)
+    vector("blk.0.attn_output.bias", 32, "in_qwen2", qwen2, unsupported)
+    vector("blk.0.ffn_up.bias", 64, "in_qwen3", qwen3, unsupported)
+    vector("blk.0.attn_q_norm.weight", 16, "in_llama", valid, unsupported)
+    vector("blk.0.attn_v.bias", 32, "as_long_as_q", valid)
+    vector("blk.0.ffn_down.bias", 64, "as_long_as_ffn", valid)
+    vector("blk.0.attn_norm.bias", 32, "in_llama", valid, unsupported)
+
+    # RoPE and its scalings.
+    def scaling(name, text, code=corrupt, **settings):
+        kinds = {str: STRING, int: U32, float: F32}
+        row(f"rope_{name}", text, lambda m: m.entries.update(
+            {f"llama.rope.scaling.{key}": (kinds[type(value)], value) for key, value in settings.items()}), code)
+    for kind in ("longrope", "su", "dynamic", "ntk"):
+        scaling(kind, f'"{kind}"', unsupported, type=kind, factor=2.0)
+    scaling("type_a_number", "rope.scaling.type", type=3)
+    for value, label in ((0.0, "0"), (-4.0, "negative"), (NAN, "nan"), (INFINITY, "infinite"), ("four", "a_string")):
+        scaling(f"linear_factor_{label}", "rope.scaling.factor", type="linear", factor=value)
+        scaling(f"yarn_factor_{label}", "rope.scaling.factor", type="yarn", factor=value)
+        scaling(f"llama3_factor_{label}", "rope.scaling.factor", type="llama3", factor=value)
+        scaling(f"yarn_magnitude_{label}", "rope.scaling.yarn_attn_factor", type="yarn", factor=4.0, yarn_attn_factor=value)
+        scaling(f"magnitude_{label}", "rope.scaling.attn_factor", attn_factor=value)
+        setting(f"rope_old_factor_{label}", "llama.rope.scale_linear", STRING if isinstance(value, str) else F32, value, "llama.rope.scale_linear")
+    scaling("factor_nan_without_type", "rope.scaling.factor", factor=NAN)
+    scaling("magnitude_huge", "rope.scaling.attn_factor", attn_factor=3e38)
+    scaling("yarn_without_factor", "rope.scaling.factor", type="yarn")
+    scaling("yarn_original_0", "rope.scaling.original_context_length", type="yarn", factor=4.0, original_context_length=0)
+    scaling("yarn_beta_nan", "rope.scaling.yarn_beta_fast", type="yarn", factor=4.0, yarn_beta_fast=NAN)
+    scaling("yarn_beta_0", "rope.scaling.yarn_beta_slow", type="yarn", factor=4.0, yarn_beta_slow=0.0)
+    scaling("yarn_backwards", "run backwards", type="yarn", factor=4.0, yarn_beta_fast=0.001)
+    scaling("yarn_half_extrapolated", "rope.scaling.yarn_ext_factor", unsupported, type="yarn", factor=4.0, yarn_ext_factor=0.5)
+    scaling("yarn_log_multiplier", "rope.scaling.yarn_log_multiplier", unsupported, type="yarn", factor=4.0, yarn_log_multiplier=0.1)
+    scaling("alpha", "rope.scaling.alpha", unsupported, alpha=2.0)
+    llama3 = {"type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_context_length": 32}
+    for key in ("factor", "low_freq_factor", "high_freq_factor", "original_context_length"):
+        scaling(f"llama3_without_{key}", f"rope.scaling.{key}", **{k: v for k, v in llama3.items() if k != key})
+    scaling("llama3_high_is_low", "rope.scaling.high_freq_factor", **{**llama3, "high_freq_factor": 1.0})
+    scaling("llama3_low_nan", "rope.scaling.low_freq_factor", **{**llama3, "low_freq_factor": NAN})
+    scaling("llama3_original_2_31", "rope.scaling.original_context_length", **{**llama3, "original_context_length": 2**31})
+
+    def yarn_of_base_1(m):
+        m.entries.update({"llama.rope.scaling.type": (STRING, "yarn"), "llama.rope.scaling.factor": (F32, 4.0), "llama.rope.freq_base": (F32, 1.0)})
+    row("rope_yarn_base_1", "llama.rope.freq_base", yarn_of_base_1)
+    setting("rope_halves_a_number", "llama.rope.halves", U32, 1, "llama.rope.halves")
+    setting("sliding_window_a_string", "llama.attention.sliding_window", STRING, "wide", "llama.attention.sliding_window")
+    setting("sliding_window_negative", "llama.attention.sliding_window", I32, -1, "llama.attention.sliding_window")
+    vector("rope_freqs.weight", 16, "as_long_as_a_head", valid)
+
+    def factors_and_yarn(m):
+        m.tensors["rope_freqs.weight"] = (TYPE_F32, [8], struct.pack("<8f", *[1.0] * 8))
+        m.entries.update({"llama.rope.scaling.type": (STRING, "yarn"), "llama.rope.scaling.factor": (F32, 4.0)})
+    row("rope_factors_and_yarn", "rope_freqs.weight", factors_and_yarn, unsupported)
+
     # The vocabulary.
     without("no_tokenizer", "tokenizer.ggml.model")
     setting("tokenizer_unknown", "tokenizer.ggml.model", STRING, "runes", "runes", unsupported)
@@ -486,8 +559,10 @@ def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     valid, bpe = sentencepiece_model(), bpe_model()
-    (folder / "valid.gguf").write_bytes(valid.to_bytes())
-    (folder / "valid_bpe.gguf").write_bytes(bpe.to_bytes())
+    qwen2 = as_architecture(bpe, "qwen2", {"attn_q.bias": 32, "attn_k.bias": 16, "attn_v.bias": 16})
+    qwen3 = as_architecture(bpe, "qwen3", {"attn_q_norm.weight": 16, "attn_k_norm.weight": 16})
+    for name, model in (("valid", valid), ("valid_bpe", bpe), ("valid_qwen2", qwen2), ("valid_qwen3", qwen3)):
+        (folder / f"{name}.gguf").write_bytes(model.to_bytes())
     header_end = valid.at["end"][0]
     fields = [f"{offset}\t{length}\t{field}" for field, (offset, length) in valid.at.items()
               if length in (4, 8) and offset < header_end and not field.endswith(": key") and not field.endswith(": name")]
@@ -495,7 +570,7 @@ def main():
 
     catalogue = Catalogue(folder)
     add_container_rows(catalogue, valid)
-    add_model_rows(catalogue, valid, bpe)
+    add_model_rows(catalogue, valid, bpe, qwen2, qwen3)
     catalogue.write()
     levels = [row[1] for row in catalogue.rows]
     print(f"{len(levels)} malformed files: {levels.count('container')} containers, {levels.count('model')} models")

@@ -81,7 +81,7 @@ def families():
             llama3, dtype=torch.float16, old_config=True, seed=13),
         family("mistral", "llama", mistral, dict(head_dim=24, num_key_value_heads=1, sliding_window=64, rope_parameters={"rope_type": "default", "rope_theta": 10000.0}),
                sentencepiece(chat=tiny_tokenizers.MISTRAL_CHAT, chat_name="mistral"), longest=64, seed=14),
-        family("llama-biases", "llama", llama, dict(attention_bias=True, mlp_bias=True, rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}),
+        family("llama-biases", "llama", llama, dict(hidden_size=40, num_attention_heads=5, num_key_value_heads=5, intermediate_size=52, attention_bias=True, mlp_bias=True, rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}),
                smollm, weights=TYPE_F16, directory=False, seed=15),
         family("qwen2", "qwen2", qwen2, dict(tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}),
                qwen, shards=2, padded_tokens=5, old_config=True, seed=16),
@@ -153,6 +153,8 @@ def write_gguf(path, family, model, codes):
         "attention.layer_norm_rms_epsilon": (F32, config.rms_norm_eps), "rope.freq_base": (F32, rope["rope_theta"])}
     if arch == "llama":
         settings["rope.dimension_count"] = (U32, head_dim)
+    if family.name == "tinyllama":
+        settings["rope.halves"] = (BOOL, 0)  # for a test to change
     if family.name == "mistral":
         settings["attention.sliding_window"] = (U32, config.sliding_window)
     if rope["rope_type"] in ("linear", "yarn"):
