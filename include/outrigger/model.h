@@ -29,16 +29,17 @@ struct TensorInfo {
   std::string type;               ///< "Q4_1", "F32"
   std::vector<uint64_t> shape;    ///< the file's order: shape[0] is the length of a row
   uint64_t bytes = 0;
-  uint64_t file_offset = 0;
+  uint64_t file_offset = 0;       ///< of its first byte in `file`
+  std::string file;               ///< the file that holds it: the model's, or one of its directory
 };
 
 /// What a person asks about a model file. Everything comes from the header.
 struct ModelInfo {
-  std::string file;               ///< the path it was opened from, or "memory"
+  std::string file;               ///< the path it was opened from, a directory's without the file's name, or "memory"
   std::string name;               ///< general.name, may be empty
   std::string architecture;       ///< "llama", "qwen2"; empty for a vocabulary-only file without one
   uint64_t parameters = 0;        ///< elements of all tensors
-  uint64_t bytes = 0;             ///< of the file
+  uint64_t bytes = 0;             ///< of the file, or of a directory's weight files
   double bits_per_weight = 0;     ///< tensor bytes * 8 / parameters; 0 without tensors
   uint64_t context_tokens = 0;    ///< what it was trained for, or less where longer ones are not computed (a sliding window)
   uint32_t layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
@@ -55,7 +56,8 @@ class OTR_API Model {
  public:
   struct Impl;
 
-  /// Opens a GGUF file and reads its header, vocabulary and catalogue. Succeeds for a well-formed file that cannot be run (another
+  /// Opens a GGUF file, or a Hugging Face directory (its path, or that of its config.json, model.safetensors or
+  /// model.safetensors.index.json), and reads its header, vocabulary and catalogue. Succeeds for a well-formed file that cannot be run (another
   /// architecture, a weight type without kernels, a vocabulary alone): info().can_run says so and Engine::open refuses it with the reason.
   /// Cost: proportional to the header; about 30 ms and 4 MiB for 50,000 tokens.
   /// Errors: kNotFound, kCorruptFile (offset, key or tensor), kUnsupported (format version, by name), kIo, kOutOfMemory.

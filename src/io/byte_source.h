@@ -12,6 +12,12 @@
 
 namespace outrigger {
 
+/// A byte as a person finds it.
+struct BytePlace {
+  std::string file;
+  uint64_t offset;
+};
+
 /// Random-access bytes of a fixed size. Files are never mapped: a mapped file that is truncated kills the process.
 /// Threads: all calls may be made from any number of threads at once.
 class ByteSource {
@@ -21,6 +27,10 @@ class ByteSource {
   /// Path of the file, or "memory": for messages.
   virtual const std::string& name() const = 0;
   virtual uint64_t size_bytes() const = 0;
+  /// Bytes of the files behind it; not size_bytes() where several are presented as one.
+  virtual uint64_t stored_bytes() const { return size_bytes(); }
+  /// The file that holds a byte, and where.
+  virtual BytePlace locate(uint64_t offset) const { return {name(), offset}; }
 
   /// Fills `dst` from `offset` on. Interrupted and short reads are continued; the caller never sees them.
   /// Errors: kIo with the offset when the system refuses, or when the file turns out shorter than it was at open.

@@ -92,7 +92,8 @@ class GgufFile {
   /// Reads the header only. Every count, length and size is checked against the bytes that remain before anything is allocated for it:
   /// at most 8 x header + 1 MiB in all, linear time. Errors: kCorruptFile with offset and key or tensor; kUnsupported for another
   /// version, a big-endian file, an unknown tensor type (named) or a header beyond kGgufMaxHeaderBytes; kIo.
-  static Result<GgufFile> open(std::shared_ptr<const ByteSource> source);
+  /// `most_name_bytes`: of a tensor, for headers that were made from another format.
+  static Result<GgufFile> open(std::shared_ptr<const ByteSource> source, uint64_t most_name_bytes = kGgufMaxNameBytes);
 
   const ByteSource& source() const { return *source_; }
   std::shared_ptr<const ByteSource> shared_source() const { return source_; }

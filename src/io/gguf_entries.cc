@@ -94,9 +94,9 @@ Status gguf_skip_values(GgufCursor* cursor, GgufType type, uint64_t count) {
   return {};
 }
 
-Status gguf_take_tensor(GgufCursor* cursor, GgufTensor* tensor) {
+Status gguf_take_tensor(GgufCursor* cursor, GgufTensor* tensor, uint64_t most_name_bytes) {
   std::string_view name;
-  OTR_TRY(gguf_take_name(cursor, &name, "tensor name", kGgufMaxNameBytes));
+  OTR_TRY(gguf_take_name(cursor, &name, "tensor name", most_name_bytes));
   tensor->name = name;
   OTR_TRY(cursor->take(&tensor->rank, "a tensor's rank"));
   if (tensor->rank < 1 || tensor->rank > 4) {

@@ -30,7 +30,7 @@ Status gguf_skip_values(GgufCursor* cursor, GgufType type, uint64_t count);
 
 /// All of a tensor that can be judged without the others: name, shape, type, size. `offset` is as the file has it: from the start of the
 /// data.
-Status gguf_take_tensor(GgufCursor* cursor, GgufTensor* tensor);
+Status gguf_take_tensor(GgufCursor* cursor, GgufTensor* tensor, uint64_t most_name_bytes);
 
 }  // namespace outrigger
 

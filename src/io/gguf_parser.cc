@@ -26,7 +26,9 @@ constexpr uint32_t kDefaultAlignment = 32;
 /// Fills a GgufFile; the only code besides it that sees its inside.
 class GgufParser {
  public:
-  explicit GgufParser(std::shared_ptr<const ByteSource> source) : cursor_(*source) { file_.source_ = std::move(source); }
+  GgufParser(std::shared_ptr<const ByteSource> source, uint64_t most_name_bytes) : cursor_(*source), most_name_bytes_(most_name_bytes) {
+    file_.source_ = std::move(source);
+  }
 
   Result<GgufFile> parse();
 
@@ -44,6 +46,7 @@ class GgufParser {
   }
 
   GgufCursor cursor_;
+  const uint64_t most_name_bytes_;
   GgufFile file_;
 };
 
@@ -102,7 +105,7 @@ Status GgufParser::take_tensors(uint64_t count, uint64_t data_start, uint64_t al
   file_.tensors_.resize(count);
   for (GgufTensor& tensor : file_.tensors_) {
     entry_offsets.push_back(cursor_.position());
-    OTR_TRY(gguf_take_tensor(&cursor_, &tensor));
+    OTR_TRY(gguf_take_tensor(&cursor_, &tensor, most_name_bytes_));
     const uint64_t at = cursor_.position() - 8, relative = tensor.offset;
     if (relative % alignment != 0) return cursor_.corrupt(at, fmt::format("offset {} is not a multiple of {}", relative, alignment));
     if (!(CheckedSize(data_start) + relative + tensor.bytes).fits(file_bytes)) {
@@ -150,7 +153,7 @@ Result<GgufFile> GgufParser::parse() {
   const uint64_t entries_start = cursor_.position();
   for (uint64_t i = 0; i < counts.entries; ++i) OTR_TRY(take_entry(nullptr));
   GgufTensor scratch;
-  for (uint64_t i = 0; i < counts.tensors; ++i) OTR_TRY(gguf_take_tensor(&cursor_, &scratch));
+  for (uint64_t i = 0; i < counts.tensors; ++i) OTR_TRY(gguf_take_tensor(&cursor_, &scratch, most_name_bytes_));
   file_.header_bytes_ = cursor_.position();
 
   cursor_.trim();
@@ -165,6 +168,8 @@ Result<GgufFile> GgufParser::parse() {
   return std::move(file_);
 }
 
-Result<GgufFile> GgufFile::open(std::shared_ptr<const ByteSource> source) { return GgufParser(std::move(source)).parse(); }
+Result<GgufFile> GgufFile::open(std::shared_ptr<const ByteSource> source, uint64_t most_name_bytes) {
+  return GgufParser(std::move(source), most_name_bytes).parse();
+}
 
 }  // namespace outrigger

@@ -7,6 +7,7 @@
 
 #include "src/base/macros.h"
 #include "src/model/config.h"
+#include "src/model/hf_model.h"
 #include "src/model/model_impl.h"
 #include "src/model/tokenizer_build.h"
 
@@ -35,7 +36,7 @@ void describe(Model::Impl& model) {
   info.file = file.source().name();
   info.name = string_or_empty(file, "general.name");
   info.architecture = string_or_empty(file, "general.architecture");
-  info.bytes = file.source().size_bytes();
+  info.bytes = file.source().stored_bytes();
   uint64_t tensor_bytes = 0;
   for (const GgufTensor& tensor : file.tensors()) {
     info.parameters += tensor.elements();
@@ -62,6 +63,7 @@ void describe(Model::Impl& model) {
 
 // A file may do without a vocabulary, or have one this version does not know: its tokens can still be run by number.
 Status find_tokenizer(Model::Impl& model) {
+  if (!model.tokenizer_status.is_ok()) return {};
   if (model.file.find("tokenizer.ggml.model") == nullptr && model.file.find("tokenizer.ggml.tokens") == nullptr) {
     model.tokenizer_status = Status(StatusCode::kUnsupported, "the file brings no tokenizer").in_file(model.file.source().name());
     return {};
@@ -87,15 +89,14 @@ Status lay_out(Model::Impl& model) {
   return {};
 }
 
-Result<Model> build_model(std::shared_ptr<const ByteSource> source) {
-  OTR_ASSIGN(GgufFile file, GgufFile::open(std::move(source)));
-  auto model = std::make_shared<Model::Impl>(std::move(file));
+// The statuses of `model` may say already that there is no tokenizer, or that it cannot run.
+Result<Model> build_model(std::shared_ptr<Model::Impl> model) {
   if (const GgufValue* architecture = model->file.find("general.architecture")) OTR_TRY(architecture->as_string().status());
 
   OTR_TRY(find_tokenizer(*model));
 
   describe(*model);
-  model->run_status = lay_out(*model);
+  if (model->run_status.is_ok()) model->run_status = lay_out(*model);
   if (!model->run_status.is_ok() && model->run_status.code() != StatusCode::kUnsupported) return model->run_status;
   model->info.can_run = model->run_status.is_ok();
   model->info.why_not = model->run_status.message();
@@ -103,10 +104,31 @@ Result<Model> build_model(std::shared_ptr<const ByteSource> source) {
   return Model(std::move(model));
 }
 
+Result<Model> build_model(std::shared_ptr<const ByteSource> source) {
+  OTR_ASSIGN(GgufFile file, GgufFile::open(std::move(source)));
+  return build_model(std::make_shared<Model::Impl>(std::move(file)));
+}
+
+Result<Model> open_folder(const HfFolder& folder, DirectIo direct) {
+  OTR_ASSIGN(HfModel made, open_hf_model(folder, direct));
+  Result<GgufFile> file = GgufFile::open(made.source, kSafetensorsMaxNameBytes);
+  if (!file.is_ok()) return as_in_folder(file.status(), folder);
+  made.source->forget_header();
+  auto model = std::make_shared<Model::Impl>(std::move(file).value());
+  model->run_status = std::move(made.cannot_run);
+  model->tokenizer_status = std::move(made.no_tokenizer);
+  Result<Model> built = build_model(model);
+  if (!built.is_ok()) return as_in_folder(built.status(), folder);
+  model->run_status = as_in_folder(std::move(model->run_status), folder);
+  model->tokenizer_status = as_in_folder(std::move(model->tokenizer_status), folder);
+  return built;
+}
+
 }  // namespace
 
 Result<Model> Model::open(const std::string& path, const ModelOptions& options) try {
   const DirectIo direct = options.disk_direct == DiskDirect::kOn ? DirectIo::kOn : options.disk_direct == DiskDirect::kOff ? DirectIo::kOff : DirectIo::kAuto;
+  if (const std::optional<HfFolder> folder = HfFolder::find(path)) return open_folder(*folder, direct);
   OTR_ASSIGN(std::shared_ptr<const ByteSource> source, open_file(path, direct));
   return build_model(std::move(source));
 } catch (const std::bad_alloc&) {
@@ -124,7 +146,8 @@ const ModelInfo& Model::info() const { return impl_->info; }
 std::vector<TensorInfo> Model::tensors() const {
   std::vector<TensorInfo> all;
   for (const GgufTensor& tensor : impl_->file.tensors()) {
-    all.push_back({tensor.name, traits(tensor.type).name, {tensor.dims.begin(), tensor.dims.begin() + tensor.rank}, tensor.bytes, tensor.offset});
+    BytePlace place = impl_->file.source().locate(tensor.offset);
+    all.push_back({tensor.name, traits(tensor.type).name, {tensor.dims.begin(), tensor.dims.begin() + tensor.rank}, tensor.bytes, place.offset, std::move(place.file)});
   }
   return all;
 }

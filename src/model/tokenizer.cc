@@ -35,6 +35,7 @@ class TokenWriter : public ChatWriter {
  private:
   void special(Token token) {
     finish();
+    encoder_.leave_start();
     if (token >= 0) out_.push_back(token);
   }
 

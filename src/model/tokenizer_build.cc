@@ -19,6 +19,7 @@ constexpr std::string_view kTokensKey = "tokenizer.ggml.tokens";
 constexpr std::string_view kTypesKey = "tokenizer.ggml.token_type";
 constexpr std::string_view kScoresKey = "tokenizer.ggml.scores";
 constexpr std::string_view kMergesKey = "tokenizer.ggml.merges";
+constexpr std::string_view kEndsKey = "tokenizer.ggml.end_token_ids";
 
 // Reads one file's vocabulary, once. What it holds beside the result is gone when the tokenizer stands.
 class TokenizerBuilder {
@@ -31,7 +32,9 @@ class TokenizerBuilder {
     OTR_TRY(read_types());
     OTR_TRY(index_texts());
     OTR_TRY(make_vocabulary());
-    OTR_TRY(impl_->pre ? make_merges() : make_ranks());
+    // SentencePiece merges by the scores of what comes out; its copies in Hugging Face files have them as a list of merges instead.
+    impl_->by_merges = impl_->pre || (file_.find(kScoresKey) == nullptr && file_.find(kMergesKey) != nullptr);
+    OTR_TRY(impl_->by_merges ? make_merges() : make_ranks());
     OTR_TRY(read_special_tokens());
     make_special_texts();
     OTR_TRY(check_unknown());
@@ -114,6 +117,10 @@ Status TokenizerBuilder::read_kind() {
   OTR_TRY(read_flag("tokenizer.ggml.add_bos_token", &impl_->adds_bos));
   OTR_TRY(read_flag("tokenizer.ggml.add_eos_token", &impl_->adds_eos));
   if (!impl_->pre) OTR_TRY(read_flag("tokenizer.ggml.add_space_prefix", &impl_->add_space_prefix));
+  // What other engines take from the pre-tokenizer's name, or do not do.
+  OTR_TRY(read_flag("tokenizer.ggml.space_prefix_once", &impl_->space_prefix_once));
+  OTR_TRY(read_flag("tokenizer.ggml.ignore_merges", &impl_->whole_words));
+  OTR_TRY(read_flag("tokenizer.ggml.compose_text", &impl_->composes));
   return Status();
 }
 
@@ -286,6 +293,14 @@ Status TokenizerBuilder::read_special_tokens() {
       {"tokenizer.ggml.padding_token_id", &unused},         {"tokenizer.ggml.mask_token_id", &unused},
   };
   for (const auto& [key, id] : ids) OTR_TRY(read_id(key, id));
+  if (const GgufValue* value = file_.find(kEndsKey)) {
+    OTR_ASSIGN(impl_->ends, value->as_i32s());
+    for (const Token end : impl_->ends) {
+      if (end < 0 || end >= static_cast<Token>(texts_.size())) {
+        return corrupt(kEndsKey, fmt::format("token {} is not in the vocabulary, which has 0 to {}", end, texts_.size() - 1));
+      }
+    }
+  }
   impl_->adds_bos = impl_->adds_bos && impl_->bos >= 0;
   impl_->adds_eos = impl_->adds_eos && impl_->eos >= 0;
   return Status();

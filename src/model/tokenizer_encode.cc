@@ -9,8 +9,17 @@ namespace outrigger {
 void Encoder::encode(std::string_view text, bool parse_special) {
   const SpecialTexts& specials = parse_special ? impl_.marks : impl_.always;
   specials.split(
-      text, [this](std::string_view part) { impl_.pre ? encode_words(part) : encode_sentence(part); },
-      [this](Token token) { out_.push_back(token); });
+      text, [this](std::string_view part) { encode_part(part); },
+      [this](Token token) {
+        out_.push_back(token);
+        at_start_ = false;
+      });
+}
+
+void Encoder::encode_part(std::string_view part) {
+  if (impl_.composes && compose_utf8(part, composed_)) part = composed_;
+  impl_.pre ? encode_words(part) : encode_sentence(part);
+  at_start_ = false;
 }
 
 void Encoder::encode_words(std::string_view text) {
@@ -41,7 +50,7 @@ void Encoder::encode_word(std::string_view word) {
 void Encoder::encode_sentence(std::string_view text) {
   static constexpr std::string_view kVisibleSpace = "\xe2\x96\x81";
   word_.clear();
-  if (impl_.add_space_prefix) word_ = ' ';
+  if (impl_.add_space_prefix && (at_start_ || !impl_.space_prefix_once)) word_ = ' ';
   while (!text.empty()) {
     const bool visible = text.starts_with(kVisibleSpace);
     const size_t bytes = visible ? kVisibleSpace.size() : decode_utf8(text).bytes;
@@ -68,6 +77,7 @@ void Encoder::encode_pieces(std::string_view word) {
     i += bytes;
   }
   merger_.merge_all([&](const MergeSymbol& left, const MergeSymbol& right) {
+    if (impl_.by_merges) return impl_.merges.find(left.token, right.token);
     const uint32_t bytes = left.bytes + right.bytes;
     const Token joined = bytes > vocabulary.longest_bytes() ? -1 : vocabulary.find(word.substr(left.begin, bytes));
     return joined < 0 ? Merge{} : Merge{impl_.ranks[joined], joined};

@@ -25,13 +25,17 @@ struct Tokenizer::Impl {
   Vocabulary vocabulary;
   std::array<Token, 256> byte_tokens;  ///< -1 where the vocabulary has none
 
-  // Byte-level only. Texts are kept as bytes, not in the alphabet of printable characters that files spell them in.
+  bool by_merges = false;  ///< neighbours join by `merges`, not by `ranks`
   MergeTable merges;
+
+  // Byte-level only. Texts are kept as bytes, not in the alphabet of printable characters that files spell them in.
   bool whole_words = false;  ///< a pre-token that is in the vocabulary is taken as it is, whatever merging would make of it
+  bool composes = false;     ///< text is brought into Unicode's NFC first
 
   // SentencePiece only. Texts have plain spaces where files have U+2581.
   std::vector<uint32_t> ranks;  ///< by token: the higher its score, the lower its rank
   bool add_space_prefix = false;
+  bool space_prefix_once = false;  ///< only at the beginning, not behind special tokens
   bool words_apart = false;  ///< no token has a space behind another character, so words cannot merge with each other
 
   Token bos = -1, eos = -1, unknown = -1;
@@ -51,8 +55,11 @@ class Encoder {
 
   /// Appends the tokens of `text`, which stands alone or between special tokens.
   void encode(std::string_view text, bool parse_special);
+  /// What comes next stands behind a special token that the caller has written.
+  void leave_start() { at_start_ = false; }
 
  private:
+  void encode_part(std::string_view part);
   void encode_words(std::string_view text);
   void encode_word(std::string_view word);
   void encode_sentence(std::string_view text);
@@ -62,7 +69,8 @@ class Encoder {
   const Tokenizer::Impl& impl_;
   std::vector<Token>& out_;
   Merger merger_;
-  std::string word_;
+  std::string word_, composed_;
+  bool at_start_ = true;
 };
 
 }  // namespace outrigger

@@ -3,6 +3,9 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
+#include <cstdlib>
+
 namespace outrigger {
 namespace {
 
@@ -33,7 +36,53 @@ bool is_white_space(uint32_t code) {
          code == 0x3000;
 }
 
+bool is_ascii(char c) { return static_cast<unsigned char>(c) < 0x80; }
+
+// Putting the marks of one character into their order takes time quadratic in their number.
+constexpr int kMostMarks = 1024;
+
+bool has_too_many_marks(std::string_view text) {
+  int marks = 0;
+  while (!text.empty()) {
+    const Utf8Char c = decode_utf8(text);
+    const bool is_mark = c.code != kInvalidCode && utf8proc_get_property(static_cast<utf8proc_int32_t>(c.code))->combining_class != 0;
+    marks = is_mark ? marks + 1 : 0;
+    if (marks > kMostMarks) return true;
+    text.remove_prefix(c.bytes);
+  }
+  return false;
+}
+
+void append_composed(std::string_view text, std::string& out) {
+  utf8proc_uint8_t* composed = nullptr;
+  const utf8proc_ssize_t bytes =
+      has_too_many_marks(text) ? -1
+                               : utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()), &composed,
+                                              static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  out.append(bytes < 0 ? text : std::string_view(reinterpret_cast<const char*>(composed), static_cast<size_t>(bytes)));
+  std::free(composed);
+}
+
 }  // namespace
+
+// An ASCII character composes with marks behind it and with nothing before it, so that a text may be cut in front of each.
+bool compose_utf8(std::string_view text, std::string& out) {
+  out.clear();
+  if (std::all_of(text.begin(), text.end(), is_ascii)) return false;
+  while (!text.empty()) {
+    const auto first = static_cast<size_t>(std::find_if_not(text.begin(), text.end(), is_ascii) - text.begin());
+    const size_t begin = first > 0 ? first - 1 : 0;
+    out.append(text.substr(0, begin));
+    if (first == text.size()) {
+      out.append(text.substr(begin));
+      break;
+    }
+    const auto end = static_cast<size_t>(std::find_if(text.begin() + static_cast<ptrdiff_t>(first), text.end(), is_ascii) - text.begin());
+    append_composed(text.substr(begin, end - begin), out);
+    text.remove_prefix(end);
+  }
+  return true;
+}
 
 CharClass class_of(uint32_t code) {
   if (code == kInvalidCode) return CharClass::kOther;

@@ -31,6 +31,10 @@ enum class CharClass : uint8_t { kLetter, kNumber, kSpace, kOther };
 /// Unicode's general categories L and N, its White_Space property, and the rest; kOther for kInvalidCode.
 CharClass class_of(uint32_t code);
 
+/// `text` in Unicode's normalization form C, into `out`; false, and nothing in `out`, if it is ASCII and so composed already. What is not
+/// well-formed stays as it is, up to the next ASCII character, and so do runs of more marks on one character than any language has.
+bool compose_utf8(std::string_view text, std::string& out);
+
 /// `text` without white space at its ends, as Python's str.strip does it.
 std::string_view strip_white_space(std::string_view text);
 

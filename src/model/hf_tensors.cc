@@ -1,0 +1,175 @@
+// Tensors of a Hugging Face directory: names both ways, and what must be there.
+#include "src/model/hf_tensors.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include "src/base/macros.h"
+#include "src/model/tokenizer_spelling.h"
+
+namespace outrigger {
+namespace {
+
+struct Name {
+  std::string_view theirs, ours;
+};
+
+constexpr std::string_view kEmbedding = "model.embed_tokens.weight", kHead = "lm_head.weight";
+
+constexpr Name kWhole[] = {{kEmbedding, "token_embd.weight"}, {"model.norm.weight", "output_norm.weight"}, {kHead, "output.weight"}};
+
+constexpr std::string_view kTheirLayer = "model.layers.", kOurLayer = "blk.";
+
+// Behind the layer's number.
+constexpr Name kOfLayer[] = {
+    {"input_layernorm.weight", "attn_norm.weight"},
+    {"self_attn.q_proj.weight", "attn_q.weight"},
+    {"self_attn.k_proj.weight", "attn_k.weight"},
+    {"self_attn.v_proj.weight", "attn_v.weight"},
+    {"self_attn.o_proj.weight", "attn_output.weight"},
+    {"self_attn.q_proj.bias", "attn_q.bias"},
+    {"self_attn.k_proj.bias", "attn_k.bias"},
+    {"self_attn.v_proj.bias", "attn_v.bias"},
+    {"self_attn.o_proj.bias", "attn_output.bias"},
+    {"self_attn.q_norm.weight", "attn_q_norm.weight"},
+    {"self_attn.k_norm.weight", "attn_k_norm.weight"},
+    {"post_attention_layernorm.weight", "ffn_norm.weight"},
+    {"mlp.gate_proj.weight", "ffn_gate.weight"},
+    {"mlp.up_proj.weight", "ffn_up.weight"},
+    {"mlp.down_proj.weight", "ffn_down.weight"},
+};
+
+// Computed from the configuration: llama files of 2023 store them, and no program reads them.
+constexpr std::string_view kRedundant = "self_attn.rotary_emb.inv_freq";
+
+// "<prefix>N.<rest>" with N as it is printed; the rest, or nothing.
+std::optional<std::string_view> behind_layer(std::string_view name, std::string_view prefix, uint64_t* layer) {
+  if (!name.starts_with(prefix)) return std::nullopt;
+  name.remove_prefix(prefix.size());
+  const auto [end, problem] = std::from_chars(name.data(), name.data() + name.size(), *layer);
+  const auto digits = static_cast<size_t>(end - name.data());
+  if (problem != std::errc() || digits == name.size() || *end != '.' || (name[0] == '0' && digits > 1)) return std::nullopt;
+  return name.substr(digits + 1);
+}
+
+std::optional<std::string> renamed(std::string_view name, bool to_ours) {
+  const auto from = [to_ours](const Name& pair) { return to_ours ? pair.theirs : pair.ours; };
+  const auto to = [to_ours](const Name& pair) { return to_ours ? pair.ours : pair.theirs; };
+  for (const Name& pair : kWhole) {
+    if (name == from(pair)) return std::string(to(pair));
+  }
+  uint64_t layer = 0;
+  const std::optional<std::string_view> rest = behind_layer(name, to_ours ? kTheirLayer : kOurLayer, &layer);
+  for (const Name& pair : kOfLayer) {
+    if (rest && *rest == from(pair)) return fmt::format("{}{}.{}", to_ours ? kOurLayer : kTheirLayer, layer, to(pair));
+  }
+  return std::nullopt;
+}
+
+bool is_redundant(std::string_view name) {
+  uint64_t layer = 0;
+  return behind_layer(name, kTheirLayer, &layer) == kRedundant;
+}
+
+Status about_tensor(StatusCode code, const SafetensorsFile& file, const SafetensorsTensor& tensor, std::string message) {
+  return Status(code, std::move(message)).in_file(file.source()->name()).about(printable(tensor.name)).at_offset(tensor.offset);
+}
+
+class TensorImporter {
+ public:
+  TensorImporter(const std::vector<SafetensorsFile>& files, JsonValue root, HfConfig& config, GgufHeader& header)
+      : files_(files), root_(root), config_(config), header_(header) {}
+
+  Result<std::vector<HfPlace>> import() {
+    for (size_t i = 0; i < files_.size(); ++i) {
+      for (const SafetensorsTensor& tensor : files_[i].tensors()) OTR_TRY(add(i, tensor));
+    }
+    if (config_.is_known) OTR_TRY(check_promises());
+    return std::move(places_);
+  }
+
+ private:
+  Status add(size_t file, const SafetensorsTensor& tensor);
+  Status check_embedding(size_t file, const SafetensorsTensor& tensor) const;
+  Status check_promises() const;
+  Status check_layer(uint32_t layer) const;
+  Status missing(const std::string& name, const char* key) const {
+    return root_.error(StatusCode::kCorruptFile, name, fmt::format("tensor {} is in none of the files, though {} needs it", name, key));
+  }
+
+  const std::vector<SafetensorsFile>& files_;
+  const JsonValue root_;
+  HfConfig& config_;
+  GgufHeader& header_;
+  std::vector<HfPlace> places_;
+  std::set<std::string, std::less<>> biases_;  ///< and the head, under their names
+  bool has_embedding_ = false;
+};
+
+Status TensorImporter::add(size_t file, const SafetensorsTensor& tensor) {
+  std::optional<std::string> name = config_.is_known ? renamed(tensor.name, true) : tensor.name;
+  if (config_.is_known && is_redundant(tensor.name)) return {};
+  if (tensor.name == kHead && config_.tied.value_or(false)) return {};
+  if (!tensor.type || (*tensor.type != DType::kF32 && *tensor.type != DType::kF16 && *tensor.type != DType::kBF16)) {
+    return about_tensor(StatusCode::kUnsupported, files_[file], tensor, fmt::format("weights of dtype {} cannot be run from a directory (F32, F16 and BF16 can)", tensor.dtype));
+  }
+  if (tensor.bytes == 0) return about_tensor(StatusCode::kCorruptFile, files_[file], tensor, "the tensor has no elements");
+  if (!name) {
+    if (config_.cannot_run.is_ok()) {
+      config_.cannot_run = about_tensor(StatusCode::kUnsupported, files_[file], tensor,
+                                        fmt::format("tensor {} has no place in the computation of \"{}\"", printable(tensor.name), config_.architecture));
+    }
+    name = tensor.name;
+  }
+  if (config_.is_known && tensor.name == kEmbedding) {
+    OTR_TRY(check_embedding(file, tensor));
+    has_embedding_ = true;
+  }
+  if (tensor.name == kHead || tensor.name.ends_with(".bias")) biases_.insert(tensor.name);
+
+  std::array<uint64_t, 4> dims = {1, 1, 1, 1};
+  std::reverse_copy(tensor.dims.begin(), tensor.dims.begin() + tensor.rank, dims.begin());
+  header_.add_tensor(*name, *tensor.type, std::span(dims).first(std::max<uint32_t>(tensor.rank, 1)));
+  places_.push_back({file, tensor.offset});
+  return {};
+}
+
+Status TensorImporter::check_embedding(size_t file, const SafetensorsTensor& tensor) const {
+  if (tensor.rank == 2 && tensor.dims[0] == config_.vocabulary) return {};
+  return about_tensor(StatusCode::kCorruptFile, files_[file], tensor,
+                      fmt::format("shape of {}: got [{}], need {} rows: the vocab_size of config.json", tensor.name,
+                                  fmt::join(tensor.dims.begin(), tensor.dims.begin() + tensor.rank, ", "), config_.vocabulary));
+}
+
+Status TensorImporter::check_promises() const {
+  if (!has_embedding_) return missing(std::string(kEmbedding), "every model");
+  if (config_.tied == false && !biases_.contains(kHead)) return missing(std::string(kHead), "tie_word_embeddings, which is false,");
+  for (uint32_t layer = 0; layer < config_.layers; ++layer) OTR_TRY(check_layer(layer));
+  return {};
+}
+
+// Presence decides what is computed, so that what the configuration says of it must hold. Qwen2 has its three biases without saying so, and
+// where they are missing the layout tells.
+Status TensorImporter::check_layer(uint32_t layer) const {
+  if (config_.architecture == "qwen2") return {};
+  for (const char* part : {"q", "k", "v", "o"}) {
+    const std::string name = fmt::format("{}{}.self_attn.{}_proj.bias", kTheirLayer, layer, part);
+    if (biases_.contains(name) == config_.attention_bias) continue;
+    if (config_.attention_bias) return missing(name, "attention_bias");
+    return root_.error(StatusCode::kCorruptFile, name, fmt::format("tensor {} is there, though attention_bias does not announce it", name));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<HfPlace>> add_hf_tensors(const std::vector<SafetensorsFile>& files, const JsonText& source, HfConfig* config, GgufHeader* header) {
+  return TensorImporter(files, source.root(), *config, *header).import();
+}
+
+std::optional<std::string> hf_tensor_name(std::string_view name) { return renamed(name, false); }
+
+}  // namespace outrigger
