@@ -76,12 +76,23 @@ Status SplicedSource::read(uint64_t offset, std::span<std::byte> dst) const {
   return {};
 }
 
-Result<const std::byte*> SplicedSource::read_direct(uint64_t offset, uint64_t length, std::span<std::byte> staging) const {
+const ByteSource* SplicedSource::file_of(uint64_t offset, uint64_t length, uint64_t* at) const {
   const size_t index = file_at(offset);
-  if (index != SIZE_MAX) {
-    const uint64_t at = offset - begins_[index], file_bytes = files_[index]->size_bytes();
-    if (at <= file_bytes && length <= file_bytes - at) return files_[index]->read_direct(at, length, staging);
-  }
+  if (index == SIZE_MAX) return nullptr;
+  *at = offset - begins_[index];
+  const uint64_t file_bytes = files_[index]->size_bytes();
+  return *at <= file_bytes && length <= file_bytes - *at ? files_[index].get() : nullptr;
+}
+
+bool SplicedSource::read_if_cached(uint64_t offset, std::span<std::byte> dst) const {
+  uint64_t at = 0;
+  const ByteSource* file = file_of(offset, dst.size(), &at);
+  return file != nullptr && file->read_if_cached(at, dst);
+}
+
+Result<const std::byte*> SplicedSource::read_direct(uint64_t offset, uint64_t length, std::span<std::byte> staging) const {
+  uint64_t at = 0;
+  if (const ByteSource* file = file_of(offset, length, &at)) return file->read_direct(at, length, staging);
   return Status(StatusCode::kInternal, fmt::format("a direct read of {} bytes does not lie in one file", length)).in_file(name_).at_offset(offset);
 }
 

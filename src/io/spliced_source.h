@@ -29,6 +29,7 @@ class SplicedSource final : public ByteSource {
   Status read(uint64_t offset, std::span<std::byte> dst) const override;
   Result<const std::byte*> read_direct(uint64_t offset, uint64_t length, std::span<std::byte> staging) const override;
   uint64_t direct_staging_bytes(uint64_t length) const override;
+  bool read_if_cached(uint64_t offset, std::span<std::byte> dst) const override;
   bool is_direct() const override;
   Status check_unchanged() const override;
   BytePlace locate(uint64_t offset) const override;
@@ -36,6 +37,8 @@ class SplicedSource final : public ByteSource {
  private:
   /// The last file that begins at or before `offset`; nothing in front of the first.
   size_t file_at(uint64_t offset) const;
+  /// The file in which the whole range lies, and where it begins there; null if there is none.
+  const ByteSource* file_of(uint64_t offset, uint64_t length, uint64_t* at) const;
   Status read_header(uint64_t offset, std::span<std::byte> dst) const;
 
   const std::string name_;
