@@ -7,6 +7,7 @@
 #include "src/io/byte_source.h"
 #include "src/io/gguf.h"
 #include "tests/support/golden_text.h"
+#include "tests/support/heap_watch.h"
 #include "tests/support/logits_difference.h"
 
 namespace outrigger::testing {
@@ -163,6 +164,22 @@ TEST_CASE("Families: biases and norms are planned and held as fixed memory") {
                          Row{"llama3", 5 * 32 + 16}, Row{"llama-biases", 5 * 48 + 2 * (3 * 48 + 48 + 2 * 64 + 48)}}) {
     CAPTURE(row.name);
     CHECK(must(must(Model::open(tiny_model_path(row.name))).step_shape()).fixed_bytes == row.floats * sizeof(float));
+  }
+}
+
+TEST_CASE("Families: steps allocate nothing") {
+  for (const char* name : kFamilies) {
+    CAPTURE(name);
+    const Model model = must(Model::open(tiny_model_path(name)));
+    Session session = must(Session::open(open_engine(model, setup_for(model))));
+    const std::vector<Token> prompt = {1, 2, 3, 4, 5, 6, 7};
+    must(session.prefill(prompt));
+    const uint64_t before = heap_allocations();
+    for (Token token = 10; token < 20; ++token) {
+      if (!session.step(token).is_ok()) FAIL("a step failed");
+    }
+    const uint64_t during = heap_allocations() - before;
+    CHECK(during == 0);
   }
 }
 
