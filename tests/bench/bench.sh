@@ -65,7 +65,7 @@ report() {
 }
 
 if [[ "$parts" == *micro* ]]; then
-  "$microbench" --benchmark_out="$out/micro.json" --benchmark_out_format=json ${quick:+--benchmark_filter='stream|peak|barrier|Q4_1'} >&2
+  python3 "$here/run_micro.py" "$microbench" "$out/micro.json" ${quick:+--benchmark_filter='stream|peak|barrier|Q4_1'}
   python3 "$here/report.py" --micro "$out/micro.json"
   report --micro "$out/micro.json"
 fi

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import tempfile
+import time
 import unittest
 import xml.etree.ElementTree
 
@@ -13,6 +14,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import accuracy
+import busy
 import chart
 import compare_llamacpp
 import models
@@ -87,9 +89,13 @@ class Rates(unittest.TestCase):
             compare_llamacpp.rates([{"n_prompt": 512, "n_gen": 0, "avg_ts": 1}], self.case)
 
     def test_this_process_is_not_other_work(self):
-        others = compare_llamacpp.OtherWork()
-        share = others.share()
-        self.assertTrue(0 <= share <= 1, share)
+        others, end = busy.OtherWork(), time.monotonic() + 0.3
+        while time.monotonic() < end:
+            pass
+        before = others.share()
+        others.own -= 10  # as if this process had used ten seconds: what it used is taken off
+        self.assertTrue(0 <= before <= 1, before)
+        self.assertEqual(others.share(), 0)
 
 
 class Reports(unittest.TestCase):
@@ -142,11 +148,11 @@ class Reports(unittest.TestCase):
         self.assertEqual(needs["gemv_cold/avx512/Q4_0/576x576/threads:2"], (0.8, 0.75))
         self.assertEqual(needs["gemm/avx512/F16/4096x4096/tokens:8/threads:2"], (0.9, None))
         self.assertEqual(needs["barrier/threads:2"], (0.4, 0.5))
-        table = report.micro_table({"context": {"date": "2026-01-02T", "load_avg": [0.2]}, "benchmarks": rows})
+        table = report.micro_table({"context": {"date": "2026-01-02T"}, "load_before": 0.2, "others_share": 0.01, "benchmarks": rows})
         self.assertIn("| 8 and 32 tokens: of the int8 peak | >= 70% | 50% | 71% | 1 of 2 met |", table)
         self.assertIn("| a barrier inside a region | <= 0.5 us | 0.40 us | 0.40 us | met |", table)
         self.assertIn("| | threads | 8 | 32 |", table)
-        self.assertIn("not judged", report.micro_table({"context": {"load_avg": [3.0]}, "benchmarks": rows}))
+        self.assertIn("not judged", report.micro_table({"context": {"date": "d"}, "load_before": 3.0, "others_share": 0.01, "benchmarks": rows}))
 
     def test_the_peers_accuracy_is_read_from_what_it_prints(self):
         text = ("Mean PPL(Q)                   :  23.245185 ±   1.280562\nMean PPL(base)                :  23.087626 ±   1.268373\n"

@@ -9,39 +9,15 @@ import json
 import os
 import platform
 import re
-import resource
 import statistics
 import subprocess
 import sys
 import time
 
+import busy
 import models
 import report
 import targets
-
-
-class OtherWork:
-    """The share of the processors' time that was taken by other programs, or by the host, between start and share()."""
-
-    def __init__(self):
-        self.total, self.idle, self.own = *self._machine(), self._own()
-
-    @staticmethod
-    def _machine():
-        with open("/proc/stat", encoding="ascii") as stat:
-            user, nice, system, idle, iowait, irq, softirq, steal = (int(n) for n in stat.readline().split()[1:9])
-        total = user + nice + system + idle + iowait + irq + softirq + steal
-        return total, idle + iowait
-
-    @staticmethod
-    def _own():
-        return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
-
-    def share(self):
-        total, idle = self._machine()
-        ticks = total - self.total
-        busy = ticks - (idle - self.idle) - (self._own() - self.own) * os.sysconf("SC_CLK_TCK")
-        return max(0.0, busy / ticks) if ticks > 0 else 0.0
 
 
 def run_json(command, environment=None):
@@ -164,7 +140,7 @@ def parse():
 def main():
     options = parse()
     print(f"peer: {options.built}", file=sys.stderr)
-    load, others = os.getloadavg()[0], OtherWork()
+    load, others = os.getloadavg()[0], busy.OtherWork()
     if load > report.BUSY_LOAD:
         print(f"compare: the machine is busy (load {load:.1f}): these ratios will not be fair; wait until it is idle", file=sys.stderr)
     rounds, build = measure(options.chosen, options)

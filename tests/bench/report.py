@@ -18,14 +18,14 @@ BUSY_LOAD, BUSY_SHARE = 0.5, 0.05
 
 
 def reasons_against(result):
-    """Why a comparison does not count: a list of clauses, empty when it does."""
+    """Why figures do not count: a list of clauses, empty when it does."""
     reasons = []
     if result["load_before"] > BUSY_LOAD:
         reasons.append(f"the machine was busy, load {result['load_before']:.1f} before the start")
     if result["others_share"] > BUSY_SHARE:
         reasons.append(f"other work took {result['others_share']:.0%} of the processors")
     if result.get("shortened"):
-        reasons.append("lengths were cut to try things out")
+        reasons.append("the run was shortened to try things out")
     return reasons
 
 
@@ -57,9 +57,8 @@ def comparison_table(result):
 def micro_table(document):
     """What is needed beside what was measured, then every kind at every number of tokens, and every kind over cold weights."""
     rows = targets.micro_rows(document["benchmarks"])
-    loads = document.get("context", {}).get("load_avg", [0])
-    busy = [f"the machine was busy, load {loads[0]:.1f} before the start"] if loads and loads[0] > BUSY_LOAD else []
-    lines = [f"{document.get('context', {}).get('date', '')[:10]}.{warning(busy)}", "", "| what | needed | least | most | |", "|---|---|---|---|---|"]
+    busy = reasons_against(document)
+    lines = [f"{document['context']['date'][:10]}.{warning(busy)}", "", "| what | needed | least | most | |", "|---|---|---|---|---|"]
     for need in targets.MICRO:
         values = [value for _, value, of in rows if of is need and value is not None]
         if values:
@@ -122,7 +121,7 @@ def write(path, text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--comparison", metavar="JSON", help="of compare_llamacpp.py")
-    parser.add_argument("--micro", metavar="JSON", help="of microbench --benchmark_out")
+    parser.add_argument("--micro", metavar="JSON", help="of run_micro.py")
     parser.add_argument("--accuracy", metavar="JSON", help="of accuracy.py")
     parser.add_argument("--document", metavar="FILE", help="whose tables are rewritten, e.g. docs/benchmarks.md")
     parser.add_argument("--chart", metavar="FILE", help="of the comparison, e.g. docs/benchmarks.svg")
