@@ -92,6 +92,6 @@ if [[ "$parts" == *accuracy* ]]; then
   peer --tools
   python3 "$here/models.py" --model "$model" --folder "$out/models" --quantize "$bin/llama-quantize" --python "$python" --group accuracy
   python3 "$here/accuracy.py" --outrigger "$outrigger" --llama-perplexity "$bin/llama-perplexity" --model "$model" --models "$out/models" \
-    --python "$python" --text "$text" --json "$out/accuracy.json" ${quick:+--chunks 1 --ctx 128}
+    --python "$python" --text "$text" --json "$out/accuracy.json" ${quick:+--chunks 1 --ctx 256}
   report --accuracy "$out/accuracy.json"
 fi
