@@ -123,7 +123,7 @@ class LayoutBuilder {
     if (tensor->rank != 2 || tensor->dims[0] != columns || tensor->dims[1] != rows) return wrong_shape(*tensor, fmt::format("[{}, {}]", columns, rows));
     const std::optional<PackedKind> kind = packed_kind(tensor->type);
     if (!kind) {
-      return Status(StatusCode::kUnsupported, fmt::format("weights of type {} cannot be run by this version (F32, F16, BF16, Q8_0, Q4_0 and Q4_1 can)",
+      return Status(StatusCode::kUnsupported, fmt::format("weights of type {} cannot be run by this version (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS and MXFP4 can)",
                                                           traits(tensor->type).name)).in_file(file_.source().name()).about(name);
     }
     const uint64_t file_row_bytes = row_bytes(tensor->type, columns).value();  // whole blocks: the reader has checked

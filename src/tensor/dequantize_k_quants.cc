@@ -1,23 +1,8 @@
 // Q2_K to Q6_K: blocks of 256 elements in groups of 16 or 32, whose scales (and minima) are small integers under one float16.
 #include "src/tensor/dequantize_blocks.h"
+#include "src/tensor/k_quant_scales.h"
 
 namespace outrigger {
-namespace {
-
-struct GroupScale {
-  int scale, minimum;
-};
-
-// Q4_K and Q5_K: eight 6-bit scales and eight 6-bit minima in 12 bytes. Those of groups 0-3 are the low six bits of bytes 0-3 and 4-7;
-// those of groups 4-7 have their low nibbles in bytes 8-11 and their upper two bits on top of the bytes before.
-GroupScale group_scale(const uint8_t* packed, int group) {
-  if (group < 4) return {packed[group] & 63, packed[group + 4] & 63};
-  const int low = packed[group + 4];
-  return {(low & 15) | (packed[group - 4] >> 6) << 4, (low >> 4) | (packed[group] >> 6) << 4};
-}
-
-}  // namespace
-
 // 16 bytes scale | minimum << 4, 64 bytes of 2-bit codes, f16 scale, f16 minimum. Groups of 16. Each 32 bytes of codes hold 128
 // elements: bits 0-1 of all bytes first, then bits 2-3, and so on.
 void dequantize_q2_k(const uint8_t* block, float* dst) {
@@ -33,14 +18,12 @@ void dequantize_q2_k(const uint8_t* block, float* dst) {
 }
 
 // 32 bytes of third bits, 64 bytes of 2-bit codes laid out as in Q2_K, 12 bytes of 6-bit scales, f16 scale. Groups of 16. Bit j of the
-// third-bit byte i belongs to element 32 j + i; where it is clear, 4 is subtracted. A scale stands for itself - 32: low nibbles in bytes
-// 0-7 (low halves are groups 0-7, high halves 8-15), upper two bits in bytes 8-11, four groups apart.
+// third-bit byte i belongs to element 32 j + i; where it is clear, 4 is subtracted.
 void dequantize_q3_k(const uint8_t* block, float* dst) {
   const uint8_t *third_bits = block, *codes = block + 32, *scales = block + 96;
   const float scale = f16_at(block + 108);
   for (int group = 0; group < 16; ++group) {
-    const int low = scales[group % 8] >> group / 8 * 4 & 15, high = scales[8 + group % 4] >> group / 4 * 2 & 3;
-    const float group_step = scale * static_cast<float>((low | high << 4) - 32);
+    const float group_step = scale * static_cast<float>(q3_k_scale(scales, group));
     const uint8_t* bytes = codes + group / 8 * 32 + group % 2 * 16;
     const uint8_t* bits = third_bits + group % 2 * 16;
     const int shift = group % 8 / 2 * 2;
@@ -56,7 +39,7 @@ void dequantize_q3_k(const uint8_t* block, float* dst) {
 void dequantize_q4_k(const uint8_t* block, float* dst) {
   const float scale = f16_at(block), minimum = f16_at(block + 2);
   for (int group = 0; group < 8; ++group) {
-    const GroupScale packed = group_scale(block + 4, group);
+    const KQuantScale packed = q4_k_scale(block + 4, group);
     const float group_step = scale * static_cast<float>(packed.scale), group_minimum = minimum * static_cast<float>(packed.minimum);
     const uint8_t* bytes = block + 16 + group / 2 * 32;
     const int shift = group % 2 * 4;
@@ -69,7 +52,7 @@ void dequantize_q5_k(const uint8_t* block, float* dst) {
   const float scale = f16_at(block), minimum = f16_at(block + 2);
   const uint8_t* fifth_bits = block + 16;
   for (int group = 0; group < 8; ++group) {
-    const GroupScale packed = group_scale(block + 4, group);
+    const KQuantScale packed = q4_k_scale(block + 4, group);
     const float group_step = scale * static_cast<float>(packed.scale), group_minimum = minimum * static_cast<float>(packed.minimum);
     const uint8_t* bytes = block + 48 + group / 2 * 32;
     const int shift = group % 2 * 4;

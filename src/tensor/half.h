@@ -19,6 +19,11 @@ inline float f16_to_float(uint16_t bits) {
   return sign ? -subnormal : subnormal;
 }
 
+/// 2^(exponent - 128): half of what the byte stands for in MXFP4, whose values are kept doubled. The two smallest are subnormal.
+inline float half_power_of_two(uint8_t exponent) {
+  return std::bit_cast<float>(exponent < 2 ? 0x00200000u << exponent : (exponent - 1u) << 23);
+}
+
 /// Rounds to nearest, ties to even; beyond the range to infinity.
 inline uint16_t float_to_f16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);

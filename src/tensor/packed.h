@@ -16,18 +16,15 @@ inline constexpr size_t kPackRows = 16;
 /// Every packed row block starts at a multiple of this, given a matrix that does.
 inline constexpr size_t kPackAlignment = 64;
 
-/// A packed layout. Each holds its file type without loss. Within a row block, in order of k:
+/// A packed layout. Each holds its file type without loss.
 ///
-///  kF32, kF16         element (row, k) at [k][row]                                              16 rows x 4 or 2 bytes per k
-///  kBF16              element (row, k) at [k / 2][row][k % 2]: a lane of 32 bits holds two successive k; an odd width is completed by
-///                     zeros                                                                                     64 bytes per 2 k
-///  kQ8_0              per 64 k: 2 x 16 float16 scales, then per 32 k: byte (q*64 + row*4 + k%4) = code + 128, q = k%32/4    1088 bytes
-///  kQ4_0              per 64 k: 2 x 16 float16 scales, then per 32 k: byte (q*64 + row*4 + k%4), low nibble q = k%32/4,
-///                     high nibble q + 4 (q = 0..3); a code stands for code - 8                                             576 bytes
-///  kQ4_1              per 32 k: 16 float16 scales, 16 float16 minima, then codes as in kQ4_0, unsigned                     320 bytes
-///
-/// Rows of an odd number of 32-groups are padded to a multiple of 64 k in kQ8_0 and kQ4_0, with scales of zero.
-enum class PackedKind : uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1 };
+///  kF32, kF16  element (row, k) at [k][row]                                              16 rows x 4 or 2 bytes per k
+///  kBF16       element (row, k) at [k / 2][row][k % 2]: a lane of 32 bits holds two successive k; an odd width is completed by zeros
+///  the others  units of 1 to 8 groups of 32 k: float16 scales, the groups' scales, the groups' codes; see packed_layout.h.
+///              Rows that are not whole units are padded, with zeros.
+enum class PackedKind : uint8_t {
+  kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K, kIQ4_NL, kIQ4_XS, kMXFP4,
+};
 
 /// The layout that holds this file type, or nothing: such weights can be opened, inspected and dequantised, but not run.
 std::optional<PackedKind> packed_kind(DType type);

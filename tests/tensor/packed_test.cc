@@ -1,64 +1,91 @@
 // Packed weights: unpacking gives dequantize()'s bits, padding is zero, and sizes are what the layout says.
 #include "src/tensor/packed.h"
 
+#include <algorithm>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "src/tensor/dequantize.h"
+#include "src/tensor/packed_layout.h"
 #include "tests/support/catch.h"
 
 namespace outrigger {
 namespace {
 
-struct Kind {
-  PackedKind packed;
-  DType type;
-};
-constexpr Kind kKinds[] = {{PackedKind::kF32, DType::kF32},   {PackedKind::kF16, DType::kF16},   {PackedKind::kBF16, DType::kBF16},
-                           {PackedKind::kQ8_0, DType::kQ8_0}, {PackedKind::kQ4_0, DType::kQ4_0}, {PackedKind::kQ4_1, DType::kQ4_1}};
+constexpr DType kRunnable[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_1,  DType::kQ5_0,  DType::kQ5_1,
+                               DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4};
 
-TEST_CASE("Packed: unpacking a row gives the bits of dequantize for every kind and shape, from unaligned bytes") {
-  std::mt19937 random(1);
-  for (const Kind& kind : kKinds) {
-    for (size_t columns : {32, 64, 96, 160, 576}) {
+std::vector<std::byte> random_bytes(size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<std::byte> bytes(count);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+  return bytes;
+}
+
+// Packs `rows` rows at `src`, unpacks them, and requires the bits of dequantize(); a NaN may be any NaN.
+void require_round_trip(DType type, const std::byte* src, size_t rows, size_t columns) {
+  const PackedKind kind = packed_kind(type).value();
+  const size_t row_size = *row_bytes(type, columns), size = packed_bytes(kind, rows, columns);
+  std::vector<std::byte> packed(size + 64, std::byte{0x5a});
+  pack_rows(type, src, rows, columns, packed.data());
+  for (size_t i = size; i < packed.size(); ++i) REQUIRE(packed[i] == std::byte{0x5a});
+
+  std::vector<float> expected(columns), got(columns);
+  for (size_t row = 0; row < rows; ++row) {
+    REQUIRE(dequantize(type, src + row * row_size, expected.data(), columns).is_ok());
+    unpack_row(kind, packed.data(), row, columns, got.data());
+    CAPTURE(traits(type).name, columns, rows, row);
+    for (size_t k = 0; k < columns; ++k) {
+      if (std::memcmp(&expected[k], &got[k], 4) != 0 && !(expected[k] != expected[k] && got[k] != got[k])) FAIL(k);
+    }
+  }
+}
+
+TEST_CASE("Packed: unpacking a row gives the bits of dequantize for every type and shape, from unaligned bytes") {
+  for (DType type : kRunnable) {
+    for (size_t columns : {32, 64, 96, 160, 256, 576, 768}) {
+      if (!row_bytes(type, columns)) continue;
       for (size_t rows : {1, 15, 16, 17, 33}) {
-        const size_t row_size = *row_bytes(kind.type, columns);
-        std::vector<std::byte> file(rows * row_size + 1);
-        for (std::byte& byte : file) byte = static_cast<std::byte>(random());
-        const std::byte* src = file.data() + 1;
-
-        const size_t size = packed_bytes(kind.packed, rows, columns);
-        std::vector<std::byte> packed(size + 64, std::byte{0x5a});
-        pack_rows(kind.type, src, rows, columns, packed.data());
-        for (size_t i = size; i < packed.size(); ++i) REQUIRE(packed[i] == std::byte{0x5a});
-
-        std::vector<float> expected(columns), got(columns);
-        for (size_t row = 0; row < rows; ++row) {
-          REQUIRE(dequantize(kind.type, src + row * row_size, expected.data(), columns).is_ok());
-          unpack_row(kind.packed, packed.data(), row, columns, got.data());
-          CAPTURE(static_cast<int>(kind.packed), columns, rows, row);
-          for (size_t k = 0; k < columns; ++k) {  // bits, so that zeros have signs; but any NaN is a NaN
-            REQUIRE((std::memcmp(&expected[k], &got[k], 4) == 0 || (expected[k] != expected[k] && got[k] != got[k])));
-          }
-        }
+        const std::vector<std::byte> file = random_bytes(rows * *row_bytes(type, columns) + 1, static_cast<unsigned>(columns + rows));
+        require_round_trip(type, file.data() + 1, rows, columns);
       }
     }
   }
 }
 
-TEST_CASE("Packed: padding rows and padding groups multiply to zero") {
-  for (const Kind& kind : kKinds) {
-    constexpr size_t kColumns = 96;  // three groups: Q8_0 and Q4_0 pad a fourth
-    const std::vector<std::byte> file(3 * *row_bytes(kind.type, kColumns), std::byte{0x3c});
-    std::vector<std::byte> packed(packed_bytes(kind.packed, 3, kColumns), std::byte{0xff});
-    pack_rows(kind.type, file.data(), 3, kColumns, packed.data());
-    const bool is_paired = kind.packed == PackedKind::kQ8_0 || kind.packed == PackedKind::kQ4_0;
-    std::vector<float> row(is_paired ? 128 : kColumns);
+// tests/golden/make_dequantize.py put every scale, code and sign into these rows, quantised and random ones.
+TEST_CASE("Packed: unpacking a row gives the bits of the reference's golden blocks") {
+  for (DType type : kRunnable) {
+    const DTypeTraits& file_type = traits(type);
+    std::ifstream file(OTR_SOURCE_DIR "/tests/golden/dequantize/" + std::string(file_type.name) + ".raw", std::ios::binary);
+    const std::vector<char> raw{std::istreambuf_iterator<char>(file), {}};
+    const size_t columns = std::max<size_t>(file_type.block_elements, 32), row_size = *row_bytes(type, columns);
+    REQUIRE(raw.size() >= row_size);
+    require_round_trip(type, reinterpret_cast<const std::byte*>(raw.data()), raw.size() / row_size, columns);
+  }
+}
+
+TEST_CASE("Packed: a matrix has the same bytes wherever it is packed, and its padding is zero") {
+  for (DType type : kRunnable) {
+    const PackedKind kind = packed_kind(type).value();
+    const size_t columns = traits(type).block_elements == 256 ? 256 : 96;  // 96: three groups, where some kinds have units of two or four
+    const std::vector<std::byte> file = random_bytes(3 * *row_bytes(type, columns), 5);
+    std::vector<std::byte> packed(packed_bytes(kind, 3, columns), std::byte{0xff}), again(packed.size(), std::byte{0x3c});
+    pack_rows(type, file.data(), 3, columns, packed.data());
+    pack_rows(type, file.data(), 3, columns, again.data());
+    CAPTURE(traits(type).name);
+    REQUIRE(packed == again);
+
+    const GroupLayout* layout = find_group_layout(kind);
+    const size_t padded = layout ? packed.size() / layout->unit_bytes() * layout->unit_groups * 32 : columns;
+    std::vector<float> row(padded);
     for (size_t r = 0; r < 16; ++r) {
-      unpack_row(kind.packed, packed.data(), r, row.size(), row.data());
-      for (size_t k = r < 3 ? kColumns : 0; k < row.size(); ++k) REQUIRE(row[k] == 0);
-      if (r < 3) REQUIRE(row[0] != 0);
+      unpack_row(kind, packed.data(), r, row.size(), row.data());
+      for (size_t k = r < 3 ? columns : 0; k < padded; ++k) REQUIRE(row[k] == 0);
     }
   }
 }
@@ -67,19 +94,33 @@ TEST_CASE("Packed: sizes are those of the layout and multiples of a cache line")
   REQUIRE(packed_block_bytes(PackedKind::kQ4_1, 576) == 18 * 320);
   REQUIRE(packed_block_bytes(PackedKind::kQ8_0, 576) == 9 * 1088);
   REQUIRE(packed_block_bytes(PackedKind::kQ4_0, 96) == 2 * 576);
+  REQUIRE(packed_block_bytes(PackedKind::kMXFP4, 160) == 2 * 1088);
+  REQUIRE(packed_block_bytes(PackedKind::kQ6_K, 512) == 2 * 3392);
   REQUIRE(packed_block_bytes(PackedKind::kF32, 576) == 576 * 64);
   REQUIRE(packed_bytes(PackedKind::kQ4_1, 577, 576) == 37 * 18 * 320);
-  for (const Kind& kind : kKinds) {
-    for (size_t columns = 32; columns < 700; columns += 32) REQUIRE(packed_block_bytes(kind.packed, columns) % kPackAlignment == 0);
+  for (DType type : kRunnable) {
+    for (size_t columns = 32; columns < 1100; columns += 32) {
+      if (!row_bytes(type, columns)) continue;
+      const uint64_t packed = packed_block_bytes(*packed_kind(type), columns), file = 16 * *row_bytes(type, columns);
+      REQUIRE(packed % kPackAlignment == 0);
+      REQUIRE(packed >= file);  // nothing is lost
+      if (columns % 256 == 0) REQUIRE(static_cast<double>(packed) < 1.06 * static_cast<double>(file));
+    }
   }
   REQUIRE(packed_block_bytes(PackedKind::kF16, 33) % kPackAlignment == 0);
 }
 
-TEST_CASE("Packed: types without a packed layout are not run") {
-  REQUIRE_FALSE(packed_kind(DType::kQ6_K).has_value());
-  REQUIRE(packed_kind(DType::kQ4_1) == PackedKind::kQ4_1);
-  REQUIRE(takes_int8_activations(PackedKind::kQ8_0));
-  REQUIRE_FALSE(takes_int8_activations(PackedKind::kF16));
+TEST_CASE("Packed: the types of files that run are those that can be dequantised, and the others have no layout") {
+  size_t runnable = 0;
+  for (const DTypeTraits& type : all_dtypes()) {
+    CAPTURE(type.name);
+    REQUIRE(packed_kind(type.type).has_value() == type.can_dequantize);
+    if (!type.can_dequantize) continue;
+    ++runnable;
+    REQUIRE(std::count(std::begin(kRunnable), std::end(kRunnable), type.type) == 1);
+    REQUIRE(takes_int8_activations(*packed_kind(type.type)) == (type.block_elements > 1));
+  }
+  REQUIRE(runnable == std::size(kRunnable));
 }
 
 }  // namespace
