@@ -17,7 +17,8 @@ inline constexpr size_t kTokenTile = 8;
 //   float scale[n]        amax / 127; a code stands for code * scale
 //   float scaled_sum[n]   scale * (sum of the 32 codes): what a weight's minimum or zero point is multiplied with
 //   int32 negative_sum[n] -(sum of the 32 codes)
-inline constexpr size_t kTokenGroupBytes = kGroup + 3 * 4;
+//   int16 negative_halves[n][2]  -(sum of codes 0-15), -(sum of codes 16-31), for weights with scales of 16 elements
+inline constexpr size_t kTokenGroupBytes = kGroup + 4 * 4;
 
 /// Bytes of a panel for `tokens` tokens of `width` elements, a multiple of 32; a multiple of 64.
 uint64_t activation_panel_bytes(size_t tokens, size_t width);

@@ -9,11 +9,14 @@ namespace {
 
 constexpr size_t kVectors = kGroup / kLanes;
 
-// The sum of 32 int8: as unsigned bytes 128 higher, which one instruction adds up by eights.
-inline int32_t sum_of_codes(__m256i codes) {
+// Stores the scale and the sums of codes: as unsigned bytes 128 higher, which one instruction adds up by eights.
+inline void store_group(const PanelToken& token, size_t group, float scale, __m256i codes) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(token.codes(group)), codes);
   const __m256i eights = _mm256_sad_epu8(_mm256_xor_si256(codes, _mm256_set1_epi8(-128)), _mm256_setzero_si256());
-  const __m128i fours = _mm_add_epi64(_mm256_castsi256_si128(eights), _mm256_extracti128_si256(eights, 1));
-  return _mm_cvtsi128_si32(fours) + _mm_extract_epi32(fours, 2) - 128 * static_cast<int32_t>(kGroup);
+  const __m256i halves = _mm256_add_epi64(eights, _mm256_bsrli_epi128(eights, 8));
+  constexpr int32_t kExtra = 128 * static_cast<int32_t>(kGroup) / 2;
+  store_scale_and_sums(token, group, scale, _mm_cvtsi128_si32(_mm256_castsi256_si128(halves)) - kExtra,
+                       _mm_cvtsi128_si32(_mm256_extracti128_si256(halves, 1)) - kExtra);
 }
 
 // Magnitudes compared as integers: the same order, with infinities above all numbers and NaNs above those.
@@ -43,8 +46,7 @@ void quantize_group(const float* src, const PanelToken& token, size_t group) {
     codes = _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     scale = amax / 127;
   }
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(token.codes(group)), codes);
-  store_scale_and_sum(token, group, scale, sum_of_codes(codes));
+  store_group(token, group, scale, codes);
 }
 
 }  // namespace

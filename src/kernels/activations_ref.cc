@@ -29,14 +29,14 @@ void quantize_activations_ref(const QuantizeArgs& args, size_t token_begin, size
       const float inverse = has_codes ? 127 / amax : 0;
 
       int8_t codes[kGroup] = {};
-      int32_t sum = 0;
+      int32_t halves[2] = {};
       for (size_t i = 0; has_codes && i < kGroup; ++i) {
         codes[i] = static_cast<int8_t>(std::nearbyint(src[i] * inverse));
-        sum += codes[i];
+        halves[i / (kGroup / 2)] += codes[i];
       }
       std::memcpy(token.codes(g), codes, kGroup);
       const float nan = std::numeric_limits<float>::quiet_NaN();
-      store_scale_and_sum(token, g, has_codes ? amax / 127 : std::isfinite(amax) ? 0 : nan, sum);
+      store_scale_and_sums(token, g, has_codes ? amax / 127 : std::isfinite(amax) ? 0 : nan, halves[0], halves[1]);
     }
   }
 }

@@ -1,7 +1,9 @@
 // Matrix product with int8 activations for AVX-512 VNNI.
-#include "src/kernels/avx512.h"
+#include <bit>
+
 #include "src/kernels/matmul_avx512.h"
 #include "src/kernels/matmul_store_avx512.h"
+#include "src/kernels/matmul_weights_avx512.h"
 
 namespace outrigger {
 namespace {
@@ -11,6 +13,8 @@ namespace {
 // they lose half their speed to it.
 constexpr size_t kPrefetchBytes = 4608;
 constexpr int kLeastPrefetchTokens = 4;
+// From here on it pays to multiply codes with their scales first.
+constexpr int kLeastScaledTokens = 3;
 
 // acc[lane] += sum of the products of the lane's four weights with four activations, the same ones for all lanes. As assembly because
 // gcc 12 does not fold the broadcast into the instruction: it spends a quarter of its time on separate ones.
@@ -20,101 +24,180 @@ inline __m512i dot_quad(__m512i acc, __m512i weights, const std::byte* activatio
   return acc;
 }
 
-// The 8 quads of a group's codes as unsigned bytes.
-template <PackedKind kKind>
-inline void load_codes(const std::byte* codes, __m512i (&weights)[8]) {
-  if constexpr (kKind == PackedKind::kQ8_0) {
-    OTR_UNROLLED(8, q, { weights[q] = _mm512_loadu_si512(codes + q * 64); });
-  } else {
-    const __m512i low = _mm512_set1_epi8(15);
-    OTR_UNROLLED(4, q, {
-      const __m512i both = _mm512_loadu_si512(codes + q * 64);
-      weights[q] = _mm512_and_si512(both, low);
-      weights[q + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
-    });
-  }
+// acc[lane] += the lane's two int16 times two int16, the same ones for all lanes.
+inline __m512i dot_pair(__m512i acc, __m512i factors, const std::byte* halves) {
+  using Pair = const int32_t __attribute__((may_alias));
+  asm("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(factors), "m"(*reinterpret_cast<Pair*>(halves)));
+  return acc;
 }
 
-// One group of k: 16 rows by kTokens tokens.
+// Of each lane of four bytes, the two from byte `first` on, twice.
+inline __m512i pair_bytes(int first) {
+  const __m128i bytes = _mm_setr_epi8(0, 1, 0, 1, 4, 5, 4, 5, 8, 9, 8, 9, 12, 13, 12, 13);
+  return _mm512_broadcast_i32x4(_mm_add_epi8(bytes, _mm_set1_epi8(static_cast<char>(first))));
+}
+
+inline __m512 broadcast_float(const std::byte* src) { return _mm512_set1_ps(load_float(src)); }
+
+inline __m512i broadcast_int(const std::byte* src) {
+  int32_t value;
+  std::memcpy(&value, src, 4);
+  return _mm512_set1_epi32(value);
+}
+
+// Where a group's activations lie for the tokens of a tile.
+template <int kTokens>
+struct Record {
+  const std::byte* at;
+
+  static constexpr size_t kBytes = kTokens * kTokenGroupBytes;
+  const std::byte* quad(int t, int q) const { return at + t * kGroup + q * 4; }
+  const std::byte* scale(int t) const { return at + kTokens * kGroup + t * 4; }
+  const std::byte* scaled_sum(int t) const { return scale(kTokens + t); }
+  const std::byte* negative_sum(int t) const { return scale(2 * kTokens + t); }
+  const std::byte* negative_halves(int t) const { return scale(3 * kTokens + t); }
+};
+
+// One group of k, 16 rows by kTokens tokens, of a kind with one scale for 32 elements.
 template <PackedKind kKind, int kTokens>
-inline __attribute__((always_inline)) void add_group(const std::byte* scales, const std::byte* codes, const std::byte* record,
-                                                     __m512 (&sums)[kTokens]) {
-  __m512i weights[8];
-  load_codes<kKind>(codes, weights);
-  const __m512 scale = load_halves(scales), minimum = load_halves(scales + (kKind == PackedKind::kQ4_1 ? 32 : 0));
-  const std::byte* words = record + kTokens * kGroup;
-  __m512i dots[kTokens];
+inline __attribute__((always_inline)) void add_group(const Scales& unit, const std::byte* scales, const std::byte* codes,
+                                                     Record<kTokens> record, __m512 (&sums)[kTokens]) {
+  constexpr GroupLayout kLayout = group_layout(kKind);
+  __m512i quads[8], dots[kTokens];
+  load_codes<kKind>(codes, __m512i{}, quads);
+  const Scales group = load_group_scales<kKind>(unit, scales);
   OTR_UNROLLED(kTokens, t, {
     dots[t] = _mm512_setzero_si512();
-    if constexpr (kKind != PackedKind::kQ4_1) {
-      // Codes are stored with 8 or 128 added: the sum starts below zero by that times the sum of the activations.
-      int32_t negative_sum;
-      std::memcpy(&negative_sum, words + (2 * kTokens + t) * 4, 4);
-      dots[t] = _mm512_slli_epi32(_mm512_set1_epi32(negative_sum), kKind == PackedKind::kQ8_0 ? 7 : 3);
+    if constexpr (kLayout.zero_point != 0) {
+      // Codes have the zero point added: the sum starts below zero by that times the sum of the activations.
+      static_assert(std::has_single_bit(kLayout.zero_point));
+      dots[t] = _mm512_slli_epi32(broadcast_int(record.negative_sum(t)), std::countr_zero(kLayout.zero_point));
     }
   });
-  OTR_UNROLLED(8, q, { OTR_UNROLLED(kTokens, t, { dots[t] = dot_quad(dots[t], weights[q], record + t * kGroup + q * 4); }); });
+  OTR_UNROLLED(8, q, { OTR_UNROLLED(kTokens, t, { dots[t] = dot_quad(dots[t], quads[q], record.quad(t, q)); }); });
   OTR_UNROLLED(kTokens, t, {
-    const __m512 both_scales = _mm512_mul_ps(scale, _mm512_set1_ps(load_float(words + t * 4)));
+    const __m512 both_scales = _mm512_mul_ps(group.scale, broadcast_float(record.scale(t)));
     sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t]), both_scales, sums[t]);
-    if constexpr (kKind == PackedKind::kQ4_1) {
-      sums[t] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(load_float(words + (kTokens + t) * 4)), sums[t]);
-    }
+    if constexpr (kLayout.has_minimum()) sums[t] = _mm512_fmadd_ps(group.minimum, broadcast_float(record.scaled_sum(t)), sums[t]);
   });
+}
+
+// Adds a group whose halves have scales of their own, given the sum over the halves of sub_scale * dot.
+template <PackedKind kKind, int kTokens>
+inline __attribute__((always_inline)) void add_scaled(const Scales& unit, const HalfScales& halves, __m512i dot, Record<kTokens> record,
+                                                      int t, __m512& sum) {
+  const __m512 token_scale = broadcast_float(record.scale(t));
+  if constexpr (group_layout(kKind).has_minimum()) {
+    const __m512i minima = dot_pair(_mm512_setzero_si512(), halves.minima, record.negative_halves(t));
+    const __m512 lower = _mm512_mul_ps(unit.minimum, _mm512_cvtepi32_ps(minima));
+    sum = _mm512_fmadd_ps(_mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), unit.scale, lower), token_scale, sum);
+  } else {
+    sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(unit.scale, token_scale), sum);
+  }
+}
+
+// One group of such a kind: each half's dot is multiplied with its scale. Four tokens at once, since each takes two sums.
+template <PackedKind kKind, int kTokens>
+inline __attribute__((always_inline)) void add_halves(const Scales& unit, const std::byte* scales, const std::byte* codes,
+                                                      Record<kTokens> record, __m512 (&sums)[kTokens]) {
+  constexpr int kZeroPoint = group_layout(kKind).zero_point, kAtOnce = kTokens < 4 ? kTokens : 4;
+  __m512i quads[8];
+  load_codes<kKind>(codes, __m512i{}, quads);
+  const HalfScales halves = load_half_scales<kKind>(scales);
+  const __m512i factors[2] = {halves.first(), halves.second()};
+  const __m512i zero_points = _mm512_slli_epi16(halves.scales, kZeroPoint == 0 ? 0 : std::countr_zero(unsigned{kZeroPoint}));
+  OTR_UNROLLED((kTokens + kAtOnce - 1) / kAtOnce, part, {
+    constexpr int kFirst = part * kAtOnce, kSome = kTokens - kFirst < kAtOnce ? kTokens - kFirst : kAtOnce;
+    __m512i dots[2][kSome];
+    OTR_UNROLLED(kSome, t, { dots[0][t] = dots[1][t] = _mm512_setzero_si512(); });
+    OTR_UNROLLED(4, q, {
+      OTR_UNROLLED(kSome, t, { dots[0][t] = dot_quad(dots[0][t], quads[q], record.quad(kFirst + t, q)); });
+      OTR_UNROLLED(kSome, t, { dots[1][t] = dot_quad(dots[1][t], quads[q + 4], record.quad(kFirst + t, q + 4)); });
+    });
+    OTR_UNROLLED(kSome, t, {
+      __m512i dot = _mm512_add_epi32(_mm512_mullo_epi32(dots[0][t], factors[0]), _mm512_mullo_epi32(dots[1][t], factors[1]));
+      if constexpr (kZeroPoint != 0) dot = dot_pair(dot, zero_points, record.negative_halves(kFirst + t));
+      add_scaled<kKind, kTokens>(unit, halves, dot, record, kFirst + t, sums[kFirst + t]);
+    });
+  });
+}
+
+// The same for codes of 2 and 3 bits, which are unsigned bytes even after they are multiplied with their scales: so that is done before the
+// dot, once for all tokens. The multiplication takes pairs of bytes as one number; no product of the lower one reaches the upper.
+//
+// 2 bits: a code is at most 3 and a scale 15. 3 bits: a code is at most 7 and a scale 32 in magnitude; where it is negative, codes are turned
+// around, (code - 4) * -s = (7 - code - 3) * s, which is a flip of all their bits.
+template <PackedKind kKind, int kTokens>
+inline __attribute__((always_inline)) void add_scaled_codes(const Scales& unit, const std::byte* scales, const std::byte* codes,
+                                                            Record<kTokens> record, __m512 (&sums)[kTokens]) {
+  constexpr bool kIsSigned = kKind == PackedKind::kQ3_K;
+  const HalfScales halves = load_half_scales<kKind>(scales);
+  __m512i factors = halves.scales, zero_points{}, flip{};
+  if constexpr (kIsSigned) {
+    const __m512i sign = _mm512_srai_epi16(halves.scales, 15);
+    factors = _mm512_abs_epi16(halves.scales);
+    zero_points = _mm512_mullo_epi16(factors, _mm512_add_epi16(sign, _mm512_set1_epi16(4)));
+    // A line holds a row's first half in the lower four bits of each of its bytes, the second half in the upper ones.
+    const __m512i lower = _mm512_and_si512(_mm512_shuffle_epi8(sign, pair_bytes(0)), _mm512_set1_epi8(15));
+    flip = _mm512_ternarylogic_epi32(lower, _mm512_shuffle_epi8(sign, pair_bytes(2)), _mm512_set1_epi8(-16), 0xf8);
+  }
+  __m512i quads[8], dots[kTokens];
+  load_codes<kKind>(codes, flip, quads);
+  const __m512i both[2] = {_mm512_shuffle_epi8(factors, pair_bytes(0)), _mm512_shuffle_epi8(factors, pair_bytes(2))};
+  OTR_UNROLLED(8, q, { quads[q] = _mm512_mullo_epi16(quads[q], both[q / 4]); });
+  OTR_UNROLLED(kTokens, t, {
+    dots[t] = _mm512_setzero_si512();
+    if constexpr (kIsSigned) dots[t] = dot_pair(dots[t], zero_points, record.negative_halves(t));
+  });
+  OTR_UNROLLED(8, q, { OTR_UNROLLED(kTokens, t, { dots[t] = dot_quad(dots[t], quads[q], record.quad(t, q)); }); });
+  OTR_UNROLLED(kTokens, t, { add_scaled<kKind, kTokens>(unit, halves, dots[t], record, t, sums[t]); });
 }
 
 template <PackedKind kKind, int kTokens>
-void run_tile(const MatmulTile& tile, const MatmulArgs& args) {
-  constexpr size_t kCodeBytes = kKind == PackedKind::kQ8_0 ? 512 : 256;
-  constexpr size_t kRecordBytes = kTokens * kTokenGroupBytes;
-  // Q4_1 has a line of scales and minima for each group, the others one of scales for two.
-  constexpr int kGroupsPerLine = kKind == PackedKind::kQ4_1 ? 1 : 2;
-  constexpr size_t kStepBytes = 64 + kGroupsPerLine * kCodeBytes;
-
-  __m512 sums[kTokens];
-  OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_setzero_ps(); });
-  const std::byte* block = tile.block;
-  const std::byte* record = tile.panel;
-  const bool prefetch = kTokens >= kLeastPrefetchTokens && tile.is_first;
-  const size_t groups = args.columns / kGroup;
-  for (size_t g = 0; g < groups; g += kGroupsPerLine, block += kStepBytes) {
-    if (prefetch) {
-      for (size_t line = 0; line < kStepBytes; line += 64) _mm_prefetch(block + kPrefetchBytes + line, _MM_HINT_T1);
-    }
-    add_group<kKind, kTokens>(block, block + 64, record, sums);
-    record += kRecordBytes;
-    if constexpr (kGroupsPerLine == 2) {
-      if (g + 1 == groups) break;  // an odd number of groups: the last line is half empty
-      add_group<kKind, kTokens>(block + 32, block + 64 + kCodeBytes, record, sums);
-      record += kRecordBytes;
-    }
+inline __attribute__((always_inline)) void add_any_group(const Scales& unit, const std::byte* scales, const std::byte* codes,
+                                                         Record<kTokens> record, __m512 (&sums)[kTokens]) {
+  constexpr GroupLayout kLayout = group_layout(kKind);
+  if constexpr (!kLayout.has_halves()) {
+    add_group<kKind, kTokens>(unit, scales, codes, record, sums);
+  } else if constexpr (kLayout.low_bits == 2 && kTokens >= kLeastScaledTokens) {
+    add_scaled_codes<kKind, kTokens>(unit, scales, codes, record, sums);
+  } else {
+    add_halves<kKind, kTokens>(unit, scales, codes, record, sums);
   }
-  store_sums<kTokens>(sums, tile, args.dst_stride, args.accumulate);
 }
 
-template <PackedKind kKind>
-void run_kind(const MatmulArgs& args, size_t block_begin, size_t block_end) {
-  using Run = void (*)(const MatmulTile&, const MatmulArgs&);
-  static constexpr Run kRuns[kTokenTile] = {run_tile<kKind, 1>, run_tile<kKind, 2>, run_tile<kKind, 3>, run_tile<kKind, 4>,
-                                            run_tile<kKind, 5>, run_tile<kKind, 6>, run_tile<kKind, 7>, run_tile<kKind, 8>};
-  for_each_tile(args, block_begin, block_end, [&](const MatmulTile& tile, size_t tokens) { kRuns[tokens - 1](tile, args); });
-}
+template <PackedKind kKind, int kTokens>
+struct Int8Tile {
+  static void run(const MatmulTile& tile, const MatmulArgs& args, size_t, size_t) {
+    constexpr GroupLayout kLayout = group_layout(kKind);
+    __m512 sums[kTokens];
+    OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_setzero_ps(); });
+    const std::byte* unit = tile.block;
+    Record<kTokens> record = {tile.panel};
+    const bool prefetch = kTokens >= kLeastPrefetchTokens && tile.is_first;
+    for (size_t left = args.columns / kGroup; left != 0;) {
+      if (prefetch) {
+        for (size_t line = 0; line < kLayout.unit_bytes(); line += 64) _mm_prefetch(unit + kPrefetchBytes + line, _MM_HINT_T1);
+      }
+      const Scales unit_scales = load_unit_scales<kKind>(unit);
+      const size_t groups = left < kLayout.unit_groups ? left : kLayout.unit_groups;
+      const std::byte *scales = unit + kLayout.unit_scale_bytes(), *codes = unit + kLayout.header_bytes();
+      for (size_t g = 0; g < groups; ++g, scales += kLayout.group_scale_bytes(), codes += kLayout.code_bytes(), record.at += record.kBytes) {
+        add_any_group<kKind, kTokens>(unit_scales, scales, codes, record, sums);
+      }
+      left -= groups;
+      unit += kLayout.unit_bytes();
+    }
+    store_sums<kTokens>(sums, tile, args.dst_stride, args.accumulate);
+  }
+};
 
 }  // namespace
 
 void matmul_int8_avx512(const MatmulArgs& args, size_t block_begin, size_t block_end) {
-  switch (args.kind) {
-    case PackedKind::kQ8_0:
-      return run_kind<PackedKind::kQ8_0>(args, block_begin, block_end);
-    case PackedKind::kQ4_0:
-      return run_kind<PackedKind::kQ4_0>(args, block_begin, block_end);
-    case PackedKind::kQ4_1:
-      return run_kind<PackedKind::kQ4_1>(args, block_begin, block_end);
-    case PackedKind::kF32:
-    case PackedKind::kF16:
-    case PackedKind::kBF16:
-      break;  // have no int8 path: a precondition
-  }
+  using enum PackedKind;
+  run_kinds<Int8Tile, kTokenTile, kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K, kIQ4_NL, kIQ4_XS, kMXFP4>(
+      args, block_begin, block_end);
 }
 
 }  // namespace outrigger

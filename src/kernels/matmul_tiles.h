@@ -3,6 +3,7 @@
 #define OUTRIGGER_SRC_KERNELS_MATMUL_TILES_H_
 
 #include <algorithm>
+#include <utility>
 
 #include "src/kernels/activations.h"
 #include "src/kernels/matmul.h"
@@ -43,6 +44,29 @@ void for_each_tile(const MatmulArgs& args, size_t block_begin, size_t block_end,
       }
     }
   }
+}
+
+/// Runs every tile of quantised weights of kind kKind: Tile<kKind, n>::run(tile, args, first, tile_tokens) for n <= kLoopTokens tokens of
+/// it at once, from its token `first` on. One function per n: its sums are registers.
+template <template <PackedKind, int> typename Tile, int kLoopTokens, PackedKind kKind>
+void run_kind(const MatmulArgs& args, size_t block_begin, size_t block_end) {
+  using Run = void (*)(const MatmulTile&, const MatmulArgs&, size_t, size_t);
+  [&]<int... kIndices>(std::integer_sequence<int, kIndices...>) {
+    static constexpr Run kRuns[kLoopTokens] = {Tile<kKind, kIndices + 1>::run...};
+    for_each_tile(args, block_begin, block_end, [&](const MatmulTile& tile, size_t tokens) {
+      for (size_t first = 0; first < tokens; first += kLoopTokens) {
+        const size_t left = tokens - first;
+        kRuns[(left < kLoopTokens ? left : kLoopTokens) - 1](tile, args, first, tokens);
+      }
+    });
+  }
+  (std::make_integer_sequence<int, kLoopTokens>());
+}
+
+/// The kind among kKinds that args asks for; false if it is none of them.
+template <template <PackedKind, int> typename Tile, int kLoopTokens, PackedKind... kKinds>
+bool run_kinds(const MatmulArgs& args, size_t block_begin, size_t block_end) {
+  return ((args.kind == kKinds && (run_kind<Tile, kLoopTokens, kKinds>(args, block_begin, block_end), true)) || ...);
 }
 
 }  // namespace outrigger

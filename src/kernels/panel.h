@@ -18,10 +18,11 @@ class PanelToken {
         tile_(panel + activation_tile_offset(token - lane_, width)) {}
 
   std::byte* codes(size_t group) const { return record(group) + lane_ * kGroup; }
-  /// The three words of a token are tile_tokens words apart; memcpy them.
+  /// The four words of a token are tile_tokens words apart; memcpy them.
   std::byte* scale(size_t group) const { return word(group, 0); }
   std::byte* scaled_sum(size_t group) const { return word(group, 1); }
   std::byte* negative_sum(size_t group) const { return word(group, 2); }
+  std::byte* negative_halves(size_t group) const { return word(group, 3); }
 
  private:
   std::byte* record(size_t group) const { return tile_ + group * tile_tokens_ * kTokenGroupBytes; }
@@ -32,13 +33,15 @@ class PanelToken {
   std::byte* tile_;
 };
 
-/// Stores one group's scale and sum in the three forms the panel has.
-inline void store_scale_and_sum(const PanelToken& token, size_t group, float scale, int32_t sum) {
+/// Stores one group's scale and the sums of its halves in the four forms the panel has.
+inline void store_scale_and_sums(const PanelToken& token, size_t group, float scale, int32_t first_half, int32_t second_half) {
+  const int32_t sum = first_half + second_half, negative_sum = -sum;
   const float scaled_sum = scale * static_cast<float>(sum);
-  const int32_t negative_sum = -sum;
+  const int16_t negative_halves[2] = {static_cast<int16_t>(-first_half), static_cast<int16_t>(-second_half)};
   std::memcpy(token.scale(group), &scale, 4);
   std::memcpy(token.scaled_sum(group), &scaled_sum, 4);
   std::memcpy(token.negative_sum(group), &negative_sum, 4);
+  std::memcpy(token.negative_halves(group), negative_halves, 4);
 }
 
 /// Groups below this are zeros: so that 127 / amax stays finite, and a scale times a float16 one stays a normal number.

@@ -63,8 +63,12 @@ TEST_CASE("Activations: halves round to even, the largest becomes 127, and the s
     REQUIRE(codes[2] == 2);
     REQUIRE(codes[3] == -2);
     REQUIRE(codes[31] == 126);
+    int16_t negative_halves[2];
+    std::memcpy(negative_halves, token.negative_halves(0), 4);
     REQUIRE(negative_sum == 1);
     REQUIRE(scaled_sum == -1);
+    REQUIRE(negative_halves[0] == 127);
+    REQUIRE(negative_halves[1] == -126);
   }
 }
 

@@ -64,28 +64,45 @@ class AlignedBytes {
   std::unique_ptr<std::byte, decltype(&std::free)> data_;
 };
 
+inline constexpr PackedKind kAllKinds[] = {
+    PackedKind::kF32,  PackedKind::kF16,  PackedKind::kBF16, PackedKind::kQ8_0, PackedKind::kQ4_0, PackedKind::kQ4_1,  PackedKind::kQ5_0,  PackedKind::kQ5_1,
+    PackedKind::kQ2_K, PackedKind::kQ3_K, PackedKind::kQ4_K, PackedKind::kQ5_K, PackedKind::kQ6_K, PackedKind::kIQ4_NL, PackedKind::kIQ4_XS, PackedKind::kMXFP4};
+
 inline DType file_type(PackedKind kind) {
-  switch (kind) {
-    case PackedKind::kF32:
-      return DType::kF32;
-    case PackedKind::kF16:
-      return DType::kF16;
-    case PackedKind::kBF16:
-      return DType::kBF16;
-    case PackedKind::kQ8_0:
-      return DType::kQ8_0;
-    case PackedKind::kQ4_0:
-      return DType::kQ4_0;
-    case PackedKind::kQ4_1:
-      return DType::kQ4_1;
+  for (const DTypeTraits& type : all_dtypes()) {
+    if (packed_kind(type.type) == kind) return type.type;
   }
-  return DType::kF32;
+  std::abort();
 }
 
-inline constexpr PackedKind kAllKinds[] = {PackedKind::kF32,  PackedKind::kF16,  PackedKind::kBF16,
-                                           PackedKind::kQ8_0, PackedKind::kQ4_0, PackedKind::kQ4_1};
+/// At least `columns`, in whole blocks of the kind's file type.
+inline size_t whole_columns(PackedKind kind, size_t columns) {
+  const size_t block = traits(file_type(kind)).block_elements;
+  return (columns + block - 1) / block * block;
+}
 
-/// Random rows in the file's layout: every code occurs, scales are around 0.01.
+/// Where a block of the file has its float16 scale, and behind it the minimum; nothing for MXFP4, whose scale is an exponent.
+inline std::vector<size_t> float16_places(PackedKind kind) {
+  switch (kind) {
+    case PackedKind::kMXFP4:
+      return {};
+    case PackedKind::kQ2_K:
+      return {80, 82};
+    case PackedKind::kQ3_K:
+      return {108};
+    case PackedKind::kQ6_K:
+      return {208};
+    case PackedKind::kQ4_1:
+    case PackedKind::kQ5_1:
+    case PackedKind::kQ4_K:
+    case PackedKind::kQ5_K:
+      return {0, 2};
+    default:
+      return {0};
+  }
+}
+
+/// Random rows in the file's layout: every code occurs, float16 scales are around 0.01.
 inline std::vector<std::byte> random_file_rows(PackedKind kind, size_t rows, size_t columns, unsigned seed) {
   std::mt19937 random(seed);
   const DType type = file_type(kind);
@@ -94,11 +111,19 @@ inline std::vector<std::byte> random_file_rows(PackedKind kind, size_t rows, siz
   std::normal_distribution<float> normal(0, 0.01f);
   const size_t block = traits(type).block_bytes;
   for (size_t at = 0; at < bytes.size(); at += block) {
-    const float value = normal(random), minimum = normal(random);
-    const uint16_t halves[2] = {float_to_f16(value), float_to_f16(minimum)};
-    if (kind == PackedKind::kF32) std::memcpy(&bytes[at], &value, 4);
-    if (kind == PackedKind::kBF16) std::memcpy(&bytes[at], reinterpret_cast<const std::byte*>(&value) + 2, 2);
-    if (kind != PackedKind::kF32 && kind != PackedKind::kBF16) std::memcpy(&bytes[at], halves, kind == PackedKind::kQ4_1 ? 4 : 2);
+    const float value = normal(random);
+    if (kind == PackedKind::kF32) {
+      std::memcpy(&bytes[at], &value, 4);
+    } else if (kind == PackedKind::kBF16) {
+      std::memcpy(&bytes[at], reinterpret_cast<const std::byte*>(&value) + 2, 2);
+    } else if (kind == PackedKind::kMXFP4) {
+      bytes[at] = static_cast<std::byte>(118 + random() % 6);
+    }
+    if (kind == PackedKind::kF32 || kind == PackedKind::kBF16) continue;
+    for (size_t place : float16_places(kind)) {
+      const uint16_t half = float_to_f16(normal(random));
+      std::memcpy(&bytes[at + place], &half, 2);
+    }
   }
   return bytes;
 }
@@ -110,8 +135,10 @@ struct PackedMatrix {
   AlignedBytes bytes;
 
   PackedMatrix(PackedKind kind, size_t rows, size_t columns, unsigned seed = 1)
+      : PackedMatrix(kind, rows, columns, random_file_rows(kind, rows, columns, seed)) {}
+  PackedMatrix(PackedKind kind, size_t rows, size_t columns, const std::vector<std::byte>& file)
       : kind(kind), rows(rows), columns(columns), bytes(packed_bytes(kind, rows, columns)) {
-    pack_rows(file_type(kind), random_file_rows(kind, rows, columns, seed).data(), rows, columns, bytes.data());
+    pack_rows(file_type(kind), file.data(), rows, columns, bytes.data());
   }
 
   std::vector<float> row(size_t r) const {
