@@ -47,7 +47,7 @@ struct FloatTile {
     const float* src = tile.src;
     for (size_t g = 0; g < args.columns / kPackGroup; ++g, src += kPackGroup) {
       __m512i quads[8];
-      load_codes<kKind>(tile.block + kLayout.codes_at(g), __m512i{}, quads);
+      load_codes<kKind>(tile.block + kLayout.codes_at(g), quads);
       Scales halves[2];
       load_float_scales<kKind>(load_unit_scales<kKind>(tile.block + kLayout.unit_at(g)), tile.block + kLayout.scales_at(g), halves);
       for (int q = 0; q < 8; ++q) add_quad<kKind, kTokens>(quads[q], halves[q / 4], src + q * 4, args.src_stride, sums);

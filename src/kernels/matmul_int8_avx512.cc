@@ -8,14 +8,12 @@
 namespace outrigger {
 namespace {
 
-// Ahead of the stream of weights, in bytes: the first tile of a row block is bound by computing, so the processor's own prefetching, which
-// waits for misses, comes late. With it 8 tokens at 4096 x 4096 go from 44 to 78 % of the int8 rate. One or two tokens are bound by memory;
-// they lose half their speed to it.
-constexpr size_t kPrefetchBytes = 4608;
-constexpr int kLeastPrefetchTokens = 4;
-// From here on it pays to multiply codes with their scales first.
-constexpr int kLeastScaledTokens = 3;
-
+// How far ahead of the stream of weights to prefetch, in bytes; 0: not at all. The first tile of a row block is bound by computing as well
+// as by memory, so the processor's own prefetching, which waits for misses, comes late: 4 tokens read cold weights of 4 bits at 75 % of the
+// stream rate with 4.6 KB, at 88 % with 9 KB. One token is bound by memory alone and best left to the processor, but for units of 256: between
+// their scales and their codes it loses the track (Q5_K 36 % of the stream, and 88 % with this).
+template <PackedKind kKind, int kTokens>
+constexpr size_t kPrefetchBytes = kTokens > 1 ? 9216 : group_layout(kKind).has_unit_scale() ? 6144 : 0;
 // acc[lane] += sum of the products of the lane's four weights with four activations, the same ones for all lanes. As assembly because
 // gcc 12 does not fold the broadcast into the instruction: it spends a quarter of its time on separate ones.
 inline __m512i dot_quad(__m512i acc, __m512i weights, const std::byte* activations) {
@@ -29,12 +27,6 @@ inline __m512i dot_pair(__m512i acc, __m512i factors, const std::byte* halves) {
   using Pair = const int32_t __attribute__((may_alias));
   asm("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(factors), "m"(*reinterpret_cast<Pair*>(halves)));
   return acc;
-}
-
-// Of each lane of four bytes, the two from byte `first` on, twice.
-inline __m512i pair_bytes(int first) {
-  const __m128i bytes = _mm_setr_epi8(0, 1, 0, 1, 4, 5, 4, 5, 8, 9, 8, 9, 12, 13, 12, 13);
-  return _mm512_broadcast_i32x4(_mm_add_epi8(bytes, _mm_set1_epi8(static_cast<char>(first))));
 }
 
 inline __m512 broadcast_float(const std::byte* src) { return _mm512_set1_ps(load_float(src)); }
@@ -64,7 +56,7 @@ inline __attribute__((always_inline)) void add_group(const Scales& unit, const s
                                                      Record<kTokens> record, __m512 (&sums)[kTokens]) {
   constexpr GroupLayout kLayout = group_layout(kKind);
   __m512i quads[8], dots[kTokens];
-  load_codes<kKind>(codes, __m512i{}, quads);
+  load_codes<kKind>(codes, quads);
   const Scales group = load_group_scales<kKind>(unit, scales);
   OTR_UNROLLED(kTokens, t, {
     dots[t] = _mm512_setzero_si512();
@@ -102,7 +94,7 @@ inline __attribute__((always_inline)) void add_halves(const Scales& unit, const 
                                                       Record<kTokens> record, __m512 (&sums)[kTokens]) {
   constexpr int kZeroPoint = group_layout(kKind).zero_point, kAtOnce = kTokens < 4 ? kTokens : 4;
   __m512i quads[8];
-  load_codes<kKind>(codes, __m512i{}, quads);
+  load_codes<kKind>(codes, quads);
   const HalfScales halves = load_half_scales<kKind>(scales);
   const __m512i factors[2] = {halves.first(), halves.second()};
   const __m512i zero_points = _mm512_slli_epi16(halves.scales, kZeroPoint == 0 ? 0 : std::countr_zero(unsigned{kZeroPoint}));
@@ -122,45 +114,11 @@ inline __attribute__((always_inline)) void add_halves(const Scales& unit, const 
   });
 }
 
-// The same for codes of 2 and 3 bits, which are unsigned bytes even after they are multiplied with their scales: so that is done before the
-// dot, once for all tokens. The multiplication takes pairs of bytes as one number; no product of the lower one reaches the upper.
-//
-// 2 bits: a code is at most 3 and a scale 15. 3 bits: a code is at most 7 and a scale 32 in magnitude; where it is negative, codes are turned
-// around, (code - 4) * -s = (7 - code - 3) * s, which is a flip of all their bits.
-template <PackedKind kKind, int kTokens>
-inline __attribute__((always_inline)) void add_scaled_codes(const Scales& unit, const std::byte* scales, const std::byte* codes,
-                                                            Record<kTokens> record, __m512 (&sums)[kTokens]) {
-  constexpr bool kIsSigned = kKind == PackedKind::kQ3_K;
-  const HalfScales halves = load_half_scales<kKind>(scales);
-  __m512i factors = halves.scales, zero_points{}, flip{};
-  if constexpr (kIsSigned) {
-    const __m512i sign = _mm512_srai_epi16(halves.scales, 15);
-    factors = _mm512_abs_epi16(halves.scales);
-    zero_points = _mm512_mullo_epi16(factors, _mm512_add_epi16(sign, _mm512_set1_epi16(4)));
-    // A line holds a row's first half in the lower four bits of each of its bytes, the second half in the upper ones.
-    const __m512i lower = _mm512_and_si512(_mm512_shuffle_epi8(sign, pair_bytes(0)), _mm512_set1_epi8(15));
-    flip = _mm512_ternarylogic_epi32(lower, _mm512_shuffle_epi8(sign, pair_bytes(2)), _mm512_set1_epi8(-16), 0xf8);
-  }
-  __m512i quads[8], dots[kTokens];
-  load_codes<kKind>(codes, flip, quads);
-  const __m512i both[2] = {_mm512_shuffle_epi8(factors, pair_bytes(0)), _mm512_shuffle_epi8(factors, pair_bytes(2))};
-  OTR_UNROLLED(8, q, { quads[q] = _mm512_mullo_epi16(quads[q], both[q / 4]); });
-  OTR_UNROLLED(kTokens, t, {
-    dots[t] = _mm512_setzero_si512();
-    if constexpr (kIsSigned) dots[t] = dot_pair(dots[t], zero_points, record.negative_halves(t));
-  });
-  OTR_UNROLLED(8, q, { OTR_UNROLLED(kTokens, t, { dots[t] = dot_quad(dots[t], quads[q], record.quad(t, q)); }); });
-  OTR_UNROLLED(kTokens, t, { add_scaled<kKind, kTokens>(unit, halves, dots[t], record, t, sums[t]); });
-}
-
 template <PackedKind kKind, int kTokens>
 inline __attribute__((always_inline)) void add_any_group(const Scales& unit, const std::byte* scales, const std::byte* codes,
                                                          Record<kTokens> record, __m512 (&sums)[kTokens]) {
-  constexpr GroupLayout kLayout = group_layout(kKind);
-  if constexpr (!kLayout.has_halves()) {
+  if constexpr (!group_layout(kKind).has_halves()) {
     add_group<kKind, kTokens>(unit, scales, codes, record, sums);
-  } else if constexpr (kLayout.low_bits == 2 && kTokens >= kLeastScaledTokens) {
-    add_scaled_codes<kKind, kTokens>(unit, scales, codes, record, sums);
   } else {
     add_halves<kKind, kTokens>(unit, scales, codes, record, sums);
   }
@@ -174,15 +132,17 @@ struct Int8Tile {
     OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_setzero_ps(); });
     const std::byte* unit = tile.block;
     Record<kTokens> record = {tile.panel};
-    const bool prefetch = kTokens >= kLeastPrefetchTokens && tile.is_first;
+        constexpr size_t kAhead = kPrefetchBytes<kKind, kTokens>;
+    const bool prefetch = kAhead != 0 && tile.is_first;
     for (size_t left = args.columns / kGroup; left != 0;) {
-      if (prefetch) {
-        for (size_t line = 0; line < kLayout.unit_bytes(); line += 64) _mm_prefetch(unit + kPrefetchBytes + line, _MM_HINT_T1);
-      }
       const Scales unit_scales = load_unit_scales<kKind>(unit);
       const size_t groups = left < kLayout.unit_groups ? left : kLayout.unit_groups;
       const std::byte *scales = unit + kLayout.unit_scale_bytes(), *codes = unit + kLayout.header_bytes();
       for (size_t g = 0; g < groups; ++g, scales += kLayout.group_scale_bytes(), codes += kLayout.code_bytes(), record.at += record.kBytes) {
+        if (prefetch) {
+          constexpr size_t kLines = (kLayout.unit_bytes() / kLayout.unit_groups + 63) / 64;
+          for (size_t line = g * kLines; line < (g + 1) * kLines; ++line) _mm_prefetch(unit + kAhead + line * 64, _MM_HINT_T1);
+        }
         add_any_group<kKind, kTokens>(unit_scales, scales, codes, record, sums);
       }
       left -= groups;

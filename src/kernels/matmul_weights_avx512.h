@@ -17,15 +17,12 @@ inline __m512i moved_bits(__m512i bytes) {
   return bytes;
 }
 
-// The 8 quads of a group's codes as unsigned bytes: byte row * 4 + k % 4. `flip` is xor-ed with every line before it is taken apart.
+// The 8 quads of a group's codes as unsigned bytes: byte row * 4 + k % 4.
 template <PackedKind kKind>
-inline __attribute__((always_inline)) void load_codes(const std::byte* codes, __m512i flip, __m512i (&quads)[8]) {
+inline __attribute__((always_inline)) void load_codes(const std::byte* codes, __m512i (&quads)[8]) {
   constexpr GroupLayout kLayout = group_layout(kKind);
   constexpr int kLow = kLayout.low_bits, kHigh = kLayout.high_bits;
-  const auto line = [&](int index) __attribute__((always_inline)) {
-    const __m512i bytes = _mm512_loadu_si512(codes + index * 64);
-    return kKind == PackedKind::kQ3_K ? _mm512_xor_si512(bytes, flip) : bytes;
-  };
+  const auto line = [&](int index) __attribute__((always_inline)) { return _mm512_loadu_si512(codes + index * 64); };
   OTR_UNROLLED(8, q, {
     if constexpr (kLow == 8) {
       quads[q] = line(q);
