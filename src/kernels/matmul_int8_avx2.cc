@@ -44,6 +44,9 @@ inline __m256i both_of(__m256i pairs) {
   return _mm256_blend_epi16(pairs, _mm256_srli_epi32(pairs, 16), 0x55);
 }
 
+// Keeps a sum in a register: gcc 12 turns a chain of additions into a tree, and puts all of a group's 64 products into memory for it.
+inline void keep(__m256i& x) { asm("" : "+x"(x)); }
+
 // The exact dot products of a group's codes with each token's, zero points taken off, and times the halves' scales where there are some.
 template <PackedKind kKind, int kTokens>
 inline __attribute__((always_inline)) void dot_codes(const HalfScales (&halves)[kHalves], const std::byte* codes, const Record& record,
@@ -60,6 +63,7 @@ inline __attribute__((always_inline)) void dot_codes(const HalfScales (&halves)[
         OTR_UNROLLED(kHalves, h, {
           const __m256i products = _mm256_maddubs_epi16(quads[h], token);
           sums[h][t] = i == 0 ? products : _mm256_add_epi16(sums[h][t], products);
+          keep(sums[h][t]);
         });
       });
     });
@@ -68,6 +72,7 @@ inline __attribute__((always_inline)) void dot_codes(const HalfScales (&halves)[
       OTR_UNROLLED(kTokens, t, {
         const __m256i sum = _mm256_madd_epi16(sums[h][t], factor);
         dots[h][t] = part == 0 ? sum : _mm256_add_epi32(dots[h][t], sum);
+        keep(dots[h][t]);
       });
     });
   });
@@ -98,6 +103,7 @@ inline __attribute__((always_inline)) void dot_bytes(const std::byte* codes, con
         const __m256i products = _mm256_maddubs_epi16(magnitudes[h], _mm256_sign_epi8(token, quads[h]));
         const __m256i sum = _mm256_madd_epi16(products, _mm256_set1_epi16(1));
         dots[h][t] = q == 0 ? sum : _mm256_add_epi32(dots[h][t], sum);
+        keep(dots[h][t]);
       });
     });
   });
@@ -140,11 +146,13 @@ struct Int8Tile {
     __m256 sums[kHalves][kTokens];
     OTR_UNROLLED(kHalves, h, { OTR_UNROLLED(kTokens, t, { sums[h][t] = _mm256_setzero_ps(); }); });
     const std::byte *unit = tile.block, *panel = tile.panel;
+    const bool prefetch = kPrefetchBytes<kKind, kTokens> != 0 && tile.is_first && first == 0;
     for (size_t left = args.columns / kGroup; left != 0;) {
       const size_t groups = left < kLayout.unit_groups ? left : kLayout.unit_groups;
       const std::byte *scales = unit + kLayout.unit_scale_bytes(), *codes = unit + kLayout.header_bytes();
       for (size_t g = 0; g < groups; ++g, scales += kLayout.group_scale_bytes(), codes += kLayout.code_bytes()) {
         const Record record = {panel + first * kGroup, panel + tile_tokens * kGroup + first * 4, tile_tokens * 4};
+        if (prefetch) prefetch_group<kKind, kTokens>(unit, g);
         add_group<kKind, kTokens>(unit, scales, codes, record, sums);
         panel += tile_tokens * kTokenGroupBytes;
       }

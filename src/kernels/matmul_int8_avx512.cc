@@ -8,12 +8,6 @@
 namespace outrigger {
 namespace {
 
-// How far ahead of the stream of weights to prefetch, in bytes; 0: not at all. The first tile of a row block is bound by computing as well
-// as by memory, so the processor's own prefetching, which waits for misses, comes late: 4 tokens read cold weights of 4 bits at 75 % of the
-// stream rate with 4.6 KB, at 88 % with 9 KB. One token is bound by memory alone and best left to the processor, but for units of 256: between
-// their scales and their codes it loses the track (Q5_K 36 % of the stream, and 88 % with this).
-template <PackedKind kKind, int kTokens>
-constexpr size_t kPrefetchBytes = kTokens > 1 ? 9216 : group_layout(kKind).has_unit_scale() ? 6144 : 0;
 // acc[lane] += sum of the products of the lane's four weights with four activations, the same ones for all lanes. As assembly because
 // gcc 12 does not fold the broadcast into the instruction: it spends a quarter of its time on separate ones.
 inline __m512i dot_quad(__m512i acc, __m512i weights, const std::byte* activations) {
@@ -132,17 +126,13 @@ struct Int8Tile {
     OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_setzero_ps(); });
     const std::byte* unit = tile.block;
     Record<kTokens> record = {tile.panel};
-        constexpr size_t kAhead = kPrefetchBytes<kKind, kTokens>;
-    const bool prefetch = kAhead != 0 && tile.is_first;
+        const bool prefetch = kPrefetchBytes<kKind, kTokens> != 0 && tile.is_first;
     for (size_t left = args.columns / kGroup; left != 0;) {
       const Scales unit_scales = load_unit_scales<kKind>(unit);
       const size_t groups = left < kLayout.unit_groups ? left : kLayout.unit_groups;
       const std::byte *scales = unit + kLayout.unit_scale_bytes(), *codes = unit + kLayout.header_bytes();
       for (size_t g = 0; g < groups; ++g, scales += kLayout.group_scale_bytes(), codes += kLayout.code_bytes(), record.at += record.kBytes) {
-        if (prefetch) {
-          constexpr size_t kLines = (kLayout.unit_bytes() / kLayout.unit_groups + 63) / 64;
-          for (size_t line = g * kLines; line < (g + 1) * kLines; ++line) _mm_prefetch(unit + kAhead + line * 64, _MM_HINT_T1);
-        }
+        if (prefetch) prefetch_group<kKind, kTokens>(unit, g);
         add_any_group<kKind, kTokens>(unit_scales, scales, codes, record, sums);
       }
       left -= groups;
