@@ -93,7 +93,7 @@ std::span<std::byte> arena() {
 
 void reset_arena() { fill_with_numbers(arena().data(), arena().size()); }
 
-ColdMatrix fill_arena(const WeightKind& kind, size_t rows, size_t columns, ThreadTeam& team) {
+ColdMatrix fill_arena(const WeightKind& kind, size_t rows, size_t columns, size_t most, ThreadTeam& team) {
   // One row block of numbers serves all rows: a kernel's time does not depend on the weights' values.
   const uint64_t block_bytes = packed_block_bytes(kind.packed, columns);
   std::vector<std::byte> file(kPackRows * row_bytes(kind.type, columns).value()), block(block_bytes);
@@ -101,7 +101,7 @@ ColdMatrix fill_arena(const WeightKind& kind, size_t rows, size_t columns, Threa
   pack_rows(kind.type, file.data(), kPackRows, columns, block.data());
 
   const uint64_t matrix_bytes = packed_bytes(kind.packed, rows, columns);
-  const size_t copies = std::max<size_t>(1, arena().size() / matrix_bytes);
+  const size_t copies = std::clamp<size_t>(arena().size() / matrix_bytes, 1, most);
   team.run([&](const TeamMember& member) {
     size_t begin, end;
     member.share(std::min<size_t>(copies * matrix_bytes, arena().size()) / block_bytes, 1, &begin, &end);

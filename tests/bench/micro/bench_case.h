@@ -39,13 +39,13 @@ void add_row(const std::string& name, std::function<void(benchmark::State&)> row
 std::span<std::byte> arena();
 /// Fills it with such bytes again.
 void reset_arena();
-/// Copies of the packed matrix, one after the other over the arena, as many as fit: each thread fills what it will read.
+/// Copies of the packed matrix, one after the other over the arena: as many as fit, or `most`.
 struct ColdMatrix {
   const std::byte* first;
   uint64_t bytes;  ///< of one copy
   size_t copies;
 };
-ColdMatrix fill_arena(const WeightKind& kind, size_t rows, size_t columns, ThreadTeam& team);
+ColdMatrix fill_arena(const WeightKind& kind, size_t rows, size_t columns, size_t most, ThreadTeam& team);
 
 /// What a row measures, in rounds: the peak, some runs of the work, the peak, ... and for each round the work's rate as a fraction of the
 /// mean of the peaks before and after it.

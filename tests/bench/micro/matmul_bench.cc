@@ -58,9 +58,9 @@ Unit unit_of(const WeightKind& kind, SimdLevel level) {
 // A product over copies of a matrix, each thread its row blocks.
 class Product {
  public:
-  Product(const WeightKind& kind, Shape shape, size_t tokens, ThreadTeam& team)
+  Product(const WeightKind& kind, Shape shape, size_t tokens, size_t copies, ThreadTeam& team)
       : team_(team),
-        matrix_(fill_arena(kind, shape.rows, shape.columns, team)),
+        matrix_(fill_arena(kind, shape.rows, shape.columns, copies, team)),
         activations_(kind, tokens, shape.columns),
         dst_(tokens * shape.rows) {
     args_.kind = kind.packed, args_.weights = matrix_.first, args_.rows = shape.rows, args_.columns = shape.columns;
@@ -68,17 +68,17 @@ class Product {
     args_.dst = dst_.data(), args_.dst_stride = shape.rows, args_.tokens = tokens, args_.accumulate = false;
   }
 
-  size_t copies() const { return matrix_.copies; }
-  double bytes() const { return static_cast<double>(matrix_.bytes) * static_cast<double>(copies()); }
+  double bytes() const { return static_cast<double>(matrix_.bytes) * static_cast<double>(matrix_.copies); }
+  /// Of one copy.
   double ops() const { return 2.0 * static_cast<double>(args_.rows * args_.columns) * static_cast<double>(args_.tokens); }
 
-  /// One region over the first `copies` copies, with a barrier after each as after an operator of a step.
-  void run(size_t copies) {
+  /// One region over all copies, with a barrier after each as after an operator of a step.
+  void run() {
     team_.run([&](const TeamMember& member) {
       size_t begin, end;
       member.share(matmul_blocks(args_.rows), 1, &begin, &end);
       MatmulArgs args = args_;
-      for (size_t copy = 0; copy < copies; ++copy) {
+      for (size_t copy = 0; copy < matrix_.copies; ++copy) {
         if (begin < end) matmul(args, begin, end);
         args.weights += matrix_.bytes;
         member.barrier();
@@ -107,8 +107,8 @@ void add_cold(const WeightKind& kind, Shape shape, size_t threads, SimdLevel lev
   add_row(name, [=](benchmark::State& state) {
     const AtLevel at(level);
     ThreadTeam& team = team_of(threads);
-    Product product(kind, shape, 1, team);
-    report(state, {product.bytes(), [&product] { product.run(product.copies()); }, stream_peak(team)});
+    Product product(kind, shape, 1, SIZE_MAX, team);
+    report(state, {product.bytes(), [&product] { product.run(); }, stream_peak(team)});
   });
 }
 
@@ -120,9 +120,9 @@ void add_product(const WeightKind& kind, size_t tokens, size_t threads, SimdLeve
     const PeakLoop loop = peak_loop(unit_of(kind, level), level);
     if (loop.run == nullptr) return state.SkipWithError("no peak loop for this processor");
     ThreadTeam& team = team_of(threads);
-    Product product(kind, kSquare, tokens, team);
+    Product product(kind, kSquare, tokens, 1, team);
     const auto peak = [&] { return measure_peak(team, loop); };
-    report(state, {product.ops(), [&product] { product.run(1); }, peak});
+    report(state, {product.ops(), [&product] { product.run(); }, peak});
     const PeakLoop vnni = peak_loop(Unit::kInt8, SimdLevel::kAvx512);
     if (level == SimdLevel::kAvx2 && vnni.run != nullptr)
       state.counters["fraction_of_vnni"] = state.counters["rate"] / measure_peak(team, vnni);
@@ -134,13 +134,13 @@ void add_scaling(const WeightKind& kind, size_t tokens) {
   const size_t threads = thread_counts().back();
   if (threads == 1) return;
   add_row(fmt::format("scaling/{}/tokens:{}/threads:{}", kind.name, tokens, threads), [=](benchmark::State& state) {
-    Product alone(kind, kSquare, tokens, team_of(1)), together(kind, kSquare, tokens, team_of(threads));
+    Product alone(kind, kSquare, tokens, 1, team_of(1)), together(kind, kSquare, tokens, 1, team_of(threads));
     const auto one_thread = [&] {
       const auto begin = std::chrono::steady_clock::now();
-      alone.run(1);
+      alone.run();
       return alone.ops() / std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     };
-    report(state, {together.ops(), [&] { together.run(1); }, one_thread});
+    report(state, {together.ops(), [&] { together.run(); }, one_thread});
     state.counters["speedup"] = double{state.counters["fraction"]};
     state.counters["fraction"] = state.counters["fraction"] / static_cast<double>(threads);
   });
