@@ -32,7 +32,7 @@ struct MachineProfile {
 
 struct ProfileOptions {
   uint32_t threads = 0;             ///< 0: the physical cores this process may use
-  std::string disk_path;            ///< a file of some MiB on the disk to measure, usually the model; empty: disk_bytes stays 0
+  std::string disk_path;            ///< a file of some MiB on the disk to measure, usually the model, also a directory; empty: disk_bytes stays 0
   double seconds_per_lane = 0.1;    ///< time to spend on each figure
 };
 

@@ -199,13 +199,14 @@ typedef struct otr_tensor_info {
   const char* type;      /**< "Q4_1", "F32" */
   const uint64_t* shape; /**< the file's order: shape[0] is the length of a row */
   uint64_t bytes;
-  uint64_t file_offset;
+  uint64_t file_offset;  /**< of a directory's tensor: in the file that holds it */
 } otr_tensor_info;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
 OTR_C_API void otr_model_options_init(otr_model_options* options, uint32_t struct_size);
 
-/** Opens a GGUF file and reads its header, vocabulary and catalogue; no weight is read. Succeeds for a well-formed file that cannot be run
+/** Opens a GGUF file, or a Hugging Face directory (its path, or that of its config.json, model.safetensors or
+ * model.safetensors.index.json), and reads its header, vocabulary and catalogue; no weight is read. Succeeds for a well-formed file that cannot be run
  * (another architecture, a weight type without kernels, a vocabulary alone): otr_model_info.can_run tells.
  * Cost: proportional to the header, about 30 ms and 4 MiB for 50,000 tokens.
  * Errors: OTR_NOT_FOUND, OTR_CORRUPT_FILE (byte_offset, subject), OTR_UNSUPPORTED (the message names what), OTR_IO.

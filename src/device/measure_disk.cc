@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <system_error>
 
 #include "src/base/bytes.h"
@@ -79,10 +80,28 @@ class File {
   uint64_t at_ = 0;
 };
 
+// A model may be a directory: its largest file, which holds weights. Any other path is itself.
+std::string file_to_read(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code failure;
+  std::string largest = path;
+  uint64_t most_bytes = 0;
+  fs::directory_iterator entry(path, failure);
+  if (failure) return path;
+  for (; !failure && entry != fs::directory_iterator(); entry.increment(failure)) {
+    std::error_code ignored;
+    const uint64_t bytes = entry->is_regular_file(ignored) ? entry->file_size(ignored) : 0;
+    if (ignored || bytes <= most_bytes) continue;
+    most_bytes = bytes;
+    largest = entry->path().string();
+  }
+  return largest;
+}
+
 }  // namespace
 
 Result<Rate> measure_disk(Backend& backend, const std::string& path, double seconds) {
-  OTR_ASSIGN(File file, File::open(path));
+  OTR_ASSIGN(File file, File::open(file_to_read(path)));
   OTR_ASSIGN(const DeviceMemory buffer, backend.allocate(kRequest));
   OTR_TRY(file.read_next(buffer.data()).status());  // opens what a first read opens: metadata, the device's sleep
 

@@ -67,7 +67,8 @@ Json to_json(const ModelInfo& info, const std::vector<TensorInfo>& tensors, bool
                       {"type", tensor.type},
                       {"shape", tensor.shape},
                       {"bytes", tensor.bytes},
-                      {"file_offset", tensor.file_offset}});
+                      {"file_offset", tensor.file_offset},
+                      {"file", tensor.file}});
     }
   }
   return document;

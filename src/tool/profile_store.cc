@@ -25,10 +25,22 @@ struct Validity {
   uint64_t disk_sample_bytes = 0;  // size of the file that it was measured with
 };
 
+// A directory is measured by its largest file.
+uint64_t sample_bytes(const std::string& disk_path, const struct stat& facts) {
+  if (!S_ISDIR(facts.st_mode)) return static_cast<uint64_t>(facts.st_size);
+  uint64_t most = 0;
+  std::error_code failure;
+  for (std::filesystem::directory_iterator entry(disk_path, failure); !failure && entry != std::filesystem::directory_iterator(); entry.increment(failure)) {
+    std::error_code ignored;
+    if (entry->is_regular_file(ignored)) most = std::max<uint64_t>(most, entry->file_size(ignored));
+  }
+  return most;
+}
+
 Validity validity_of(const std::string& disk_path) {
   struct stat facts = {};
   if (disk_path.empty() || stat(disk_path.c_str(), &facts) != 0) return {};
-  return {static_cast<uint64_t>(facts.st_dev), std::min(static_cast<uint64_t>(facts.st_size), kFairDiskSample)};
+  return {static_cast<uint64_t>(facts.st_dev), std::min(sample_bytes(disk_path, facts), kFairDiskSample)};
 }
 
 }  // namespace

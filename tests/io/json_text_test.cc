@@ -23,7 +23,7 @@ std::string problem(std::string text, uint64_t offset) {
 }
 
 const std::vector<std::string> kSeeds = {
-    R"({"a":1,"b":[true,false,null],"c":{"d":"x\n\u00e9\ud83d\ude00","e":[[],{}]}})",
+    R"({"a":1,"b":[true,false,null],"c":{"q":"x\n\u00e9\ud83d\ude00","w":[[],{}]}})",
     R"([-0.5e-3, 12E+7, 0, -0, 1.25, "\"\\\/\b\f\r\t", "gr\u00fc\u00df", "日本", ""])",
     R"(  {"__metadata__":{"format":"pt"},"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}  )",
 };

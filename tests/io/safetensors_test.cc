@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::string_view kHeader =
     R"({"__metadata__":{"format":"pt"},"b":{"dtype":"BF16","shape":[4],"data_offsets":[24,32]},"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
-    R"("empty":{"dtype":"F16","shape":[0,5],"data_offsets":[24,24]},"one":{"dtype":"I64","shape":[],"data_offsets":[32,40]}}   )";
+    R"("empty":{"dtype":"F16","shape":[0],"data_offsets":[24,24]},"one":{"dtype":"I64","shape":[],"data_offsets":[32,40]}}   )";
 constexpr size_t kDataBytes = 40;
 
 Result<SafetensorsFile> open(const std::vector<std::byte>& bytes) { return SafetensorsFile::open(wrap_memory(bytes)); }

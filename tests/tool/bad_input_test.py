@@ -24,9 +24,23 @@ class BadInput(ToolTest):
                 # The parser's own limit of a second is tested beside it; this one has a process to start on a machine that is busy.
                 self.assertLess(seconds, 10)
 
+    def test_every_malformed_directory_is_refused_as_the_catalogue_says(self):
+        rows = [line.split("\t") for line in (tool.options.hf / "catalogue.tsv").read_text(encoding="utf-8").splitlines()]
+        self.assertGreaterEqual(len(rows), 250)
+        for name, level, code, text, offset in rows:
+            with self.subTest(name=name):
+                began = time.monotonic()
+                outcome = run("run", tool.options.hf / name, "-p", "a", "-n", "1", "--json")
+                self.assertEqual(outcome.code, EXIT_CODES[code], outcome)
+                self.assertEqual(outcome.err.count("\n"), 1, outcome)
+                self.assertEqual(json.loads(outcome.out)["error"]["code"], EXIT_CODES[code])
+                self.assertLess(time.monotonic() - began, 10)
+
     def test_the_models_they_were_made_from_run(self):
         for name in ("valid.gguf", "valid_bpe.gguf"):
             self.succeed("run", tool.options.tiny / name, "-p", "a", "-n", "1")
+        for name in ("valid", "valid_shards"):
+            self.succeed("run", tool.options.hf / name, "-p", "a", "-n", "1")
 
 
 if __name__ == "__main__":

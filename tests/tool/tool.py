@@ -30,6 +30,7 @@ def arguments():
     for name in ("tool", "tiny", "scratch"):
         parser.add_argument("--" + name, required=True, type=pathlib.Path)
     parser.add_argument("--sanitizer", default="")
+    parser.add_argument("--hf", type=pathlib.Path)
     return parser.parse_known_args()
 
 
