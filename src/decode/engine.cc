@@ -49,7 +49,7 @@ Status build(Engine::Impl& engine, const EngineOptions& options) {
   OTR_TRY(check_rope_factors(file, layout, fixed));
 
   OTR_ASSIGN(engine.activations, engine.residency->reserve(MemoryUse::kActivations, plan.host.breakdown.activations));
-  const StepBuffers buffers = StepBuffers::place(engine.activations.data(), layout.config, plan.step_tokens, plan.threads);
+  const StepBuffers buffers = StepBuffers::place(engine.activations.data(), layout.config, layout.panels, plan.step_tokens, plan.threads);
   engine.runner.emplace(layout, *engine.residency, *engine.team, buffers, fixed, engine.numerics);
   OTR_ASSIGN(engine.executor, GraphExecutor::create());
   OTR_ASSIGN(engine.step_with_logits, build_step_graph(layout, *engine.residency, true));

@@ -140,6 +140,7 @@ class LayoutBuilder {
     layout_.shape.matrices.push_back(shape);
     layout_.weights.push_back({tensor->type, *kind, rows, columns, tensor->offset, file_row_bytes});
     layout_.biases.push_back(kNoTensor);
+    layout_.panels.add(*kind);
     used_.insert(name);
     return static_cast<uint32_t>(layout_.weights.size() - 1);
   }
@@ -198,7 +199,7 @@ class LayoutBuilder {
       shape.context_tokens = config.window_tokens;
       shape.context_note = fmt::format("its attention looks back over {} tokens, and longer contexts with such a window are not computed by this version", config.window_tokens);
     }
-    for (const uint32_t tokens : kStepTokens) shape.activations.push_back({tokens, StepBuffers::bytes(config, tokens)});
+    for (const uint32_t tokens : kStepTokens) shape.activations.push_back({tokens, StepBuffers::bytes(config, layout_.panels, tokens)});
     shape.activation_bytes_per_thread = attention_scratch_bytes(config.head_dim);
     shape.logits_row_bytes = StepBuffers::logits_row_bytes(layout_.vocabulary);
     // A score and a weighted value: two multiply-adds of head_dim elements for each head.

@@ -12,6 +12,7 @@
 #include "src/io/gguf.h"
 #include "src/memory/residency.h"
 #include "src/model/config.h"
+#include "src/model/step_buffers.h"
 
 namespace outrigger {
 
@@ -39,6 +40,7 @@ struct ModelLayout {
   StepShape shape;                       ///< matrices in execution order
   std::vector<WeightSource> weights;     ///< parallel to shape.matrices
   std::vector<uint64_t> biases;          ///< parallel to shape.matrices: offset of [rows], or kNoTensor
+  PanelKinds panels;                     ///< what they ask for
   std::vector<LayerLayout> layers;
   std::vector<FixedTensor> fixed;
   uint32_t head = 0, embedding = 0;      ///< the same matrix when they are tied

@@ -8,6 +8,7 @@
 #include "src/kernels/activations.h"
 #include "src/kernels/attention.h"
 #include "src/model/config.h"
+#include "src/tensor/packed.h"
 
 namespace outrigger {
 
@@ -15,11 +16,21 @@ namespace outrigger {
 /// stream during a long prompt.
 inline constexpr uint32_t kStepTokens[] = {1, 8, 16, 32, 64, 128, 256, 512};
 
-/// Views into an arena of bytes(config, tokens) + threads * scratch + logit_rows * logits_row_bytes(vocabulary) bytes, in that order.
+/// The roundings of activations that a model's weights ask for; float32 is always there.
+struct PanelKinds {
+  bool has_int8 = false, has_bf16 = false;
+
+  void add(PackedKind kind) {
+    has_int8 |= takes_int8_activations(kind);
+    has_bf16 |= takes_bf16_activations(kind);
+  }
+};
+
+/// Views into an arena of bytes(config, panels, tokens) + threads * scratch + logit_rows * logits_row_bytes(vocabulary) bytes, in that order.
 struct StepBuffers {
   float* residual = nullptr;   ///< [tokens, width]
   float* normed = nullptr;     ///< [tokens, width]: the input of the next window
-  std::byte* panel = nullptr;  ///< the same as int8, for whichever window is next
+  std::byte* panel = nullptr;  ///< the same as int8 or bf16, for whichever window is next
   std::byte* remainder_panel = nullptr;  ///< what the panel's rounding lost, for the inputs of q, k, v and the head
   float* qkv = nullptr;        ///< [tokens, attention_width + 2 * kv_width]
   float* attention = nullptr;  ///< [tokens, attention_width]; room for [tokens, width], since before attention it holds remainders
@@ -30,10 +41,10 @@ struct StepBuffers {
   float* logits = nullptr;     ///< [logit_rows, vocabulary], logits_row_bytes apart
 
   /// Bytes for steps of up to `tokens`: a multiple of 64.
-  static uint64_t bytes(const ModelConfig& config, uint32_t tokens);
+  static uint64_t bytes(const ModelConfig& config, PanelKinds panels, uint32_t tokens);
   static uint64_t logits_row_bytes(uint64_t vocabulary);
   /// Precondition: `arena` is 64-byte aligned and large enough.
-  static StepBuffers place(std::byte* arena, const ModelConfig& config, uint32_t tokens, uint32_t threads);
+  static StepBuffers place(std::byte* arena, const ModelConfig& config, PanelKinds panels, uint32_t tokens, uint32_t threads);
 };
 
 }  // namespace outrigger

@@ -8,6 +8,7 @@
 #include "src/kernels/activations.h"
 #include "src/kernels/add_bias.h"
 #include "src/kernels/attention.h"
+#include "src/kernels/bf16_activations.h"
 #include "src/kernels/matmul.h"
 #include "src/kernels/rms_norm.h"
 #include "src/kernels/rope.h"
@@ -111,23 +112,39 @@ void StepRunner::fill_angles(const TeamMember& member) {
   }
 }
 
-bool StepRunner::takes_panel(uint32_t matrix) const { return numerics_ == Numerics::kFast && takes_int8_activations(layout_.weights[matrix].kind); }
+// A window has one panel. Where its matrices ask for different ones, int8 wins, and bf16 weights are multiplied with float32.
+StepRunner::Activations StepRunner::activations_of(uint32_t matrix) const {
+  const auto kind = [&](uint32_t m) { return layout_.weights[m].kind; };
+  if (numerics_ != Numerics::kFast) return Activations::kFloat32;
+  if (takes_int8_activations(kind(matrix))) return Activations::kInt8;
+  if (!takes_bf16_activations(kind(matrix))) return Activations::kFloat32;
+  const auto in_window = [&](uint32_t m) { return layout_.shape.matrices[m].window == layout_.shape.matrices[matrix].window; };
+  for (uint32_t m = matrix; m-- > 0 && in_window(m);) {
+    if (takes_int8_activations(kind(m))) return Activations::kFloat32;
+  }
+  for (uint32_t m = matrix + 1; m < layout_.weights.size() && in_window(m); ++m) {
+    if (takes_int8_activations(kind(m))) return Activations::kFloat32;
+  }
+  return Activations::kBf16;
+}
 
-bool StepRunner::quantize(const float* src, uint32_t matrix, size_t tokens, size_t begin, size_t end) {
+StepRunner::Activations StepRunner::quantize(const float* src, uint32_t matrix, size_t tokens, size_t begin, size_t end) {
   const uint32_t window = layout_.shape.matrices[matrix].window;
   const uint64_t width = layout_.weights[matrix].columns;
   for (uint32_t m = matrix; m < layout_.weights.size() && layout_.shape.matrices[m].window == window; ++m) {
-    if (!takes_panel(m)) continue;
-    quantize_activations({src, width, buffers_.panel, tokens, width}, begin, end);
-    return true;
+    const Activations activations = activations_of(m);
+    if (activations == Activations::kFloat32) continue;
+    if (activations == Activations::kInt8) quantize_activations({src, width, buffers_.panel, tokens, width}, begin, end);
+    if (activations == Activations::kBf16) round_activations({src, width, buffers_.panel, width}, begin, end);
+    return activations;
   }
-  return false;
+  return Activations::kFloat32;
 }
 
 // Inputs of q, k, v and of the head are kept to about 15 bits, as two panels: rounding them to one is half of the whole path's KL to
 // float32 (docs/numerics.md), and they are 15 % of a layer's weights.
 void StepRunner::quantize_finely(uint32_t matrix, size_t tokens, size_t begin, size_t end) {
-  if (begin == end || !quantize(buffers_.normed, matrix, tokens, begin, end)) return;
+  if (begin == end || quantize(buffers_.normed, matrix, tokens, begin, end) != Activations::kInt8) return;
   const uint64_t width = config_.width;
   float* const remainder = buffers_.attention;  // not in use before attention
   quantization_remainder({buffers_.normed, width, buffers_.panel, tokens, width}, begin, end, remainder);
@@ -179,7 +196,8 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
     args.columns = weights.columns;
     args.rows = std::min<size_t>(operand.blocks * kPackRows, weights.rows - operand.first_block * kPackRows);
     args.src = buffers_.normed;
-    args.panel = takes_panel(operand.matrix) ? buffers_.panel : nullptr;
+    const Activations activations = activations_of(operand.matrix);
+    args.panel = activations == Activations::kFloat32 ? nullptr : buffers_.panel;
     args.tokens = input_.tokens.size();
     const LayerLayout* layer = op == StepOp::kHead ? nullptr : &layout_.layers[node.argument];
     switch (op) {
@@ -206,7 +224,7 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
     }
     args.src_stride = args.columns;
     args.dst += operand.first_block * kPackRows;
-    if (begin < end && (op == StepOp::kHead || op == StepOp::kQkv) && args.panel != nullptr) {
+    if (begin < end && (op == StepOp::kHead || op == StepOp::kQkv) && activations == Activations::kInt8) {
       fine_product(args, begin - first, end - first);
     } else if (begin < end) {
       matmul(args, begin - first, end - first);

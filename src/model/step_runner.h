@@ -62,12 +62,15 @@ class StepRunner final : public NodeRunner {
   void rope_and_append(uint32_t layer, const TeamMember& member);
   void attend(uint32_t layer, const TeamMember& member);
   void silu(uint32_t layer, const TeamMember& member);
-  /// The int8 copy of rows [begin, end) of `src` for the window that begins with `matrix`, if any of its matrices takes it.
-  bool quantize(const float* src, uint32_t matrix, size_t tokens, size_t begin, size_t end);
-  /// quantize() of rows of `normed` into both panels, for the windows that keep about 15 bits of their input.
+  /// What a matrix is multiplied with.
+  enum class Activations : uint8_t { kFloat32, kBf16, kInt8 };
+
+  /// The panel of rows [begin, end) of `src` for the window that begins with `matrix`, and which one it is: kFloat32 for none.
+  Activations quantize(const float* src, uint32_t matrix, size_t tokens, size_t begin, size_t end);
+  /// quantize() of rows of `normed`, into both panels if it is int8, for the windows that keep about 15 bits of their input.
   void quantize_finely(uint32_t matrix, size_t tokens, size_t begin, size_t end);
   void fine_product(const MatmulArgs& args, size_t begin, size_t end) const;
-  bool takes_panel(uint32_t matrix) const;
+  Activations activations_of(uint32_t matrix) const;
 
   const ModelLayout& layout_;
   const ModelConfig& config_;
