@@ -95,10 +95,9 @@ Result<Rate> measure_ops(Backend& backend, ThreadTeam& team, size_t tokens, doub
 Result<Rate> measure_attention(Backend& backend, ThreadTeam& team, double seconds) {
   constexpr size_t kTokens = 32, kHeads = 8, kKvHeads = 4, kHeadDim = 64, kPositions = 1024;
   const uint64_t side = kKvHeads * kPositions * kHeadDim;
-  const uint64_t scratch = (attention_scratch_bytes(kHeadDim) + 63) / 64 * 64;
   OTR_ASSIGN(const DeviceMemory cache, backend.allocate(2 * side * sizeof(uint16_t)));
   OTR_ASSIGN(const DeviceMemory rows, backend.allocate(2 * kTokens * kHeads * kHeadDim * sizeof(float)));
-  OTR_ASSIGN(const DeviceMemory spare, backend.allocate(scratch * team.threads()));
+  OTR_ASSIGN(const DeviceMemory spare, backend.allocate(attention_scratch_bytes(kHeadDim) * team.threads()));
   fill_weights(cache.data(), cache.bytes());
   const auto* const keys = reinterpret_cast<const uint16_t*>(cache.data());
   auto* const q = reinterpret_cast<float*>(rows.data());
@@ -110,15 +109,11 @@ Result<Rate> measure_attention(Backend& backend, ThreadTeam& team, double second
   args.dst = q + kTokens * kHeads * kHeadDim, args.dst_stride = kHeads * kHeadDim;
   args.tokens = kTokens, args.heads = kHeads, args.kv_heads = kKvHeads, args.head_dim = kHeadDim;
   args.capacity = kPositions, args.first_position = kPositions - kTokens, args.scale = 0.125f;
-  args.scratch = spare.data(), args.scratch_stride_bytes = scratch;
+  args.scratch = spare.data();
   // Scores and values: two operations each for every element of every head.
   const double positions = kTokens * (kPositions - kTokens) + kTokens * (kTokens + 1) / 2.0;
   const Samples samples = Samples::collect(4.0 * kHeads * kHeadDim * positions, seconds, [&] {
-    team.run([&args](const TeamMember& member) {
-      size_t begin, end;
-      member.share(attention_items(args), 1, &begin, &end);
-      if (begin < end) attention(args, begin, end, member.index());
-    });
+    team.run([&args](const TeamMember& member) { attention(args, member); });
   });
   return samples.rate(fmt::format("attention of {} tokens to {} positions, {} heads of {}, {} threads", kTokens, kPositions, kHeads,
                                   kHeadDim, team.threads()));

@@ -1,41 +1,11 @@
-// Causal attention over a float16 or float32 key-value cache, and the appending to it.
+// Causal attention over a key-value cache.
 #ifndef OUTRIGGER_SRC_KERNELS_ATTENTION_H_
 #define OUTRIGGER_SRC_KERNELS_ATTENTION_H_
 
-#include <outrigger/step_shape.h>
-
-#include <cstddef>
-#include <cstdint>
+#include "src/base/thread_team.h"
+#include "src/kernels/kv_layout.h"
 
 namespace outrigger {
-
-// The cache of one layer, float16 bits or float32, kv_heads x capacity x head_dim elements a side:
-//   keys    [kv_heads][capacity / 16][head_dim][16]: 16 positions are interleaved, so that a vector lane is a position and a score needs
-//           no horizontal sum
-//   values  [kv_heads][capacity][head_dim]
-// In both, the first n positions of a head lie in its first kv_positions(n) * head_dim elements: that is what a copy has to take.
-
-/// Positions that are interleaved in the key cache; `capacity` is a multiple of it.
-inline constexpr size_t kKvInterleave = 16;
-/// `positions` rounded up to a multiple of kKvInterleave: for choosing the capacity and for copying a prefix.
-inline constexpr size_t kv_positions(size_t positions) { return (positions + kKvInterleave - 1) / kKvInterleave * kKvInterleave; }
-
-/// What appending reads and writes. Nothing is owned.
-struct AppendKvArgs {
-  const float* k;  ///< [tokens, kv_heads, head_dim], tokens k_stride floats apart
-  const float* v;  ///< [tokens, kv_heads, head_dim], tokens v_stride floats apart
-  size_t k_stride, v_stride;
-  void* k_cache;  ///< 64-byte aligned, layout above
-  void* v_cache;
-  size_t tokens, kv_heads, head_dim;
-  size_t capacity;        ///< positions a head has room for: a multiple of kKvInterleave
-  size_t first_position;  ///< of token 0; first_position + tokens <= capacity
-  KvType type = KvType::kF16;
-};
-
-/// Stores the tokens' keys and values of heads [kv_head_begin, kv_head_end); as float16 rounded to the nearest (beyond its range: infinity).
-/// Any thread; threads take disjoint heads. Allocates nothing. The bits are the same at every instruction level, NaN payloads aside.
-void append_kv(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end);
 
 /// What attention reads and writes. Nothing is owned.
 struct AttentionArgs {
@@ -49,32 +19,24 @@ struct AttentionArgs {
   size_t capacity;
   size_t first_position;  ///< of token 0: token t attends positions 0 .. first_position + t
   float scale;            ///< of the scores, 1 / sqrt(head_dim) as a rule
-  std::byte* scratch;     ///< attention_scratch_bytes(head_dim) for each thread, scratch_stride_bytes apart, 64-byte aligned
-  size_t scratch_stride_bytes;
+  std::byte* scratch;     ///< attention_scratch_bytes(head_dim) for each member of the team, one after the other, 64-byte aligned
   KvType type = KvType::kF16;
 };
 
-/// Independent pieces of work of such a call; any contiguous split of them among threads is balanced, though later tokens see more.
-size_t attention_items(const AttentionArgs& args);
-
-/// Scratch of one thread, a multiple of 64. Does not depend on the context: the softmax runs once over the positions, block by block.
+/// Scratch of one thread, a multiple of 64. Does not depend on the context.
 uint64_t attention_scratch_bytes(size_t head_dim);
 
-/// dst = softmax(scale * q k^T) v for the items [item_begin, item_end), with the scratch of `thread`.
-/// Threads take disjoint items and each its own `thread`. Allocates nothing. The bits are the same at every level (NaN payloads aside) and
-/// depend on the query and the positions it sees alone: not on the other queries of the call or the split. Within 2e-6 * max |v| of the
-/// exact value for scores below 30 in magnitude. A query whose scores hold a NaN gives NaN.
+/// dst = softmax(scale * q k^T) v. All members of a region call it with the same arguments. It returns without a last barrier: one must
+/// come before dst is read, or before another call with the same scratch. Allocates nothing.
+///
+/// Positions are cut into parts of kPartPositions. Each part has a softmax of its own, and the parts are folded in order of position,
+/// whoever computed them: many queries are shared among the members, few queries' parts are, with barriers inside.
+///
+/// The bits are the same at every level (NaN payloads aside) and depend on the query and the positions it sees alone: not on the other
+/// queries of the call or the members. Within 2e-6 * max |v| of the exact value for scores below 30 in magnitude. A query whose scores hold
+/// a NaN gives NaN.
 /// @source Milakov and Gimelshein 2018 (arXiv 1805.02867): softmax in one pass
-void attention(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread);
-
-void append_kv_ref(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end);     ///< the definition
-void append_kv_avx2(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end);    ///< needs SimdLevel::kAvx2
-void append_kv_avx512(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end);  ///< needs SimdLevel::kAvx512
-
-/// The definition; of the scratch it uses one row of sums.
-void attention_ref(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread);
-void attention_avx2(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread);    ///< needs SimdLevel::kAvx2
-void attention_avx512(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread);  ///< needs SimdLevel::kAvx512
+void attention(const AttentionArgs& args, const TeamMember& member);
 
 }  // namespace outrigger
 

@@ -27,11 +27,6 @@ struct Avx2 {
   }
   static void store(float* dst, Float x) { _mm256_storeu_ps(dst, x); }
   static void store_some(float* dst, size_t count, Float x) { _mm256_maskstore_ps(dst, lanes_below(count), x); }
-  static void store_kv(const float* src, size_t count, float* dst) { store_some(dst, count, load_some(src, count)); }
-  static void store_kv(const float* src, size_t count, uint16_t* dst) {
-    const __m128i halves = _mm256_cvtps_ph(load_some(src, count), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    std::memcpy(dst, &halves, count * sizeof(uint16_t));
-  }
   static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
   static Float sub(Float a, Float b) { return _mm256_sub_ps(a, b); }
   static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
@@ -50,19 +45,9 @@ struct Avx2 {
 
 }  // namespace
 
-void attention_avx2(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread) {
-  for (size_t i = item_begin; i < item_end; ++i) {
-    if (args.type == KvType::kF32) {
-      AttentionWork<Avx2, float>(args, i, thread).run();
-    } else {
-      AttentionWork<Avx2, uint16_t>(args, i, thread).run();
-    }
-  }
-}
-
-void append_kv_avx2(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end) {
-  if (args.type == KvType::kF32) return append_kv_vector<Avx2, float>(args, kv_head_begin, kv_head_end);
-  append_kv_vector<Avx2, uint16_t>(args, kv_head_begin, kv_head_end);
+void attention_avx2(const AttentionArgs& args, const AttentionTask& task) {
+  if (args.type == KvType::kF32) return run_attention<AttentionWork<Avx2, float>>(args, task);
+  run_attention<AttentionWork<Avx2, uint16_t>>(args, task);
 }
 
 }  // namespace outrigger

@@ -24,11 +24,6 @@ struct Avx512 {
   }
   static void store(float* dst, Float x) { _mm512_storeu_ps(dst, x); }
   static void store_some(float* dst, size_t count, Float x) { _mm512_mask_storeu_ps(dst, lanes_below(count), x); }
-  static void store_kv(const float* src, size_t count, float* dst) { store_some(dst, count, load_some(src, count)); }
-  static void store_kv(const float* src, size_t count, uint16_t* dst) {
-    const __m256i halves = _mm512_cvtps_ph(load_some(src, count), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    _mm256_mask_storeu_epi16(dst, lanes_below(count), halves);
-  }
   static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
   static Float sub(Float a, Float b) { return _mm512_sub_ps(a, b); }
   static Float mul(Float a, Float b) { return _mm512_mul_ps(a, b); }
@@ -43,19 +38,9 @@ struct Avx512 {
 
 }  // namespace
 
-void attention_avx512(const AttentionArgs& args, size_t item_begin, size_t item_end, size_t thread) {
-  for (size_t i = item_begin; i < item_end; ++i) {
-    if (args.type == KvType::kF32) {
-      AttentionWork<Avx512, float>(args, i, thread).run();
-    } else {
-      AttentionWork<Avx512, uint16_t>(args, i, thread).run();
-    }
-  }
-}
-
-void append_kv_avx512(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end) {
-  if (args.type == KvType::kF32) return append_kv_vector<Avx512, float>(args, kv_head_begin, kv_head_end);
-  append_kv_vector<Avx512, uint16_t>(args, kv_head_begin, kv_head_end);
+void attention_avx512(const AttentionArgs& args, const AttentionTask& task) {
+  if (args.type == KvType::kF32) return run_attention<AttentionWork<Avx512, float>>(args, task);
+  run_attention<AttentionWork<Avx512, uint16_t>>(args, task);
 }
 
 }  // namespace outrigger

@@ -7,76 +7,86 @@
 #include <limits>
 #include <utility>
 
-#include "src/kernels/attention_rows.h"
+#include "src/kernels/attention_run.h"
 #include "src/kernels/unroll.h"
 
 // V has internal linkage in each of its files, and through it so has everything here: no version can be taken for another's.
 namespace outrigger {
 
-/// A thread's scratch, cut into what attention_scratch_bytes() counts.
-template <typename V>
-struct AttentionScratch {
-  size_t padded_dim;
-  float* queries;  // [kRowBlock][padded_dim], times the scale
-  float* sums;     // [kRowBlock][padded_dim]: weighted values so far
-  float* scores;   // [kRowBlock][kPositionBlock], then the weights
-  float* weights;  // [kRowBlock][16]: sums of weights so far, by lane
-  float* maxima;   // [kRowBlock][16]: the first is the largest score so far
-
-  AttentionScratch(std::byte* memory, size_t head_dim) : padded_dim((head_dim + 15) / 16 * 16) {
-    queries = reinterpret_cast<float*>(memory);
-    sums = queries + kRowBlock * padded_dim;
-    scores = sums + kRowBlock * padded_dim;
-    weights = scores + kRowBlock * kPositionBlock;
-    maxima = weights + kRowBlock * 16;
-  }
-};
-
-/// One item at work, over a cache of Element: uint16_t for float16 bits, or float.
+/// One unit at work, over a cache of Element: uint16_t for float16 bits, or float.
 template <typename V, typename Element>
 class AttentionWork {
  public:
   using Float = typename V::Float;
   static constexpr size_t kLanes = V::kLanes;
 
-  AttentionWork(const AttentionArgs& args, size_t item, size_t thread)
+  AttentionWork(const AttentionArgs& args, const AttentionUnit& unit, const AttentionScratch& scratch)
       : args_(args),
-        item_(attention_item(args, item)),
+        unit_(unit),
         head_dim_(args.head_dim),
-        keys_(static_cast<const Element*>(args.k_cache) + item_.kv_head * args.capacity * args.head_dim),
-        values_(static_cast<const Element*>(args.v_cache) + item_.kv_head * args.capacity * args.head_dim),
-        rows_(item_.row_end - item_.row_begin),
-        scratch_(args.scratch + thread * args.scratch_stride_bytes, args.head_dim) {}
+        padded_dim_(padded_dim(args.head_dim)),
+        keys_(static_cast<const Element*>(args.k_cache) + unit_.kv_head * args.capacity * args.head_dim),
+        values_(static_cast<const Element*>(args.v_cache) + unit_.kv_head * args.capacity * args.head_dim),
+        rows_(unit_.row_end - unit_.row_begin),
+        scratch_(scratch) {
+    const Float scale = V::set1(args_.scale);
+    for (size_t r = 0; r < rows_; ++r) {
+      const float* q = args_.q + row_offset(args_, unit_, unit_.row_begin + r, args_.q_stride);
+      for (size_t d = 0; d < padded_dim_; d += kLanes) {
+        const Float x = d < head_dim_ ? V::load_some(q + d, head_dim_ - d) : V::zero();
+        V::store(scratch_.queries + r * padded_dim_ + d, V::mul(x, scale));
+      }
+    }
+  }
 
-  void run() {
-    for (size_t r = 0; r < rows_; ++r) begin_row(r);
-    const size_t positions = row_positions(args_, item_.row_end - 1);
-    for (size_t first = 0; first < positions; first += kPositionBlock) attend_block(first);
-    for (size_t r = 0; r < rows_; ++r) finish_row(r);
+  void attend_part(size_t part, float* results) {
+    results_ = results;
+    const size_t first_row = first_seeing<AttentionWork>(args_, unit_, part);
+    const size_t begin = part * kPartPositions;
+    const size_t end = std::min(begin + kPartPositions, row_positions(args_, unit_.row_end - 1));
+    for (size_t r = first_row; r < rows_; ++r) begin_row(r);
+    for (size_t first = begin; first < end; first += kPositionBlock) attend_block(first);
+    for (size_t r = first_row; r < rows_; ++r) end_row(r);
+  }
+
+  static void fold(float* into, const float* from, size_t head_dim) {
+    const float max_score = std::max(into[0], from[0]);
+    const Float earlier = V::exp(V::set1(into[0] - max_score)), later = V::exp(V::set1(from[0] - max_score));
+    const auto folded = [&](Float a, Float b) { return V::fma(a, earlier, V::mul(b, later)); };
+    into[0] = max_score;
+    V::store_some(into + 1, 1, folded(V::set1(into[1]), V::set1(from[1])));
+    for (size_t d = kResultHead; d < kResultHead + head_dim; d += kLanes) V::store(into + d, folded(V::load(into + d), V::load(from + d)));
+  }
+
+  static void finish(const float* result, float* dst, size_t head_dim) {
+    const Float inverse = V::set1(1 / result[1]);
+    for (size_t d = 0; d < head_dim; d += kLanes) V::store_some(dst + d, head_dim - d, V::mul(V::load(result + kResultHead + d), inverse));
   }
 
  private:
-  float* sums(size_t r) const { return scratch_.sums + r * scratch_.padded_dim; }
+  // While a part is attended, a result's head holds the sums of the weights by lane.
+  float* weights(size_t r) const { return results_ + r * (kResultHead + padded_dim_); }
+  float* sums(size_t r) const { return weights(r) + kResultHead; }
 
-  void begin_row(size_t r) {
-    const float* q = args_.q + row_offset(args_, item_, item_.row_begin + r, args_.q_stride);
-    const Float scale = V::set1(args_.scale);
-    for (size_t d = 0; d < scratch_.padded_dim; d += kLanes) {
-      const Float x = d < head_dim_ ? V::load_some(q + d, head_dim_ - d) : V::zero();
-      V::store(scratch_.queries + r * scratch_.padded_dim + d, V::mul(x, scale));
-      V::store(sums(r) + d, V::zero());
-    }
-    for (size_t i = 0; i < 16; i += kLanes) V::store(scratch_.weights + r * 16 + i, V::zero());
+  void begin_row(size_t r) const {
+    for (size_t d = 0; d < kResultHead + padded_dim_; d += kLanes) V::store(weights(r) + d, V::zero());
     scratch_.maxima[r * 16] = -std::numeric_limits<float>::infinity();
+  }
+
+  void end_row(size_t r) const {
+    Float total = V::load(weights(r));
+    for (size_t i = kLanes; i < kKvInterleave; i += kLanes) total = V::add(total, V::load(weights(r) + i));
+    weights(r)[0] = scratch_.maxima[r * 16];
+    weights(r)[1] = V::reduce_add(total);
   }
 
   // Positions of the block at `first` that row r sees.
   size_t seen(size_t r, size_t first) const {
-    const size_t positions = row_positions(args_, item_.row_begin + r);
+    const size_t positions = row_positions(args_, unit_.row_begin + r);
     return positions > first ? std::min(kPositionBlock, positions - first) : 0;
   }
 
-  // One position block, for those rows of the item that see any of it.
+  // One position block, for those rows of the unit that see any of it.
   void attend_block(size_t first) {
     size_t begin = 0;  // rows are in order of what they see
     while (seen(begin, first) == 0) ++begin;
@@ -101,7 +111,7 @@ class AttentionWork {
   // scores[r][lanes of `vector`, vector + 1, ...] = query r times the keys of those positions, for kRows rows and kVectors vectors.
   template <int kRows, int kVectors>
   void score_tile(const Element* keys, size_t vector, size_t r) const {
-    const float* queries = scratch_.queries + r * scratch_.padded_dim;
+    const float* queries = scratch_.queries + r * padded_dim_;
     const Element* places[kVectors];
     for (int s = 0; s < kVectors; ++s) {
       const size_t position = (vector + static_cast<size_t>(s)) * kLanes;
@@ -113,7 +123,7 @@ class AttentionWork {
       Float key[kVectors];
       OTR_UNROLLED(kVectors, s, { key[s] = V::load_kv(places[s] + d * kKvInterleave); });
       OTR_UNROLLED(kRows, i, {
-        const Float q = V::set1(queries[static_cast<size_t>(i) * scratch_.padded_dim + d]);
+        const Float q = V::set1(queries[static_cast<size_t>(i) * padded_dim_ + d]);
         OTR_UNROLLED(kVectors, s, { dots[i][s] = V::fma(q, key[s], dots[i][s]); });
       });
     }
@@ -147,13 +157,16 @@ class AttentionWork {
       const Float weight = V::exp(V::sub(V::load(scores + p), reference));
       V::store(scores + p, V::first(live - p, weight, V::zero()));
     }
-    float* weights = scratch_.weights + r * 16;
+    float* sums_of_weights = weights(r);
     if (old_max != new_max) {
       const Float shrink = V::exp(V::sub(V::set1(old_max), reference));
-      for (size_t i = 0; i < 16; i += kLanes) V::store(weights + i, V::mul(V::load(weights + i), shrink));
-      for (size_t d = 0; d < scratch_.padded_dim; d += kLanes) V::store(sums(r) + d, V::mul(V::load(sums(r) + d), shrink));
+      for (size_t i = 0; i < kKvInterleave; i += kLanes) V::store(sums_of_weights + i, V::mul(V::load(sums_of_weights + i), shrink));
+      for (size_t d = 0; d < padded_dim_; d += kLanes) V::store(sums(r) + d, V::mul(V::load(sums(r) + d), shrink));
     }
-    for (size_t p = 0; p < live; p += kLanes) V::store(weights + p % 16, V::add(V::load(weights + p % 16), V::load(scores + p)));
+    for (size_t p = 0; p < live; p += kLanes) {
+      float* const lanes = sums_of_weights + p % kKvInterleave;
+      V::store(lanes, V::add(V::load(lanes), V::load(scores + p)));
+    }
   }
 
   // sums[r][...] += weight of position p * values[p][...] for kRows rows and p in [begin, end) of the position block at `values`.
@@ -186,14 +199,6 @@ class AttentionWork {
     OTR_UNROLLED(kRows, i, { OTR_UNROLLED(kColumns, c, { V::store(place(i, c), acc[i][c]); }); });
   }
 
-  void finish_row(size_t r) {
-    Float total = V::load(scratch_.weights + r * 16);
-    for (size_t i = kLanes; i < 16; i += kLanes) total = V::add(total, V::load(scratch_.weights + r * 16 + i));
-    const Float inverse = V::set1(1 / V::reduce_add(total));
-    float* dst = args_.dst + row_offset(args_, item_, item_.row_begin + r, args_.dst_stride);
-    for (size_t d = 0; d < head_dim_; d += kLanes) V::store_some(dst + d, head_dim_ - d, V::mul(V::load(sums(r) + d), inverse));
-  }
-
   using ScoreRows = void (*)(const AttentionWork&, const Element*, size_t, size_t);
   using AddValues = void (*)(const AttentionWork&, const Element*, size_t, size_t, size_t);
   template <int... kCounts>
@@ -208,35 +213,14 @@ class AttentionWork {
   static constexpr auto kAdd = value_versions(std::make_integer_sequence<int, V::kValueRows>());
 
   const AttentionArgs& args_;
-  const AttentionItem item_;
-  const size_t head_dim_;
+  const AttentionUnit unit_;
+  const size_t head_dim_, padded_dim_;
   const Element* const keys_;
   const Element* const values_;
   const size_t rows_;
-  const AttentionScratch<V> scratch_;
+  const AttentionScratch scratch_;
+  float* results_ = nullptr;
 };
-
-/// AppendKv over V::store_kv(src, count, dst), which rounds or copies `count` floats.
-template <typename V, typename Element>
-void append_kv_vector(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end) {
-  for (size_t h = kv_head_begin; h < kv_head_end; ++h) {
-    const size_t head_offset = h * args.capacity * args.head_dim;
-    for (size_t t = 0; t < args.tokens; ++t) {
-      const float* k = args.k + t * args.k_stride + h * args.head_dim;
-      const float* v = args.v + t * args.v_stride + h * args.head_dim;
-      const size_t position = args.first_position + t;
-      Element* values = static_cast<Element*>(args.v_cache) + head_offset + position * args.head_dim;
-      Element* keys = static_cast<Element*>(args.k_cache) + head_offset + key_index(position, 0, args.head_dim);
-      for (size_t d = 0; d < args.head_dim; d += V::kLanes) {
-        Element stored[V::kLanes];
-        const size_t count = std::min(V::kLanes, args.head_dim - d);
-        V::store_kv(v + d, count, values + d);
-        V::store_kv(k + d, count, stored);
-        for (size_t i = 0; i < count; ++i) keys[(d + i) * kKvInterleave] = stored[i];
-      }
-    }
-  }
-}
 
 }  // namespace outrigger
 

@@ -6,14 +6,9 @@
 #include "src/base/macros.h"
 
 namespace outrigger {
-namespace {
-
-uint64_t element_bytes(KvType type) { return type == KvType::kF32 ? sizeof(float) : sizeof(uint16_t); }
-
-}  // namespace
 
 uint64_t KvCache::bytes(const ModelConfig& config, KvType type, uint32_t context_tokens) {
-  return uint64_t{config.layers} * 2 * config.kv_width() * kv_positions(context_tokens) * element_bytes(type);
+  return uint64_t{config.layers} * 2 * kv_head_offset(type, config.head_dim, kv_positions(context_tokens), config.kv_heads);
 }
 
 Result<KvCache> KvCache::reserve(TensorResidency& residency, const ModelConfig& config, KvType type, uint32_t context_tokens) {
@@ -24,34 +19,32 @@ Result<KvCache> KvCache::reserve(TensorResidency& residency, const ModelConfig& 
   cache.kv_heads_ = config.kv_heads;
   cache.head_dim_ = config.head_dim;
   cache.capacity_ = kv_positions(context_tokens);
-  cache.side_bytes_ = cache.kv_heads_ * cache.capacity_ * cache.position_bytes();
+  cache.side_bytes_ = kv_head_offset(type, cache.head_dim_, cache.capacity_, cache.kv_heads_);
   return cache;
 }
 
-uint64_t KvCache::position_bytes() const { return head_dim_ * element_bytes(type_); }
+uint64_t KvCache::head_bytes(size_t positions) const { return kv_head_offset(type_, head_dim_, kv_positions(positions), 1); }
 
-uint64_t KvCache::prefix_bytes(uint32_t positions) const {
-  return uint64_t{layers_} * 2 * kv_heads_ * kv_positions(positions) * position_bytes();
-}
+uint64_t KvCache::prefix_bytes(uint32_t positions) const { return uint64_t{layers_} * 2 * kv_heads_ * head_bytes(positions); }
 
 void KvCache::copy_prefix_to(uint32_t positions, std::span<std::byte> dst) const {
-  const uint64_t head_bytes = kv_positions(positions) * position_bytes();
-  if (head_bytes == 0) return;
+  const uint64_t bytes = head_bytes(positions), stride = head_bytes(capacity_);
+  if (bytes == 0) return;
   std::byte* to = dst.data();
   for (uint32_t sides = 0; sides < layers_ * 2; ++sides) {
-    for (uint32_t head = 0; head < kv_heads_; ++head, to += head_bytes) {
-      std::memcpy(to, lease_.data() + sides * side_bytes_ + head * capacity_ * position_bytes(), head_bytes);
+    for (uint32_t head = 0; head < kv_heads_; ++head, to += bytes) {
+      std::memcpy(to, lease_.data() + sides * side_bytes_ + head * stride, bytes);
     }
   }
 }
 
 void KvCache::copy_prefix_from(uint32_t positions, std::span<const std::byte> src) {
-  const uint64_t head_bytes = kv_positions(positions) * position_bytes();
-  if (head_bytes == 0) return;
+  const uint64_t bytes = head_bytes(positions), stride = head_bytes(capacity_);
+  if (bytes == 0) return;
   const std::byte* from = src.data();
   for (uint32_t sides = 0; sides < layers_ * 2; ++sides) {
-    for (uint32_t head = 0; head < kv_heads_; ++head, from += head_bytes) {
-      std::memcpy(lease_.data() + sides * side_bytes_ + head * capacity_ * position_bytes(), from, head_bytes);
+    for (uint32_t head = 0; head < kv_heads_; ++head, from += bytes) {
+      std::memcpy(lease_.data() + sides * side_bytes_ + head * stride, from, bytes);
     }
   }
 }

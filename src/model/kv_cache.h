@@ -8,13 +8,13 @@
 #include <cstdint>
 #include <span>
 
-#include "src/kernels/attention.h"
+#include "src/kernels/kv_layout.h"
 #include "src/memory/residency.h"
 #include "src/model/config.h"
 
 namespace outrigger {
 
-/// Layer after layer, keys then values, each in the layout of src/kernels/attention.h. Owned by one session; movable.
+/// Layer after layer, keys then values, each in the layout of src/kernels/kv_layout.h. Owned by one session; movable.
 class KvCache {
  public:
   KvCache() = default;
@@ -24,7 +24,7 @@ class KvCache {
 
   size_t capacity() const { return capacity_; }
   KvType type() const { return type_; }
-  /// Elements of type(), capacity() positions a head.
+  /// capacity() positions a head.
   std::byte* keys(uint32_t layer) const { return side(layer, 0); }
   std::byte* values(uint32_t layer) const { return side(layer, 1); }
 
@@ -35,7 +35,7 @@ class KvCache {
 
  private:
   std::byte* side(uint32_t layer, uint32_t which) const { return lease_.data() + (uint64_t{layer} * 2 + which) * side_bytes_; }
-  uint64_t position_bytes() const;
+  uint64_t head_bytes(size_t positions) const;
 
   MemoryLease lease_;
   KvType type_ = KvType::kF16;

@@ -7,6 +7,7 @@
 #include "src/base/macros.h"
 #include "src/kernels/activations.h"
 #include "src/kernels/add_bias.h"
+#include "src/kernels/append_kv.h"
 #include "src/kernels/attention.h"
 #include "src/kernels/bf16_activations.h"
 #include "src/kernels/matmul.h"
@@ -273,25 +274,25 @@ void StepRunner::rope_and_append(uint32_t layer, const TeamMember& member) {
     rope({buffers_.qkv + mine.begin * width, width, mine.end - mine.begin, config_.heads + config_.kv_heads, config_.head_dim, config_.rope_dim,
           buffers_.cos_sin + mine.begin * config_.rope_dim, config_.rope_style});
   }
-  member.barrier();
-  const Share heads = share_of(member, config_.kv_heads);
   for (const SequenceSlice& slice : input_.slices) {
-    const float* const k = buffers_.qkv + slice.first_token * width + config_.attention_width();
-    append_kv({k, k + config_.kv_width(), width, width, slice.cache->keys(layer), slice.cache->values(layer), slice.tokens, config_.kv_heads,
-               config_.head_dim, slice.cache->capacity(), slice.first_position, slice.cache->type()}, heads.begin, heads.end);
+    const size_t begin = std::max<size_t>(mine.begin, slice.first_token), end = std::min<size_t>(mine.end, slice.first_token + slice.tokens);
+    if (begin >= end) continue;
+    const float* const k = buffers_.qkv + begin * width + config_.attention_width();
+    append_kv({k, k + config_.kv_width(), width, width, slice.cache->keys(layer), slice.cache->values(layer), end - begin, config_.kv_heads,
+               config_.head_dim, slice.cache->capacity(), slice.first_position + (begin - slice.first_token), slice.cache->type()},
+              0, config_.kv_heads);
   }
 }
 
 void StepRunner::attend(uint32_t layer, const TeamMember& member) {
   const uint64_t width = config_.attention_width() + 2 * config_.kv_width();
   for (const SequenceSlice& slice : input_.slices) {
+    if (slice.first_token > 0) member.barrier();  // the scratch is one
     const AttentionArgs args{buffers_.qkv + slice.first_token * width, width, slice.cache->keys(layer), slice.cache->values(layer),
                              buffers_.attention + slice.first_token * config_.attention_width(), config_.attention_width(), slice.tokens, config_.heads,
                              config_.kv_heads, config_.head_dim, slice.cache->capacity(), slice.first_position,
-                             1 / std::sqrt(static_cast<float>(config_.head_dim)), buffers_.scratch, attention_scratch_bytes(config_.head_dim),
-                             slice.cache->type()};
-    const Share items = share_of(member, attention_items(args));
-    attention(args, items.begin, items.end, member.index());
+                             1 / std::sqrt(static_cast<float>(config_.head_dim)), buffers_.scratch, slice.cache->type()};
+    attention(args, member);
   }
   member.barrier();
   const Share mine = share_of(member, input_.tokens.size());

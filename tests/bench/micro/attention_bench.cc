@@ -44,7 +44,7 @@ class Attention {
     args_.capacity = capacity, args_.first_position = context - tokens;
     args_.scale = 1 / std::sqrt(static_cast<float>(heads.head_dim));
     args_.scratch = scratch_.data() + (64 - reinterpret_cast<uintptr_t>(scratch_.data()) % 64) % 64;
-    args_.scratch_stride_bytes = scratch_bytes, args_.type = type.type;
+    args_.type = type.type;
   }
 
   size_t layers() const { return layers_; }
@@ -58,11 +58,9 @@ class Attention {
   void run(size_t layers) {
     team_.run([&](const TeamMember& member) {
       AttentionArgs args = args_;
-      size_t begin, end;
-      member.share(attention_items(args), 1, &begin, &end);
       for (size_t layer = 0; layer < layers; ++layer) {
         args.k_cache = arena().data() + 2 * layer * side_bytes_, args.v_cache = arena().data() + (2 * layer + 1) * side_bytes_;
-        if (begin < end) attention(args, begin, end, member.index());
+        attention(args, member);
         member.barrier();
       }
     });
