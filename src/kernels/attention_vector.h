@@ -45,7 +45,11 @@ class AttentionWork {
     const size_t begin = part * kPartPositions;
     const size_t end = std::min(begin + kPartPositions, row_positions(args_, unit_.row_end - 1));
     for (size_t r = first_row; r < rows_; ++r) begin_row(r);
-    for (size_t first = begin; first < end; first += kPositionBlock) attend_block(first);
+    const size_t positions = row_positions(args_, unit_.row_end - 1);
+    for (size_t first = begin; first < end; first += kPositionBlock) {
+      ahead_bytes_ = first + kPositionBlock < positions ? kPositionBlock * head_dim_ * sizeof(Element) : 0;
+      attend_block(first);
+    }
     for (size_t r = first_row; r < rows_; ++r) end_row(r);
   }
 
@@ -119,8 +123,10 @@ class AttentionWork {
     }
     Float dots[kRows][kVectors];
     OTR_UNROLLED(kRows, i, { OTR_UNROLLED(kVectors, s, { dots[i][s] = V::zero(); }); });
+    const std::byte* const next = reinterpret_cast<const std::byte*>(places[0]) + ahead_bytes_;
     for (size_t d = 0; d < head_dim_; ++d) {
       Float key[kVectors];
+      prefetch<kVectors * kLanes * sizeof(Element)>(next, d);
       OTR_UNROLLED(kVectors, s, { key[s] = V::load_kv(places[s] + d * kKvInterleave); });
       OTR_UNROLLED(kRows, i, {
         const Float q = V::set1(queries[static_cast<size_t>(i) * padded_dim_ + d]);
@@ -153,19 +159,19 @@ class AttentionWork {
     scratch_.maxima[r * 16] = new_max;
 
     const Float reference = V::set1(new_max);
-    for (size_t p = 0; p < live; p += kLanes) {
-      const Float weight = V::exp(V::sub(V::load(scores + p), reference));
-      V::store(scores + p, V::first(live - p, weight, V::zero()));
-    }
-    float* sums_of_weights = weights(r);
     if (old_max != new_max) {
       const Float shrink = V::exp(V::sub(V::set1(old_max), reference));
-      for (size_t i = 0; i < kKvInterleave; i += kLanes) V::store(sums_of_weights + i, V::mul(V::load(sums_of_weights + i), shrink));
+      for (size_t i = 0; i < kKvInterleave; i += kLanes) V::store(weights(r) + i, V::mul(V::load(weights(r) + i), shrink));
       for (size_t d = 0; d < padded_dim_; d += kLanes) V::store(sums(r) + d, V::mul(V::load(sums(r) + d), shrink));
     }
-    for (size_t p = 0; p < live; p += kLanes) {
-      float* const lanes = sums_of_weights + p % kKvInterleave;
-      V::store(lanes, V::add(V::load(lanes), V::load(scores + p)));
+    for (size_t i = 0; i < kKvInterleave; i += kLanes) {
+      Float total = V::load(weights(r) + i);
+      for (size_t p = i; p < live; p += kKvInterleave) {
+        const Float weight = V::first(live - p, V::exp(V::sub(V::load(scores + p), reference)), V::zero());
+        V::store(scores + p, weight);
+        total = V::add(total, weight);
+      }
+      V::store(weights(r) + i, total);
     }
   }
 
@@ -184,8 +190,10 @@ class AttentionWork {
     Float acc[kRows][kColumns];
     const auto place = [&](int i, int c) { return sums(r + static_cast<size_t>(i)) + d + static_cast<size_t>(c) * kLanes; };
     OTR_UNROLLED(kRows, i, { OTR_UNROLLED(kColumns, c, { acc[i][c] = V::load(place(i, c)); }); });
+    const std::byte* const next = reinterpret_cast<const std::byte*>(values + d) + ahead_bytes_;
     for (size_t p = begin; p < end; ++p) {
       const Element* src = values + p * head_dim_ + d;
+      prefetch_span<kColumns * kLanes * sizeof(Element)>(next + p * head_dim_ * sizeof(Element));
       Float value[kColumns];
       OTR_UNROLLED(kColumns, c, {
         // A single column may be the head's last, partial one.
@@ -197,6 +205,18 @@ class AttentionWork {
       });
     }
     OTR_UNROLLED(kRows, i, { OTR_UNROLLED(kColumns, c, { V::store(place(i, c), acc[i][c]); }); });
+  }
+
+  // While one position block is computed on, the next one is fetched into the second-level cache: the processor's own prefetching stops at
+  // each page, and left alone computing and waiting for memory add up.
+  // `step` of a walk over memory that takes kBytes in each.
+  template <size_t kBytes>
+  static void prefetch(const std::byte* base, size_t step) {
+    if (kBytes >= 64 || step * kBytes % 64 == 0) prefetch_span<kBytes>(base + step * kBytes);
+  }
+  template <size_t kBytes>
+  static void prefetch_span(const std::byte* src) {
+    for (size_t i = 0; i < kBytes; i += 64) __builtin_prefetch(src + i, 0, 2);
   }
 
   using ScoreRows = void (*)(const AttentionWork&, const Element*, size_t, size_t);
@@ -220,6 +240,7 @@ class AttentionWork {
   const size_t rows_;
   const AttentionScratch scratch_;
   float* results_ = nullptr;
+  size_t ahead_bytes_ = 0;  ///< from a block to the next one, if there is one to fetch
 };
 
 }  // namespace outrigger
