@@ -13,7 +13,8 @@ namespace outrigger {
 /// What keys and values are stored as.
 enum class KvType : int32_t {
   kF16 = 0,
-  kF32 = 1,  ///< twice the bytes: for the float32 reference
+  kF32 = 1,   ///< twice the bytes: for the float32 reference
+  kQ8_0 = 2,  ///< 17/32 of the bytes: 8-bit codes, a float16 scale for 32 elements of a head; heads must be whole groups of 32
 };
 
 /// When a step touches a matrix.
@@ -23,7 +24,7 @@ enum class MatrixUse : int32_t {
   kRowLookup = 2,   ///< single rows by token id, never multiplied: an embedding that is not also the head
 };
 
-OTR_API const char* kv_type_name(KvType type) noexcept;  ///< "f16", "f32"
+OTR_API const char* kv_type_name(KvType type) noexcept;  ///< "f16", "f32", "q8_0"
 
 /// One weight matrix.
 struct MatrixShape {

@@ -16,6 +16,22 @@ struct Avx2 {
     const __m128i halves = _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     std::memcpy(dst, &halves, count * sizeof(uint16_t));
   }
+  static uint16_t quantize(const float* src, int8_t* codes) {
+    const uint32_t most = most_bits(src, kKvGroup);
+    const float largest = std::bit_cast<float>(most), scale = largest / 127;
+    const float inverse = most < kInfinityBits && largest >= kLeastScaled ? 1 / scale : 0;
+    __m256i rounded[kKvGroup / kLanes];
+    for (size_t i = 0; i < kKvGroup / kLanes; ++i) {
+      const __m256 x = inverse == 0 ? _mm256_setzero_ps() : _mm256_mul_ps(_mm256_loadu_ps(src + i * kLanes), _mm256_set1_ps(inverse));
+      // Halves away from zero: just less than a half is added, with x's sign, and the fraction cut off.
+      const __m256 half = _mm256_or_ps(_mm256_and_ps(x, _mm256_set1_ps(-0.0f)), _mm256_set1_ps(0x1.fffffep-2f));
+      rounded[i] = _mm256_cvttps_epi32(_mm256_add_ps(x, half));
+    }
+    const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(rounded[0], rounded[1]), _mm256_packs_epi32(rounded[2], rounded[3]));
+    const __m256i in_order = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));  // packing works within halves
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes), in_order);
+    return most < kInfinityBits ? _cvtss_sh(scale, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC) : uint16_t{0x7e00};
+  }
 };
 
 }  // namespace

@@ -1,8 +1,12 @@
-// Appending to the key-value cache as the vector versions share it, over V::store_kv(src, count, dst), which rounds or copies floats.
+// Appending to the key-value cache as the vector versions share it.
+// V::store_kv(src, count, dst)      rounds or copies `count` floats, at most kLanes
+// V::quantize(src, codes)           turns 32 floats into codes and returns their scale in float16
 #ifndef OUTRIGGER_SRC_KERNELS_APPEND_KV_VECTOR_H_
 #define OUTRIGGER_SRC_KERNELS_APPEND_KV_VECTOR_H_
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 
 #include "src/kernels/append_kv.h"
 
@@ -26,10 +30,29 @@ void append_one(const AppendKvArgs& args, size_t kv_head, size_t token) {
 }
 
 template <typename V>
+void append_codes(const AppendKvArgs& args, size_t kv_head, size_t token) {
+  const size_t position = args.first_position + token, head_dim = args.head_dim;
+  const uint64_t block = kv_head_offset(args.type, head_dim, args.capacity, kv_head) + position / kKvInterleave * q8_block_bytes(head_dim);
+  std::byte* const keys = static_cast<std::byte*>(args.k_cache) + block;
+  std::byte* const values = static_cast<std::byte*>(args.v_cache) + block;
+  for (size_t d = 0; d < head_dim; d += kKvGroup) {
+    int8_t codes[kKvGroup];
+    uint16_t scale = V::quantize(args.k + token * args.k_stride + kv_head * head_dim + d, codes);
+    std::memcpy(keys + q8_scale_offset(position, d), &scale, sizeof scale);
+    for (size_t i = 0; i < kKvGroup; i += 2) std::memcpy(keys + q8_key_offset(position, d + i, head_dim), codes + i, 2);
+    scale = V::quantize(args.v + token * args.v_stride + kv_head * head_dim + d, codes);
+    std::memcpy(values + q8_scale_offset(position, d), &scale, sizeof scale);
+    std::memcpy(values + q8_value_offset(position, d, head_dim), codes, kKvGroup);
+  }
+}
+
+template <typename V>
 void append_kv_vector(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end) {
   for (size_t h = kv_head_begin; h < kv_head_end; ++h) {
     for (size_t t = 0; t < args.tokens; ++t) {
-      args.type == KvType::kF32 ? append_one<V, float>(args, h, t) : append_one<V, uint16_t>(args, h, t);
+      if (args.type == KvType::kF16) append_one<V, uint16_t>(args, h, t);
+      if (args.type == KvType::kF32) append_one<V, float>(args, h, t);
+      if (args.type == KvType::kQ8_0) append_codes<V>(args, h, t);
     }
   }
 }

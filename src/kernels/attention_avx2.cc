@@ -8,6 +8,7 @@ namespace {
 
 struct Avx2 {
   using Float = __m256;
+  using Int = __m256i;
   static constexpr size_t kLanes = outrigger::kLanes;
   // Sums in registers: 4 rows by 2 vectors of positions; 4 rows by 2 vectors of elements, 8 of 16 with room for the operands.
   static constexpr int kScoreRows = 4, kValueRows = 4, kValueColumns = 2;
@@ -41,13 +42,32 @@ struct Avx2 {
     return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
   }
   static float reduce_add(Float x) { return sum_of_lanes(x); }
+
+  // Of q8_0.
+  static uint32_t most_bits(const float* src, size_t count) { return outrigger::most_bits(src, count); }
+  /// 16 floats times `by`, rounded to nearest.
+  static void round_to_codes(const float* src, float by, int16_t* dst) {
+    const __m256i low = _mm256_cvtps_epi32(_mm256_mul_ps(load(src), set1(by)));
+    const __m256i high = _mm256_cvtps_epi32(_mm256_mul_ps(load(src + kLanes), set1(by)));
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);  // packing works within halves
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst), packed);
+  }
+  static Float load_codes(const void* src) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(src))));
+  }
+  static Int load_code_pairs(const void* src) { return _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(src))); }
+  static Int set1_pair(const void* src) { return _mm256_set1_epi32(load_int(src)); }
+  static Int zero_int() { return _mm256_setzero_si256(); }
+  static Int add_pairs(Int sum, Int a, Int b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
+  static Float to_float(Int x) { return _mm256_cvtepi32_ps(x); }
 };
 
 }  // namespace
 
 void attention_avx2(const AttentionArgs& args, const AttentionTask& task) {
-  if (args.type == KvType::kF32) return run_attention<AttentionWork<Avx2, float>>(args, task);
-  run_attention<AttentionWork<Avx2, uint16_t>>(args, task);
+  if (args.type == KvType::kF32) return run_attention<AttentionWork<Avx2, FloatTiles<Avx2, float>>>(args, task);
+  if (args.type == KvType::kQ8_0) return run_attention<AttentionWork<Avx2, CodeTiles<Avx2>>>(args, task);
+  run_attention<AttentionWork<Avx2, FloatTiles<Avx2, uint16_t>>>(args, task);
 }
 
 }  // namespace outrigger

@@ -8,6 +8,7 @@ namespace {
 
 struct Avx512 {
   using Float = __m512;
+  using Int = __m512i;
   static constexpr size_t kLanes = outrigger::kLanes;
   // Sums in registers: 8 rows by 2 vectors of positions; 6 rows by 4 vectors of elements, 24 of 32 with 4 for the values.
   static constexpr int kScoreRows = 8, kValueRows = 6, kValueColumns = 4;
@@ -34,13 +35,34 @@ struct Avx512 {
   static Float first(size_t count, Float a, Float b) { return _mm512_mask_mov_ps(b, lanes_below(count), a); }
   static float reduce_max(Float x) { return _mm512_reduce_max_ps(x); }
   static float reduce_add(Float x) { return sum_of_lanes(x); }
+
+  // Of q8_0.
+  static uint32_t most_bits(const float* src, size_t count) { return outrigger::most_bits(src, count); }
+  /// 16 floats times `by`, rounded to nearest.
+  static void round_to_codes(const float* src, float by, int16_t* dst) {
+    const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(load(src), set1(by)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst), _mm512_cvtepi32_epi16(rounded));
+  }
+  static Float load_codes(const void* src) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(src))));
+  }
+  static Int load_code_pairs(const void* src) { return _mm512_cvtepi8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(src))); }
+  static Int set1_pair(const void* src) {
+    int32_t pair;
+    std::memcpy(&pair, src, sizeof pair);
+    return _mm512_set1_epi32(pair);
+  }
+  static Int zero_int() { return _mm512_setzero_si512(); }
+  static Int add_pairs(Int sum, Int a, Int b) { return _mm512_dpwssd_epi32(sum, a, b); }
+  static Float to_float(Int x) { return _mm512_cvtepi32_ps(x); }
 };
 
 }  // namespace
 
 void attention_avx512(const AttentionArgs& args, const AttentionTask& task) {
-  if (args.type == KvType::kF32) return run_attention<AttentionWork<Avx512, float>>(args, task);
-  run_attention<AttentionWork<Avx512, uint16_t>>(args, task);
+  if (args.type == KvType::kF32) return run_attention<AttentionWork<Avx512, FloatTiles<Avx512, float>>>(args, task);
+  if (args.type == KvType::kQ8_0) return run_attention<AttentionWork<Avx512, CodeTiles<Avx512>>>(args, task);
+  run_attention<AttentionWork<Avx512, FloatTiles<Avx512, uint16_t>>>(args, task);
 }
 
 }  // namespace outrigger

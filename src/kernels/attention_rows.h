@@ -54,6 +54,9 @@ inline size_t padded_dim(size_t head_dim) { return (head_dim + 15) / 16 * 16; }
 constexpr size_t kResultHead = 16;
 inline size_t result_floats(size_t head_dim) { return kResultHead + padded_dim(head_dim); }
 
+/// q8_0: queries become integers of this size, the largest element of a head the largest of them.
+constexpr float kQueryCodes = 32767;
+
 }  // namespace
 }  // namespace outrigger
 

@@ -31,6 +31,15 @@ constexpr size_t kLanes = 16;
   return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(src)));
 }
 
+// Bits of the largest magnitude of `count` floats, a multiple of 16: a NaN's are beyond infinity's.
+[[maybe_unused]] inline uint32_t most_bits(const float* src, size_t count) {
+  __m512i most = _mm512_setzero_si512();
+  for (size_t i = 0; i < count; i += kLanes) {
+    most = _mm512_max_epi32(most, _mm512_and_si512(_mm512_loadu_si512(src + i), _mm512_set1_epi32(0x7fffffff)));
+  }
+  return static_cast<uint32_t>(_mm512_reduce_max_epi32(most));
+}
+
 // Half onto half, as in avx2.h: the order is ours, while that of a compiler's reduction is its own business.
 [[maybe_unused]] inline float sum_of_lanes(__m512 x) {
   const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));

@@ -21,6 +21,12 @@ inline std::vector<double> stored(const float* src, size_t count, KvType type) {
   if (type == KvType::kF16) {
     for (double& value : values) value = f16_to_float(float_to_f16(static_cast<float>(value)));
   }
+  for (size_t d = 0; type == KvType::kQ8_0 && d < count; d += 32) {
+    double largest = 0;
+    for (size_t i = d; i < d + 32; ++i) largest = std::max(largest, std::fabs(values[i]));
+    const float scale = static_cast<float>(largest) / 127, inverse = largest > 0 ? 1 / scale : 0;
+    for (size_t i = d; i < d + 32; ++i) values[i] = std::round(static_cast<float>(values[i]) * inverse) * f16_to_float(float_to_f16(scale));
+  }
   return values;
 }
 
