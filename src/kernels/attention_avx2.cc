@@ -11,7 +11,7 @@ struct Avx2 {
   using Int = __m256i;
   static constexpr size_t kLanes = outrigger::kLanes;
   // Sums in registers: 4 rows by 2 vectors of positions; 4 rows by 2 vectors of elements, 8 of 16 with room for the operands.
-  static constexpr int kScoreRows = 4, kValueRows = 4, kValueColumns = 2;
+  static constexpr int kScoreRows = 4, kValueRows = 4, kValueColumns = 2, kCodeValueRows = 4;
 
   static Float zero() { return _mm256_setzero_ps(); }
   static Float set1(float x) { return _mm256_set1_ps(x); }
@@ -56,9 +56,11 @@ struct Avx2 {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(src))));
   }
   static Int load_code_pairs(const void* src) { return _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(src))); }
-  static Int set1_pair(const void* src) { return _mm256_set1_epi32(load_int(src)); }
   static Int zero_int() { return _mm256_setzero_si256(); }
-  static Int add_pairs(Int sum, Int a, Int b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
+  /// Adds to each lane a pair's products with the pair of 16-bit integers at `pair`.
+  static Int add_pairs(Int sum, Int codes, const std::byte* pair) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(codes, _mm256_set1_epi32(load_int(pair))));
+  }
   static Float to_float(Int x) { return _mm256_cvtepi32_ps(x); }
 };
 

@@ -11,7 +11,7 @@ struct Avx512 {
   using Int = __m512i;
   static constexpr size_t kLanes = outrigger::kLanes;
   // Sums in registers: 8 rows by 2 vectors of positions; 6 rows by 4 vectors of elements, 24 of 32 with 4 for the values.
-  static constexpr int kScoreRows = 8, kValueRows = 6, kValueColumns = 4;
+  static constexpr int kScoreRows = 8, kValueRows = 6, kValueColumns = 4, kCodeValueRows = 12;
 
   static Float zero() { return _mm512_setzero_ps(); }
   static Float set1(float x) { return _mm512_set1_ps(x); }
@@ -47,13 +47,14 @@ struct Avx512 {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(src))));
   }
   static Int load_code_pairs(const void* src) { return _mm512_cvtepi8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(src))); }
-  static Int set1_pair(const void* src) {
-    int32_t pair;
-    std::memcpy(&pair, src, sizeof pair);
-    return _mm512_set1_epi32(pair);
-  }
   static Int zero_int() { return _mm512_setzero_si512(); }
-  static Int add_pairs(Int sum, Int a, Int b) { return _mm512_dpwssd_epi32(sum, a, b); }
+  /// Adds to each lane a pair's products with the pair of 16-bit integers at `pair`. gcc 12 does not fold the broadcast into the
+  /// instruction, and of its own intrinsic for it copies every sum.
+  static Int add_pairs(Int sum, Int codes, const std::byte* pair) {
+    using Pair = const int32_t __attribute__((may_alias));
+    asm("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(codes), "m"(*reinterpret_cast<Pair*>(pair)));
+    return sum;
+  }
   static Float to_float(Int x) { return _mm512_cvtepi32_ps(x); }
 };
 

@@ -40,6 +40,8 @@ template <typename V, typename Element>
 struct FloatTiles {
   using Float = typename V::Float;
   static constexpr size_t kLanes = V::kLanes;
+  static constexpr int kValueRows = V::kValueRows;
+  static constexpr int value_columns(int) { return V::kValueColumns; }
 
   /// `query` holds the scaled query, padded with zeros: that is what score() wants.
   static void load_query(float*, size_t) {}

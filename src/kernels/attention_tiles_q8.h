@@ -16,6 +16,9 @@ struct CodeTiles {
   using Float = typename V::Float;
   using Int = typename V::Int;
   static constexpr size_t kLanes = V::kLanes;
+  // Many rows share each conversion of a group; few take two groups at once, so that their sums need not wait for themselves.
+  static constexpr int kValueRows = V::kCodeValueRows;
+  static constexpr int value_columns(int rows) { return rows <= kValueRows / 3 ? V::kValueColumns : 2; }
 
   /// Turns the scaled query into 16-bit codes, in place, and their scale in the row's last float: 15 bits leave less error than the
   /// float16 of an f16 cache, and two elements at a time make one instruction of products and sums.
@@ -52,7 +55,7 @@ struct CodeTiles {
         Int key[kVectors];
         OTR_UNROLLED(kVectors, s, { key[s] = V::load_code_pairs(places[s] + offset); });
         OTR_UNROLLED(kRows, i, {
-          const Int q = V::set1_pair(reinterpret_cast<const std::byte*>(query(i)) + pair * 2 * sizeof(int16_t));
+          const std::byte* const q = reinterpret_cast<const std::byte*>(query(i)) + pair * 2 * sizeof(int16_t);
           OTR_UNROLLED(kVectors, s, { dots[i][s] = V::add_pairs(dots[i][s], key[s], q); });
         });
       }

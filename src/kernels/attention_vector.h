@@ -105,8 +105,8 @@ class AttentionWork {
 
     // Rows of later tokens see a few positions more than the first one; those they add alone, so that no row touches what it does not see.
     const size_t common = seen(begin, first);
-    for (size_t r = begin; r < rows_; r += V::kValueRows) {
-      kAdd[std::min<size_t>(V::kValueRows, rows_ - r) - 1](block_, 0, common, r);
+    for (size_t r = begin; r < rows_; r += Tiles::kValueRows) {
+      kAdd[std::min<size_t>(Tiles::kValueRows, rows_ - r) - 1](block_, 0, common, r);
     }
     for (size_t r = begin; r < rows_; ++r) {
       if (seen(r, first) > common) add_values<1>(block_, common, seen(r, first), r);
@@ -151,9 +151,10 @@ class AttentionWork {
 
   template <int kRows>
   static void add_values(const PositionBlock<V>& block, size_t begin, size_t end, size_t r) {
-    constexpr size_t kStep = V::kValueColumns * kLanes;
+    constexpr int kColumns = Tiles::value_columns(kRows);
+    constexpr size_t kStep = kColumns * kLanes;
     size_t d = 0;
-    for (; d + kStep <= block.head_dim; d += kStep) Tiles::template add_values<kRows, V::kValueColumns>(block, begin, end, r, d);
+    for (; d + kStep <= block.head_dim; d += kStep) Tiles::template add_values<kRows, kColumns>(block, begin, end, r, d);
     for (; d < block.head_dim; d += kLanes) Tiles::template add_values<kRows, 1>(block, begin, end, r, d);
   }
 
@@ -168,7 +169,7 @@ class AttentionWork {
     return std::array<AddValues, sizeof...(kCounts)>{add_values<kCounts + 1>...};
   }
   static constexpr auto kScore = score_versions(std::make_integer_sequence<int, V::kScoreRows>());
-  static constexpr auto kAdd = value_versions(std::make_integer_sequence<int, V::kValueRows>());
+  static constexpr auto kAdd = value_versions(std::make_integer_sequence<int, Tiles::kValueRows>());
 
   const AttentionArgs& args_;
   const AttentionUnit unit_;
