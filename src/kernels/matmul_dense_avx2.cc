@@ -12,18 +12,21 @@ constexpr int kHalves = 2;
 // Tokens of a tile: both chains' sums of 3 tokens are 12 of the 16 registers.
 constexpr int kMostTokens = 3;
 
-inline __m256 broadcast(const std::byte* src) { return _mm256_set1_ps(load_float(src)); }
+// A Kind says how weights meet activations: kStepBytes of weights a step, in which each sum takes kPasses additions; load<pass>(from,
+// chain, half), where `from` is that of an even step and chain 1 the odd one after it; broadcast<pass>(src).
 
-// A Kind: kStepBytes of weights a step; Weights load(from, chain, half), where `from` is that of an even step and chain 1 the odd one after
-// it; add(sum, weights, word).
+// float32 activations: a step is one k.
 struct FloatWords {
-  using Weights = __m256;
-  static __m256 word(const std::byte* src) { return broadcast(src); }
-  static void add(__m256& sum, __m256 weights, __m256 word) { sum = _mm256_fmadd_ps(weights, word, sum); }
+  static constexpr int kPasses = 1;
+  template <int kPass>
+  static __m256 broadcast(const std::byte* src) {
+    return _mm256_set1_ps(load_float(src));
+  }
 };
 
 struct F32 : FloatWords {
   static constexpr size_t kStepBytes = 64;
+  template <int kPass>
   static __m256 load(const std::byte* from, int chain, int half) {
     return _mm256_loadu_ps(reinterpret_cast<const float*>(from + chain * 64 + half * 32));
   }
@@ -31,42 +34,53 @@ struct F32 : FloatWords {
 
 struct F16 : FloatWords {
   static constexpr size_t kStepBytes = 32;
-  static __m256 load(const std::byte* from, int chain, int half) { return load_halves(from + chain * 32 + half * 16); }
+  template <int kPass>
+  static __m256 load(const std::byte* from, int chain, int half) {
+    return load_halves(from + chain * 32 + half * 16);
+  }
 };
 
 // A lane's 32 bits are an even k and, above it, the odd one.
-inline __m256 low_bf16(__m256i pair) { return _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16)); }
-inline __m256 high_bf16(__m256i pair) {
+inline __m256 even_bf16(__m256i pair) { return _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16)); }
+inline __m256 odd_bf16(__m256i pair) {
   return _mm256_castsi256_ps(_mm256_and_si256(pair, _mm256_set1_epi32(static_cast<int>(0xffff0000))));
 }
 
 struct BF16 : FloatWords {
   static constexpr size_t kStepBytes = 32;
+  template <int kPass>
   static __m256 load(const std::byte* from, int chain, int half) {
     const __m256i pair = load_bytes(from + half * 32);
-    return chain == 0 ? low_bf16(pair) : high_bf16(pair);
+    return chain == 0 ? even_bf16(pair) : odd_bf16(pair);
   }
 };
 
 // bf16 activations: a step is a pair of k, the odd one added first.
 struct BF16Pairs {
-  using Weights = __m256i;
+  static constexpr int kPasses = 2;
   static constexpr size_t kStepBytes = 64;
-  static __m256i load(const std::byte* from, int chain, int half) { return load_bytes(from + chain * 64 + half * 32); }
-  static __m256i word(const std::byte* src) { return _mm256_castps_si256(broadcast(src)); }
-  static void add(__m256& sum, __m256i weights, __m256i word) {
-    sum = _mm256_fmadd_ps(low_bf16(weights), low_bf16(word), _mm256_fmadd_ps(high_bf16(weights), high_bf16(word), sum));
+  template <int kPass>
+  static __m256 load(const std::byte* from, int chain, int half) {
+    const __m256i pair = load_bytes(from + chain * 64 + half * 32);
+    return kPass == 0 ? odd_bf16(pair) : even_bf16(pair);
+  }
+  template <int kPass>
+  static __m256 broadcast(const std::byte* src) {
+    const __m256i pair = _mm256_castps_si256(_mm256_set1_ps(load_float(src)));
+    return kPass == 0 ? odd_bf16(pair) : even_bf16(pair);
   }
 };
 
 template <typename Kind, int kTokens>
 __attribute__((always_inline)) inline void add_step(const std::byte* weights, const std::byte* src, size_t stride, int chain,
                                                     __m256 (&sums)[kHalves * kTokens]) {
-  typename Kind::Weights loaded[kHalves];
-  OTR_UNROLLED(kHalves, h, { loaded[h] = Kind::load(weights, chain, h); });
-  OTR_UNROLLED(kTokens, t, {
-    const auto word = Kind::word(src + t * stride);
-    OTR_UNROLLED(kHalves, h, { Kind::add(sums[t * kHalves + h], loaded[h], word); });
+  OTR_UNROLLED(Kind::kPasses, pass, {
+    __m256 loaded[kHalves];
+    OTR_UNROLLED(kHalves, h, { loaded[h] = Kind::template load<pass>(weights, chain, h); });
+    OTR_UNROLLED(kTokens, t, {
+      const __m256 word = Kind::template broadcast<pass>(src + t * stride);
+      OTR_UNROLLED(kHalves, h, { sums[t * kHalves + h] = _mm256_fmadd_ps(loaded[h], word, sums[t * kHalves + h]); });
+    });
   });
 }
 

@@ -7,57 +7,66 @@
 namespace outrigger {
 namespace {
 
-// float32 activations: a step is one k.
-struct FloatWords {
-  using Weights = __m512;
+struct FloatSums {
+  using Register = __m512;
   static constexpr int kMostOfOne = 7, kMostOfTwo = 7;
   static constexpr size_t kPairTokens = 4;
-  static __m512 broadcast(const std::byte* src) { return _mm512_set1_ps(load_float(src)); }
   static void add(__m512& sum, __m512 weights, __m512 word) { sum = _mm512_fmadd_ps(weights, word, sum); }
+};
+
+// float32 activations: a step is one k.
+struct FloatWords : FloatSums {
+  static constexpr int kPasses = 1;
+  template <int kPass>
+  static __m512 broadcast(const std::byte* src) {
+    return _mm512_set1_ps(load_float(src));
+  }
 };
 
 struct F32 : FloatWords {
   static constexpr size_t kStepBytes = 64;
-  static __m512 load(const std::byte* from, int chain) { return _mm512_loadu_ps(from + chain * 64); }
+  template <int kPass>
+  static __m512 load(const std::byte* from, int chain) {
+    return _mm512_loadu_ps(from + chain * 64);
+  }
 };
 
 struct F16 : FloatWords {
   static constexpr size_t kStepBytes = 32;
-  static __m512 load(const std::byte* from, int chain) { return load_halves(from + chain * 32); }
+  template <int kPass>
+  static __m512 load(const std::byte* from, int chain) {
+    return load_halves(from + chain * 32);
+  }
 };
 
 // A lane's 32 bits are an even k and, above it, the odd one.
-inline __m512 low_bf16(__m512i pair) { return _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16)); }
-inline __m512 high_bf16(__m512i pair) {
+inline __m512 even_bf16(__m512i pair) { return _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16)); }
+inline __m512 odd_bf16(__m512i pair) {
   return _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
 }
 
 struct BF16 : FloatWords {
   static constexpr size_t kStepBytes = 32;
+  template <int kPass>
   static __m512 load(const std::byte* from, int chain) {
     const __m512i pair = _mm512_loadu_si512(from);
-    return chain == 0 ? low_bf16(pair) : high_bf16(pair);
+    return chain == 0 ? even_bf16(pair) : odd_bf16(pair);
   }
 };
 
 // bf16 activations: a step is a pair of k, the odd one added first, as matmul_bf16_dot() has it.
-struct BF16Pairs {
-  struct Weights {
-    __m512 low, high;
-  };
-  static constexpr int kMostOfOne = 6, kMostOfTwo = 6;
-  static constexpr size_t kPairTokens = 4;
+struct BF16Pairs : FloatSums {
+  static constexpr int kPasses = 2;
   static constexpr size_t kStepBytes = 64;
-  static Weights load(const std::byte* from, int chain) {
+  template <int kPass>
+  static __m512 load(const std::byte* from, int chain) {
     const __m512i pair = _mm512_loadu_si512(from + chain * 64);
-    return {low_bf16(pair), high_bf16(pair)};
+    return kPass == 0 ? odd_bf16(pair) : even_bf16(pair);
   }
-  static Weights broadcast(const std::byte* src) {
+  template <int kPass>
+  static __m512 broadcast(const std::byte* src) {
     const __m512i pair = _mm512_castps_si512(_mm512_set1_ps(load_float(src)));
-    return {low_bf16(pair), high_bf16(pair)};
-  }
-  static void add(__m512& sum, const Weights& weights, const Weights& word) {
-    sum = _mm512_fmadd_ps(weights.low, word.low, _mm512_fmadd_ps(weights.high, word.high, sum));
+    return kPass == 0 ? odd_bf16(pair) : even_bf16(pair);
   }
 };
 

@@ -12,19 +12,22 @@
 namespace outrigger {
 namespace {
 
-// A Kind says how weights meet activations: kStepBytes of weights a step; Weights load(from, chain), where `from` is that of an even step
-// and chain 1 the odd one after it; Word broadcast(src); add(sum, weights, word). From kPairTokens tokens on it takes two row blocks at
-// once, so that a word is loaded once for both; with fewer, memory is the bound, and one stream is read faster than two. kMostOfOne and
-// kMostOfTwo tokens make a tile: the sums of both chains, the weights, a word and what the Kind needs must fit 32 registers.
+// A Kind says how weights meet activations: kStepBytes of weights a step, in which each sum takes kPasses additions; load<pass>(from,
+// chain), where `from` is that of an even step and chain 1 the odd one after it; broadcast<pass>(src); add(sum, weights, word). From
+// kPairTokens tokens on it takes two row blocks at once, so that a word is loaded once for both; with fewer, memory is the bound, and one
+// stream is read faster than two. kMostOfOne and kMostOfTwo tokens make a tile: the sums of both chains, weights, a word and what the Kind
+// needs must fit 32 registers.
 
 template <typename Kind, int kBlocks, int kTokens>
 __attribute__((always_inline)) inline void add_step(const std::byte* weights, size_t block_bytes, const std::byte* src, size_t stride,
                                                     int chain, __m512 (&sums)[kBlocks * kTokens]) {
-  typename Kind::Weights loaded[kBlocks];
-  OTR_UNROLLED(kBlocks, b, { loaded[b] = Kind::load(weights + b * block_bytes, chain); });
-  OTR_UNROLLED(kTokens, t, {
-    const auto word = Kind::broadcast(src + t * stride);
-    OTR_UNROLLED(kBlocks, b, { Kind::add(sums[t * kBlocks + b], loaded[b], word); });
+  OTR_UNROLLED(Kind::kPasses, pass, {
+    typename Kind::Register loaded[kBlocks];
+    OTR_UNROLLED(kBlocks, b, { loaded[b] = Kind::template load<pass>(weights + b * block_bytes, chain); });
+    OTR_UNROLLED(kTokens, t, {
+      const typename Kind::Register word = Kind::template broadcast<pass>(src + t * stride);
+      OTR_UNROLLED(kBlocks, b, { Kind::add(sums[t * kBlocks + b], loaded[b], word); });
+    });
   });
 }
 

@@ -26,6 +26,16 @@ TEST_CASE("Logits with int8 activations stay close to float32, and would be noti
   }
 }
 
+TEST_CASE("Logits with activations rounded to bf16 stay close to float32, and would be noticed if they were not rounded") {
+  EngineSetup setup;
+  setup.kv_type = KvType::kF32;  // so that nothing else is rounded: half of this model's matrices are F16
+  const Engine engine = open_engine(must(Model::open(tiny_model_path("linear-f16"))), setup);
+  const Difference difference = differ_from_oracle(engine, GoldenLogits::read("linear-f16"));
+  CAPTURE(difference.most);
+  CHECK(difference.most < 0.1);
+  CHECK(difference.most > 4e-3);
+}
+
 TEST_CASE("The oracle notices two tokens that changed places") {
   const Engine engine = open_engine(must(Model::open(tiny_model_path("odd-f32"))), reference_setup());
   GoldenLogits golden = GoldenLogits::read("odd-f32");
