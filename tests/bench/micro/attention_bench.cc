@@ -22,9 +22,8 @@ constexpr Heads kHeads[] = {{9, 3, 64}, {32, 8, 64}, {32, 8, 128}, {8, 8, 128}, 
 struct CacheType {
   KvType type;
   const char* name;
-  double bytes_per_element;
 };
-constexpr CacheType kTypes[] = {{KvType::kF16, "f16", 2}, {KvType::kF32, "f32", 4}};
+constexpr CacheType kTypes[] = {{KvType::kF16, "f16"}, {KvType::kQ8_0, "q8_0"}, {KvType::kF32, "f32"}};
 
 // Attention of the last `tokens` positions of a context, over the caches of as many layers as fit into the arena.
 class Attention {
@@ -33,7 +32,7 @@ class Attention {
       : team_(team), rows_(2 * tokens * heads.heads * heads.head_dim) {
     reset_arena();
     const size_t capacity = kv_positions(context), width = heads.heads * heads.head_dim;
-    side_bytes_ = static_cast<uint64_t>(type.bytes_per_element * static_cast<double>(heads.kv_heads * capacity * heads.head_dim));
+    side_bytes_ = kv_head_offset(type.type, heads.head_dim, capacity, heads.kv_heads);
     layers_ = std::max<size_t>(1, arena().size() / (2 * side_bytes_));
     const uint64_t scratch_bytes = attention_scratch_bytes(heads.head_dim);
     scratch_.resize(scratch_bytes * team.threads() + 64);
