@@ -41,9 +41,9 @@ class GgufHeader {
   void begin(std::string_view key, GgufType type);
   void add_number(std::string_view key, GgufType type, uint64_t value, size_t bytes);
 
-  std::string entries_;              ///< behind room for magic number, version and counts
+  std::string entries_;  ///< behind room for magic number, version and counts
   std::string tensors_;
-  std::vector<size_t> offsets_at_;   ///< in tensors_
+  std::vector<size_t> offsets_at_;  ///< in tensors_
   uint64_t entry_count_ = 0;
   size_t array_count_at_ = 0;
   uint64_t array_count_ = 0;

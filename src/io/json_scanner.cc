@@ -62,7 +62,9 @@ std::string decode_json_string(std::string_view literal) {
 }
 
 Status JsonScanner::error(uint32_t at, std::string message) const {
-  return Status(StatusCode::kCorruptFile, "not valid JSON: " + std::move(message)).in_file(document_.file).at_offset(document_.file_offset + at);
+  return Status(StatusCode::kCorruptFile, "not valid JSON: " + std::move(message))
+      .in_file(document_.file)
+      .at_offset(document_.file_offset + at);
 }
 
 Status JsonScanner::unexpected(const char* need) const {
@@ -164,7 +166,8 @@ Status JsonScanner::take_escape() {
   const uint32_t start = at_++;
   const char kind = here();
   if (kind != 'u') {
-    if (is_at_end() || std::string_view("\"\\/bfnrt").find(kind) == std::string_view::npos) return unexpected("one of \"\\/bfnrtu after a backslash");
+    if (is_at_end() || std::string_view("\"\\/bfnrt").find(kind) == std::string_view::npos)
+      return unexpected("one of \"\\/bfnrtu after a backslash");
     ++at_;
     return {};
   }
@@ -241,7 +244,8 @@ Status JsonScanner::check_keys(uint32_t first) {
       const int order = a == b ? 0 : compare_keys(place(a), place(b));
       return order != 0 ? order < 0 : a < b;
     });
-    const auto twice = std::adjacent_find(begin, end, [&](uint64_t a, uint64_t b) { return a >> 32 == b >> 32 && compare_keys(place(a), place(b)) == 0; });
+    const auto twice =
+        std::adjacent_find(begin, end, [&](uint64_t a, uint64_t b) { return a >> 32 == b >> 32 && compare_keys(place(a), place(b)) == 0; });
     if (twice != end) {
       return error(place(twice[1]), fmt::format("the key \"{}\" appears twice, first at byte {}", printable(literal_at(place(*twice))),
                                                 document_.file_offset + place(*twice)));

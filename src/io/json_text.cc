@@ -28,7 +28,8 @@ const char* json_kind_name(JsonKind kind) {
 
 Result<JsonText> JsonText::parse(std::string text, std::string file, uint64_t file_offset) {
   if (text.size() > kJsonMaxBytes) {
-    return Status(StatusCode::kUnsupported, fmt::format("the JSON text has {}, the limit is {}", format_bytes(text.size()), format_bytes(kJsonMaxBytes)))
+    return Status(StatusCode::kUnsupported,
+                  fmt::format("the JSON text has {}, the limit is {}", format_bytes(text.size()), format_bytes(kJsonMaxBytes)))
         .in_file(std::move(file));
   }
   auto document = std::make_unique<json_detail::Document>();

@@ -92,9 +92,9 @@ class JsonValue {
 /// The document. Movable; values stay valid.
 class JsonText {
  public:
-  /// Checks that `text` is one JSON value in valid UTF-8, strictly as RFC 8259 has it: no key twice in an object, no lone surrogate, nesting to
-  /// kJsonMaxDepth. `file` and `file_offset` say where the text is from. Linear time, but for sorting the keys of an object; 8 bytes a key of the
-  /// open objects. Errors: kCorruptFile with the offset; kUnsupported beyond kJsonMaxBytes.
+  /// Checks that `text` is one JSON value in valid UTF-8, strictly as RFC 8259 has it: no key twice in an object, no lone surrogate,
+  /// nesting to kJsonMaxDepth. `file` and `file_offset` say where the text is from. Linear time, but for sorting the keys of an object; 8
+  /// bytes a key of the open objects. Errors: kCorruptFile with the offset; kUnsupported beyond kJsonMaxBytes.
   static Result<JsonText> parse(std::string text, std::string file, uint64_t file_offset = 0);
 
   JsonValue root() const { return JsonValue(document_.get(), root_); }

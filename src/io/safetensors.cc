@@ -22,10 +22,16 @@ struct Dtype {
 };
 
 constexpr Dtype kDtypes[] = {
-    {"BOOL", 8, {}},        {"U8", 8, {}},      {"I8", 8, DType::kI8},   {"F8_E5M2", 8, {}},      {"F8_E4M3", 8, {}},    {"F8_E8M0", 8, {}},
-    {"I16", 16, DType::kI16}, {"U16", 16, {}},  {"F16", 16, DType::kF16}, {"BF16", 16, DType::kBF16}, {"I32", 32, DType::kI32}, {"U32", 32, {}},
-    {"F32", 32, DType::kF32}, {"F64", 64, DType::kF64}, {"I64", 64, DType::kI64}, {"U64", 64, {}}, {"C64", 64, {}},
-    {"F4", 4, {}},          {"F6_E2M3", 6, {}}, {"F6_E3M2", 6, {}},
+    {"BOOL", 8, {}},          {"U8", 8, {}},
+    {"I8", 8, DType::kI8},    {"F8_E5M2", 8, {}},
+    {"F8_E4M3", 8, {}},       {"F8_E8M0", 8, {}},
+    {"I16", 16, DType::kI16}, {"U16", 16, {}},
+    {"F16", 16, DType::kF16}, {"BF16", 16, DType::kBF16},
+    {"I32", 32, DType::kI32}, {"U32", 32, {}},
+    {"F32", 32, DType::kF32}, {"F64", 64, DType::kF64},
+    {"I64", 64, DType::kI64}, {"U64", 64, {}},
+    {"C64", 64, {}},          {"F4", 4, {}},
+    {"F6_E2M3", 6, {}},       {"F6_E3M2", 6, {}},
 };
 
 constexpr uint64_t kLengthBytes = 8;
@@ -64,7 +70,8 @@ class HeaderReader {
 
 Result<JsonText> HeaderReader::load(uint64_t* header_bytes) {
   const uint64_t file_bytes = source_.size_bytes();
-  if (file_bytes < kLengthBytes) return corrupt(0, fmt::format("the file ends inside the header's length: 8 bytes needed, {} are there", file_bytes));
+  if (file_bytes < kLengthBytes)
+    return corrupt(0, fmt::format("the file ends inside the header's length: 8 bytes needed, {} are there", file_bytes));
   std::byte raw[kLengthBytes];
   OTR_TRY(source_.read(0, raw));
   uint64_t length;
@@ -73,13 +80,16 @@ Result<JsonText> HeaderReader::load(uint64_t* header_bytes) {
     return corrupt(0, fmt::format("a header of {} bytes is announced, but {} bytes remain", length, file_bytes - kLengthBytes));
   }
   if (length > kSafetensorsMaxHeaderBytes) {
-    return Status(StatusCode::kUnsupported, fmt::format("the header has {}, the limit is {}", format_bytes(length), format_bytes(kSafetensorsMaxHeaderBytes)))
+    return Status(StatusCode::kUnsupported,
+                  fmt::format("the header has {}, the limit is {}", format_bytes(length), format_bytes(kSafetensorsMaxHeaderBytes)))
         .in_file(source_.name());
   }
   if (length < 2) return corrupt(0, fmt::format("a header of {} bytes is announced; the smallest, {{}}, has 2", length));
   std::string text(length, '\0');
   OTR_TRY(source_.read(kLengthBytes, std::as_writable_bytes(std::span(text))));
-  if (text[0] != '{') return corrupt(kLengthBytes, fmt::format("not a safetensors file: its header begins with the byte {:#04x}, not with '{{'", static_cast<uint8_t>(text[0])));
+  if (text[0] != '{')
+    return corrupt(kLengthBytes, fmt::format("not a safetensors file: its header begins with the byte {:#04x}, not with '{{'",
+                                             static_cast<uint8_t>(text[0])));
   *header_bytes = kLengthBytes + length;
   return JsonText::parse(std::move(text), source_.name(), kLengthBytes);
 }
@@ -94,9 +104,11 @@ Status HeaderReader::check_metadata(JsonValue metadata) {
 Status HeaderReader::take_name(std::string_view name, JsonValue entry) const {
   const auto control = std::find_if(name.begin(), name.end(), [](char c) { return static_cast<uint8_t>(c) < 0x20 || c == 0x7f; });
   if (name.empty()) return corrupt(entry.offset(), "a tensor's name is empty");
-  if (control != name.end()) return corrupt(entry.offset(), fmt::format("a tensor's name contains the control character {}", static_cast<int>(*control)), name);
+  if (control != name.end())
+    return corrupt(entry.offset(), fmt::format("a tensor's name contains the control character {}", static_cast<int>(*control)), name);
   if (name.size() <= kSafetensorsMaxNameBytes) return {};
-  return corrupt(entry.offset(), fmt::format("a tensor's name has {} bytes, at most {} are allowed", name.size(), kSafetensorsMaxNameBytes), name);
+  return corrupt(entry.offset(), fmt::format("a tensor's name has {} bytes, at most {} are allowed", name.size(), kSafetensorsMaxNameBytes),
+                 name);
 }
 
 Status HeaderReader::take_dtype(const std::string& name, JsonValue entry, const Dtype** dtype) {
@@ -128,7 +140,8 @@ Status HeaderReader::take_shape(const std::string& name, JsonValue entry, Safete
 
 Status HeaderReader::take_place(JsonValue entry, uint32_t bits, SafetensorsTensor* tensor) const {
   const std::optional<JsonValue> offsets = entry.find("data_offsets");
-  if (!offsets || offsets->kind() != JsonKind::kArray) return (offsets ? *offsets : entry).wrong(tensor->name, "[begin, end] as data_offsets");
+  if (!offsets || offsets->kind() != JsonKind::kArray)
+    return (offsets ? *offsets : entry).wrong(tensor->name, "[begin, end] as data_offsets");
   uint64_t ends[2] = {};
   uint32_t count = 0;
   OTR_TRY(offsets->each_item([&](JsonValue item) -> Status {
@@ -141,15 +154,18 @@ Status HeaderReader::take_place(JsonValue entry, uint32_t bits, SafetensorsTenso
   const auto [begin, end] = ends;
   const uint64_t data_bytes = source_.size_bytes() - data_start_;
   if (begin > end || end > data_bytes) {
-    return offsets->error(StatusCode::kCorruptFile, tensor->name, fmt::format("bytes {} to {} of the data are claimed, which has {}", begin, end, data_bytes));
+    return offsets->error(StatusCode::kCorruptFile, tensor->name,
+                          fmt::format("bytes {} to {} of the data are claimed, which has {}", begin, end, data_bytes));
   }
   CheckedSize needed_bits = bits;
   for (const uint64_t size : tensor->dims) needed_bits = needed_bits * size;
   if (!needed_bits.fits(INT64_MAX)) {
-    return offsets->error(StatusCode::kCorruptFile, tensor->name, fmt::format("shape [{}] of {} has more than 2^63 bits", fmt::join(tensor->dims, ", "), tensor->dtype));
+    return offsets->error(StatusCode::kCorruptFile, tensor->name,
+                          fmt::format("shape [{}] of {} has more than 2^63 bits", fmt::join(tensor->dims, ", "), tensor->dtype));
   }
   if (*needed_bits.value() % 8 != 0 || *needed_bits.value() / 8 != end - begin) {
-    return offsets->error(StatusCode::kCorruptFile, tensor->name, fmt::format("shape and dtype need {} bits, data_offsets give {} bytes", *needed_bits.value(), end - begin));
+    return offsets->error(StatusCode::kCorruptFile, tensor->name,
+                          fmt::format("shape and dtype need {} bits, data_offsets give {} bytes", *needed_bits.value(), end - begin));
   }
   tensor->offset = data_start_ + begin;
   tensor->bytes = end - begin;
@@ -171,7 +187,8 @@ Status HeaderReader::take_tensor(std::string_view name, JsonValue entry) {
   return {};
 }
 
-// Sorted by place, each tensor begins where the one before it ends, and the last ends with the file: no byte is read twice, and none can hide.
+// Sorted by place, each tensor begins where the one before it ends, and the last ends with the file: no byte is read twice, and none can
+// hide.
 Status HeaderReader::check_tiling() {
   std::sort(tensors_.begin(), tensors_.end(), [](const SafetensorsTensor& a, const SafetensorsTensor& b) {
     return a.offset != b.offset ? a.offset < b.offset : a.bytes < b.bytes;
@@ -179,8 +196,11 @@ Status HeaderReader::check_tiling() {
   uint64_t end = data_start_;
   std::string_view before = "the header";
   for (const SafetensorsTensor& tensor : tensors_) {
-    if (tensor.offset < end) return corrupt(tensor.offset, fmt::format("begins {} bytes before {} ends", end - tensor.offset, printable(before)), tensor.name);
-    if (tensor.offset > end) return corrupt(end, fmt::format("{} bytes between {} and {} belong to no tensor", tensor.offset - end, printable(before), printable(tensor.name)));
+    if (tensor.offset < end)
+      return corrupt(tensor.offset, fmt::format("begins {} bytes before {} ends", end - tensor.offset, printable(before)), tensor.name);
+    if (tensor.offset > end)
+      return corrupt(end, fmt::format("{} bytes between {} and {} belong to no tensor", tensor.offset - end, printable(before),
+                                      printable(tensor.name)));
     end += tensor.bytes;
     before = tensor.name;
   }

@@ -24,19 +24,19 @@ inline constexpr uint64_t kSafetensorsMaxNameBytes = 512;
 
 struct SafetensorsTensor {
   std::string name;
-  const char* dtype;                    ///< as the format names it: "BF16"
-  std::optional<DType> type;            ///< nothing for one that no kernel here has: "F8_E4M3", "BOOL"
-  uint32_t rank;                        ///< 0 to 4
-  std::array<uint64_t, 4> dims;         ///< as the file has them: the last of `rank` is the row length; unused ones are 1
-  uint64_t offset;                      ///< of the first byte, from the start of the file
+  const char* dtype;             ///< as the format names it: "BF16"
+  std::optional<DType> type;     ///< nothing for one that no kernel here has: "F8_E4M3", "BOOL"
+  uint32_t rank;                 ///< 0 to 4
+  std::array<uint64_t, 4> dims;  ///< as the file has them: the last of `rank` is the row length; unused ones are 1
+  uint64_t offset;               ///< of the first byte, from the start of the file
   uint64_t bytes;
 };
 
 class SafetensorsFile {
  public:
-  /// Reads and checks the header: each tensor's bytes are those of its shape and type, and together they fill the rest of the file, without a
-  /// gap or an overlap. At most 8 x header + 1 MiB of memory, n log n time for n tensors.
-  /// Errors: kCorruptFile with offset and tensor; kUnsupported for an unknown type (named), more than 4 dimensions, or a header beyond the limit; kIo.
+  /// Reads and checks the header: each tensor's bytes are those of its shape and type, and together they fill the rest of the file, without
+  /// a gap or an overlap. At most 8 x header + 1 MiB of memory, n log n time for n tensors. Errors: kCorruptFile with offset and tensor;
+  /// kUnsupported for an unknown type (named), more than 4 dimensions, or a header beyond the limit; kIo.
   static Result<SafetensorsFile> open(std::shared_ptr<const ByteSource> source);
 
   const std::shared_ptr<const ByteSource>& source() const { return source_; }

@@ -56,7 +56,9 @@ Status SplicedSource::read_header(uint64_t offset, std::span<std::byte> dst) con
 
 Status SplicedSource::read(uint64_t offset, std::span<std::byte> dst) const {
   if (offset > size_bytes() || dst.size() > size_bytes() - offset) {
-    return Status(StatusCode::kIo, fmt::format("{} bytes asked for, {} are there", dst.size(), size_bytes())).at_offset(offset).in_file(name_);
+    return Status(StatusCode::kIo, fmt::format("{} bytes asked for, {} are there", dst.size(), size_bytes()))
+        .at_offset(offset)
+        .in_file(name_);
   }
   while (!dst.empty()) {
     const size_t index = file_at(offset);
@@ -93,7 +95,9 @@ bool SplicedSource::read_if_cached(uint64_t offset, std::span<std::byte> dst) co
 Result<const std::byte*> SplicedSource::read_direct(uint64_t offset, uint64_t length, std::span<std::byte> staging) const {
   uint64_t at = 0;
   if (const ByteSource* file = file_of(offset, length, &at)) return file->read_direct(at, length, staging);
-  return Status(StatusCode::kInternal, fmt::format("a direct read of {} bytes does not lie in one file", length)).in_file(name_).at_offset(offset);
+  return Status(StatusCode::kInternal, fmt::format("a direct read of {} bytes does not lie in one file", length))
+      .in_file(name_)
+      .at_offset(offset);
 }
 
 uint64_t SplicedSource::direct_staging_bytes(uint64_t length) const {

@@ -10,8 +10,8 @@
 
 namespace outrigger {
 
-/// The header, then each file whole, at the next multiple of kDirectAlignment: what is aligned in a file is aligned here, so that direct reads
-/// stay so. Between the parts are zeros. A direct read lies inside one file.
+/// The header, then each file whole, at the next multiple of kDirectAlignment: what is aligned in a file is aligned here, so that direct
+/// reads stay so. Between the parts are zeros. A direct read lies inside one file.
 class SplicedSource final : public ByteSource {
  public:
   SplicedSource(std::string name, std::vector<std::shared_ptr<const ByteSource>> files);

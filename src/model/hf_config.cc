@@ -23,10 +23,10 @@ constexpr uint64_t kMostTokens = INT32_MAX;
 struct Family {
   const char* model_type;
   const char* causal_lm;
-  const char* architecture;             ///< GGUF's
-  uint64_t sliding_window;              ///< of a configuration that does not mention it; 0: none
-  bool may_have_biases;                 ///< whether attention_bias means something
-  bool states_head_dim;                 ///< the width is not shared among the heads
+  const char* architecture;  ///< GGUF's
+  uint64_t sliding_window;   ///< of a configuration that does not mention it; 0: none
+  bool may_have_biases;      ///< whether attention_bias means something
+  bool states_head_dim;      ///< the width is not shared among the heads
 };
 
 constexpr Family kFamilies[] = {
@@ -99,7 +99,8 @@ Status ConfigImporter::find_family() {
   config_.architecture = family_->architecture;
   config_.is_known = true;
   if (!made_by.empty() && made_by != family_->causal_lm) {
-    refuse(*fields_.find("architectures"), "architectures", fmt::format("{} is not computed by this version; {} is", printable(made_by), family_->causal_lm));
+    refuse(*fields_.find("architectures"), "architectures",
+           fmt::format("{} is not computed by this version; {} is", printable(made_by), family_->causal_lm));
   }
   return {};
 }
@@ -128,7 +129,8 @@ Status ConfigImporter::import_heads() {
   // Only llama's oldest files leave it out; the other families' defaults are sizes of one model.
   if (family_ != &kFamilies[0] && !fields_.find("num_key_value_heads")) return fields_.missing("num_key_value_heads");
   OTR_ASSIGN(const uint64_t kv_heads, fields_.size_or("num_key_value_heads", heads, 1, kMostHeads));
-  if (heads % kv_heads != 0) return fields_.find("num_key_value_heads")->wrong("num_key_value_heads", fmt::format("a divisor of {} heads", heads));
+  if (heads % kv_heads != 0)
+    return fields_.find("num_key_value_heads")->wrong("num_key_value_heads", fmt::format("a divisor of {} heads", heads));
   add("attention.head_count_kv", kv_heads);
   if (family_->states_head_dim && !fields_.find("head_dim")) return fields_.missing("head_dim");
   if (!fields_.find("head_dim") && width_ % heads != 0) {
@@ -138,14 +140,17 @@ Status ConfigImporter::import_heads() {
     return fields_.find("num_attention_heads")->wrong("num_attention_heads", fmt::format("heads of at most {} elements", kMostHeadDim));
   }
   OTR_ASSIGN(head_dim_, fields_.size_or("head_dim", width_ / heads, 1, kMostHeadDim));
-  if (head_dim_ % 2 != 0) return (fields_.find("head_dim") ? fields_.find("head_dim") : fields_.find("num_attention_heads"))->wrong("head_dim", "an even number of elements in a head");
+  if (head_dim_ % 2 != 0)
+    return (fields_.find("head_dim") ? fields_.find("head_dim") : fields_.find("num_attention_heads"))
+        ->wrong("head_dim", "an even number of elements in a head");
   for (const char* name : {"attention.key_length", "attention.value_length", "rope.dimension_count"}) add(name, head_dim_);
   return {};
 }
 
 Status ConfigImporter::import_constants() {
   OTR_ASSIGN(const double epsilon, fields_.positive("rms_norm_eps"));
-  if (!(static_cast<float>(epsilon) > 0) || epsilon > 1) return fields_.find("rms_norm_eps")->wrong("rms_norm_eps", "a positive number of at most 1 that float32 holds");
+  if (!(static_cast<float>(epsilon) > 0) || epsilon > 1)
+    return fields_.find("rms_norm_eps")->wrong("rms_norm_eps", "a positive number of at most 1 that float32 holds");
   header_.add_f64(key("attention.layer_norm_rms_epsilon"), epsilon);
   header_.add_bool(key("rope.halves"), true);
   OTR_ASSIGN(const HfRope rope, read_hf_rope(fields_.object(), context_));
@@ -183,18 +188,22 @@ Status ConfigImporter::refuse_variants() {
   if (const std::optional<JsonValue> quantised = fields_.find("quantization_config")) {
     const std::optional<JsonValue> method = quantised->find_value("quant_method");
     const std::string name = method ? method->string().value_or("") : "";
-    refuse(*quantised, "quantization_config", fmt::format("weights quantised by \"{}\" cannot be run from a directory; F32, F16 and BF16 can", printable(name)));
+    refuse(*quantised, "quantization_config",
+           fmt::format("weights quantised by \"{}\" cannot be run from a directory; F32, F16 and BF16 can", printable(name)));
   }
   OTR_ASSIGN(const std::string activation, fields_.text_or("hidden_act", "silu"));
   if (activation != "silu" && activation != "swish") {
-    refuse(*fields_.find("hidden_act"), "hidden_act", fmt::format("the activation \"{}\" is not computed by this version; silu is", printable(activation)));
+    refuse(*fields_.find("hidden_act"), "hidden_act",
+           fmt::format("the activation \"{}\" is not computed by this version; silu is", printable(activation)));
   }
   OTR_ASSIGN(const bool mlp_bias, fields_.flag_or("mlp_bias", false));
   if (mlp_bias) refuse(*fields_.find("mlp_bias"), "mlp_bias", "biases of the feed-forward matrices are not computed by this version");
   OTR_ASSIGN(const bool attention_bias, fields_.flag_or("attention_bias", false));
   config_.attention_bias = attention_bias && family_->may_have_biases;
   OTR_ASSIGN(const double share, fields_.positive_or("partial_rotary_factor", 1));
-  if (share != 1) refuse(*fields_.find("partial_rotary_factor"), "partial_rotary_factor", "heads that RoPE turns in part are not computed by this version");
+  if (share != 1)
+    refuse(*fields_.find("partial_rotary_factor"), "partial_rotary_factor",
+           "heads that RoPE turns in part are not computed by this version");
   return {};
 }
 

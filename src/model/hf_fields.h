@@ -29,7 +29,8 @@ class HfFields {
     const std::optional<JsonValue> value = find(key);
     if (!value) return missing(key);
     const std::optional<uint64_t> number = value->whole();
-    if (!number || *number < least || *number > most) return value->wrong(name(key), fmt::format("a whole number from {} to {}", least, most));
+    if (!number || *number < least || *number > most)
+      return value->wrong(name(key), fmt::format("a whole number from {} to {}", least, most));
     return *number;
   }
   Result<uint64_t> size_or(std::string_view key, uint64_t absent, uint64_t least, uint64_t most) const {
@@ -57,7 +58,9 @@ class HfFields {
     if (!text) return value->wrong(name(key), "a string");
     return *text;
   }
-  Status missing(std::string_view key) const { return object_.error(StatusCode::kCorruptFile, name(key), fmt::format("{} is missing", name(key))); }
+  Status missing(std::string_view key) const {
+    return object_.error(StatusCode::kCorruptFile, name(key), fmt::format("{} is missing", name(key)));
+  }
 
  private:
   JsonValue object_;

@@ -60,7 +60,8 @@ bool HfFolder::has(const std::string& name) const {
 }
 
 Status HfFolder::check_name(const std::string& name) const {
-  const bool odd = std::any_of(name.begin(), name.end(), [](char c) { return static_cast<uint8_t>(c) < 0x20 || c == 0x7f || c == '/' || c == '\\'; });
+  const bool odd =
+      std::any_of(name.begin(), name.end(), [](char c) { return static_cast<uint8_t>(c) < 0x20 || c == 0x7f || c == '/' || c == '\\'; });
   if (!name.empty() && name != "." && name != ".." && name.size() <= kMostNameBytes && !odd) return {};
   return Status(StatusCode::kCorruptFile, "a file is named that is not plainly one of the directory's own").in_file(path_);
 }
@@ -73,7 +74,8 @@ Status HfFolder::check_link(const std::string& name) const {
   if (!target || !folder) return Status(StatusCode::kNotFound, "a symbolic link that leads nowhere").in_file(path);
   const std::string holder = parent_of(*target), above = parent_of(*folder);
   if (holder == *folder || (base_of(above) == "snapshots" && holder == parent_of(above) + "/blobs")) return {};
-  return Status(StatusCode::kCorruptFile, "a symbolic link that leads out of the model's directory; put the file itself there").in_file(path);
+  return Status(StatusCode::kCorruptFile, "a symbolic link that leads out of the model's directory; put the file itself there")
+      .in_file(path);
 }
 
 Result<std::shared_ptr<const ByteSource>> HfFolder::open(const std::string& name, DirectIo direct) const {
@@ -87,7 +89,8 @@ Result<std::optional<std::string>> HfFolder::read(const std::string& name, uint6
   OTR_ASSIGN(const std::shared_ptr<const ByteSource> source, open(name, DirectIo::kOff));
   const uint64_t bytes = source->size_bytes();
   if (bytes > most_bytes) {
-    return Status(StatusCode::kUnsupported, fmt::format("the file has {}, the limit is {}", format_bytes(bytes), format_bytes(most_bytes))).in_file(source->name());
+    return Status(StatusCode::kUnsupported, fmt::format("the file has {}, the limit is {}", format_bytes(bytes), format_bytes(most_bytes)))
+        .in_file(source->name());
   }
   std::string text(bytes, '\0');
   OTR_TRY(source->read(0, std::as_writable_bytes(std::span(text))));

@@ -54,7 +54,8 @@ constexpr KeyOrigin kOrigins[] = {
 Result<HfModel> open_hf_model(const HfFolder& folder, DirectIo direct) {
   OTR_ASSIGN(const std::optional<JsonText> config_text, folder.read_json(kConfig, kHfMaxSettingsBytes));
   if (!config_text) {
-    return Status(StatusCode::kIo, "is a directory without config.json; a model is a GGUF file or a Hugging Face directory").in_file(folder.path());
+    return Status(StatusCode::kIo, "is a directory without config.json; a model is a GGUF file or a Hugging Face directory")
+        .in_file(folder.path());
   }
   GgufHeader header;
   OTR_ASSIGN(HfConfig config, read_hf_config(*config_text, folder.name(), &header));
@@ -81,7 +82,8 @@ Status as_in_folder(Status status, const HfFolder& folder) {
   if (const std::optional<std::string> tensor = hf_tensor_name(subject)) return std::move(status).about(*tensor).at_offset(0);
   const std::string_view behind_dot = std::string_view(subject).substr(subject.find('.') + 1);
   for (const KeyOrigin& origin : kOrigins) {
-    if (subject == origin.key || behind_dot == origin.key) return std::move(status).about(origin.member).in_file(folder.path_of(origin.file)).at_offset(0);
+    if (subject == origin.key || behind_dot == origin.key)
+      return std::move(status).about(origin.member).in_file(folder.path_of(origin.file)).at_offset(0);
   }
   return std::move(status).at_offset(0);  // a place in the made header means nothing to anyone
 }

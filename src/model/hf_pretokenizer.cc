@@ -43,13 +43,15 @@ Result<std::vector<Step>> steps_of(JsonValue tokenizer, std::string_view member,
   if (steps[0].type != "Sequence") return steps;
   steps.clear();
   const std::optional<JsonValue> items = value->find(list);
-  if (!items || items->kind() != JsonKind::kArray) return (items ? *items : *value).wrong(fmt::format("{}.{}", member, list), "an array of steps");
+  if (!items || items->kind() != JsonKind::kArray)
+    return (items ? *items : *value).wrong(fmt::format("{}.{}", member, list), "an array of steps");
   OTR_TRY(items->each_item(add));
   return steps;
 }
 
 Status unsupported(const Step& step, std::string_view member) {
-  return step.value.error(StatusCode::kUnsupported, std::string(member), fmt::format("the {} step {} is not supported: {}", member, printable(step.type), printable(step.value.raw())));
+  return step.value.error(StatusCode::kUnsupported, std::string(member),
+                          fmt::format("the {} step {} is not supported: {}", member, printable(step.type), printable(step.value.raw())));
 }
 
 bool is_flag(JsonValue step, std::string_view name, bool wanted, bool absent) {
@@ -64,7 +66,8 @@ bool says(JsonValue step, std::string_view name, std::string_view text) {
 
 // The byte-level step; with its own pattern it cuts like GPT-2.
 bool is_byte_level(const Step& step, bool uses_pattern) {
-  return step.type == "ByteLevel" && is_flag(step.value, "add_prefix_space", false, true) && is_flag(step.value, "use_regex", uses_pattern, true);
+  return step.type == "ByteLevel" && is_flag(step.value, "add_prefix_space", false, true) &&
+         is_flag(step.value, "use_regex", uses_pattern, true);
 }
 
 // The name of a Split's pattern, or empty.
@@ -90,7 +93,8 @@ Status recognise_byte_level(const std::vector<Step>& normalizers, const std::vec
   }
   if (steps.size() == 1 && is_byte_level(steps[0], true)) {
     rules->pre = "gpt-2";
-  } else if (steps.size() == 2 && steps[0].type == "Digits" && is_flag(steps[0].value, "individual_digits", true, false) && is_byte_level(steps[1], true)) {
+  } else if (steps.size() == 2 && steps[0].type == "Digits" && is_flag(steps[0].value, "individual_digits", true, false) &&
+             is_byte_level(steps[1], true)) {
     rules->pre = "smollm";
   } else if (steps.size() == 2 && is_byte_level(steps[1], false)) {
     rules->pre = pattern_name(steps[0]);
@@ -111,9 +115,12 @@ Status recognise_sentencepiece(const std::vector<Step>& normalizers, const std::
   if (!normalizers.empty()) return unsupported(normalizers.front(), "normalizer");
   const Step& step = steps.front();
   const std::optional<JsonValue> scheme = step.value.find_value("prepend_scheme");
-  const std::string when = scheme ? scheme->string().value_or("") : is_flag(step.value, "add_prefix_space", true, true) ? "always" : "never";
+  const std::string when = scheme                                                ? scheme->string().value_or("")
+                           : is_flag(step.value, "add_prefix_space", true, true) ? "always"
+                                                                                 : "never";
   const bool is_known = when == "always" || when == "first" || when == "never";
-  if (steps.size() != 1 || step.type != "Metaspace" || !says(step.value, "replacement", kSpaceMark) || !is_flag(step.value, "split", false, true) || !is_known) {
+  if (steps.size() != 1 || step.type != "Metaspace" || !says(step.value, "replacement", kSpaceMark) ||
+      !is_flag(step.value, "split", false, true) || !is_known) {
     return unsupported(step, "pre_tokenizer");
   }
   rules->prefixes_space = when != "never";
@@ -129,11 +136,14 @@ Result<HfTextRules> recognise_text_rules(JsonValue tokenizer) {
   const std::optional<JsonValue> model = tokenizer.find("model");
   HfTextRules rules;
   if (model && is_flag(*model, "byte_fallback", true, false)) {
-    if (steps.empty() && normalizers.empty()) return tokenizer.error(StatusCode::kUnsupported, "normalizer", "a tokenizer that leaves spaces as they are is not supported");
+    if (steps.empty() && normalizers.empty())
+      return tokenizer.error(StatusCode::kUnsupported, "normalizer", "a tokenizer that leaves spaces as they are is not supported");
     OTR_TRY(recognise_sentencepiece(normalizers, steps, &rules));
     return rules;
   }
-  if (steps.empty()) return tokenizer.error(StatusCode::kUnsupported, "pre_tokenizer", "a tokenizer without pre-tokenizer and byte fallback is not supported");
+  if (steps.empty())
+    return tokenizer.error(StatusCode::kUnsupported, "pre_tokenizer",
+                           "a tokenizer without pre-tokenizer and byte fallback is not supported");
   OTR_TRY(recognise_byte_level(normalizers, steps, &rules));
   return rules;
 }
@@ -157,7 +167,9 @@ Result<HfFrame> recognise_frame(JsonValue tokenizer) {
       const std::optional<std::string> text = id ? id->string() : std::nullopt;
       std::string& place = is_text_seen ? frame.after : frame.before;
       if (!text || text->empty()) return item.wrong("post_processor.single", "special tokens around one sequence");
-      if (!place.empty()) return item.error(StatusCode::kUnsupported, "post_processor.single", "more than one special token before or after a text is not supported");
+      if (!place.empty())
+        return item.error(StatusCode::kUnsupported, "post_processor.single",
+                          "more than one special token before or after a text is not supported");
       place = *text;
       return {};
     }));

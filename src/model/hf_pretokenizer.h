@@ -11,10 +11,10 @@
 namespace outrigger {
 
 struct HfTextRules {
-  std::string pre;                ///< GGUF's name of the pre-tokenizer: "qwen2"; empty for SentencePiece
-  bool composes = false;          ///< text is brought into Unicode's NFC first
-  bool prefixes_space = false;    ///< SentencePiece: a space in front of the text
-  bool prefix_once = false;       ///< only at the very start, not behind a special token
+  std::string pre;              ///< GGUF's name of the pre-tokenizer: "qwen2"; empty for SentencePiece
+  bool composes = false;        ///< text is brought into Unicode's NFC first
+  bool prefixes_space = false;  ///< SentencePiece: a space in front of the text
+  bool prefix_once = false;     ///< only at the very start, not behind a special token
 };
 
 /// From the members normalizer, pre_tokenizer and model of a tokenizer. kUnsupported, naming the step, for any other way; kCorruptFile for
@@ -23,7 +23,7 @@ Result<HfTextRules> recognise_text_rules(JsonValue tokenizer);
 
 /// What the post-processor puts around a text.
 struct HfFrame {
-  std::string before, after;      ///< a special token's text, or empty
+  std::string before, after;  ///< a special token's text, or empty
 };
 
 /// From the member post_processor. Errors as above.

@@ -23,7 +23,8 @@ Status read_llama3(const HfFields& fields, HfRope& rope) {
   OTR_ASSIGN(rope.low_frequency, fields.positive("low_freq_factor"));
   OTR_ASSIGN(rope.high_frequency, fields.positive("high_freq_factor"));
   if (rope.high_frequency > rope.low_frequency) return {};
-  return fields.find("high_freq_factor")->wrong(fields.name("high_freq_factor"), fmt::format("more than low_freq_factor, {}", rope.low_frequency));
+  return fields.find("high_freq_factor")
+      ->wrong(fields.name("high_freq_factor"), fmt::format("more than low_freq_factor, {}", rope.low_frequency));
 }
 
 Status read_yarn(const HfFields& fields, uint64_t context, HfRope& rope) {
@@ -37,9 +38,13 @@ Status read_yarn(const HfFields& fields, uint64_t context, HfRope& rope) {
     rope.attention_factor = usual_attention_factor(rope.factor, scale) / usual_attention_factor(rope.factor, scale_all);
   }
   OTR_ASSIGN(const bool truncates, fields.flag_or("truncate", true));
-  if (!truncates) rope.cannot_run = fields.find("truncate")->error(StatusCode::kUnsupported, fields.name("truncate"), "yarn scaling without truncation is not computed by this version");
+  if (!truncates)
+    rope.cannot_run =
+        fields.find("truncate")
+            ->error(StatusCode::kUnsupported, fields.name("truncate"), "yarn scaling without truncation is not computed by this version");
   if (rope.beta_fast > rope.beta_slow) return {};
-  return (fields.find("beta_fast") ? *fields.find("beta_fast") : fields.object()).wrong(fields.name("beta_fast"), fmt::format("more than beta_slow, {}", rope.beta_slow));
+  return (fields.find("beta_fast") ? *fields.find("beta_fast") : fields.object())
+      .wrong(fields.name("beta_fast"), fmt::format("more than beta_slow, {}", rope.beta_slow));
 }
 
 // `scaling` is rope_scaling or rope_parameters.
@@ -55,7 +60,10 @@ Status read_scaling(JsonValue scaling, const std::string& path, uint64_t context
   OTR_ASSIGN(const std::string old_type, fields.text_or("type", "default"));
   OTR_ASSIGN(rope.type, fields.text_or("rope_type", old_type));
   OTR_ASSIGN(const double share, fields.positive_or("partial_rotary_factor", 1));
-  if (share != 1) rope.cannot_run = fields.find("partial_rotary_factor")->error(StatusCode::kUnsupported, fields.name("partial_rotary_factor"), "heads that RoPE turns in part are not computed by this version");
+  if (share != 1)
+    rope.cannot_run = fields.find("partial_rotary_factor")
+                          ->error(StatusCode::kUnsupported, fields.name("partial_rotary_factor"),
+                                  "heads that RoPE turns in part are not computed by this version");
   if (rope.type == "default") return {};
   if (rope.type == "linear") {
     OTR_ASSIGN(rope.factor, fields.positive("factor"));
@@ -65,8 +73,9 @@ Status read_scaling(JsonValue scaling, const std::string& path, uint64_t context
     OTR_ASSIGN(rope.original_context, fields.size_or("original_max_position_embeddings", rope.original_context, 1, kMostContext));
     return rope.type == "yarn" ? read_yarn(fields, context, rope) : read_llama3(fields, rope);
   }
-  rope.cannot_run = scaling.error(StatusCode::kUnsupported, fields.name("rope_type"),
-                                  fmt::format("RoPE scaling \"{}\" is not computed by this version (default, linear, llama3 and yarn are)", printable(rope.type)));
+  rope.cannot_run = scaling.error(
+      StatusCode::kUnsupported, fields.name("rope_type"),
+      fmt::format("RoPE scaling \"{}\" is not computed by this version (default, linear, llama3 and yarn are)", printable(rope.type)));
   return {};
 }
 
@@ -74,7 +83,8 @@ Status read_scaling(JsonValue scaling, const std::string& path, uint64_t context
 
 bool HfRope::says_the_same(const HfRope& other) const {
   const auto all = [](const HfRope& rope) {
-    return std::tie(rope.type, rope.theta, rope.factor, rope.low_frequency, rope.high_frequency, rope.attention_factor, rope.beta_fast, rope.beta_slow, rope.original_context);
+    return std::tie(rope.type, rope.theta, rope.factor, rope.low_frequency, rope.high_frequency, rope.attention_factor, rope.beta_fast,
+                    rope.beta_slow, rope.original_context);
   };
   return all(*this) == all(other);
 }
@@ -89,7 +99,8 @@ Result<HfRope> read_hf_rope(JsonValue root, uint64_t context) {
   if (scaling) OTR_TRY(read_scaling(*scaling, "rope_scaling", context, scaled));
   if (parameters) OTR_TRY(read_scaling(*parameters, "rope_parameters", context, stated));
   if (scaling && parameters && !scaled.says_the_same(stated)) {
-    return parameters->error(StatusCode::kCorruptFile, "rope_parameters", "rope_parameters and rope_scaling contradict each other; one of them is enough");
+    return parameters->error(StatusCode::kCorruptFile, "rope_parameters",
+                             "rope_parameters and rope_scaling contradict each other; one of them is enough");
   }
   return parameters ? stated : scaled;
 }

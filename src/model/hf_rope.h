@@ -16,11 +16,11 @@ struct HfRope {
   std::string type = "default";
   double theta = 10000;
   double factor = 1;
-  double low_frequency = 0, high_frequency = 0;     ///< llama3
-  double attention_factor = 0;                      ///< yarn; 0: by the factor
-  double beta_fast = 32, beta_slow = 1;             ///< yarn
-  uint64_t original_context = 0;                    ///< llama3, yarn
-  Status cannot_run;                                ///< a scaling that is not computed
+  double low_frequency = 0, high_frequency = 0;  ///< llama3
+  double attention_factor = 0;                   ///< yarn; 0: by the factor
+  double beta_fast = 32, beta_slow = 1;          ///< yarn
+  uint64_t original_context = 0;                 ///< llama3, yarn
+  Status cannot_run;                             ///< a scaling that is not computed
 
   bool says_the_same(const HfRope& other) const;
 };

@@ -25,20 +25,13 @@ constexpr std::string_view kTheirLayer = "model.layers.", kOurLayer = "blk.";
 
 // Behind the layer's number.
 constexpr Name kOfLayer[] = {
-    {"input_layernorm.weight", "attn_norm.weight"},
-    {"self_attn.q_proj.weight", "attn_q.weight"},
-    {"self_attn.k_proj.weight", "attn_k.weight"},
-    {"self_attn.v_proj.weight", "attn_v.weight"},
-    {"self_attn.o_proj.weight", "attn_output.weight"},
-    {"self_attn.q_proj.bias", "attn_q.bias"},
-    {"self_attn.k_proj.bias", "attn_k.bias"},
-    {"self_attn.v_proj.bias", "attn_v.bias"},
-    {"self_attn.o_proj.bias", "attn_output.bias"},
-    {"self_attn.q_norm.weight", "attn_q_norm.weight"},
-    {"self_attn.k_norm.weight", "attn_k_norm.weight"},
-    {"post_attention_layernorm.weight", "ffn_norm.weight"},
-    {"mlp.gate_proj.weight", "ffn_gate.weight"},
-    {"mlp.up_proj.weight", "ffn_up.weight"},
+    {"input_layernorm.weight", "attn_norm.weight"},    {"self_attn.q_proj.weight", "attn_q.weight"},
+    {"self_attn.k_proj.weight", "attn_k.weight"},      {"self_attn.v_proj.weight", "attn_v.weight"},
+    {"self_attn.o_proj.weight", "attn_output.weight"}, {"self_attn.q_proj.bias", "attn_q.bias"},
+    {"self_attn.k_proj.bias", "attn_k.bias"},          {"self_attn.v_proj.bias", "attn_v.bias"},
+    {"self_attn.o_proj.bias", "attn_output.bias"},     {"self_attn.q_norm.weight", "attn_q_norm.weight"},
+    {"self_attn.k_norm.weight", "attn_k_norm.weight"}, {"post_attention_layernorm.weight", "ffn_norm.weight"},
+    {"mlp.gate_proj.weight", "ffn_gate.weight"},       {"mlp.up_proj.weight", "ffn_up.weight"},
     {"mlp.down_proj.weight", "ffn_down.weight"},
 };
 
@@ -93,6 +86,9 @@ class TensorImporter {
 
  private:
   Status add(size_t file, const SafetensorsTensor& tensor);
+  void refuse(size_t file, const SafetensorsTensor& tensor, std::string message) {
+    if (config_.cannot_run.is_ok()) config_.cannot_run = about_tensor(StatusCode::kUnsupported, files_[file], tensor, std::move(message));
+  }
   Status check_embedding(size_t file, const SafetensorsTensor& tensor) const;
   Status check_promises() const;
   Status check_layer(uint32_t layer) const;
@@ -110,29 +106,26 @@ class TensorImporter {
 };
 
 Status TensorImporter::add(size_t file, const SafetensorsTensor& tensor) {
-  std::optional<std::string> name = config_.is_known ? renamed(tensor.name, true) : tensor.name;
+  const std::optional<std::string> name = config_.is_known ? renamed(tensor.name, true) : tensor.name;
   if (config_.is_known && is_redundant(tensor.name)) return {};
   if (tensor.name == kHead && config_.tied.value_or(false)) return {};
-  if (!tensor.type || (*tensor.type != DType::kF32 && *tensor.type != DType::kF16 && *tensor.type != DType::kBF16)) {
-    return about_tensor(StatusCode::kUnsupported, files_[file], tensor, fmt::format("weights of dtype {} cannot be run from a directory (F32, F16 and BF16 can)", tensor.dtype));
-  }
   if (tensor.bytes == 0) return about_tensor(StatusCode::kCorruptFile, files_[file], tensor, "the tensor has no elements");
-  if (!name) {
-    if (config_.cannot_run.is_ok()) {
-      config_.cannot_run = about_tensor(StatusCode::kUnsupported, files_[file], tensor,
-                                        fmt::format("tensor {} has no place in the computation of \"{}\"", printable(tensor.name), config_.architecture));
-    }
-    name = tensor.name;
-  }
+  const bool can_run = tensor.type == DType::kF32 || tensor.type == DType::kF16 || tensor.type == DType::kBF16;
+  if (!can_run)
+    refuse(file, tensor, fmt::format("weights of dtype {} cannot be run from a directory (F32, F16 and BF16 can)", tensor.dtype));
+  if (!name)
+    refuse(file, tensor, fmt::format("tensor {} has no place in the computation of \"{}\"", printable(tensor.name), config_.architecture));
   if (config_.is_known && tensor.name == kEmbedding) {
     OTR_TRY(check_embedding(file, tensor));
     has_embedding_ = true;
+    if (!can_run) config_.vocabulary = 0;  // packed rows are too few bytes to vouch for a vocabulary of this size
   }
   if (tensor.name == kHead || tensor.name.ends_with(".bias")) biases_.insert(tensor.name);
 
   std::array<uint64_t, 4> dims = {1, 1, 1, 1};
   std::reverse_copy(tensor.dims.begin(), tensor.dims.begin() + tensor.rank, dims.begin());
-  header_.add_tensor(*name, *tensor.type, std::span(dims).first(std::max<uint32_t>(tensor.rank, 1)));
+  if (!tensor.type) return {};  // the header has no number for it
+  header_.add_tensor(name.value_or(tensor.name), *tensor.type, std::span(dims).first(std::max<uint32_t>(tensor.rank, 1)));
   places_.push_back({file, tensor.offset});
   return {};
 }
@@ -166,7 +159,8 @@ Status TensorImporter::check_layer(uint32_t layer) const {
 
 }  // namespace
 
-Result<std::vector<HfPlace>> add_hf_tensors(const std::vector<SafetensorsFile>& files, const JsonText& source, HfConfig* config, GgufHeader* header) {
+Result<std::vector<HfPlace>> add_hf_tensors(const std::vector<SafetensorsFile>& files, const JsonText& source, HfConfig* config,
+                                            GgufHeader* header) {
   return TensorImporter(files, source.root(), *config, *header).import();
 }
 

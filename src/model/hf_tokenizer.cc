@@ -73,10 +73,13 @@ Status TokenizerImporter::check_model() const {
   if (!model || model->kind() != JsonKind::kObject) return (model ? *model : tokenizer_).wrong("model", "an object");
   const HfFields fields(*model, "model.");
   OTR_ASSIGN(const std::string type, fields.text_or("type", fields.find("merges") ? "BPE" : "none"));
-  if (type != "BPE") return model->error(StatusCode::kUnsupported, "model.type", fmt::format("the tokenizer \"{}\" is not supported; BPE is", printable(type)));
+  if (type != "BPE")
+    return model->error(StatusCode::kUnsupported, "model.type",
+                        fmt::format("the tokenizer \"{}\" is not supported; BPE is", printable(type)));
   for (const char* name : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     OTR_ASSIGN(const std::string affix, fields.text_or(name, ""));
-    if (!affix.empty()) return fields.find(name)->error(StatusCode::kUnsupported, fields.name(name), fmt::format("{} is not supported", fields.name(name)));
+    if (!affix.empty())
+      return fields.find(name)->error(StatusCode::kUnsupported, fields.name(name), fmt::format("{} is not supported", fields.name(name)));
   }
   if (const std::optional<JsonValue> dropout = fields.find("dropout"); dropout && dropout->number() != 0.0) {
     return dropout->error(StatusCode::kUnsupported, "model.dropout", "merges that are left out by chance are not supported");
@@ -93,7 +96,8 @@ Status TokenizerImporter::mark_bytes() {
     ++bytes;
   }
   if (bytes == 256) return {};
-  return tokenizer_.error(StatusCode::kUnsupported, "model.byte_fallback", fmt::format("byte_fallback with tokens for {} of 256 bytes is not supported", bytes));
+  return tokenizer_.error(StatusCode::kUnsupported, "model.byte_fallback",
+                          fmt::format("byte_fallback with tokens for {} of 256 bytes is not supported", bytes));
 }
 
 Status TokenizerImporter::read_settings() {
@@ -112,7 +116,8 @@ Result<std::optional<uint32_t>> TokenizerImporter::token_named(const char* key) 
     if (!text) return value->wrong(key, "a token's text");
     const std::optional<uint32_t> token = vocabulary_.find(*text);
     if (token) return token;
-    return value->error(StatusCode::kCorruptFile, key, fmt::format("{} \"{}\" is not in the vocabulary of {}", key, printable(*text), kTokenizer));
+    return value->error(StatusCode::kCorruptFile, key,
+                        fmt::format("{} \"{}\" is not in the vocabulary of {}", key, printable(*text), kTokenizer));
   }
   return std::optional<uint32_t>();
 }
@@ -155,7 +160,9 @@ Status TokenizerImporter::find_special_tokens() {
   OTR_ASSIGN(const std::string unknown, model.text_or("unk_token", ""));
   if (unknown.empty()) return {};
   unknown_ = vocabulary_.find(unknown);
-  if (!unknown_) return model.find("unk_token")->error(StatusCode::kCorruptFile, "model.unk_token", fmt::format("unk_token \"{}\" is not in the vocabulary", printable(unknown)));
+  if (!unknown_)
+    return model.find("unk_token")
+        ->error(StatusCode::kCorruptFile, "model.unk_token", fmt::format("unk_token \"{}\" is not in the vocabulary", printable(unknown)));
   if (rules_.pre.empty()) vocabulary_.set_type(*unknown_, TokenType::kUnknown);
   return {};
 }
@@ -170,7 +177,9 @@ Status TokenizerImporter::find_frame() {
   }
   const auto is_token = [&](const std::string& text, std::optional<uint32_t> token) -> Status {
     if (text.empty() || (token && vocabulary_.text(*token) == text)) return {};
-    return tokenizer_.find("post_processor")->error(StatusCode::kUnsupported, "post_processor", fmt::format("\"{}\" around a text, which is neither its begin nor its end token, is not supported", printable(text)));
+    return tokenizer_.find("post_processor")
+        ->error(StatusCode::kUnsupported, "post_processor",
+                fmt::format("\"{}\" around a text, which is neither its begin nor its end token, is not supported", printable(text)));
   };
   // A frame names its own token where the other files name none.
   if (!bos_ && !frame_.before.empty()) bos_ = vocabulary_.find(frame_.before);

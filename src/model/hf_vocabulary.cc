@@ -3,17 +3,28 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "src/base/macros.h"
 #include "src/model/tokenizer_spelling.h"
 
 namespace outrigger {
+namespace {
+
+// Numbers without a token, where nothing else says how many there are: a few hundred are reserved at most.
+constexpr uint64_t kMostGaps = 4096;
+
+}  // namespace
 
 Status HfVocabulary::set(JsonValue place, const std::string& subject, uint64_t number, std::string_view text, TokenType type) {
   if (number >= spans_.size()) {
-    return place.error(StatusCode::kCorruptFile, subject, fmt::format("token \"{}\" has the number {}, but the model has {} tokens", printable(text), number, spans_.size()));
+    return place.error(StatusCode::kCorruptFile, subject,
+                       fmt::format("token \"{}\" has the number {}, but the model has {} tokens", printable(text), number, spans_.size()));
   }
   if (types_[number] != TokenType::kUnused) {
-    return place.error(StatusCode::kCorruptFile, subject, fmt::format("tokens \"{}\" and \"{}\" both have the number {}", printable(this->text(number)), printable(text), number));
+    return place.error(
+        StatusCode::kCorruptFile, subject,
+        fmt::format("tokens \"{}\" and \"{}\" both have the number {}", printable(this->text(number)), printable(text), number));
   }
   spans_[number] = {static_cast<uint32_t>(texts_.size()), static_cast<uint32_t>(text.size())};
   types_[number] = type;
@@ -42,7 +53,9 @@ Status HfVocabulary::read_added(JsonValue added) {
       return value && value->boolean().value_or(false);
     };
     for (const char* name : {"lstrip", "rstrip", "single_word"}) {
-      if (flag(name)) return token.error(StatusCode::kUnsupported, subject, fmt::format("the added token \"{}\" has {}, which is not supported", printable(*text), name));
+      if (flag(name))
+        return token.error(StatusCode::kUnsupported, subject,
+                           fmt::format("the added token \"{}\" has {}, which is not supported", printable(*text), name));
     }
     const TokenType type = flag("special") ? TokenType::kControl : TokenType::kUserDefined;
     if (number < size() && types_[number] == TokenType::kNormal && this->text(number) == *text) {
@@ -56,12 +69,21 @@ Status HfVocabulary::read_added(JsonValue added) {
 Result<HfVocabulary> HfVocabulary::read(JsonValue tokenizer, uint64_t tokens) {
   HfVocabulary vocabulary;
   const std::optional<JsonValue> model = tokenizer.find("model"), vocab = model ? model->find("vocab") : std::nullopt;
-  if (!vocab || vocab->kind() != JsonKind::kObject) return (vocab ? *vocab : tokenizer).wrong("model.vocab", "an object of tokens and their numbers");
+  if (!vocab || vocab->kind() != JsonKind::kObject)
+    return (vocab ? *vocab : tokenizer).wrong("model.vocab", "an object of tokens and their numbers");
   const std::optional<JsonValue> added = tokenizer.find_value("added_tokens");
   if (added && added->kind() != JsonKind::kArray) return added->wrong("added_tokens", "an array");
   if (tokens == 0) {
-    OTR_TRY(vocab->each_member([&](std::string_view, JsonValue) { return ++tokens, Status(); }));
-    if (added) OTR_TRY(added->each_item([&](JsonValue) { return ++tokens, Status(); }));
+    uint64_t count = 0;
+    const auto see = [&](std::optional<JsonValue> number) {
+      ++count;
+      const uint64_t value = number ? number->whole().value_or(0) : 0;
+      tokens = std::max(tokens, value == UINT64_MAX ? value : value + 1);
+      return Status();
+    };
+    OTR_TRY(vocab->each_member([&](std::string_view, JsonValue number) { return see(number); }));
+    if (added) OTR_TRY(added->each_item([&](JsonValue token) { return see(token.find("id")); }));
+    tokens = std::min(tokens, 2 * count + kMostGaps);
   }
   vocabulary.spans_.resize(tokens);
   vocabulary.types_.resize(tokens, TokenType::kUnused);
@@ -94,7 +116,9 @@ Status add_hf_merges(JsonValue model, uint64_t text_bytes, GgufHeader* header) {
   uint64_t count = 0;
   const auto add = [&](JsonValue item) -> Status {
     // A token of n bytes is made by one of n - 1 pairs, so that more merges than bytes repeat themselves.
-    if (++count > text_bytes) return item.error(StatusCode::kCorruptFile, subject, fmt::format("a vocabulary of {} bytes cannot have more merges than that", text_bytes));
+    if (++count > text_bytes)
+      return item.error(StatusCode::kCorruptFile, subject,
+                        fmt::format("a vocabulary of {} bytes cannot have more merges than that", text_bytes));
     if (const std::optional<std::string> both = item.string()) {
       header->add_element(*both);
       return {};
@@ -105,7 +129,8 @@ Status add_hf_merges(JsonValue model, uint64_t text_bytes, GgufHeader* header) {
     OTR_TRY(item.each_item([&](JsonValue part) -> Status {
       const std::optional<std::string> text = part.string();
       if (!text || text->empty() || ++parts > 2) return item.wrong(subject, "\"a b\" or [\"a\", \"b\"]");
-      if (text->find(' ') != std::string::npos) return part.error(StatusCode::kUnsupported, subject, "a merge of tokens with spaces in them is not supported");
+      if (text->find(' ') != std::string::npos)
+        return part.error(StatusCode::kUnsupported, subject, "a merge of tokens with spaces in them is not supported");
       joined += (parts == 2 ? " " : "") + *text;
       return {};
     }));

@@ -19,8 +19,8 @@ namespace outrigger {
 /// Texts as the file spells them, in one piece of memory: 9 bytes a token beside them.
 class HfVocabulary {
  public:
-  /// From model.vocab and added_tokens. Numbers up to `tokens` that no token has are empty texts that are never used. 0: as many as there are
-  /// tokens.
+  /// From model.vocab and added_tokens. Numbers up to `tokens` that no token has are empty texts that are never used. 0: as many as the
+  /// highest number asks for, as long as most have a token.
   /// Errors: kCorruptFile for a number that is none, beyond `tokens` or given twice, and for a token that two members number differently;
   /// kUnsupported for an added token that takes the spaces around it along.
   static Result<HfVocabulary> read(JsonValue tokenizer, uint64_t tokens);
@@ -47,11 +47,11 @@ class HfVocabulary {
 
   std::string texts_;
   std::vector<Span> spans_;
-  std::vector<TokenType> types_;   ///< kUnused: no token has the number
+  std::vector<TokenType> types_;  ///< kUnused: no token has the number
 };
 
-/// "tokenizer.ggml.merges" from model.merges, whose items are "a b" or ["a", "b"]. Errors: kCorruptFile for other items, and for more than a vocabulary
-/// of `text_bytes` allows to tell apart; kUnsupported for a part with a space.
+/// "tokenizer.ggml.merges" from model.merges, whose items are "a b" or ["a", "b"]. Errors: kCorruptFile for other items, and for more than
+/// a vocabulary of `text_bytes` allows to tell apart; kUnsupported for a part with a space.
 Status add_hf_merges(JsonValue model, uint64_t text_bytes, GgufHeader* header);
 
 }  // namespace outrigger

@@ -27,7 +27,8 @@ struct Shard {
   }
   const std::string& name(uint32_t tensor) const { return file->tensors()[tensor].name; }
   bool list(std::string_view wanted) {
-    const auto found = std::lower_bound(by_name.begin(), by_name.end(), wanted, [this](uint32_t tensor, std::string_view n) { return name(tensor) < n; });
+    const auto found =
+        std::lower_bound(by_name.begin(), by_name.end(), wanted, [this](uint32_t tensor, std::string_view n) { return name(tensor) < n; });
     if (found == by_name.end() || name(*found) != wanted) return false;
     is_listed[*found] = true;
     return true;
@@ -66,7 +67,8 @@ Result<std::vector<SafetensorsFile>> HfFolder::open_weights(DirectIo direct) con
 
 Result<std::vector<SafetensorsFile>> HfFolder::open_shards(const JsonText& index, DirectIo direct) const {
   const std::optional<JsonValue> map = index.root().find("weight_map");
-  if (!map || map->kind() != JsonKind::kObject) return (map ? *map : index.root()).wrong("weight_map", "an object of tensors and their files");
+  if (!map || map->kind() != JsonKind::kObject)
+    return (map ? *map : index.root()).wrong("weight_map", "an object of tensors and their files");
 
   std::set<std::string, std::less<>> names;
   OTR_TRY(map->each_member([&](std::string_view tensor, JsonValue value) -> Status {
@@ -74,14 +76,16 @@ Result<std::vector<SafetensorsFile>> HfFolder::open_shards(const JsonText& index
     if (!name) return value.wrong(std::string(tensor), "a file's name");
     if (names.contains(*name)) return {};
     if (!check_name(*name).is_ok()) return value.wrong(std::string(tensor), "the plain name of a file of the directory");
-    if (names.size() == kHfMaxShards) return value.error(StatusCode::kUnsupported, "weight_map", fmt::format("more than {} files are listed", kHfMaxShards));
+    if (names.size() == kHfMaxShards)
+      return value.error(StatusCode::kUnsupported, "weight_map", fmt::format("more than {} files are listed", kHfMaxShards));
     names.insert(*name);
     return {};
   }));
   for (const std::string& name : names) {
     const uint64_t count = count_in_name(name);
     if (count != 0 && count != names.size()) {
-      return map->error(StatusCode::kCorruptFile, "weight_map", fmt::format("{} is one of {} files by its name, but {} are listed", printable(name), count, names.size()));
+      return map->error(StatusCode::kCorruptFile, "weight_map",
+                        fmt::format("{} is one of {} files by its name, but {} are listed", printable(name), count, names.size()));
     }
   }
   if (names.empty()) return map->error(StatusCode::kCorruptFile, "weight_map", "no tensor is listed");
@@ -97,14 +101,17 @@ Result<std::vector<SafetensorsFile>> HfFolder::open_shards(const JsonText& index
     const std::string name = *value.string();
     const size_t shard = static_cast<size_t>(std::distance(names.begin(), names.find(name)));
     if (shards[shard].list(tensor)) return {};
-    return value.error(StatusCode::kCorruptFile, std::string(tensor), fmt::format("the tensor is not in {}, where the index says", printable(name)));
+    return value.error(StatusCode::kCorruptFile, std::string(tensor),
+                       fmt::format("the tensor is not in {}, where the index says", printable(name)));
   }));
   for (const Shard& shard : shards) {
     const auto unlisted = std::find(shard.is_listed.begin(), shard.is_listed.end(), false);
     if (unlisted == shard.is_listed.end()) continue;
     const SafetensorsTensor& tensor = shard.file->tensors()[static_cast<size_t>(unlisted - shard.is_listed.begin())];
     return Status(StatusCode::kCorruptFile, fmt::format("{} does not list this tensor for this file", kIndex))
-        .in_file(shard.file->source()->name()).about(printable(tensor.name)).at_offset(tensor.offset);
+        .in_file(shard.file->source()->name())
+        .about(printable(tensor.name))
+        .at_offset(tensor.offset);
   }
   return files;
 }

@@ -5,6 +5,7 @@
 
 valid          a llama of one layer in float32, one safetensors file: width 32, 2 heads, 1 KV head, 300 tokens (byte-level BPE)
 valid_shards   the same in bfloat16 in two files with an index, and a tokenizer with byte fallback
+valid_larger   the same as valid_shards with six layers and wider, so that it does not pay to keep it all in memory
 catalogue.tsv  one malformed directory a line, as make_bad_gguf.py writes it: directory, level, status code, text, offset.
                level is "hf"; the text is looked for in the whole error, which names file and member.
 
@@ -31,13 +32,16 @@ def config():
             "vocab_size": TOKENS, "tie_word_embeddings": False, "hidden_act": "silu", "bos_token_id": 298, "eos_token_id": 298}
 
 
-def shapes():
-    layer = "model.layers.0."
-    return {"model.embed_tokens.weight": [TOKENS, WIDTH], "lm_head.weight": [TOKENS, WIDTH], "model.norm.weight": [WIDTH],
-            layer + "input_layernorm.weight": [WIDTH], layer + "post_attention_layernorm.weight": [WIDTH],
-            layer + "self_attn.q_proj.weight": [WIDTH, WIDTH], layer + "self_attn.k_proj.weight": [KV, WIDTH],
-            layer + "self_attn.v_proj.weight": [KV, WIDTH], layer + "self_attn.o_proj.weight": [WIDTH, WIDTH],
-            layer + "mlp.gate_proj.weight": [FFN, WIDTH], layer + "mlp.up_proj.weight": [FFN, WIDTH], layer + "mlp.down_proj.weight": [WIDTH, FFN]}
+def shapes(layers=1, width=WIDTH, kv=KV, ffn=FFN):
+    wanted = {"model.embed_tokens.weight": [TOKENS, width], "lm_head.weight": [TOKENS, width], "model.norm.weight": [width]}
+    for i in range(layers):
+        layer = f"model.layers.{i}."
+        wanted.update({
+            layer + "input_layernorm.weight": [width], layer + "post_attention_layernorm.weight": [width],
+            layer + "self_attn.q_proj.weight": [width, width], layer + "self_attn.k_proj.weight": [kv, width],
+            layer + "self_attn.v_proj.weight": [kv, width], layer + "self_attn.o_proj.weight": [width, width],
+            layer + "mlp.gate_proj.weight": [ffn, width], layer + "mlp.up_proj.weight": [ffn, width], layer + "mlp.down_proj.weight": [width, ffn]})
+    return wanted
 
 
 class Tensors:
@@ -124,17 +128,19 @@ class Folder:
 def valid():
     return Folder({"config.json": config(), "model.safetensors": Tensors(shapes()).to_bytes(), "tokenizer.json": bpe_tokenizer(),
                    "tokenizer_config.json": {"eos_token": "<|endoftext|>", "bos_token": None, "unk_token": {"content": "<|endoftext|>"}},
-                   "generation_config.json": {"eos_token_id": [298, 0]}})
+                   "generation_config.json": {"do_sample": True, "eos_token_id": [298, 0]}})
 
 
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
 
-def valid_shards():
-    names = list(shapes())
-    halves = [{name: shapes()[name] for name in part} for part in (names[:5], names[5:])]
+def valid_shards(layers=1, width=WIDTH, kv=KV, ffn=FFN):
+    wanted = shapes(layers, width, kv, ffn)
+    names = list(wanted)
+    halves = [{name: wanted[name] for name in part} for part in (names[:5], names[5:])]
     index = {"metadata": {"total_size": 1}, "weight_map": {name: FIRST if name in halves[0] else SECOND for name in names}}
-    return Folder({"config.json": {**config(), "bos_token_id": 1, "eos_token_id": 2}, FIRST: Tensors(halves[0], True).to_bytes(),
+    sizes = {"num_hidden_layers": layers, "hidden_size": width, "intermediate_size": ffn}
+    return Folder({"config.json": {**config(), **sizes, "bos_token_id": 1, "eos_token_id": 2}, FIRST: Tensors(halves[0], True).to_bytes(),
                    SECOND: Tensors(halves[1], True).to_bytes(), "model.safetensors.index.json": index, "tokenizer.json": sentencepiece_tokenizer(),
                    "tokenizer_config.json": {"bos_token": {"content": "<s>"}, "eos_token": "</s>"}})
 
@@ -192,7 +198,7 @@ def add_safetensors_rows(catalogue):
             out.truncate(100_000_100)
     raw("header_beyond_the_limit", "the limit is 95.4 MiB", sparse, 0, UNSUPPORTED)
 
-    for label, header, text in (("array", b"[]", "not with '{'"), ("space", b" {}", "not with '{'"), ("nothing", b"{", "the text ends"),
+    for label, header, text in (("array", b"[]", "not with '{'"), ("space", b" {}", "not with '{'"), ("nothing", b"{ ", "the text ends"),
                                 ("more_behind", b"{}{}", "the end of the text"), ("comma", b'{"a":{},}', "a key in quotes"),
                                 ("comment", b"{/**/}", "a key in quotes"), ("single_quotes", b"{'a':{}}", "a key in quotes"),
                                 ("deep", b'{"__metadata__":' + b"[" * 100000 + b"]" * 100000 + b"}", "nested more than 32 deep"),
@@ -248,7 +254,7 @@ def add_safetensors_rows(catalogue):
     def with_shape(name, shape, bf16=False):
         return Tensors({**shapes(), name: shape}, bf16).to_bytes()
     raw("q_of_other_shape", "model.layers.0.self_attn.q_proj.weight", with_shape(q, [WIDTH, 2 * WIDTH]), 0)
-    raw("norm_of_rank_2", "shape of output_norm.weight", with_shape(norm, [1, WIDTH]), 0)
+    raw("norm_of_rank_2", "shape of output_norm.weight", with_shape(norm, [WIDTH, 1]), 0)
     raw("norm_empty", "has no elements", with_shape(norm, [0]))
     raw("embedding_of_other_rows", "need 300 rows: the vocab_size of config.json", with_shape("model.embed_tokens.weight", [301, WIDTH]))
     raw("embedding_of_rank_1", "need 300 rows", with_shape("model.embed_tokens.weight", [WIDTH * TOKENS]))
@@ -285,8 +291,13 @@ def add_index_rows(catalogue):
     for label, file in (("parent", "../model.safetensors"), ("absolute", "/etc/passwd"), ("below", "sub/model.safetensors"), ("dot", "."), ("dots", ".."),
                         ("nothing", ""), ("nul", "model\0.safetensors"), ("backslash", "..\\model.safetensors"), ("newline", "a\nb"), ("long", "n" * 256)):
         placed(f"file_{label}", "the plain name of a file", file)
-    placed("file_absent", "No such file", "absent.safetensors", 0, NOT_FOUND)
-    placed("file_is_no_safetensors", "config.json", "config.json", 0)
+
+    def second_is(file):
+        def change(files):
+            files[index]["weight_map"] = {tensor: file if place == SECOND else place for tensor, place in files[index]["weight_map"].items()}
+        return change
+    row("file_absent", "No such file", second_is("absent.safetensors"), 0, NOT_FOUND)
+    row("file_is_no_safetensors", "config.json", second_is("config.json"), 0)
     placed("tensor_in_other_file", f"{moved}", SECOND)
     row("tensor_in_no_file", "the tensor is not in", lambda files: files[index]["weight_map"].update({"surprise": FIRST}))
     row("tensor_unlisted", "does not list this tensor", lambda files: files[index]["weight_map"].pop(moved))
@@ -466,8 +477,8 @@ def add_tokenizer_rows(catalogue):
     setting("added_without_content", "a text as content", added_tokens=[{"id": 298}])
     added("added_beyond", "has the number 300", id=300)
     added("added_in_use", "both have the number 5", id=5)
-    added("added_other_number", "tokens 33 and 298 have the same text|have the same text", content="B")
-    catalogue.rows[-1] = (*catalogue.rows[-1][:4], "0")
+    row("added_other_number", "have the same text \"B\"",
+        lambda files: (files["tokenizer.json"]["added_tokens"][0].update(content="B"), files.pop("tokenizer_config.json")), 0)
     for flag in ("lstrip", "rstrip", "single_word"):
         added(f"added_{flag}", f"has {flag}, which is not supported", UNSUPPORTED, **{flag: True})
     split = {"type": "Split", "pattern": {"Regex": "\\w+"}, "behavior": "Isolated", "invert": False}
@@ -520,6 +531,7 @@ def main():
     folder.mkdir(parents=True)
     valid().write(folder / "valid")
     valid_shards().write(folder / "valid_shards")
+    valid_shards(layers=6, width=64, kv=32, ffn=256).write(folder / "valid_larger")
     catalogue = Catalogue(folder)
     add_safetensors_rows(catalogue)
     add_index_rows(catalogue)

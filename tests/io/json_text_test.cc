@@ -29,7 +29,7 @@ const std::vector<std::string> kSeeds = {
 };
 
 TEST_CASE("JsonText: what it takes and refuses is what another parser does, for every single byte changed, dropped or doubled") {
-  static const std::string kBytes("{}[]\",:\\u0/nte-+.E \x01\x7f\xc3\xa9\xed\xf5", 27);
+  static constexpr std::string_view kBytes = "{}[]\",:\\u0/nte-+.E \x01\x7f\xc3\xa9\xed\xf5";
   int taken = 0, refused = 0;
   const auto compare = [&](const std::string& text) {
     const bool ours = parse(text).is_ok(), theirs = nlohmann::json::accept(text);
@@ -53,7 +53,8 @@ TEST_CASE("JsonText: what it takes and refuses is what another parser does, for 
 }
 
 TEST_CASE("JsonText: texts put together at random from pieces of JSON are judged as another parser does") {
-  static const std::vector<std::string> kPieces = {"{", "}", "[", "]", ",", ":", "\"a\"", "\"\"", "1", "-", "0", ".5", "e9", "true", "null", " ", "\"\\u12\"", "\"\\ud800\""};
+  static const std::vector<std::string> kPieces = {"{", "}", "[",  "]",  ",",    ":",    "\"a\"", "\"\"",      "1",
+                                                   "-", "0", ".5", "e9", "true", "null", " ",     "\"\\u12\"", "\"\\ud800\""};
   std::mt19937 random(7);
   int taken = 0;
   for (int i = 0; i < 200000; ++i) {
@@ -112,10 +113,12 @@ TEST_CASE("JsonValue: every member, item and scalar is what another parser finds
       switch (value.kind()) {
         case JsonKind::kObject:
           out = nlohmann::json::object();
-          REQUIRE(value.each_member([&](std::string_view key, JsonValue member) {
-            CHECK(value.find(key)->raw() == member.raw());
-            return out[std::string(key)] = rebuild(member), Status();
-          }).is_ok());
+          REQUIRE(value
+                      .each_member([&](std::string_view key, JsonValue member) {
+                        CHECK(value.find(key)->raw() == member.raw());
+                        return out[std::string(key)] = rebuild(member), Status();
+                      })
+                      .is_ok());
           break;
         case JsonKind::kArray:
           out = nlohmann::json::array();
@@ -140,7 +143,9 @@ TEST_CASE("JsonValue: every member, item and scalar is what another parser finds
 }
 
 TEST_CASE("JsonValue: what is not of a kind is nothing, not a guess") {
-  const JsonText json = parse(R"({"n":-1,"f":1.5,"big":18446744073709551615,"more":18446744073709551616,"huge":1e999,"e":1e2,"s":"1","t":true,"z":null})").value();
+  const JsonText json =
+      parse(R"({"n":-1,"f":1.5,"big":18446744073709551615,"more":18446744073709551616,"huge":1e999,"e":1e2,"s":"1","t":true,"z":null})")
+          .value();
   const JsonValue root = json.root();
   CHECK_FALSE(root.find("n")->whole());
   CHECK(root.find("n")->number() == -1.0);

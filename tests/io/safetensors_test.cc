@@ -79,8 +79,27 @@ TEST_CASE("SafetensorsFile: any single bit of the header may be wrong") {
 
 TEST_CASE("SafetensorsFile: any number of the header may be any of the dangerous ones") {
   const std::string header(kHeader);
-  const char* const numbers[] = {"0", "1", "-1", "2147483648", "4294967295", "9223372036854775807", "9223372036854775808", "18446744073709551615",
-                                 "18446744073709551616", "1e3", "1.0", "1e999", "null", "\"8\"", "[]", "{}", "true", "01", "39", "40", "41"};
+  const char* const numbers[] = {"0",
+                                 "1",
+                                 "-1",
+                                 "2147483648",
+                                 "4294967295",
+                                 "9223372036854775807",
+                                 "9223372036854775808",
+                                 "18446744073709551615",
+                                 "18446744073709551616",
+                                 "1e3",
+                                 "1.0",
+                                 "1e999",
+                                 "null",
+                                 "\"8\"",
+                                 "[]",
+                                 "{}",
+                                 "true",
+                                 "01",
+                                 "39",
+                                 "40",
+                                 "41"};
   int changed = 0;
   for (size_t i = 0; i < header.size(); ++i) {
     const auto is_digit = [&](size_t at) { return header[at] >= '0' && header[at] <= '9'; };
@@ -96,7 +115,8 @@ TEST_CASE("SafetensorsFile: any number of the header may be any of the dangerous
     }
   }
   CHECK(changed > 200);
-  for (const uint64_t length : {uint64_t{0}, uint64_t{1}, uint64_t{header.size() + kDataBytes + 1}, uint64_t{1} << 31, uint64_t{1} << 63, ~uint64_t{0}}) {
+  for (const uint64_t length :
+       {uint64_t{0}, uint64_t{1}, uint64_t{header.size() + kDataBytes + 1}, uint64_t{1} << 31, uint64_t{1} << 63, ~uint64_t{0}}) {
     std::vector<std::byte> bytes = safetensors_file(header, kDataBytes);
     std::memcpy(bytes.data(), &length, sizeof length);
     CAPTURE(length);
@@ -106,7 +126,9 @@ TEST_CASE("SafetensorsFile: any number of the header may be any of the dangerous
 
 TEST_CASE("SafetensorsFile: 100,000 of the smallest tensors are read in time and memory proportional to them") {
   std::string header = "{";
-  for (int i = 0; i < 100000; ++i) header += (i ? ",\"" : "\"") + std::to_string(i) + R"(":{"dtype":"U8","shape":[],"data_offsets":[)" + std::to_string(i) + "," + std::to_string(i + 1) + "]}";
+  for (int i = 0; i < 100000; ++i)
+    header += (i ? ",\"" : "\"") + std::to_string(i) + R"(":{"dtype":"U8","shape":[],"data_offsets":[)" + std::to_string(i) + "," +
+              std::to_string(i + 1) + "]}";
   CHECK(survives(safetensors_file(header + "}", 100000)));
 }
 

@@ -62,7 +62,8 @@ TEST_CASE("SplicedSource: a direct read lies in one file, and says so when it do
   source.set_header(std::string(8, 'h'));
   CHECK(source.read_direct(4096 + 4999, 1, {}).value() == a.data() + 4999);
   CHECK(source.read_direct(12288, 4096, {}).value() == b.data());
-  for (const auto& [offset, length] : std::vector<std::pair<uint64_t, uint64_t>>{{0, 8}, {4096 + 4999, 2}, {9096, 1}, {12288, 4097}, {12287, 2}}) {
+  for (const auto& [offset, length] :
+       std::vector<std::pair<uint64_t, uint64_t>>{{0, 8}, {4096 + 4999, 2}, {9096, 1}, {12288, 4097}, {12287, 2}}) {
     CAPTURE(offset, length);
     CHECK(source.read_direct(offset, length, {}).status().code() == StatusCode::kInternal);
   }
