@@ -109,8 +109,8 @@ otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, con
     OTR_CAPI_TRY(require(plan, "plan"));
     otr_plan_options known = plan_defaults();
     OTR_CAPI_TRY(read_options(options, "options", &known));
-    if (known.kv_type != OTR_KV_F16 && known.kv_type != OTR_KV_F32) {
-      return invalid("options.kv_type: got " + std::to_string(known.kv_type) + ", need 0 (float16) or 1 (float32)");
+    if (known.kv_type != OTR_KV_F16 && known.kv_type != OTR_KV_F32 && known.kv_type != OTR_KV_Q8_0) {
+      return invalid("options.kv_type: got " + std::to_string(known.kv_type) + ", need 0 (float16), 1 (float32) or 2 (q8_0)");
     }
     OTR_CAPI_ASSIGN(shape, model->model.step_shape());
     outrigger::Workload workload;

@@ -332,7 +332,8 @@ typedef struct otr_plan otr_plan;
 /** Values of kv_type: what keys and values are stored as. */
 enum otr_kv_type_values {
   OTR_KV_F16 = 0,
-  OTR_KV_F32 = 1 /**< twice the bytes: for the float32 reference */
+  OTR_KV_F32 = 1, /**< twice the bytes: for the float32 reference */
+  OTR_KV_Q8_0 = 2 /**< 17/32 of the bytes: 8-bit codes, a float16 scale for 32 elements; heads must be a multiple of 32 elements */
 };
 
 /** What to plan for. */
@@ -346,7 +347,7 @@ typedef struct otr_plan_options {
   uint32_t batch;               /**< sessions that exist at once, each with its own KV cache; default 1 */
   uint32_t context_tokens;      /**< of each session; 0 (default): prompt_tokens + new_tokens */
   uint32_t logit_rows;          /**< most tokens of one step whose logits are wanted; default 1 */
-  int32_t kv_type;              /**< OTR_KV_F16 (default), _F32 */
+  int32_t kv_type;              /**< OTR_KV_F16 (default), _F32, _Q8_0 */
 } otr_plan_options;
 
 /** A plan in figures; otr_plan_to_json has all of it. The text belongs to the plan and is valid until it is closed. */

@@ -50,6 +50,7 @@ struct StepShape {
   std::vector<MatrixShape> matrices;              ///< in the order a step needs them
   uint64_t fixed_bytes = 0;                       ///< always resident: norms, biases, tables
   uint64_t kv_bytes_per_token = 0;                ///< of one session, all layers, as float16
+  bool kv_takes_q8_0 = false;                     ///< heads are whole groups of 32 elements; kv_bytes_per_token is a multiple of 64
   uint32_t kv_granule_tokens = 1;                 ///< a session's cache is a multiple of this many tokens
   uint64_t context_tokens = 0;                    ///< the most the model was made for and the library computes
   std::string context_note;                       ///< why it is less than the model was made for; empty if it is not

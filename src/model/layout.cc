@@ -193,6 +193,7 @@ class LayoutBuilder {
     StepShape& shape = layout_.shape;
     shape.fixed_bytes = fixed_floats_ * sizeof(float);
     shape.kv_bytes_per_token = uint64_t{config.layers} * 2 * config.kv_width() * sizeof(uint16_t);
+    shape.kv_takes_q8_0 = kv_type_fits(KvType::kQ8_0, config.head_dim);
     shape.kv_granule_tokens = kKvInterleave;
     shape.context_tokens = config.context_tokens;
     if (config.window_tokens != 0 && config.window_tokens < shape.context_tokens) {

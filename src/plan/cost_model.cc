@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/plan/memory_model.h"
+
 namespace outrigger {
 namespace {
 
@@ -24,7 +26,7 @@ double units(uint64_t packed_bytes, uint64_t slot_bytes) {
 }  // namespace
 
 CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, const Workload& workload)
-    : kv_bytes_per_position_(static_cast<double>(shape.kv_bytes_per_token) * (workload.kv_type == KvType::kF32 ? 2 : 1)),
+    : kv_bytes_per_position_(static_cast<double>(kv_bytes_per_token(shape, workload.kv_type))),
       attention_flops_(shape.attention_flops_per_token_per_position),
       stream_(machine.host_stream_bytes.per_s),
       int8_(machine.host_int8_ops.per_s),

@@ -1,6 +1,8 @@
 // Memory model: the bytes a plan reserves.
 #include "src/plan/memory_model.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "src/base/checked.h"
@@ -16,10 +18,30 @@ uint64_t multiply_bytes(uint64_t a, uint64_t b) { return saturated(CheckedSize(a
 
 uint64_t round_up_bytes(uint64_t bytes, uint64_t unit) { return saturated(CheckedSize(bytes).round_up(unit)); }
 
+uint64_t kv_bytes_per_token(const StepShape& shape, KvType type) {
+  switch (type) {
+    case KvType::kF16:
+      return shape.kv_bytes_per_token;
+    case KvType::kF32:
+      return multiply_bytes(shape.kv_bytes_per_token, 2);
+    case KvType::kQ8_0:  // a code each and a float16 for 32, instead of 32 times float16
+      return shape.kv_bytes_per_token / 64 * 34;
+  }
+  return UINT64_MAX;
+}
+
+Status check_kv_type(const char* what, KvType type, const StepShape& shape) {
+  if (type != KvType::kF16 && type != KvType::kF32 && type != KvType::kQ8_0) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("{}: kv_type is none that is known", what));
+  }
+  if (type != KvType::kQ8_0 || shape.kv_takes_q8_0) return {};
+  return Status(StatusCode::kInvalidArgument,
+                fmt::format("{}: kv_type is q8_0, which needs heads of a multiple of 32 elements, and this model's are not; use f16", what));
+}
+
 uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand) {
-  const uint64_t element_ratio = demand.kv_type == KvType::kF32 ? 2 : 1;
   const CheckedSize tokens = CheckedSize(demand.context_tokens).round_up(shape.kv_granule_tokens);
-  const CheckedSize session = tokens * CheckedSize(shape.kv_bytes_per_token) * CheckedSize(element_ratio);
+  const CheckedSize session = tokens * CheckedSize(kv_bytes_per_token(shape, demand.kv_type));
   return saturated(session.round_up(kPageBytes) * CheckedSize(demand.batch));
 }
 

@@ -28,6 +28,10 @@ struct Demand {
   KvType kv_type = KvType::kF16;
 };
 
+/// Of one session, all layers. Precondition: the shape takes the type.
+uint64_t kv_bytes_per_token(const StepShape& shape, KvType type);
+/// kv_type is a known one that the shape takes. Errors: kInvalidArgument, which begins with `what`.
+Status check_kv_type(const char* what, KvType type, const StepShape& shape);
 /// Every session's cache.
 uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand);
 /// Activations, scratch and logits of steps of up to step.tokens; a step wants the logits of at most all its tokens.

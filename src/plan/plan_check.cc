@@ -116,7 +116,7 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
   if (plan.context_tokens == 0 || plan.context_tokens > shape.context_tokens) {
     return wrong(fmt::format("context_tokens is {}, need 1 to {}", plan.context_tokens, shape.context_tokens));
   }
-  if (plan.kv_type != KvType::kF16 && plan.kv_type != KvType::kF32) return wrong("kv_type is none that is known");
+  OTR_TRY(check_kv_type("plan", plan.kv_type, shape));
   if (plan.logit_rows == 0 || plan.logit_rows > plan.step_tokens) {
     return wrong(fmt::format("logit_rows is {}, need 1 to {}", plan.logit_rows, plan.step_tokens));
   }

@@ -52,6 +52,9 @@ Status check_shape(const StepShape& shape) {
     return invalid(fmt::format("step shape: {} attention operations, need a finite number of at least 0",
                                shape.attention_flops_per_token_per_position));
   }
+  if (shape.kv_takes_q8_0 && shape.kv_bytes_per_token % 64 != 0) {
+    return invalid(fmt::format("step shape: {} bytes of keys and values a token, need a multiple of 64 for q8_0", shape.kv_bytes_per_token));
+  }
   for (const MatrixShape& matrix : shape.matrices) OTR_TRY(check_matrix(matrix));
   if (shape.kv_granule_tokens == 0) return invalid("step shape: kv_granule_tokens is 0, need at least 1");
   return {};
@@ -77,7 +80,7 @@ Status check_workload(const Workload& workload, const StepShape& shape) {
   const uint64_t context = workload.context_tokens > 0 ? workload.context_tokens : tokens;
   if (tokens == 0) return invalid("workload: 0 tokens, need a prompt or new tokens");
   if (workload.batch == 0) return invalid("workload: batch is 0, need at least 1 session");
-  if (workload.kv_type != KvType::kF16 && workload.kv_type != KvType::kF32) return invalid("workload: kv_type is none that is known");
+  OTR_TRY(check_kv_type("workload", workload.kv_type, shape));
   if (workload.logit_rows == 0) return invalid("workload: logit_rows is 0, need at least 1");
   if (context < tokens) {
     return invalid(fmt::format("workload: {} prompt and {} new tokens in a context of {}, need a context of at least {}",

@@ -83,7 +83,7 @@ Status read_step(const JsonFields& json, StepPrediction* step) {
 }
 
 constexpr JsonNames<Tier, 3> kTiers = {{{"disk", Tier::kDisk}, {"host", Tier::kHost}, {"device", Tier::kDevice}}};
-constexpr JsonNames<KvType, 2> kKvTypes = {{{"f16", KvType::kF16}, {"f32", KvType::kF32}}};
+constexpr JsonNames<KvType, 3> kKvTypes = {{{"f16", KvType::kF16}, {"f32", KvType::kF32}, {"q8_0", KvType::kQ8_0}}};
 constexpr JsonNames<Residence, 2> kModes = {{{"resident", Residence::kResident}, {"streamed", Residence::kStreamed}}};
 
 Status read_tensor(const JsonFields& json, Plan* plan) {

@@ -141,7 +141,17 @@ const char* tier_name(Tier tier) noexcept {
   return "unknown";
 }
 
-const char* kv_type_name(KvType type) noexcept { return type == KvType::kF32 ? "f32" : "f16"; }
+const char* kv_type_name(KvType type) noexcept {
+  switch (type) {
+    case KvType::kF16:
+      return "f16";
+    case KvType::kF32:
+      return "f32";
+    case KvType::kQ8_0:
+      return "q8_0";
+  }
+  return "unknown";
+}
 
 const char* residence_name(Residence mode) noexcept { return mode == Residence::kResident ? "resident" : "streamed"; }
 

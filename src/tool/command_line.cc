@@ -33,14 +33,25 @@ void add_common_options(CLI::App& command, CommonOptions& options, Shows shows) 
           .add_option_function<uint64_t>(
               "--seed", [&options](uint64_t seed) { options.seed = seed; }, "Seed of what is drawn")
           ->type_name("N"),
-      command.add_option("--plan", options.plan_file, "Replay what 'outrigger plan --json' printed; then it sets budget, threads, context")
+      command.add_option("--plan", options.plan_file, "Replay what 'outrigger plan --json' printed; then it sets budget, threads, context, KV")
           ->type_name("FILE"),
       command.add_option("--trace", options.trace_file, "Write a trace of the lanes (not there yet)")->type_name("FILE"),
       add_choice<Numerics>(command, "--numerics", options.numerics, "fast: int8 activations; float32: the reference, several times slower",
                            {{"fast", Numerics::kFast}, {"float32", Numerics::kFloat32}}),
+      command
+          .add_option_function<std::string>(
+              "--kv-type",
+              [&options](const std::string& name) {
+                for (const KvType type : {KvType::kF16, KvType::kF32, KvType::kQ8_0}) {
+                  if (name == kv_type_name(type)) options.kv_type = type;
+                }
+              },
+              "What keys and values are stored as; q8_0 takes half the memory of f16")
+          ->type_name("f16|q8_0|f32")
+          ->check(CLI::IsMember({"f16", "q8_0", "f32"}).description("")),
   };
   for (CLI::Option* option : machine) option->group(shows == Shows::kMachine ? "Machine" : "");
-  machine[6]->excludes(machine[0], machine[2]);
+  machine[6]->excludes(machine[0], machine[2], machine[9]);
   for (CLI::Option* option : {
            static_cast<CLI::Option*>(command.add_flag("--json", options.json, "One JSON document on stdout")),
            add_choice<ProgressMode>(command, "--progress", options.progress, "Progress on stderr",

@@ -69,6 +69,7 @@ Result<Session> open_reference(const EvalOptions& options, const Model& model, c
   common.numerics = options.reference_numerics.value_or(Numerics::kFloat32);
   common.host_budget.reset();
   common.plan_file.clear();
+  common.kv_type.reset();
   if (options.reference.empty()) return open_session(model, common, chunks.context_tokens);
   const auto reference = open_runnable(options.reference, common);
   if (!reference.is_ok()) return reference.status();

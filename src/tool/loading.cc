@@ -35,7 +35,7 @@ Result<Plan> make_plan(const Model& model, const CommonOptions& options, Workloa
     return plan;
   }
   // The reference rounds nothing on its way, the cache included.
-  if (options.numerics == Numerics::kFloat32) workload.kv_type = KvType::kF32;
+  workload.kv_type = options.kv_type.value_or(options.numerics == Numerics::kFloat32 ? KvType::kF32 : KvType::kF16);
   Budgets budgets;
   budgets.host_bytes = host_budget_bytes(options);
   budgets.device_bytes = Budgets::kUnlimited;

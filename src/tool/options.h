@@ -32,6 +32,7 @@ struct CommonOptions {
   std::string plan_file;
   std::string trace_file;
   Numerics numerics = Numerics::kFast;
+  std::optional<KvType> kv_type;  ///< unset: float16, and float32 with the numerics of that name
   ProgressMode progress = ProgressMode::kAuto;
   int log_level = 1;
   bool json = false;

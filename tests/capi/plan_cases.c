@@ -125,6 +125,8 @@ void a_budget_error_says_what_would_do(void) {
   NEED_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_OK);
   CHECK_C(otr_plan_get_summary(plan, &summary, &error) == OTR_OK && summary.kv_type == OTR_KV_F32);
   otr_plan_close(&plan);
+  options.kv_type = OTR_KV_Q8_0; /* this model's heads have 16 elements */
+  CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_INVALID_ARGUMENT && strstr(error.message, "multiple of 32"));
   options.kv_type = OTR_KV_F16;
 
   options.host_budget_bytes = 0;
@@ -133,7 +135,7 @@ void a_budget_error_says_what_would_do(void) {
   options.prompt_tokens = options.new_tokens = 200; /* the model was made for 256 */
   CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_INVALID_ARGUMENT);
   options.prompt_tokens = options.new_tokens = 16;
-  options.kv_type = 2;
+  options.kv_type = 3;
   CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_INVALID_ARGUMENT);
   otr_model_close(&model);
 }

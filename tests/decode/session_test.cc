@@ -142,6 +142,40 @@ TEST_CASE("Session: saved and restored state continues with the same text, also 
   CHECK(greedy(other, some_tokens(1, 8), 15) == text);
 }
 
+TEST_CASE("Session: keys and values as q8_0 are truncated, forked, saved and restored like others, and chunks change nothing") {
+  const Model model = tiny("q8_0-one-layer");
+  const Engine engine = open_engine(model, {.batch = 3, .kv_type = KvType::kQ8_0});
+  const std::vector<Token> tokens = some_tokens(77);
+  Session straight = must(Session::open(engine)), detour = must(Session::open(engine));
+  must(straight.prefill(tokens));
+  for (const Token token : std::span(tokens).first(19)) must(detour.step(token));
+  must(detour.prefill(some_tokens(30, 5)));
+  must(detour.truncate(19));
+  must(detour.prefill(std::span(tokens).subspan(19)));
+  CHECK(logits_of(detour) == logits_of(straight));
+
+  const std::vector<std::byte> state = must(straight.save());
+  Session copy = must(straight.fork());
+  const std::vector<Token> text = greedy(straight, some_tokens(1, 8), 15);
+  CHECK(greedy(copy, some_tokens(1, 8), 15) == text);
+  must(detour.restore(state));
+  CHECK(greedy(detour, some_tokens(1, 8), 15) == text);
+
+  // The cache is what the plan says, and a state of another type is refused.
+  const EngineSetup halves{.batch = 3};
+  CHECK(engine.plan().host.breakdown.kv_cache < must(plan_for(model, halves)).host.breakdown.kv_cache * 2 / 3);
+  Session other = must(Session::open(open_engine(model, halves)));
+  CHECK(other.restore(state).code() == StatusCode::kInvalidArgument);
+  must(other.prefill(tokens));
+  CHECK(logits_of(other) != logits_of(copy));
+}
+
+TEST_CASE("Session: keys and values as q8_0 are refused for heads that are no multiple of 32 elements") {
+  const Status refused = plan_for(tiny(), {.kv_type = KvType::kQ8_0}).status();
+  CHECK(refused.code() == StatusCode::kInvalidArgument);
+  CHECK(refused.message().find("multiple of 32") != std::string::npos);
+}
+
 TEST_CASE("Session: a saved state with a pending generated token continues too") {
   const Engine engine = open_engine(tiny(), {.batch = 2});
   Session session = must(Session::open(engine)), other = must(Session::open(engine));

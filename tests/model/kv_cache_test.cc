@@ -8,9 +8,10 @@
 namespace outrigger::testing {
 namespace {
 
+// The cache as plain elements, all of which must come along: also the codes and scales of q8_0, as bytes.
 template <typename Element>
-void check_prefix(KvType type) {
-  const Model model = must(Model::open(tiny_model_path("tied-q4_1")));
+void check_prefix(KvType type, const char* name) {
+  const Model model = must(Model::open(tiny_model_path(name)));
   EngineSetup setup;
   setup.kv_type = type;
   const Plan plan = must(plan_for(model, setup));
@@ -24,7 +25,7 @@ void check_prefix(KvType type) {
 
   const auto elements = [](std::byte* side) { return reinterpret_cast<Element*>(side); };
   for (uint32_t layer = 0; layer < layout.config.layers; ++layer) {
-    for (size_t i = 0; i < layout.config.kv_width() * small.capacity(); ++i) {
+    for (size_t i = 0; i < kv_head_offset(type, layout.config.head_dim, small.capacity(), layout.config.kv_heads) / sizeof(Element); ++i) {
       elements(small.keys(layer))[i] = static_cast<Element>(layer * 20000 + i);
       elements(small.values(layer))[i] = static_cast<Element>(layer * 20000 + i + 7);
     }
@@ -34,15 +35,20 @@ void check_prefix(KvType type) {
   large.copy_prefix_from(17, prefix);
   large.copy_prefix_to(17, back);
   CHECK(prefix == back);
-  // Position 16 of the second head: keys and values of 32 positions come along.
-  const size_t head = layout.config.head_dim;
-  CHECK(elements(large.values(1))[large.capacity() * head + 16 * head] == elements(small.values(1))[small.capacity() * head + 16 * head]);
+  // Position 16 of the last head and layer: keys and values of 32 positions come along.
+  const auto place = [&](const KvCache& cache) {
+    const size_t head = kv_head_offset(type, layout.config.head_dim, cache.capacity(), layout.config.kv_heads - 1);
+    return (head + kv_block_bytes(type, layout.config.head_dim)) / sizeof(Element);
+  };
+  const uint32_t last = layout.config.layers - 1;
+  CHECK(elements(large.values(last))[place(large)] == elements(small.values(last))[place(small)]);
   CHECK(small.prefix_bytes(0) == 0);
 }
 
 TEST_CASE("KvCache: a prefix moves to a cache of another capacity unchanged") {
-  check_prefix<uint16_t>(KvType::kF16);
-  check_prefix<float>(KvType::kF32);
+  check_prefix<uint16_t>(KvType::kF16, "tied-q4_1");
+  check_prefix<float>(KvType::kF32, "tied-q4_1");
+  check_prefix<uint8_t>(KvType::kQ8_0, "q8_0-one-layer");
 }
 
 }  // namespace

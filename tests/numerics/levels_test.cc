@@ -35,6 +35,7 @@ TEST_CASE("Logits of tiny models have the same bits at every instruction level")
     check_levels(name, {});
     check_levels(name, reference_setup());
   }
+  check_levels("q8_0-one-layer", {.kv_type = KvType::kQ8_0});
 }
 
 }  // namespace

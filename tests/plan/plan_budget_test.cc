@@ -44,7 +44,8 @@ uint64_t minimum_by_definition(const Case& c) {
     best = std::min(best, (resident + 4095) / 4096 * 4096 + ring + (row + 4095) / 4096 * 4096);
   }
   const uint32_t context = c.workload.context_tokens > 0 ? c.workload.context_tokens : c.workload.prompt_tokens + c.workload.new_tokens;
-  const uint64_t granule = c.shape.kv_granule_tokens, token = c.shape.kv_bytes_per_token * (c.workload.kv_type == KvType::kF32 ? 2 : 1);
+  const uint64_t granule = c.shape.kv_granule_tokens, halves = c.shape.kv_bytes_per_token;
+  const uint64_t token = c.workload.kv_type == KvType::kF32 ? 2 * halves : c.workload.kv_type == KvType::kQ8_0 ? halves * 17 / 32 : halves;
   const uint64_t session = ((context + granule - 1) / granule * granule * token + 4095) / 4096 * 4096;
   uint64_t step = kNone;
   for (const ActivationCost& cost : c.shape.activations) {

@@ -184,6 +184,23 @@ TEST_CASE("Planner: keys and values as float32 take twice the cache, and the tim
   REQUIRE(plan_small(0, wide).status().code() == StatusCode::kInvalidArgument);
 }
 
+TEST_CASE("Planner: keys and values as q8_0 take 17/32 of the cache, and are refused where heads are no multiple of 32") {
+  Workload coded = workload_of(512, 128);
+  coded.kv_type = KvType::kQ8_0;
+  const Plan plan = plan_small(0, coded).value(), halves = plan_small(0).value();
+  REQUIRE(plan.host.breakdown.kv_cache == halves.host.breakdown.kv_cache / 32 * 17);
+  REQUIRE(plan.kv_type == KvType::kQ8_0);
+  REQUIRE(plan.decode.predicted_ms < halves.decode.predicted_ms);
+  StepShape shape = small_model();
+  shape.kv_takes_q8_0 = false;
+  const Status status = PlacementPlanner::plan(shape, two_cores(), {0}, coded).status();
+  REQUIRE(status.code() == StatusCode::kInvalidArgument);
+  REQUIRE(status.message().find("heads of a multiple of 32") != std::string::npos);
+  shape.kv_takes_q8_0 = true;
+  ++shape.kv_bytes_per_token;
+  REQUIRE(PlacementPlanner::plan(shape, two_cores(), {0}, {}).status().code() == StatusCode::kInvalidArgument);
+}
+
 TEST_CASE("Planner: an unresolved budget is refused") {
   REQUIRE(PlacementPlanner::plan(small_model(), two_cores(), Budgets(), {}).status().code() == StatusCode::kInvalidArgument);
 }

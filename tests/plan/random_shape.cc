@@ -53,6 +53,7 @@ StepShape random_shape(Random& random) {
   }
   shape.fixed_bytes = 64 * pick(random, 0, 1000);
   shape.kv_bytes_per_token = 64 * pick(random, 0, 500);
+  shape.kv_takes_q8_0 = true;
   shape.kv_granule_tokens = pick(random, 0, 1) == 0 ? 1 : 16;
   shape.context_tokens = 4096;
   shape.activation_bytes_per_thread = pick(random, 0, 100000);
@@ -83,7 +84,8 @@ Workload random_workload(Random& random) {
   workload.context_tokens =
       pick(random, 0, 1) == 0 ? 0 : workload.prompt_tokens + workload.new_tokens + static_cast<uint32_t>(pick(random, 0, 500));
   workload.logit_rows = pick(random, 0, 2) > 0 ? 1 : static_cast<uint32_t>(pick(random, 1, 600));
-  workload.kv_type = pick(random, 0, 3) > 0 ? KvType::kF16 : KvType::kF32;
+  constexpr KvType kTypes[] = {KvType::kF16, KvType::kF16, KvType::kF32, KvType::kQ8_0};
+  workload.kv_type = kTypes[pick(random, 0, 3)];
   return workload;
 }
 
@@ -123,6 +125,7 @@ StepShape small_model() {
   shape.matrices.push_back(head);
   shape.fixed_bytes = 61 * 576 * 4;
   shape.kv_bytes_per_token = 30 * 2 * 192 * 2;
+  shape.kv_takes_q8_0 = true;
   shape.kv_granule_tokens = 16;
   shape.context_tokens = 8192;
   add_steps(&shape, 4 * (576 * 4 + 1536 * 3) + 640);

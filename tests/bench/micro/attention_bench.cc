@@ -106,7 +106,9 @@ void add_attention_rows() {
   }
   add_decode(kTypes[0], kHeads[0], 512, threads);
   for (const size_t context : {512, 4096}) {
-    for (const Heads& heads : {kHeads[0], kHeads[2]}) add_prefill(kTypes[0], heads, context, threads);
+    for (const Heads& heads : {kHeads[0], kHeads[2]}) {
+      for (const CacheType& type : {kTypes[0], kTypes[1]}) add_prefill(type, heads, context, threads);
+    }
   }
 }
 
