@@ -80,7 +80,7 @@ class File {
   uint64_t at_ = 0;
 };
 
-// A model may be a directory: its largest file, which holds weights. Any other path is itself.
+// A model may be a directory: its largest file of weights. Any other path is itself.
 std::string file_to_read(const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code failure;
@@ -90,7 +90,8 @@ std::string file_to_read(const std::string& path) {
   if (failure) return path;
   for (; !failure && entry != fs::directory_iterator(); entry.increment(failure)) {
     std::error_code ignored;
-    const uint64_t bytes = entry->is_regular_file(ignored) ? entry->file_size(ignored) : 0;
+    const bool has_weights = entry->path().extension() == ".safetensors" && entry->is_regular_file(ignored);
+    const uint64_t bytes = has_weights ? entry->file_size(ignored) : 0;
     if (ignored || bytes <= most_bytes) continue;
     most_bytes = bytes;
     largest = entry->path().string();

@@ -92,15 +92,16 @@ TEST_CASE("measure_machine: a time that is none is refused") {
   for (double seconds : {-1.0, 0.0 / 0.0, 1e9}) REQUIRE(measure_machine({1, "", seconds}).status().code() == StatusCode::kInvalidArgument);
 }
 
-TEST_CASE("measure_machine: a directory's disk is measured with its largest file, and one without files is refused") {
+TEST_CASE("measure_machine: a directory's disk is measured with its largest file of weights, and one without any is refused") {
   const std::filesystem::path folder = std::filesystem::temp_directory_path() / ("outrigger_measure_test.folder." + std::to_string(::getpid()));
   std::filesystem::create_directory(folder);
+  std::ofstream(folder / "other") << std::string(size_t{4} << 20, 'o');
   ProfileOptions options;
   options.seconds_per_lane = 0.01;
   options.disk_path = folder;
   CHECK(measure_machine(options).status().code() == StatusCode::kIo);
-  std::ofstream(folder / "small") << "x";
-  std::ofstream(folder / "weights") << std::string(size_t{4} << 20, 'w');
+  std::ofstream(folder / "small.safetensors") << "x";
+  std::ofstream(folder / "weights.safetensors") << std::string(size_t{4} << 20, 'w');
   const Result<MachineProfile> profile = measure_machine(options);
   INFO(profile.status().to_string());
   REQUIRE(profile.is_ok());

@@ -187,7 +187,8 @@ GgufFile TestVocabulary::file() const {
   writer.add_strings("tokenizer.ggml.tokens", tokens);
   writer.add_i32s("tokenizer.ggml.token_type", types);
   const auto model = strings.find("tokenizer.ggml.model");
-  if (model != strings.end() && model->second == "llama") {
+  if (!ends.empty()) writer.add_i32s("tokenizer.ggml.end_token_ids", ends);
+  if (model != strings.end() && model->second == "llama" && merges.empty()) {
     writer.add_floats("tokenizer.ggml.scores", scores);
   } else {
     writer.add_strings("tokenizer.ggml.merges", merges);

@@ -47,7 +47,8 @@ struct TestVocabulary {
   std::vector<std::string> tokens;
   std::vector<int32_t> types;
   std::vector<float> scores;
-  std::vector<std::string> merges;
+  std::vector<std::string> merges;  ///< of SentencePiece's kind too, instead of the scores, if there are any
+  std::vector<int32_t> ends;
   std::map<std::string, int64_t> numbers;
   std::map<std::string, std::string> strings;
   std::map<std::string, bool> flags;

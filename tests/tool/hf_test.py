@@ -20,7 +20,8 @@ class Directories(ToolTest):
             minimum = self.refuse(BUDGET, "run", folder, *args, "--host-budget", "1KiB")["minimum_bytes"]
             tight = self.document("run", folder, *args, "--host-budget", str(minimum))
             self.assertEqual(tight["tokens"], free["tokens"])
-            self.assertEqual(tight["streamed"]["disk_bytes"] > 0, folder == self.larger)
+            if folder == self.larger:
+                self.assertGreater(tight["streamed"]["disk_bytes"], 0)
             self.assertEqual(self.document("run", folder / "config.json", *args)["tokens"], free["tokens"])
 
     def test_inspect_says_what_a_directory_is_and_which_file_holds_a_tensor(self):
