@@ -30,9 +30,11 @@ uint64_t sample_bytes(const std::string& disk_path, const struct stat& facts) {
   if (!S_ISDIR(facts.st_mode)) return static_cast<uint64_t>(facts.st_size);
   uint64_t most = 0;
   std::error_code failure;
-  for (std::filesystem::directory_iterator entry(disk_path, failure); !failure && entry != std::filesystem::directory_iterator(); entry.increment(failure)) {
+  for (std::filesystem::directory_iterator entry(disk_path, failure); !failure && entry != std::filesystem::directory_iterator();
+       entry.increment(failure)) {
     std::error_code ignored;
-    if (entry->path().extension() == ".safetensors" && entry->is_regular_file(ignored)) most = std::max<uint64_t>(most, entry->file_size(ignored));
+    if (entry->path().extension() == ".safetensors" && entry->is_regular_file(ignored))
+      most = std::max<uint64_t>(most, entry->file_size(ignored));
   }
   return most;
 }
