@@ -26,11 +26,17 @@ struct MatmulArgs {
 
 /// dst[t][r] (+)= sum_k weights[r][k] * activations[t][k], for the rows of the row blocks [block_begin, block_end) of 16.
 ///
-/// With a panel of int8, per group of 32 k in order of k, where the integer sum is exact and w_scale, w_minimum are the weights' float16 ones:
-///   Q8_0, Q4_0:  sum = fma(float(sum_k (code_w - offset) * code_a), w_scale * a_scale, sum)
-///   Q4_1:        sum = fma(float(sum_k code_w * code_a), w_scale * a_scale, sum), then sum = fma(w_minimum, a_scaled_sum, sum).
-///                The minimum is multiplied with the sum of the quantised activations, not of the original ones: so the product is
-///                exactly that of the weights with the activations as quantised, and a row of equal weights sees no second error.
+/// With a panel of int8, per group of 32 k in order of k, where sums of integers are exact, a code is less its zero point (or looked up), and
+/// `half` is elements 0-15 or 16-31:
+///   Q8_0, Q4_0, Q5_0, IQ4_NL, IQ4_XS, MXFP4, with w_scale the group's float32 scale:
+///       sum = fma(float(sum_k code_w * code_a), w_scale * a_scale, sum)
+///   Q4_1, Q5_1, Q4_K, Q5_K: the same, then sum = fma(w_minimum, a_scaled_sum, sum). The minimum is multiplied with the sum of the quantised
+///       activations, not of the original ones: so the product is exactly that of the weights with the activations as quantised, and a row
+///       of equal weights sees no second error.
+///   Q3_K, Q6_K, with w_scale the float16 scale of 256 elements and s the halves' whole-number ones:
+///       sum = fma(float(sum_half s_half * sum_k code_w * code_a), w_scale * a_scale, sum)
+///   Q2_K: sum = fma(fma(float(as above), w_scale, w_minimum * float(sum_half m_half * sum_k code_a)), a_scale, sum)
+/// Every whole number there is below 2^24, so its float is exact, and so are the group scales of IQ4_XS, Q4_K and Q5_K.
 /// With a panel of bf16, where a pair is the elements k and k + 1 and an odd width's last element is paired with a zero:
 ///   BF16:        pairs 0, 2, 4, ... and pairs 1, 3, 5, ... make a sum each: sum = fma(w[k + 1], a[k + 1], sum), then sum = fma(w[k], a[k], sum).
 ///                The product is the one sum plus the other. That order is that of the processor's dot product of pairs.

@@ -146,7 +146,7 @@ struct Int8Tile {
     __m256 sums[kHalves][kTokens];
     OTR_UNROLLED(kHalves, h, { OTR_UNROLLED(kTokens, t, { sums[h][t] = _mm256_setzero_ps(); }); });
     const std::byte *unit = tile.block, *panel = tile.panel;
-    const bool prefetch = kPrefetchBytes<kKind, kTokens> != 0 && tile.is_first && first == 0;
+    const bool prefetch = prefetch_bytes(kKind, kTokens) != 0 && tile.is_first && first == 0;
     for (size_t left = args.columns / kGroup; left != 0;) {
       const size_t groups = left < kLayout.unit_groups ? left : kLayout.unit_groups;
       const std::byte *scales = unit + kLayout.unit_scale_bytes(), *codes = unit + kLayout.header_bytes();

@@ -126,12 +126,13 @@ struct Int8Tile {
     OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_setzero_ps(); });
     const std::byte* unit = tile.block;
     Record<kTokens> record = {tile.panel};
-        const bool prefetch = kPrefetchBytes<kKind, kTokens> != 0 && tile.is_first;
+    const bool prefetch = prefetch_bytes(kKind, kTokens) != 0 && tile.is_first;
     for (size_t left = args.columns / kGroup; left != 0;) {
       const Scales unit_scales = load_unit_scales<kKind>(unit);
       const size_t groups = left < kLayout.unit_groups ? left : kLayout.unit_groups;
       const std::byte *scales = unit + kLayout.unit_scale_bytes(), *codes = unit + kLayout.header_bytes();
-      for (size_t g = 0; g < groups; ++g, scales += kLayout.group_scale_bytes(), codes += kLayout.code_bytes(), record.at += record.kBytes) {
+      for (size_t g = 0; g < groups;
+           ++g, scales += kLayout.group_scale_bytes(), codes += kLayout.code_bytes(), record.at += record.kBytes) {
         if (prefetch) prefetch_group<kKind, kTokens>(unit, g);
         add_any_group<kKind, kTokens>(unit_scales, scales, codes, record, sums);
       }

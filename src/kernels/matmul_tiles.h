@@ -24,7 +24,8 @@ struct MatmulTile {
   bool is_first;           ///< the first tile to read this row block in this chunk: it should prefetch
 };
 
-// Internal linkage for the reason given in avx512.h; a template with an argument of internal linkage does not have it by itself with gcc 12.
+// Internal linkage for the reason given in avx512.h; a template with an argument of internal linkage does not have it by itself with
+// gcc 12.
 namespace {
 
 /// Calls run(tile, tokens) for every tile. Tokens are the inner loop: a row block stays in the first-level cache for all of a chunk's
@@ -52,10 +53,12 @@ void for_each_tile(const MatmulArgs& args, size_t block_begin, size_t block_end,
 
 // How far ahead of the stream of weights to prefetch, in bytes; 0: not at all. The first tile of a row block is bound by computing as well
 // as by memory, so the processor's own prefetching, which waits for misses, comes late: 4 tokens read cold weights of 4 bits at 75 % of the
-// stream rate with 4.6 KB, at 88 % with 9 KB. One token is bound by memory alone and best left to the processor, but for units of 256: between
-// their scales and their codes it loses the track (Q5_K 36 % of the stream, and 88 % with this).
-template <PackedKind kKind, int kTokens>
-[[maybe_unused]] constexpr size_t kPrefetchBytes = kTokens > 1 ? 9216 : group_layout(kKind).has_unit_scale() ? 6144 : 0;
+// stream rate with 4.6 KB, at 88 % with 9 KB. One token is bound by memory alone and best left to the processor, but for units of 256:
+// between their scales and their codes it loses the track (Q5_K 36 % of the stream, and 88 % with this).
+consteval size_t prefetch_bytes(PackedKind kind, int tokens) {
+  if (tokens > 1) return 9216;
+  return group_layout(kind).has_unit_scale() ? 6144 : 0;
+}
 
 // Asks for one group's share of the unit that lies so far ahead of this one.
 template <PackedKind kKind, int kTokens>
@@ -64,7 +67,7 @@ inline void prefetch_group(const std::byte* unit, size_t group) {
   constexpr size_t kLines = (kLayout.unit_bytes() / kLayout.unit_groups + 63) / 64;
   constexpr int kSecondLevelCache = 2;
   for (size_t line = group * kLines; line < (group + 1) * kLines; ++line) {
-    __builtin_prefetch(unit + kPrefetchBytes<kKind, kTokens> + line * 64, 0, kSecondLevelCache);
+    __builtin_prefetch(unit + prefetch_bytes(kKind, kTokens) + line * 64, 0, kSecondLevelCache);
   }
 }
 

@@ -72,7 +72,8 @@ void read_scales(const GroupLayout& layout, const std::byte* unit, const std::by
 }  // namespace
 
 const GroupLayout* find_group_layout(PackedKind kind) {
-  const auto* found = std::find_if(std::begin(kGroupLayouts), std::end(kGroupLayouts), [kind](auto& layout) { return layout.kind == kind; });
+  const auto* found =
+      std::find_if(std::begin(kGroupLayouts), std::end(kGroupLayouts), [kind](auto& layout) { return layout.kind == kind; });
   return found == std::end(kGroupLayouts) ? nullptr : found;
 }
 

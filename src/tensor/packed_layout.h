@@ -19,13 +19,13 @@ inline constexpr size_t kQuadRow = kPackRows * 4;
 
 /// What scales a row's group. "A unit" is what shares the float16 ones that stand before the groups' own.
 enum class ScaleForm : uint8_t {
-  kHalf,             ///< [row] float16 scale
-  kHalfAndMinimum,   ///< [row] float16 scale, then [row] float16 minimum
-  kPowerOfTwo,       ///< [row] byte e: the scale is 2^(e - 128)
-  kByte,             ///< a unit: float16 scale. [row] int8, which multiplies it
-  kByteAndMinimum,   ///< a unit: float16 scale and minimum. [row] byte for the one, then [row] byte for the other; the minimum is taken off
-  kTwoBytes,         ///< a unit: float16 scale. [row][half] int8 for elements 0-15 and 16-31
-  kTwoNibblePairs,   ///< a unit: float16 scale and minimum. [row][half] scale | minimum << 4; the minimum is taken off
+  kHalf,            ///< [row] float16 scale
+  kHalfAndMinimum,  ///< [row] float16 scale, then [row] float16 minimum
+  kPowerOfTwo,      ///< [row] byte e: the scale is 2^(e - 128)
+  kByte,            ///< a unit: float16 scale. [row] int8, which multiplies it
+  kByteAndMinimum,  ///< a unit: float16 scale and minimum. [row] byte for the one, then [row] byte for the other; the minimum is taken off
+  kTwoBytes,        ///< a unit: float16 scale. [row][half] int8 for elements 0-15 and 16-31
+  kTwoNibblePairs,  ///< a unit: float16 scale and minimum. [row][half] scale | minimum << 4; the minimum is taken off
 };
 
 /// A quantised kind. A row block is units of `unit_groups` groups; a unit is, each part for all 16 rows,
@@ -119,8 +119,8 @@ void pack_group_rows(const GroupLayout& layout, const std::byte* src, size_t row
 /// One row's group, taken apart. Element i has the value scale * sub_scale[i / 16] * codes[i] (+ minimum * sub_minimum[i / 16]), where
 /// every product and sum is one float32 operation.
 struct PackedGroup {
-  int codes[kPackGroup];             ///< looked up, and less the zero point
-  float scale, minimum;              ///< the unit's or the group's own; the minimum is 0 where there is none, negative where it is taken off
+  int codes[kPackGroup];  ///< looked up, and less the zero point
+  float scale, minimum;   ///< the unit's or the group's own; the minimum is 0 where there is none, negative where it is taken off
   int sub_scale[2], sub_minimum[2];  ///< 1 where the kind has none
   bool has_minimum;
 

@@ -15,8 +15,8 @@ TEST_CASE("cpu backend: keeps the contract of backends") {
 
 TEST_CASE("cpu backend: multiplies by every kind of packed weights") {
   const std::unique_ptr<Backend> backend = make_cpu_backend();
-  for (PackedKind kind : {PackedKind::kF32, PackedKind::kF16, PackedKind::kBF16, PackedKind::kQ8_0, PackedKind::kQ4_0, PackedKind::kQ4_1}) {
-    REQUIRE(backend->supports(kind));
+  for (const DTypeTraits& type : all_dtypes()) {
+    if (const std::optional<PackedKind> kind = packed_kind(type.type)) REQUIRE(backend->supports(*kind));
   }
 }
 

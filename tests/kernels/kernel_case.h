@@ -64,9 +64,10 @@ class AlignedBytes {
   std::unique_ptr<std::byte, decltype(&std::free)> data_;
 };
 
-inline constexpr PackedKind kAllKinds[] = {
-    PackedKind::kF32,  PackedKind::kF16,  PackedKind::kBF16, PackedKind::kQ8_0, PackedKind::kQ4_0, PackedKind::kQ4_1,  PackedKind::kQ5_0,  PackedKind::kQ5_1,
-    PackedKind::kQ2_K, PackedKind::kQ3_K, PackedKind::kQ4_K, PackedKind::kQ5_K, PackedKind::kQ6_K, PackedKind::kIQ4_NL, PackedKind::kIQ4_XS, PackedKind::kMXFP4};
+inline constexpr PackedKind kAllKinds[] = {PackedKind::kF32,  PackedKind::kF16,    PackedKind::kBF16,   PackedKind::kQ8_0,
+                                           PackedKind::kQ4_0, PackedKind::kQ4_1,   PackedKind::kQ5_0,   PackedKind::kQ5_1,
+                                           PackedKind::kQ2_K, PackedKind::kQ3_K,   PackedKind::kQ4_K,   PackedKind::kQ5_K,
+                                           PackedKind::kQ6_K, PackedKind::kIQ4_NL, PackedKind::kIQ4_XS, PackedKind::kMXFP4};
 
 inline DType file_type(PackedKind kind) {
   for (const DTypeTraits& type : all_dtypes()) {

@@ -210,7 +210,8 @@ TEST_CASE("Matmul: every level gives the bits of the definition for the largest 
     for (int fill : {0x00, 0xff, 0x7f, 0x80, 0x0f, 0xf0, 0x1f, 0x55, 0xaa}) {
       std::vector<std::byte> file(kRows * *row_bytes(file_type(kind), columns), static_cast<std::byte>(fill));
       for (size_t i = 0; i < file.size() / block; ++i) {
-        for (size_t place : float16_places(kind)) file[i * block + place] = std::byte{0}, file[i * block + place + 1] = std::byte(i % 2 ? 0x3c : 0xbc);
+        const std::byte one[2] = {std::byte{0}, static_cast<std::byte>(i % 2 ? 0x3c : 0xbc)};
+        for (size_t place : float16_places(kind)) std::memcpy(&file[i * block + place], one, 2);
         if (kind == PackedKind::kMXFP4) file[i * block] = static_cast<std::byte>(i % 40 < 4 ? i % 40 : i % 40 + 100);
       }
       const PackedMatrix weights(kind, kRows, columns, file);

@@ -158,7 +158,7 @@ TEST_CASE("TensorResidency: weights that are not those of the shape or not in th
   REQUIRE(refusal([](Scenario& s) { ++s.weights[1].rows; }).subject() == "matrix1");
   REQUIRE(refusal([](Scenario& s) { s.weights[2].columns = 32; }).subject() == "matrix2");
   REQUIRE(refusal([](Scenario& s) { --s.weights[3].row_bytes; }).subject() == "matrix3");
-  REQUIRE(refusal([](Scenario& s) { s.weights[3].type = DType::kQ6_K; }).code() == StatusCode::kUnsupported);
+  REQUIRE(refusal([](Scenario& s) { s.weights[3].type = DType::kIQ2_XXS; }).code() == StatusCode::kUnsupported);
   REQUIRE(refusal([](Scenario& s) { s.weights[4].file_offset = s.file.size() - 10; }).subject() == "matrix4");
   REQUIRE(refusal([](Scenario& s) { s.weights[4].file_offset = UINT64_MAX - 10; }).subject() == "matrix4");
   REQUIRE(refusal([](Scenario& s) { s.shape.matrices[1].row_block_bytes /= 2; }).code() == StatusCode::kInvalidArgument);

@@ -50,11 +50,12 @@ struct Scenario {
 
   /// Layers of mixed types and odd sizes, a head, and sometimes an embedding of its own.
   void add_random_model(uint32_t most_matrices) {
-    constexpr DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_1};
+    constexpr DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0, DType::kQ4_0,
+                                DType::kQ4_1, DType::kQ5_0, DType::kQ2_K, DType::kQ6_K, DType::kMXFP4};
     const auto add_one = [&](MatrixUse use, bool also_rows) {
-      const DType type = kTypes[random() % 6];
+      const DType type = kTypes[random() % std::size(kTypes)];
       const uint64_t granule = traits(type).block_elements;
-      add(type, 1 + random() % 150, granule * (1 + random() % (200 / granule)), use, also_rows);
+      add(type, 1 + random() % 150, granule * (1 + random() % std::max<uint64_t>(1, 200 / granule)), use, also_rows);
     };
     const bool has_embedding = random() % 2 == 0;
     if (has_embedding) add_one(MatrixUse::kRowLookup, false);
