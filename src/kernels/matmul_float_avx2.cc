@@ -1,4 +1,7 @@
-// Matrix product of quantised weights with float32 activations for AVX2: weights are decoded in registers.
+// Matrix product of quantised weights with float32 activations for AVX2: the reference path. Weights are decoded a group at a time
+// into memory, so that what depends on the format is compiled once per format, and what depends on the tokens once for all.
+#include <utility>
+
 #include "src/kernels/matmul_avx2.h"
 #include "src/kernels/matmul_weights_avx2.h"
 
@@ -23,50 +26,78 @@ inline void load_float_scales(const Scales& unit, const std::byte* src, int rows
   }
 }
 
-// The four successive k in the bytes of each lane of a quad.
-template <PackedKind kKind, int kTokens>
-inline __attribute__((always_inline)) void add_quad(__m256i quad, const Scales& scales, const float* src, size_t stride,
-                                                    __m256 (&sums)[kTokens]) {
+// dst[k][row] = the values of a group's elements.
+template <PackedKind kKind>
+void decode_group(const std::byte* block, size_t group, float* dst) {
   constexpr GroupLayout kLayout = group_layout(kKind);
-  OTR_UNROLLED(4, i, {
-    const __m256i byte = _mm256_and_si256(_mm256_srli_epi32(quad, i * 8), _mm256_set1_epi32(255));
-    const __m256i code = _mm256_sub_epi32(byte, _mm256_set1_epi32(kLayout.zero_point));
-    __m256 weights = _mm256_mul_ps(scales.scale, _mm256_cvtepi32_ps(code));
-    if constexpr (kLayout.has_minimum()) weights = _mm256_add_ps(weights, scales.minimum);  // not fused: the bits are dequantize()'s
-    OTR_UNROLLED(kTokens, t, { sums[t] = _mm256_fmadd_ps(weights, _mm256_set1_ps(src[i + t * stride]), sums[t]); });
-  });
+  for (int h = 0; h < kHalves; ++h) {
+    Scales halves[2];
+    load_float_scales<kKind>(load_unit_scales<kKind>(block + kLayout.unit_at(group), h), block + kLayout.scales_at(group), h, halves);
+    OTR_UNROLLED(8, q, {
+      const __m256i quad = load_quad<kKind, q>(block + kLayout.codes_at(group), h);
+      const Scales& scales = halves[q / 4];
+      for (int i = 0; i < 4; ++i) {
+        // The four successive k in the bytes of each lane.
+        const __m256i byte = _mm256_and_si256(_mm256_srli_epi32(quad, i * 8), _mm256_set1_epi32(255));
+        const __m256i code = _mm256_sub_epi32(byte, _mm256_set1_epi32(kLayout.zero_point));
+        __m256 weights = _mm256_mul_ps(scales.scale, _mm256_cvtepi32_ps(code));
+        if constexpr (kLayout.has_minimum()) weights = _mm256_add_ps(weights, scales.minimum);  // not fused: the bits are dequantize()'s
+        _mm256_store_ps(dst + static_cast<size_t>(q * 4 + i) * kPackRows + static_cast<size_t>(h) * kLanes, weights);
+      }
+    });
+  }
 }
 
-template <PackedKind kKind, int kTokens>
-struct FloatTile {
-  static void run(const MatmulTile& tile, const MatmulArgs& args, size_t first, size_t) {
-    constexpr GroupLayout kLayout = group_layout(kKind);
-    __m256 sums[kHalves][kTokens];
-    OTR_UNROLLED(kHalves, h, { OTR_UNROLLED(kTokens, t, { sums[h][t] = _mm256_setzero_ps(); }); });
-    const float* src = tile.src + first * args.src_stride;
-    for (size_t g = 0; g < args.columns / kPackGroup; ++g, src += kPackGroup) {
-      OTR_UNROLLED(kHalves, h, {
-        Scales halves[2];
-        load_float_scales<kKind>(load_unit_scales<kKind>(tile.block + kLayout.unit_at(g), h), tile.block + kLayout.scales_at(g), h, halves);
-        OTR_UNROLLED(8, q, {
-          const __m256i quad = load_quad<kKind, q>(tile.block + kLayout.codes_at(g), h);
-          add_quad<kKind, kTokens>(quad, halves[q / 4], src + q * 4, args.src_stride, sums[h]);
-        });
+using Decode = void (*)(const std::byte* block, size_t group, float* dst);
+
+template <int kTokens>
+void run_part(const MatmulTile& tile, const MatmulArgs& args, size_t first, Decode decode) {
+  alignas(64) float weights[kPackGroup * kPackRows];
+  __m256 sums[kHalves][kTokens];
+  OTR_UNROLLED(kHalves, h, { OTR_UNROLLED(kTokens, t, { sums[h][t] = _mm256_setzero_ps(); }); });
+  const float* src = tile.src + first * args.src_stride;
+  for (size_t g = 0; g < args.columns / kPackGroup; ++g, src += kPackGroup) {
+    decode(tile.block, g, weights);
+    for (size_t k = 0; k < kPackGroup; ++k) {
+      const __m256 low = _mm256_load_ps(weights + k * kPackRows), high = _mm256_load_ps(weights + k * kPackRows + kLanes);
+      OTR_UNROLLED(kTokens, t, {
+        const __m256 token = _mm256_set1_ps(src[k + t * args.src_stride]);
+        sums[0][t] = _mm256_fmadd_ps(low, token, sums[0][t]);
+        sums[1][t] = _mm256_fmadd_ps(high, token, sums[1][t]);
       });
     }
-    store_sums<kTokens>(sums, tile, first, args.dst_stride, args.accumulate);
   }
-};
+  store_sums<kTokens>(sums, tile, first, args.dst_stride, args.accumulate);
+}
 
 // Tokens a loop takes at once: with 16 rows in two registers, 4 tokens' sums are 8 of the 16 registers.
 constexpr int kLoopTokens = 4;
+
+template <int... kCounts>
+void run_tiles(const MatmulArgs& args, size_t block_begin, size_t block_end, Decode decode, std::integer_sequence<int, kCounts...>) {
+  using Run = void (*)(const MatmulTile&, const MatmulArgs&, size_t, Decode);
+  static constexpr Run kRuns[] = {run_part<kCounts + 1>...};
+  for_each_tile(args, block_begin, block_end, [&](const MatmulTile& tile, size_t tokens) {
+    for (size_t first = 0; first < tokens; first += kLoopTokens) {
+      kRuns[std::min<size_t>(kLoopTokens, tokens - first) - 1](tile, args, first, decode);
+    }
+  });
+}
+
+template <PackedKind... kKinds>
+Decode decode_of(PackedKind kind) {
+  Decode found = nullptr;
+  ((kind == kKinds ? void(found = decode_group<kKinds>) : void()), ...);
+  return found;
+}
 
 }  // namespace
 
 void matmul_float_avx2(const MatmulArgs& args, size_t block_begin, size_t block_end) {
   using enum PackedKind;
-  run_kinds<FloatTile, kLoopTokens, kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K, kIQ4_NL, kIQ4_XS, kMXFP4>(
-      args, block_begin, block_end);
+  const Decode decode =
+      decode_of<kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K, kIQ4_NL, kIQ4_XS, kMXFP4>(args.kind);
+  run_tiles(args, block_begin, block_end, decode, std::make_integer_sequence<int, kLoopTokens>());
 }
 
 }  // namespace outrigger

@@ -1,4 +1,7 @@
-// Matrix product of quantised weights with float32 activations for AVX-512: weights are decoded in registers.
+// Matrix product of quantised weights with float32 activations for AVX-512: the reference path. Weights are decoded a group
+// at a time into memory, so that what depends on the format is compiled once per format, and what depends on the tokens once for all.
+#include <utility>
+
 #include "src/kernels/matmul_avx512.h"
 #include "src/kernels/matmul_store_avx512.h"
 #include "src/kernels/matmul_weights_avx512.h"
@@ -24,44 +27,63 @@ inline void load_float_scales(const Scales& unit, const std::byte* src, Scales (
   }
 }
 
-// A quad holds the codes of four successive k of each row in the bytes of a lane.
-template <PackedKind kKind, int kTokens>
-inline __attribute__((always_inline)) void add_quad(__m512i quad, const Scales& scales, const float* src, size_t stride,
-                                                    __m512 (&sums)[kTokens]) {
+// dst[k][row] = the values of a group's elements.
+template <PackedKind kKind>
+void decode_group(const std::byte* block, size_t group, float* dst) {
   constexpr GroupLayout kLayout = group_layout(kKind);
-  OTR_UNROLLED(4, i, {
-    const __m512i byte = _mm512_and_si512(_mm512_srli_epi32(quad, i * 8), _mm512_set1_epi32(255));
+  __m512i quads[8];
+  load_codes<kKind>(block + kLayout.codes_at(group), quads);
+  Scales halves[2];
+  load_float_scales<kKind>(load_unit_scales<kKind>(block + kLayout.unit_at(group)), block + kLayout.scales_at(group), halves);
+  for (size_t k = 0; k < kPackGroup; ++k) {
+    // A quad holds the codes of four successive k of each row in the bytes of a lane.
+    const __m512i byte = _mm512_and_si512(_mm512_srli_epi32(quads[k / 4], static_cast<unsigned>(k % 4 * 8)), _mm512_set1_epi32(255));
     const __m512i code = _mm512_sub_epi32(byte, _mm512_set1_epi32(kLayout.zero_point));
-    __m512 weights = _mm512_mul_ps(scales.scale, _mm512_cvtepi32_ps(code));
-    if constexpr (kLayout.has_minimum()) weights = _mm512_add_ps(weights, scales.minimum);  // not fused: the bits are dequantize()'s
-    OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_fmadd_ps(weights, _mm512_set1_ps(src[i + t * stride]), sums[t]); });
-  });
+    __m512 weights = _mm512_mul_ps(halves[k / 16].scale, _mm512_cvtepi32_ps(code));
+    if constexpr (kLayout.has_minimum()) weights = _mm512_add_ps(weights, halves[k / 16].minimum);  // not fused: the bits are dequantize()'s
+    _mm512_store_ps(dst + k * kPackRows, weights);
+  }
 }
 
-template <PackedKind kKind, int kTokens>
-struct FloatTile {
-  static void run(const MatmulTile& tile, const MatmulArgs& args, size_t, size_t) {
-    constexpr GroupLayout kLayout = group_layout(kKind);
-    __m512 sums[kTokens];
-    OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_setzero_ps(); });
-    const float* src = tile.src;
-    for (size_t g = 0; g < args.columns / kPackGroup; ++g, src += kPackGroup) {
-      __m512i quads[8];
-      load_codes<kKind>(tile.block + kLayout.codes_at(g), quads);
-      Scales halves[2];
-      load_float_scales<kKind>(load_unit_scales<kKind>(tile.block + kLayout.unit_at(g)), tile.block + kLayout.scales_at(g), halves);
-      for (int q = 0; q < 8; ++q) add_quad<kKind, kTokens>(quads[q], halves[q / 4], src + q * 4, args.src_stride, sums);
+using Decode = void (*)(const std::byte* block, size_t group, float* dst);
+
+template <int kTokens>
+void run_tile(const MatmulTile& tile, const MatmulArgs& args, Decode decode) {
+  alignas(64) float weights[kPackGroup * kPackRows];
+  __m512 sums[kTokens];
+  OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_setzero_ps(); });
+  const float* src = tile.src;
+  for (size_t g = 0; g < args.columns / kPackGroup; ++g, src += kPackGroup) {
+    decode(tile.block, g, weights);
+    for (size_t k = 0; k < kPackGroup; ++k) {
+      const __m512 weight = _mm512_load_ps(weights + k * kPackRows);
+      OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_fmadd_ps(weight, _mm512_set1_ps(src[k + t * args.src_stride]), sums[t]); });
     }
-    store_sums<kTokens>(sums, tile, args.dst_stride, args.accumulate);
   }
-};
+  store_sums<kTokens>(sums, tile, args.dst_stride, args.accumulate);
+}
+
+template <int... kCounts>
+void run_tiles(const MatmulArgs& args, size_t block_begin, size_t block_end, Decode decode, std::integer_sequence<int, kCounts...>) {
+  using Run = void (*)(const MatmulTile&, const MatmulArgs&, Decode);
+  static constexpr Run kRuns[] = {run_tile<kCounts + 1>...};
+  for_each_tile(args, block_begin, block_end, [&](const MatmulTile& tile, size_t tokens) { kRuns[tokens - 1](tile, args, decode); });
+}
+
+template <PackedKind... kKinds>
+Decode decode_of(PackedKind kind) {
+  Decode found = nullptr;
+  ((kind == kKinds ? void(found = decode_group<kKinds>) : void()), ...);
+  return found;
+}
 
 }  // namespace
 
 void matmul_float_avx512(const MatmulArgs& args, size_t block_begin, size_t block_end) {
   using enum PackedKind;
-  run_kinds<FloatTile, kTokenTile, kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K, kIQ4_NL, kIQ4_XS, kMXFP4>(
-      args, block_begin, block_end);
+  const Decode decode =
+      decode_of<kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K, kIQ4_NL, kIQ4_XS, kMXFP4>(args.kind);
+  run_tiles(args, block_begin, block_end, decode, std::make_integer_sequence<int, kTokenTile>());
 }
 
 }  // namespace outrigger

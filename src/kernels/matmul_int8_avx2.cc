@@ -22,9 +22,9 @@ struct Record {
 
 // The largest unsigned code.
 consteval int largest_code(const GroupLayout& layout) {
-  if (layout.codebook == nullptr) return (1 << (layout.low_bits + layout.high_bits)) - 1;
+  if (layout.codebook == Codebook::kNone) return (1 << (layout.low_bits + layout.high_bits)) - 1;
   int largest = 0;
-  for (int i = 0; i < 16; ++i) largest = largest < layout.codebook[i] ? layout.codebook[i] : largest;
+  for (int i = 0; i < 16; ++i) largest = largest < codebook_values(layout.codebook)[i] ? codebook_values(layout.codebook)[i] : largest;
   return largest + layout.zero_point;
 }
 

@@ -31,8 +31,8 @@ inline __m256i load_quad(const std::byte* codes, int rows) {
     const __m256i bits = moved_bits<q / kHigh * kHigh, kLow>(load_bytes(codes + (kLow + q % kHigh) * 64 + rows * 32));
     quad = _mm256_or_si256(quad, _mm256_and_si256(bits, _mm256_set1_epi8(((1 << kHigh) - 1) << kLow)));
   }
-  if constexpr (kLayout.codebook != nullptr) {
-    const __m128i values = load_16_bytes(reinterpret_cast<const std::byte*>(kLayout.codebook));
+  if constexpr (kLayout.codebook != Codebook::kNone) {
+    const __m128i values = load_16_bytes(reinterpret_cast<const std::byte*>(codebook_values(kLayout.codebook)));
     const __m128i table = _mm_add_epi8(values, _mm_set1_epi8(static_cast<char>(kLayout.zero_point)));
     quad = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), quad);
   }

@@ -35,9 +35,9 @@ inline __attribute__((always_inline)) void load_codes(const std::byte* codes, __
       quads[q] = _mm512_ternarylogic_epi32(quads[q], bits, _mm512_set1_epi8(((1 << kHigh) - 1) << kLow), kOrAnd);
     }
   });
-  if constexpr (kLayout.codebook != nullptr) {
+  if constexpr (kLayout.codebook != Codebook::kNone) {
     // The values in every 16 bytes, made unsigned by what the layout calls the zero point.
-    const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kLayout.codebook));
+    const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codebook_values(kLayout.codebook)));
     const __m512i table = _mm512_broadcast_i32x4(_mm_add_epi8(values, _mm_set1_epi8(static_cast<char>(kLayout.zero_point))));
     OTR_UNROLLED(8, q, { quads[q] = _mm512_shuffle_epi8(table, quads[q]); });
   }

@@ -13,6 +13,12 @@ inline constexpr int8_t kNonLinearValues[16] = {-127, -104, -83, -65, -49, -35, 
 /// it. The reference keeps them as integers, which have no negative zero; nor does code 8 here.
 inline constexpr int8_t kFloat4Doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
+/// Which of them a format has. An enumeration, since with gcc 12's sanitizers no address can be compared while compiling.
+enum class Codebook : uint8_t { kNone, kNonLinear, kFloat4Doubled };
+
+/// The sixteen values. Precondition: not kNone.
+constexpr const int8_t* codebook_values(Codebook codebook) { return codebook == Codebook::kNonLinear ? kNonLinearValues : kFloat4Doubled; }
+
 }  // namespace outrigger
 
 #endif  // OUTRIGGER_SRC_TENSOR_CODEBOOKS_H_

@@ -85,7 +85,7 @@ PackedGroup read_packed_group(const GroupLayout& layout, const std::byte* block,
   for (size_t k = 0; k < kPackGroup; ++k) {
     int code = part_of_code(low + k % 4, layout.low_bits, k / 4);
     if (layout.high_bits != 0) code |= part_of_code(high + k % 4, layout.high_bits, k / 4) << layout.low_bits;
-    result.codes[k] = layout.codebook ? layout.codebook[code] : code - layout.zero_point;
+    result.codes[k] = layout.codebook == Codebook::kNone ? code - layout.zero_point : codebook_values(layout.codebook)[code];
   }
   return result;
 }

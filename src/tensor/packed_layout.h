@@ -40,7 +40,7 @@ struct GroupLayout {
   uint8_t low_bits, high_bits;
   uint8_t zero_point;  ///< of the unsigned code; with a codebook, what the kernels add to its values to make them unsigned
   ScaleForm scale_form;
-  const int8_t* codebook = nullptr;
+  Codebook codebook = Codebook::kNone;
 
   constexpr bool has_minimum() const {
     return scale_form == ScaleForm::kHalfAndMinimum || scale_form == ScaleForm::kByteAndMinimum || scale_form == ScaleForm::kTwoNibblePairs;
@@ -97,9 +97,9 @@ inline constexpr GroupLayout kGroupLayouts[] = {
     {PackedKind::kQ4_K, DType::kQ4_K, 8, 4, 0, 0, ScaleForm::kByteAndMinimum},
     {PackedKind::kQ5_K, DType::kQ5_K, 8, 4, 1, 0, ScaleForm::kByteAndMinimum},
     {PackedKind::kQ6_K, DType::kQ6_K, 8, 4, 2, 32, ScaleForm::kTwoBytes},
-    {PackedKind::kIQ4_NL, DType::kIQ4_NL, 2, 4, 0, 128, ScaleForm::kHalf, kNonLinearValues},
-    {PackedKind::kIQ4_XS, DType::kIQ4_XS, 8, 4, 0, 128, ScaleForm::kByte, kNonLinearValues},
-    {PackedKind::kMXFP4, DType::kMXFP4, 4, 4, 0, 16, ScaleForm::kPowerOfTwo, kFloat4Doubled},
+    {PackedKind::kIQ4_NL, DType::kIQ4_NL, 2, 4, 0, 128, ScaleForm::kHalf, Codebook::kNonLinear},
+    {PackedKind::kIQ4_XS, DType::kIQ4_XS, 8, 4, 0, 128, ScaleForm::kByte, Codebook::kNonLinear},
+    {PackedKind::kMXFP4, DType::kMXFP4, 4, 4, 0, 16, ScaleForm::kPowerOfTwo, Codebook::kFloat4Doubled},
 };
 
 /// The layout of a quantised kind, or null for F32, F16 and BF16. Any thread.
