@@ -81,6 +81,32 @@ TEST_CASE("The default model's logits have the same bits at every instruction le
   }
 }
 
+// Mean distance of the logits of a prompt's tokens from those with a float32 cache, everything else in float32.
+double distance_from_float32_cache(KvType type) {
+  const std::vector<Token> prompt = chat_prompt("Describe a river from its spring to the sea, and say who lives beside it.");
+  const auto logits_with = [&prompt](KvType kv_type) {
+    EngineSetup setup = reference_setup();
+    setup.kv_type = kv_type;
+    Session session = must(Session::open(open_engine(default_model(), setup)));
+    std::vector<float> all;
+    must(session.evaluate(prompt, [&all](size_t, std::span<const float> logits) { all.insert(all.end(), logits.begin(), logits.end()); }));
+    return all;
+  };
+  const std::vector<float> exact = logits_with(KvType::kF32), rounded = logits_with(type);
+  double sum = 0;
+  for (size_t i = 0; i < exact.size(); ++i) sum += std::abs(double{exact[i]} - rounded[i]);
+  return sum / static_cast<double>(exact.size());
+}
+
+TEST_CASE("The default model's logits hardly move with a float16 cache, and little with q8_0") {
+  const double halves = distance_from_float32_cache(KvType::kF16), codes = distance_from_float32_cache(KvType::kQ8_0);
+  CAPTURE(halves, codes);
+  CHECK(halves > 0);
+  CHECK(halves < 0.02);
+  CHECK(codes > 2 * halves);
+  CHECK(codes < 0.2);
+}
+
 TEST_CASE("The default model runs in the smallest budget its plan allows, and one byte less is refused with that number") {
   EngineSetup setup{.context_tokens = 96, .logit_rows = 1};
   const uint64_t least = smallest_budget(default_model(), setup);

@@ -188,8 +188,8 @@ TEST_CASE("Planner: keys and values as q8_0 take 17/32 of the cache, and are ref
   Workload coded = workload_of(512, 128);
   coded.kv_type = KvType::kQ8_0;
   const Plan plan = plan_small(0, coded).value(), halves = plan_small(0).value();
-  const uint64_t pages = 4096, wanted = halves.host.breakdown.kv_cache / 32 * 17;
-  REQUIRE(plan.host.breakdown.kv_cache == (wanted + pages - 1) / pages * pages);
+  const uint64_t bytes = halves.host.breakdown.kv_cache / 32 * 17;  // then whole pages
+  REQUIRE(plan.host.breakdown.kv_cache == (bytes + 4095) / 4096 * 4096);
   REQUIRE(plan.kv_type == KvType::kQ8_0);
   REQUIRE(plan.decode.predicted_ms < halves.decode.predicted_ms);
   StepShape shape = small_model();
