@@ -49,7 +49,8 @@ TEST_CASE("Families: greedy tokens are those of transformers") {
     CAPTURE(name);
     const Model model = must(Model::open(tiny_model_path(name)));
     const Engine engine = open_engine(model, setup_for(model, reference_setup()));
-    for (const nlohmann::json& row : golden_text(name).at("greedy")) {
+    const nlohmann::json golden = golden_text(name);
+    for (const nlohmann::json& row : golden.at("greedy")) {
       const std::vector<Token> expected = tokens_of(row.at("tokens"));
       Session session = must(Session::open(engine));
       GenerateOptions options;

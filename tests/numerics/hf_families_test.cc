@@ -41,7 +41,8 @@ TEST_CASE("Directories: greedy tokens are those of transformers, under the small
     tight.host_bytes = smallest_budget(model, tight);
     for (const EngineSetup& setup : {setup_for(model), tight}) {
       const Engine engine = open_engine(model, setup);
-      for (const nlohmann::json& row : golden_text(name).at("greedy")) {
+      const nlohmann::json golden = golden_text(name);
+      for (const nlohmann::json& row : golden.at("greedy")) {
         const std::vector<Token> expected = tokens_of(row.at("tokens"));
         Session session = must(Session::open(engine));
         GenerateOptions options;
