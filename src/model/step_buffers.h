@@ -31,7 +31,7 @@ struct StepBuffers {
   float* residual = nullptr;   ///< [tokens, width]
   float* normed = nullptr;     ///< [tokens, width]: the input of the next window
   std::byte* panel = nullptr;  ///< the same as int8 or bf16, for whichever window is next
-  std::byte* remainder_panel = nullptr;  ///< what the panel's rounding lost, for the inputs of q, k, v and the head
+  std::byte* remainder_panel = nullptr;  ///< what the panel's rounding lost, for the inputs of v and the head
   float* qkv = nullptr;        ///< [tokens, attention_width + 2 * kv_width]
   float* attention = nullptr;  ///< [tokens, attention_width]; room for [tokens, width], since before attention it holds remainders
   float* gate = nullptr;       ///< [tokens, ffn_width]; SwiGLU's result too

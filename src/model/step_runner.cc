@@ -142,8 +142,12 @@ StepRunner::Activations StepRunner::quantize(const float* src, uint32_t matrix, 
   return Activations::kFloat32;
 }
 
-// Inputs of q, k, v and of the head are kept to about 15 bits, as two panels: rounding them to one is half of the whole path's KL to
-// float32 (docs/numerics.md), and they are 15 % of a layer's weights.
+// Inputs of v and of the head are kept to about 15 bits, as two panels: rounding them to one is 40 % of the whole path's KL to float32
+// (docs/numerics.md), and v is 2 to 5 % of a layer's weights. What q and k add is a tenth of that for several times as many.
+bool StepRunner::is_fine(StepOp op, uint32_t layer, uint32_t matrix) const {
+  return (op == StepOp::kHead || (op == StepOp::kQkv && matrix == layout_.layers[layer].v)) && activations_of(matrix) == Activations::kInt8;
+}
+
 void StepRunner::quantize_finely(uint32_t matrix, size_t tokens, size_t begin, size_t end) {
   if (begin == end || quantize(buffers_.normed, matrix, tokens, begin, end) != Activations::kInt8) return;
   const uint64_t width = config_.width;
@@ -183,13 +187,21 @@ void StepRunner::output_norm(const TeamMember& member) {
 void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const TeamMember& member) {
   const uint64_t qkv_width = config_.attention_width() + 2 * config_.kv_width();
   const StepOp op = static_cast<StepOp>(node.op);
-  size_t blocks = 0;
-  for (const OperandRef& operand : graph.operands(node)) blocks += operand.blocks;
-  const Share mine = share_of(member, blocks);
+  // What is shared out is passes over row blocks. For a token or two the second pass is nearly free: see fine_product.
+  const size_t tokens = op == StepOp::kHead ? input_.logit_tokens.size() : input_.tokens.size();
+  const auto passes = [&](const OperandRef& operand) { return tokens > 2 && is_fine(op, node.argument, operand.matrix) ? size_t{2} : 1; };
+  size_t all_passes = 0;
+  for (const OperandRef& operand : graph.operands(node)) all_passes += operand.blocks * passes(operand);
+  const Share mine = share_of(member, all_passes);
 
-  size_t first = 0;  // block of the operand's first, counted over all operands
+  size_t passes_before = 0;  // over the operands before this one
   for (const OperandRef& operand : graph.operands(node)) {
-    const size_t begin = std::max(mine.begin, first), end = std::min(mine.end, first + operand.blocks);
+    // The operand's row blocks whose first pass lies in this member's share.
+    const auto block_of = [&](size_t pass) {
+      return std::min<size_t>(operand.blocks, pass < passes_before ? 0 : (pass - passes_before + passes(operand) - 1) / passes(operand));
+    };
+    const size_t begin = block_of(mine.begin), end = block_of(mine.end);
+    passes_before += operand.blocks * passes(operand);
     const WeightSource& weights = layout_.weights[operand.matrix];
     MatmulArgs args{};
     args.kind = weights.kind;
@@ -199,7 +211,7 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
     args.src = buffers_.normed;
     const Activations activations = activations_of(operand.matrix);
     args.panel = activations == Activations::kFloat32 ? nullptr : buffers_.panel;
-    args.tokens = input_.tokens.size();
+    args.tokens = tokens;
     const LayerLayout* layer = op == StepOp::kHead ? nullptr : &layout_.layers[node.argument];
     switch (op) {
       case StepOp::kQkv:
@@ -220,22 +232,21 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
       default:
         args.dst = buffers_.logits;
         args.dst_stride = StepBuffers::logits_row_bytes(layout_.vocabulary) / sizeof(float);
-        args.tokens = input_.logit_tokens.size();
         break;
     }
     args.src_stride = args.columns;
     args.dst += operand.first_block * kPackRows;
-    if (begin < end && (op == StepOp::kHead || op == StepOp::kQkv) && activations == Activations::kInt8) {
-      fine_product(args, begin - first, end - first);
-    } else if (begin < end) {
-      matmul(args, begin - first, end - first);
+    if (begin == end) continue;
+    if (is_fine(op, node.argument, operand.matrix)) {
+      fine_product(args, begin, end);
+    } else {
+      matmul(args, begin, end);
     }
-    if (begin < end && layout_.biases[operand.matrix] != kNoTensor) {
-      const size_t row = (begin - first) * kPackRows, rows_end = std::min(args.rows, (end - first) * kPackRows);
+    if (layout_.biases[operand.matrix] != kNoTensor) {
+      const size_t row = begin * kPackRows, rows_end = std::min(args.rows, end * kPackRows);
       const float* const bias = fixed_ + layout_.biases[operand.matrix] + operand.first_block * kPackRows;
       add_bias({bias + row, args.dst + row, args.dst_stride, rows_end - row, args.tokens});
     }
-    first += operand.blocks;
   }
 }
 

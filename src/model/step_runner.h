@@ -67,6 +67,8 @@ class StepRunner final : public NodeRunner {
 
   /// The panel of rows [begin, end) of `src` for the window that begins with `matrix`, and which one it is: kFloat32 for none.
   Activations quantize(const float* src, uint32_t matrix, size_t tokens, size_t begin, size_t end);
+  /// Whether this matrix is multiplied with both panels.
+  bool is_fine(StepOp op, uint32_t layer, uint32_t matrix) const;
   /// quantize() of rows of `normed`, into both panels if it is int8, for the windows that keep about 15 bits of their input.
   void quantize_finely(uint32_t matrix, size_t tokens, size_t begin, size_t end);
   void fine_product(const MatmulArgs& args, size_t begin, size_t end) const;
