@@ -15,14 +15,16 @@ namespace outrigger {
 class Samples {
  public:
   /// Runs work() once to warm up, then until `seconds` are over, at least five times; each run does `amount` bytes or operations.
-  template <typename Work>
-  static Samples collect(double amount, double seconds, Work work) {
+  /// prepare() comes before each of these and is not timed.
+  template <typename Work, typename Prepare = void (*)()>
+  static Samples collect(double amount, double seconds, Work work, Prepare prepare = [] {}) {
     Samples samples;
     const auto now = [] { return std::chrono::steady_clock::now(); };
     const auto since = [&now](auto start) { return std::chrono::duration<double>(now() - start).count(); };
     const auto begin = now();
     work();
     do {
+      prepare();
       const auto start = now();
       work();
       samples.add(amount, since(start));
