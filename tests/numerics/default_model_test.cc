@@ -7,6 +7,7 @@
 #include "tests/kernels/kernel_case.h"
 #include "tests/support/engines.h"
 #include "tests/support/golden_logits.h"
+#include "tests/support/greedy.h"
 
 namespace outrigger::testing {
 namespace {
@@ -19,13 +20,6 @@ const Model& default_model() {
 std::vector<Token> chat_prompt(const std::string& question) {
   const ChatMessage message{"user", question};
   return must(must(default_model().tokenizer()).chat({&message, 1}));
-}
-
-std::vector<Token> greedy(const Engine& engine, const std::vector<Token>& prompt, uint32_t tokens) {
-  Session session = must(Session::open(engine));
-  GenerateOptions options;
-  options.max_tokens = tokens;
-  return must(session.generate(prompt, options)).tokens;
 }
 
 TEST_CASE("The default model's float32 logits are within 2e-3 of transformers") {
@@ -120,19 +114,21 @@ TEST_CASE("The default model runs in the smallest budget its plan allows, and on
   CHECK(greedy(open_engine(default_model(), setup), prompt, 8) == greedy(open_engine(default_model()), prompt, 8));
 }
 
-TEST_CASE("The default model's prompt gives the same text in chunks of 1, 7 and 64") {
-  const std::vector<Token> prompt = chat_prompt("Write a short poem about rivers and the sea, in simple words that a child can understand, please.");
-  const Engine engine = open_engine(default_model());
-  const std::vector<Token> expected = greedy(engine, prompt, 16);
-  for (const size_t chunk : {size_t{1}, size_t{7}, size_t{64}}) {
-    CAPTURE(chunk);
-    Session session = must(Session::open(engine));
-    const std::span<const Token> all(prompt);
-    size_t done = 0;
-    for (; done + chunk < all.size(); done += chunk) must(session.prefill(all.subspan(done, chunk)));
-    GenerateOptions options;
-    options.max_tokens = 16;
-    CHECK(must(session.generate(all.subspan(done), options)).tokens == expected);
+TEST_CASE("The default model says the same after a long prompt in chunks of 1, 7, 64 and 512, with 1, 2 and 3 threads") {
+  const std::vector<Token> words = chat_prompt("Write a short poem about rivers and the sea, in simple words that a child can understand, please.");
+  std::vector<Token> prompt;
+  while (prompt.size() < 530) prompt.insert(prompt.end(), words.begin(), words.end());
+  std::vector<Token> expected;
+  for (const uint32_t threads : {2u, 1u, 3u}) {
+    const Engine engine = open_engine(default_model(), {.threads = threads, .context_tokens = 600});
+    for (const size_t chunk : {512, 64, 7, 1}) {
+      // A token at a time takes its time: once is enough, since a step of one token is what generating is made of.
+      if (chunk == 1 && threads != 2) continue;
+      CAPTURE(threads, chunk);
+      const std::vector<Token> tokens = greedy(engine, prompt, 16, chunk);
+      if (expected.empty()) expected = tokens;
+      CHECK(tokens == expected);
+    }
   }
 }
 

@@ -7,6 +7,7 @@
 #include "src/io/byte_source.h"
 #include "src/io/gguf.h"
 #include "tests/support/golden_text.h"
+#include "tests/support/greedy.h"
 #include "tests/support/heap_watch.h"
 #include "tests/support/logits_difference.h"
 
@@ -57,6 +58,30 @@ TEST_CASE("Families: greedy tokens are those of transformers") {
       options.max_tokens = static_cast<uint32_t>(expected.size());
       options.ignore_eos = true;
       CHECK(must(session.generate(tokens_of(row.at("prompt")), options)).tokens == expected);
+    }
+  }
+}
+
+TEST_CASE("Families: greedy text on the fast path is the same for 1, 2 and 3 threads and prompts in chunks of 1, 7, 64 and 512") {
+  constexpr uint32_t kNew = 16;
+  for (const char* name : kFamilies) {
+    CAPTURE(name);
+    const Model model = must(Model::open(tiny_model_path(name)));
+    const EngineSetup setup = setup_for(model);
+    std::vector<Token> prompt(setup.context_tokens - kNew);
+    for (size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<Token>(i * 37 % model.info().vocabulary_tokens);
+    std::vector<Token> expected;
+    for (const uint32_t threads : {1u, 2u, 3u}) {
+      EngineSetup with = setup;
+      with.threads = threads;
+      const Engine engine = open_engine(model, with);
+      for (const size_t chunk : {1, 7, 64, 512}) {
+        CAPTURE(threads, chunk);
+        const std::vector<Token> tokens = greedy(engine, prompt, kNew, chunk);
+        if (expected.empty()) expected = tokens;
+        CHECK(tokens.size() == kNew);
+        CHECK(tokens == expected);
+      }
     }
   }
 }
