@@ -30,6 +30,9 @@ constexpr auto kYield = std::chrono::microseconds(300);
 // How long one thread works alone after a region that others disturbed: at first a few tokens, at most so that the trials, which may take
 // half a second each, cost a tenth.
 constexpr Clock::duration kShortestAlone = std::chrono::milliseconds(100), kLongestAlone = std::chrono::milliseconds(6400);
+// And at least so many times what the disturbed region took: a prompt's, of which one takes longer than the shortest time, would otherwise
+// be tried by turns.
+constexpr int kAloneRegions = 6;
 constexpr Clock::duration kShortestJudged = std::chrono::microseconds(500);  // one time slice lost by chance is no trend
 constexpr int kPausesPerLook = 32;  // reading the clock costs as much as two pauses
 
@@ -217,7 +220,7 @@ void ThreadTeam::run_elastic_erased(Trampoline body, void* object) {
     if (end - begin >= kShortestJudged) state.alone_for = kShortestAlone;
     return;
   }
-  state.alone_until = end + state.alone_for;
+  state.alone_until = end + std::max(state.alone_for, kAloneRegions * (end - begin));
   state.alone_for = std::min(2 * state.alone_for, kLongestAlone);
 }
 

@@ -46,7 +46,8 @@ class ThreadTeam {
 
   /// run(), or, while other programs keep the processors busy, the body on the calling thread alone (count() is then 1): threads that wait for each
   /// other at barriers lose a time slice at each of them, which made a decode beside a compiler three times slower than one thread that waits for nobody. For bodies whose
-  /// results do not depend on count(). Tries the whole team again after 0.1 to 6.4 seconds.
+  /// results do not depend on count(). Tries the whole team again after 0.1 to 6.4 seconds, or six times what
+  /// that disturbed region took if that is longer.
   template <typename Body>
   void run_elastic(Body&& body) {
     run_elastic_erased([](void* object, const TeamMember& member) { (*static_cast<std::remove_reference_t<Body>*>(object))(member); }, &body);
