@@ -26,14 +26,15 @@ struct Family {
   const char* architecture;  ///< GGUF's
   uint64_t sliding_window;   ///< of a configuration that does not mention it; 0: none
   bool may_have_biases;      ///< whether attention_bias means something
+  bool may_have_ffn_biases;  ///< and mlp_bias
   bool states_head_dim;      ///< the width is not shared among the heads
 };
 
 constexpr Family kFamilies[] = {
-    {"llama", "LlamaForCausalLM", "llama", 0, true, false},
-    {"mistral", "MistralForCausalLM", "llama", 4096, false, false},
-    {"qwen2", "Qwen2ForCausalLM", "qwen2", 0, false, false},
-    {"qwen3", "Qwen3ForCausalLM", "qwen3", 0, true, true},
+    {"llama", "LlamaForCausalLM", "llama", 0, true, true, false},
+    {"mistral", "MistralForCausalLM", "llama", 4096, false, false, false},
+    {"qwen2", "Qwen2ForCausalLM", "qwen2", 0, false, false, false},
+    {"qwen3", "Qwen3ForCausalLM", "qwen3", 0, true, false, true},
 };
 
 class ConfigImporter {
@@ -197,7 +198,7 @@ Status ConfigImporter::refuse_variants() {
            fmt::format("the activation \"{}\" is not computed by this version; silu is", printable(activation)));
   }
   OTR_ASSIGN(const bool mlp_bias, fields_.flag_or("mlp_bias", false));
-  if (mlp_bias) refuse(*fields_.find("mlp_bias"), "mlp_bias", "biases of the feed-forward matrices are not computed by this version");
+  config_.mlp_bias = mlp_bias && family_->may_have_ffn_biases;
   OTR_ASSIGN(const bool attention_bias, fields_.flag_or("attention_bias", false));
   config_.attention_bias = attention_bias && family_->may_have_biases;
   OTR_ASSIGN(const double share, fields_.positive_or("partial_rotary_factor", 1));

@@ -22,6 +22,7 @@ struct HfConfig {
   uint64_t vocabulary = 0;      ///< 0: not known
   std::optional<bool> tied;     ///< nothing: the weights decide
   bool attention_bias = false;  ///< q, k, v and o have biases
+  bool mlp_bias = false;        ///< gate, up and down have biases
   Status cannot_run;            ///< the first thing that is not computed, if any
 };
 

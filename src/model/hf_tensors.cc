@@ -32,7 +32,8 @@ constexpr Name kOfLayer[] = {
     {"self_attn.o_proj.bias", "attn_output.bias"},     {"self_attn.q_norm.weight", "attn_q_norm.weight"},
     {"self_attn.k_norm.weight", "attn_k_norm.weight"}, {"post_attention_layernorm.weight", "ffn_norm.weight"},
     {"mlp.gate_proj.weight", "ffn_gate.weight"},       {"mlp.up_proj.weight", "ffn_up.weight"},
-    {"mlp.down_proj.weight", "ffn_down.weight"},
+    {"mlp.down_proj.weight", "ffn_down.weight"},       {"mlp.gate_proj.bias", "ffn_gate.bias"},
+    {"mlp.up_proj.bias", "ffn_up.bias"},               {"mlp.down_proj.bias", "ffn_down.bias"},
 };
 
 // Computed from the configuration: llama files of 2023 store them, and no program reads them.
@@ -92,6 +93,7 @@ class TensorImporter {
   Status check_embedding(size_t file, const SafetensorsTensor& tensor) const;
   Status check_promises() const;
   Status check_layer(uint32_t layer) const;
+  Status check_bias(const std::string& name, const char* key, bool is_announced) const;
   Status missing(const std::string& name, const char* key) const {
     return root_.error(StatusCode::kCorruptFile, name, fmt::format("tensor {} is in none of the files, though {} needs it", name, key));
   }
@@ -147,14 +149,20 @@ Status TensorImporter::check_promises() const {
 // Presence decides what is computed, so that what the configuration says of it must hold. Qwen2 has its three biases without saying so, and
 // where they are missing the layout tells.
 Status TensorImporter::check_layer(uint32_t layer) const {
-  if (config_.architecture == "qwen2") return {};
   for (const char* part : {"q", "k", "v", "o"}) {
-    const std::string name = fmt::format("{}{}.self_attn.{}_proj.bias", kTheirLayer, layer, part);
-    if (biases_.contains(name) == config_.attention_bias) continue;
-    if (config_.attention_bias) return missing(name, "attention_bias");
-    return root_.error(StatusCode::kCorruptFile, name, fmt::format("tensor {} is there, though attention_bias does not announce it", name));
+    if (config_.architecture == "qwen2") break;
+    OTR_TRY(check_bias(fmt::format("{}{}.self_attn.{}_proj.bias", kTheirLayer, layer, part), "attention_bias", config_.attention_bias));
+  }
+  for (const char* part : {"gate", "up", "down"}) {
+    OTR_TRY(check_bias(fmt::format("{}{}.mlp.{}_proj.bias", kTheirLayer, layer, part), "mlp_bias", config_.mlp_bias));
   }
   return {};
+}
+
+Status TensorImporter::check_bias(const std::string& name, const char* key, bool is_announced) const {
+  if (biases_.contains(name) == is_announced) return {};
+  if (is_announced) return missing(name, key);
+  return root_.error(StatusCode::kCorruptFile, name, fmt::format("tensor {} is there, though {} does not announce it", name, key));
 }
 
 }  // namespace

@@ -52,6 +52,8 @@ void check_that(int holds, const char* what, const char* file, int line) {
 
 const char* tiny_model_path(void) { return OTR_SOURCE_DIR "/tests/golden/logits/tied-q4_1.gguf"; }
 const char* other_model_path(void) { return OTR_SOURCE_DIR "/tests/golden/logits/llama3-mixed.gguf"; }
+const char* float16_file_path(void) { return OTR_SOURCE_DIR "/tests/golden/logits/llama-biases.gguf"; }
+const char* float16_folder_path(void) { return OTR_SOURCE_DIR "/tests/golden/hf/llama-biases"; }
 
 const char* scratch_path(const char* name) {
   static const ScratchFolder folder;
@@ -63,6 +65,7 @@ const char* scratch_path(const char* name) {
 TEST_CASE("C: the library says what it is") { the_library_says_what_it_is(); }
 TEST_CASE("C: a model says what it is") { a_model_says_what_it_is(); }
 TEST_CASE("C: a model opens from memory") { a_model_opens_from_memory(); }
+TEST_CASE("C: a directory is a model too") { a_directory_is_a_model_too(); }
 TEST_CASE("C: text becomes tokens and comes back") { text_becomes_tokens_and_comes_back(); }
 TEST_CASE("C: a text stream never splits a character") { a_text_stream_never_splits_a_character(); }
 TEST_CASE("C: a chat becomes tokens") { a_chat_becomes_tokens(); }

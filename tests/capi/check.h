@@ -12,6 +12,9 @@ void check_that(int holds, const char* what, const char* file, int line);
 /* A committed model: tiny (70 KiB) or other (280 KiB, another shape); both have one token for each byte, then <bos> 256, <eos> 257. */
 const char* tiny_model_path(void);
 const char* other_model_path(void);
+/* One model in float16 as a file and as a Hugging Face directory. */
+const char* float16_file_path(void);
+const char* float16_folder_path(void);
 /* A path in a folder of this test's own; valid until the next call. */
 const char* scratch_path(const char* name);
 
@@ -34,6 +37,7 @@ uint64_t allocations_so_far(void);
 void the_library_says_what_it_is(void);
 void a_model_says_what_it_is(void);
 void a_model_opens_from_memory(void);
+void a_directory_is_a_model_too(void);
 void text_becomes_tokens_and_comes_back(void);
 void a_text_stream_never_splits_a_character(void);
 void a_chat_becomes_tokens(void);

@@ -98,6 +98,36 @@ void generating_equals_stepping(void) {
   stack_close(&s);
 }
 
+void a_directory_is_a_model_too(void) {
+  const char* paths[2];
+  int32_t prompt[8], tokens[2][16];
+  size_t i, count = 0;
+  char folder[512];
+  otr_error error = {sizeof error};
+  otr_model* model = NULL;
+  paths[0] = float16_file_path(), paths[1] = float16_folder_path();
+  for (i = 0; i < 8; ++i) prompt[i] = (int32_t)(i * 5 + 3);
+  for (i = 0; i < 2; ++i) {
+    stack s;
+    otr_generate_options options;
+    otr_generate_result result = {sizeof result};
+    otr_model_info info = {sizeof info};
+    if (!stack_open_path(&s, paths[i], 1, 64)) return;
+    CHECK_C(otr_model_get_info(s.model, &info, &s.error) == OTR_OK && info.can_run == 1 && strcmp(info.file, paths[i]) == 0);
+    otr_generate_options_init(&options, sizeof options);
+    options.max_tokens = 16;
+    options.ignore_eos = 1;
+    CHECK_C(otr_session_generate(s.session, prompt, 8, &options, &result, &s.error) == OTR_OK);
+    CHECK_C(otr_session_generated_tokens(s.session, tokens[i], 16, &count, &s.error) == OTR_OK && count == 16);
+    stack_close(&s);
+  }
+  CHECK_C(memcmp(tokens[0], tokens[1], sizeof tokens[0]) == 0);
+
+  snprintf(folder, sizeof folder, "%s/..", float16_folder_path()); /* no config.json there */
+  CHECK_C(otr_model_open(folder, NULL, &model, &error) == OTR_IO && model == NULL);
+  CHECK_C(strstr(error.message, "config.json") != NULL);
+}
+
 void a_callback_stops_generation(void) {
   listener l;
   otr_generate_options options;

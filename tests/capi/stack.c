@@ -18,7 +18,9 @@ const otr_profile* some_profile(void) {
   return profile;
 }
 
-int stack_open(stack* s, uint32_t batch, uint32_t context_tokens) {
+int stack_open(stack* s, uint32_t batch, uint32_t context_tokens) { return stack_open_path(s, tiny_model_path(), batch, context_tokens); }
+
+int stack_open_path(stack* s, const char* path, uint32_t batch, uint32_t context_tokens) {
   otr_plan_options options;
   memset(s, 0, sizeof *s);
   s->error.struct_size = sizeof s->error;
@@ -27,7 +29,7 @@ int stack_open(stack* s, uint32_t batch, uint32_t context_tokens) {
   options.new_tokens = context_tokens - options.prompt_tokens;
   options.batch = batch;
   options.host_budget_bytes = 0;
-  const int opened = otr_model_open(tiny_model_path(), NULL, &s->model, &s->error) == OTR_OK &&
+  const int opened = otr_model_open(path, NULL, &s->model, &s->error) == OTR_OK &&
                      otr_plan_make(s->model, some_profile(), &options, &s->plan, &s->error) == OTR_OK &&
                      otr_engine_open(s->model, s->plan, NULL, &s->engine, &s->error) == OTR_OK &&
                      otr_session_open(s->engine, NULL, &s->session, &s->error) == OTR_OK;

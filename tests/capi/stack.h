@@ -17,6 +17,8 @@ typedef struct stack {
 const otr_profile* some_profile(void);
 /* Opens all of it for `batch` sessions of `context_tokens`; 0 if something failed, which is then already reported. */
 int stack_open(stack* s, uint32_t batch, uint32_t context_tokens);
+/* The same of another model. */
+int stack_open_path(stack* s, const char* path, uint32_t batch, uint32_t context_tokens);
 void stack_close(stack* s);
 
 #endif /* OUTRIGGER_TESTS_CAPI_STACK_H_ */

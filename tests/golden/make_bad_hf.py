@@ -402,7 +402,9 @@ def add_config_rows(catalogue):
     setting("rope_in_part", "heads that RoPE turns in part", UNSUPPORTED, partial_rotary_factor=0.5)
     setting("quantised", "weights quantised by \"gptq\" cannot be run", UNSUPPORTED, quantization_config={"quant_method": "gptq", "bits": 4})
     setting("gelu", "the activation \"gelu\" is not computed", UNSUPPORTED, hidden_act="gelu")
-    setting("mlp_bias", "biases of the feed-forward matrices", UNSUPPORTED, mlp_bias=True)
+    setting("mlp_bias_text", "mlp_bias: got \"yes\"", mlp_bias="yes")
+    row("mlp_bias_without_tensor", "gate_proj.bias is in none of the files, though mlp_bias",
+        lambda files: files["config.json"].update(mlp_bias=True), 0)
     setting("bias_text", "attention_bias: got \"yes\"", attention_bias="yes")
     row("bias_without_tensor", "q_proj.bias is in none of the files, though attention_bias",
         lambda files: files["config.json"].update(attention_bias=True), 0)

@@ -45,7 +45,6 @@ class Family:
     weights: int = TYPE_Q8_0
     dtype: torch.dtype = torch.bfloat16   # of the safetensors
     shards: int = 1
-    directory: bool = True
     old_config: bool = False              # config.json as transformers 4 writes it
     padded_tokens: int = 0                # rows beyond the tokenizer's tokens
     longest: int = 120
@@ -82,7 +81,7 @@ def families():
         family("mistral", "llama", mistral, dict(head_dim=24, num_key_value_heads=1, sliding_window=64, rope_parameters={"rope_type": "default", "rope_theta": 10000.0}),
                sentencepiece(chat=tiny_tokenizers.MISTRAL_CHAT, chat_name="mistral"), longest=64, seed=14),
         family("llama-biases", "llama", llama, dict(hidden_size=40, num_attention_heads=5, num_key_value_heads=5, intermediate_size=52, attention_bias=True, mlp_bias=True, rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}),
-               smollm, weights=TYPE_F16, directory=False, seed=15),
+               smollm, weights=TYPE_F16, dtype=torch.float16, seed=15),
         family("qwen2", "qwen2", qwen2, dict(tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}),
                qwen, shards=2, padded_tokens=5, old_config=True, seed=16),
         family("qwen3", "qwen3", qwen3, dict(head_dim=16, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}, rms_norm_eps=1e-6), qwen_thinks, seed=17),
@@ -297,13 +296,12 @@ def main():
         model, codes = fill(family)
         gguf = out / "logits" / f"{family.name}.gguf"
         write_gguf(gguf, family, model, codes)
-        if family.directory:
-            directory = out / "hf" / family.name
-            write_directory(directory, family, model)
-            again = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
-            assert type(again) is family.model_class
-            tokens = list(range(40))
-            assert np.array_equal(logits_oracle.logits(again, tokens), logits_oracle.logits(model, tokens))
+        directory = out / "hf" / family.name
+        write_directory(directory, family, model)
+        again = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+        assert type(again) is family.model_class
+        tokens = list(range(40))
+        assert np.array_equal(logits_oracle.logits(again, tokens), logits_oracle.logits(model, tokens))
         sequences = golden_logits(family, model)
         logits_oracle.write(gguf.with_suffix(".logits"), sequences, list(range(family.config.vocab_size)))
         write_json(gguf.with_suffix(".json"), {"architecture": family.architecture, "greedy": greedy(family, model), **texts(family)})

@@ -11,7 +11,7 @@ namespace {
 
 /// The directories that tests/golden/make_families.py writes. qwen2 is in two files with an index; llama3 and qwen3-yarn scale RoPE by
 /// numbers; dtypes and the old and new ways to state RoPE are mixed.
-constexpr const char* kFolders[] = {"tinyllama", "smollm", "llama3", "mistral", "qwen2", "qwen3", "qwen3-yarn"};
+constexpr const char* kFolders[] = {"tinyllama", "smollm", "llama3", "mistral", "llama-biases", "qwen2", "qwen3", "qwen3-yarn"};
 
 std::string folder_of(const std::string& name) { return std::string(OTR_SOURCE_DIR) + "/tests/golden/hf/" + name; }
 
