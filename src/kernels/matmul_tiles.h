@@ -53,11 +53,11 @@ void for_each_tile(const MatmulArgs& args, size_t block_begin, size_t block_end,
 
 // How far ahead of the stream of weights to prefetch, in bytes; 0: not at all. The first tile of a row block is bound by computing as well
 // as by memory, so the processor's own prefetching, which waits for misses, comes late: 4 tokens read cold weights of 4 bits at 75 % of the
-// stream rate with 4.6 KB, at 88 % with 9 KB. One token is bound by memory alone and best left to the processor, but for units of 256:
-// between their scales and their codes it loses the track (Q5_K 36 % of the stream, and 88 % with this).
+// stream rate with 4.6 KB, at 88 % with 9 KB. One token is bound by memory alone and best left to the processor, but for units of 256 and
+// for codes in two planes: between their parts it loses the track (Q5_K 36 % of the stream, Q5_0 with AVX2 too; 88 % and more with this).
 consteval size_t prefetch_bytes(PackedKind kind, int tokens) {
   if (tokens > 1) return 9216;
-  return group_layout(kind).has_unit_scale() ? 6144 : 0;
+  return group_layout(kind).has_unit_scale() || group_layout(kind).high_bits != 0 ? 6144 : 0;
 }
 
 // Asks for one group's share of the unit that lies so far ahead of this one.
