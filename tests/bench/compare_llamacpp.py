@@ -140,16 +140,14 @@ def parse():
 def main():
     options = parse()
     print(f"peer: {options.built}", file=sys.stderr)
-    load, others = os.getloadavg()[0], busy.OtherWork()
-    if load > report.BUSY_LOAD:
-        print(f"compare: the machine is busy (load {load:.1f}): these ratios will not be fair; wait until it is idle", file=sys.stderr)
+    others = busy.OtherWork()
     rounds, build = measure(options.chosen, options)
     rows = []
     for case in options.chosen:
         prompt, generate = lengths(case, options)
         rows += targets.summarise(case, rounds[case.name], {"pp": prompt, "tg": generate})
     result = {"peer": options.built, "peer_build": f"{build.get('build_number', '')} ({build.get('build_commit', '')})", "threads": options.threads,
-              "processor": processor(), "date": time.strftime("%Y-%m-%d"), "rounds_each": options.rounds, "load_before": load,
+              "processor": processor(), "date": time.strftime("%Y-%m-%d"), "rounds_each": options.rounds,
               "others_share": others.share(), "shortened": options.longest_prompt < 512 or options.longest_generation < 64, "rows": rows,
               "rounds": rounds}
     print(report.comparison_table(result))
