@@ -113,9 +113,14 @@ TEST_CASE("ThreadTeam: an elastic region that loses its time to waiting is follo
   REQUIRE(members == 1);
   team->run([&](const TeamMember& member) { count_members(member); });
   REQUIRE(members == 2);
-  std::this_thread::sleep_for(std::chrono::milliseconds(120));
-  team->run_elastic(count_members);
+  // A tenth of a second, or six times what the region took, which on a busy machine is anything.
+  const auto begin = std::chrono::steady_clock::now();
+  do {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    team->run_elastic(count_members);
+  } while (members == 1 && std::chrono::steady_clock::now() - begin < std::chrono::seconds(30));
   REQUIRE(members == 2);
+  REQUIRE(std::chrono::steady_clock::now() - begin > std::chrono::milliseconds(80));
 }
 
 TEST_CASE("ThreadTeam: workers that fell asleep wake up") {
