@@ -47,7 +47,7 @@ struct MatmulArgs {
 /// tokens in the call, their place in a tile and the split among threads.
 ///
 /// Any thread; threads take disjoint row blocks. Allocates nothing. Cost: 1 to 3 tokens run at the speed of the weights' memory; from 8
-/// tokens on at 60 to 80 % of the processor's int8 rate; float weights at about 90 % of its float32 or bf16 rate from 12 on.
+/// tokens on at 55 to 70 % of the processor's int8 rate; float weights at about 90 % of its float32 or bf16 rate from 12 on.
 void matmul(const MatmulArgs& args, size_t block_begin, size_t block_end);
 
 /// Row blocks of a matrix of `rows` rows.

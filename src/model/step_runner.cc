@@ -143,7 +143,8 @@ StepRunner::Activations StepRunner::quantize(const float* src, uint32_t matrix, 
 }
 
 // Inputs of v and of the head are kept to about 15 bits, as two panels: rounding them to one is 40 % of the whole path's KL to float32
-// (docs/numerics.md), and v is 2 to 5 % of a layer's weights. What q and k add is a tenth of that for several times as many.
+// (docs/numerics.md), and v is 2 to 3 % of a layer's weights where heads share keys. q and k would take off another tenth, for four times as
+// many weights and more.
 bool StepRunner::is_fine(StepOp op, uint32_t layer, uint32_t matrix) const {
   return (op == StepOp::kHead || (op == StepOp::kQkv && matrix == layout_.layers[layer].v)) && activations_of(matrix) == Activations::kInt8;
 }
