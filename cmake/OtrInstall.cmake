@@ -24,6 +24,9 @@ install(FILES ${PROJECT_BINARY_DIR}/package/outriggerConfig.cmake ${PROJECT_BINA
 
 # Where nothing but the archive is installed, its own needs are its user's too.
 set(cxx_needs "tbb, libutf8proc")
+if(liburing_FOUND)
+  string(APPEND cxx_needs ", liburing")
+endif()
 if(BUILD_SHARED_LIBS)
   set(cxx_requires "Requires.private: ${cxx_needs}\nLibs.private: -pthread")
 else()

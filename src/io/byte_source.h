@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -16,6 +17,12 @@ namespace outrigger {
 struct BytePlace {
   std::string file;
   uint64_t offset;
+};
+
+/// A read of a descriptor that brings a range: `bytes` from `offset` of its file, of which the range begins `lead` bytes in.
+struct DescriptorRead {
+  int descriptor = -1;
+  uint64_t offset = 0, bytes = 0, lead = 0;
 };
 
 /// Random-access bytes of a fixed size. Files are never mapped: a mapped file that is truncated kills the process.
@@ -41,6 +48,9 @@ class ByteSource {
   /// Preconditions: staging has direct_staging_bytes(length) bytes and is aligned to kDirectAlignment; the range lies inside the source.
   virtual Result<const std::byte*> read_direct(uint64_t offset, uint64_t length, std::span<std::byte> staging) const = 0;
   virtual uint64_t direct_staging_bytes(uint64_t length) const = 0;
+  /// The first read that read_direct would make, for somebody who lets the system do many at once; should it bring less than the range,
+  /// read_direct knows what to do. The descriptor is the source's and lives as long. None where there is no file, or more than one.
+  virtual std::optional<DescriptorRead> descriptor_read(uint64_t /*offset*/, uint64_t /*length*/) const { return std::nullopt; }
 
   /// Fills `dst` from `offset` on if the page cache already holds all of it, and says whether: what is there need not be read from the disk
   /// again. Never waits for a disk; may leave part of `dst` overwritten. False for a source that was not opened with DirectIo::kAuto.

@@ -65,6 +65,7 @@ class FileSource final : public ByteSource {
 
   Status read(uint64_t offset, std::span<std::byte> dst) const override;
   Result<const std::byte*> read_direct(uint64_t offset, uint64_t length, std::span<std::byte> staging) const override;
+  std::optional<DescriptorRead> descriptor_read(uint64_t offset, uint64_t length) const override;
   bool read_if_cached(uint64_t offset, std::span<std::byte> dst) const override;
   Status check_unchanged() const override;
 
@@ -100,24 +101,27 @@ Status FileSource::read(uint64_t offset, std::span<std::byte> dst) const {
   return {};
 }
 
+std::optional<DescriptorRead> FileSource::descriptor_read(uint64_t offset, uint64_t length) const {
+  if (!direct_) return DescriptorRead{file_.get(), offset, length, 0};
+  const uint64_t lead = offset % kDirectAlignment;
+  return DescriptorRead{direct_.get(), offset - lead, (lead + length + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment, lead};
+}
+
 Result<const std::byte*> FileSource::read_direct(uint64_t offset, uint64_t length, std::span<std::byte> staging) const {
-  const uint64_t start = direct_ ? offset / kDirectAlignment * kDirectAlignment : offset;
-  const uint64_t lead = offset - start, wanted = lead + length;
+  const DescriptorRead whole = *descriptor_read(offset, length);
+  const uint64_t wanted = whole.lead + length;
   uint64_t filled = 0;
-  if (direct_) {
-    const uint64_t whole_blocks = (wanted + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
-    // A short count that is not whole blocks is the end of the file or an interruption: what is left goes through the page cache, since
-    // the next position would be unaligned. So does everything when the system takes back what it allowed at open.
-    while (filled < wanted && filled % kDirectAlignment == 0) {
-      const ssize_t got =
-          ::pread(direct_.get(), staging.data() + filled, static_cast<size_t>(whole_blocks - filled), static_cast<off_t>(start + filled));
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) break;
-      filled += static_cast<uint64_t>(got);
-    }
+  // A short count that is not whole blocks is the end of the file or an interruption: what is left goes through the page cache, since
+  // the next position would be unaligned. So does everything when the system takes back what it allowed at open.
+  while (direct_ && filled < wanted && filled % kDirectAlignment == 0) {
+    const ssize_t got = ::pread(whole.descriptor, staging.data() + filled, static_cast<size_t>(whole.bytes - filled),
+                                static_cast<off_t>(whole.offset + filled));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    filled += static_cast<uint64_t>(got);
   }
-  if (filled < wanted) OTR_TRY(read(start + filled, staging.subspan(filled, wanted - filled)));
-  return static_cast<const std::byte*>(staging.data() + lead);
+  if (filled < wanted) OTR_TRY(read(whole.offset + filled, staging.subspan(filled, wanted - filled)));
+  return static_cast<const std::byte*>(staging.data() + whole.lead);
 }
 
 bool FileSource::read_if_cached(uint64_t offset, std::span<std::byte> dst) const {

@@ -100,6 +100,12 @@ Result<const std::byte*> SplicedSource::read_direct(uint64_t offset, uint64_t le
       .at_offset(offset);
 }
 
+std::optional<DescriptorRead> SplicedSource::descriptor_read(uint64_t offset, uint64_t length) const {
+  uint64_t at = 0;
+  const ByteSource* file = file_of(offset, length, &at);
+  return file == nullptr ? std::nullopt : file->descriptor_read(at, length);
+}
+
 uint64_t SplicedSource::direct_staging_bytes(uint64_t length) const {
   uint64_t bytes = 0;
   for (const auto& file : files_) bytes = std::max(bytes, file->direct_staging_bytes(length));

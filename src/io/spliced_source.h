@@ -29,6 +29,7 @@ class SplicedSource final : public ByteSource {
   Status read(uint64_t offset, std::span<std::byte> dst) const override;
   Result<const std::byte*> read_direct(uint64_t offset, uint64_t length, std::span<std::byte> staging) const override;
   uint64_t direct_staging_bytes(uint64_t length) const override;
+  std::optional<DescriptorRead> descriptor_read(uint64_t offset, uint64_t length) const override;
   bool read_if_cached(uint64_t offset, std::span<std::byte> dst) const override;
   bool is_direct() const override;
   Status check_unchanged() const override;
