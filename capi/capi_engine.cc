@@ -64,6 +64,23 @@ otr_status otr_engine_get_memory(const otr_engine* engine, int32_t tier, otr_mem
     full.draft_bytes = use.current.draft;
     full.branches_bytes = use.current.branches;
     full.other_bytes = use.current.other;
+    full.experts_bytes = use.current.experts;
+    give_info(full, report);
+    return {};
+  });
+}
+
+otr_status otr_engine_get_experts(const otr_engine* engine, otr_expert_report* report, otr_error* error) {
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(engine, "engine"));
+    OTR_CAPI_TRY(check_info(report, "report"));
+    const outrigger::ExpertReport experts = engine->engine.experts();
+    otr_expert_report full = {};
+    full.uses = experts.uses;
+    full.hits = experts.hits;
+    full.reads = experts.reads;
+    full.guesses = experts.guesses;
+    full.right_guesses = experts.right_guesses;
     give_info(full, report);
     return {};
   });

@@ -48,7 +48,7 @@ class GenerateResult(Struct):
 class MemoryReport(Struct):
     _fields_ = [("struct_size", c.c_uint32), ("tier", c.c_int32)]
     _fields_ += [(name + "_bytes", c.c_uint64) for name in ("budget", "planned", "current", "peak", "weights_resident", "stream_slots",
-                                                            "kv_cache", "activations", "draft", "branches", "other")]
+                                                            "kv_cache", "activations", "draft", "branches", "other", "experts")]
 
 
 class Outrigger:

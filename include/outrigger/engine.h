@@ -46,6 +46,15 @@ struct StreamReport {
   uint64_t disk_bytes = 0, h2d_bytes = 0, d2h_bytes = 0;
 };
 
+/// Experts of a mixture since the engine was opened. All 0 where every expert is resident, or the model has none.
+struct ExpertReport {
+  uint64_t uses = 0;           ///< an expert of a layer in a step, whatever the number of tokens that go through it
+  uint64_t hits = 0;           ///< of these, in memory when the layer was routed
+  uint64_t reads = 0;          ///< experts read from disk, guesses included
+  uint64_t guesses = 0;        ///< experts guessed before their layer was routed
+  uint64_t right_guesses = 0;  ///< of these, used
+};
+
 /// Cheap to copy; copies share one engine, which lives until the last copy and the last session are gone.
 /// Threads: any; steps of different sessions run one after the other.
 class OTR_API Engine {
@@ -61,6 +70,7 @@ class OTR_API Engine {
   const Plan& plan() const;
   MemoryReport memory() const;
   StreamReport streamed() const;
+  ExpertReport experts() const;
 
   explicit Engine(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
   const std::shared_ptr<Impl>& impl() const { return impl_; }  ///< for the library's own parts

@@ -441,6 +441,7 @@ typedef struct otr_memory_report {
   uint64_t draft_bytes;
   uint64_t branches_bytes;
   uint64_t other_bytes;
+  uint64_t experts_bytes;    /**< slots for the experts of a mixture that are not all resident */
 } otr_memory_report;
 
 /** Bytes moved since the engine was opened, loading not counted. */
@@ -451,6 +452,17 @@ typedef struct otr_stream_report {
   uint64_t h2d_bytes;
   uint64_t d2h_bytes;
 } otr_stream_report;
+
+/** Experts of a mixture since the engine was opened; all 0 where every expert is resident, or the model has none. */
+typedef struct otr_expert_report {
+  uint32_t struct_size;   /**< set by the caller: sizeof(otr_expert_report) */
+  uint32_t reserved;
+  uint64_t uses;          /**< an expert of a layer in a step, whatever the number of tokens that go through it */
+  uint64_t hits;          /**< of these, in memory when the layer was routed */
+  uint64_t reads;         /**< experts read from disk, guesses included */
+  uint64_t guesses;       /**< experts guessed before their layer was routed */
+  uint64_t right_guesses; /**< of these, used */
+} otr_expert_report;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
 OTR_C_API void otr_engine_options_init(otr_engine_options* options, uint32_t struct_size);
@@ -469,6 +481,8 @@ OTR_C_API otr_status otr_engine_get_memory(const otr_engine* engine, int32_t tie
 
 /** Fills *report. Any time, any thread. Since 0.1, stable. */
 OTR_C_API otr_status otr_engine_get_streamed(const otr_engine* engine, otr_stream_report* report, otr_error* error);
+/** The experts' report. Errors: OTR_INVALID_ARGUMENT. Any thread. Since 0.1, stable. */
+OTR_C_API otr_status otr_engine_get_experts(const otr_engine* engine, otr_expert_report* report, otr_error* error);
 
 /* ---- Sampler ---- */
 

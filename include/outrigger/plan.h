@@ -48,18 +48,20 @@ struct TensorPlacement {
 /// Bytes of one tier by purpose, as they are reserved: every allocation is rounded up to whole pages of 4096 bytes, so that what is
 /// planned is what is taken. The allocations are:
 ///   weights_resident  one arena: the fixed bytes, then each resident matrix, every one starting at a multiple of 64
-///   stream_slots      the ring (slots * slot_bytes), the staging buffer, and the row buffer, each of its own
+///   stream_slots      the ring (slots * slot_bytes), the staging buffers, and the row buffer, each of its own
+///   experts           one: expert_slots * expert_slot_bytes
 ///   kv_cache          one for each session of the batch, for its context rounded up to StepShape::kv_granule_tokens
 ///   activations       one: those of the step size, scratch of each thread, logits
 struct TierBreakdown {
   uint64_t weights_resident = 0;
-  uint64_t stream_slots = 0;       ///< the ring, the reader's staging buffer, the row buffer
+  uint64_t stream_slots = 0;       ///< the ring, the reader's staging buffers, the row buffer
   uint64_t kv_cache = 0;
   uint64_t activations = 0;        ///< with scratch and logits
   uint64_t draft = 0;
   uint64_t branches = 0;
+  uint64_t experts = 0;            ///< slots for the experts of a mixture that are not all resident
   uint64_t other = 0;
-  uint64_t total() const { return weights_resident + stream_slots + kv_cache + activations + draft + branches + other; }
+  uint64_t total() const { return weights_resident + stream_slots + kv_cache + activations + draft + branches + experts + other; }
 };
 
 struct TierPlan {
@@ -77,7 +79,9 @@ struct StepPrediction {
   uint32_t tokens = 0;
   LaneTimes lanes;
   double predicted_ms = 0;
-  uint64_t streamed_bytes = 0;     ///< of the file, needed from disk by one such step, logits wanted
+  uint64_t streamed_bytes = 0;     ///< of the file, needed from disk by one such step, logits wanted; without experts
+  /// Of experts, expected: as if every token were routed evenly. What a text really needs depends on the text, and is as a rule less.
+  uint64_t expert_bytes = 0;
 };
 
 struct PlanAlternative {
@@ -96,8 +100,11 @@ struct Plan {
   uint32_t step_tokens = 0;        ///< most tokens in one step: the prefill chunk
   uint32_t stream_slots = 0;       ///< slots of the ring; 0 when nothing streams
   uint64_t slot_bytes = 0;         ///< of each, packed: whole pages, at least the largest row block that streams
-  uint64_t staging_bytes = 0;      ///< of the reader's buffer of file bytes; 0 when nothing streams
+  uint32_t reads = 0;              ///< most in flight at once; 0 when nothing streams
+  uint64_t staging_bytes = 0;      ///< of the reader's buffers of file bytes, one for each read; 0 when nothing streams
   uint64_t row_buffer_bytes = 0;   ///< for single rows of an embedding that is not resident; else 0
+  uint32_t expert_slots = 0;       ///< experts of all layers that are in memory at once; 0 when they are all resident or there are none
+  uint64_t expert_slot_bytes = 0;  ///< of each, packed: whole pages, room for the largest expert of any layer
   std::vector<TensorPlacement> tensors;  ///< in the order of StepShape::matrices
   StepPrediction decode;           ///< one token, at the middle of what is generated
   StepPrediction prefill;          ///< the prompt's last chunk, were it full: step_tokens, or all of a shorter prompt

@@ -22,6 +22,7 @@ enum class MatrixUse : int32_t {
   kEveryToken = 0,  ///< every step multiplies every token by it: the layers
   kLogits = 1,      ///< only steps that want logits, and only for the tokens that want them: the output head
   kRowLookup = 2,   ///< single rows by token id, never multiplied: an embedding that is not also the head
+  kRouted = 3,      ///< a stack of the experts' matrices: each token is multiplied by those of StepShape::used_experts of them
 };
 
 OTR_API const char* kv_type_name(KvType type) noexcept;  ///< "f16", "f32", "q8_0"
@@ -31,13 +32,17 @@ struct MatrixShape {
   std::string name;
   uint32_t layer = 0;              ///< counted from 0; the head and the embedding stand after the last layer
   uint32_t window = 0;             ///< matrices with equal numbers share one input and are computed together
-  uint64_t rows = 0, columns = 0;  ///< output and input width
-  uint64_t file_bytes = 0;         ///< read from disk when it streams
-  uint64_t packed_bytes = 0;       ///< in memory, in the layout the kernels read
+  uint64_t rows = 0, columns = 0;  ///< output and input width; of one expert
+  uint32_t experts = 1;            ///< matrices of this shape, one after the other; more than one only for kRouted
+  uint64_t file_bytes = 0;         ///< read from disk when it streams; all experts'
+  uint64_t packed_bytes = 0;       ///< in memory, in the layout the kernels read; all experts'
   uint64_t row_block_bytes = 0;    ///< packed bytes of the 16 rows that cannot be split
   uint64_t row_block_file_bytes = 0;
   MatrixUse use = MatrixUse::kEveryToken;
   bool also_rows = false;          ///< a head that is the embedding too: when it streams, rows are looked up in the file
+
+  uint64_t expert_file_bytes() const { return file_bytes / experts; }
+  uint64_t expert_packed_bytes() const { return packed_bytes / experts; }
 };
 
 /// Bytes of activations, scratch and logits that steps of up to `tokens` need.
@@ -48,6 +53,7 @@ struct ActivationCost {
 
 struct StepShape {
   std::vector<MatrixShape> matrices;              ///< in the order a step needs them
+  uint32_t used_experts = 0;                      ///< of each layer's, for one token; 0: the model has none
   uint64_t fixed_bytes = 0;                       ///< always resident: norms, biases, tables
   uint64_t kv_bytes_per_token = 0;                ///< of one session, all layers, as float16
   bool kv_takes_q8_0 = false;                     ///< heads are whole groups of 32 elements; kv_bytes_per_token is a multiple of 64

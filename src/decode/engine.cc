@@ -52,8 +52,8 @@ Status build(Engine::Impl& engine, const EngineOptions& options) {
   const StepBuffers buffers = StepBuffers::place(engine.activations.data(), layout.config, layout.panels, plan.step_tokens, plan.threads);
   engine.runner.emplace(layout, *engine.residency, *engine.team, buffers, fixed, engine.numerics);
   OTR_ASSIGN(engine.executor, GraphExecutor::create());
-  OTR_ASSIGN(engine.step_with_logits, build_step_graph(layout, *engine.residency, true));
-  OTR_ASSIGN(engine.step_without_logits, build_step_graph(layout, *engine.residency, false));
+  OTR_ASSIGN(engine.graphs, StepGraphs::build(layout, *engine.residency, plan.step_tokens));
+  for (const StepGraphs::Bucket& bucket : engine.graphs.buckets()) OTR_TRY(engine.executor->reserve(bucket.with_logits));
   return {};
 }
 
@@ -71,9 +71,9 @@ Result<Engine> Engine::open(const Model& model, const Plan& plan, const EngineOp
 
 Status Engine::Impl::run_step_locked(const StepInput& input, const CancelToken& cancel) {
   OTR_TRY(residency->prime());
-  runner->begin(input);
-  const TaskGraph& graph = input.logit_tokens.empty() ? step_without_logits : step_with_logits;
-  Status status = executor->run(graph, *runner, cancel);
+  const StepGraphs::Bucket& bucket = graphs.bucket(input.tokens.size());
+  runner->begin(input, bucket.expert_waves);
+  Status status = executor->run(bucket.graph(!input.logit_tokens.empty()), *runner, cancel);
   if (!status.is_ok()) residency->invalidate();
   return status;
 }
@@ -85,6 +85,11 @@ MemoryReport Engine::memory() const {
   MemoryReport report;
   report.host = impl_->residency->report();
   return report;
+}
+
+ExpertReport Engine::experts() const {
+  const ExpertPool* const pool = impl_->residency->experts();
+  return pool == nullptr ? ExpertReport() : pool->report();
 }
 
 StreamReport Engine::streamed() const { return {impl_->residency->streamed_bytes(), 0, 0}; }

@@ -13,6 +13,7 @@
 #include "src/graph/executor.h"
 #include "src/memory/residency.h"
 #include "src/model/model_impl.h"
+#include "src/model/step_graphs.h"
 #include "src/model/step_runner.h"
 
 namespace outrigger {
@@ -27,7 +28,7 @@ struct Engine::Impl {
   std::unique_ptr<TensorResidency> residency;
   MemoryLease activations;
   std::unique_ptr<GraphExecutor> executor;
-  TaskGraph step_with_logits, step_without_logits;
+  StepGraphs graphs;
   std::optional<StepRunner> runner;
   std::mutex step_mutex;
 

@@ -159,14 +159,17 @@ struct GraphExecutor::State : std::enable_shared_from_this<State> {
     }
   }
 
+  Status reserve(size_t segments) {
+    if (segments <= pending_capacity) return {};
+    pending.reset(new (std::nothrow) std::atomic<uint32_t>[segments]);
+    pending_capacity = pending ? segments : 0;
+    return pending ? Status() : Status(StatusCode::kOutOfMemory, "out of memory");
+  }
+
   Status prepare() {
     const std::span<const TaskSegment> segments = graph->segments();
     if (segments.empty() && !graph->nodes().empty()) return Status(StatusCode::kInternal, "a graph was run before it was finished");
-    if (segments.size() > pending_capacity) {
-      pending.reset(new (std::nothrow) std::atomic<uint32_t>[segments.size()]);
-      pending_capacity = pending ? segments.size() : 0;
-      if (!pending) return Status(StatusCode::kOutOfMemory, "out of memory");
-    }
+    OTR_TRY(reserve(segments.size()));
     uint32_t others = 0;
     for (uint32_t id = 0; id < segments.size(); ++id) {
       pending[id].store(static_cast<uint32_t>(graph->segment_dependencies(id).size()), std::memory_order_relaxed);
@@ -235,6 +238,8 @@ Result<std::unique_ptr<GraphExecutor>> GraphExecutor::create() {
     return Status(StatusCode::kOutOfMemory, "out of memory");
   }
 }
+
+Status GraphExecutor::reserve(const TaskGraph& graph) { return state_->reserve(graph.segments().size()); }
 
 Status GraphExecutor::run(const TaskGraph& graph, NodeRunner& runner, const CancelToken& cancel) {
   state_->graph = &graph;

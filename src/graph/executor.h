@@ -28,6 +28,8 @@ class GraphExecutor {
   static Result<std::unique_ptr<GraphExecutor>> create();
   ~GraphExecutor();
 
+  /// Prepares for a graph of this size, so that no run of it allocates. Errors: kOutOfMemory.
+  Status reserve(const TaskGraph& graph);
   /// Runs every segment once its dependencies are complete and returns when all are done. The first failure wins: segments not yet
   /// started are then skipped, running ones are waited for, and its Status is returned. A cancelled token counts as such a failure.
   /// The host never waits idly for a segment that no worker has begun, so a caller whose own tasks fill all of oneTBB's workers is slower, but

@@ -24,6 +24,8 @@ uint64_t& part(TierBreakdown& breakdown, MemoryUse use) {
       return breakdown.draft;
     case MemoryUse::kBranches:
       return breakdown.branches;
+    case MemoryUse::kExperts:
+      return breakdown.experts;
     case MemoryUse::kOther:
       break;
   }
@@ -44,6 +46,8 @@ const char* use_name(MemoryUse use) {
       return "the draft";
     case MemoryUse::kBranches:
       return "branches";
+    case MemoryUse::kExperts:
+      return "experts";
     case MemoryUse::kOther:
       break;
   }

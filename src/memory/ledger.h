@@ -10,7 +10,7 @@
 
 namespace outrigger {
 
-enum class MemoryUse : uint8_t { kWeights, kStreamSlots, kKvCache, kActivations, kDraft, kBranches, kOther };
+enum class MemoryUse : uint8_t { kWeights, kStreamSlots, kKvCache, kActivations, kDraft, kBranches, kExperts, kOther };
 
 /// Threads: any. Cheap: a lock and an addition; nothing in a step calls it.
 class MemoryLedger {

@@ -20,6 +20,18 @@ constexpr uint32_t kNoUnit = UINT32_MAX;
 
 Status invalid(std::string message) { return Status(StatusCode::kInvalidArgument, std::move(message)); }
 
+// All of it in the source, in one piece or expert by expert.
+Status check_place(const MatrixShape& matrix, const WeightSource& weight, uint64_t source_bytes) {
+  const auto check = [&](uint64_t offset, uint64_t bytes) {
+    if ((CheckedSize(offset) + bytes).fits(source_bytes)) return Status();
+    return invalid(fmt::format("{} bytes from byte {} on do not lie in a source of {} bytes", bytes, offset, source_bytes)).about(matrix.name);
+  };
+  if (weight.expert_offsets.empty()) return check(weight.file_offset, matrix.file_bytes);
+  if (weight.expert_offsets.size() != weight.experts) return invalid("not every expert has a place in the file").about(matrix.name);
+  for (const uint64_t offset : weight.expert_offsets) OTR_TRY(check(offset, weight.expert_file_bytes()));
+  return {};
+}
+
 // Whether the file's view of a matrix and the shape's are of the same one, and all of it is in the source.
 Status check_weight(const MatrixShape& matrix, const WeightSource& weight, uint64_t source_bytes) {
   const std::optional<PackedKind> kind = packed_kind(weight.type);
@@ -32,20 +44,15 @@ Status check_weight(const MatrixShape& matrix, const WeightSource& weight, uint6
                                weight.columns, weight.row_bytes, matrix.rows, matrix.columns))
         .about(matrix.name);
   }
-  if (matrix.row_block_bytes != packed_block_bytes(weight.kind, weight.columns) ||
-      matrix.packed_bytes != packed_bytes(weight.kind, weight.rows, weight.columns) ||
-      matrix.row_block_file_bytes != weight.row_bytes * kPackRows || matrix.file_bytes != weight.rows * weight.row_bytes) {
+  if (matrix.experts == 0 || matrix.experts != weight.experts || matrix.row_block_bytes != packed_block_bytes(weight.kind, weight.columns) ||
+      matrix.packed_bytes != packed_bytes(weight.kind, weight.rows, weight.columns) * weight.experts ||
+      matrix.row_block_file_bytes != weight.row_bytes * kPackRows || matrix.file_bytes != weight.expert_file_bytes() * weight.experts) {
     return invalid("the sizes in the step's shape are not those of its rows and columns").about(matrix.name);
   }
-  if (!(CheckedSize(weight.file_offset) + matrix.file_bytes).fits(source_bytes)) {
-    return invalid(fmt::format("{} bytes from byte {} on do not lie in a source of {} bytes", matrix.file_bytes, weight.file_offset,
-                               source_bytes))
-        .about(matrix.name);
-  }
-  return {};
+  return check_place(matrix, weight, source_bytes);
 }
 
-bool streams_through_ring(const MatrixShape& matrix, const TensorPlacement& placement) {
+bool is_read_while_running(const MatrixShape& matrix, const TensorPlacement& placement) {
   return placement.mode == Residence::kStreamed && matrix.use != MatrixUse::kRowLookup;
 }
 
@@ -57,9 +64,9 @@ Status check_all(const ByteSource& source, const StepShape& shape, const std::ve
   for (size_t i = 0; i < weights.size(); ++i) {
     OTR_TRY(check_weight(shape.matrices[i], weights[i], source.size_bytes()));
     // What check_plan cannot know: how much more than it gives this source reads.
-    const uint64_t staging = source.direct_staging_bytes(shape.matrices[i].row_block_file_bytes);
-    if (streams_through_ring(shape.matrices[i], plan.tensors[i]) && staging > plan.staging_bytes) {
-      return invalid(fmt::format("reading a row block takes {} bytes, the plan's staging buffer has {}", staging, plan.staging_bytes))
+    const uint64_t staging = source.direct_staging_bytes(shape.matrices[i].row_block_file_bytes), given = plan.staging_bytes / std::max(plan.reads, 1u);
+    if (is_read_while_running(shape.matrices[i], plan.tensors[i]) && staging > given) {
+      return invalid(fmt::format("reading a row block takes {} bytes, each of the plan's staging buffers has {}", staging, given))
           .about(shape.matrices[i].name);
     }
   }
@@ -90,6 +97,7 @@ Result<std::unique_ptr<TensorResidency>> TensorResidency::create(Backend& backen
     OTR_TRY(check_all(*source, shape, weights, plan));
     std::unique_ptr<TensorResidency> residency(new TensorResidency(backend, std::move(source), shape, std::move(weights), plan));
     OTR_TRY(residency->reserve_all(shape, plan));
+    OTR_TRY(residency->make_reader(shape, plan));
     return residency;
   } catch (const std::bad_alloc&) {
     return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
@@ -105,6 +113,7 @@ Status TensorResidency::reserve_all(const StepShape& shape, const Plan& plan) {
   OTR_ASSIGN(ring_memory_, reserve(MemoryUse::kStreamSlots, plan.stream_slots * plan.slot_bytes));
   OTR_ASSIGN(staging_memory_, reserve(MemoryUse::kStreamSlots, plan.staging_bytes));
   OTR_ASSIGN(row_memory_, reserve(MemoryUse::kStreamSlots, plan.row_buffer_bytes));
+  OTR_ASSIGN(expert_memory_, reserve(MemoryUse::kExperts, plan.expert_slots * plan.expert_slot_bytes));
 
   // Matrices first: they are multiples of 64 bytes, so that no padding comes before the fixed part whatever its size.
   std::byte* next = resident_memory_.data();
@@ -114,6 +123,22 @@ Status TensorResidency::reserve_all(const StepShape& shape, const Plan& plan) {
     next += shape.matrices[i].packed_bytes;
   }
   if (shape.fixed_bytes > 0) fixed_memory_ = next;
+  return {};
+}
+
+Status TensorResidency::make_reader(const StepShape& shape, const Plan& plan) {
+  if (stream_.units.empty() && plan.expert_slots == 0) return {};
+  WeightReaderOptions options;
+  options.depth = plan.reads;
+  options.jobs = stream_.ring_slots + plan.expert_slots;
+  size_t most_of_unit = 0, most_of_expert = 0;
+  for (const StreamUnit& unit : stream_.units) most_of_unit = std::max(most_of_unit, unit.pieces.size());
+  for (const ExpertStacks& stacks : expert_stacks(shape)) most_of_expert = std::max(most_of_expert, stacks.matrices.size());
+  options.most_pieces = static_cast<uint32_t>(stream_.ring_slots * most_of_unit + plan.expert_slots * most_of_expert);
+  OTR_ASSIGN(reader_, WeightReader::create(source_, weights_, {staging_memory_.data(), staging_memory_.bytes()}, options));
+  if (plan.expert_slots > 0) {
+    experts_ = std::make_unique<ExpertPool>(shape, plan, expert_memory_.data(), *reader_, stream_.ring_slots);
+  }
   return {};
 }
 
@@ -158,21 +183,18 @@ Status TensorResidency::prime() {
   bool is_primed = true;
   for (uint32_t i = 0; i < slots; ++i) is_primed = is_primed && unit_in_slot_[(next_slot_ + i) % slots] == i;
   if (is_primed) return {};
+  invalidate();
   next_slot_ = 0;
-  for (uint32_t unit = 0; unit < slots; ++unit) OTR_TRY(fetch(unit));
+  for (uint32_t unit = 0; unit < slots; ++unit) OTR_TRY(request(unit));
   return {};
 }
 
-Status TensorResidency::fetch(uint32_t unit) {
-  OTR_TRY(source_->check_unchanged());
+Status TensorResidency::request(uint32_t unit) {
   const uint32_t slot = next_slot_;
   unit_in_slot_[slot] = kNoUnit;
-  std::byte* dst = ring_memory_.data() + slot * slot_bytes_;
-  const std::span<std::byte> staging(staging_memory_.data(), staging_memory_.bytes());
-  bool try_cache = false;  // the plan counts on the disk's rate, and a slot is read again in the next step
+  std::byte* const dst = ring_memory_.data() + slot * slot_bytes_;
   for (const StreamPiece& piece : stream_.units[unit].pieces) {
-    OTR_TRY(load_blocks(piece.matrix, piece.first_block, piece.blocks, staging, try_cache, dst + piece.slot_offset));
-    streamed_bytes_.fetch_add(file_bytes(piece.matrix, piece.first_block, piece.blocks), std::memory_order_relaxed);
+    OTR_TRY(reader_->add(slot, {piece.matrix, piece.first_block, piece.blocks, dst + piece.slot_offset}));
   }
   unit_in_slot_[slot] = unit;
   slot_of_unit_[unit] = slot;
@@ -180,7 +202,13 @@ Status TensorResidency::fetch(uint32_t unit) {
   return {};
 }
 
-void TensorResidency::invalidate() noexcept { std::fill(unit_in_slot_.begin(), unit_in_slot_.end(), kNoUnit); }
+Status TensorResidency::arrive(uint32_t unit) { return reader_->finish(slot_of_unit_[unit]); }
+
+void TensorResidency::invalidate() noexcept {
+  std::fill(unit_in_slot_.begin(), unit_in_slot_.end(), kNoUnit);
+  if (reader_) reader_->reset();
+  if (experts_) experts_->invalidate();
+}
 
 Status TensorResidency::read_row(uint32_t matrix, uint64_t row, float* dst) {
   const WeightSource& weight = weights_[matrix];
@@ -190,7 +218,7 @@ Status TensorResidency::read_row(uint32_t matrix, uint64_t row, float* dst) {
   }
   OTR_TRY(source_->check_unchanged());
   OTR_TRY(source_->read(weight.file_offset + row * weight.row_bytes, std::span(row_memory_.data(), weight.row_bytes)));
-  streamed_bytes_.fetch_add(weight.row_bytes, std::memory_order_relaxed);
+  row_bytes_.fetch_add(weight.row_bytes, std::memory_order_relaxed);
   return dequantize(weight.type, row_memory_.data(), dst, weight.columns);
 }
 

@@ -19,20 +19,15 @@
 #include "src/device/backend.h"
 #include "src/graph/operand.h"
 #include "src/io/byte_source.h"
+#include "src/memory/expert_pool.h"
 #include "src/memory/ledger.h"
 #include "src/memory/stream_layout.h"
+#include "src/memory/weight_reader.h"
+#include "src/memory/weight_source.h"
 #include "src/tensor/packed.h"
 
 namespace outrigger {
 
-/// Where a matrix of the shape is in the file, and as what. One per StepShape::matrices, in that order.
-struct WeightSource {
-  DType type = DType::kF32;
-  PackedKind kind = PackedKind::kF32;
-  uint64_t rows = 0, columns = 0;
-  uint64_t file_offset = 0;
-  uint64_t row_bytes = 0;          ///< in the file
-};
 
 /// Memory counted in the ledger for as long as the lease lives. Movable; must not outlive the residency.
 class MemoryLease {
@@ -54,11 +49,11 @@ class MemoryLease {
   DeviceMemory memory_;
 };
 
-/// Threads: reserve() and report() from any thread; load(), prime(), fetch() and invalidate() from one at a time (the disk lane);
+/// Threads: reserve() and report() from any thread; load(), prime(), request(), arrive() and invalidate() from one at a time (the disk lane);
 /// operand() and read_row() as stated.
 class TensorResidency final : public OperandSource {
  public:
-  /// Reserves resident weights, ring, staging and row buffer as the plan says, each in whole pages of 4096 bytes; reads nothing. `shape`
+  /// Reserves resident weights, ring, expert slots, staging and row buffer as the plan says, each in whole pages of 4096 bytes; reads nothing. `shape`
   /// and `weights` must describe the same matrices; `backend` must outlive the residency.
   /// Errors: kInvalidArgument (check_plan, weights that contradict the shape or reach beyond the source, buffers of the plan that are too
   /// small), kBudget, kOutOfMemory. Nothing is kept after a failure.
@@ -84,21 +79,27 @@ class TensorResidency final : public OperandSource {
   bool is_resident(uint32_t matrix) const { return resident_[matrix] != nullptr; }
 
   const StreamLayout& stream() const { return stream_; }
-  /// Brings the ring to the state a step starts from: its first units loaded. Free when it is already so. Errors: as fetch().
+  /// Brings the ring to the state a step starts from: its first units asked for. Free when it is already so. Errors: as request().
   Status prime();
-  /// Reads and packs `unit` into the slot that is next in the ring. Units are fetched in cyclic order of a step. A step's j-th fetch reuses the
-  /// slot of its j-th unit. Errors: kIo, also when the file has changed; the slot then holds nothing, and the ring must be invalidated.
-  Status fetch(uint32_t unit);
-  /// After a step that did not complete: what the ring holds is unknown, the next prime() starts anew.
+  /// Begins to read `unit` into the slot that is next in the ring; does not wait for the disk. Units are requested in cyclic order of a step. A
+  /// step's j-th request reuses the slot of its j-th unit. Errors: kIo, also when the file has changed; the ring must then be invalidated.
+  Status request(uint32_t unit);
+  /// Waits until a requested unit is in its slot. Errors: as request().
+  Status arrive(uint32_t unit);
+  /// After a step that did not complete: waits for what is being read, and forgets it; the next prime() starts anew.
   void invalidate() noexcept;
+
+  /// Where the experts of a mixture are that are not all resident; null otherwise.
+  ExpertPool* experts() { return experts_.get(); }
+  const ExpertPool* experts() const { return experts_.get(); }
 
   /// dst[columns] = row `row` of a matrix, from memory or, where it is not resident, from the file. One thread at a time.
   /// Precondition: the matrix is resident, or one whose rows are looked up (kRowLookup, also_rows). Errors: kIo as fetch(), kUnsupported.
   Status read_row(uint32_t matrix, uint64_t row, float* dst);
 
   TierUse report() const { return ledger_.report(); }
-  /// Bytes read from disk by prime, fetch and read_row.
-  uint64_t streamed_bytes() const { return streamed_bytes_.load(std::memory_order_relaxed); }
+  /// Bytes read from disk for units, experts and rows, once they have arrived.
+  uint64_t streamed_bytes() const { return row_bytes_.load(std::memory_order_relaxed) + (reader_ ? reader_->bytes_read() : 0); }
 
  private:
   struct Loading;
@@ -113,11 +114,8 @@ class TensorResidency final : public OperandSource {
   Status reserve_all(const StepShape& shape, const Plan& plan);
   void index_pieces();
 
+  Status make_reader(const StepShape& shape, const Plan& plan);
   uint64_t block_bytes(uint32_t matrix) const { return block_bytes_[matrix]; }
-  uint64_t block_count(uint32_t matrix) const;
-  uint64_t block_file_bytes(uint32_t matrix) const { return weights_[matrix].row_bytes * kPackRows; }
-  /// Bytes of row blocks [first_block, first_block + blocks) in the file, where the last one may be short.
-  uint64_t file_bytes(uint32_t matrix, uint64_t first_block, uint64_t blocks) const;
   /// Row blocks that one read into `staging_bytes` can bring, at most `most`; 0 if not even one.
   uint64_t blocks_in_staging(uint32_t matrix, uint64_t staging_bytes, uint64_t most) const;
   /// Reads row blocks through `staging` and packs them to `dst`. While `try_cache` holds, what the page cache has is taken from there; the
@@ -136,14 +134,16 @@ class TensorResidency final : public OperandSource {
   std::vector<PiecePlace> places_;          ///< grouped by matrix, ascending in first_block
   std::vector<uint32_t> places_begin_;      ///< per matrix, and the end
   MemoryLedger ledger_;                     ///< before the leases, which count in it until they are gone
-  MemoryLease resident_memory_, ring_memory_, staging_memory_, row_memory_;
+  MemoryLease resident_memory_, ring_memory_, staging_memory_, row_memory_, expert_memory_;
   std::byte* fixed_memory_ = nullptr;
   std::vector<std::byte*> resident_;        ///< per matrix; null when it streams
   uint64_t slot_bytes_ = 0;
   std::vector<uint32_t> slot_of_unit_;      ///< where a unit was fetched to last
   std::vector<uint32_t> unit_in_slot_;      ///< what a slot holds; kNoUnit: nothing, or it is unknown
   uint32_t next_slot_ = 0;
-  std::atomic<uint64_t> streamed_bytes_{0};
+  std::atomic<uint64_t> row_bytes_{0};
+  std::unique_ptr<WeightReader> reader_;    ///< null when nothing streams; after the memory it writes to
+  std::unique_ptr<ExpertPool> experts_;
 };
 
 }  // namespace outrigger

@@ -53,15 +53,8 @@ struct TensorResidency::Loading {
   }
 };
 
-uint64_t TensorResidency::block_count(uint32_t matrix) const { return (weights_[matrix].rows + kPackRows - 1) / kPackRows; }
-
-uint64_t TensorResidency::file_bytes(uint32_t matrix, uint64_t first_block, uint64_t blocks) const {
-  const WeightSource& weight = weights_[matrix];
-  return (std::min(weight.rows, (first_block + blocks) * kPackRows) - first_block * kPackRows) * weight.row_bytes;
-}
-
 uint64_t TensorResidency::blocks_in_staging(uint32_t matrix, uint64_t staging_bytes, uint64_t most) const {
-  const uint64_t one = block_file_bytes(matrix);
+  const uint64_t one = weights_[matrix].block_file_bytes();
   if (source_->direct_staging_bytes(most * one) <= staging_bytes) return most;
   uint64_t blocks = std::min(most, staging_bytes / one);
   while (blocks > 0 && source_->direct_staging_bytes(blocks * one) > staging_bytes) --blocks;
@@ -73,8 +66,7 @@ Status TensorResidency::load_blocks(uint32_t matrix, uint64_t first_block, uint6
   const WeightSource& weight = weights_[matrix];
   while (blocks > 0) {
     const uint64_t some = blocks_in_staging(matrix, staging.size(), blocks);
-    const uint64_t bytes = file_bytes(matrix, first_block, some);
-    const uint64_t offset = weight.file_offset + first_block * block_file_bytes(matrix);
+    const uint64_t bytes = weight.file_bytes(first_block, some), offset = weight.offset_of(first_block);
     const std::byte* rows = staging.data();
     try_cache = try_cache && bytes <= staging.size() && source_->read_if_cached(offset, staging.first(bytes));
     if (!try_cache) {
@@ -95,11 +87,14 @@ Status TensorResidency::load(ThreadTeam& team, const Progress& progress, const C
     uint64_t largest_block = 0;
     for (uint32_t matrix = 0; matrix < weights_.size(); ++matrix) {
       if (!is_resident(matrix)) continue;
-      const uint64_t blocks = block_count(matrix), at_once = std::max<uint64_t>(1, kChunkBytes / block_file_bytes(matrix));
-      for (uint64_t first = 0; first < blocks; first += at_once)
-        loading.chunks.push_back({matrix, first, std::min(at_once, blocks - first)});
-      largest_block = std::max(largest_block, block_file_bytes(matrix));
-      loading.total_bytes += file_bytes(matrix, 0, blocks);
+      const WeightSource& weight = weights_[matrix];
+      const uint64_t blocks = weight.blocks_per_expert(), at_once = std::max<uint64_t>(1, kChunkBytes / weight.block_file_bytes());
+      for (uint64_t expert = 0; expert < weight.experts; ++expert) {
+        for (uint64_t first = 0; first < blocks; first += at_once)
+          loading.chunks.push_back({matrix, expert * blocks + first, std::min(at_once, blocks - first)});
+      }
+      largest_block = std::max(largest_block, weight.block_file_bytes());
+      loading.total_bytes += weight.expert_file_bytes() * weight.experts;
     }
     MemoryLease own;
     if (!loading.chunks.empty()) {
@@ -151,7 +146,7 @@ void TensorResidency::load_chunks(Loading& loading, size_t reader) noexcept {
       const auto& [matrix, first_block, blocks] = loading.chunks[index];
       Status status = load_blocks(matrix, first_block, blocks, staging, try_cache, resident_[matrix] + first_block * block_bytes(matrix));
       if (!status.is_ok()) return loading.fail(std::move(status));
-      const uint64_t bytes = file_bytes(matrix, first_block, blocks), done = loading.done_bytes.fetch_add(bytes) + bytes;
+      const uint64_t bytes = weights_[matrix].file_bytes(first_block, blocks), done = loading.done_bytes.fetch_add(bytes) + bytes;
       if (reader == 0 && done < loading.total_bytes) loading.report(static_cast<double>(done) / static_cast<double>(loading.total_bytes));
     }
   } catch (const std::bad_alloc&) {

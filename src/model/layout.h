@@ -27,9 +27,18 @@ struct FixedTensor {
 /// Instead of an offset into the fixed memory: the model has no such tensor.
 inline constexpr uint64_t kNoTensor = UINT64_MAX;
 
+/// Three matrices of a feed-forward block, or three stacks of them: indices into StepShape::matrices.
+struct FfnLayout {
+  uint32_t gate = 0, up = 0, down = 0;
+};
+
 /// Indices into StepShape::matrices, and offsets in floats into the fixed memory.
 struct LayerLayout {
-  uint32_t q = 0, k = 0, v = 0, output = 0, gate = 0, up = 0, down = 0;
+  uint32_t q = 0, k = 0, v = 0, output = 0;
+  FfnLayout ffn;                                          ///< of a mixture: the experts' stacks
+  uint32_t router = 0;                                    ///< [experts, width]; of a mixture
+  FfnLayout shared;                                       ///< the expert that every token passes, if config.shared_ffn_width > 0
+  uint64_t shared_gate = kNoTensor;                       ///< [width]: how much of its result a token takes
   uint64_t attention_norm = 0, ffn_norm = 0;
   uint64_t query_norm = kNoTensor, key_norm = kNoTensor;  ///< [head_dim], for every head
 };
@@ -49,7 +58,8 @@ struct ModelLayout {
 };
 
 /// Precondition: `config` was read from `file`.
-/// An optional bias (Presence::kIfPresent) that the first layer has is needed in all of them.
+/// An optional bias (Presence::kIfPresent) that the first layer has is needed in all of them. The experts of a layer are one tensor
+/// "ffn_gate_exps.weight" [width, ffn, experts], or a tensor for each: "ffn_gate_exps.E.weight", or "ffn_gate.E.weight" as files of 2023 have them.
 /// Errors: kCorruptFile for a tensor that is missing or has another shape than the config implies (named, with both shapes); kUnsupported
 /// for a weight type without kernels, and for tensors this architecture's computation has no place for (named: they would be ignored).
 Result<ModelLayout> lay_out_model(const GgufFile& file, const ModelConfig& config);

@@ -21,7 +21,11 @@ class Placer {
     used_ += align_up(count);
     return at;
   }
-  float* floats(uint64_t count) { return reinterpret_cast<float*>(bytes(count * sizeof(float))); }
+  template <typename T>
+  T* array(uint64_t count) {
+    return reinterpret_cast<T*>(bytes(count * sizeof(T)));
+  }
+  float* floats(uint64_t count) { return array<float>(count); }
   uint64_t used() const { return used_; }
 
  private:
@@ -29,21 +33,44 @@ class Placer {
   uint64_t used_ = 0;
 };
 
+// A width that is not whole groups belongs to float matrices, which do not fill the panel of int8.
+uint64_t panel_bytes(PanelKinds panels, uint64_t rows, uint64_t width) {
+  const uint64_t int8_bytes = panels.has_int8 ? activation_panel_bytes(rows, (width + kGroup - 1) / kGroup * kGroup) : 0;
+  return std::max(int8_bytes, panels.has_bf16 ? bf16_panel_bytes(rows, width) : 0);
+}
+
+void walk_experts(Placer& placer, const ModelConfig& config, PanelKinds panels, uint64_t tokens, ExpertBuffers* buffers) {
+  const uint64_t rows = tokens * config.used_experts;
+  buffers->rows = placer.floats(rows * config.width);
+  buffers->input_panel = placer.bytes(panel_bytes(panels, rows, config.width));
+  buffers->down_panel = placer.bytes(panel_bytes(panels, rows, config.expert_ffn_width));
+  buffers->router_logits = placer.floats(tokens * config.experts);
+  buffers->chosen = placer.array<uint32_t>(rows);
+  buffers->weights = placer.floats(rows);
+  buffers->row_of = placer.array<uint32_t>(rows);
+  buffers->token_of = placer.array<uint32_t>(rows);
+  buffers->uses = placer.array<ExpertUse>(config.experts);
+  buffers->counts = placer.array<uint32_t>(config.experts);
+  buffers->wave_ends = placer.array<uint32_t>(config.experts + uint64_t{1});
+  buffers->guesses = placer.array<uint32_t>(std::max(config.experts, kMostGuessedTokens * config.used_experts));
+}
+
 uint64_t walk(std::byte* arena, const ModelConfig& config, PanelKinds panels, uint32_t tokens, StepBuffers* buffers) {
   Placer placer(arena);
-  const uint64_t widest = std::max({config.width, config.attention_width(), config.ffn_width});
+  const uint64_t ffn_width = config.experts > 0 ? config.shared_ffn_width : config.ffn_width;
+  const uint64_t widest = std::max({config.width, config.attention_width(), ffn_width});
+  const uint64_t gate_elements = std::max(tokens * ffn_width, uint64_t{tokens} * config.used_experts * config.expert_ffn_width);
   buffers->residual = placer.floats(tokens * config.width);
   buffers->normed = placer.floats(tokens * config.width);
-  // A width that is not whole groups belongs to float matrices, which do not fill the panel of int8.
-  const uint64_t int8_bytes = panels.has_int8 ? activation_panel_bytes(tokens, (widest + kGroup - 1) / kGroup * kGroup) : 0;
-  buffers->panel = placer.bytes(std::max(int8_bytes, panels.has_bf16 ? bf16_panel_bytes(tokens, widest) : 0));
+  buffers->panel = placer.bytes(panel_bytes(panels, tokens, widest));
   buffers->remainder_panel =
       placer.bytes(panels.has_int8 ? activation_panel_bytes(tokens, (config.width + kGroup - 1) / kGroup * kGroup) : 0);
   buffers->qkv = placer.floats(tokens * (config.attention_width() + 2 * config.kv_width()));
   buffers->attention = placer.floats(tokens * std::max(config.attention_width(), config.width));
-  buffers->gate = placer.floats(tokens * config.ffn_width);
-  buffers->up = placer.floats(tokens * config.ffn_width);
+  buffers->gate = placer.floats(gate_elements);
+  buffers->up = placer.floats(gate_elements);
   buffers->cos_sin = placer.floats(uint64_t{tokens} * config.rope_dim);
+  if (config.experts > 0) walk_experts(placer, config, panels, tokens, &buffers->experts);
   return placer.used();
 }
 

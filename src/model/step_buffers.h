@@ -7,6 +7,7 @@
 
 #include "src/kernels/activations.h"
 #include "src/kernels/attention.h"
+#include "src/memory/expert_pool.h"
 #include "src/model/config.h"
 #include "src/tensor/packed.h"
 
@@ -26,6 +27,25 @@ struct PanelKinds {
   }
 };
 
+/// Tokens of a step for which the next layer's experts are guessed one by one. In larger steps what is used is nearly everything or unknown.
+inline constexpr uint32_t kMostGuessedTokens = 8;
+
+/// What a step does with experts. Only for mixtures. A row is a token in an expert: tokens * used_experts of them.
+struct ExpertBuffers {
+  float* rows = nullptr;           ///< [rows, width]: the experts' input, expert by expert; then their results
+  std::byte* input_panel = nullptr;   ///< the input as int8 or bf16, a panel for each expert
+  std::byte* down_panel = nullptr;    ///< the same of `gate`
+  float* router_logits = nullptr;  ///< [tokens, experts]
+  uint32_t* chosen = nullptr;      ///< [tokens, used_experts]
+  float* weights = nullptr;        ///< [tokens, used_experts]
+  uint32_t* row_of = nullptr;      ///< [tokens, used_experts]
+  uint32_t* token_of = nullptr;    ///< [rows]
+  ExpertUse* uses = nullptr;       ///< [experts]: those that are used, in the order of their rows
+  uint32_t* counts = nullptr;      ///< [experts]
+  uint32_t* wave_ends = nullptr;   ///< [experts + 1]
+  uint32_t* guesses = nullptr;     ///< [max(experts, kMostGuessedTokens * used_experts)]
+};
+
 /// Views into an arena of bytes(config, panels, tokens) + threads * scratch + logit_rows * logits_row_bytes(vocabulary) bytes, in that order.
 struct StepBuffers {
   float* residual = nullptr;   ///< [tokens, width]
@@ -34,11 +54,12 @@ struct StepBuffers {
   std::byte* remainder_panel = nullptr;  ///< what the panel's rounding lost, for the inputs of v and the head
   float* qkv = nullptr;        ///< [tokens, attention_width + 2 * kv_width]
   float* attention = nullptr;  ///< [tokens, attention_width]; room for [tokens, width], since before attention it holds remainders
-  float* gate = nullptr;       ///< [tokens, ffn_width]; SwiGLU's result too
-  float* up = nullptr;         ///< [tokens, ffn_width]
+  float* gate = nullptr;       ///< [tokens, ffn_width]; SwiGLU's result too; of a mixture [rows, expert_ffn_width] and [tokens, shared_ffn_width]
+  float* up = nullptr;         ///< the same
   float* cos_sin = nullptr;    ///< [tokens, rope_dim / 2, 2]
   std::byte* scratch = nullptr;///< [threads], attention_scratch_bytes apart
   float* logits = nullptr;     ///< [logit_rows, vocabulary], logits_row_bytes apart
+  ExpertBuffers experts;
 
   /// Bytes for steps of up to `tokens`: a multiple of 64.
   static uint64_t bytes(const ModelConfig& config, PanelKinds panels, uint32_t tokens);

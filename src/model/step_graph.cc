@@ -1,4 +1,4 @@
-// Builds the step's graph in two passes: first the host nodes in order, then the fetches between them, each where its slot becomes free.
+// Builds the step's graph in two passes: first the host nodes in order, then the disk's between them, each where it is first possible.
 #include "src/model/step_graph.h"
 
 #include <initializer_list>
@@ -26,8 +26,8 @@ struct PieceOfMatrix {
 
 class StepGraphBuilder {
  public:
-  StepGraphBuilder(const ModelLayout& layout, const TensorResidency& residency, bool with_logits)
-      : layout_(layout), residency_(residency), with_logits_(with_logits), pieces_(layout.weights.size()) {
+  StepGraphBuilder(const ModelLayout& layout, const TensorResidency& residency, const StepGraphOptions& options)
+      : layout_(layout), residency_(residency), options_(options), pieces_(layout.weights.size()) {
     const StreamLayout& stream = residency.stream();
     for (uint32_t unit = 0; unit < stream.units.size(); ++unit) {
       for (const StreamPiece& piece : stream.units[unit].pieces) {
@@ -38,7 +38,14 @@ class StepGraphBuilder {
 
   Result<TaskGraph> build() {
     add_host_nodes();
-    return emit();
+    units_ = residency_.stream().step_units(options_.with_logits);
+    last_use_.assign(units_, 0);
+    for (size_t i = 0; i < host_.size(); ++i) {
+      if (host_[i].unit != kNoUnit) last_use_[host_[i].unit] = i;
+    }
+    for (size_t i = 0; i < host_.size(); ++i) emit(i);
+    OTR_TRY(graph_.finish());
+    return std::move(graph_);
   }
 
  private:
@@ -52,26 +59,47 @@ class StepGraphBuilder {
       add(StepOp::kAttention, l);
       add_product(StepOp::kOutput, l, {layer.output});
       add(StepOp::kFfnNorm, l);
-      add_product(StepOp::kGateUp, l, {layer.gate, layer.up});
+      if (layout_.config.experts > 0) {
+        add_mixture(l, layer);
+        continue;
+      }
+      add_product(StepOp::kGateUp, l, {layer.ffn.gate, layer.ffn.up});
       add(StepOp::kSiluMul, l);
-      add_product(StepOp::kDown, l, {layer.down});
+      add_product(StepOp::kDown, l, {layer.ffn.down});
     }
-    if (with_logits_) {
+    if (options_.with_logits) {
       add(StepOp::kOutputNorm, 0);
       add_product(StepOp::kHead, 0, {layout_.head});
     }
   }
 
-  void add(StepOp op, uint32_t layer) { host_.push_back({op, layer, kNoUnit, {}}); }
+  // The shared expert while the disk reads those that were chosen.
+  void add_mixture(uint32_t l, const LayerLayout& layer) {
+    add_product(StepOp::kRouter, l, {layer.router});
+    add(StepOp::kRoute, l);
+    if (guesses_after(l)) add(StepOp::kGuess, l);
+    if (layout_.config.shared_ffn_width > 0) {
+      add_product(StepOp::kSharedGateUp, l, {layer.shared.gate, layer.shared.up});
+      add(StepOp::kSharedSiluMul, l);
+      add_product(StepOp::kSharedDown, l, {layer.shared.down});
+    }
+    for (uint32_t wave = 0; wave < options_.expert_waves; ++wave) add(StepOp::kExperts, ExpertWave{l, wave}.argument());
+    add(StepOp::kCombine, l);
+  }
+
+  // Where other weights stream, the disk lane has no idle moment, and guesses would hold up what is sure to be needed.
+  bool guesses_after(uint32_t layer) const {
+    return residency_.experts() != nullptr && residency_.experts()->most_guesses() > 0 && residency_.stream().units.empty() &&
+           layer + 1 < layout_.layers.size();
+  }
+
+  void add(StepOp op, uint32_t argument) { host_.push_back({op, argument, kNoUnit, {}}); }
 
   // One node for everything resident and one unit; the next unit starts another.
   void add_product(StepOp op, uint32_t layer, std::initializer_list<uint32_t> window) {
     host_.push_back({op, layer, kNoUnit, {}});
     for (const uint32_t matrix : window) {
-      if (residency_.is_resident(matrix)) {
-        const uint32_t blocks = static_cast<uint32_t>((layout_.weights[matrix].rows + kPackRows - 1) / kPackRows);
-        host_.back().operands.push_back({matrix, 0, blocks});
-      }
+      if (residency_.is_resident(matrix)) host_.back().operands.push_back({matrix, 0, static_cast<uint32_t>(layout_.weights[matrix].blocks())});
       for (const PieceOfMatrix& piece : pieces_[matrix]) {
         if (host_.back().unit != kNoUnit && host_.back().unit != piece.unit) host_.push_back({op, layer, kNoUnit, {}});
         host_.back().unit = piece.unit;
@@ -80,41 +108,63 @@ class StepGraphBuilder {
     }
   }
 
-  Result<TaskGraph> emit() const {
-    const uint32_t units = residency_.stream().step_units(with_logits_);
-    const uint32_t slots = residency_.stream().ring_slots;
-    std::vector<size_t> last_use(units, 0);
-    for (size_t i = 0; i < host_.size(); ++i) {
-      if (host_[i].unit != kNoUnit) last_use[host_[i].unit] = i;
+  void emit(size_t i) {
+    const HostNode& host = host_[i];
+    std::vector<NodeId> after;
+    if (host.unit != kNoUnit) {
+      add_arrivals(host.unit);
+      after.push_back(arrivals_[host.unit]);
     }
-
-    TaskGraph graph;
-    std::vector<NodeId> fetches;
-    for (size_t i = 0; i < host_.size(); ++i) {
-      const HostNode& host = host_[i];
-      std::vector<NodeId> after;
-      if (host.unit != kNoUnit && host.unit >= slots) after.push_back(fetches[host.unit - slots]);
-      const NodeId node = graph.add(Lane::kHost, static_cast<uint16_t>(host.op), host.argument, host.operands, after);
-      if (host.unit != kNoUnit && last_use[host.unit] == i) {
-        const uint32_t next = (host.unit + slots) % units;
-        fetches.push_back(graph.add(Lane::kDisk, static_cast<uint16_t>(StepOp::kFetch), next, {}, {&node, 1}));
-      }
+    if (host.op == StepOp::kExperts && ExpertWave::of(host.argument).wave > 0) after.push_back(add_fetch(ExpertWave::of(host.argument)));
+    const NodeId node = graph_.add(Lane::kHost, static_cast<uint16_t>(host.op), host.argument, host.operands, after);
+    if (host.op == StepOp::kRoute) waves_.assign(1, node);  // what the first wave's fetch waits for
+    if (host.op == StepOp::kGuess) guess_ = node;
+    if (host.op == StepOp::kExperts) {
+      waves_.push_back(node);
+      const auto [layer, wave] = ExpertWave::of(host.argument);
+      if (wave + 1 == options_.expert_waves && guesses_after(layer)) add_disk(StepOp::kFetchGuesses, layer + 1, guess_);
     }
-    OTR_TRY(graph.finish());
-    return graph;
+    if (host.unit != kNoUnit && last_use_[host.unit] == i) release_unit(host.unit, node);
   }
+
+  NodeId add_disk(StepOp op, uint32_t argument, NodeId after) {
+    return graph_.add(Lane::kDisk, static_cast<uint16_t>(op), argument, {}, {&after, 1});
+  }
+
+  void add_arrivals(uint32_t unit) {
+    while (arrivals_.size() <= unit) {
+      arrivals_.push_back(graph_.add(Lane::kDisk, static_cast<uint16_t>(StepOp::kArrive), static_cast<uint32_t>(arrivals_.size())));
+    }
+  }
+
+  // The next unit's arrival comes before the request, so that it is taken care of while this unit is still computed with. A ring of one slot has
+  // room for it only afterwards.
+  void release_unit(uint32_t unit, NodeId last_user) {
+    const uint32_t slots = residency_.stream().ring_slots;
+    if (unit + 1 < units_ && slots > 1) add_arrivals(unit + 1);
+    add_disk(StepOp::kRequest, (unit + slots) % units_, last_user);
+  }
+
+  // Wave w needs the slots of wave w - 2: waves_[w - 1], with the routing in front.
+  NodeId add_fetch(const ExpertWave& wave) { return add_disk(StepOp::kFetchExperts, wave.argument(), waves_[wave.wave - 1]); }
 
   const ModelLayout& layout_;
   const TensorResidency& residency_;
-  const bool with_logits_;
+  const StepGraphOptions options_;
   std::vector<std::vector<PieceOfMatrix>> pieces_;  // by matrix
   std::vector<HostNode> host_;
+  uint32_t units_ = 0;
+  std::vector<size_t> last_use_;                    // by unit: the host node
+  TaskGraph graph_;
+  std::vector<NodeId> arrivals_;                    // by unit
+  std::vector<NodeId> waves_;                       // of the layer: its routing, then its waves
+  NodeId guess_ = 0;
 };
 
 }  // namespace
 
-Result<TaskGraph> build_step_graph(const ModelLayout& layout, const TensorResidency& residency, bool with_logits) {
-  return StepGraphBuilder(layout, residency, with_logits).build();
+Result<TaskGraph> build_step_graph(const ModelLayout& layout, const TensorResidency& residency, const StepGraphOptions& options) {
+  return StepGraphBuilder(layout, residency, options).build();
 }
 
 }  // namespace outrigger

@@ -12,7 +12,8 @@
 
 namespace outrigger {
 
-/// What a node does. TaskNode::argument is the layer, for kFetch the stream unit; the products' operands say which row blocks.
+/// What a node does. TaskNode::argument is the layer, for units of the ring the unit, for waves of experts both (ExpertWave); the products'
+/// operands say which row blocks.
 enum class StepOp : uint16_t {
   kEmbed,          ///< token ids -> residual; angles of the positions
   kAttentionNorm,  ///< residual -> normed, panel
@@ -26,14 +27,41 @@ enum class StepOp : uint16_t {
   kDown,           ///< panel -> residual +=
   kOutputNorm,     ///< residual of the tokens whose logits are wanted -> normed, panel
   kHead,           ///< panel -> logits
-  kFetch,          ///< disk lane: reads a unit of streamed weights into the ring
+  // A mixture's, instead of kGateUp to kDown:
+  kRouter,         ///< normed -> router logits
+  kRoute,          ///< router logits -> which experts, their rows and panels
+  kGuess,          ///< residual -> which experts the next layer will probably use
+  kSharedGateUp,   ///< the expert of every token: panel -> gate, up
+  kSharedSiluMul,  ///< gate, up -> gate, panel
+  kSharedDown,     ///< panel -> attention, which is free by then
+  kExperts,        ///< a wave of experts: their panels -> their rows
+  kCombine,        ///< experts' rows -> residual +=
+  // Disk lane:
+  kArrive,         ///< waits until a unit of streamed weights is in the ring
+  kRequest,        ///< begins to read a unit into the ring
+  kFetchExperts,   ///< brings a wave of experts into memory
+  kFetchGuesses,   ///< reads what kGuess said, until the layer is routed
+};
+
+/// A wave of a layer's experts, as TaskNode::argument.
+struct ExpertWave {
+  uint32_t layer = 0, wave = 0;
+
+  uint32_t argument() const { return wave << 16 | layer; }
+  static ExpertWave of(uint32_t argument) { return {argument & 0xffff, argument >> 16}; }
+};
+
+struct StepGraphOptions {
+  bool with_logits = true;
+  uint32_t expert_waves = 1;  ///< of each layer with experts; ExpertPool::waves()
 };
 
 /// Builds the step's graph. A product whose matrices stream is cut into one node per unit it needs, so that computing begins with
-/// the first unit. A step of N units has N fetches: the j-th reads unit (j + ring slots) mod N into the slot of the j-th, once that was used
-/// last; so a step ends with the ring as it found it, and the next one starts at once.
+/// the first unit. A step of N units has N arrivals and N requests: once unit j was used last, unit (j + ring slots) mod N is requested into
+/// its slot; so a step ends with the ring as it found it, and the next one starts at once.
+/// Experts that are not all resident are computed in waves: those in memory at once, the others as they come.
 /// Errors: kInternal only.
-Result<TaskGraph> build_step_graph(const ModelLayout& layout, const TensorResidency& residency, bool with_logits);
+Result<TaskGraph> build_step_graph(const ModelLayout& layout, const TensorResidency& residency, const StepGraphOptions& options);
 
 }  // namespace outrigger
 

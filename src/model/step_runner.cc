@@ -5,30 +5,13 @@
 #include <cmath>
 
 #include "src/base/macros.h"
-#include "src/kernels/activations.h"
-#include "src/kernels/add_bias.h"
 #include "src/kernels/append_kv.h"
 #include "src/kernels/attention.h"
-#include "src/kernels/bf16_activations.h"
-#include "src/kernels/matmul.h"
 #include "src/kernels/rms_norm.h"
 #include "src/kernels/rope.h"
 #include "src/kernels/silu_mul.h"
 
 namespace outrigger {
-namespace {
-
-struct Share {
-  size_t begin = 0, end = 0;
-};
-
-Share share_of(const TeamMember& member, size_t items, size_t granule = 1) {
-  Share share;
-  member.share(items, granule, &share.begin, &share.end);
-  return share;
-}
-
-}  // namespace
 
 StepRunner::StepRunner(const ModelLayout& layout, TensorResidency& residency, ThreadTeam& team, const StepBuffers& buffers, const float* fixed,
                        Numerics numerics)
@@ -47,7 +30,7 @@ std::span<const float> StepRunner::logits(size_t i) const {
 
 Status StepRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) {
   if (lane == Lane::kDisk) {
-    for (const NodeId id : nodes) OTR_TRY(residency_.fetch(graph.nodes()[id].argument));
+    for (const NodeId id : nodes) OTR_TRY(run_disk_node(graph.nodes()[id]));
     return {};
   }
   failure_ = Status();
@@ -61,6 +44,16 @@ Status StepRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<cons
   return failure_;
 }
 
+Status StepRunner::run_disk_node(const TaskNode& node) {
+  switch (static_cast<StepOp>(node.op)) {
+    case StepOp::kArrive: return residency_.arrive(node.argument);
+    case StepOp::kRequest: return residency_.request(node.argument);
+    case StepOp::kFetchExperts: return residency_.experts()->fetch(ExpertWave::of(node.argument).wave);
+    case StepOp::kFetchGuesses: return residency_.experts()->fetch_guesses(node.argument);
+    default: return Status(StatusCode::kInternal, "a node of the host on the disk lane");
+  }
+}
+
 void StepRunner::run_node(const TaskGraph& graph, const TaskNode& node, const TeamMember& member) {
   const uint32_t layer = node.argument;
   switch (static_cast<StepOp>(node.op)) {
@@ -69,14 +62,25 @@ void StepRunner::run_node(const TaskGraph& graph, const TaskNode& node, const Te
     case StepOp::kRopeAppend: return rope_and_append(layer, member);
     case StepOp::kAttention: return attend(layer, member);
     case StepOp::kFfnNorm: return ffn_norm(layer, member);
-    case StepOp::kSiluMul: return silu(layer, member);
+    case StepOp::kSiluMul: return silu(config_.ffn_width, layout_.layers[layer].ffn.down, member);
+    case StepOp::kSharedSiluMul: return silu(config_.shared_ffn_width, layout_.layers[layer].shared.down, member);
     case StepOp::kOutputNorm: return output_norm(member);
+    case StepOp::kRoute: return route_tokens(layer, member);
+    case StepOp::kGuess: return guess_experts(layer, member);
+    case StepOp::kExperts: return compute_wave(ExpertWave::of(node.argument), member);
+    case StepOp::kCombine: return combine(layer, member);
     case StepOp::kQkv:
     case StepOp::kOutput:
     case StepOp::kGateUp:
     case StepOp::kDown:
-    case StepOp::kHead: return product(graph, node, member);
-    case StepOp::kFetch: return;  // the disk lane's
+    case StepOp::kHead:
+    case StepOp::kRouter:
+    case StepOp::kSharedGateUp:
+    case StepOp::kSharedDown: return product(graph, node, member);
+    case StepOp::kArrive:
+    case StepOp::kRequest:
+    case StepOp::kFetchExperts:
+    case StepOp::kFetchGuesses: return;  // the disk lane's
   }
 }
 
@@ -113,50 +117,6 @@ void StepRunner::fill_angles(const TeamMember& member) {
   }
 }
 
-// A window has one panel. Where its matrices ask for different ones, int8 wins, and bf16 weights are multiplied with float32.
-StepRunner::Activations StepRunner::activations_of(uint32_t matrix) const {
-  const auto kind = [&](uint32_t m) { return layout_.weights[m].kind; };
-  if (numerics_ != Numerics::kFast) return Activations::kFloat32;
-  if (takes_int8_activations(kind(matrix))) return Activations::kInt8;
-  if (!takes_bf16_activations(kind(matrix))) return Activations::kFloat32;
-  const auto in_window = [&](uint32_t m) { return layout_.shape.matrices[m].window == layout_.shape.matrices[matrix].window; };
-  for (uint32_t m = matrix; m-- > 0 && in_window(m);) {
-    if (takes_int8_activations(kind(m))) return Activations::kFloat32;
-  }
-  for (uint32_t m = matrix + 1; m < layout_.weights.size() && in_window(m); ++m) {
-    if (takes_int8_activations(kind(m))) return Activations::kFloat32;
-  }
-  return Activations::kBf16;
-}
-
-StepRunner::Activations StepRunner::quantize(const float* src, uint32_t matrix, size_t tokens, size_t begin, size_t end) {
-  const uint32_t window = layout_.shape.matrices[matrix].window;
-  const uint64_t width = layout_.weights[matrix].columns;
-  for (uint32_t m = matrix; m < layout_.weights.size() && layout_.shape.matrices[m].window == window; ++m) {
-    const Activations activations = activations_of(m);
-    if (activations == Activations::kFloat32) continue;
-    if (activations == Activations::kInt8) quantize_activations({src, width, buffers_.panel, tokens, width}, begin, end);
-    if (activations == Activations::kBf16) round_activations({src, width, buffers_.panel, width}, begin, end);
-    return activations;
-  }
-  return Activations::kFloat32;
-}
-
-// Inputs of v and of the head are kept to about 15 bits, as two panels: rounding them to one is 40 % of the whole path's KL to float32
-// (docs/numerics.md), and v is 2 to 3 % of a layer's weights where heads share keys. q and k would take off another tenth, for four times as
-// many weights and more.
-bool StepRunner::is_fine(StepOp op, uint32_t layer, uint32_t matrix) const {
-  return (op == StepOp::kHead || (op == StepOp::kQkv && matrix == layout_.layers[layer].v)) && activations_of(matrix) == Activations::kInt8;
-}
-
-void StepRunner::quantize_finely(uint32_t matrix, size_t tokens, size_t begin, size_t end) {
-  if (begin == end || quantize(buffers_.normed, matrix, tokens, begin, end) != Activations::kInt8) return;
-  const uint64_t width = config_.width;
-  float* const remainder = buffers_.attention;  // not in use before attention
-  quantization_remainder({buffers_.normed, width, buffers_.panel, tokens, width}, begin, end, remainder);
-  quantize_activations({remainder, width, buffers_.remainder_panel, tokens, width}, begin, end);
-}
-
 void StepRunner::norm(const float* weight, size_t begin, size_t end) {
   if (begin == end) return;
   const uint64_t offset = begin * config_.width;
@@ -172,7 +132,10 @@ void StepRunner::attention_norm(uint32_t layer, const TeamMember& member) {
 void StepRunner::ffn_norm(uint32_t layer, const TeamMember& member) {
   const Share mine = share_of(member, input_.tokens.size());
   norm(fixed_ + layout_.layers[layer].ffn_norm, mine.begin, mine.end);
-  quantize(buffers_.normed, layout_.layers[layer].gate, input_.tokens.size(), mine.begin, mine.end);
+  // Experts get panels of their own once tokens are routed.
+  if (config_.experts > 0 && config_.shared_ffn_width == 0) return;
+  const uint32_t gate = config_.experts > 0 ? layout_.layers[layer].shared.gate : layout_.layers[layer].ffn.gate;
+  quantize(buffers_.normed, buffers_.panel, gate, input_.tokens.size(), mine.begin, mine.end);
 }
 
 // The wanted rows move together to the front of `normed`.
@@ -183,87 +146,6 @@ void StepRunner::output_norm(const TeamMember& member) {
     rms_norm({buffers_.residual + input_.logit_tokens[i] * width, fixed_ + layout_.output_norm, buffers_.normed + i * width, 1, width, config_.norm_epsilon});
   }
   quantize_finely(layout_.head, input_.logit_tokens.size(), mine.begin, mine.end);
-}
-
-void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const TeamMember& member) {
-  const uint64_t qkv_width = config_.attention_width() + 2 * config_.kv_width();
-  const StepOp op = static_cast<StepOp>(node.op);
-  // What is shared out is passes over row blocks. For a token or two the second pass is nearly free: see fine_product.
-  const size_t tokens = op == StepOp::kHead ? input_.logit_tokens.size() : input_.tokens.size();
-  const auto passes = [&](const OperandRef& operand) { return tokens > 2 && is_fine(op, node.argument, operand.matrix) ? size_t{2} : 1; };
-  size_t all_passes = 0;
-  for (const OperandRef& operand : graph.operands(node)) all_passes += operand.blocks * passes(operand);
-  const Share mine = share_of(member, all_passes);
-
-  size_t passes_before = 0;  // over the operands before this one
-  for (const OperandRef& operand : graph.operands(node)) {
-    // The operand's row blocks whose first pass lies in this member's share.
-    const auto block_of = [&](size_t pass) {
-      return std::min<size_t>(operand.blocks, pass < passes_before ? 0 : (pass - passes_before + passes(operand) - 1) / passes(operand));
-    };
-    const size_t begin = block_of(mine.begin), end = block_of(mine.end);
-    passes_before += operand.blocks * passes(operand);
-    const WeightSource& weights = layout_.weights[operand.matrix];
-    MatmulArgs args{};
-    args.kind = weights.kind;
-    args.weights = residency_.operand(operand);
-    args.columns = weights.columns;
-    args.rows = std::min<size_t>(operand.blocks * kPackRows, weights.rows - operand.first_block * kPackRows);
-    args.src = buffers_.normed;
-    const Activations activations = activations_of(operand.matrix);
-    args.panel = activations == Activations::kFloat32 ? nullptr : buffers_.panel;
-    args.tokens = tokens;
-    const LayerLayout* layer = op == StepOp::kHead ? nullptr : &layout_.layers[node.argument];
-    switch (op) {
-      case StepOp::kQkv:
-        args.dst = buffers_.qkv + (operand.matrix == layer->q ? 0 : config_.attention_width() + (operand.matrix == layer->v ? config_.kv_width() : 0));
-        args.dst_stride = qkv_width;
-        break;
-      case StepOp::kOutput: args.src = buffers_.attention; [[fallthrough]];
-      case StepOp::kDown:
-        if (op == StepOp::kDown) args.src = buffers_.gate;
-        args.dst = buffers_.residual;
-        args.dst_stride = config_.width;
-        args.accumulate = true;
-        break;
-      case StepOp::kGateUp:
-        args.dst = operand.matrix == layer->gate ? buffers_.gate : buffers_.up;
-        args.dst_stride = config_.ffn_width;
-        break;
-      default:
-        args.dst = buffers_.logits;
-        args.dst_stride = StepBuffers::logits_row_bytes(layout_.vocabulary) / sizeof(float);
-        break;
-    }
-    args.src_stride = args.columns;
-    args.dst += operand.first_block * kPackRows;
-    if (begin == end) continue;
-    if (is_fine(op, node.argument, operand.matrix)) {
-      fine_product(args, begin, end);
-    } else {
-      matmul(args, begin, end);
-    }
-    if (layout_.biases[operand.matrix] != kNoTensor) {
-      const size_t row = begin * kPackRows, rows_end = std::min(args.rows, end * kPackRows);
-      const float* const bias = fixed_ + layout_.biases[operand.matrix] + operand.first_block * kPackRows;
-      add_bias({bias + row, args.dst + row, args.dst_stride, rows_end - row, args.tokens});
-    }
-  }
-}
-
-// Both panels over some row blocks before the next ones: the second pass finds the weights in the second-level cache, so that for a token
-// or two this costs what one pass costs, the reading of memory.
-void StepRunner::fine_product(const MatmulArgs& args, size_t begin, size_t end) const {
-  constexpr uint64_t kCacheBytes = 256 << 10;
-  const size_t at_once = std::max<size_t>(1, kCacheBytes / packed_block_bytes(args.kind, args.columns));
-  MatmulArgs remainder = args;
-  remainder.panel = buffers_.remainder_panel;
-  remainder.accumulate = true;
-  for (size_t block = begin; block < end; block += at_once) {
-    const size_t some = std::min(end, block + at_once);
-    matmul(args, block, some);
-    matmul(remainder, block, some);
-  }
 }
 
 // Each head is a vector of its own, as long as head_dim.
@@ -308,15 +190,15 @@ void StepRunner::attend(uint32_t layer, const TeamMember& member) {
   }
   member.barrier();
   const Share mine = share_of(member, input_.tokens.size());
-  quantize(buffers_.attention, layout_.layers[layer].output, input_.tokens.size(), mine.begin, mine.end);
+  quantize(buffers_.attention, buffers_.panel, layout_.layers[layer].output, input_.tokens.size(), mine.begin, mine.end);
 }
 
-void StepRunner::silu(uint32_t layer, const TeamMember& member) {
+void StepRunner::silu(uint64_t ffn_width, uint32_t down, const TeamMember& member) {
   const Share mine = share_of(member, input_.tokens.size());
   if (mine.begin == mine.end) return;
-  const uint64_t offset = mine.begin * config_.ffn_width;
-  silu_mul({buffers_.gate + offset, buffers_.up + offset, buffers_.gate + offset, (mine.end - mine.begin) * config_.ffn_width});
-  quantize(buffers_.gate, layout_.layers[layer].down, input_.tokens.size(), mine.begin, mine.end);
+  const uint64_t offset = mine.begin * ffn_width;
+  silu_mul({buffers_.gate + offset, buffers_.up + offset, buffers_.gate + offset, (mine.end - mine.begin) * ffn_width});
+  quantize(buffers_.gate, buffers_.panel, down, input_.tokens.size(), mine.begin, mine.end);
 }
 
 }  // namespace outrigger

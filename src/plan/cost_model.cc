@@ -39,10 +39,19 @@ CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, cons
       workload_(workload) {
   for (const MatrixShape& matrix : shape.matrices) {
     if (matrix.use == MatrixUse::kRowLookup) continue;
+    if (matrix.use == MatrixUse::kRouted) {
+      expert_.bytes += static_cast<double>(matrix.expert_packed_bytes());
+      expert_.weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
+      expert_file_bytes_ += static_cast<double>(matrix.expert_file_bytes());
+      experts_ = std::max<double>(experts_, matrix.experts);
+      continue;
+    }
     Lane& lane = matrix.use == MatrixUse::kLogits ? heads_ : layers_;
     lane.bytes += static_cast<double>(matrix.packed_bytes);
     lane.weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
   }
+  used_experts_ = std::min<double>(shape.used_experts, experts_);
+  expert_layers_ = experts_ > 0 ? expert_count(shape) / experts_ : 0;
 }
 
 double CostModel::host_s(const Lane& lane, double tokens) const {
@@ -50,10 +59,26 @@ double CostModel::host_s(const Lane& lane, double tokens) const {
   return std::max(lane.bytes / stream_, 2 * lane.weights * tokens / ops);
 }
 
-// One thread reads and repacks, so the two add up.
-double CostModel::disk_s(uint64_t file_bytes, uint64_t packed_bytes, uint64_t slot_bytes) const {
-  return static_cast<double>(file_bytes) / disk_ + static_cast<double>(packed_bytes) / repack_ +
-         units(packed_bytes, slot_bytes) * kUnitOverheadS;
+// One thread waits for reads and repacks what has come. With one read in flight the disk is idle meanwhile; with more, the longer of the two counts.
+double CostModel::disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const {
+  const double read = static_cast<double>(file_bytes) / disk_, repack = static_cast<double>(packed_bytes) / repack_;
+  return (load.slots > kLeastSlots ? std::max(read, repack) : read + repack) + units(packed_bytes, load.slot_bytes) * kUnitOverheadS;
+}
+
+// Experts are read once their layer's router has spoken, so nothing of them overlaps with the rest of the step; what does is the reading of one
+// with the computing of another. Tokens are taken to be routed evenly and apart from each other.
+void CostModel::add_experts(const StepWork& work, const StreamLoad& load, StepTime* time) const {
+  if (experts_ == 0) return;
+  const double tokens = work.tokens, needed = experts_ * (1 - std::pow(1 - used_experts_ / experts_, tokens));
+  const double tokens_of_each = tokens * used_experts_ / needed;
+  const double host = needed * host_s(expert_, tokens_of_each), absent = needed * load.absent_experts;
+  const double disk = absent == 0 ? 0
+                                  : absent * std::max(expert_file_bytes_ / disk_, expert_.bytes / repack_) +
+                                        expert_layers_ * std::min(absent, 1.0) * kUnitOverheadS;
+  time->host_s += host;
+  time->disk_s += disk;
+  time->expert_bytes = absent * expert_file_bytes_;
+  time->total_s += std::max(host, disk) + std::min(host, disk) / (needed + 1);
 }
 
 // The longer lane, what unevenness leaves bare of the shorter one, and the product with the last slot, which nothing is left to hide.
@@ -73,8 +98,8 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load) const {
   const double host_layers = host_s(layers_, tokens) + attention + overhead_s_;
   const double host_heads = rows > 0 ? host_s(heads_, rows) : 0;
 
-  const double disk_layers = disk_s(load.layer_file, load.layer_packed, load.slot_bytes);
-  const double disk_heads = rows > 0 ? disk_s(load.head_file, load.head_packed, load.slot_bytes) : 0;
+  const double disk_layers = disk_s(load.layer_file, load.layer_packed, load);
+  const double disk_heads = rows > 0 ? disk_s(load.head_file, load.head_packed, load) : 0;
   const double repack = (static_cast<double>(load.layer_packed) + (rows > 0 ? static_cast<double>(load.head_packed) : 0)) / repack_;
   const double row_reads = tokens * load.row_reads * kRowReadS;  // before anything else can start
 
@@ -83,8 +108,9 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load) const {
   time.disk_s = disk_layers + disk_heads + row_reads;
   time.total_s = overlapped_s(time.host_s, disk_layers + disk_heads, repack, load);
   // While one part of the step computes, no more of the other part can be read ahead than the ring holds.
-  const double ring = load.slots * disk_s(load.slot_bytes, load.slot_bytes, std::max<uint64_t>(load.slot_bytes, 1));
+  const double ring = load.slot_bytes > 0 ? load.slots * disk_s(load.slot_bytes, load.slot_bytes, load) : 0;
   time.total_s = std::max({time.total_s, host_layers + disk_heads - ring, host_heads + disk_layers - ring}) + row_reads;
+  add_experts(work, load, &time);
   return time;
 }
 

@@ -20,6 +20,7 @@ struct StreamLoad {
   uint64_t slot_bytes = 0;
   uint32_t slots = 0;
   uint32_t row_reads = 0;  ///< matrices of which each token reads one row from the file
+  double absent_experts = 0;  ///< share of a mixture's experts that are not in memory, 0 to 1
 };
 
 /// A step: how many tokens, at which position the first, and of how many the logits are wanted.
@@ -31,6 +32,7 @@ struct StepWork {
 
 struct StepTime {
   double disk_s = 0, host_s = 0, total_s = 0;
+  double expert_bytes = 0;  ///< of experts, from disk
 };
 
 struct WorkloadTime {
@@ -57,10 +59,14 @@ class CostModel {
     double bytes = 0, weights = 0;
   };
   double host_s(const Lane& lane, double tokens) const;
-  double disk_s(uint64_t file_bytes, uint64_t packed_bytes, uint64_t slot_bytes) const;
+  double disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const;
   double overlapped_s(double host, double disk, double repack, const StreamLoad& load) const;
+  void add_experts(const StepWork& work, const StreamLoad& load, StepTime* time) const;
 
   Lane layers_, heads_;
+  Lane expert_;                    ///< one of each layer's, all layers
+  double expert_file_bytes_ = 0;   ///< the same
+  double experts_ = 0, used_experts_ = 0, expert_layers_ = 0;
   double kv_bytes_per_position_, attention_flops_;
   double stream_, int8_, small_, attention_, repack_, disk_, overhead_s_, threads_;
   Workload workload_;

@@ -51,31 +51,65 @@ uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const Ac
   return saturated((CheckedSize(step.bytes) + scratch + logits).round_up(kPageBytes));
 }
 
-StreamSizes stream_sizes(const StepShape& shape, const std::vector<bool>& resident, uint64_t slot_bytes) {
-  StreamSizes sizes;
-  for (size_t i = 0; i < shape.matrices.size(); ++i) {
-    if (resident[i]) continue;
-    const MatrixShape& matrix = shape.matrices[i];
-    if (is_multiplied(matrix)) sizes.staging_bytes = staging_for_slot(slot_bytes);
-    if (is_looked_up(matrix))
-      sizes.row_buffer_bytes = std::max(sizes.row_buffer_bytes, round_up_bytes(file_row_bytes(matrix), kWeightAlignment));
+uint32_t reads_in_flight(const Slots& slots) {
+  const uint32_t of_ring = slots.ring > 0 ? slots.ring - 1 : 0, of_experts = slots.experts > 0 ? slots.experts - 1 : 0;
+  return std::min(kMostReads, std::max(of_ring, of_experts));
+}
+
+uint64_t staging_bytes(const StepShape& shape, const Slots& slots) {
+  uint64_t row_block = 0;
+  for (const MatrixShape& matrix : shape.matrices) {
+    if (matrix.use != MatrixUse::kRowLookup) row_block = std::max(row_block, matrix.row_block_bytes);
   }
-  return sizes;
+  const uint64_t slot = std::max(slots.ring_slot_bytes, slots.expert_slot_bytes);
+  const uint64_t read = std::min(slot, std::max(kMostReadBytes, row_block));
+  return slot == 0 ? 0 : multiply_bytes(reads_in_flight(slots), add_bytes(whole_pages(read), 2 * kPageBytes));
+}
+
+uint64_t expert_slot_bytes(const StepShape& shape) {
+  uint64_t largest = 0, bytes = 0;
+  uint32_t layer = UINT32_MAX;
+  for (const MatrixShape& matrix : shape.matrices) {
+    if (matrix.use != MatrixUse::kRouted) continue;
+    if (matrix.layer != layer) bytes = 0;
+    layer = matrix.layer;
+    bytes = add_bytes(bytes, matrix.expert_packed_bytes());
+    largest = std::max(largest, bytes);
+  }
+  return whole_pages(largest);
+}
+
+uint32_t expert_count(const StepShape& shape) {
+  uint64_t count = 0;
+  uint32_t layer = UINT32_MAX;
+  for (const MatrixShape& matrix : shape.matrices) {
+    if (matrix.use == MatrixUse::kRouted && matrix.layer != layer) count += matrix.experts, layer = matrix.layer;
+  }
+  return static_cast<uint32_t>(std::min<uint64_t>(count, UINT32_MAX / 2));
+}
+
+uint64_t row_buffer_bytes(const StepShape& shape, const std::vector<bool>& resident) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < shape.matrices.size(); ++i) {
+    const MatrixShape& matrix = shape.matrices[i];
+    if (!resident[i] && is_looked_up(matrix)) bytes = std::max(bytes, round_up_bytes(file_row_bytes(matrix), kWeightAlignment));
+  }
+  return bytes;
 }
 
 TierBreakdown host_breakdown(const StepShape& shape, const Demand& demand, const ActivationCost& step, const std::vector<bool>& resident,
-                             uint32_t slots, uint64_t slot_bytes) {
+                             const Slots& slots) {
   uint64_t weights = fixed_arena_bytes(shape);
   for (size_t i = 0; i < shape.matrices.size(); ++i) {
     if (resident[i]) weights = add_bytes(weights, resident_bytes(shape.matrices[i]));
   }
-  const StreamSizes sizes = stream_sizes(shape, resident, slot_bytes);
   TierBreakdown breakdown;
   breakdown.weights_resident = whole_pages(weights);
-  breakdown.stream_slots =
-      add_bytes(add_bytes(multiply_bytes(slots, slot_bytes), sizes.staging_bytes), whole_pages(sizes.row_buffer_bytes));
+  breakdown.stream_slots = add_bytes(add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), staging_bytes(shape, slots)),
+                                     whole_pages(row_buffer_bytes(shape, resident)));
   breakdown.kv_cache = kv_cache_bytes(shape, demand);
   breakdown.activations = activation_bytes(shape, demand, step);
+  breakdown.experts = multiply_bytes(slots.experts, slots.expert_slot_bytes);
   return breakdown;
 }
 

@@ -14,7 +14,10 @@ inline constexpr uint64_t kPageBytes = 4096;      ///< the granule of every allo
 inline constexpr uint64_t kWeightAlignment = 64;  ///< a matrix starts at a multiple of this in the arena of resident weights
 inline constexpr uint32_t kRowsOfBlock = 16;      ///< rows of a row block
 inline constexpr uint32_t kLeastSlots = 2;        ///< one is filled while another is read
-inline constexpr uint32_t kMostSlots = 4;         ///< more did not pay on any machine tried
+inline constexpr uint32_t kMostSlots = 6;         ///< as many reads as pay are then in flight while one slot is computed with
+inline constexpr uint32_t kMostReads = 4;         ///< in flight: docs/design/0005-reading-the-disk.md
+inline constexpr uint64_t kMostReadBytes = 1 << 20;  ///< of one read, row blocks permitting; the same
+inline constexpr uint32_t kLeastExpertSlots = 2;  ///< one is filled while another is computed with
 
 // Sums that stay at the largest value instead of wrapping: no budget reaches it, so what does not fit 64 bits is never planned.
 inline uint64_t add_bytes(uint64_t a, uint64_t b) { return a + b < a ? UINT64_MAX : a + b; }
@@ -37,7 +40,8 @@ uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand);
 /// Activations, scratch and logits of steps of up to step.tokens; a step wants the logits of at most all its tokens.
 uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const ActivationCost& step);
 
-inline bool is_multiplied(const MatrixShape& matrix) { return matrix.use != MatrixUse::kRowLookup; }
+/// Whether it streams through the ring when it is not resident. Experts have slots of their own.
+inline bool is_multiplied(const MatrixShape& matrix) { return matrix.use == MatrixUse::kEveryToken || matrix.use == MatrixUse::kLogits; }
 /// Whether single rows are read from the file when the matrix is not resident.
 inline bool is_looked_up(const MatrixShape& matrix) { return matrix.use == MatrixUse::kRowLookup || matrix.also_rows; }
 /// One row in the file.
@@ -47,16 +51,27 @@ inline uint64_t resident_bytes(const MatrixShape& matrix) { return round_up_byte
 inline uint64_t fixed_arena_bytes(const StepShape& shape) { return round_up_bytes(shape.fixed_bytes, kWeightAlignment); }
 /// The smallest slot a matrix can stream through.
 inline uint64_t least_slot_bytes(const MatrixShape& matrix) { return whole_pages(matrix.row_block_bytes); }
-/// The reader's buffer for one slot: the file's bytes, widened at both ends to whole pages.
-inline uint64_t staging_for_slot(uint64_t slot_bytes) { return add_bytes(whole_pages(slot_bytes), 2 * kPageBytes); }
-
-/// The sizes that follow from where each matrix is: what the planner writes into a plan and the check expects there.
-struct StreamSizes {
-  uint64_t staging_bytes = 0, row_buffer_bytes = 0;
+/// The ring and the slots of experts; either may be absent.
+struct Slots {
+  uint32_t ring = 0;
+  uint64_t ring_slot_bytes = 0;
+  uint32_t experts = 0;
+  uint64_t expert_slot_bytes = 0;
 };
-StreamSizes stream_sizes(const StepShape& shape, const std::vector<bool>& resident, uint64_t slot_bytes);
+/// Reads in flight: while one slot is computed with, the others may be read.
+uint32_t reads_in_flight(const Slots& slots);
+/// The readers' buffers: each for one read of the file's bytes, widened at both ends to whole pages.
+uint64_t staging_bytes(const StepShape& shape, const Slots& slots);
+
+/// The largest expert of any layer, in whole pages: what a slot for experts has to hold. 0 without experts.
+uint64_t expert_slot_bytes(const StepShape& shape);
+/// Layers times experts: more slots would stay empty.
+uint32_t expert_count(const StepShape& shape);
+
+/// Buffer for single rows of the matrices that are not resident.
+uint64_t row_buffer_bytes(const StepShape& shape, const std::vector<bool>& resident);
 TierBreakdown host_breakdown(const StepShape& shape, const Demand& demand, const ActivationCost& step, const std::vector<bool>& resident,
-                             uint32_t slots, uint64_t slot_bytes);
+                             const Slots& slots);
 
 }  // namespace outrigger
 

@@ -24,6 +24,7 @@ struct PlacementSearch::Groups {
       lookup_row_bytes = std::max(lookup_row_bytes, file_row_bytes(shape.matrices[index]));
     }
     for (uint32_t index : heads) rows_of_heads += shape.matrices[index].also_rows;
+    for (uint32_t index : select(shape, MatrixUse::kRouted)) expert_bytes = add_bytes(expert_bytes, resident_bytes(shape.matrices[index]));
   }
 
   static std::vector<uint32_t> select(const StepShape& shape, MatrixUse use) {
@@ -34,11 +35,17 @@ struct PlacementSearch::Groups {
     return selected;
   }
 
+  // What may be outside of memory, as bits, so that all combinations can be gone through.
+  enum Outside : unsigned { kLayers = 1, kHeads = 2, kLookups = 4, kExperts = 8 };
+  bool exists(unsigned outside) const { return !((outside & kLookups) && lookups.empty()) && !((outside & kExperts) && expert_bytes == 0); }
+
   // Everything of a family but its choice.
-  PlacementFamily family(const StepShape& shape, bool layers_stream, bool heads_stream, bool lookups_resident, uint64_t slot_bytes) const {
+  PlacementFamily family(const StepShape& shape, unsigned outside, uint64_t slot_bytes) const {
+    const bool layers_stream = outside & kLayers, heads_stream = outside & kHeads, lookups_resident = !(outside & kLookups);
     const SlotIndex::Split layer = layer_index.at(layers_stream ? slot_bytes : 0), head = head_index.at(heads_stream ? slot_bytes : 0);
-    PlacementFamily family{layers_stream, heads_stream, lookups_resident, slot_bytes};
+    PlacementFamily family{layers_stream, heads_stream, lookups_resident, !(outside & kExperts), slot_bytes};
     family.base_weight_bytes = add_bytes(add_bytes(fixed_arena_bytes(shape), layer.forced_bytes), head.forced_bytes);
+    if (family.experts_resident) family.base_weight_bytes = add_bytes(family.base_weight_bytes, expert_bytes);
     uint64_t row = std::max(layer.row_bytes, head.row_bytes);
     if (lookups_resident) {
       family.base_weight_bytes = add_bytes(family.base_weight_bytes, lookup_bytes);
@@ -53,11 +60,12 @@ struct PlacementSearch::Groups {
 
   std::vector<uint32_t> layers, heads, lookups;
   SlotIndex layer_index, head_index;
-  uint64_t lookup_bytes = 0, lookup_row_bytes = 0;
+  uint64_t lookup_bytes = 0, lookup_row_bytes = 0, expert_bytes = 0;
   uint32_t rows_of_heads = 0;
 };
 
-PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost) : shape_(shape), cost_(cost) {
+PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost)
+    : shape_(shape), cost_(cost), expert_slot_bytes_(expert_slot_bytes(shape)), expert_count_(expert_count(shape)) {
   const uint64_t kv = kv_cache_bytes(shape, demand);
   for (const ActivationCost& step : shape.activations) step_bytes_.push_back(add_bytes(kv, activation_bytes(shape, demand, step)));
 
@@ -85,16 +93,17 @@ void PlacementSearch::add_families(const Groups& groups, uint64_t slot_bytes) {
   } else if (!free.empty()) {
     choice = std::make_shared<const FirstFit>(shape_, residency_order(shape_, free));
   }
-  for (bool lookups_resident : {true, false}) {
-    if (!lookups_resident && groups.lookups.empty()) continue;
-    for (const auto& [layers_stream, heads_stream] : {std::pair(false, false), {false, true}, {true, false}, {true, true}}) {
-      if ((layers_stream || heads_stream) != (slot_bytes > 0)) continue;
-      PlacementFamily family = groups.family(shape_, layers_stream, heads_stream, lookups_resident, slot_bytes);
-      if ((layers_stream && family.load.layer_packed == 0) || (heads_stream && family.load.head_packed == 0)) continue;
-      if (layers_stream) family.choice = choice;
-      families_.push_back(std::move(family));
-    }
+  for (unsigned outside = 0; outside < 16; ++outside) {
+    const bool streams = outside & (Groups::kLayers | Groups::kHeads);
+    if (!groups.exists(outside) || streams != (slot_bytes > 0)) continue;
+    add_family(groups.family(shape_, outside, slot_bytes), choice);
   }
+}
+
+void PlacementSearch::add_family(PlacementFamily family, const std::shared_ptr<const FirstFit>& choice) {
+  if ((family.layers_stream && family.load.layer_packed == 0) || (family.heads_stream && family.load.head_packed == 0)) return;
+  if (family.layers_stream) family.choice = choice;
+  families_.push_back(std::move(family));
 }
 
 // Tries every slot size at which one more matrix can stream, and returns the one that needs least. Not making use of a slot never helps:
@@ -103,11 +112,12 @@ uint64_t PlacementSearch::find_minimum(const Groups& groups) {
   const size_t step = static_cast<size_t>(std::min_element(step_bytes_.begin(), step_bytes_.end()) - step_bytes_.begin());
   uint64_t best_slot = 0;
   const auto consider_slot = [&](uint64_t slot_bytes) {
-    for (int kind = 0; kind < 8; ++kind) {
-      const PlacementFamily family = groups.family(shape_, kind & 1, kind & 2, kind & 4, slot_bytes);
+    for (unsigned outside = 0; outside < 16; ++outside) {
+      if (!groups.exists(outside)) continue;
+      const PlacementFamily family = groups.family(shape_, outside, slot_bytes);
       const bool streams = family.load.layer_packed > 0 || family.load.head_packed > 0;
       if (streams != (slot_bytes > 0) || (streams && !can_use_slots(family, kLeastSlots))) continue;
-      const uint64_t bytes = bytes_without_choice(family, step, streams ? kLeastSlots : 0);
+      const uint64_t bytes = bytes_without_choice(family, step, least_slots(family, streams ? kLeastSlots : 0));
       if (bytes < minimum_bytes_) minimum_bytes_ = bytes, best_slot = slot_bytes;
     }
   };
@@ -122,9 +132,16 @@ uint64_t PlacementSearch::find_minimum(const Groups& groups) {
   return best_slot;
 }
 
-uint64_t PlacementSearch::bytes_without_choice(const PlacementFamily& family, size_t step, uint32_t slots) const {
-  const uint64_t ring = slots == 0 ? 0 : add_bytes(multiply_bytes(slots, family.slot_bytes), staging_for_slot(family.slot_bytes));
-  return add_bytes(add_bytes(whole_pages(family.base_weight_bytes), ring), add_bytes(family.row_buffer_bytes, step_bytes_[step]));
+Slots PlacementSearch::least_slots(const PlacementFamily& family, uint32_t ring) const {
+  Slots slots{ring, family.slot_bytes, 0, 0};
+  if (!family.experts_resident) slots.experts = std::min(kLeastExpertSlots, expert_count_), slots.expert_slot_bytes = expert_slot_bytes_;
+  return slots;
+}
+
+uint64_t PlacementSearch::bytes_without_choice(const PlacementFamily& family, size_t step, const Slots& slots) const {
+  const uint64_t rings = add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), multiply_bytes(slots.experts, slots.expert_slot_bytes));
+  return add_bytes(add_bytes(add_bytes(whole_pages(family.base_weight_bytes), rings), staging_bytes(shape_, slots)),
+                   add_bytes(family.row_buffer_bytes, step_bytes_[step]));
 }
 
 // A ring has a use for a slot only if a step without logits cycles through as many; what would not fill them is better resident anyway,
@@ -137,30 +154,53 @@ bool PlacementSearch::can_use_slots(const PlacementFamily& family, uint32_t slot
 
 void PlacementSearch::consider(const PlacementFamily& family, uint64_t budget_bytes, std::optional<Placement>* best) const {
   const bool streams = family.slot_bytes > 0;
-  for (uint32_t slots = streams ? kLeastSlots : 0; slots <= (streams ? kMostSlots : 0); ++slots) {
-    if (streams && !can_use_slots(family, slots)) return;
-    for (size_t step = 0; step < step_bytes_.size(); ++step) {
-      Placement placement{&family, step, slots};
-      placement.planned_bytes = bytes_without_choice(family, step, slots);
-      if (placement.planned_bytes > budget_bytes || placement.planned_bytes == UINT64_MAX) continue;
-      StreamLoad load = family.load;
-      load.slots = slots;
-      if (family.choice) {
-        const uint64_t base_pages = whole_pages(family.base_weight_bytes);
-        const uint64_t pages = (budget_bytes - placement.planned_bytes) / kPageBytes * kPageBytes;
-        const uint64_t all = family.choice->total().resident_bytes, fills_ring = multiply_bytes(slots, family.slot_bytes);
-        placement.choice_capacity_bytes =
-            std::min(add_bytes(base_pages, pages) - family.base_weight_bytes, all - std::min(all, fills_ring));
-        const FirstFit::Taken taken = family.choice->take(placement.choice_capacity_bytes);
-        load.layer_packed -= taken.packed_bytes;
-        load.layer_file -= taken.file_bytes;
-        placement.planned_bytes += whole_pages(family.base_weight_bytes + taken.resident_bytes) - base_pages;
-      }
-      placement.time = cost_.workload(shape_.activations[step].tokens, load);
-      const double now = placement.time.total_s, so_far = *best ? (*best)->time.total_s : 0;
-      if (!*best || now < so_far || (now == so_far && placement.planned_bytes < (*best)->planned_bytes)) *best = placement;
-    }
+  for (uint32_t ring = streams ? kLeastSlots : 0; ring <= (streams ? kMostSlots : 0); ++ring) {
+    if (streams && !can_use_slots(family, ring)) return;
+    for (size_t step = 0; step < step_bytes_.size(); ++step) consider_one({&family, step, least_slots(family, ring)}, budget_bytes, best);
   }
+}
+
+// Slots that what is left of the budget buys. The readers' buffers grow with the first few of them.
+uint32_t PlacementSearch::more_expert_slots(const Placement& placement, uint64_t budget_bytes) const {
+  const auto bytes = [&](uint32_t experts) {
+    Slots slots = placement.slots;
+    slots.experts = experts;
+    return bytes_without_choice(*placement.family, placement.step, slots);
+  };
+  uint32_t least = placement.slots.experts, most = expert_count_;
+  while (least < most) {
+    const uint32_t middle = least + (most - least + 1) / 2;
+    if (bytes(middle) <= budget_bytes) least = middle; else most = middle - 1;
+  }
+  return least;
+}
+
+void PlacementSearch::consider_one(Placement placement, uint64_t budget_bytes, std::optional<Placement>* best) const {
+  const PlacementFamily& family = *placement.family;
+  placement.planned_bytes = bytes_without_choice(family, placement.step, placement.slots);
+  if (placement.planned_bytes > budget_bytes || placement.planned_bytes == UINT64_MAX) return;
+  StreamLoad load = family.load;
+  load.slots = placement.slots.ring;
+  if (!family.experts_resident) {
+    if (family.slot_bytes == 0) {
+      placement.slots.experts = more_expert_slots(placement, budget_bytes);
+      placement.planned_bytes = bytes_without_choice(family, placement.step, placement.slots);
+    }
+    load.absent_experts = 1 - static_cast<double>(placement.slots.experts) / expert_count_;
+  }
+  if (family.choice) {
+    const uint64_t base_pages = whole_pages(family.base_weight_bytes);
+    const uint64_t pages = (budget_bytes - placement.planned_bytes) / kPageBytes * kPageBytes;
+    const uint64_t all = family.choice->total().resident_bytes, fills_ring = multiply_bytes(placement.slots.ring, family.slot_bytes);
+    placement.choice_capacity_bytes = std::min(add_bytes(base_pages, pages) - family.base_weight_bytes, all - std::min(all, fills_ring));
+    const FirstFit::Taken taken = family.choice->take(placement.choice_capacity_bytes);
+    load.layer_packed -= taken.packed_bytes;
+    load.layer_file -= taken.file_bytes;
+    placement.planned_bytes += whole_pages(family.base_weight_bytes + taken.resident_bytes) - base_pages;
+  }
+  placement.time = cost_.workload(shape_.activations[placement.step].tokens, load);
+  const double now = placement.time.total_s, so_far = *best ? (*best)->time.total_s : 0;
+  if (!*best || now < so_far || (now == so_far && placement.planned_bytes < (*best)->planned_bytes)) *best = placement;
 }
 
 Placement PlacementSearch::least() const { return *best(minimum_bytes_); }
@@ -174,7 +214,7 @@ std::optional<Placement> PlacementSearch::best(uint64_t budget_bytes) const {
 std::optional<Placement> PlacementSearch::everything_resident() const {
   std::optional<Placement> best;
   for (const PlacementFamily& family : families_) {
-    if (family.slot_bytes == 0 && family.lookups_resident) consider(family, UINT64_MAX - 1, &best);
+    if (family.slot_bytes == 0 && family.lookups_resident && family.experts_resident) consider(family, UINT64_MAX - 1, &best);
   }
   return best;
 }
@@ -184,6 +224,10 @@ std::vector<bool> PlacementSearch::resident(const Placement& placement) const {
   std::vector<bool> resident(shape_.matrices.size());
   for (size_t i = 0; i < resident.size(); ++i) {
     const MatrixShape& matrix = shape_.matrices[i];
+    if (matrix.use == MatrixUse::kRouted) {
+      resident[i] = family.experts_resident;
+      continue;
+    }
     const bool may_stream = matrix.use == MatrixUse::kEveryToken ? family.layers_stream : family.heads_stream;
     resident[i] = is_multiplied(matrix) ? !may_stream || least_slot_bytes(matrix) > family.slot_bytes : family.lookups_resident;
   }

@@ -19,6 +19,7 @@ namespace outrigger {
 struct PlacementFamily {
   bool layers_stream = false, heads_stream = false;  ///< as far as they fit a slot
   bool lookups_resident = true;                      ///< embeddings that are never multiplied
+  bool experts_resident = true;                      ///< all of a mixture's; else they share slots
   uint64_t slot_bytes = 0;                           ///< 0: nothing that is multiplied streams
   uint64_t base_weight_bytes = 0;                    ///< resident before any choice: fixed, forced, whole groups
   uint64_t row_buffer_bytes = 0;                     ///< in whole pages
@@ -30,14 +31,15 @@ struct PlacementFamily {
 struct Placement {
   const PlacementFamily* family = nullptr;
   size_t step = 0;  ///< index into StepShape::activations
-  uint32_t slots = 0;
+  Slots slots;
   uint64_t choice_capacity_bytes = 0;
   uint64_t planned_bytes = 0;
   WorkloadTime time;
 };
 
 /// More budget never finds a slower way: a family, a step size and a number of slots cost a fixed number of bytes; what is left goes to the
-/// layers by FirstFit, which never saves less with more; and the candidates do not depend on the budget.
+/// layers by FirstFit, which never saves less with more; and the candidates do not depend on the budget. Slots for experts beyond the least are bought only
+/// where nothing else streams: a byte of any other matrix is read by every step, one of an expert by some.
 /// Keeps references to `shape` and `cost`.
 class PlacementSearch {
  public:
@@ -59,8 +61,12 @@ class PlacementSearch {
   struct Groups;
   void add_families(const Groups& groups, uint64_t slot_bytes);
   uint64_t find_minimum(const Groups& groups);
-  uint64_t bytes_without_choice(const PlacementFamily& family, size_t step, uint32_t slots) const;
+  void add_family(PlacementFamily family, const std::shared_ptr<const FirstFit>& choice);
+  uint64_t bytes_without_choice(const PlacementFamily& family, size_t step, const Slots& slots) const;
   bool can_use_slots(const PlacementFamily& family, uint32_t slots) const;
+  Slots least_slots(const PlacementFamily& family, uint32_t ring) const;
+  uint32_t more_expert_slots(const Placement& placement, uint64_t budget_bytes) const;
+  void consider_one(Placement placement, uint64_t budget_bytes, std::optional<Placement>* best) const;
   void consider(const PlacementFamily& family, uint64_t budget_bytes, std::optional<Placement>* best) const;
 
   const StepShape& shape_;
@@ -68,6 +74,8 @@ class PlacementSearch {
   std::vector<uint64_t> step_bytes_;  ///< per step size: activations and KV cache
   std::vector<PlacementFamily> families_;
   uint64_t minimum_bytes_ = UINT64_MAX;
+  const uint64_t expert_slot_bytes_;
+  const uint32_t expert_count_;
 };
 
 }  // namespace outrigger

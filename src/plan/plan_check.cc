@@ -41,6 +41,26 @@ Status check_tensors(const Plan& plan, const StepShape& shape, std::vector<bool>
   return {};
 }
 
+Slots slots_of(const Plan& plan) { return {plan.stream_slots, plan.slot_bytes, plan.expert_slots, plan.expert_slot_bytes}; }
+
+// A mixture's experts: all resident, or none and slots for some.
+Status check_expert_slots(const Plan& plan, const StepShape& shape, const std::vector<bool>& resident) {
+  uint64_t stacks = 0, stacks_resident = 0;
+  for (size_t i = 0; i < resident.size(); ++i) {
+    if (shape.matrices[i].use == MatrixUse::kRouted) ++stacks, stacks_resident += resident[i];
+  }
+  if (stacks_resident == stacks) {
+    OTR_TRY(equal("expert_slots", plan.expert_slots, 0));
+    return equal("expert_slot_bytes", plan.expert_slot_bytes, 0);
+  }
+  if (stacks_resident != 0) return wrong(fmt::format("{} of {} stacks of experts are resident, need all or none", stacks_resident, stacks));
+  const uint32_t most = expert_count(shape), least = std::min(kLeastExpertSlots, most);
+  if (plan.expert_slots < least || plan.expert_slots > most) {
+    return wrong(fmt::format("expert_slots is {}, need {} to {}", plan.expert_slots, least, most));
+  }
+  return equal("expert_slot_bytes", plan.expert_slot_bytes, expert_slot_bytes(shape));
+}
+
 // The ring: there when something that is multiplied streams, and then large enough.
 Status check_ring(const Plan& plan, const StepShape& shape, const std::vector<bool>& resident) {
   uint64_t least_slot = 0;
@@ -56,9 +76,11 @@ Status check_ring(const Plan& plan, const StepShape& shape, const std::vector<bo
       return wrong(fmt::format("slot_bytes is {}, need a multiple of {} of at least {}", plan.slot_bytes, kPageBytes, least_slot));
     }
   }
-  const StreamSizes sizes = stream_sizes(shape, resident, plan.slot_bytes);
-  OTR_TRY(equal("staging_bytes", plan.staging_bytes, sizes.staging_bytes));
-  return equal("row_buffer_bytes", plan.row_buffer_bytes, sizes.row_buffer_bytes);
+  OTR_TRY(check_expert_slots(plan, shape, resident));
+  const Slots slots = slots_of(plan);
+  OTR_TRY(equal("reads", plan.reads, reads_in_flight(slots)));
+  OTR_TRY(equal("staging_bytes", plan.staging_bytes, staging_bytes(shape, slots)));
+  return equal("row_buffer_bytes", plan.row_buffer_bytes, row_buffer_bytes(shape, resident));
 }
 
 Status check_streamed_bytes(const Plan& plan, const StepShape& shape, const std::vector<bool>& resident) {
@@ -83,6 +105,7 @@ Status check_breakdown(const char* tier, const TierPlan& got, const TierBreakdow
   OTR_TRY(part("activations", got.breakdown.activations, need.activations));
   OTR_TRY(part("draft", got.breakdown.draft, need.draft));
   OTR_TRY(part("branches", got.breakdown.branches, need.branches));
+  OTR_TRY(part("experts", got.breakdown.experts, need.experts));
   OTR_TRY(part("other", got.breakdown.other, need.other));
   OTR_TRY(part("planned_bytes", got.planned_bytes, need.total()));
   if (got.budget_bytes != Budgets::kUnlimited && got.planned_bytes > got.budget_bytes) {
@@ -126,7 +149,7 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
   OTR_TRY(check_ring(plan, shape, resident));
   OTR_TRY(check_streamed_bytes(plan, shape, resident));
   const Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type};
-  OTR_TRY(check_breakdown("host", plan.host, host_breakdown(shape, demand, *step, resident, plan.stream_slots, plan.slot_bytes)));
+  OTR_TRY(check_breakdown("host", plan.host, host_breakdown(shape, demand, *step, resident, slots_of(plan))));
   OTR_TRY(check_breakdown("device", plan.device, TierBreakdown()));
   if (plan.minimum_host_bytes > plan.host.planned_bytes) {
     return wrong(

@@ -27,6 +27,12 @@ Status check_matrix(const MatrixShape& matrix) {
     return wrong(fmt::format("a row block has {} bytes in the file, need at most its {} packed bytes", matrix.row_block_file_bytes,
                              matrix.row_block_bytes));
   }
+  if (matrix.experts == 0 || (matrix.experts > 1 && matrix.use != MatrixUse::kRouted)) {
+    return wrong(fmt::format("got {} experts, need 1, or more where tokens are routed", matrix.experts));
+  }
+  if (matrix.packed_bytes % (uint64_t{matrix.experts} * kWeightAlignment) != 0 || matrix.file_bytes % matrix.experts != 0) {
+    return wrong(fmt::format("{} packed bytes and {} in the file are not those of {} equal experts", matrix.packed_bytes, matrix.file_bytes, matrix.experts));
+  }
   if (matrix.also_rows && matrix.use != MatrixUse::kLogits) return wrong("only the output head can also be looked up by rows");
   return {};
 }
@@ -55,7 +61,16 @@ Status check_shape(const StepShape& shape) {
   if (shape.kv_takes_q8_0 && shape.kv_bytes_per_token % 64 != 0) {
     return invalid(fmt::format("step shape: {} bytes of keys and values a token, need a multiple of 64 for q8_0", shape.kv_bytes_per_token));
   }
-  for (const MatrixShape& matrix : shape.matrices) OTR_TRY(check_matrix(matrix));
+  uint32_t experts = 0;
+  for (const MatrixShape& matrix : shape.matrices) {
+    OTR_TRY(check_matrix(matrix));
+    if (matrix.use != MatrixUse::kRouted) continue;
+    if (experts != 0 && experts != matrix.experts) return invalid("step shape: layers of different numbers of experts").about(matrix.name);
+    experts = matrix.experts;
+  }
+  if (experts > 0 && (shape.used_experts == 0 || shape.used_experts > experts)) {
+    return invalid(fmt::format("step shape: {} of {} experts are used, need 1 to all", shape.used_experts, experts));
+  }
   if (shape.kv_granule_tokens == 0) return invalid("step shape: kv_granule_tokens is 0, need at least 1");
   return {};
 }

@@ -23,6 +23,7 @@ Json tier_json(const TierPlan& tier) {
             {"activations", parts.activations},
             {"draft", parts.draft},
             {"branches", parts.branches},
+            {"experts", parts.experts},
             {"other", parts.other}}}};
 }
 
@@ -31,7 +32,8 @@ Json step_json(const StepPrediction& step) {
   return {{"lanes", {{"disk_ms", lanes.disk_ms}, {"h2d_ms", lanes.h2d_ms}, {"host_ms", lanes.host_ms}, {"device_ms", lanes.device_ms}}},
           {"predicted_ms", step.predicted_ms},
           {"tokens", step.tokens},
-          {"streamed_bytes", step.streamed_bytes}};
+          {"streamed_bytes", step.streamed_bytes},
+          {"expert_bytes", step.expert_bytes}};
 }
 
 Json tensors_json(const Plan& plan) {
@@ -68,6 +70,7 @@ Status read_tier(const JsonFields& json, TierPlan* tier) {
   OTR_TRY(parts.read("activations", &breakdown.activations));
   OTR_TRY(parts.read("draft", &breakdown.draft));
   OTR_TRY(parts.read("branches", &breakdown.branches));
+  OTR_TRY(parts.read("experts", &breakdown.experts));
   return parts.read("other", &breakdown.other);
 }
 
@@ -79,7 +82,8 @@ Status read_step(const JsonFields& json, StepPrediction* step) {
   OTR_TRY(lanes.read("device_ms", &step->lanes.device_ms));
   OTR_TRY(json.read("predicted_ms", &step->predicted_ms));
   OTR_TRY(json.read("tokens", &step->tokens));
-  return json.read("streamed_bytes", &step->streamed_bytes);
+  OTR_TRY(json.read("streamed_bytes", &step->streamed_bytes));
+  return json.read("expert_bytes", &step->expert_bytes);
 }
 
 constexpr JsonNames<Tier, 3> kTiers = {{{"disk", Tier::kDisk}, {"host", Tier::kHost}, {"device", Tier::kDevice}}};
@@ -134,8 +138,11 @@ Status read_plan(const JsonFields& json, Plan* plan) {
   OTR_ASSIGN(const JsonFields stream, json.object("stream"));
   OTR_TRY(stream.read("slots", &plan->stream_slots));
   OTR_TRY(stream.read("slot_bytes", &plan->slot_bytes));
+  OTR_TRY(stream.read("reads", &plan->reads));
   OTR_TRY(stream.read("staging_bytes", &plan->staging_bytes));
-  return stream.read("row_buffer_bytes", &plan->row_buffer_bytes);
+  OTR_TRY(stream.read("row_buffer_bytes", &plan->row_buffer_bytes));
+  OTR_TRY(stream.read("expert_slots", &plan->expert_slots));
+  return stream.read("expert_slot_bytes", &plan->expert_slot_bytes);
 }
 
 }  // namespace
@@ -161,8 +168,11 @@ std::string plan_to_json(const Plan& plan) {
       {"stream",
        {{"slots", plan.stream_slots},
         {"slot_bytes", plan.slot_bytes},
+        {"reads", plan.reads},
         {"staging_bytes", plan.staging_bytes},
-        {"row_buffer_bytes", plan.row_buffer_bytes}}},
+        {"row_buffer_bytes", plan.row_buffer_bytes},
+        {"expert_slots", plan.expert_slots},
+        {"expert_slot_bytes", plan.expert_slot_bytes}}},
   };
   // A tensor's name comes from a file and need not be UTF-8: what is not is replaced, where the default is to throw.
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);

@@ -76,7 +76,7 @@ std::string bytes_or_none(uint64_t bytes) { return bytes == 0 ? "-" : format_byt
 void add_tier(Text* text, const char* name, const TierPlan& tier) {
   const TierBreakdown& parts = tier.breakdown;
   text->line("{:<8}{:>11}{:>11}{:>11}{:>11}{:>11}{:>13}{:>11}", name, tier.budget_bytes == 0 ? "no limit" : format_bytes(tier.budget_bytes),
-             format_bytes(tier.planned_bytes), bytes_or_none(parts.weights_resident), bytes_or_none(parts.stream_slots),
+             format_bytes(tier.planned_bytes), bytes_or_none(parts.weights_resident), bytes_or_none(parts.stream_slots + parts.experts),
              bytes_or_none(parts.kv_cache), bytes_or_none(parts.activations), bytes_or_none(parts.draft + parts.branches + parts.other));
 }
 
@@ -112,14 +112,16 @@ void add_tensors(Text* text, const Plan& plan) {
   }
   if (shown < groups.size()) add(rest);
   if (plan.stream_slots > 0) text->line("Streamed through {} slots of {}.", plan.stream_slots, format_bytes(plan.slot_bytes));
+  if (plan.expert_slots > 0) text->line("Experts pass through {} slots of {}.", plan.expert_slots, format_bytes(plan.expert_slot_bytes));
 }
 
 void add_steps(Text* text, const Plan& plan) {
   text->line("{:<20}{:>12}{:>12}{:>12}{:>14}", "step", "predicted", "disk", "host", "from disk");
   const auto add = [text](const std::string& name, const StepPrediction& step) {
-    const bool reads = step.streamed_bytes > 0;
+    const uint64_t bytes = step.streamed_bytes + step.expert_bytes;
+    const bool reads = bytes > 0;
     text->line("{:<20}{:>12}{:>12}{:>12}{:>14}", name, time_text(step.predicted_ms), reads ? time_text(step.lanes.disk_ms) : "-",
-               time_text(step.lanes.host_ms), bytes_or_none(step.streamed_bytes));
+               time_text(step.lanes.host_ms), bytes_or_none(bytes));
   };
   add("decode, 1 token", plan.decode);
   add(fmt::format("prefill, {} {}", plan.prefill.tokens, plan.prefill.tokens == 1 ? "token" : "tokens"), plan.prefill);

@@ -32,6 +32,7 @@ StepPrediction prediction(const CostModel& cost, const StepWork& work, const Str
   step.lanes.host_ms = time.host_s * 1e3;
   step.predicted_ms = time.total_s * 1e3;
   step.streamed_bytes = load.layer_file + load.head_file + work.tokens * row_bytes;
+  step.expert_bytes = static_cast<uint64_t>(time.expert_bytes);
   return step;
 }
 
@@ -47,15 +48,18 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
   plan.kv_type = demand.kv_type;
   plan.logit_rows = std::min(demand.logit_rows, step.tokens);
   plan.step_tokens = step.tokens;
-  plan.stream_slots = placement.slots;
-  plan.slot_bytes = placement.family->slot_bytes;
-  const StreamSizes sizes = stream_sizes(shape, resident, plan.slot_bytes);
-  plan.staging_bytes = sizes.staging_bytes;
-  plan.row_buffer_bytes = sizes.row_buffer_bytes;
+  plan.stream_slots = placement.slots.ring;
+  plan.slot_bytes = placement.slots.ring_slot_bytes;
+  plan.reads = reads_in_flight(placement.slots);
+  plan.staging_bytes = staging_bytes(shape, placement.slots);
+  plan.row_buffer_bytes = row_buffer_bytes(shape, resident);
+  plan.expert_slots = placement.slots.experts;
+  plan.expert_slot_bytes = placement.slots.expert_slot_bytes;
 
   StreamLoad load;
   load.slots = plan.stream_slots;
   load.slot_bytes = plan.slot_bytes;
+  if (plan.expert_slots > 0) load.absent_experts = 1 - static_cast<double>(plan.expert_slots) / expert_count(shape);
   uint64_t row_bytes = 0;
   plan.tensors.reserve(shape.matrices.size());
   for (size_t i = 0; i < resident.size(); ++i) {
@@ -67,7 +71,7 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
     if (matrix.use == MatrixUse::kLogits) load.head_file += matrix.file_bytes, load.head_packed += matrix.packed_bytes;
     if (is_looked_up(matrix)) row_bytes += file_row_bytes(matrix), ++load.row_reads;
   }
-  plan.host.breakdown = host_breakdown(shape, demand, step, resident, plan.stream_slots, plan.slot_bytes);
+  plan.host.breakdown = host_breakdown(shape, demand, step, resident, placement.slots);
   plan.host.planned_bytes = plan.host.breakdown.total();
 
   const WorkloadTime time = cost.workload(step.tokens, load);
@@ -88,7 +92,7 @@ std::vector<PlanAlternative> alternatives_to(const Plan& plan, const PlacementSe
   const std::optional<Placement> everything = search.everything_resident();
   const uint64_t most_bytes = everything ? everything->planned_bytes : UINT64_MAX - 1;
   double so_far = plan.predicted_decode_tokens_per_s;
-  uint64_t more = std::max<uint64_t>(uint64_t{8} << 20, std::bit_floor(plan.decode.streamed_bytes / 16));
+  uint64_t more = std::max<uint64_t>(uint64_t{8} << 20, std::bit_floor((plan.decode.streamed_bytes + plan.decode.expert_bytes) / 16));
   for (int i = 0; i < 3; ++i, more *= 2) {
     const uint64_t budget = add_bytes(plan.host.budget_bytes, more);
     if (budget >= most_bytes) break;
@@ -104,7 +108,7 @@ std::vector<PlanAlternative> alternatives_to(const Plan& plan, const PlacementSe
 Status below_minimum(const Plan& least, const Demand& demand, uint64_t given_bytes) {
   const TierBreakdown& parts = least.host.breakdown;
   const uint64_t needed = least.host.planned_bytes,
-                 most = std::max({parts.weights_resident, parts.stream_slots, parts.kv_cache, parts.activations});
+                 most = std::max({parts.weights_resident, parts.stream_slots, parts.kv_cache, parts.activations, parts.experts});
   std::string what, remedy;
   if (most == parts.kv_cache) {
     what = fmt::format("the KV cache of {} tokens", demand.context_tokens);
@@ -113,6 +117,9 @@ Status below_minimum(const Plan& least, const Demand& demand, uint64_t given_byt
   } else if (most == parts.activations) {
     what = fmt::format("activations and scratch of {} threads", demand.threads);
     remedy = "fewer threads";
+  } else if (most == parts.experts) {
+    what = "the slots of two experts";
+    remedy = "a model with smaller experts";
   } else if (most == parts.stream_slots) {
     what = "the slots that weights stream through";
     remedy = "a model with shorter rows";

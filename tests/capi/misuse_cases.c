@@ -71,6 +71,7 @@ static void null_plans_and_engines(otr_error* e, const stack* s) {
   otr_plan_summary summary = {sizeof summary};
   otr_memory_report memory = {sizeof memory};
   otr_stream_report streamed = {sizeof streamed};
+  otr_expert_report experts = {sizeof experts};
   otr_profile* profile = (otr_profile*)&summary;
   otr_plan* plan = (otr_plan*)&summary;
   otr_engine* engine = (otr_engine*)&summary;
@@ -100,6 +101,8 @@ static void null_plans_and_engines(otr_error* e, const stack* s) {
   REFUSED_C(otr_engine_get_memory(s->engine, OTR_TIER_HOST, NULL, &error));
   REFUSED_C(otr_engine_get_streamed(NULL, &streamed, &error));
   REFUSED_C(otr_engine_get_streamed(s->engine, NULL, &error));
+  REFUSED_C(otr_engine_get_experts(NULL, &experts, &error));
+  REFUSED_C(otr_engine_get_experts(s->engine, NULL, &error));
 }
 
 static void null_sessions(otr_error* e, const stack* s) {
@@ -181,11 +184,12 @@ void a_null_is_an_error(void) {
   stack_close(&s);
 }
 
-/* `call` with each struct_size that no version ever had. */
-#define WRONG_SIZES_C(object, call)                                                  \
+/* `call` with each struct_size that no version ever had; the first one's was `first`. */
+#define WRONG_SIZES_C(object, call) WRONG_SIZES_SINCE_C(object, sizeof(object), call)
+#define WRONG_SIZES_SINCE_C(object, first, call)                                     \
   do {                                                                               \
     const uint32_t right_size = (object).struct_size;                                \
-    const uint32_t wrong[] = {0, 4, (uint32_t)sizeof(object) - 1, 5000, UINT32_MAX}; \
+    const uint32_t wrong[] = {0, 4, (uint32_t)(first) - 1, 5000, UINT32_MAX}; \
     size_t w;                                                                        \
     for (w = 0; w < sizeof wrong / sizeof *wrong; ++w) {                             \
       (object).struct_size = wrong[w];                                               \
@@ -208,6 +212,7 @@ void a_wrong_struct_size_is_an_error(void) {
   otr_plan_summary summary = {sizeof summary};
   otr_memory_report memory = {sizeof memory};
   otr_stream_report streamed = {sizeof streamed};
+  otr_expert_report experts = {sizeof experts};
   otr_generate_result result = {sizeof result};
   otr_model_options model_options;
   otr_profile_options profile_options;
@@ -241,8 +246,9 @@ void a_wrong_struct_size_is_an_error(void) {
   WRONG_SIZES_C(info, otr_model_get_info(s.model, &info, &error));
   WRONG_SIZES_C(tensor, otr_model_get_tensor(s.model, 0, &tensor, &error));
   WRONG_SIZES_C(summary, otr_plan_get_summary(s.plan, &summary, &error));
-  WRONG_SIZES_C(memory, otr_engine_get_memory(s.engine, OTR_TIER_HOST, &memory, &error));
+  WRONG_SIZES_SINCE_C(memory, 96, otr_engine_get_memory(s.engine, OTR_TIER_HOST, &memory, &error));
   WRONG_SIZES_C(streamed, otr_engine_get_streamed(s.engine, &streamed, &error));
+  WRONG_SIZES_C(experts, otr_engine_get_experts(s.engine, &experts, &error));
   WRONG_SIZES_C(result, otr_session_generate(s.session, &token, 1, NULL, &result, &error));
   WRONG_SIZES_C(model_options, otr_model_open(tiny_model_path(), &model_options, &model, &error));
   WRONG_SIZES_C(profile_options, otr_profile_measure(&profile_options, &profile, &error));

@@ -198,7 +198,8 @@ void an_engine_loads_and_reports(void) {
   CHECK_C(memory.tier == OTR_TIER_HOST && memory.struct_size == sizeof memory);
   CHECK_C(memory.weights_resident_bytes > 0 && memory.kv_cache_bytes > 0 && memory.activations_bytes > 0);
   CHECK_C(memory.current_bytes == memory.weights_resident_bytes + memory.stream_slots_bytes + memory.kv_cache_bytes +
-                                      memory.activations_bytes + memory.draft_bytes + memory.branches_bytes + memory.other_bytes);
+                                      memory.activations_bytes + memory.draft_bytes + memory.branches_bytes + memory.other_bytes +
+                                      memory.experts_bytes);
   CHECK_C(memory.current_bytes <= memory.peak_bytes && memory.peak_bytes <= memory.planned_bytes);
   CHECK_C(otr_engine_get_memory(s.engine, OTR_TIER_DEVICE, &memory, &s.error) == OTR_OK && memory.peak_bytes == 0);
   CHECK_C(otr_engine_get_memory(s.engine, OTR_TIER_DISK, &memory, &s.error) == OTR_INVALID_ARGUMENT);

@@ -102,7 +102,8 @@ struct Scenario {
         row_bytes += matrix.row_block_file_bytes / 16;
       }
     }
-    if (plan.slot_bytes > 0) plan.staging_bytes = plan.slot_bytes + 8192;
+    if (plan.slot_bytes > 0) plan.reads = std::min(4u, slots - 1);
+    plan.staging_bytes = plan.reads * (std::min<uint64_t>(plan.slot_bytes, 1 << 20) + 8192);
     plan.decode.streamed_bytes = stream_bytes + row_bytes;
     plan.prefill.streamed_bytes = stream_bytes + 16 * row_bytes;
     TierBreakdown& parts = plan.host.breakdown;

@@ -44,7 +44,7 @@ TEST_CASE("StepGraph: each row block of each multiplied matrix is an operand exa
       for (const bool with_logits : {false, true}) {
         CAPTURE(name, extra, with_logits);
         const Setup setup(name, extra);
-        const TaskGraph graph = must(build_step_graph(setup.layout(), *setup.residency, with_logits));
+        const TaskGraph graph = must(build_step_graph(setup.layout(), *setup.residency, {with_logits, 1}));
         std::map<uint32_t, std::multiset<uint32_t>> blocks;
         for (const TaskNode& node : graph.nodes()) {
           for (const OperandRef& operand : graph.operands(node)) {
@@ -69,8 +69,8 @@ TEST_CASE(
     const Setup setup(name, 0);
     const StreamLayout& stream = setup.residency->stream();
     REQUIRE(stream.ring_slots > 0);
-    const TaskGraph with = must(build_step_graph(setup.layout(), *setup.residency, true)),
-                    without = must(build_step_graph(setup.layout(), *setup.residency, false));
+    const TaskGraph with = must(build_step_graph(setup.layout(), *setup.residency, {true, 1})),
+                    without = must(build_step_graph(setup.layout(), *setup.residency, {false, 1}));
     std::vector<uint32_t> ring;  // unit in each slot
     for (uint32_t unit = 0; unit < stream.ring_slots; ++unit) ring.push_back(unit);
     uint32_t next_slot = 0;
@@ -78,16 +78,22 @@ TEST_CASE(
       CAPTURE(name, with_logits);
       const TaskGraph& graph = with_logits ? with : without;
       std::set<NodeId> done;
+      std::set<uint32_t> arrived;
       for (NodeId id = 0; id < graph.nodes().size(); ++id) {
         const TaskNode& node = graph.nodes()[id];
         for (const NodeId dependency : graph.dependencies(node)) CHECK(done.count(dependency) == 1);
-        if (node.lane == Lane::kDisk) {
+        if (node.op == static_cast<uint16_t>(StepOp::kArrive)) {
+          CHECK(std::count(ring.begin(), ring.end(), node.argument) == 1);
+          arrived.insert(node.argument);
+        }
+        if (node.op == static_cast<uint16_t>(StepOp::kRequest)) {
+          arrived.erase(ring[next_slot]);
           ring[next_slot] = node.argument;
           next_slot = (next_slot + 1) % stream.ring_slots;
         }
         for (const OperandRef& operand : graph.operands(node)) {
           const int unit = unit_of(setup, operand);
-          if (unit >= 0) CHECK(std::count(ring.begin(), ring.end(), static_cast<uint32_t>(unit)) == 1);
+          if (unit >= 0) CHECK(arrived.count(static_cast<uint32_t>(unit)) == 1);
         }
         done.insert(id);
       }
@@ -98,7 +104,7 @@ TEST_CASE(
 
 TEST_CASE("StepGraph: a model that is resident altogether needs one segment and no disk lane") {
   const Setup setup("tied-q4_1", 100000000);
-  const TaskGraph graph = must(build_step_graph(setup.layout(), *setup.residency, true));
+  const TaskGraph graph = must(build_step_graph(setup.layout(), *setup.residency, {true, 1}));
   CHECK(graph.lane_nodes(Lane::kDisk).empty());
   CHECK(graph.segments().size() == 1);
 }

@@ -39,7 +39,7 @@ TEST_CASE("plan JSON: has the fields that scripts rely on") {
   REQUIRE(json["tiers"]["host"]["budget_bytes"] == 64 << 20);
   REQUIRE(json["tiers"]["device"]["planned_bytes"] == 0);
   uint64_t sum = 0;
-  for (const char* part : {"weights_resident", "stream_slots", "kv_cache", "activations", "draft", "branches", "other"}) {
+  for (const char* part : {"weights_resident", "stream_slots", "kv_cache", "activations", "draft", "branches", "experts", "other"}) {
     sum += json["tiers"]["host"]["breakdown"][part].get<uint64_t>();
   }
   REQUIRE(json["tiers"]["host"]["planned_bytes"] == sum);

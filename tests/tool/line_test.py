@@ -182,7 +182,7 @@ class Plan(ToolTest):
     FIELDS = {"feasible": True, "minimum": {"host_bytes": 0, "device_bytes": 0},
               "tiers": {"host": {"budget_bytes": 0, "planned_bytes": 0,
                                  "breakdown": {name: 0 for name in ("weights_resident", "stream_slots", "kv_cache", "activations", "draft",
-                                                                    "branches", "other")}}, "device": {}},
+                                                                    "branches", "experts", "other")}}, "device": {}},
               "tensors": [], "step": {"decode": {"lanes": {"disk_ms": 0.0, "h2d_ms": 0.0, "host_ms": 0.0, "device_ms": 0.0}, "predicted_ms": 0.0,
                                                  "tokens": 0}},
               "draft": {"kind": "", "tokens": 0, "expected_tokens_per_pass": 0.0}, "alternatives": []}
