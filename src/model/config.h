@@ -22,7 +22,12 @@ struct ModelConfig {
   uint32_t heads = 0, kv_heads = 0;  ///< kv_heads divides heads
   uint32_t head_dim = 0;
   uint64_t width = 0;                ///< of the residual stream
-  uint64_t ffn_width = 0;
+  uint64_t ffn_width = 0;            ///< of a dense model. 0 is possible where experts > 0
+  uint32_t experts = 0;              ///< of every layer; 0: dense
+  uint32_t used_experts = 0;         ///< by a token in a layer: 1 to experts
+  uint64_t expert_ffn_width = 0;
+  uint64_t shared_ffn_width = 0;     ///< of the expert that serves every token; 0: there is none
+  bool normalise_expert_weights = false;  ///< the used experts' softmax weights are divided by their sum
   uint64_t context_tokens = 0;       ///< trained for
   uint64_t window_tokens = 0;        ///< how far attention looks back, the token itself included; 0: over everything
   uint32_t rope_dim = 0;             ///< elements of a head that turn; even
@@ -38,7 +43,7 @@ struct ModelConfig {
 /// Keys are those of GGUF files, and "<architecture>.rope.halves", a bool: true if the rows of q and k stand as Hugging Face stores them, so
 /// that pairs are halves of a head whatever the architecture's own style.
 /// Errors: kCorruptFile, naming the key, its value and its limits; kUnsupported for an architecture that is not in the table, by name, or a
-/// variant that is not computed yet (mixture of experts, another RoPE scaling, head counts that differ by layer).
+/// variant that is not computed yet (another RoPE scaling, another way to select experts or more of them, head counts that differ by layer).
 Result<ModelConfig> read_config(const GgufFile& file);
 
 }  // namespace outrigger

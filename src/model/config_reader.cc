@@ -53,8 +53,17 @@ Status ConfigReader::only(std::string_view name, double neutral) const {
   if (value == nullptr) return {};
   OTR_ASSIGN(const double number, value->as_f64());
   if (number == neutral) return {};
-  return Status(StatusCode::kUnsupported, fmt::format("{} is {}, which this version does not compute (only {})", key(name), number, neutral))
-      .in_file(file_.source().name()).about(key(name));
+  return unsupported(name, fmt::format("{} is {}, which this version does not compute (only {})", key(name), number, neutral));
+}
+
+Status ConfigReader::at_most(std::string_view name, uint64_t most) const {
+  OTR_ASSIGN(const uint64_t n, size_or(name, 0, 0, UINT64_MAX));
+  if (n <= most) return {};
+  return unsupported(name, fmt::format("{} is {}, which this version does not compute (at most {})", key(name), n, most));
+}
+
+Status ConfigReader::unsupported(std::string_view name, std::string message) const {
+  return Status(StatusCode::kUnsupported, std::move(message)).in_file(file_.source().name()).about(key(name));
 }
 
 }  // namespace outrigger

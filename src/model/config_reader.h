@@ -29,7 +29,11 @@ class ConfigReader {
   Result<bool> flag_or(std::string_view name, bool absent) const;
   /// kUnsupported for anything but absence and `neutral`: a setting that would change the computation.
   Status only(std::string_view name, double neutral) const;
+  /// The same for whole numbers above `most`.
+  Status at_most(std::string_view name, uint64_t most) const;
 
+  /// kUnsupported, about the key.
+  Status unsupported(std::string_view name, std::string message) const;
   Status bad(std::string_view name, const std::string& got, const std::string& need) const;
   std::string key(std::string_view name) const;
 

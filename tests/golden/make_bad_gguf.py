@@ -6,6 +6,7 @@
 valid.gguf      a llama of one layer: width 32, 2 heads, 1 KV head, 300 tokens (SentencePiece with byte fallback), F32 and Q4_1 weights
 valid_bpe.gguf  the same weights with a byte-level BPE vocabulary
 valid_qwen2.gguf, valid_qwen3.gguf  the same with the biases or norms of those architectures
+valid_mixtral.gguf, valid_qwen2moe.gguf, valid_qwen3moe.gguf  the same with 4 experts of width 32 or 64, 2 used
 catalogue.tsv   one malformed file a line: file, level, status code, text, offset. Tab-separated:
                 level   container: GgufFile::open must refuse it; model: it opens as a container, opening the model must refuse it
                 text    what the error must contain, in message, subject or offset; alternatives are separated by |
@@ -208,10 +209,36 @@ def bpe_model():
 def as_architecture(model, name, vectors):
     """The same model under another architecture's name, with more vectors: name -> length."""
     other = Gguf()
-    other.entries = {key.replace("llama.", f"{name}.") if key.startswith("llama.") else key: value for key, value in model.entries.items()}
+    old = model.entries["general.architecture"][1] + "."
+    other.entries = {key.replace(old, f"{name}.") if key.startswith(old) else key: value for key, value in model.entries.items()}
     other.entries["general.architecture"] = (STRING, name)
     other.tensors = dict(model.tensors)
     other.tensors.update({f"blk.0.{vector}": (TYPE_F32, [length], struct.pack("<f", 0.5) * length) for vector, length in vectors.items()})
+    return other
+
+
+def as_mixture(model, experts=4, width=32, shared=0):
+    """The same model with a mixture of experts in place of its feed-forward matrices; without a width of their own, llama's experts have the model's."""
+    random, other = Random(43), model.copy()
+    arch = model.entries["general.architecture"][1]
+    other.entries.update({f"{arch}.expert_count": (U32, experts), f"{arch}.expert_used_count": (U32, 2)})
+    if arch != "llama":
+        other.entries[f"{arch}.expert_feed_forward_length"] = (U32, width)
+    ffn = width if arch != "llama" else model.entries[f"{arch}.feed_forward_length"][1]
+    for part in ("gate", "up", "down"):
+        columns, rows = (ffn, 32) if part == "down" else (32, ffn)
+        del other.tensors[f"blk.0.ffn_{part}.weight"]
+        other.tensors[f"blk.0.ffn_{part}_exps.weight"] = (TYPE_Q4_1, [columns, rows, experts], q4_1(random, rows * experts, columns))
+        if shared:
+            columns, rows = (shared, 32) if part == "down" else (32, shared)
+            other.tensors[f"blk.0.ffn_{part}_shexp.weight"] = (TYPE_Q4_1, [columns, rows], q4_1(random, rows, columns))
+
+    def floats(count):
+        return struct.pack(f"<{count}f", *(random.next(1000) / 500 - 1 for _ in range(count)))
+    other.tensors["blk.0.ffn_gate_inp.weight"] = (TYPE_F32, [32, experts], floats(32 * experts))
+    if shared:
+        other.entries[f"{arch}.expert_shared_feed_forward_length"] = (U32, shared)
+        other.tensors["blk.0.ffn_gate_inp_shexp.weight"] = (TYPE_F32, [32], floats(32))
     return other
 
 
@@ -394,7 +421,7 @@ def add_container_rows(catalogue, valid):
     raw("cut_by_a_byte", "output.weight", good[:last - 1], at["output.weight: offset"][0])
 
 
-def add_model_rows(catalogue, valid, bpe, qwen2, qwen3):
+def add_model_rows(catalogue, valid, bpe, qwen2, qwen3, mixtral, qwen2moe, qwen3moe):
     corrupt, unsupported = "CORRUPT_FILE", "UNSUPPORTED"
 
     def row(name, text, change, code=corrupt, base=valid):
@@ -437,7 +464,41 @@ def add_model_rows(catalogue, valid, bpe, qwen2, qwen3):
         setting(f"epsilon_{label}", "llama.attention.layer_norm_rms_epsilon", F32, value, "layer_norm_rms_epsilon")
         setting(f"rope_base_{label}", "llama.rope.freq_base", F32, value, "llama.rope.freq_base")
     setting("rope_scaling_unknown", "llama.rope.scaling.type", STRING, "spiral", "spiral", unsupported)
-    setting("experts", "llama.expert_count", U32, 8, "expert", unsupported)
+
+    # Mixtures of experts.
+    def mixture(name, key, value, code=corrupt, base=mixtral, text=None):
+        """`base` with one setting, or without it."""
+        arch = base.entries["general.architecture"][1]
+        kinds = {str: STRING, int: U32, float: F32, bool: BOOL}
+        row(f"mixture_{name}", text or f"{arch}.{key}",
+            lambda m: m.entries.pop(f"{arch}.{key}") if value is None else m.entries.__setitem__(f"{arch}.{key}", (kinds[type(value)], value)), code, base)
+    mixture("of_experts_in_qwen2", "expert_count", 8, unsupported, qwen2, "in \"qwen2\"")
+    for label, base in (("qwen2moe", qwen2moe), ("qwen3moe", qwen3moe)):
+        mixture(f"{label}_of_0", "expert_count", 0, base=base)
+        mixture(f"{label}_without_count", "expert_count", None, base=base)
+    mixture("of_a_string", "expert_count", "many")
+    mixture("of_4097", "expert_count", 4097, unsupported, text="at most 4096")
+    mixture("of_2_32_less_1", "expert_count", 2**32 - 1, unsupported, text="at most 4096")
+    mixture("used_missing", "expert_used_count", None)
+    for value in (0, 5, 2**32 - 1):
+        mixture(f"used_{value}", "expert_used_count", value)
+    row("mixture_used_65", "at most 64", lambda m: m.entries.update(
+        {"llama.expert_count": (U32, 128), "llama.expert_used_count": (U32, 65)}), unsupported, mixtral)
+    for value in (0, 2**32 - 1):
+        mixture(f"width_{value}", "expert_feed_forward_length", value)
+        mixture(f"shared_width_{value}", "expert_shared_feed_forward_length", value, base=qwen2moe)
+    mixture("shared_in_llama", "expert_shared_feed_forward_length", 64, unsupported)
+    mixture("no_width", "feed_forward_length", None)
+    row("mixture_no_width_of_the_shared", "qwen2moe.feed_forward_length",
+        lambda m: [m.entries.pop(f"qwen2moe.{key}") for key in ("expert_shared_feed_forward_length", "feed_forward_length")], corrupt, qwen2moe)
+    mixture("norm_a_number", "expert_weights_norm", 1)
+    for label, value, code in (("2_5", 2.5, unsupported), ("negative", -1.0, unsupported), ("nan", NAN, unsupported), ("a_string", "one", corrupt)):
+        mixture(f"scale_{label}", "expert_weights_scale", value, code)
+    for key, value in (("expert_gating_func", 2), ("expert_shared_count", 1), ("expert_group_count", 8), ("expert_group_used_count", 4),
+                       ("moe_every_n_layers", 2), ("interleave_moe_layer_step", 2), ("leading_dense_block_count", 1)):
+        mixture(key, key, value, unsupported)
+    mixture("two_shared", "expert_shared_count", 2, unsupported, qwen2moe)
+    mixture("group_count_a_string", "expert_group_count", "8")
 
     # The tensors.
     for name in ("token_embd.weight", "output_norm.weight", "blk.0.attn_norm.weight", "blk.0.attn_q.weight", "blk.0.attn_v.weight",
@@ -561,7 +622,10 @@ def main():
     valid, bpe = sentencepiece_model(), bpe_model()
     qwen2 = as_architecture(bpe, "qwen2", {"attn_q.bias": 32, "attn_k.bias": 16, "attn_v.bias": 16})
     qwen3 = as_architecture(bpe, "qwen3", {"attn_q_norm.weight": 16, "attn_k_norm.weight": 16})
-    for name, model in (("valid", valid), ("valid_bpe", bpe), ("valid_qwen2", qwen2), ("valid_qwen3", qwen3)):
+    mixtures = {"mixtral": as_mixture(valid), "qwen2moe": as_mixture(as_architecture(qwen2, "qwen2moe", {}), shared=32),
+                "qwen3moe": as_mixture(as_architecture(qwen3, "qwen3moe", {}))}
+    valid_ones = {"valid": valid, "valid_bpe": bpe, "valid_qwen2": qwen2, "valid_qwen3": qwen3, **{f"valid_{name}": model for name, model in mixtures.items()}}
+    for name, model in valid_ones.items():
         (folder / f"{name}.gguf").write_bytes(model.to_bytes())
     header_end = valid.at["end"][0]
     fields = [f"{offset}\t{length}\t{field}" for field, (offset, length) in valid.at.items()
@@ -570,7 +634,7 @@ def main():
 
     catalogue = Catalogue(folder)
     add_container_rows(catalogue, valid)
-    add_model_rows(catalogue, valid, bpe, qwen2, qwen3)
+    add_model_rows(catalogue, valid, bpe, qwen2, qwen3, *mixtures.values())
     catalogue.write()
     levels = [row[1] for row in catalogue.rows]
     print(f"{len(levels)} malformed files: {levels.count('container')} containers, {levels.count('model')} models")

@@ -52,7 +52,7 @@ TEST_CASE("Model: what is well formed but not computed opens, says why, and is r
   const std::vector<std::byte> bytes = writer.finish();
   const Model model = must(Model::open_memory(bytes));
   CHECK(!model.info().can_run);
-  CHECK(model.info().why_not == "architecture \"mamba\" is not computed by this version (llama, qwen2 and qwen3 are)");
+  CHECK(model.info().why_not == "architecture \"mamba\" is not computed by this version (llama, qwen2, qwen2moe, qwen3 and qwen3moe are)");
   CHECK(model.step_shape().status().code() == StatusCode::kUnsupported);
   CHECK(Engine::open(model, Plan()).status().code() == StatusCode::kUnsupported);
   CHECK(model.tokenizer().status().code() == StatusCode::kUnsupported);
