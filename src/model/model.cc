@@ -116,15 +116,15 @@ Result<Model> build_model(std::shared_ptr<const ByteSource> source) {
 Result<Model> open_folder(const HfFolder& folder, DirectIo direct) {
   OTR_ASSIGN(HfModel made, open_hf_model(folder, direct));
   Result<GgufFile> file = GgufFile::open(made.source, kSafetensorsMaxNameBytes);
-  if (!file.is_ok()) return as_in_folder(file.status(), folder);
+  if (!file.is_ok()) return as_in_folder(file.status(), folder, made.architecture);
   made.source->forget_header();
   auto model = std::make_shared<Model::Impl>(std::move(file).value());
   model->run_status = std::move(made.cannot_run);
   model->tokenizer_status = std::move(made.no_tokenizer);
   Result<Model> built = build_model(model);
-  if (!built.is_ok()) return as_in_folder(built.status(), folder);
-  model->run_status = as_in_folder(std::move(model->run_status), folder);
-  model->tokenizer_status = as_in_folder(std::move(model->tokenizer_status), folder);
+  if (!built.is_ok()) return as_in_folder(built.status(), folder, made.architecture);
+  model->run_status = as_in_folder(std::move(model->run_status), folder, made.architecture);
+  model->tokenizer_status = as_in_folder(std::move(model->tokenizer_status), folder, made.architecture);
   return built;
 }
 
