@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "src/base/macros.h"
+#include "src/model/hf_experts.h"
 #include "src/model/hf_fields.h"
 #include "src/model/hf_rope.h"
 #include "src/model/tokenizer_spelling.h"
@@ -23,18 +24,29 @@ constexpr uint64_t kMostTokens = INT32_MAX;
 struct Family {
   const char* model_type;
   const char* causal_lm;
-  const char* architecture;  ///< GGUF's
-  uint64_t sliding_window;   ///< of a configuration that does not mention it; 0: none
-  bool may_have_biases;      ///< whether attention_bias means something
-  bool may_have_ffn_biases;  ///< and mlp_bias
-  bool states_head_dim;      ///< the width is not shared among the heads
+  const char* architecture;          ///< GGUF's
+  double rope_theta = 10000;         ///< of a configuration that does not mention it
+  uint64_t sliding_window = 0;       ///< the same; 0: none
+  bool all_layers_slide = false;     ///< whether a window is every layer's
+  bool may_have_biases = false;      ///< whether attention_bias means something
+  bool may_have_ffn_biases = false;  ///< and mlp_bias
+  bool states_head_dim = false;      ///< the width is not shared among the heads
+  bool has_experts = false;
 };
 
 constexpr Family kFamilies[] = {
-    {"llama", "LlamaForCausalLM", "llama", 0, true, true, false},
-    {"mistral", "MistralForCausalLM", "llama", 4096, false, false, false},
-    {"qwen2", "Qwen2ForCausalLM", "qwen2", 0, false, false, false},
-    {"qwen3", "Qwen3ForCausalLM", "qwen3", 0, true, false, true},
+    {.model_type = "llama", .causal_lm = "LlamaForCausalLM", .architecture = "llama", .may_have_biases = true, .may_have_ffn_biases = true},
+    {.model_type = "mistral", .causal_lm = "MistralForCausalLM", .architecture = "llama", .sliding_window = 4096, .all_layers_slide = true},
+    {.model_type = "mixtral",
+     .causal_lm = "MixtralForCausalLM",
+     .architecture = "llama",
+     .rope_theta = 1000000,
+     .all_layers_slide = true,
+     .has_experts = true},
+    {.model_type = "qwen2", .causal_lm = "Qwen2ForCausalLM", .architecture = "qwen2"},
+    {.model_type = "qwen2_moe", .causal_lm = "Qwen2MoeForCausalLM", .architecture = "qwen2moe", .has_experts = true},
+    {.model_type = "qwen3", .causal_lm = "Qwen3ForCausalLM", .architecture = "qwen3", .may_have_biases = true, .states_head_dim = true},
+    {.model_type = "qwen3_moe", .causal_lm = "Qwen3MoeForCausalLM", .architecture = "qwen3moe", .may_have_biases = true, .has_experts = true},
 };
 
 class ConfigImporter {
@@ -48,6 +60,7 @@ class ConfigImporter {
     header_.add_u32("general.alignment", 1);
     if (family_ == nullptr) return std::move(config_);
     OTR_TRY(import_sizes());
+    OTR_TRY(import_experts());
     OTR_TRY(import_heads());
     OTR_TRY(import_constants());
     OTR_TRY(import_sliding_window());
@@ -64,6 +77,7 @@ class ConfigImporter {
 
   Status find_family();
   Status import_sizes();
+  Status import_experts();
   Status import_heads();
   Status import_constants();
   Status import_sliding_window();
@@ -112,8 +126,11 @@ Status ConfigImporter::import_sizes() {
   add("block_count", layers);
   OTR_ASSIGN(width_, fields_.size("hidden_size", 1, kMostWidth));
   add("embedding_length", width_);
-  OTR_ASSIGN(const uint64_t ffn_width, fields_.size("intermediate_size", 1, kMostFfnWidth));
-  add("feed_forward_length", ffn_width);
+  // Where all layers have experts of a width of their own, nothing has this one.
+  if (!(family_->has_experts && fields_.find("moe_intermediate_size")) || fields_.find("intermediate_size")) {
+    OTR_ASSIGN(const uint64_t ffn_width, fields_.size("intermediate_size", 1, kMostFfnWidth));
+    add("feed_forward_length", ffn_width);
+  }
   OTR_ASSIGN(context_, fields_.size("max_position_embeddings", 1, kMostContext));
   add("context_length", context_);
   OTR_ASSIGN(config_.vocabulary, fields_.size("vocab_size", 1, kMostTokens));
@@ -121,6 +138,16 @@ Status ConfigImporter::import_sizes() {
   if (fields_.find("tie_word_embeddings")) {
     OTR_ASSIGN(config_.tied, fields_.flag_or("tie_word_embeddings", false));
   }
+  return {};
+}
+
+Status ConfigImporter::import_experts() {
+  if (!family_->has_experts) return {};
+  OTR_ASSIGN(const HfExperts experts, read_hf_experts(fields_.object(), config_.architecture));
+  add_hf_experts(experts, config_.architecture, &header_);
+  config_.experts = experts.count;
+  config_.experts_key = experts.counted_by;
+  if (config_.cannot_run.is_ok()) config_.cannot_run = experts.cannot_run;
   return {};
 }
 
@@ -154,16 +181,16 @@ Status ConfigImporter::import_constants() {
     return fields_.find("rms_norm_eps")->wrong("rms_norm_eps", "a positive number of at most 1 that float32 holds");
   header_.add_f64(key("attention.layer_norm_rms_epsilon"), epsilon);
   header_.add_bool(key("rope.halves"), true);
-  OTR_ASSIGN(const HfRope rope, read_hf_rope(fields_.object(), context_));
+  OTR_ASSIGN(const HfRope rope, read_hf_rope(fields_.object(), context_, family_->rope_theta));
   add_hf_rope(rope, config_.architecture, &header_);
   if (config_.cannot_run.is_ok()) config_.cannot_run = rope.cannot_run;
   return {};
 }
 
-// Mistral's window is every layer's, and GGUF has a key for that. Qwen's is that of some layers.
+// Mistral's window is every layer's, and GGUF has a key for that. Qwen's is that of some layers, and 0 where none has one.
 Status ConfigImporter::import_sliding_window() {
-  OTR_ASSIGN(uint64_t window, fields_.size_or("sliding_window", 0, 1, kMostContext));
-  if (family_->sliding_window != 0) {
+  OTR_ASSIGN(uint64_t window, fields_.size_or("sliding_window", 0, family_->all_layers_slide ? 1 : 0, kMostContext));
+  if (family_->all_layers_slide) {
     if (!fields_.object().find("sliding_window")) window = family_->sliding_window;
     if (window != 0 && window < context_) add("attention.sliding_window", window);
     return {};
@@ -201,6 +228,10 @@ Status ConfigImporter::refuse_variants() {
   config_.mlp_bias = mlp_bias && family_->may_have_ffn_biases;
   OTR_ASSIGN(const bool attention_bias, fields_.flag_or("attention_bias", false));
   config_.attention_bias = attention_bias && family_->may_have_biases;
+  if (config_.architecture == "qwen2moe") {
+    OTR_ASSIGN(const bool qkv_bias, fields_.flag_or("qkv_bias", true));
+    if (!qkv_bias) refuse(*fields_.find("qkv_bias"), "qkv_bias", "q, k and v of qwen2_moe without biases are not computed by this version");
+  }
   OTR_ASSIGN(const double share, fields_.positive_or("partial_rotary_factor", 1));
   if (share != 1)
     refuse(*fields_.find("partial_rotary_factor"), "partial_rotary_factor",

@@ -23,6 +23,8 @@ struct HfConfig {
   std::optional<bool> tied;     ///< nothing: the weights decide
   bool attention_bias = false;  ///< q, k, v and o have biases
   bool mlp_bias = false;        ///< gate, up and down have biases
+  uint64_t experts = 0;         ///< of every layer; 0: dense
+  std::string_view experts_key; ///< what says so
   Status cannot_run;            ///< the first thing that is not computed, if any
 };
 

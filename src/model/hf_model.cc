@@ -26,6 +26,12 @@ constexpr KeyOrigin kOrigins[] = {
     {"block_count", kConfig, "num_hidden_layers"},
     {"embedding_length", kConfig, "hidden_size"},
     {"feed_forward_length", kConfig, "intermediate_size"},
+    {"llama.expert_count", kConfig, "num_local_experts"},
+    {"expert_count", kConfig, "num_experts"},
+    {"expert_used_count", kConfig, "num_experts_per_tok"},
+    {"expert_feed_forward_length", kConfig, "moe_intermediate_size"},
+    {"expert_shared_feed_forward_length", kConfig, "shared_expert_intermediate_size"},
+    {"expert_weights_norm", kConfig, "norm_topk_prob"},
     {"context_length", kConfig, "max_position_embeddings"},
     {"attention.head_count", kConfig, "num_attention_heads"},
     {"attention.head_count_kv", kConfig, "num_key_value_heads"},
@@ -63,6 +69,7 @@ Result<HfModel> open_hf_model(const HfFolder& folder, DirectIo direct) {
   OTR_ASSIGN(const std::vector<HfPlace> places, add_hf_tensors(files, *config_text, &config, &header));
 
   HfModel model;
+  model.architecture = config.architecture;
   model.cannot_run = std::move(config.cannot_run);
   OTR_TRY(add_hf_tokenizer(folder, *config_text, config.vocabulary, &header, &model.no_tokenizer));
   std::vector<std::shared_ptr<const ByteSource>> sources;
@@ -76,10 +83,10 @@ Result<HfModel> open_hf_model(const HfFolder& folder, DirectIo direct) {
   return model;
 }
 
-Status as_in_folder(Status status, const HfFolder& folder) {
+Status as_in_folder(Status status, const HfFolder& folder, std::string_view architecture) {
   if (status.is_ok() || status.file() != folder.path()) return status;
   const std::string subject = status.subject();
-  if (const std::optional<std::string> tensor = hf_tensor_name(subject)) return std::move(status).about(*tensor).at_offset(0);
+  if (const std::optional<std::string> tensor = hf_tensor_name(subject, architecture)) return std::move(status).about(*tensor).at_offset(0);
   const std::string_view behind_dot = std::string_view(subject).substr(subject.find('.') + 1);
   for (const KeyOrigin& origin : kOrigins) {
     if (subject == origin.key || behind_dot == origin.key)

@@ -5,6 +5,8 @@
 #include <outrigger/status.h>
 
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include "src/io/byte_source.h"
 #include "src/io/spliced_source.h"
@@ -14,6 +16,7 @@ namespace outrigger {
 
 struct HfModel {
   std::shared_ptr<SplicedSource> source;  ///< a made header, then the directory's safetensors files as they are
+  std::string architecture;               ///< GGUF's name
   Status cannot_run;                      ///< what is not computed, if anything
   Status no_tokenizer;                    ///< why the header has no tokenizer, if it has none
 };
@@ -23,7 +26,7 @@ struct HfModel {
 Result<HfModel> open_hf_model(const HfFolder& folder, DirectIo direct);
 
 /// An error about the made header, as one about the directory: keys and tensors get the names they have there.
-Status as_in_folder(Status status, const HfFolder& folder);
+Status as_in_folder(Status status, const HfFolder& folder, std::string_view architecture);
 
 }  // namespace outrigger
 

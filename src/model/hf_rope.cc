@@ -89,10 +89,10 @@ bool HfRope::says_the_same(const HfRope& other) const {
   return all(*this) == all(other);
 }
 
-Result<HfRope> read_hf_rope(JsonValue root, uint64_t context) {
+Result<HfRope> read_hf_rope(JsonValue root, uint64_t context, double theta) {
   const HfFields fields(root);
   HfRope plain;
-  OTR_ASSIGN(plain.theta, fields.positive_or("rope_theta", plain.theta));
+  OTR_ASSIGN(plain.theta, fields.positive_or("rope_theta", theta));
   OTR_ASSIGN(plain.original_context, fields.size_or("original_max_position_embeddings", context, 1, kMostContext));
   HfRope scaled = plain, stated = plain;
   const std::optional<JsonValue> scaling = fields.find("rope_scaling"), parameters = fields.find("rope_parameters");

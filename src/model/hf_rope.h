@@ -26,8 +26,8 @@ struct HfRope {
 };
 
 /// Reads rope_theta with rope_scaling, or rope_parameters; where both are there they must say the same. Preconditions: `root` is an object,
-/// `context` its max_position_embeddings. Errors: kCorruptFile, naming the key.
-Result<HfRope> read_hf_rope(JsonValue root, uint64_t context);
+/// `context` its max_position_embeddings. `theta` where it states none. Errors: kCorruptFile, naming the key.
+Result<HfRope> read_hf_rope(JsonValue root, uint64_t context, double theta);
 
 /// As "<architecture>.rope.*".
 void add_hf_rope(const HfRope& rope, const std::string& architecture, GgufHeader* header);

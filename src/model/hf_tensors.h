@@ -24,13 +24,13 @@ struct HfPlace {
 
 /// Adds the tensors of all files to the header. Tensors of an architecture that is not ours keep their names. Left out are the frequencies
 /// that old files store beside the weights, and a head of its own where the configuration ties it to the embedding. A type without kernels,
-/// by name, and a tensor without a place in the computation go to config.cannot_run. Errors: kCorruptFile for a tensor or bias the
+/// by name, and a tensor without a place in the computation go to config.cannot_run. Errors: kCorruptFile for a tensor, bias or expert the
 /// configuration promises and no file has, or the reverse, for an embedding of another size, and for a tensor without elements.
 Result<std::vector<HfPlace>> add_hf_tensors(const std::vector<SafetensorsFile>& files, const JsonText& source, HfConfig* config,
                                             GgufHeader* header);
 
-/// The name in a directory of a tensor that GGUF calls `name`; nothing if it is none of ours.
-std::optional<std::string> hf_tensor_name(std::string_view name);
+/// The name in a directory of a tensor that GGUF calls `name` in an `architecture`; nothing if it is none of ours.
+std::optional<std::string> hf_tensor_name(std::string_view name, std::string_view architecture);
 
 }  // namespace outrigger
 

@@ -79,6 +79,10 @@ Status lay_out(Model::Impl& model) {
   const GgufFile& file = model.file;
   if (file.tensors().empty()) return Status(StatusCode::kUnsupported, "the file holds a vocabulary and no weights").in_file(file.source().name());
   OTR_ASSIGN(const ModelConfig config, read_config(file));
+  if (config.experts > 0) {
+    return Status(StatusCode::kUnsupported, fmt::format("a mixture of {} experts is not computed by this version", config.experts))
+        .in_file(file.source().name()).about(config.architecture + ".expert_count");
+  }
   OTR_ASSIGN(ModelLayout layout, lay_out_model(file, config));
   if (model.info.vocabulary_tokens != 0 && model.info.vocabulary_tokens != layout.vocabulary) {
     return Status(StatusCode::kCorruptFile, fmt::format("the vocabulary has {} tokens, but token_embd.weight has {} rows", model.info.vocabulary_tokens, layout.vocabulary))
@@ -112,15 +116,15 @@ Result<Model> build_model(std::shared_ptr<const ByteSource> source) {
 Result<Model> open_folder(const HfFolder& folder, DirectIo direct) {
   OTR_ASSIGN(HfModel made, open_hf_model(folder, direct));
   Result<GgufFile> file = GgufFile::open(made.source, kSafetensorsMaxNameBytes);
-  if (!file.is_ok()) return as_in_folder(file.status(), folder);
+  if (!file.is_ok()) return as_in_folder(file.status(), folder, made.architecture);
   made.source->forget_header();
   auto model = std::make_shared<Model::Impl>(std::move(file).value());
   model->run_status = std::move(made.cannot_run);
   model->tokenizer_status = std::move(made.no_tokenizer);
   Result<Model> built = build_model(model);
-  if (!built.is_ok()) return as_in_folder(built.status(), folder);
-  model->run_status = as_in_folder(std::move(model->run_status), folder);
-  model->tokenizer_status = as_in_folder(std::move(model->tokenizer_status), folder);
+  if (!built.is_ok()) return as_in_folder(built.status(), folder, made.architecture);
+  model->run_status = as_in_folder(std::move(model->run_status), folder, made.architecture);
+  model->tokenizer_status = as_in_folder(std::move(model->tokenizer_status), folder, made.architecture);
   return built;
 }
 

@@ -6,6 +6,7 @@
 valid          a llama of one layer in float32, one safetensors file: width 32, 2 heads, 1 KV head, 300 tokens (byte-level BPE)
 valid_shards   the same in bfloat16 in two files with an index, and a tokenizer with byte fallback
 valid_larger   the same as valid_shards with six layers and wider, so that it does not pay to keep it all in memory
+valid_mixtral, valid_qwen2_moe, valid_qwen3_moe  the same as valid with 4 experts, 2 used
 catalogue.tsv  one malformed directory a line, as make_bad_gguf.py writes it: directory, level, status code, text, offset.
                level is "hf"; the text is looked for in the whole error, which names file and member.
 
@@ -107,6 +108,45 @@ def sentencepiece_tokenizer():
                       "vocab": {piece: i for i, piece in enumerate(pieces)}, "merges": merges}}
 
 
+EXPERTS, EXPERT_FFN, SHARED_FFN = 4, 24, 48
+QWEN2_MOE, QWEN3_MOE, MIXTRAL = "qwen2_moe", "qwen3_moe", "mixtral"
+CLASSES = {QWEN2_MOE: "Qwen2MoeForCausalLM", QWEN3_MOE: "Qwen3MoeForCausalLM", MIXTRAL: "MixtralForCausalLM"}
+
+
+def mixture_config(kind):
+    more = {"architectures": [CLASSES[kind]], "model_type": kind, "num_experts_per_tok": 2}
+    if kind == MIXTRAL:
+        return {**config(), **more, "num_local_experts": EXPERTS, "sliding_window": None}
+    more.update(num_experts=EXPERTS, moe_intermediate_size=EXPERT_FFN, norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[])
+    return {**config(), **more, **({"shared_expert_intermediate_size": SHARED_FFN, "sliding_window": 0} if kind == QWEN2_MOE else {"head_dim": 16})}
+
+
+def mixture_names(kind):
+    """What the names of a layer's experts begin with, and the three matrices of one: gate, up, down."""
+    return ("model.layers.0.block_sparse_moe.", ("w1", "w3", "w2")) if kind == MIXTRAL else ("model.layers.0.mlp.", ("gate_proj", "up_proj", "down_proj"))
+
+
+def mixture_shapes(kind):
+    """The tensors of a mixture of one layer."""
+    wanted = {name: shape for name, shape in shapes().items() if ".mlp." not in name}
+    block, parts = mixture_names(kind)
+
+    def add_expert(prefix, ffn):
+        for part in parts:
+            wanted[f"{block}{prefix}.{part}.weight"] = [WIDTH, ffn] if part == parts[2] else [ffn, WIDTH]
+
+    wanted[block + "gate.weight"] = [EXPERTS, WIDTH]
+    for expert in range(EXPERTS):
+        add_expert(f"experts.{expert}", FFN if kind == MIXTRAL else EXPERT_FFN)
+    if kind == QWEN2_MOE:
+        add_expert("shared_expert", SHARED_FFN)
+        wanted[block + "shared_expert_gate.weight"] = [1, WIDTH]
+        wanted.update({f"model.layers.0.self_attn.{part}_proj.bias": [rows] for part, rows in (("q", WIDTH), ("k", KV), ("v", KV))})
+    if kind == QWEN3_MOE:
+        wanted.update({f"model.layers.0.self_attn.{part}_norm.weight": [16] for part in "qk"})
+    return wanted
+
+
 class Folder:
     """A directory as its files: name -> JSON value or bytes."""
 
@@ -129,6 +169,12 @@ def valid():
     return Folder({"config.json": config(), "model.safetensors": Tensors(shapes()).to_bytes(), "tokenizer.json": bpe_tokenizer(),
                    "tokenizer_config.json": {"eos_token": "<|endoftext|>", "bos_token": None, "unk_token": {"content": "<|endoftext|>"}},
                    "generation_config.json": {"do_sample": True, "eos_token_id": [298, 0]}})
+
+
+def valid_mixture(kind, wanted=None):
+    files = valid()
+    files.files.update({"config.json": mixture_config(kind), "model.safetensors": Tensors(wanted or mixture_shapes(kind)).to_bytes()})
+    return files
 
 
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -421,6 +467,68 @@ def add_config_rows(catalogue):
     setting("window_negative", "sliding_window: got -1", sliding_window=-1)
 
 
+def add_mixture_rows(catalogue):
+    def tensors(name, text, kind, change, offset=0, code=CORRUPT):
+        wanted = mixture_shapes(kind)
+        change(wanted)
+        catalogue.add(f"mixture_{name}", code, text, valid_mixture(kind, wanted), offset)
+
+    def setting(name, text, kind=QWEN2_MOE, code=CORRUPT, offset="*", **changes):
+        files = valid_mixture(kind)
+        files.files["config.json"].update(changes)
+        catalogue.add(f"mixture_{name}", code, text, files, offset)
+
+    def without(key, kind, text):
+        files = valid_mixture(kind)
+        del files.files["config.json"][key]
+        catalogue.add(f"mixture_{kind}_without_{key}", CORRUPT, f"{text} is missing", files, 0)
+
+    for kind, count in ((MIXTRAL, "num_local_experts"), (QWEN2_MOE, "num_experts"), (QWEN3_MOE, "num_experts")):
+        block, parts = mixture_names(kind)
+        gate = parts[0] + ".weight"
+        for label, value in (("0", 0), ("negative", -1), ("text", "4"), ("2_32", 2**32)):
+            setting(f"{kind}_count_{label}", f"{count}: got", kind, **{count: value})
+        without(count, kind, "num_local_experts")
+        without("num_experts_per_tok", kind, "num_experts_per_tok")
+        for value in (0, 5):
+            setting(f"{kind}_used_{value}", f"num_experts_per_tok: got {value}, need a whole number from 1 to 4", kind, num_experts_per_tok=value)
+        setting(f"{kind}_one_more", f"tensor {block}experts.4.{gate} is in none of the files, though {count} needs it", kind, offset=0, **{count: EXPERTS + 1})
+        setting(f"{kind}_one_less", f"is of expert 3, though {count} says 3 experts", kind, **{count: EXPERTS - 1})
+        setting(f"{kind}_of_two_layers", f"tensor {block.replace('.0.', '.1.')}experts.0.{gate} is in none of the files", kind, offset=0, num_hidden_layers=2)
+        for part in parts:
+            name = f"{block}experts.2.{part}.weight"
+            tensors(f"{kind}_without_{part}", f"tensor {name} is in none of the files", kind, lambda wanted, name=name: wanted.pop(name))
+        tensors(f"{kind}_leading_zero", f"tensor {block}experts.2.{gate} is in none of the files", kind,
+                lambda wanted, block=block, gate=gate: wanted.update({f"{block}experts.02.{gate}": wanted.pop(f"{block}experts.2.{gate}")}))
+        extra = f"{block}experts.2.w4.weight"
+        tensors(f"{kind}_extra_part", f"tensor {extra} has no place", kind, lambda wanted, extra=extra: wanted.update({extra: [4]}), "*", UNSUPPORTED)
+        tensors(f"{kind}_endless_name", f"tensor {(extra + 'x' * 99)[:80]}... has no place", kind,
+                lambda wanted, extra=extra: wanted.update({extra + "x" * 99: [4]}), "*", UNSUPPORTED)
+
+        def fused(wanted, ffn=FFN if kind == MIXTRAL else EXPERT_FFN):
+            for name in [name for name in wanted if ".experts." in name]:
+                del wanted[name]
+            wanted.update({"model.layers.0.mlp.experts.gate_up_proj": [EXPERTS, 2 * ffn, WIDTH], "model.layers.0.mlp.experts.down_proj": [EXPERTS, WIDTH, ffn]})
+        tensors(f"{kind}_fused", "holds all experts of a layer; split it", kind, fused, "*", UNSUPPORTED)
+
+    for key in ("moe_intermediate_size", "shared_expert_intermediate_size"):
+        for label, value in (("0", 0), ("text", "24"), ("huge", 2**24 + 1)):
+            setting(f"{key}_{label}", f"{key}: got", **{key: value})
+        without(key, QWEN2_MOE, "intermediate_size" if key.startswith("moe") else key)
+    without("intermediate_size", MIXTRAL, "intermediate_size")
+    setting("norm_text", "norm_topk_prob: got \"yes\"", norm_topk_prob="yes")
+    setting("counted_twice", "num_local_experts: got 8, need num_experts, 4", num_local_experts=8)
+    for kind in (QWEN2_MOE, QWEN3_MOE):
+        setting(f"{kind}_every_other_layer", "experts in one of 2 layers are not computed", kind, UNSUPPORTED, decoder_sparse_step=2)
+        setting(f"{kind}_step_0", "decoder_sparse_step: got 0", kind, decoder_sparse_step=0)
+        setting(f"{kind}_dense_layer", "layers without experts are not computed", kind, UNSUPPORTED, mlp_only_layers=[0])
+        setting(f"{kind}_dense_layer_text", "mlp_only_layers: got \"0\"", kind, mlp_only_layers=["0"])
+        setting(f"{kind}_dense_layers_number", "mlp_only_layers: got 0", kind, mlp_only_layers=0)
+    setting("without_qkv_bias", "q, k and v of qwen2_moe without biases", QWEN2_MOE, UNSUPPORTED, qkv_bias=False)
+    setting("qkv_bias_text", "qkv_bias: got \"no\"", QWEN2_MOE, qkv_bias="no")
+    setting("mixtral_window_0", "sliding_window: got 0", MIXTRAL, sliding_window=0)
+
+
 def add_tokenizer_rows(catalogue):
     def row(name, text, change, offset="*", code=CORRUPT, base=valid):
         files = base()
@@ -534,10 +642,13 @@ def main():
     valid().write(folder / "valid")
     valid_shards().write(folder / "valid_shards")
     valid_shards(layers=6, width=64, kv=32, ffn=256).write(folder / "valid_larger")
+    for kind in CLASSES:
+        valid_mixture(kind).write(folder / f"valid_{kind}")
     catalogue = Catalogue(folder)
     add_safetensors_rows(catalogue)
     add_index_rows(catalogue)
     add_config_rows(catalogue)
+    add_mixture_rows(catalogue)
     add_tokenizer_rows(catalogue)
     catalogue.write()
     print(len(catalogue.rows), "malformed directories")
