@@ -111,6 +111,8 @@ inline constexpr uint32_t kFirstBytes<otr_memory_report> = 96;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_stream_report> = 32;
 template <>
+inline constexpr uint32_t kFirstBytes<otr_lane_busy> = 64;
+template <>
 inline constexpr uint32_t kFirstBytes<otr_sampling_options> = 40;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_session_options> = 8;

@@ -54,6 +54,10 @@ Status build(Engine::Impl& engine, const EngineOptions& options) {
   OTR_ASSIGN(engine.executor, GraphExecutor::create());
   OTR_ASSIGN(engine.step_with_logits, build_step_graph(layout, *engine.residency, true));
   OTR_ASSIGN(engine.step_without_logits, build_step_graph(layout, *engine.residency, false));
+  if (options.trace_events > 0) {
+    OTR_ASSIGN(engine.tracer, Tracer::create(options.trace_events));
+    engine.runner->trace_to(engine.tracer.get());
+  }
   return {};
 }
 
@@ -73,7 +77,9 @@ Status Engine::Impl::run_step_locked(const StepInput& input, const CancelToken& 
   OTR_TRY(residency->prime());
   runner->begin(input);
   const TaskGraph& graph = input.logit_tokens.empty() ? step_without_logits : step_with_logits;
+  if (tracer) tracer->begin_step(graph, static_cast<uint32_t>(input.tokens.size()), static_cast<uint32_t>(input.logit_tokens.size()));
   Status status = executor->run(graph, *runner, cancel);
+  if (tracer) tracer->end_step(status.is_ok());
   if (!status.is_ok()) residency->invalidate();
   return status;
 }

@@ -11,6 +11,7 @@
 #include "src/base/thread_team.h"
 #include "src/device/backend.h"
 #include "src/graph/executor.h"
+#include "src/graph/tracer.h"
 #include "src/memory/residency.h"
 #include "src/model/model_impl.h"
 #include "src/model/step_runner.h"
@@ -28,6 +29,7 @@ struct Engine::Impl {
   MemoryLease activations;
   std::unique_ptr<GraphExecutor> executor;
   TaskGraph step_with_logits, step_without_logits;
+  std::unique_ptr<Tracer> tracer;  // null: no trace; after the graphs that its steps refer to
   std::optional<StepRunner> runner;
   std::mutex step_mutex;
 
