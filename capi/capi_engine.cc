@@ -36,6 +36,7 @@ otr_status otr_engine_open(const otr_model* model, const otr_plan* plan, const o
     wanted.numerics = static_cast<outrigger::Numerics>(known.numerics);
     wanted.progress = progress_of(known.progress, known.user);
     wanted.cancel = token_of(known.cancel);
+    wanted.trace_events = known.trace_events;
     return give_handle(Engine::open(model->model, plan->plan, wanted), engine);
   });
 }
@@ -97,5 +98,31 @@ otr_status otr_engine_get_streamed(const otr_engine* engine, otr_stream_report* 
     full.d2h_bytes = streamed.d2h_bytes;
     give_info(full, report);
     return {};
+  });
+}
+
+otr_status otr_engine_lane_busy(const otr_engine* engine, uint64_t most_steps, otr_lane_busy* busy, otr_error* error) {
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(engine, "engine"));
+    OTR_CAPI_TRY(check_info(busy, "busy"));
+    const outrigger::LaneBusy measured = engine->engine.lane_busy(most_steps);
+    otr_lane_busy full = {};
+    full.steps = measured.steps;
+    full.wall_ms = measured.wall_ms;
+    full.disk_ms = measured.disk_ms;
+    full.h2d_ms = measured.h2d_ms;
+    full.d2h_ms = measured.d2h_ms;
+    full.host_ms = measured.host_ms;
+    full.device_ms = measured.device_ms;
+    give_info(full, busy);
+    return {};
+  });
+}
+
+otr_status otr_engine_write_trace(const otr_engine* engine, const char* path, otr_error* error) {
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(engine, "engine"));
+    OTR_CAPI_TRY(require(path, "path"));
+    return engine->engine.write_trace(path);
   });
 }

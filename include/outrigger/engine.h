@@ -8,6 +8,7 @@
 #include <outrigger/plan.h>
 #include <outrigger/status.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -29,6 +30,8 @@ struct EngineOptions {
   Numerics numerics = Numerics::kFast;
   Progress progress;             ///< of loading; empty: none
   CancelToken cancel;            ///< of loading
+  size_t trace_events = 0;       ///< latest events of each lane to keep for write_trace(), a node of a step being one; 0: no trace.
+                                 ///< Takes about 32 bytes an event and lane and 40 more, beside the budgets, and less than 1 % of the time
 };
 
 /// Bytes of one tier: what was allowed, planned, in use now, and the most that ever was.
@@ -55,6 +58,13 @@ struct ExpertReport {
   uint64_t right_guesses = 0;  ///< of these, used
 };
 
+/// How long each lane worked during some steps, of which the trace holds every event. To be compared with StepPrediction::lanes.
+struct LaneBusy {
+  uint64_t steps = 0;        ///< how many; 0 when the engine keeps no trace
+  double wall_ms = 0;        ///< their own time; what lies between steps does not count
+  double disk_ms = 0, h2d_ms = 0, d2h_ms = 0, host_ms = 0, device_ms = 0;
+};
+
 /// Cheap to copy; copies share one engine, which lives until the last copy and the last session are gone.
 /// Threads: any; steps of different sessions run one after the other.
 class OTR_API Engine {
@@ -71,6 +81,12 @@ class OTR_API Engine {
   MemoryReport memory() const;
   StreamReport streamed() const;
   ExpertReport experts() const;
+  /// Over the latest `most_steps` steps, or as many as the trace holds whole. Waits for a running step.
+  LaneBusy lane_busy(uint64_t most_steps = UINT64_MAX) const;
+  /// Writes the trace as JSON trace events, which ui.perfetto.dev and chrome://tracing open: a track for each lane, an event for each node
+  /// that ran, and one for each step. Waits for a running step; the file appears complete or not at all.
+  /// Errors: kInvalidArgument when EngineOptions::trace_events was 0; kIo; kOutOfMemory.
+  Status write_trace(const std::string& path) const;
 
   explicit Engine(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
   const std::shared_ptr<Impl>& impl() const { return impl_; }  ///< for the library's own parts

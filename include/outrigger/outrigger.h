@@ -421,6 +421,8 @@ typedef struct otr_engine_options {
   otr_progress progress;    /**< of loading; NULL (default): none */
   void* user;               /**< handed to `progress` */
   const otr_cancel* cancel; /**< stops the loading; NULL (default): nothing does */
+  uint64_t trace_events;    /**< latest events of each lane to keep for otr_engine_write_trace, about 32 bytes an event and lane and 40 more
+                                 beside the budgets; 0 (default): no trace */
 } otr_engine_options;
 
 /** Values of `tier`. */
@@ -464,6 +466,19 @@ typedef struct otr_expert_report {
   uint64_t right_guesses; /**< of these, used */
 } otr_expert_report;
 
+/** How long each lane worked during some steps, of which the trace holds every event. */
+typedef struct otr_lane_busy {
+  uint32_t struct_size; /**< set by the caller: sizeof(otr_lane_busy) */
+  uint32_t reserved;
+  uint64_t steps;       /**< how many; 0 when the engine keeps no trace */
+  double wall_ms;       /**< their own time; what lies between steps does not count */
+  double disk_ms;
+  double h2d_ms;
+  double d2h_ms;
+  double host_ms;
+  double device_ms;
+} otr_lane_busy;
+
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
 OTR_C_API void otr_engine_options_init(otr_engine_options* options, uint32_t struct_size);
 
@@ -483,6 +498,15 @@ OTR_C_API otr_status otr_engine_get_memory(const otr_engine* engine, int32_t tie
 OTR_C_API otr_status otr_engine_get_streamed(const otr_engine* engine, otr_stream_report* report, otr_error* error);
 /** The experts' report. Errors: OTR_INVALID_ARGUMENT. Any thread. Since 0.1, stable. */
 OTR_C_API otr_status otr_engine_get_experts(const otr_engine* engine, otr_expert_report* report, otr_error* error);
+
+/** Fills *busy for the latest `most_steps` steps, or as many as the trace holds whole; UINT64_MAX asks for all of them. Waits for a running
+ * step. Any thread. Since 0.1, stable. */
+OTR_C_API otr_status otr_engine_lane_busy(const otr_engine* engine, uint64_t most_steps, otr_lane_busy* busy, otr_error* error);
+
+/** Writes the trace as JSON trace events, which ui.perfetto.dev and chrome://tracing open: a track for each lane, an event for each node that
+ * ran and for each step. Waits for a running step; the file appears complete or not at all. Any thread.
+ * Errors: OTR_INVALID_ARGUMENT when trace_events was 0; OTR_IO. Since 0.1, stable. */
+OTR_C_API otr_status otr_engine_write_trace(const otr_engine* engine, const char* path, otr_error* error);
 
 /* ---- Sampler ---- */
 

@@ -54,6 +54,10 @@ Status build(Engine::Impl& engine, const EngineOptions& options) {
   OTR_ASSIGN(engine.executor, GraphExecutor::create());
   OTR_ASSIGN(engine.graphs, StepGraphs::build(layout, *engine.residency, plan.step_tokens));
   for (const StepGraphs::Bucket& bucket : engine.graphs.buckets()) OTR_TRY(engine.executor->reserve(bucket.with_logits));
+  if (options.trace_events > 0) {
+    OTR_ASSIGN(engine.tracer, Tracer::create(options.trace_events));
+    engine.runner->trace_to(engine.tracer.get());
+  }
   return {};
 }
 
@@ -72,8 +76,11 @@ Result<Engine> Engine::open(const Model& model, const Plan& plan, const EngineOp
 Status Engine::Impl::run_step_locked(const StepInput& input, const CancelToken& cancel) {
   OTR_TRY(residency->prime());
   const StepGraphs::Bucket& bucket = graphs.bucket(input.tokens.size());
+  const TaskGraph& graph = bucket.graph(!input.logit_tokens.empty());
   runner->begin(input, bucket.expert_waves);
-  Status status = executor->run(bucket.graph(!input.logit_tokens.empty()), *runner, cancel);
+  if (tracer) tracer->begin_step(graph, static_cast<uint32_t>(input.tokens.size()), static_cast<uint32_t>(input.logit_tokens.size()));
+  Status status = executor->run(graph, *runner, cancel);
+  if (tracer) tracer->end_step(status.is_ok());
   if (!status.is_ok()) residency->invalidate();
   return status;
 }

@@ -11,6 +11,7 @@
 #include "src/base/thread_team.h"
 #include "src/device/backend.h"
 #include "src/graph/executor.h"
+#include "src/graph/tracer.h"
 #include "src/memory/residency.h"
 #include "src/model/model_impl.h"
 #include "src/model/step_graphs.h"
@@ -29,6 +30,7 @@ struct Engine::Impl {
   MemoryLease activations;
   std::unique_ptr<GraphExecutor> executor;
   StepGraphs graphs;
+  std::unique_ptr<Tracer> tracer;  // null: no trace; after the graphs that its steps refer to
   std::optional<StepRunner> runner;
   std::mutex step_mutex;
 

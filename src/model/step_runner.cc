@@ -29,8 +29,12 @@ std::span<const float> StepRunner::logits(size_t i) const {
 }
 
 Status StepRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) {
+  NodeTrace trace(tracer_, lane);
   if (lane == Lane::kDisk) {
-    for (const NodeId id : nodes) OTR_TRY(run_disk_node(graph.nodes()[id]));
+    for (const NodeId id : nodes) {
+      trace.next(id);
+      OTR_TRY(run_disk_node(graph.nodes()[id]));
+    }
     return {};
   }
   failure_ = Status();
@@ -38,6 +42,7 @@ Status StepRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<cons
   team_.run_elastic([&](const TeamMember& member) {
     for (size_t i = 0; i < nodes.size(); ++i) {
       if (i > 0) member.barrier();
+      if (member.index() == 0) trace.next(nodes[i]);
       run_node(graph, graph.nodes()[nodes[i]], member);
     }
   });

@@ -12,6 +12,7 @@
 
 #include "src/base/thread_team.h"
 #include "src/graph/executor.h"
+#include "src/graph/tracer.h"
 #include "src/kernels/matmul.h"
 #include "src/memory/residency.h"
 #include "src/model/kv_cache.h"
@@ -56,6 +57,9 @@ class StepRunner final : public NodeRunner {
   void begin(const StepInput& input, uint32_t expert_waves) { input_ = input, expert_waves_ = expert_waves; }
   /// Logits [vocabulary] of the i-th of logit_tokens, after a run of the graph with logits; valid until the next run.
   std::span<const float> logits(size_t i) const;
+
+  /// Where the nodes that run from now on are recorded; null: nowhere. Must outlive the runner.
+  void trace_to(Tracer* tracer) { tracer_ = tracer; }
 
   Status run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) override;
 
@@ -111,6 +115,7 @@ class StepRunner final : public NodeRunner {
   StepInput input_;
   uint32_t expert_waves_ = 1;
   uint32_t used_expert_count_ = 0;   ///< of the layer that was routed last
+  Tracer* tracer_ = nullptr;
   Status failure_;                   ///< of the one thing on the host lane that can fail: reading an embedding row
 };
 

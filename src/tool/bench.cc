@@ -243,6 +243,7 @@ Status bench(const BenchOptions& options) {
     progress.update(static_cast<double>(rows.size()) / static_cast<double>(tests.size()));
   }
   progress.finish();
+  if (Status status = write_trace(engine.value(), options.common); !status.is_ok()) return status;
   return options.common.json ? write_json(rows) : write_out(table);
 }
 

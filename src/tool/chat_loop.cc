@@ -116,7 +116,8 @@ Status run_conversation(const Model& model, const Tokenizer& tokenizer, const Ru
   if (!engine.is_ok()) return engine.status();
   auto session = Session::open(engine.value());
   if (!session.is_ok()) return session.status();
-  return Conversation(tokenizer, options, std::move(session).value()).hold();
+  if (Status status = Conversation(tokenizer, options, std::move(session).value()).hold(); !status.is_ok()) return status;
+  return write_trace(engine.value(), options.common);
 }
 
 }  // namespace outrigger::tool

@@ -35,7 +35,7 @@ void add_common_options(CLI::App& command, CommonOptions& options, Shows shows) 
           ->type_name("N"),
       command.add_option("--plan", options.plan_file, "Replay what 'outrigger plan --json' printed; then it sets budget, threads, context, KV")
           ->type_name("FILE"),
-      command.add_option("--trace", options.trace_file, "Write a trace of the lanes (not there yet)")->type_name("FILE"),
+      command.add_option("--trace", options.trace_file, "Write what each lane did when, for ui.perfetto.dev or chrome://tracing")->type_name("FILE"),
       add_choice<Numerics>(command, "--numerics", options.numerics, "fast: int8 activations; float32: the reference, several times slower",
                            {{"fast", Numerics::kFast}, {"float32", Numerics::kFloat32}}),
       command

@@ -52,15 +52,17 @@ Result<TextChunks> read_chunks(const EvalOptions& options, const Tokenizer& toke
   return chunks;
 }
 
-Result<Session> open_session(const Model& model, const CommonOptions& common, uint32_t context) {
+Result<Engine> open_engine(const Model& model, const CommonOptions& common, uint32_t context) {
   Workload workload;
   workload.prompt_tokens = context - 1;
   workload.new_tokens = 1;
   workload.context_tokens = context;
   workload.logit_rows = std::min(kEvaluationRows, context);
-  const auto engine = load_engine(model, common, workload);
-  if (!engine.is_ok()) return engine.status();
-  return Session::open(engine.value());  // keeps the engine alive
+  return load_engine(model, common, workload);
+}
+
+Result<Session> open_session(const Result<Engine>& engine) {
+  return engine.is_ok() ? Session::open(engine.value()) : engine.status();  // keeps the engine alive
 }
 
 // The reference computes what the model is compared with: in float32 unless told otherwise, and without the limit under test.
@@ -70,7 +72,8 @@ Result<Session> open_reference(const EvalOptions& options, const Model& model, c
   common.host_budget.reset();
   common.plan_file.clear();
   common.kv_type.reset();
-  if (options.reference.empty()) return open_session(model, common, chunks.context_tokens);
+  common.trace_file.clear();
+  if (options.reference.empty()) return open_session(open_engine(model, common, chunks.context_tokens));
   const auto reference = open_runnable(options.reference, common);
   if (!reference.is_ok()) return reference.status();
   const auto tokenizer = reference.value().tokenizer();
@@ -81,7 +84,7 @@ Result<Session> open_reference(const EvalOptions& options, const Model& model, c
     return Status(StatusCode::kInvalidArgument, "--reference: its vocabulary is another one, need the same to compare predictions")
         .in_file(options.reference);
   }
-  return open_session(reference.value(), common, chunks.context_tokens);
+  return open_session(open_engine(reference.value(), common, chunks.context_tokens));
 }
 
 Result<TextFigures> evaluate_text(const EvalOptions& options, const Model& model, const TextChunks& chunks, Session& session) {
@@ -135,7 +138,8 @@ Status eval(const EvalOptions& options) {
     examples = std::move(read).value();
   }
   const size_t context = std::max<size_t>(chunks.context_tokens, longest_choice(examples));
-  auto session = open_session(model.value(), options.common, static_cast<uint32_t>(context));
+  const auto engine = open_engine(model.value(), options.common, static_cast<uint32_t>(context));
+  auto session = open_session(engine);
   if (!session.is_ok()) return session.status();
 
   const Stopwatch watch;
@@ -154,6 +158,7 @@ Status eval(const EvalOptions& options) {
     text += task_text(task.value());
   }
   document["seconds"] = watch.ms() / 1000;
+  if (Status status = write_trace(engine.value(), options.common); !status.is_ok()) return status;
   return options.common.json ? write_json(document) : write_out(text);
 }
 

@@ -105,6 +105,7 @@ std::string to_text(const ModelInfo& info, const std::vector<TensorInfo>& tensor
 
 Status inspect(const InspectOptions& options) {
   apply_log_level(options.common);
+  if (Status status = check_trace(options.common, false); !status.is_ok()) return status;
   const auto model = open_model(options.model, options.common);
   if (!model.is_ok()) return model.status();
   const ModelInfo& info = model.value().info();

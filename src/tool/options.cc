@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/tool/files.h"
 #include "src/tool/report.h"
 
 namespace outrigger::tool {
@@ -45,7 +46,6 @@ bool is_cuda_device(std::string_view device) {
 }  // namespace
 
 Status check_common(const CommonOptions& options) {
-  if (!options.trace_file.empty()) return not_there_yet("--trace", "leave it out");
   if (is_cuda_device(options.device)) {
     return Status(StatusCode::kUnavailable, fmt::format("--device {}: this build has no CUDA; use --device cpu", options.device));
   }
@@ -53,6 +53,12 @@ Status check_common(const CommonOptions& options) {
   if (options.device != "cpu") return bad_device(options.device);
   if (options.device_budget) return not_there_yet("--device-budget (there is no device besides the cpu)", "leave it out");
   return Status();
+}
+
+Status check_trace(const CommonOptions& options, bool has_steps) {
+  if (options.trace_file.empty()) return Status();
+  if (!has_steps) return Status(StatusCode::kInvalidArgument, "--trace: this command runs no steps; use it with run, bench or eval");
+  return AtomicFile::create(options.trace_file).status();
 }
 
 void apply_log_level(const CommonOptions& options) {

@@ -38,8 +38,11 @@ struct CommonOptions {
   bool json = false;
 };
 
-/// Refuses what this version does not have: a device, a trace. Errors: kUnsupported, kUnavailable, kInvalidArgument.
+/// Refuses what this version does not have: a device. Errors: kUnsupported, kUnavailable, kInvalidArgument.
 Status check_common(const CommonOptions& options);
+/// Whether the trace that was asked for, if any, can be written: known before the work, not after it. Errors: kInvalidArgument where no steps
+/// run, kNotFound, kIo.
+Status check_trace(const CommonOptions& options, bool has_steps);
 /// Installs the log sink.
 void apply_log_level(const CommonOptions& options);
 

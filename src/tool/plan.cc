@@ -32,6 +32,7 @@ Workload fitting(const PlanCommandOptions& options, const ModelInfo& info) {
 
 Status plan(const PlanCommandOptions& options) {
   apply_log_level(options.common);
+  if (Status status = check_trace(options.common, false); !status.is_ok()) return status;
   if (!options.svg_file.empty()) return not_there_yet("--svg", "use --json or the table");
   if (!options.html_file.empty()) return not_there_yet("--html", "use --json or the table");
   const auto model = open_runnable(options.model, options.common);

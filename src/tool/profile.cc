@@ -55,6 +55,7 @@ std::string to_text(const MachineProfile& profile) {
 
 Status profile(const ProfileCommandOptions& options) {
   apply_log_level(options.common);
+  if (Status status = check_trace(options.common, false); !status.is_ok()) return status;
   if (Status status = check_common(options.common); !status.is_ok()) return status;
   const auto measured = measured_or_stored(options);
   if (!measured.is_ok()) return measured.status();

@@ -122,6 +122,7 @@ Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOpti
     if (was_interrupted()) break;
   }
   const double wall_ms = watch.ms();
+  if (Status status = write_trace(engine.value(), options.common); !status.is_ok()) return status;
 
   const double prefill_rate = Totals::per_s(totals.prompt_tokens, totals.prefill_ms);
   const double decode_rate = Totals::per_s(totals.tokens_after_first, totals.decode_ms);

@@ -43,6 +43,7 @@ Status run_prompt(const Model& model, const Tokenizer& tokenizer, const RunOptio
   const auto result = generate_text(session.value(), prompt.value(), options, new_tokens, stream);
   if (!result.is_ok()) return result.status();
 
+  if (Status status = write_trace(engine.value(), options.common); !status.is_ok()) return status;
   if (!stream) return write_json(run_json(model, engine.value(), options, prompt.value(), result.value(), open_ms + load_ms));
   // A prompt that follows on the same line is ugly; a file gets the text and nothing else.
   if (isatty(STDOUT_FILENO) == 1 && !result.value().text.ends_with('\n')) {

@@ -21,6 +21,7 @@ struct TokenizeOptions {
 
 Status tokenize(const TokenizeOptions& options) {
   apply_log_level(options.common);
+  if (Status status = check_trace(options.common, false); !status.is_ok()) return status;
   const auto model = open_model(options.model, options.common);
   if (!model.is_ok()) return model.status();
   const auto tokenizer = model.value().tokenizer();

@@ -77,6 +77,7 @@ TEST_CASE("C: an engine loads and reports") { an_engine_loads_and_reports(); }
 TEST_CASE("C: loading can be cancelled") { loading_can_be_cancelled(); }
 TEST_CASE("C: an engine refuses what does not fit") { an_engine_refuses_what_does_not_fit(); }
 TEST_CASE("C: handles close in any order") { handles_close_in_any_order(); }
+TEST_CASE("C: an engine keeps a trace") { an_engine_keeps_a_trace(); }
 TEST_CASE("C: generating equals stepping") { generating_equals_stepping(); }
 TEST_CASE("C: a callback stops generation") { a_callback_stops_generation(); }
 TEST_CASE("C: another thread stops generation") { another_thread_stops_generation(); }

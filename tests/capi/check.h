@@ -49,6 +49,7 @@ void an_engine_loads_and_reports(void);
 void loading_can_be_cancelled(void);
 void an_engine_refuses_what_does_not_fit(void);
 void handles_close_in_any_order(void);
+void an_engine_keeps_a_trace(void);
 void generating_equals_stepping(void);
 void a_callback_stops_generation(void);
 void another_thread_stops_generation(void);

@@ -108,6 +108,7 @@ int main(void) {
   FIELD(otr_engine_options, progress);
   FIELD(otr_engine_options, user);
   FIELD(otr_engine_options, cancel);
+  FIELD(otr_engine_options, trace_events);
   STRUCT(otr_memory_report);
   FIELD(otr_memory_report, struct_size);
   FIELD(otr_memory_report, tier);
@@ -137,6 +138,16 @@ int main(void) {
   FIELD(otr_expert_report, reads);
   FIELD(otr_expert_report, guesses);
   FIELD(otr_expert_report, right_guesses);
+  STRUCT(otr_lane_busy);
+  FIELD(otr_lane_busy, struct_size);
+  FIELD(otr_lane_busy, reserved);
+  FIELD(otr_lane_busy, steps);
+  FIELD(otr_lane_busy, wall_ms);
+  FIELD(otr_lane_busy, disk_ms);
+  FIELD(otr_lane_busy, h2d_ms);
+  FIELD(otr_lane_busy, d2h_ms);
+  FIELD(otr_lane_busy, host_ms);
+  FIELD(otr_lane_busy, device_ms);
   STRUCT(otr_sampling_options);
   FIELD(otr_sampling_options, struct_size);
   FIELD(otr_sampling_options, temperature);

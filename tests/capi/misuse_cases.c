@@ -72,6 +72,7 @@ static void null_plans_and_engines(otr_error* e, const stack* s) {
   otr_memory_report memory = {sizeof memory};
   otr_stream_report streamed = {sizeof streamed};
   otr_expert_report experts = {sizeof experts};
+  otr_lane_busy busy = {sizeof busy};
   otr_profile* profile = (otr_profile*)&summary;
   otr_plan* plan = (otr_plan*)&summary;
   otr_engine* engine = (otr_engine*)&summary;
@@ -103,6 +104,10 @@ static void null_plans_and_engines(otr_error* e, const stack* s) {
   REFUSED_C(otr_engine_get_streamed(s->engine, NULL, &error));
   REFUSED_C(otr_engine_get_experts(NULL, &experts, &error));
   REFUSED_C(otr_engine_get_experts(s->engine, NULL, &error));
+  REFUSED_C(otr_engine_lane_busy(NULL, 1, &busy, &error));
+  REFUSED_C(otr_engine_lane_busy(s->engine, 1, NULL, &error));
+  REFUSED_C(otr_engine_write_trace(NULL, scratch_path("trace.json"), &error));
+  REFUSED_C(otr_engine_write_trace(s->engine, NULL, &error));
 }
 
 static void null_sessions(otr_error* e, const stack* s) {
@@ -184,12 +189,15 @@ void a_null_is_an_error(void) {
   stack_close(&s);
 }
 
-/* `call` with each struct_size that no version ever had; the first one's was `first`. */
-#define WRONG_SIZES_C(object, call) WRONG_SIZES_SINCE_C(object, sizeof(object), call)
+/* Before it could keep a trace. */
+enum { kFirstEngineOptions = 40 };
+
+/* `call` with each struct_size that no version ever had; `first` is that of the version that had the struct first. */
+#define WRONG_SIZES_C(object, call) WRONG_SIZES_SINCE_C(object, (uint32_t)sizeof(object), call)
 #define WRONG_SIZES_SINCE_C(object, first, call)                                     \
   do {                                                                               \
     const uint32_t right_size = (object).struct_size;                                \
-    const uint32_t wrong[] = {0, 4, (uint32_t)(first) - 1, 5000, UINT32_MAX}; \
+    const uint32_t wrong[] = {0, 4, (first) - 1, 5000, UINT32_MAX};                  \
     size_t w;                                                                        \
     for (w = 0; w < sizeof wrong / sizeof *wrong; ++w) {                             \
       (object).struct_size = wrong[w];                                               \
@@ -213,6 +221,7 @@ void a_wrong_struct_size_is_an_error(void) {
   otr_memory_report memory = {sizeof memory};
   otr_stream_report streamed = {sizeof streamed};
   otr_expert_report experts = {sizeof experts};
+  otr_lane_busy busy = {sizeof busy};
   otr_generate_result result = {sizeof result};
   otr_model_options model_options;
   otr_profile_options profile_options;
@@ -249,11 +258,12 @@ void a_wrong_struct_size_is_an_error(void) {
   WRONG_SIZES_SINCE_C(memory, 96, otr_engine_get_memory(s.engine, OTR_TIER_HOST, &memory, &error));
   WRONG_SIZES_C(streamed, otr_engine_get_streamed(s.engine, &streamed, &error));
   WRONG_SIZES_C(experts, otr_engine_get_experts(s.engine, &experts, &error));
+  WRONG_SIZES_C(busy, otr_engine_lane_busy(s.engine, 1, &busy, &error));
   WRONG_SIZES_C(result, otr_session_generate(s.session, &token, 1, NULL, &result, &error));
   WRONG_SIZES_C(model_options, otr_model_open(tiny_model_path(), &model_options, &model, &error));
   WRONG_SIZES_C(profile_options, otr_profile_measure(&profile_options, &profile, &error));
   WRONG_SIZES_C(plan_options, otr_plan_make(s.model, some_profile(), &plan_options, &plan, &error));
-  WRONG_SIZES_C(engine_options, otr_engine_open(s.model, s.plan, &engine_options, &engine, &error));
+  WRONG_SIZES_SINCE_C(engine_options, kFirstEngineOptions, otr_engine_open(s.model, s.plan, &engine_options, &engine, &error));
   WRONG_SIZES_C(sampling_options, otr_sampler_create(&sampling_options, &sampler, &error));
   generate_options.sampling = &sampling_options;
   WRONG_SIZES_C(sampling_options, otr_session_generate(s.session, &token, 1, &generate_options, NULL, &error));
@@ -285,9 +295,13 @@ void other_versions_of_a_struct_are_understood(void) {
     uint32_t beyond;
   } older = {{0, 0}, 0xABCDEF01};
   otr_error error = {sizeof error};
+  otr_engine_options engine_options = {.trace_events = UINT64_MAX};
+  otr_plan_options options;
   otr_model* model = NULL;
   otr_plan* plan = NULL;
+  otr_engine* engine = NULL;
   size_t i;
+  otr_plan_options_init(&options, sizeof options);
   NEED_C(otr_model_open(tiny_model_path(), NULL, &model, &error) == OTR_OK);
 
   /* A program built with a later header: its new fields are 0 until it sets one. */
@@ -316,6 +330,14 @@ void other_versions_of_a_struct_are_understood(void) {
   otr_session_options_init(&older.options, 0);
   otr_session_options_init(&older.options, UINT32_MAX);
   CHECK_C(older.options.struct_size == 77);
+  otr_engine_options_init(&engine_options, kFirstEngineOptions);
+  CHECK_C(engine_options.struct_size == kFirstEngineOptions && engine_options.trace_events == UINT64_MAX);
+  options.host_budget_bytes = 0;
+  options.prompt_tokens = options.new_tokens = 32;
+  CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_OK);
+  CHECK_C(otr_engine_open(model, plan, &engine_options, &engine, &error) == OTR_OK);
+  otr_engine_close(&engine);
+  otr_plan_close(&plan);
   otr_model_close(&model);
 }
 

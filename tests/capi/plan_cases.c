@@ -1,5 +1,6 @@
 /* Profiles, plans and engines. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -205,6 +206,42 @@ void an_engine_loads_and_reports(void) {
   CHECK_C(otr_engine_get_memory(s.engine, OTR_TIER_DISK, &memory, &s.error) == OTR_INVALID_ARGUMENT);
   CHECK_C(otr_engine_get_streamed(s.engine, &streamed, &s.error) == OTR_OK);
   CHECK_C(streamed.disk_bytes == 0 && streamed.h2d_bytes == 0 && streamed.d2h_bytes == 0);
+  stack_close(&s);
+}
+
+void an_engine_keeps_a_trace(void) {
+  const char* path = scratch_path("trace.json");
+  const int32_t tokens[] = {1, 2, 3};
+  otr_lane_busy busy = {sizeof busy};
+  otr_engine_options options;
+  otr_engine* engine = NULL;
+  otr_session* session = NULL;
+  char begin[60] = "";
+  FILE* file = NULL;
+  stack s;
+  if (!stack_open(&s, 1, 64)) return;
+  CHECK_C(otr_engine_write_trace(s.engine, path, &s.error) == OTR_INVALID_ARGUMENT);
+  CHECK_C(otr_engine_lane_busy(s.engine, UINT64_MAX, &busy, &s.error) == OTR_OK && busy.steps == 0 && busy.wall_ms == 0);
+
+  otr_engine_options_init(&options, sizeof options);
+  CHECK_C(options.trace_events == 0);
+  options.trace_events = 1000;
+  NEED_C(otr_engine_open(s.model, s.plan, &options, &engine, &s.error) == OTR_OK);
+  NEED_C(otr_session_open(engine, NULL, &session, &s.error) == OTR_OK);
+  CHECK_C(otr_session_prefill(session, tokens, 3, NULL, &s.error) == OTR_OK && otr_session_step(session, 4, &s.error) == OTR_OK);
+  CHECK_C(otr_engine_lane_busy(engine, 1, &busy, &s.error) == OTR_OK && busy.struct_size == sizeof busy && busy.steps == 1);
+  CHECK_C(busy.host_ms > 0 && busy.host_ms <= busy.wall_ms && busy.disk_ms == 0);
+  CHECK_C(otr_engine_lane_busy(engine, UINT64_MAX, &busy, &s.error) == OTR_OK && busy.steps == 2);
+  CHECK_C(otr_engine_write_trace(engine, path, &s.error) == OTR_OK);
+  file = fopen(path, "rb");
+  NEED_C(file != NULL);
+  CHECK_C(fgets(begin, sizeof begin, file) != NULL && strncmp(begin, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[", 39) == 0);
+  fclose(file);
+  CHECK_C(otr_engine_write_trace(engine, "/no/such/folder/trace.json", &s.error) == OTR_IO);
+  otr_session_close(&session);
+  otr_engine_close(&engine);
+  options.trace_events = UINT64_MAX;
+  CHECK_C(otr_engine_open(s.model, s.plan, &options, &engine, &s.error) == OTR_OUT_OF_MEMORY && engine == NULL);
   stack_close(&s);
 }
 

@@ -52,7 +52,7 @@ class Line(ToolTest):
         for args, name in ((("--draft", "ngram"), "--draft"), (("--draft", "self"), "--draft"), (("--draft", "small.gguf"), "--draft"),
                            (("--draft-tokens", "4"), "--draft-tokens"), (("--draft-shape", "tree"), "--draft-shape"),
                            (("--groups", "2"), "--groups"), (("--batch", "2"), "--batch"), (("--branch", "all"), "--branch"),
-                           (("--trace", "t.json"), "--trace"), (("--device-budget", "1GB"), "--device-budget"),
+                           (("--device-budget", "1GB"), "--device-budget"),
                            (("--device", "emulated:memory=256MiB,link=4GB/s"), "--device emulated")):
             with self.subTest(args=args):
                 self.refuse(UNSUPPORTED, "run", model, *prompt, *args, naming=name)

@@ -1,0 +1,69 @@
+// What the nodes of a model's step are called.
+#include "src/model/node_label.h"
+
+#include <fmt/format.h>
+
+#include "src/model/step_graph.h"
+
+namespace outrigger {
+namespace {
+
+const char* op_name(StepOp op) {
+  switch (op) {
+    case StepOp::kEmbed: return "embed";
+    case StepOp::kAttentionNorm: return "attention_norm";
+    case StepOp::kQkv: return "qkv";
+    case StepOp::kRopeAppend: return "rope_append";
+    case StepOp::kAttention: return "attention";
+    case StepOp::kOutput: return "output";
+    case StepOp::kFfnNorm: return "ffn_norm";
+    case StepOp::kGateUp: return "gate_up";
+    case StepOp::kSiluMul: return "silu_mul";
+    case StepOp::kDown: return "down";
+    case StepOp::kOutputNorm: return "output_norm";
+    case StepOp::kHead: return "head";
+    case StepOp::kRouter: return "router";
+    case StepOp::kRoute: return "route";
+    case StepOp::kGuess: return "guess";
+    case StepOp::kSharedGateUp: return "shared gate_up";
+    case StepOp::kSharedSiluMul: return "shared silu_mul";
+    case StepOp::kSharedDown: return "shared down";
+    case StepOp::kExperts: return "experts";
+    case StepOp::kCombine: return "combine";
+    case StepOp::kArrive: return "fetch unit";
+    case StepOp::kRequest: return "request unit";
+    case StepOp::kFetchExperts: return "fetch experts";
+    case StepOp::kFetchGuesses: return "fetch guesses";
+  }
+  return "unknown";
+}
+
+bool is_of_a_layer(StepOp op) { return op != StepOp::kEmbed && op != StepOp::kOutputNorm && op != StepOp::kHead; }
+bool is_of_a_unit(StepOp op) { return op == StepOp::kArrive || op == StepOp::kRequest; }
+bool is_of_a_wave(StepOp op) { return op == StepOp::kExperts || op == StepOp::kFetchExperts; }
+
+}  // namespace
+
+NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency, const TaskGraph& graph, NodeId node) {
+  const TaskNode& task = graph.nodes()[node];
+  const auto op = static_cast<StepOp>(task.op);
+  NodeLabel label;
+  label.name = op_name(op);
+  if (is_of_a_unit(op)) {
+    const StreamUnit& unit = residency.stream().units[task.argument];
+    label.name += fmt::format(" {}", task.argument);
+    if (op == StepOp::kArrive) label.bytes = unit.file_bytes;
+    label.layer = layout.shape.matrices[unit.pieces.front().matrix].layer;
+  } else if (is_of_a_wave(op)) {
+    const auto [layer, wave] = ExpertWave::of(task.argument);
+    label.name = fmt::format("blk.{} {}, wave {}", layer, label.name, wave);
+    label.layer = layer;
+  } else if (is_of_a_layer(op)) {
+    label.name = fmt::format("blk.{} {}", task.argument, label.name);
+    label.layer = task.argument;
+  }
+  for (const OperandRef& operand : graph.operands(task)) label.bytes += operand.blocks * layout.shape.matrices[operand.matrix].row_block_bytes;
+  return label;
+}
+
+}  // namespace outrigger

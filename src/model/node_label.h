@@ -1,0 +1,16 @@
+// What the nodes of a model's step are called.
+#ifndef OUTRIGGER_SRC_MODEL_NODE_LABEL_H_
+#define OUTRIGGER_SRC_MODEL_NODE_LABEL_H_
+
+#include "src/graph/tracer.h"
+#include "src/memory/residency.h"
+#include "src/model/layout.h"
+
+namespace outrigger {
+
+/// "embed", "blk.3 gate_up", "fetch unit 17": with the packed bytes of weights that a product reads, or the file's that a fetch does.
+NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency, const TaskGraph& graph, NodeId node);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_MODEL_NODE_LABEL_H_
