@@ -92,6 +92,11 @@ Json streamed_json(const Engine& engine) {
   return {{"disk_bytes", streamed.disk_bytes}, {"h2d_bytes", streamed.h2d_bytes}, {"d2h_bytes", streamed.d2h_bytes}};
 }
 
+Json experts_json(const Engine& engine) {
+  const ExpertReport experts = engine.experts();
+  return {{"uses", experts.uses}, {"hits", experts.hits}, {"reads", experts.reads}, {"guesses", experts.guesses}, {"right_guesses", experts.right_guesses}};
+}
+
 Json model_json(const Model& model) {
   const ModelInfo& info = model.info();
   return {{"file", info.file}, {"architecture", info.architecture}, {"parameters", info.parameters}, {"bytes", info.bytes}};

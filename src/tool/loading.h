@@ -43,6 +43,8 @@ Status write_trace(const Engine& engine, const CommonOptions& options);
 /// {"host":{...},"device":{...}} of the contract.
 Json memory_json(const Engine& engine);
 Json streamed_json(const Engine& engine);
+/// {"uses":..,"hits":..,"reads":..,"guesses":..,"right_guesses":..}
+Json experts_json(const Engine& engine);
 /// {"file":..,"architecture":..,"parameters":..,"bytes":..}
 Json model_json(const Model& model);
 

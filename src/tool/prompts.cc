@@ -141,6 +141,7 @@ Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOpti
                        {"total_tokens_per_s", Totals::per_s(totals.tokens, wall_ms)}}},
                      {"memory", memory_json(engine.value())},
                      {"streamed", streamed_json(engine.value())},
+                     {"experts", experts_json(engine.value())},
                      {"plan",
                       {{"predicted_prefill_ms", engine.value().plan().predicted_prefill_ms},
                        {"predicted_decode_tokens_per_s", engine.value().plan().predicted_decode_tokens_per_s}}},

@@ -19,6 +19,7 @@ Json run_json(const Model& model, const Engine& engine, const RunOptions& option
   Json document = generation_json(prompt, result, load_ms);
   document["memory"] = memory_json(engine);
   document["streamed"] = streamed_json(engine);
+  document["experts"] = experts_json(engine);
   document["plan"] = {{"predicted_prefill_ms", engine.plan().predicted_prefill_ms},
                       {"predicted_decode_tokens_per_s", engine.plan().predicted_decode_tokens_per_s}};
   document["speculation"] = speculation_json();
