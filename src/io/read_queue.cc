@@ -20,7 +20,7 @@ Result<std::unique_ptr<ReadQueue>> ReadQueue::create(std::shared_ptr<const ByteS
   OTR_TRY(options.validate());
   try {
     if (options.method == ReadMethod::kThreads) return make_thread_queue(std::move(source), options.depth);
-    Result<std::unique_ptr<ReadQueue>> ring = make_ring_queue(source, options.depth);
+    Result<std::unique_ptr<ReadQueue>> ring = make_ring_queue(source, options.depth, options.staging_area);
     if (ring.is_ok() || options.method == ReadMethod::kRing) return ring;
     return make_thread_queue(std::move(source), options.depth);
   } catch (const std::bad_alloc&) {

@@ -22,6 +22,9 @@ enum class ReadMethod : uint8_t {
 struct ReadQueueOptions {
   uint32_t depth = 4;  ///< most reads in flight, 1 to kMostReads
   ReadMethod method = ReadMethod::kAuto;
+  /// Memory in which staging lies; lives as long as the queue. The ring reads into it at half the processor time, where the system lets it
+  /// lock so many bytes (RLIMIT_MEMLOCK). Empty: not known. Staging elsewhere is as good, only not as cheap.
+  std::span<std::byte> staging_area = {};
 
   /// More would be as many threads, and no disk gains from them: docs/design/0005-reading-the-disk.md.
   static constexpr uint32_t kMostReads = 256;

@@ -3,7 +3,7 @@
 
 namespace outrigger {
 
-Result<std::unique_ptr<ReadQueue>> make_ring_queue(std::shared_ptr<const ByteSource>, uint32_t) {
+Result<std::unique_ptr<ReadQueue>> make_ring_queue(std::shared_ptr<const ByteSource>, uint32_t, std::span<std::byte>) {
   return Status(StatusCode::kUnsupported, "this build has no io_uring; it needs liburing when it is configured");
 }
 

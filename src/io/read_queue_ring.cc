@@ -34,7 +34,7 @@ class RingQueue final : public ReadQueue {
     drain();
     if (has_ring_) ::io_uring_queue_exit(&ring_);
   }
-  Status open();
+  Status open(std::span<std::byte> staging_area);
   ReadMethod method() const override { return ReadMethod::kRing; }
 
  private:
@@ -49,6 +49,7 @@ class RingQueue final : public ReadQueue {
   std::vector<Slot*> free_;
   std::vector<Slot*> left_over_;  ///< what the kernel did not take: read when it is asked for
   uint32_t in_kernel_ = 0;
+  std::span<std::byte> pinned_;  ///< what the kernel keeps mapped, as its buffer 0
   io_uring ring_{};
   bool has_ring_ = false;
 };
@@ -57,22 +58,32 @@ Status unsupported(int error) {
   return Status(StatusCode::kUnsupported, "io_uring is not to be had here: " + std::generic_category().message(error));
 }
 
-Status RingQueue::open() {
+Status RingQueue::open(std::span<std::byte> staging_area) {
   if (const int error = ::io_uring_queue_init(depth(), &ring_, 0); error < 0) return unsupported(-error);
   has_ring_ = true;
   // Linux 5.1 to 5.5 have rings that do not know plain reads.
   io_uring_probe* probe = ::io_uring_get_probe_ring(&ring_);
   const bool reads = probe != nullptr && ::io_uring_opcode_supported(probe, IORING_OP_READ) != 0;
   ::io_uring_free_probe(probe);
-  return reads ? Status() : unsupported(EOPNOTSUPP);
+  if (!reads) return unsupported(EOPNOTSUPP);
+  // Not to be had: more than may be locked, or than one buffer may have. Then each read finds its pages itself.
+  const iovec area{staging_area.data(), staging_area.size()};
+  if (!staging_area.empty() && ::io_uring_register_buffers(&ring_, &area, 1) == 0) pinned_ = staging_area;
+  return {};
 }
 
-// False if the kernel does not take it now (it is short of memory, as a rule). The entry, the last of the ring, then stays in it and is made
-// to do nothing; its completion belongs to no slot.
+// False if the kernel does not take it now (it is short of memory, as a rule). The entry, the last of the ring, then stays in it and is
+// made to do nothing; its completion belongs to no slot.
 bool RingQueue::start(Slot* slot, const DescriptorRead& read) {
   io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
   if (entry == nullptr) return false;
-  ::io_uring_prep_read(entry, read.descriptor, slot->request.staging.data(), static_cast<unsigned>(std::min(read.bytes, kMostBytes)), read.offset);
+  std::byte* dst = slot->request.staging.data();
+  const auto bytes = static_cast<unsigned>(std::min(read.bytes, kMostBytes));
+  if (dst >= pinned_.data() && dst + bytes <= pinned_.data() + pinned_.size()) {
+    ::io_uring_prep_read_fixed(entry, read.descriptor, dst, bytes, read.offset, 0);
+  } else {
+    ::io_uring_prep_read(entry, read.descriptor, dst, bytes, read.offset);
+  }
   ::io_uring_sqe_set_data(entry, slot);
   while (::io_uring_submit(&ring_) == -EINTR) continue;
   if (::io_uring_sq_ready(&ring_) == 0) return true;
@@ -137,12 +148,13 @@ void RingQueue::drop_all() {
 
 }  // namespace
 
-Result<std::unique_ptr<ReadQueue>> make_ring_queue(std::shared_ptr<const ByteSource> source, uint32_t depth) {
+Result<std::unique_ptr<ReadQueue>> make_ring_queue(std::shared_ptr<const ByteSource> source, uint32_t depth,
+                                                   std::span<std::byte> staging_area) {
   if (!source->descriptor_read(source->size_bytes(), 0)) {
     return Status(StatusCode::kUnsupported, "io_uring reads files, and these bytes are in none").in_file(source->name());
   }
   auto queue = std::make_unique<RingQueue>(std::move(source), depth);
-  OTR_TRY(queue->open());
+  OTR_TRY(queue->open(staging_area));
   return std::unique_ptr<ReadQueue>(std::move(queue));
 }
 

@@ -1,6 +1,7 @@
 // ReadQueue by io_uring: the contract, and a kernel that refuses, reads short or fails.
 //
-// io_uring_queue_init and io_uring_submit are replaced in this binary: what is submitted can be spoilt on its way to the kernel.
+// io_uring_queue_init, io_uring_submit and io_uring_register_buffers are replaced in this binary: what is submitted can be spoilt on its
+// way to the kernel.
 #include <dlfcn.h>
 #include <liburing.h>
 
@@ -13,7 +14,9 @@
 
 namespace {
 
-int refusal = 0;  // -errno that making a ring gives; 0: what the system says
+int refusal = 0;       // -errno that making a ring gives; 0: what the system says
+int lock_refusal = 0;  // the same for keeping buffers mapped
+uint64_t locked_bytes = 0;
 /// Sees the entry about to be submitted; returns 0 to let it go on, or the -errno of the submission.
 std::function<int(io_uring_sqe&)> spoil;
 
@@ -36,6 +39,13 @@ extern "C" int io_uring_submit(io_uring* ring) {
   return real<int(io_uring*)>("io_uring_submit")(ring);
 }
 
+extern "C" int io_uring_register_buffers(io_uring* ring, const iovec* buffers, unsigned count) {
+  if (lock_refusal != 0) return lock_refusal;
+  const int error = real<int(io_uring*, const iovec*, unsigned)>("io_uring_register_buffers")(ring, buffers, count);
+  if (error == 0) locked_bytes = buffers[0].iov_len;
+  return error;
+}
+
 namespace outrigger {
 namespace {
 
@@ -50,7 +60,8 @@ struct Ring {
 
   ~Ring() {
     spoil = nullptr;
-    refusal = 0;
+    refusal = lock_refusal = 0;
+    locked_bytes = 0;
   }
   bool is_here() const {
     if (!here.is_ok()) std::fprintf(stderr, "skipped: %s\n", here.to_string().c_str());
@@ -76,12 +87,41 @@ TEST_CASE("ReadQueue: where the system refuses a ring, it is unsupported by name
   }
 }
 
+TEST_CASE("ReadQueue: where the staging lies may be told; reads inside, across its end and outside are the same") {
+  const Ring ring;
+  if (!ring.is_here()) return;
+  const AlignedBytes area(5 * 65536), elsewhere(65536);
+  for (const bool refused : {false, true}) {
+    lock_refusal = refused ? -ENOMEM : 0;
+    locked_bytes = 0;
+    int fixed = 0, plain = 0;
+    spoil = [&](io_uring_sqe& entry) {
+      (entry.opcode == IORING_OP_READ_FIXED ? fixed : plain) += 1;
+      return 0;
+    };
+    const std::unique_ptr<ReadQueue> queue =
+        ReadQueue::create(ring.source, {4, ReadMethod::kRing, area.bytes().first(2 * 65536 + 4096)}).value();
+    const std::span<std::byte> staging[] = {area.bytes().first(65536), area.bytes().subspan(65536, 65536),
+                                            area.bytes().subspan(2 * 65536, 65536), elsewhere.bytes()};
+    for (uint64_t tag = 0; tag < 4; ++tag) REQUIRE(queue->submit({tag * 100'001, 50'000, staging[tag], tag}).is_ok());
+    for (int i = 0; i < 4; ++i) {
+      const ReadDone done = queue->wait();
+      REQUIRE(done.status.is_ok());
+      CHECK(std::equal(done.data, done.data + 50'000, ring.file.data() + done.tag * 100'001));
+    }
+    // A user who may lock nothing gets plain reads here too.
+    CHECK(fixed == (locked_bytes > 0 ? 2 : 0));
+    CHECK(fixed + plain == 4);
+    if (refused) CHECK(fixed == 0);
+  }
+}
+
 TEST_CASE("ReadQueue: what the kernel reads short is read again like any direct read") {
   const Ring ring;
   if (!ring.is_here()) return;
   int spoilt = 0;
   spoil = [&](io_uring_sqe& entry) {
-    if (entry.opcode == IORING_OP_READ && entry.len > 4096 && ++spoilt % 2 == 0) entry.len = 4096;
+    if (entry.len > 4096 && ++spoilt % 2 == 0) entry.len = 4096;
     return 0;
   };
   check_random_reads(ring.source, ring.file, ReadMethod::kRing, 4, 60);
