@@ -93,7 +93,7 @@ def families():
                dtype=torch.float32, weights=TYPE_Q4_0, seed=18),
         # The directory leaves out the base of RoPE, which is the family's own.
         family("mixtral", "llama", mixtral, dict(intermediate_size=32, num_local_experts=8, num_experts_per_tok=2,
-                                                 rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}), sentencepiece(), seed=24),
+                                                 rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}), sentencepiece(), seed=32),
         # Experts of 40 rows: no multiple of the 16 that are packed together; their `down` is F16, since 40 columns are no blocks.
         family("qwen2moe", "qwen2moe", qwen2moe, dict(num_experts=6, num_experts_per_tok=3, moe_intermediate_size=40, shared_expert_intermediate_size=64,
                                                       rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}),
@@ -291,7 +291,8 @@ def golden_logits(family, model):
             tokens = tiny_experts.steady_tokens(model, rng, len(family.tokenizer.tokens), length)
         else:
             tokens = rng.integers(0, len(family.tokenizer.tokens), length).tolist()
-        positions = sorted({0, length // 2, length - 1} & set(range(length)))
+        kept = {*range(0, length, tiny_experts.KEPT_EVERY)} if tiny_experts.routers(model) else {0, length // 2}
+        positions = sorted({*kept, length - 1} & set(range(length)))
         sequences.append((tokens, positions, logits_oracle.logits(model, tokens)[positions]))
     return sequences
 
@@ -362,7 +363,7 @@ def main():
         sequences = golden_logits(family, model)
         logits_oracle.write(gguf.with_suffix(".logits"), sequences, list(range(family.config.vocab_size)))
         if tiny_experts.routers(model):
-            tiny_experts.check_all_serve(model, [tokens for tokens, _, _ in sequences])
+            tiny_experts.check_all_serve(model, [(tokens, positions) for tokens, positions, _ in sequences])
             write_json(gguf.with_suffix(".routing.json"), tiny_experts.routing(model, sequences[2][0]))
         write_json(gguf.with_suffix(".json"), {"architecture": family.architecture, "greedy": greedy(family, model), **texts(family)})
         print(family.name, gguf.stat().st_size, "bytes, largest logit", max(abs(rows).max() for _, _, rows in sequences))
