@@ -21,7 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 class Made:
     """How a file comes about: `script` of this folder or llama-quantize, applied to `base` (another name here, or "default")."""
     base: str
-    tool: str  # "widen.py", "random_llama.py", "to_float32.py" or "quantize"
+    tool: str  # "widen.py", "experts.py", "random_llama.py", "to_float32.py" or "quantize"
     words: tuple = ()
     megabytes: int = 0
 
@@ -48,6 +48,8 @@ SPEED = {
     "random-q2_k": Made("random-f16", "quantize", ("Q2_K",), 354),
     "random-iq4_nl": Made("random-f16", "quantize", ("IQ4_NL",), 606),
 }
+# Not of a group: what streaming experts is measured on.
+MIXTURES = {"experts-q4_1": Made("default", "experts.py", ("--experts", "32", "--top", "2"), 1643)}
 # What distance from float32 is measured on, besides "default", "default-q8_0" and "default-q4_0".
 ACCURACY = {
     **{name: SPEED[name] for name in ("default-q8_0", "default-q4_0")},
@@ -59,7 +61,7 @@ ACCURACY = {
        for kind, megabytes in (("Q2_K", 283), ("Q3_K", 370), ("Q4_K", 484), ("Q5_K", 591), ("Q6_K", 705), ("IQ4_XS", 457), ("MXFP4_MOE", 457))},
 }
 GROUPS = {"speed": SPEED, "accuracy": ACCURACY}
-MODELS = {**SPEED, **ACCURACY}
+MODELS = {**SPEED, **ACCURACY, **MIXTURES}
 
 
 def path(folder, name, default):

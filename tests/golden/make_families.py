@@ -4,7 +4,8 @@
 make_families.py DIRECTORY    (tests/golden). Same bytes each time. Needs numpy, torch, transformers, tokenizers.
 
 Writes logits/NAME.gguf, logits/NAME.logits (logits_oracle.py), logits/NAME.json (greedy tokens, token ids of texts, a conversation),
-hf/NAME/ (config.json, safetensors, tokenizer.json, tokenizer_config.json) and rope_scaling.json (frequencies of many RoPE scalings).
+hf/NAME/ (config.json, safetensors, tokenizer.json, tokenizer_config.json) and rope_scaling.json (frequencies of many RoPE scalings). For
+mixtures of experts also logits/NAME.routing.json (the experts of a text), and for Mixtral logits/mixtral-split.gguf (experts one by one).
 Weights are small integers times powers of two, which Q8_0 or Q4_0 as well as F16 and BF16 hold exactly: one oracle serves both forms.
 """
 import copy
@@ -22,6 +23,7 @@ import transformers
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 import logits_oracle
+import tiny_experts
 import tiny_tokenizers
 from make_bad_gguf import ARRAY, BOOL, F32, I32, STRING, U32, Gguf
 from tiny_tokenizers import byte_level, chatml_with, sentencepiece
@@ -53,6 +55,8 @@ class Family:
 
 def families():
     llama, mistral = (transformers.LlamaConfig, transformers.LlamaForCausalLM), (transformers.MistralConfig, transformers.MistralForCausalLM)
+    mixtral = (transformers.MixtralConfig, transformers.MixtralForCausalLM)
+    qwen2moe, qwen3moe = (transformers.Qwen2MoeConfig, transformers.Qwen2MoeForCausalLM), (transformers.Qwen3MoeConfig, transformers.Qwen3MoeForCausalLM)
     qwen2, qwen3 = (transformers.Qwen2Config, transformers.Qwen2ForCausalLM), (transformers.Qwen3Config, transformers.Qwen3ForCausalLM)
 
     def family(name, architecture, classes, config, tokenizer, **more):
@@ -87,19 +91,34 @@ def families():
         family("qwen3", "qwen3", qwen3, dict(head_dim=16, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}, rms_norm_eps=1e-6), qwen_thinks, seed=17),
         family("qwen3-yarn", "qwen3", qwen3, dict(head_dim=16, num_hidden_layers=1, attention_bias=True, rope_parameters=yarn), qwen_thinks,
                dtype=torch.float32, weights=TYPE_Q4_0, seed=18),
+        # The directory leaves out the base of RoPE, which is the family's own.
+        family("mixtral", "llama", mixtral, dict(intermediate_size=32, num_local_experts=8, num_experts_per_tok=2,
+                                                 rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}), sentencepiece(), seed=32),
+        # Experts of 40 rows: no multiple of the 16 that are packed together; their `down` is F16, since 40 columns are no blocks.
+        family("qwen2moe", "qwen2moe", qwen2moe, dict(num_experts=6, num_experts_per_tok=3, moe_intermediate_size=40, shared_expert_intermediate_size=64,
+                                                      rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}),
+               qwen, shards=2, dtype=torch.float16, seed=20),
+        family("qwen3moe", "qwen3moe", qwen3moe, dict(head_dim=16, num_experts=8, num_experts_per_tok=4, moe_intermediate_size=32, norm_topk_prob=True,
+                                                      rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}),
+               qwen_thinks, old_config=True, seed=21),
+        family("qwen3moe-raw", "qwen3moe", qwen3moe, dict(head_dim=16, num_hidden_layers=1, num_experts=8, num_experts_per_tok=4, moe_intermediate_size=32,
+                                                          norm_topk_prob=False, rope_parameters={"rope_type": "default", "rope_theta": 10000.0}),
+               qwen_thinks, dtype=torch.float32, weights=TYPE_Q4_0, seed=22),
     ]
 
 
 def fill(family):
-    """The model with random weights; and each matrix as (codes, power of two), rows as transformers has them."""
+    """The model with random weights; and each matrix or stack of them as (codes, power of two), rows as transformers has them."""
     model = family.model_class(family.config).eval()
+    if tiny_experts.routers(model):
+        model.set_experts_implementation("eager")
     rng = np.random.default_rng(family.seed)
     codes = {}
     spread, least, most = CODES[family.weights]
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
-            if parameter.dim() == 2:
-                unit = 2.0 ** round(math.log2(1.5 / math.sqrt(parameter.shape[1]) / spread))
+            if parameter.dim() >= 2:
+                unit = 2.0 ** round(math.log2(1.5 / math.sqrt(parameter.shape[-1]) / spread))
                 values = np.clip(np.rint(rng.standard_normal(parameter.shape) * spread), least, most)
                 codes[name] = (values.astype(np.int8), unit)
                 parameter.copy_(torch.from_numpy((values * unit).astype(np.float32)))
@@ -128,7 +147,9 @@ def pack(codes, unit, kind):
 
 PARTS = {"input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
          "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "post_attention_layernorm": "ffn_norm", "mlp.gate_proj": "ffn_gate",
-         "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+         "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "mlp.gate": "ffn_gate_inp", "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
+         **{f"mlp.{theirs}.{part}_proj": f"ffn_{part}_{ours}" for theirs, ours in (("experts", "exps"), ("shared_expert", "shexp")) for part in ("gate", "up", "down")}}
+ROUTERS = ("ffn_gate_inp", "ffn_gate_inp_shexp")  # files keep them in F32
 
 
 def gguf_name(name):
@@ -138,6 +159,39 @@ def gguf_name(name):
     layer, rest = name.removeprefix("model.layers.").split(".", 1)
     part, kind = rest.rsplit(".", 1)
     return f"blk.{layer}.{PARTS[part]}.{kind}"
+
+
+def expert_settings(family):
+    config = family.config
+    settings = {"expert_count": (U32, config.num_experts), "expert_used_count": (U32, config.num_experts_per_tok)}
+    if family.name != "mixtral":
+        settings["expert_feed_forward_length"] = (U32, config.moe_intermediate_size)
+    if family.architecture == "qwen2moe":
+        settings["expert_shared_feed_forward_length"] = (U32, config.shared_expert_intermediate_size)
+    if family.name == "qwen3moe-raw":
+        settings["expert_weights_norm"] = (BOOL, 0)
+    return settings
+
+
+def gguf_tensors(family, model, codes):
+    """name -> (type, dims, bytes)"""
+    config, tensors = family.config, {}
+    for name, parameter in model.named_parameters():
+        is_coded = name in codes
+        whole, unit = codes[name] if is_coded else (parameter.detach().numpy(), 1)
+        for part_name, values in tiny_experts.as_stacks(name, whole):
+            ours = gguf_name(part_name)
+            part = ours.split(".")[-2]
+            heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(part, 0) if family.architecture == "llama" else 0
+            values = interleave(values, heads) if heads else values
+            if part in ROUTERS:
+                values, is_coded = (values * unit).astype(np.float32).squeeze(), False
+            kind = family.weights if is_coded else TYPE_F32
+            if kind in (TYPE_Q4_0, TYPE_Q8_0) and values.shape[-1] % 32 != 0:
+                kind = TYPE_F16
+            data = pack(values, unit, kind) if is_coded else values.astype("<f4").tobytes()
+            tensors[ours] = (kind, list(reversed(values.shape)), data)
+    return tensors
 
 
 def write_gguf(path, family, model, codes):
@@ -161,6 +215,8 @@ def write_gguf(path, family, model, codes):
         settings["rope.scaling.factor"] = (F32, rope["factor"])
     if rope["rope_type"] == "yarn":
         settings["rope.scaling.original_context_length"] = (U32, rope["original_max_position_embeddings"])
+    if tiny_experts.routers(model):
+        settings.update(expert_settings(family))
     file.entries["general.architecture"] = (STRING, arch)
     file.entries["general.name"] = (STRING, f"tiny {family.name}")
     file.entries.update({f"{arch}.{name}": value for name, value in settings.items()})
@@ -183,23 +239,15 @@ def write_gguf(path, family, model, codes):
     file.entries["tokenizer.ggml.add_bos_token"] = (BOOL, int(tiny.add_bos))
     file.entries["tokenizer.chat_template"] = (STRING, tiny.chat)
 
-    for name, parameter in model.named_parameters():
-        ours = gguf_name(name)
-        part = ours.split(".")[-2]
-        heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(part, 0) if arch == "llama" else 0
-        if name in codes:
-            values, unit = codes[name]
-            values = interleave(values, heads) if heads else values
-            file.tensors[ours] = (family.weights, [values.shape[1], values.shape[0]], pack(values, unit, family.weights))
-        else:
-            values = parameter.detach().numpy()
-            values = interleave(values, heads) if heads else values
-            file.tensors[ours] = (TYPE_F32, list(values.shape), values.astype("<f4").tobytes())
+    file.tensors = gguf_tensors(family, model, codes)
     if rope["rope_type"] == "llama3":
         plain = 1 / rope["rope_theta"] ** (torch.arange(0, head_dim, 2, dtype=torch.float) / head_dim)
         factors = (plain / ROPE_INIT_FUNCTIONS["llama3"](config)[0]).numpy()
         file.tensors["rope_freqs.weight"] = (TYPE_F32, [len(factors)], factors.astype("<f4").tobytes())
     path.write_bytes(file.to_bytes())
+    if family.name == "mixtral":
+        file.tensors = tiny_experts.one_by_one(file.tensors)
+        path.with_stem(f"{path.stem}-split").write_bytes(file.to_bytes())
 
 
 def write_json(path, content):
@@ -220,6 +268,10 @@ def write_directory(path, family, model):
         config["rope_theta"] = rope.pop("rope_theta")
         config["rope_scaling"] = rope if rope["rope_type"] != "default" else None
         config["torch_dtype"] = config.pop("dtype")
+        if "num_local_experts" in config:
+            config["num_experts"] = config.pop("num_local_experts")
+    if family.name == "mixtral":
+        del config["rope_parameters"]
     (path / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
     tiny = family.tokenizer
@@ -235,8 +287,12 @@ def golden_logits(family, model):
     rng = np.random.default_rng(family.seed)
     sequences = []
     for length in (1, 2, 33, family.longest):
-        tokens = rng.integers(0, len(family.tokenizer.tokens), length).tolist()
-        positions = sorted({0, length // 2, length - 1} & set(range(length)))
+        if tiny_experts.routers(model):
+            tokens = tiny_experts.steady_tokens(model, rng, len(family.tokenizer.tokens), length)
+        else:
+            tokens = rng.integers(0, len(family.tokenizer.tokens), length).tolist()
+        kept = {*range(0, length, tiny_experts.KEPT_EVERY)} if tiny_experts.routers(model) else {0, length // 2}
+        positions = sorted({*kept, length - 1} & set(range(length)))
         sequences.append((tokens, positions, logits_oracle.logits(model, tokens)[positions]))
     return sequences
 
@@ -255,7 +311,7 @@ def greedy(family, model, count=20, prompts=2):
             best = np.sort(row)
             least_gap = min(least_gap, best[-1] - best[-2])
             tokens.append(int(row.argmax()))
-        if least_gap > 2e-3 and len(set(tokens)) > 8:
+        if least_gap > 2e-3 and len(set(tokens)) > 8 and tiny_experts.least_gap(model, tokens) > tiny_experts.FLOAT_GAP:
             found.append({"prompt": prompt, "tokens": tokens[5:]})
     raise AssertionError(f"{family.name}: too many close calls")
 
@@ -299,11 +355,16 @@ def main():
         directory = out / "hf" / family.name
         write_directory(directory, family, model)
         again = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+        if tiny_experts.routers(model):
+            again.set_experts_implementation("eager")
         assert type(again) is family.model_class
         tokens = list(range(40))
         assert np.array_equal(logits_oracle.logits(again, tokens), logits_oracle.logits(model, tokens))
         sequences = golden_logits(family, model)
         logits_oracle.write(gguf.with_suffix(".logits"), sequences, list(range(family.config.vocab_size)))
+        if tiny_experts.routers(model):
+            tiny_experts.check_all_serve(model, [(tokens, positions) for tokens, positions, _ in sequences])
+            write_json(gguf.with_suffix(".routing.json"), tiny_experts.routing(model, sequences[2][0]))
         write_json(gguf.with_suffix(".json"), {"architecture": family.architecture, "greedy": greedy(family, model), **texts(family)})
         print(family.name, gguf.stat().st_size, "bytes, largest logit", max(abs(rows).max() for _, _, rows in sequences))
     write_json(out / "rope_scaling.json", rope_scalings())
