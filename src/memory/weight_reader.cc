@@ -26,6 +26,7 @@ Result<std::unique_ptr<WeightReader>> WeightReader::create(std::shared_ptr<const
                                                            std::span<std::byte> staging, const WeightReaderOptions& options) try {
   ReadQueueOptions reads;
   reads.depth = options.depth;
+  reads.staging_area = staging;
   OTR_ASSIGN(std::unique_ptr<ReadQueue> queue, ReadQueue::create(source, reads));
   return std::unique_ptr<WeightReader>(new WeightReader(std::move(source), weights, staging, options, std::move(queue)));
 } catch (const std::bad_alloc&) {

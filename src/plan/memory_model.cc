@@ -52,7 +52,7 @@ uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const Ac
 }
 
 uint32_t reads_in_flight(const Slots& slots) {
-  const uint32_t of_ring = slots.ring > 0 ? slots.ring - 1 : 0, of_experts = slots.experts > 0 ? slots.experts - 1 : 0;
+  const uint32_t of_ring = slots.ring > 0 ? slots.ring - 1 : 0, of_experts = slots.experts > 0 ? std::max(slots.experts - 1, 1u) : 0;
   return std::min(kMostReads, std::max(of_ring, of_experts));
 }
 

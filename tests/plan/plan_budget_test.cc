@@ -25,23 +25,56 @@ struct Case {
   Workload workload;
 };
 
-// The definition of the minimum: every set of resident matrices with the smallest ring it can do with, in the words of TierBreakdown.
+uint64_t pages(uint64_t bytes) { return (bytes + 4095) / 4096 * 4096; }
+
+// Bytes of the largest expert: three stacks in a row are a layer's.
+uint64_t largest_expert(const Case& c) {
+  uint64_t largest = 0, bytes = 0, stacks = 0;
+  for (const MatrixShape& matrix : c.shape.matrices) {
+    if (matrix.use != MatrixUse::kRouted) continue;
+    bytes = (stacks++ % 3 == 0 ? 0 : bytes) + matrix.packed_bytes / matrix.experts;
+    largest = std::max(largest, bytes);
+  }
+  return largest;
+}
+
+// The definition of the minimum: every set of resident matrices, the experts as one of them, with the smallest ring it can do with and slots for two experts,
+// in the words of TierBreakdown.
 uint64_t minimum_by_definition(const Case& c) {
-  const size_t count = c.shape.matrices.size();
+  std::vector<MatrixShape> matrices;
+  MatrixShape experts;
+  for (const MatrixShape& matrix : c.shape.matrices) {
+    if (matrix.use != MatrixUse::kRouted) matrices.push_back(matrix);
+    if (matrix.use == MatrixUse::kRouted) experts.packed_bytes += matrix.packed_bytes, experts.experts = matrix.experts, experts.use = matrix.use;
+  }
+  const uint64_t layers = static_cast<uint64_t>(std::count_if(c.shape.matrices.begin(), c.shape.matrices.end(), [](const MatrixShape& matrix) {
+                            return matrix.use == MatrixUse::kRouted;
+                          })) / 3;
+  if (experts.packed_bytes > 0) matrices.push_back(experts);
+  const size_t count = matrices.size();
   uint64_t best = kNone;
   for (uint64_t set = 0; set < uint64_t{1} << count; ++set) {
-    uint64_t resident = c.shape.fixed_bytes, slot = 0, row = 0;
+    uint64_t resident = c.shape.fixed_bytes, slot = 0, row = 0, expert_slot = 0;
     for (size_t i = 0; i < count; ++i) {
-      const MatrixShape& matrix = c.shape.matrices[i];
+      const MatrixShape& matrix = matrices[i];
       if (set >> i & 1) {
         resident += matrix.packed_bytes;
+        continue;
+      }
+      if (matrix.use == MatrixUse::kRouted) {
+        expert_slot = pages(largest_expert(c));
         continue;
       }
       if (matrix.use != MatrixUse::kRowLookup) slot = std::max(slot, (matrix.row_block_bytes + 4095) / 4096 * 4096);
       if (matrix.use == MatrixUse::kRowLookup || matrix.also_rows) row = std::max(row, (matrix.row_block_file_bytes / 16 + 63) / 64 * 64);
     }
-    const uint64_t ring = slot == 0 ? 0 : 3 * slot + 8192;
-    best = std::min(best, (resident + 4095) / 4096 * 4096 + ring + (row + 4095) / 4096 * 4096);
+    // Two slots of each, and a buffer for one read.
+    const uint64_t expert_slots = expert_slot == 0 ? 0 : std::min<uint64_t>(2, layers * experts.experts), reads = slot > 0 || expert_slots > 0 ? 1 : 0;
+    uint64_t row_block = 0;
+    for (const MatrixShape& matrix : c.shape.matrices) row_block = std::max(row_block, matrix.use == MatrixUse::kRowLookup ? 0 : matrix.row_block_bytes);
+    const uint64_t widest = std::max(slot, expert_slot), read = std::min(widest, std::max<uint64_t>(1 << 20, row_block));
+    const uint64_t staging = widest == 0 ? 0 : reads * (pages(read) + 8192);
+    best = std::min(best, pages(resident) + 2 * slot + expert_slots * expert_slot + staging + pages(row));
   }
   const uint32_t context = c.workload.context_tokens > 0 ? c.workload.context_tokens : c.workload.prompt_tokens + c.workload.new_tokens;
   const uint64_t granule = c.shape.kv_granule_tokens, halves = c.shape.kv_bytes_per_token;

@@ -31,11 +31,28 @@ MatrixShape matrix_of(std::string name, uint64_t rows, uint64_t columns, MatrixU
   return matrix;
 }
 
+// A stack for each of gate, up and down.
+void add_experts(StepShape* shape, uint32_t layer, uint32_t experts, uint64_t width, uint64_t ffn_width) {
+  for (const char* part : {"gate", "up", "down"}) {
+    const bool is_down = std::string(part) == "down";
+    MatrixShape stack = matrix_of("blk." + std::to_string(layer) + ".ffn_" + part + "_exps.weight", is_down ? width : ffn_width, is_down ? ffn_width : width,
+                                  MatrixUse::kRouted);
+    stack.layer = layer;
+    stack.experts = experts;
+    stack.packed_bytes *= experts;
+    stack.file_bytes *= experts;
+    shape->matrices.push_back(stack);
+  }
+}
+
 StepShape random_shape(Random& random) {
   StepShape shape;
   const uint64_t layers = pick(random, 0, 8), kinds = pick(random, 1, 8);
   const bool equal_layers = pick(random, 0, 3) > 0;
   const uint64_t seed = random();
+  const auto experts = static_cast<uint32_t>(pick(random, 0, 3) == 0 ? pick(random, 1, 40) : 0);
+  if (experts > 0 && layers > 0) shape.used_experts = static_cast<uint32_t>(pick(random, 1, experts));
+  const uint64_t expert_width = 32 * pick(random, 1, 20);
   for (uint64_t layer = 0; layer < layers; ++layer) {
     Random sizes(equal_layers ? seed : seed + layer);
     for (uint64_t kind = 0; kind < kinds; ++kind) {
@@ -43,6 +60,7 @@ StepShape random_shape(Random& random) {
       shape.matrices.push_back(matrix_of("blk." + std::to_string(layer) + ".m" + std::to_string(kind) + ".weight", rows, columns));
       shape.matrices.back().layer = static_cast<uint32_t>(layer);
     }
+    if (experts > 0) add_experts(&shape, static_cast<uint32_t>(layer), experts, expert_width, 32 * pick(sizes, 1, 20));
   }
   if (pick(random, 0, 3) > 0) {
     shape.matrices.push_back(matrix_of("output.weight", pick(random, 1, 5000), 32 * pick(random, 1, 60), MatrixUse::kLogits));
