@@ -41,6 +41,17 @@ otr_status otr_engine_open(const otr_model* model, const otr_plan* plan, const o
   });
 }
 
+otr_status otr_engine_replan(otr_engine* engine, const otr_plan* plan, const otr_engine_options* options, otr_error* error) {
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(engine, "engine"));
+    OTR_CAPI_TRY(require(plan, "plan"));
+    otr_engine_options known = engine_defaults();
+    OTR_CAPI_TRY(read_options(options, "options", &known));
+    outrigger::Engine shared = engine->engine;  // copies are one engine
+    return shared.replan(plan->plan, progress_of(known.progress, known.user), token_of(known.cancel));
+  });
+}
+
 void otr_engine_close(otr_engine** engine) { close(engine); }
 
 otr_status otr_engine_get_memory(const otr_engine* engine, int32_t tier, otr_memory_report* report, otr_error* error) {

@@ -54,7 +54,7 @@ struct ExpertReport {
   uint64_t uses = 0;           ///< an expert of a layer in a step, whatever the number of tokens that go through it
   uint64_t hits = 0;           ///< of these, in memory when the layer was routed
   uint64_t reads = 0;          ///< experts read from disk, guesses included
-  uint64_t guesses = 0;        ///< experts guessed before their layer was routed
+  uint64_t guesses = 0;        ///< experts not in memory that were guessed before their layer was routed
   uint64_t right_guesses = 0;  ///< of these, used
 };
 
@@ -75,6 +75,13 @@ class OTR_API Engine {
   /// Errors: kUnsupported with the reason when the model cannot run; kInvalidArgument when the plan is not this model's (check_plan);
   /// kOutOfMemory; kIo when the file can no longer be read or has changed; kCorruptFile; kCancelled. Nothing is kept after a failure.
   static Result<Engine> open(const Model& model, const Plan& plan, const EngineOptions& options = {});
+
+  /// Places the weights anew as another plan says, under a lower or a higher budget: between steps, with every session as it is. The memory of the
+  /// old placement is given back before that of the new one is taken. `plan` must have room for the caches of the sessions that are open, in the
+  /// same type; a plan() that was asked for before is no longer to be used. Cost: as open().
+  /// Errors: kInvalidArgument, then nothing has changed; otherwise as open(): no weights are in memory then and steps are kUnavailable until a
+  /// replan() succeeds. A trace starts anew.
+  Status replan(const Plan& plan, const Progress& progress = {}, const CancelToken& cancel = {});
 
   const Model& model() const;
   const Plan& plan() const;

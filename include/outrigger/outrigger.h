@@ -462,7 +462,7 @@ typedef struct otr_expert_report {
   uint64_t uses;          /**< an expert of a layer in a step, whatever the number of tokens that go through it */
   uint64_t hits;          /**< of these, in memory when the layer was routed */
   uint64_t reads;         /**< experts read from disk, guesses included */
-  uint64_t guesses;       /**< experts guessed before their layer was routed */
+  uint64_t guesses;       /**< experts not in memory that were guessed before their layer was routed */
   uint64_t right_guesses; /**< of these, used */
 } otr_expert_report;
 
@@ -496,6 +496,12 @@ OTR_C_API otr_status otr_engine_get_memory(const otr_engine* engine, int32_t tie
 
 /** Fills *report. Any time, any thread. Since 0.1, stable. */
 OTR_C_API otr_status otr_engine_get_streamed(const otr_engine* engine, otr_stream_report* report, otr_error* error);
+/** Places the weights anew as another plan says, under a lower or a higher budget: between steps, with every session as it is. The plan must have
+ * room for the caches of the sessions that are open. `options` (NULL: none) gives progress and cancellation; its other fields are not looked at.
+ * Errors: OTR_INVALID_ARGUMENT, then nothing has changed; others as otr_engine_open: no weights are in memory then, and steps are
+ * OTR_UNAVAILABLE until a call succeeds. Waits for a running step. Any thread. Since 0.1, stable. */
+OTR_C_API otr_status otr_engine_replan(otr_engine* engine, const otr_plan* plan, const otr_engine_options* options, otr_error* error);
+
 /** The experts' report. Errors: OTR_INVALID_ARGUMENT. Any thread. Since 0.1, stable. */
 OTR_C_API otr_status otr_engine_get_experts(const otr_engine* engine, otr_expert_report* report, otr_error* error);
 

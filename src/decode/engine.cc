@@ -7,6 +7,7 @@
 #include <new>
 #include <vector>
 
+#include "src/base/bytes.h"
 #include "src/base/macros.h"
 #include "src/decode/engine_impl.h"
 #include "src/tensor/dequantize.h"
@@ -38,27 +39,24 @@ Status check_rope_factors(const GgufFile& file, const ModelLayout& layout, const
 
 Status build(Engine::Impl& engine, const EngineOptions& options) {
   const ModelLayout& layout = engine.layout();
-  const Plan& plan = engine.plan;
   OTR_ASSIGN(engine.backend, open_backend(options.device));
-  OTR_ASSIGN(engine.team, ThreadTeam::create(plan.threads));
-  const GgufFile& file = engine.model.impl()->file;
-  OTR_ASSIGN(engine.residency, TensorResidency::create(*engine.backend, file.shared_source(), layout.shape, layout.weights, plan));
-  OTR_TRY(engine.residency->load(*engine.team, options.progress, options.cancel));
-  float* const fixed = reinterpret_cast<float*>(engine.residency->fixed_memory());
-  OTR_TRY(load_fixed(file, layout, fixed));
-  OTR_TRY(check_rope_factors(file, layout, fixed));
-
-  OTR_ASSIGN(engine.activations, engine.residency->reserve(MemoryUse::kActivations, plan.host.breakdown.activations));
-  const StepBuffers buffers = StepBuffers::place(engine.activations.data(), layout.config, layout.panels, plan.step_tokens, plan.threads);
-  engine.runner.emplace(layout, *engine.residency, *engine.team, buffers, fixed, engine.numerics);
+  OTR_ASSIGN(engine.team, ThreadTeam::create(engine.plan.threads));
   OTR_ASSIGN(engine.executor, GraphExecutor::create());
-  OTR_ASSIGN(engine.graphs, StepGraphs::build(layout, *engine.residency, plan.step_tokens));
-  for (const StepGraphs::Bucket& bucket : engine.graphs.buckets()) OTR_TRY(engine.executor->reserve(bucket.with_logits));
-  if (options.trace_events > 0) {
-    OTR_ASSIGN(engine.tracer, Tracer::create(options.trace_events));
-    engine.runner->trace_to(engine.tracer.get());
+  const GgufFile& file = engine.model.impl()->file;
+  OTR_ASSIGN(engine.residency, TensorResidency::create(*engine.backend, file.shared_source(), layout.shape, layout.weights, engine.plan));
+  engine.trace_events = options.trace_events;
+  return engine.prepare_steps(options.progress, options.cancel);
+}
+
+// Whether the sessions that are open can go on under the plan.
+Status check_caches(const Engine::Impl& engine, const Plan& plan) {
+  const uint64_t taken = engine.residency->report().current.kv_cache, planned = plan.host.breakdown.kv_cache;
+  if (plan.kv_type != engine.plan.kv_type) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("replan: keys and values are {}, the new plan's {}; plan with the same kv_type", kv_type_name(engine.plan.kv_type), kv_type_name(plan.kv_type)));
   }
-  return {};
+  if (taken <= planned) return {};
+  return Status(StatusCode::kInvalidArgument, fmt::format("replan: open sessions hold {} of keys and values, the new plan has {} for them; plan for as large a batch and context, or close sessions",
+                                                          format_bytes(taken), format_bytes(planned)));
 }
 
 }  // namespace
@@ -73,7 +71,47 @@ Result<Engine> Engine::open(const Model& model, const Plan& plan, const EngineOp
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
+Status Engine::replan(const Plan& plan, const Progress& progress, const CancelToken& cancel) try {
+  Impl& engine = *impl_;
+  const std::lock_guard lock(engine.step_mutex);
+  OTR_TRY(engine.residency->check(plan));
+  OTR_TRY(check_caches(engine, plan));
+  std::unique_ptr<ThreadTeam> team;
+  if (plan.threads != engine.plan.threads) {
+    OTR_ASSIGN(team, ThreadTeam::create(plan.threads));
+  }
+  Plan next = plan;
+  engine.runner.reset();
+  engine.tracer.reset();
+  engine.activations = MemoryLease();
+  if (team) engine.team = std::move(team);
+  engine.plan = std::move(next);
+  OTR_TRY(engine.residency->place(engine.plan));
+  return engine.prepare_steps(progress, cancel);
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
+}
+
+Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& cancel) {
+  OTR_TRY(residency->load(*team, progress, cancel));
+  const GgufFile& file = model.impl()->file;
+  float* const fixed = reinterpret_cast<float*>(residency->fixed_memory());
+  OTR_TRY(load_fixed(file, layout(), fixed));
+  OTR_TRY(check_rope_factors(file, layout(), fixed));
+  OTR_ASSIGN(activations, residency->reserve(MemoryUse::kActivations, plan.host.breakdown.activations));
+  OTR_ASSIGN(graphs, StepGraphs::build(layout(), *residency, plan.step_tokens));
+  for (const StepGraphs::Bucket& bucket : graphs.buckets()) OTR_TRY(executor->reserve(bucket.with_logits));
+  if (trace_events > 0) {
+    OTR_ASSIGN(tracer, Tracer::create(trace_events));
+  }
+  const StepBuffers buffers = StepBuffers::place(activations.data(), layout().config, layout().panels, plan.step_tokens, plan.threads);
+  runner.emplace(layout(), *residency, *team, buffers, fixed, numerics);
+  runner->trace_to(tracer.get());
+  return {};
+}
+
 Status Engine::Impl::run_step_locked(const StepInput& input, const CancelToken& cancel) {
+  if (!runner) return Status(StatusCode::kUnavailable, "no weights are in memory since a change of the plan failed; change it again");
   OTR_TRY(residency->prime());
   const StepGraphs::Bucket& bucket = graphs.bucket(input.tokens.size());
   const TaskGraph& graph = bucket.graph(!input.logit_tokens.empty());

@@ -31,8 +31,9 @@ struct Engine::Impl {
   std::unique_ptr<GraphExecutor> executor;
   StepGraphs graphs;
   std::unique_ptr<Tracer> tracer;  // null: no trace; after the graphs that its steps refer to
-  std::optional<StepRunner> runner;
+  std::optional<StepRunner> runner;  // none: no weights are in memory
   std::mutex step_mutex;
+  size_t trace_events = 0;
 
   Impl(Model opened, Plan made, Numerics chosen) : model(std::move(opened)), plan(std::move(made)), numerics(chosen) {}
 
@@ -47,6 +48,9 @@ struct Engine::Impl {
     for (size_t i = 0; i < input.logit_tokens.size(); ++i) on_logits(i, runner->logits(i));
     return {};
   }
+
+  /// After the residency was placed as `plan` says: loads it and makes everything a step needs.
+  Status prepare_steps(const Progress& progress, const CancelToken& cancel);
 
  private:
   Status run_step_locked(const StepInput& input, const CancelToken& cancel);

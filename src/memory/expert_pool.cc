@@ -18,6 +18,8 @@ constexpr uint32_t kSlotsPerGuess = 8;
 // With fewer right guesses, reading the wrong ones costs the disk more time than the right ones save it.
 constexpr double kWorthwhileShare = 0.6;
 constexpr uint64_t kTrialGuesses = 64;
+// Of the latest guesses: a text that turns may make them worth while again.
+constexpr uint64_t kRememberedGuesses = 2048;
 constexpr uint32_t kMostGuesses = 64;
 
 ExpertCacheOptions cache_options(const StepShape& shape, uint32_t slots) {
@@ -159,14 +161,21 @@ void ExpertPool::release(uint32_t wave) {
 void ExpertPool::guess(uint32_t index, std::span<const uint32_t> experts) {
   const std::lock_guard lock(mutex_);
   guessed_layer_ = index;
-  guesses_.assign(experts.begin(), experts.begin() + std::min<size_t>(experts.size(), most_guesses_));
+  guesses_.clear();
+  for (const uint32_t expert : experts) {
+    if (guesses_.size() < most_guesses_ && cache_.slot_of(index, expert) == ExpertCache::kNone) guesses_.push_back(expert);
+  }
 }
 
 // How many of the guesses were right is known once the layer is routed.
 void ExpertPool::settle_guesses(uint32_t index) {
   if (guessed_layer_ != index) return;
+  const auto right = static_cast<uint64_t>(std::count_if(guesses_.begin(), guesses_.end(), [this](uint32_t expert) { return is_wanted(expert); }));
   report_.guesses += guesses_.size();
-  for (const uint32_t expert : guesses_) report_.right_guesses += is_wanted(expert);
+  report_.right_guesses += right;
+  latest_guesses_ += guesses_.size();
+  latest_right_ += right;
+  if (latest_guesses_ > kRememberedGuesses) latest_guesses_ /= 2, latest_right_ /= 2;
   guessed_layer_ = UINT32_MAX;
 }
 
@@ -175,8 +184,8 @@ Status ExpertPool::fetch_guesses(uint32_t index) {
   size_t count = 0;
   {
     const std::lock_guard lock(mutex_);
-    const bool pays = report_.guesses < kTrialGuesses ||
-                      static_cast<double>(report_.right_guesses) >= kWorthwhileShare * static_cast<double>(report_.guesses);
+    const bool pays =
+        latest_guesses_ < kTrialGuesses || static_cast<double>(latest_right_) >= kWorthwhileShare * static_cast<double>(latest_guesses_);
     if (guessed_layer_ == index && pays) count = guesses_.size();
     std::copy_n(guesses_.begin(), count, wanted.begin());
   }

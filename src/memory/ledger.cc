@@ -56,6 +56,12 @@ const char* use_name(MemoryUse use) {
 
 }  // namespace
 
+void MemoryLedger::set_limits(uint64_t budget_bytes, uint64_t planned_bytes) {
+  const std::lock_guard lock(mutex_);
+  budget_bytes_ = budget_bytes;
+  planned_bytes_ = planned_bytes;
+}
+
 Status MemoryLedger::charge(MemoryUse use, uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   const uint64_t used = current_.total();

@@ -18,6 +18,8 @@ class MemoryLedger {
   /// `budget_bytes` 0: no limit, everything is still counted.
   explicit MemoryLedger(uint64_t budget_bytes, uint64_t planned_bytes) : budget_bytes_(budget_bytes), planned_bytes_(planned_bytes) {}
 
+  /// Another plan's limits; what is counted stays. A budget below it only says no to more.
+  void set_limits(uint64_t budget_bytes, uint64_t planned_bytes);
   /// Counts `bytes` before they are allocated. Errors: kBudget with bytes needed and given; nothing is then counted.
   Status charge(MemoryUse use, uint64_t bytes);
   /// Precondition: as many were charged.
@@ -25,8 +27,8 @@ class MemoryLedger {
   TierUse report() const;
 
  private:
-  const uint64_t budget_bytes_, planned_bytes_;
   mutable std::mutex mutex_;
+  uint64_t budget_bytes_, planned_bytes_;
   TierBreakdown current_;
   uint64_t peak_bytes_ = 0;
 };

@@ -76,40 +76,54 @@ Status check_all(const ByteSource& source, const StepShape& shape, const std::ve
 }  // namespace
 
 TensorResidency::TensorResidency(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape,
-                                 std::vector<WeightSource> weights, const Plan& plan)
-    : source_(std::move(source)),
-      backend_(&backend),
-      weights_(std::move(weights)),
-      stream_(layout_stream(shape, plan)),
-      ledger_(plan.host.budget_bytes, plan.host.planned_bytes),
-      resident_(weights_.size(), nullptr),
-      slot_bytes_(plan.slot_bytes),
-      slot_of_unit_(stream_.units.size(), 0),
-      unit_in_slot_(stream_.ring_slots, kNoUnit) {
-  for (const MatrixShape& matrix : shape.matrices) block_bytes_.push_back(matrix.row_block_bytes);
-  index_pieces();
-}
+                                 std::vector<WeightSource> weights)
+    : source_(std::move(source)), backend_(&backend), shape_(shape), weights_(std::move(weights)), ledger_(0, 0) {}
 
 Result<std::unique_ptr<TensorResidency>> TensorResidency::create(Backend& backend, std::shared_ptr<const ByteSource> source,
                                                                  const StepShape& shape, std::vector<WeightSource> weights,
-                                                                 const Plan& plan) {
-  try {
-    OTR_TRY(check_all(*source, shape, weights, plan));
-    std::unique_ptr<TensorResidency> residency(new TensorResidency(backend, std::move(source), shape, std::move(weights), plan));
-    OTR_TRY(residency->reserve_all(shape, plan));
-    OTR_TRY(residency->make_reader(shape, plan));
-    return residency;
-  } catch (const std::bad_alloc&) {
-    return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
-  }
+                                                                 const Plan& plan) try {
+  std::unique_ptr<TensorResidency> residency(new TensorResidency(backend, std::move(source), shape, std::move(weights)));
+  OTR_TRY(residency->place(plan));
+  return residency;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
 }
 
-Status TensorResidency::reserve_all(const StepShape& shape, const Plan& plan) {
+Status TensorResidency::check(const Plan& plan) const { return check_all(*source_, shape_, weights_, plan); }
+
+Status TensorResidency::place(const Plan& plan) try {
+  OTR_TRY(check(plan));
+  give_back();
+  ledger_.set_limits(plan.host.budget_bytes, plan.host.planned_bytes);
+  stream_ = layout_stream(shape_, plan);
+  slot_bytes_ = plan.slot_bytes;
+  slot_of_unit_.assign(stream_.units.size(), 0);
+  unit_in_slot_.assign(stream_.ring_slots, kNoUnit);
+  next_slot_ = 0;
+  index_pieces();
+  OTR_TRY(reserve_all(plan));
+  return make_reader(plan);
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
+}
+
+// What reads before what it reads into.
+void TensorResidency::give_back() noexcept {
+  experts_.reset();
+  if (reader_) past_bytes_.fetch_add(reader_->bytes_read(), std::memory_order_relaxed);
+  reader_.reset();
+  for (MemoryLease* lease : {&resident_memory_, &ring_memory_, &staging_memory_, &row_memory_, &expert_memory_}) *lease = MemoryLease();
+  std::fill(resident_.begin(), resident_.end(), nullptr);
+  fixed_memory_ = nullptr;
+}
+
+Status TensorResidency::reserve_all(const Plan& plan) {
+  resident_.assign(weights_.size(), nullptr);
   uint64_t resident_bytes = 0;
   for (size_t i = 0; i < weights_.size(); ++i) {
-    if (plan.tensors[i].mode == Residence::kResident) resident_bytes += shape.matrices[i].packed_bytes;
+    if (plan.tensors[i].mode == Residence::kResident) resident_bytes += shape_.matrices[i].packed_bytes;
   }
-  OTR_ASSIGN(resident_memory_, reserve(MemoryUse::kWeights, resident_bytes + shape.fixed_bytes));
+  OTR_ASSIGN(resident_memory_, reserve(MemoryUse::kWeights, resident_bytes + shape_.fixed_bytes));
   OTR_ASSIGN(ring_memory_, reserve(MemoryUse::kStreamSlots, plan.stream_slots * plan.slot_bytes));
   OTR_ASSIGN(staging_memory_, reserve(MemoryUse::kStreamSlots, plan.staging_bytes));
   OTR_ASSIGN(row_memory_, reserve(MemoryUse::kStreamSlots, plan.row_buffer_bytes));
@@ -120,24 +134,24 @@ Status TensorResidency::reserve_all(const StepShape& shape, const Plan& plan) {
   for (size_t i = 0; i < weights_.size(); ++i) {
     if (plan.tensors[i].mode != Residence::kResident) continue;
     resident_[i] = next;
-    next += shape.matrices[i].packed_bytes;
+    next += shape_.matrices[i].packed_bytes;
   }
-  if (shape.fixed_bytes > 0) fixed_memory_ = next;
+  if (shape_.fixed_bytes > 0) fixed_memory_ = next;
   return {};
 }
 
-Status TensorResidency::make_reader(const StepShape& shape, const Plan& plan) {
+Status TensorResidency::make_reader(const Plan& plan) {
   if (stream_.units.empty() && plan.expert_slots == 0) return {};
   WeightReaderOptions options;
   options.depth = plan.reads;
   options.jobs = stream_.ring_slots + plan.expert_slots;
   size_t most_of_unit = 0, most_of_expert = 0;
   for (const StreamUnit& unit : stream_.units) most_of_unit = std::max(most_of_unit, unit.pieces.size());
-  for (const ExpertStacks& stacks : expert_stacks(shape)) most_of_expert = std::max(most_of_expert, stacks.matrices.size());
+  for (const ExpertStacks& stacks : expert_stacks(shape_)) most_of_expert = std::max(most_of_expert, stacks.matrices.size());
   options.most_pieces = static_cast<uint32_t>(stream_.ring_slots * most_of_unit + plan.expert_slots * most_of_expert);
   OTR_ASSIGN(reader_, WeightReader::create(source_, weights_, {staging_memory_.data(), staging_memory_.bytes()}, options));
   if (plan.expert_slots > 0) {
-    experts_ = std::make_unique<ExpertPool>(shape, plan, expert_memory_.data(), *reader_, stream_.ring_slots);
+    experts_ = std::make_unique<ExpertPool>(shape_, plan, expert_memory_.data(), *reader_, stream_.ring_slots);
   }
   return {};
 }
@@ -218,7 +232,7 @@ Status TensorResidency::read_row(uint32_t matrix, uint64_t row, float* dst) {
   }
   OTR_TRY(source_->check_unchanged());
   OTR_TRY(source_->read(weight.file_offset + row * weight.row_bytes, std::span(row_memory_.data(), weight.row_bytes)));
-  row_bytes_.fetch_add(weight.row_bytes, std::memory_order_relaxed);
+  past_bytes_.fetch_add(weight.row_bytes, std::memory_order_relaxed);
   return dequantize(weight.type, row_memory_.data(), dst, weight.columns);
 }
 

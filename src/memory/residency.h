@@ -49,22 +49,28 @@ class MemoryLease {
   DeviceMemory memory_;
 };
 
-/// Threads: reserve() and report() from any thread; load(), prime(), request(), arrive() and invalidate() from one at a time (the disk lane);
+/// Threads: reserve() and report() from any thread; place(), load(), prime(), request(), arrive() and invalidate() from one at a time (the disk lane);
 /// operand() and read_row() as stated.
 class TensorResidency final : public OperandSource {
  public:
-  /// Reserves resident weights, ring, expert slots, staging and row buffer as the plan says, each in whole pages of 4096 bytes; reads nothing. `shape`
-  /// and `weights` must describe the same matrices; `backend` must outlive the residency.
+  /// A residency that is placed as the plan says. `shape` and `weights` must describe the same matrices; `backend` and `shape` must outlive the residency.
   /// Errors: kInvalidArgument (check_plan, weights that contradict the shape or reach beyond the source, buffers of the plan that are too
   /// small), kBudget, kOutOfMemory. Nothing is kept after a failure.
   static Result<std::unique_ptr<TensorResidency>> create(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape,
                                                          std::vector<WeightSource> weights, const Plan& plan);
 
+  /// Whether place() would take the plan. Errors: kInvalidArgument, kUnsupported.
+  Status check(const Plan& plan) const;
+  /// Gives back the memory of all weights and reserves that of another plan: resident weights, ring, expert slots, staging and row buffer, each in
+  /// whole pages of 4096 bytes; reads nothing, so load() comes next. Leases stay as they are and count in the new budget.
+  /// Errors: as create(); after kInvalidArgument nothing has changed, after the others no weights are left, and place() may be called again.
+  Status place(const Plan& plan);
+
   /// Reads and packs every resident matrix, in chunks shared by the team's threads. `progress` is called on the calling thread.
   /// The threads' buffers lie in the ring, which is idle, or are counted in the ledger while the call lasts and stay within
   /// Plan::host.planned_bytes, given that activations and KV caches are reserved afterwards.
   /// Errors: kIo, also when the file has changed; kCancelled; kBudget when not even one row block of each matrix can be buffered within the
-  /// budget; kOutOfMemory; kInternal when `progress` throws. After any of them the residency is only good to be destroyed.
+  /// budget; kOutOfMemory; kInternal when `progress` throws. After any of them the residency is good for place() or to be destroyed.
   Status load(ThreadTeam& team, const Progress& progress, const CancelToken& cancel);
 
   /// StepShape::fixed_bytes of zeroed memory, aligned to 64 bytes, for the model to fill. Null when that is 0. Lives as long as the residency.
@@ -99,7 +105,7 @@ class TensorResidency final : public OperandSource {
 
   TierUse report() const { return ledger_.report(); }
   /// Bytes read from disk for units, experts and rows, once they have arrived.
-  uint64_t streamed_bytes() const { return row_bytes_.load(std::memory_order_relaxed) + (reader_ ? reader_->bytes_read() : 0); }
+  uint64_t streamed_bytes() const { return past_bytes_.load(std::memory_order_relaxed) + (reader_ ? reader_->bytes_read() : 0); }
 
  private:
   struct Loading;
@@ -109,13 +115,13 @@ class TensorResidency final : public OperandSource {
     uint64_t slot_offset = 0;
   };
 
-  TensorResidency(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape, std::vector<WeightSource> weights,
-                  const Plan& plan);
-  Status reserve_all(const StepShape& shape, const Plan& plan);
+  TensorResidency(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape, std::vector<WeightSource> weights);
+  void give_back() noexcept;
+  Status reserve_all(const Plan& plan);
   void index_pieces();
 
-  Status make_reader(const StepShape& shape, const Plan& plan);
-  uint64_t block_bytes(uint32_t matrix) const { return block_bytes_[matrix]; }
+  Status make_reader(const Plan& plan);
+  uint64_t block_bytes(uint32_t matrix) const { return shape_.matrices[matrix].row_block_bytes; }
   /// Row blocks that one read into `staging_bytes` can bring, at most `most`; 0 if not even one.
   uint64_t blocks_in_staging(uint32_t matrix, uint64_t staging_bytes, uint64_t most) const;
   /// Reads row blocks through `staging` and packs them to `dst`. While `try_cache` holds, what the page cache has is taken from there; the
@@ -128,8 +134,8 @@ class TensorResidency final : public OperandSource {
 
   std::shared_ptr<const ByteSource> source_;
   Backend* backend_;
+  const StepShape& shape_;
   std::vector<WeightSource> weights_;
-  std::vector<uint64_t> block_bytes_;       ///< per matrix: packed, of one row block
   StreamLayout stream_;
   std::vector<PiecePlace> places_;          ///< grouped by matrix, ascending in first_block
   std::vector<uint32_t> places_begin_;      ///< per matrix, and the end
@@ -141,7 +147,7 @@ class TensorResidency final : public OperandSource {
   std::vector<uint32_t> slot_of_unit_;      ///< where a unit was fetched to last
   std::vector<uint32_t> unit_in_slot_;      ///< what a slot holds; kNoUnit: nothing, or it is unknown
   uint32_t next_slot_ = 0;
-  std::atomic<uint64_t> row_bytes_{0};
+  std::atomic<uint64_t> past_bytes_{0};     ///< read for rows, and by earlier readers
   std::unique_ptr<WeightReader> reader_;    ///< null when nothing streams; after the memory it writes to
   std::unique_ptr<ExpertPool> experts_;
 };

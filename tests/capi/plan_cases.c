@@ -245,6 +245,37 @@ void an_engine_keeps_a_trace(void) {
   stack_close(&s);
 }
 
+void an_engine_can_be_planned_anew(void) {
+  progress_log log = {0, 0, 0};
+  otr_plan_options options;
+  otr_engine_options engine_options;
+  otr_memory_report memory = {sizeof memory};
+  otr_plan* plan = NULL;
+  uint64_t least;
+  stack s;
+  if (!stack_open(&s, 1, 64)) return;
+  otr_plan_options_init(&options, sizeof options);
+  options.prompt_tokens = options.new_tokens = 32;
+  options.host_budget_bytes = 1;
+  CHECK_C(otr_plan_make(s.model, some_profile(), &options, &plan, &s.error) == OTR_BUDGET);
+  least = options.host_budget_bytes = s.error.needed_bytes;
+  NEED_C(otr_plan_make(s.model, some_profile(), &options, &plan, &s.error) == OTR_OK);
+  CHECK_C(otr_session_step(s.session, 3, &s.error) == OTR_OK);
+  otr_engine_options_init(&engine_options, sizeof engine_options);
+  engine_options.progress = log_progress;
+  engine_options.user = &log;
+  CHECK_C(otr_engine_replan(s.engine, plan, &engine_options, &s.error) == OTR_OK);
+  CHECK_C(log.calls > 0 && log.last == 1);
+  CHECK_C(otr_engine_replan(s.engine, plan, NULL, &s.error) == OTR_OK);
+  CHECK_C(otr_session_step(s.session, 4, &s.error) == OTR_OK);
+  CHECK_C(otr_engine_get_memory(s.engine, OTR_TIER_HOST, &memory, &s.error) == OTR_OK);
+  CHECK_C(memory.budget_bytes == least && memory.current_bytes == least);
+  CHECK_C(otr_engine_replan(NULL, plan, NULL, &s.error) == OTR_INVALID_ARGUMENT);
+  CHECK_C(otr_engine_replan(s.engine, NULL, NULL, &s.error) == OTR_INVALID_ARGUMENT);
+  otr_plan_close(&plan);
+  stack_close(&s);
+}
+
 void loading_can_be_cancelled(void) {
   progress_log log = {0, 1, 0};
   otr_engine_options options;
