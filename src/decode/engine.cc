@@ -40,6 +40,9 @@ Status build(Engine::Impl& engine, const EngineOptions& options) {
   const ModelLayout& layout = engine.layout();
   const Plan& plan = engine.plan;
   OTR_ASSIGN(engine.backend, open_backend(options.device));
+  if (!engine.backend->inventory().host_addressable) {
+    return Status(StatusCode::kUnsupported, fmt::format("device \"{}\": this version runs no steps on a device of its own; use \"cpu\"", options.device));
+  }
   OTR_ASSIGN(engine.team, ThreadTeam::create(plan.threads));
   const GgufFile& file = engine.model.impl()->file;
   OTR_ASSIGN(engine.residency, TensorResidency::create(*engine.backend, file.shared_source(), layout.shape, layout.weights, plan));
