@@ -41,7 +41,8 @@ DeviceArena::DeviceArena(std::byte* addresses, std::byte* memory, uint64_t capac
 Result<std::unique_ptr<DeviceArena>> DeviceArena::create(uint64_t bytes) {
   const uint64_t capacity = bytes / kPageBytes * kPageBytes;
   if (capacity == 0) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("device memory: got {}, need at least {}", format_bytes(bytes), format_bytes(kPageBytes)));
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("device memory: got {}, need at least {}", format_bytes(bytes), format_bytes(kPageBytes)));
   }
   std::byte* const addresses = map(capacity, PROT_NONE);
   std::byte* const memory = addresses == nullptr ? nullptr : map(capacity, PROT_READ | PROT_WRITE);

@@ -16,7 +16,8 @@ namespace outrigger {
 /// failing on a real device. Not thread-safe.
 class DeviceArena {
  public:
-  /// `bytes` are rounded down to whole pages, and become host memory as they are written. Errors: kOutOfMemory, kInvalidArgument for less than a page.
+  /// `bytes` are rounded down to whole pages, and become host memory as they are written. Errors: kOutOfMemory, kInvalidArgument for less
+  /// than a page.
   static Result<std::unique_ptr<DeviceArena>> create(uint64_t bytes);
   ~DeviceArena();
   DeviceArena(const DeviceArena&) = delete;

@@ -76,7 +76,8 @@ struct Key {
   Status (*read)(const Part& part, EmulatedDevice* device);
   bool is_needed;
 };
-constexpr Key kKeys[] = {{"memory", read_memory, true}, {"link", read_link, true}, {"latency", read_latency, false}, {"threads", read_threads, false}};
+constexpr Key kKeys[] = {
+    {"memory", read_memory, true}, {"link", read_link, true}, {"latency", read_latency, false}, {"threads", read_threads, false}};
 
 Status wrong_name(std::string_view device, std::string_view what) {
   return Status(StatusCode::kInvalidArgument,

@@ -75,13 +75,14 @@ inline void check_attention(Backend& backend, ThreadTeam& team, KvType type, siz
   const size_t capacity = kv_positions(first_position + tokens + 5);
   CAPTURE(static_cast<int>(type), tokens, first_position);
   const uint64_t side = kv_head_offset(type, kHeadDim, capacity, kKvHeads);
-  Twin k(backend, normal_floats((first_position + tokens) * kKvHeads * kHeadDim, 5)), v(backend, normal_floats((first_position + tokens) * kKvHeads * kHeadDim, 6));
+  const size_t count = (first_position + tokens) * kKvHeads * kHeadDim;
+  Twin k(backend, normal_floats(count, 5)), v(backend, normal_floats(count, 6));
   Twin keys(backend, side), values(backend, side);
   const auto append = [&](size_t begin, size_t end) {
     run_twice(backend, team, [&](bool device) -> DeviceOp {
       const size_t width = kKvHeads * kHeadDim;
-      return AppendKvArgs{k.on(device, begin * width), v.on(device, begin * width), width, width, keys.on<std::byte>(device), values.on<std::byte>(device),
-                          end - begin, kKvHeads, kHeadDim, capacity, begin, type};
+      return AppendKvArgs{k.on(device, begin * width), v.on(device, begin * width), width, width, keys.on<std::byte>(device),
+                          values.on<std::byte>(device), end - begin, kKvHeads, kHeadDim, capacity, begin, type};
     });
   };
   if (first_position > 0) append(0, first_position);
