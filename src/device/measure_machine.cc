@@ -9,6 +9,8 @@
 #include "src/base/thread_team.h"
 #include "src/device/cpu_backend.h"
 #include "src/device/host_product.h"
+#include "src/device/measure_busy.h"
+#include "src/device/measure_device.h"
 #include "src/device/measure_disk.h"
 #include "src/device/samples.h"
 #include "src/kernels/attention.h"
@@ -100,6 +102,8 @@ Result<MachineProfile> measure_machine(const ProfileOptions& options) {
   }
   const double seconds = options.seconds_per_lane;
   const std::unique_ptr<Backend> backend = make_cpu_backend();
+  OTR_ASSIGN(const std::unique_ptr<Backend> device, open_backend(options.device));
+  const bool has_device = !device->inventory().host_addressable;
   MachineProfile profile;
   if (!options.disk_path.empty()) {  // first: a wrong path should not take the time of the others to be found
     OTR_ASSIGN(profile.disk_bytes, measure_disk(*backend, options.disk_path, seconds));
@@ -112,12 +116,15 @@ Result<MachineProfile> measure_machine(const ProfileOptions& options) {
   {
     OTR_ASSIGN(const HostProduct product, stream_product(*backend, *team));
     profile.host_stream_bytes = measure_stream(product, *team, seconds);
+    const BusyLanes lanes = {options.disk_path, has_device ? device.get() : nullptr};
+    OTR_TRY(measure_busy(*backend, *team, product, lanes, seconds, &profile));
   }
   OTR_ASSIGN(profile.host_int8_ops, measure_ops(*backend, *team, 128, seconds));
   OTR_ASSIGN(profile.host_small_batch_ops, measure_ops(*backend, *team, 4, seconds));
   OTR_ASSIGN(profile.host_attention_flops, measure_attention(*backend, *team, seconds));
   OTR_ASSIGN(profile.host_repack_bytes, measure_repack(*backend, seconds));
   profile.host_step_overhead_us = measure_overhead_us(*team, seconds / 4);
+  if (has_device) OTR_TRY(measure_device(*device, seconds, &profile));
   return profile;
 }
 
