@@ -28,22 +28,40 @@ struct MachineProfile {
   Rate host_repack_bytes;           ///< turning file bytes into packed ones, one thread: packed bytes
   Rate disk_bytes;                  ///< reading the model's file past the page cache, one reader
   double host_step_overhead_us = 0; ///< of one step, whatever its size: starting a region, and 200 barriers
+
+  // Lanes while others run, since they share memory and processors; 0: not measured.
+  Rate disk_bytes_busy;             ///< disk_bytes while the host computes on all its threads
+  Rate host_stream_bytes_busy;      ///< host_stream_bytes while the disk reads and, with a device, the link copies in both directions
+
+  // A device with memory of its own; without one all are empty and 0.
+  std::string device;               ///< its name
+  uint64_t device_memory_bytes = 0;
+  Rate h2d_bytes;                   ///< from pinned host memory to the device
+  Rate d2h_bytes;                   ///< and back
+  Rate device_stream_bytes;         ///< weights read from the device's memory by one token's product: packed bytes
+  Rate device_int8_ops;             ///< low-bit matrix product over many tokens
+  Rate device_small_batch_ops;      ///< the same for steps of 1 to 8 tokens
+  Rate device_attention_flops;
+  double device_step_overhead_us = 0; ///< of one step, whatever its size: submitting 200 operations and waiting for the last
 };
 
 struct ProfileOptions {
   uint32_t threads = 0;             ///< 0: the physical cores this process may use
   std::string disk_path;            ///< a file of some MiB on the disk to measure, usually the model, also a directory; empty: disk_bytes stays 0
   double seconds_per_lane = 0.1;    ///< time to spend on each figure
+  std::string device = "cpu";       ///< as in EngineOptions; what has memory of its own is measured too
 };
 
-/// Measures this machine. Cost: about six times seconds_per_lane, and 64 MiB of memory for as long. The file is only read.
-/// Errors: kNotFound, kIo for disk_path; kOutOfMemory.
+/// Measures this machine. Cost: about seven times seconds_per_lane, and 64 MiB of memory for as long; with a device about fourteen times,
+/// and up to 128 MiB of the device's. The file is only read.
+/// Errors: kNotFound, kIo for disk_path; kOutOfMemory; for the device kInvalidArgument, kUnavailable, kDevice.
 OTR_API Result<MachineProfile> measure_machine(const ProfileOptions& options);
 
 /// The fingerprint of this machine: a profile with another one is not its own.
 OTR_API std::string machine_fingerprint();
 
-/// JSON with one object per rate; reads back what it wrote. Unknown fields are ignored, missing rates are an error naming them.
+/// JSON with one object per rate; reads back what it wrote. Unknown fields are ignored, missing rates are an error naming them. What is not
+/// measured of busy lanes and of a device is left out, and may be missing.
 OTR_API std::string profile_to_json(const MachineProfile& profile);
 OTR_API Result<MachineProfile> profile_from_json(const std::string& json);
 

@@ -13,10 +13,8 @@
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #endif
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#include <signal.h>
-#endif
+
+#include "src/base/blocked_signals.h"
 
 namespace outrigger {
 namespace {
@@ -53,22 +51,6 @@ class FlushSubnormals {
 
  private:
   unsigned saved_;
-#endif
-};
-
-// Signals belong to the application's threads.
-class BlockedSignals {
- public:
-#if defined(__unix__) || defined(__APPLE__)
-  BlockedSignals() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &saved_);
-  }
-  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &saved_, nullptr); }
-
- private:
-  sigset_t saved_;
 #endif
 };
 

@@ -40,6 +40,9 @@ Status check_rope_factors(const GgufFile& file, const ModelLayout& layout, const
 Status build(Engine::Impl& engine, const EngineOptions& options) {
   const ModelLayout& layout = engine.layout();
   OTR_ASSIGN(engine.backend, open_backend(options.device));
+  if (!engine.backend->inventory().host_addressable) {
+    return Status(StatusCode::kUnsupported, fmt::format("device \"{}\": this version runs no steps on a device of its own; use \"cpu\"", options.device));
+  }
   OTR_ASSIGN(engine.team, ThreadTeam::create(engine.plan.threads));
   OTR_ASSIGN(engine.executor, GraphExecutor::create());
   const GgufFile& file = engine.model.impl()->file;

@@ -1,54 +1,109 @@
-// Host memory straight from the system, so that what is freed is the system's again at once.
+// The CPU as a device.
 #include "src/device/cpu_backend.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
 
 #include "src/base/bytes.h"
+#include "src/base/macros.h"
+#include "src/device/host_memory.h"
+#include "src/device/host_pages.h"
+#include "src/device/op_check.h"
+#include "src/device/op_run.h"
+#include "src/device/submission.h"
 
 namespace outrigger {
-namespace {
 
-// Reading weights through 4 KiB pages instead of huge ones costs 20 % of the memory's rate.
-constexpr uint64_t kHugePage = 2_MiB;
-constexpr uint64_t kPage = 4096;
+CpuBackend::CpuBackend() : team_(ThreadTeam::create(1).value()) {}  // starts no thread: there is nothing to refuse
 
-class CpuBackend final : public Backend {
- public:
-  std::string name() const override { return "cpu"; }
+Inventory CpuBackend::inventory() const {
+  const uint64_t all =
+      static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_PHYS_PAGES))) * static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_PAGESIZE)));
+  return {name(), all, std::min(all, available_memory("/proc/meminfo").value_or(all)), true};
+}
 
-  Result<DeviceMemory> allocate(uint64_t bytes) override {
-    if (bytes == 0) return DeviceMemory();
-    void* const data = bytes < kHugePage ? map(bytes) : map_aligned(bytes);
-    if (data == nullptr) return Status(StatusCode::kOutOfMemory, fmt::format("the system refused {} of memory", format_bytes(bytes)));
-    if (bytes >= kHugePage) (void)::madvise(data, bytes, MADV_HUGEPAGE);  // a wish: without it everything works, more slowly
-    return DeviceMemory(this, static_cast<std::byte*>(data), bytes);
+template <MemoryPlace kPlace>
+Result<OwnedMemory<kPlace>> CpuBackend::allocate_in(AllocationTable& table, uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  if (!failure_.is_ok()) return failure_;
+  if (bytes == 0) return OwnedMemory<kPlace>();
+  std::byte* const data = map_host_pages(bytes);
+  if (data != nullptr && table.insert(data, bytes)) return OwnedMemory<kPlace>(this, data, bytes);
+  if (data != nullptr) unmap_host_pages(data, bytes);
+  return Status(StatusCode::kOutOfMemory, fmt::format("the system refused {} of memory", format_bytes(bytes)));
+}
+
+Result<DeviceMemory> CpuBackend::allocate(uint64_t bytes) { return allocate_in<MemoryPlace::kDevice>(memory_, bytes); }
+Result<PinnedMemory> CpuBackend::allocate_pinned(uint64_t bytes) { return allocate_in<MemoryPlace::kPinned>(pinned_, bytes); }
+
+void CpuBackend::take_back(MemoryPlace place, std::byte* data, uint64_t bytes) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    (place == MemoryPlace::kDevice ? memory_ : pinned_).erase(data);
   }
+  unmap_host_pages(data, bytes);
+}
 
-  bool supports(PackedKind) const override { return true; }
+uint64_t CpuBackend::scratch_bytes(const DeviceOp& op) const {
+  const auto* const attention = std::get_if<AttentionArgs>(&op);
+  return attention != nullptr ? attention_scratch_bytes(attention->head_dim) : 0;
+}
 
- private:
-  static void* map(uint64_t bytes) {
-    void* const data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return data == MAP_FAILED ? nullptr : data;
-  }
+Status CpuBackend::fail(Status status) { return failure_ = std::move(status); }
 
-  // At a huge page's boundary, so that all of it can be huge pages: what is mapped before and behind it for that is given back untouched.
-  static void* map_aligned(uint64_t bytes) {
-    if (bytes > UINT64_MAX - 2 * kHugePage) return nullptr;
-    const uint64_t wanted = (bytes + kPage - 1) / kPage * kPage;
-    auto* const data = static_cast<std::byte*>(map(wanted + kHugePage));
-    if (data == nullptr) return nullptr;
-    const uint64_t before = -reinterpret_cast<uintptr_t>(data) % kHugePage;
-    if (before > 0) ::munmap(data, before);
-    if (before < kHugePage) ::munmap(data + before + wanted, kHugePage - before);
-    return data + before;
-  }
+Status CpuBackend::copy(Stream stream, std::byte* dst, const std::byte* src, const std::byte* device, const std::byte* host, uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  if (!failure_.is_ok()) return failure_;
+  OTR_TRY(check_stream(stream));
+  if (bytes == 0) return {};
+  OTR_TRY(check_pinned(pinned_, host, bytes));
+  if (memory_.find(device, bytes) == nullptr) return fail(illegal_address(device, bytes));
+  std::memcpy(dst, src, bytes);
+  return {};
+}
 
-  void release(std::byte* data, uint64_t bytes) noexcept override { ::munmap(data, bytes); }
-};
+Status CpuBackend::copy_to_device(Stream stream, std::byte* dst, const std::byte* src, uint64_t bytes) {
+  return copy(stream, dst, src, dst, src, bytes);
+}
+Status CpuBackend::copy_to_host(Stream stream, std::byte* dst, const std::byte* src, uint64_t bytes) {
+  return copy(stream, dst, src, src, dst, bytes);
+}
 
-}  // namespace
+Status CpuBackend::launch(Stream stream, const DeviceOp& op) {
+  const std::lock_guard lock(mutex_);
+  if (!failure_.is_ok()) return failure_;
+  OTR_TRY(check_stream(stream));
+  OTR_TRY(check_op(op));
+  DeviceOp reachable = op;
+  if (Status status = translate_op(memory_, 1, &reachable); !status.is_ok()) return fail(std::move(status));
+  team_->run([&reachable](const TeamMember& member) { run_op(reachable, member); });
+  return {};
+}
+
+// All that was submitted is done: every event is the one that is ready from the start.
+Result<Event> CpuBackend::record(Stream stream) {
+  const std::lock_guard lock(mutex_);
+  if (!failure_.is_ok()) return failure_;
+  OTR_TRY(check_stream(stream));
+  return Event{stream, 0};
+}
+
+Status CpuBackend::wait(Stream stream, const Event& event) {
+  const std::lock_guard lock(mutex_);
+  if (!failure_.is_ok()) return failure_;
+  OTR_TRY(check_stream(event.stream));
+  return check_stream(stream);
+}
+
+Result<bool> CpuBackend::query(const Event& event) {
+  OTR_TRY(wait(event.stream, event));
+  return true;
+}
+
+Status CpuBackend::synchronize(const Event& event, std::chrono::nanoseconds) { return wait(event.stream, event); }
 
 std::unique_ptr<Backend> make_cpu_backend() { return std::make_unique<CpuBackend>(); }
 

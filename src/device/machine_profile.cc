@@ -25,6 +25,19 @@ constexpr NamedRate kRates[] = {
     {"host_small_batch_ops", &MachineProfile::host_small_batch_ops}, {"host_attention_flops", &MachineProfile::host_attention_flops},
     {"host_repack_bytes", &MachineProfile::host_repack_bytes},       {"disk_bytes", &MachineProfile::disk_bytes},
 };
+// Left out when they were not measured: a profile without them is as good as it ever was.
+constexpr NamedRate kBusyRates[] = {
+    {"disk_bytes_busy", &MachineProfile::disk_bytes_busy},
+    {"host_stream_bytes_busy", &MachineProfile::host_stream_bytes_busy},
+};
+constexpr NamedRate kDeviceRates[] = {
+    {"h2d_bytes", &MachineProfile::h2d_bytes},
+    {"d2h_bytes", &MachineProfile::d2h_bytes},
+    {"device_stream_bytes", &MachineProfile::device_stream_bytes},
+    {"device_int8_ops", &MachineProfile::device_int8_ops},
+    {"device_small_batch_ops", &MachineProfile::device_small_batch_ops},
+    {"device_attention_flops", &MachineProfile::device_attention_flops},
+};
 
 Status read_rate(const JsonFields& json, const NamedRate& named, MachineProfile* profile) {
   OTR_ASSIGN(const JsonFields fields, json.object(named.name));
@@ -34,11 +47,23 @@ Status read_rate(const JsonFields& json, const NamedRate& named, MachineProfile*
   return fields.read("how", &rate.how);
 }
 
+// All of a device or nothing: half of one is a mistake of whoever wrote it.
+Status read_device(const JsonFields& json, MachineProfile* profile) {
+  OTR_TRY(json.read("device", &profile->device));
+  OTR_TRY(json.read("device_memory_bytes", &profile->device_memory_bytes));
+  for (const NamedRate& named : kDeviceRates) OTR_TRY(read_rate(json, named, profile));
+  return json.read("device_step_overhead_us", &profile->device_step_overhead_us);
+}
+
 Status read_profile(const JsonFields& json, MachineProfile* profile) {
   OTR_TRY(json.read("machine", &profile->machine));
   OTR_TRY(json.read("threads", &profile->threads));
   for (const NamedRate& named : kRates) OTR_TRY(read_rate(json, named, profile));
-  return json.read("host_step_overhead_us", &profile->host_step_overhead_us);
+  OTR_TRY(json.read("host_step_overhead_us", &profile->host_step_overhead_us));
+  for (const NamedRate& named : kBusyRates) {
+    if (json.has(named.name)) OTR_TRY(read_rate(json, named, profile));
+  }
+  return json.has("device") ? read_device(json, profile) : Status();
 }
 
 // x86 says "model name", most other processors "Processor", "cpu" or "CPU part".
@@ -65,11 +90,21 @@ std::string machine_fingerprint() {
 
 std::string profile_to_json(const MachineProfile& profile) {
   Json json = {{"machine", profile.machine}, {"threads", profile.threads}};
-  for (const NamedRate& named : kRates) {
+  const auto write = [&json, &profile](const NamedRate& named) {
     const Rate& rate = profile.*named.rate;
     json[named.name] = {{"per_s", rate.per_s}, {"spread", rate.spread}, {"how", rate.how}};
-  }
+  };
+  for (const NamedRate& named : kRates) write(named);
   json["host_step_overhead_us"] = profile.host_step_overhead_us;
+  for (const NamedRate& named : kBusyRates) {
+    if ((profile.*named.rate).per_s > 0) write(named);
+  }
+  if (!profile.device.empty()) {
+    json["device"] = profile.device;
+    json["device_memory_bytes"] = profile.device_memory_bytes;
+    for (const NamedRate& named : kDeviceRates) write(named);
+    json["device_step_overhead_us"] = profile.device_step_overhead_us;
+  }
   return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 

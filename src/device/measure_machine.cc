@@ -3,101 +3,29 @@
 #include <outrigger/machine_profile.h>
 
 #include <cmath>
-#include <cstring>
-#include <vector>
-
-#if defined(__x86_64__)
-#include <emmintrin.h>
-#endif
 
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
 #include "src/base/thread_team.h"
 #include "src/device/cpu_backend.h"
+#include "src/device/host_product.h"
+#include "src/device/measure_busy.h"
+#include "src/device/measure_device.h"
 #include "src/device/measure_disk.h"
 #include "src/device/samples.h"
-#include "src/kernels/activations.h"
 #include "src/kernels/attention.h"
-#include "src/kernels/matmul.h"
 #include "src/tensor/packed.h"
 
 namespace outrigger {
 namespace {
 
-constexpr DType kType = DType::kQ4_1;  // the most common kind; others differ by a few per cent for each byte
-constexpr PackedKind kKind = PackedKind::kQ4_1;
-
-// Bytes that are valid as codes and, two at a time, as finite float16 scales, and that differ so that the multipliers have work.
-void fill_weights(std::byte* data, uint64_t bytes) {
-  uint32_t state = 1;
-  for (uint64_t i = 0; i < bytes; ++i) {
-    state = state * 1664525 + 1013904223;
-    data[i] = static_cast<std::byte>((state >> 24 & 0x2e) | 0x11);
-  }
-}
-
-constexpr uint64_t kLineBytes = 64;
-
-void flush_line([[maybe_unused]] const std::byte* line) {
-#if defined(__x86_64__)
-  _mm_clflush(line);
-#endif
-}
-
-// A product of one matrix with some tokens, on all threads.
-class Product {
- public:
-  static Result<Product> create(Backend& backend, ThreadTeam& team, size_t rows, size_t columns, size_t tokens) {
-    Product product;
-    product.rows_ = rows, product.columns_ = columns, product.tokens_ = tokens;
-    product.weight_bytes_ = packed_bytes(kKind, rows, columns);
-    OTR_ASSIGN(product.weights_, backend.allocate(product.weight_bytes_));
-    OTR_ASSIGN(product.panel_, backend.allocate(activation_panel_bytes(tokens, columns)));
-    OTR_ASSIGN(product.dst_, backend.allocate(tokens * rows * sizeof(float)));
-    team.run([&product](const TeamMember& member) {  // each thread touches what it will read
-      size_t begin, end;
-      member.share(matmul_blocks(product.rows_), 1, &begin, &end);
-      const uint64_t block = packed_block_bytes(kKind, product.columns_);
-      fill_weights(product.weights_.data() + begin * block, (end - begin) * block);
-    });
-    std::vector<float> src(tokens * columns);
-    for (size_t i = 0; i < src.size(); ++i) src[i] = std::sin(static_cast<float>(i));
-    quantize_activations({src.data(), columns, product.panel_.data(), tokens, columns}, 0, tokens);
-    return product;
-  }
-
-  void run(ThreadTeam& team) const {
-    const MatmulArgs args = {kKind, weights_.data(), rows_, columns_, nullptr, 0, panel_.data(), reinterpret_cast<float*>(dst_.data()),
-                             rows_, tokens_,         false};
-    team.run([&args](const TeamMember& member) {
-      size_t begin, end;
-      member.share(matmul_blocks(args.rows), 1, &begin, &end);
-      if (begin < end) matmul(args, begin, end);
-    });
-  }
-
-  // Takes the weights out of every cache.
-  void evict(ThreadTeam& team) const {
-    team.run([this](const TeamMember& member) {
-      size_t begin, end;
-      member.share(weight_bytes_ / kLineBytes, 1, &begin, &end);
-      for (size_t line = begin; line < end; ++line) flush_line(weights_.data() + line * kLineBytes);
-    });
-  }
-
-  uint64_t weight_bytes() const { return weight_bytes_; }
-  double ops() const { return 2.0 * static_cast<double>(rows_) * static_cast<double>(columns_) * static_cast<double>(tokens_); }
-
- private:
-  size_t rows_ = 0, columns_ = 0, tokens_ = 0;
-  uint64_t weight_bytes_ = 0;
-  DeviceMemory weights_, panel_, dst_;
-};
-
 // What a decode step does. Weights that would be sure to be in no cache take 160 MiB, which a small budget does not have; of these here a
 // large third-level cache keeps a part from run to run, and the rate would be twice memory's.
-Result<Rate> measure_stream(Backend& backend, ThreadTeam& team, double seconds) {
-  OTR_ASSIGN(const Product product, Product::create(backend, team, 36864, 2048, 1));  // 45 MiB
+Result<HostProduct> stream_product(Backend& backend, ThreadTeam& team) {
+  return HostProduct::create(backend, team, 36864, 2048, 1);  // 45 MiB
+}
+
+Rate measure_stream(const HostProduct& product, ThreadTeam& team, double seconds) {
   const Samples samples = Samples::collect(static_cast<double>(product.weight_bytes()), seconds, [&] { product.run(team); },
                                            [&] { product.evict(team); });
   return samples.rate(
@@ -106,7 +34,7 @@ Result<Rate> measure_stream(Backend& backend, ThreadTeam& team, double seconds) 
 
 // Weights that stay in the second-level cache, so that the figure is one of arithmetic.
 Result<Rate> measure_ops(Backend& backend, ThreadTeam& team, size_t tokens, double seconds) {
-  OTR_ASSIGN(const Product product, Product::create(backend, team, 1536 * team.threads(), 576, tokens));
+  OTR_ASSIGN(const HostProduct product, HostProduct::create(backend, team, 1536 * team.threads(), 576, tokens));
   const int runs = tokens < 64 ? 8 : 1;  // starting a region would be a tenth of a short product
   const Samples samples = Samples::collect(product.ops() * runs, seconds, [&] {
     for (int i = 0; i < runs; ++i) product.run(team);
@@ -144,13 +72,13 @@ Result<Rate> measure_attention(Backend& backend, ThreadTeam& team, double second
 
 Result<Rate> measure_repack(Backend& backend, double seconds) {
   constexpr uint64_t kRows = 1024, kColumns = 2048;  // 1.25 MiB: a slot, as the reader finds it after the disk wrote it
-  const std::optional<uint64_t> row = row_bytes(kType, kColumns);
+  const std::optional<uint64_t> row = row_bytes(kMeasuredType, kColumns);
   if (!row) return Status(StatusCode::kInternal, "no row size for Q4_1");
   OTR_ASSIGN(const DeviceMemory src, backend.allocate(kRows * *row));
-  OTR_ASSIGN(const DeviceMemory dst, backend.allocate(packed_bytes(kKind, kRows, kColumns)));
+  OTR_ASSIGN(const DeviceMemory dst, backend.allocate(packed_bytes(kMeasuredKind, kRows, kColumns)));
   fill_weights(src.data(), src.bytes());
   const Samples samples =
-      Samples::collect(static_cast<double>(dst.bytes()), seconds, [&] { pack_rows(kType, src.data(), kRows, kColumns, dst.data()); });
+      Samples::collect(static_cast<double>(dst.bytes()), seconds, [&] { pack_rows(kMeasuredType, src.data(), kRows, kColumns, dst.data()); });
   return samples.rate(fmt::format("packing {} of Q4_1 rows, 1 thread", format_bytes(dst.bytes())));
 }
 
@@ -174,6 +102,8 @@ Result<MachineProfile> measure_machine(const ProfileOptions& options) {
   }
   const double seconds = options.seconds_per_lane;
   const std::unique_ptr<Backend> backend = make_cpu_backend();
+  OTR_ASSIGN(const std::unique_ptr<Backend> device, open_backend(options.device));
+  const bool has_device = !device->inventory().host_addressable;
   MachineProfile profile;
   if (!options.disk_path.empty()) {  // first: a wrong path should not take the time of the others to be found
     OTR_ASSIGN(profile.disk_bytes, measure_disk(*backend, options.disk_path, seconds));
@@ -183,12 +113,18 @@ Result<MachineProfile> measure_machine(const ProfileOptions& options) {
   profile.machine = machine_fingerprint();
   profile.threads = options.threads > 0 ? options.threads : static_cast<uint32_t>(usable_cores());
   OTR_ASSIGN(const std::unique_ptr<ThreadTeam> team, ThreadTeam::create(profile.threads));
-  OTR_ASSIGN(profile.host_stream_bytes, measure_stream(*backend, *team, seconds));
+  {
+    OTR_ASSIGN(const HostProduct product, stream_product(*backend, *team));
+    profile.host_stream_bytes = measure_stream(product, *team, seconds);
+    const BusyLanes lanes = {options.disk_path, has_device ? device.get() : nullptr};
+    OTR_TRY(measure_busy(*backend, *team, product, lanes, seconds, &profile));
+  }
   OTR_ASSIGN(profile.host_int8_ops, measure_ops(*backend, *team, 128, seconds));
   OTR_ASSIGN(profile.host_small_batch_ops, measure_ops(*backend, *team, 4, seconds));
   OTR_ASSIGN(profile.host_attention_flops, measure_attention(*backend, *team, seconds));
   OTR_ASSIGN(profile.host_repack_bytes, measure_repack(*backend, seconds));
   profile.host_step_overhead_us = measure_overhead_us(*team, seconds / 4);
+  if (has_device) OTR_TRY(measure_device(*device, seconds, &profile));
   return profile;
 }
 

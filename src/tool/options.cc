@@ -31,7 +31,7 @@ bool is_emulated_device(std::string_view device) {
       memory = true;
     } else if (part.starts_with("link=") && parse_rate(part.substr(5)).is_ok()) {
       link = true;
-    } else {
+    } else if (!part.starts_with("latency=") && !part.starts_with("threads=")) {
       return false;
     }
   }

@@ -22,13 +22,15 @@ struct ProfileCommandOptions {
 constexpr double kSecondsPerLane = 0.3;
 
 Result<MachineProfile> measured_or_stored(const ProfileCommandOptions& options) {
-  if (!options.again) {
+  // A stored profile may be another device's, or none's: with a device it is measured again.
+  if (!options.again && options.common.device == "cpu") {
     if (auto stored = stored_profile(options.common.threads, options.disk_file)) return std::move(*stored);
   }
   ProfileOptions profile_options;
   profile_options.threads = options.common.threads;
   profile_options.disk_path = options.disk_file;
   profile_options.seconds_per_lane = kSecondsPerLane;
+  profile_options.device = options.common.device;
   auto profile = measure_machine(profile_options);
   if (profile.is_ok()) store_profile(profile.value(), options.disk_file);
   return profile;
@@ -39,9 +41,9 @@ std::string to_text(const MachineProfile& profile) {
       fmt::format("{}\n{} threads, {:.1f} us for a step of any size\n\n", profile.machine, profile.threads, profile.host_step_overhead_us);
   const auto line = [&text](const char* what, const Rate& rate, double unit, const char* name) {
     if (rate.per_s == 0) {
-      text += fmt::format("{:<26} {:>10}\n", what, "none");
+      text += fmt::format("{:<28} {:>9}\n", what, "none");
     } else {
-      text += fmt::format("{:<26} {:>10.2f} {:<8} +-{:>4.1f} %  {}\n", what, rate.per_s / unit, name, rate.spread * 50, rate.how);
+      text += fmt::format("{:<28} {:>9.2f} {:<8} +-{:>4.1f} %  {}\n", what, rate.per_s / unit, name, rate.spread * 50, rate.how);
     }
   };
   line("host memory", profile.host_stream_bytes, 1e9, "GB/s");
@@ -50,13 +52,27 @@ std::string to_text(const MachineProfile& profile) {
   line("attention", profile.host_attention_flops, 1e9, "Gflop/s");
   line("packing weights", profile.host_repack_bytes, 1e9, "GB/s");
   line("disk", profile.disk_bytes, 1e9, "GB/s");
+  if (profile.host_stream_bytes_busy.per_s > 0) line("host memory, others at work", profile.host_stream_bytes_busy, 1e9, "GB/s");
+  if (profile.disk_bytes_busy.per_s > 0) line("disk, others at work", profile.disk_bytes_busy, 1e9, "GB/s");
+  if (profile.device.empty()) return text;
+  text += fmt::format("\n{}\n{} of memory, {:.1f} us for a step of any size\n\n", profile.device, format_size(profile.device_memory_bytes),
+                      profile.device_step_overhead_us);
+  line("host to device", profile.h2d_bytes, 1e9, "GB/s");
+  line("device to host", profile.d2h_bytes, 1e9, "GB/s");
+  line("device memory", profile.device_stream_bytes, 1e9, "GB/s");
+  line("products, many tokens", profile.device_int8_ops, 1e9, "Gop/s");
+  line("products, few tokens", profile.device_small_batch_ops, 1e9, "Gop/s");
+  line("attention", profile.device_attention_flops, 1e9, "Gflop/s");
   return text;
 }
 
 Status profile(const ProfileCommandOptions& options) {
   apply_log_level(options.common);
   if (Status status = check_trace(options.common, false); !status.is_ok()) return status;
-  if (Status status = check_common(options.common); !status.is_ok()) return status;
+  // This command has emulated devices although steps cannot run on them yet.
+  CommonOptions other = options.common;
+  if (other.device.starts_with("emulated:")) other.device = "cpu";
+  if (Status status = check_common(other); !status.is_ok()) return status;
   const auto measured = measured_or_stored(options);
   if (!measured.is_ok()) return measured.status();
   if (!options.common.json) return write_out(to_text(measured.value()));
@@ -77,6 +93,7 @@ void add_profile(CLI::App& app, Action& action) {
       "The profile is kept in ${OUTRIGGER_CACHE:-~/.cache/outrigger}/profile.json and used until the machine changes.\n"
       "Examples:\n"
       "  outrigger profile --disk model.gguf\n"
+      "  outrigger profile --device emulated:memory=256MiB,link=4GB/s\n"
       "  outrigger profile --json > other-machine.json   # for 'outrigger plan --profile'\n");
   command->callback([&action, options] { action = [options] { return profile(*options); }; });
 }

@@ -4,21 +4,17 @@
 #include <fstream>
 
 #include "tests/contract/backend_contract.h"
+#include "tests/contract/backend_op_contract.h"
+#include "tests/contract/backend_work_contract.h"
 
 namespace outrigger {
 namespace {
 
-TEST_CASE("cpu backend: keeps the contract of backends") {
-  const std::unique_ptr<Backend> backend = make_cpu_backend();
-  check_backend_contract(*backend);
-}
-
-TEST_CASE("cpu backend: multiplies by every kind of packed weights") {
-  const std::unique_ptr<Backend> backend = make_cpu_backend();
-  for (const DTypeTraits& type : all_dtypes()) {
-    if (const std::optional<PackedKind> kind = packed_kind(type.type)) REQUIRE(backend->supports(*kind));
-  }
-}
+TEST_CASE("cpu backend: keeps the contract of memory") { contract::check_memory_contract(make_cpu_backend); }
+TEST_CASE("cpu backend: keeps the contract of copies") { contract::check_copy_contract(make_cpu_backend); }
+TEST_CASE("cpu backend: keeps the contract of streams") { contract::check_stream_contract(make_cpu_backend); }
+TEST_CASE("cpu backend: keeps the contract of failures") { contract::check_failure_contract(make_cpu_backend); }
+TEST_CASE("cpu backend: keeps the contract of operations") { contract::check_op_contract(make_cpu_backend); }
 
 TEST_CASE("cpu backend: large memory begins at a huge page") {
   const std::unique_ptr<Backend> backend = make_cpu_backend();
@@ -50,7 +46,8 @@ TEST_CASE("open_backend: opens the CPU, and says of others why not") {
   REQUIRE(open_backend("cpu").value()->name() == "cpu");
   REQUIRE(open_backend("cuda").status().code() == StatusCode::kUnavailable);
   REQUIRE(open_backend("cuda:1").status().code() == StatusCode::kUnavailable);
-  REQUIRE(open_backend("emulated:memory=256MiB,link=4GB/s").status().code() == StatusCode::kUnsupported);
+  REQUIRE(open_backend("emulated:memory=1MiB,link=4GB/s").value()->name() == "emulated");
+  REQUIRE(open_backend("emulated").status().code() == StatusCode::kInvalidArgument);
   for (const char* device : {"", "CPU", "cpu:0", "gpu", "cudax"}) {
     const Status status = open_backend(device).status();
     REQUIRE(status.code() == StatusCode::kInvalidArgument);

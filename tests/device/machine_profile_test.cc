@@ -50,9 +50,70 @@ TEST_CASE("profile JSON: a rate that is missing or no number is an error that na
   }
 }
 
+MachineProfile profile_of_a_device() {
+  MachineProfile profile = some_profile();
+  profile.disk_bytes_busy = {1.5e9, 0.2, "six"};
+  profile.host_stream_bytes_busy = {3e10, 0.3, "seven"};
+  profile.device = "some device";
+  profile.device_memory_bytes = uint64_t{24} << 30;
+  profile.h2d_bytes = {2.4e10, 0, "eight"};
+  profile.d2h_bytes = {2.3e10, 0, "nine"};
+  profile.device_stream_bytes = {9e11, 0, "ten"};
+  profile.device_int8_ops = {2e14, 0, "eleven"};
+  profile.device_small_batch_ops = {1e13, 0, "twelve"};
+  profile.device_attention_flops = {5e13, 0, "thirteen"};
+  profile.device_step_overhead_us = 130.25;
+  return profile;
+}
+
+constexpr const char* kDeviceFields[] = {"device_memory_bytes",    "h2d_bytes",              "d2h_bytes", "device_stream_bytes", "device_int8_ops",
+                                         "device_small_batch_ops", "device_attention_flops", "device_step_overhead_us"};
+
+TEST_CASE("profile JSON: a device's rates and those of busy lanes are read back too") {
+  const MachineProfile profile = profile_of_a_device();
+  const Result<MachineProfile> back = profile_from_json(profile_to_json(profile));
+  REQUIRE(back.is_ok());
+  REQUIRE(profile_to_json(back.value()) == profile_to_json(profile));
+  REQUIRE(back.value().disk_bytes_busy.per_s == 1.5e9);
+  REQUIRE(back.value().host_stream_bytes_busy.how == "seven");
+  REQUIRE(back.value().device == "some device");
+  REQUIRE(back.value().device_memory_bytes == uint64_t{24} << 30);
+  REQUIRE(back.value().h2d_bytes.per_s == 2.4e10);
+  REQUIRE(back.value().d2h_bytes.per_s == 2.3e10);
+  REQUIRE(back.value().device_stream_bytes.per_s == 9e11);
+  REQUIRE(back.value().device_int8_ops.per_s == 2e14);
+  REQUIRE(back.value().device_small_batch_ops.per_s == 1e13);
+  REQUIRE(back.value().device_attention_flops.per_s == 5e13);
+  REQUIRE(back.value().device_step_overhead_us == 130.25);
+}
+
+TEST_CASE("profile JSON: one from before there were devices has none, and nothing is written of what was not measured") {
+  const nlohmann::json json = nlohmann::json::parse(profile_to_json(some_profile()));
+  for (const char* field : kDeviceFields) REQUIRE_FALSE(json.contains(field));
+  for (const char* field : {"device", "disk_bytes_busy", "host_stream_bytes_busy"}) REQUIRE_FALSE(json.contains(field));
+  const MachineProfile profile = profile_from_json(json.dump()).value();
+  REQUIRE(profile.device.empty());
+  REQUIRE(profile.h2d_bytes.per_s == 0);
+  REQUIRE(profile.disk_bytes_busy.per_s == 0);
+}
+
+TEST_CASE("profile JSON: half a device is an error that names what is missing") {
+  const nlohmann::json json = nlohmann::json::parse(profile_to_json(profile_of_a_device()));
+  for (const char* field : kDeviceFields) {
+    nlohmann::json without = json;
+    without.erase(field);
+    const Status status = profile_from_json(without.dump()).status();
+    REQUIRE(status.code() == StatusCode::kInvalidArgument);
+    REQUIRE(status.subject() == field);
+  }
+  nlohmann::json text = json;
+  text["disk_bytes_busy"]["per_s"] = "fast";
+  REQUIRE(profile_from_json(text.dump()).status().subject() == "disk_bytes_busy.per_s");
+}
+
 TEST_CASE("profile JSON: unknown fields are ignored, text that is no profile is refused") {
   nlohmann::json json = nlohmann::json::parse(profile_to_json(some_profile()));
-  json["h2d_bytes"] = {{"per_s", 1}};
+  json["fax_bytes"] = {{"per_s", 1}};
   REQUIRE(profile_from_json(json.dump()).is_ok());
   for (const char* text : {"", "{}", "[]", "7", "{\"machine\":1}", "\xff"}) {
     REQUIRE(profile_from_json(text).status().code() == StatusCode::kInvalidArgument);

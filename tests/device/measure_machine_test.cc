@@ -68,6 +68,36 @@ TEST_CASE("measure_machine: every lane has a rate and says how it was measured")
   REQUIRE(profile.host_step_overhead_us < 1e5);
 }
 
+TEST_CASE("measure_machine: lanes are measured while others run, if there are others") {
+  const TemporaryFile file(3 << 20);
+  ProfileOptions options{1, file.path(), 0.02};
+  const MachineProfile with_disk = measure_machine(options).value();
+  REQUIRE(with_disk.device.empty());
+  REQUIRE(with_disk.disk_bytes_busy.per_s > 3e5);
+  REQUIRE(with_disk.disk_bytes_busy.how.find("threads compute") != std::string::npos);
+  REQUIRE(with_disk.host_stream_bytes_busy.per_s > 1e6);
+  REQUIRE(with_disk.host_stream_bytes_busy.how.find("while the disk reads") != std::string::npos);
+
+  options.device = "emulated:memory=64MiB,link=1GB/s";
+  const MachineProfile with_both = measure_machine(options).value();
+  REQUIRE(with_both.host_stream_bytes_busy.how.find("while the disk reads and the link copies both ways") != std::string::npos);
+  REQUIRE(with_both.device.starts_with("emulated:memory=67108864B"));
+  options.disk_path.clear();
+  const MachineProfile with_link = measure_machine(options).value();
+  REQUIRE(with_link.disk_bytes_busy.per_s == 0);
+  REQUIRE(with_link.host_stream_bytes_busy.how.find("while the link copies both ways") != std::string::npos);
+  options.device = "cpu";
+  REQUIRE(measure_machine(options).value().host_stream_bytes_busy.per_s == 0);
+}
+
+TEST_CASE("measure_machine: a device that cannot be opened is found out at once") {
+  ProfileOptions options{1, "", 5};
+  options.device = "abacus";
+  REQUIRE(measure_machine(options).status().code() == StatusCode::kInvalidArgument);
+  options.device = "cuda";
+  REQUIRE(measure_machine(options).status().code() == StatusCode::kUnavailable);
+}
+
 TEST_CASE("measure_machine: a file smaller than a request will do, and so will none") {
   const TemporaryFile file(5000);
   REQUIRE(measure_machine({1, file.path(), 0}).value().disk_bytes.per_s > 0);

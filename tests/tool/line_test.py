@@ -53,7 +53,8 @@ class Line(ToolTest):
                            (("--draft-tokens", "4"), "--draft-tokens"), (("--draft-shape", "tree"), "--draft-shape"),
                            (("--groups", "2"), "--groups"), (("--batch", "2"), "--batch"), (("--branch", "all"), "--branch"),
                            (("--device-budget", "1GB"), "--device-budget"),
-                           (("--device", "emulated:memory=256MiB,link=4GB/s"), "--device emulated")):
+                           (("--device", "emulated:memory=256MiB,link=4GB/s"), "--device emulated"),
+                           (("--device", "emulated:memory=256MiB,link=4GB/s,latency=10us,threads=2"), "--device emulated")):
             with self.subTest(args=args):
                 self.refuse(UNSUPPORTED, "run", model, *prompt, *args, naming=name)
         for args, name in ((("plan", model, "--svg", "p.svg"), "--svg"), (("plan", model, "--html", "p.html"), "--html"),
@@ -247,6 +248,20 @@ class Profile(ToolTest):
         cache.write_text(json.dumps(stored))
         self.document("profile", "--disk", valid())
         self.assertNotEqual(json.loads(cache.read_text())["machine"], "another one")
+
+    def test_a_device_is_measured_with_its_link(self):
+        device = "emulated:memory=64MiB,link=500MB/s"
+        profile = self.document("profile", "--device", device)
+        self.assertEqual(profile["device_memory_bytes"], 64 << 20)
+        for rate in ("h2d_bytes", "d2h_bytes"):
+            self.assertGreater(profile[rate]["per_s"], 1e6)
+            self.assertLessEqual(profile[rate]["per_s"], 500e6)
+        self.assertGreater(profile["device_stream_bytes"]["per_s"], 0)
+        self.assertGreater(profile["device_step_overhead_us"], 0)
+        self.assertGreater(profile["host_stream_bytes_busy"]["per_s"], 0)
+        self.assertIn("host to device", self.succeed("profile", "--device", device).out)
+        self.refuse(INVALID_ARGUMENT, "profile", "--device", "emulated:memory=64MiB", naming="link")
+        self.refuse(INVALID_ARGUMENT, "profile", "--device", "emulated:memory=64,link=1GB/s", naming="with a unit")
 
     def test_another_number_of_threads_is_another_machine(self):
         self.assertEqual(self.document("profile", "--threads", "1")["threads"], 1)

@@ -1,0 +1,41 @@
+// HostProduct: a product of one matrix with some tokens on all the host's threads, for measuring.
+#ifndef OUTRIGGER_SRC_DEVICE_HOST_PRODUCT_H_
+#define OUTRIGGER_SRC_DEVICE_HOST_PRODUCT_H_
+
+#include <outrigger/status.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "src/base/thread_team.h"
+#include "src/device/backend.h"
+
+namespace outrigger {
+
+/// What is measured is of this kind: the most common one; others differ by a few per cent for each byte.
+inline constexpr DType kMeasuredType = DType::kQ4_1;
+inline constexpr PackedKind kMeasuredKind = PackedKind::kQ4_1;
+
+/// Bytes that are valid as codes and, two at a time, as finite float16 scales, and that differ so that the multipliers have work.
+void fill_weights(std::byte* data, uint64_t bytes);
+
+class HostProduct {
+ public:
+  /// Errors: kOutOfMemory.
+  static Result<HostProduct> create(Backend& backend, ThreadTeam& team, size_t rows, size_t columns, size_t tokens);
+
+  void run(ThreadTeam& team) const;
+  /// Takes the weights out of every cache.
+  void evict(ThreadTeam& team) const;
+
+  uint64_t weight_bytes() const { return weights_.bytes(); }
+  double ops() const { return 2.0 * static_cast<double>(rows_) * static_cast<double>(columns_) * static_cast<double>(tokens_); }
+
+ private:
+  size_t rows_ = 0, columns_ = 0, tokens_ = 0;
+  DeviceMemory weights_, panel_, dst_;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_DEVICE_HOST_PRODUCT_H_
