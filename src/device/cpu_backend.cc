@@ -17,8 +17,6 @@
 
 namespace outrigger {
 
-CpuBackend::CpuBackend() : team_(ThreadTeam::create(1).value()) {}  // starts no thread: there is nothing to refuse
-
 Inventory CpuBackend::inventory() const {
   const uint64_t all =
       static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_PHYS_PAGES))) * static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_PAGESIZE)));
@@ -79,6 +77,9 @@ Status CpuBackend::launch(Stream stream, const DeviceOp& op) {
   OTR_TRY(check_op(op));
   DeviceOp reachable = op;
   if (Status status = translate_op(memory_, 1, &reachable); !status.is_ok()) return fail(std::move(status));
+  if (!team_) {
+    OTR_ASSIGN(team_, ThreadTeam::create(1));
+  }
   team_->run([&reachable](const TeamMember& member) { run_op(reachable, member); });
   return {};
 }

@@ -14,8 +14,6 @@ namespace outrigger {
 /// run on a team of their own, with the memory that this backend allocates.
 class CpuBackend : public Backend, protected MemoryOwner {
  public:
-  CpuBackend();
-
   Inventory inventory() const override;
   std::string name() const override { return "cpu"; }
   Result<DeviceMemory> allocate(uint64_t bytes) override;
@@ -42,7 +40,7 @@ class CpuBackend : public Backend, protected MemoryOwner {
   mutable std::mutex mutex_;  // of everything below
   Status failure_;
   AllocationTable memory_, pinned_;
-  std::unique_ptr<ThreadTeam> team_;
+  std::unique_ptr<ThreadTeam> team_;  // of one, made by the first operation: as a place for weights this needs none
 };
 
 std::unique_ptr<Backend> make_cpu_backend();

@@ -42,7 +42,7 @@ TEST_CASE("Experts: logits have the same bits whether experts are resident or pa
     const std::vector<Token> tokens = some_tokens(model, 70);
     const std::vector<float> expected = logits_after(open_engine(model), tokens, 70);
     const std::vector<Token> text = greedy(open_engine(model), tokens, 20);
-    for (const uint64_t extra : {0, 12'000, 40'000, 100'000, 200'000}) {
+    for (const uint64_t extra : {0, 20'000, 120'000}) {
       for (const uint32_t threads : {1u, 2u, 3u}) {
         const uint64_t budget = smallest_budget(model, {.threads = threads}) + extra;
         const EngineSetup setup{.host_bytes = budget, .threads = threads};
@@ -62,7 +62,7 @@ TEST_CASE("Experts: logits have the same bits whether experts are resident or pa
       }
     }
   }
-  CHECK(cached > 20);
+  CHECK(cached > 15);
 }
 
 TEST_CASE("Experts: a step allocates nothing, whatever of the experts is in memory") {
