@@ -79,10 +79,6 @@ Status lay_out(Model::Impl& model) {
   const GgufFile& file = model.file;
   if (file.tensors().empty()) return Status(StatusCode::kUnsupported, "the file holds a vocabulary and no weights").in_file(file.source().name());
   OTR_ASSIGN(const ModelConfig config, read_config(file));
-  if (config.experts > 0) {
-    return Status(StatusCode::kUnsupported, fmt::format("a mixture of {} experts is not computed by this version", config.experts))
-        .in_file(file.source().name()).about(config.architecture + ".expert_count");
-  }
   OTR_ASSIGN(ModelLayout layout, lay_out_model(file, config));
   if (model.info.vocabulary_tokens != 0 && model.info.vocabulary_tokens != layout.vocabulary) {
     return Status(StatusCode::kCorruptFile, fmt::format("the vocabulary has {} tokens, but token_embd.weight has {} rows", model.info.vocabulary_tokens, layout.vocabulary))

@@ -7,6 +7,7 @@ valid.gguf      a llama of one layer: width 32, 2 heads, 1 KV head, 300 tokens (
 valid_bpe.gguf  the same weights with a byte-level BPE vocabulary
 valid_qwen2.gguf, valid_qwen3.gguf  the same with the biases or norms of those architectures
 valid_mixtral.gguf, valid_qwen2moe.gguf, valid_qwen3moe.gguf  the same with 4 experts of width 32 or 64, 2 used
+valid_mixtral_split.gguf  valid_mixtral.gguf with one tensor an expert
 catalogue.tsv   one malformed file a line: file, level, status code, text, offset. Tab-separated:
                 level   container: GgufFile::open must refuse it; model: it opens as a container, opening the model must refuse it
                 text    what the error must contain, in message, subject or offset; alternatives are separated by |
@@ -239,6 +240,18 @@ def as_mixture(model, experts=4, width=32, shared=0):
     if shared:
         other.entries[f"{arch}.expert_shared_feed_forward_length"] = (U32, shared)
         other.tensors["blk.0.ffn_gate_inp_shexp.weight"] = (TYPE_F32, [32], floats(32))
+    return other
+
+
+def one_by_one(model):
+    """A mixture with each stack as one tensor an expert, as files of 2023 have them."""
+    other = model.copy()
+    for name, (kind, dims, data) in model.tensors.items():
+        if "_exps." in name:
+            del other.tensors[name]
+            size = len(data) // dims[2]
+            for expert in range(dims[2]):
+                other.tensors[name.replace("_exps.", f".{expert}.")] = (kind, dims[:2], data[expert * size:(expert + 1) * size])
     return other
 
 
@@ -500,6 +513,27 @@ def add_model_rows(catalogue, valid, bpe, qwen2, qwen3, mixtral, qwen2moe, qwen3
     mixture("two_shared", "expert_shared_count", 2, unsupported, qwen2moe)
     mixture("group_count_a_string", "expert_group_count", "8")
 
+    # Its tensors, in the stacked form and in the one of 2023.
+    def mixture_tensor(name, text, change, code=corrupt, base=mixtral):
+        row(f"mixture_{name}", text, lambda m: change(m.tensors), code, base)
+    router, up = "blk.0.ffn_gate_inp.weight", "blk.0.ffn_up_exps.weight"
+    mixture_tensor("no_router", router, lambda t: t.pop(router))
+    mixture_tensor("router_of_5", router, lambda t: t.update({router: (TYPE_F32, [32, 5], bytes(640))}))
+    mixture_tensor("router_transposed", router, lambda t: t.update({router: (TYPE_F32, [4, 32], bytes(512))}))
+    for label, dims in (("of_3", [32, 64, 3]), ("of_5", [32, 64, 5]), ("narrower", [32, 32, 4]), ("of_rank_2", [32, 256])):
+        rows = dims[1] * (dims[2] if len(dims) > 2 else 1)
+        mixture_tensor(f"stack_{label}", up, lambda t, dims=dims, rows=rows: t.update({up: (TYPE_Q4_1, dims, bytes(rows * 20))}))
+    mixture_tensor("no_stack", "blk.0.ffn_up", lambda t: t.pop(up))
+    mixture_tensor("dense_matrix_too", "blk.0.ffn_up.weight", lambda t: t.update({"blk.0.ffn_up.weight": (TYPE_Q4_1, [32, 64], bytes(1280))}), unsupported)
+    mixture_tensor("shared_matrix_in_llama", "blk.0.ffn_up_shexp.weight", lambda t: t.update({"blk.0.ffn_up_shexp.weight": (TYPE_Q4_1, [32, 64], bytes(1280))}), unsupported)
+    for part in ("gate_inp", "gate", "up", "down"):
+        shared = f"blk.0.ffn_{part}_shexp.weight"
+        mixture_tensor(f"no_{shared}", shared, lambda t, shared=shared: t.pop(shared), corrupt, qwen2moe)
+    split = "blk.0.ffn_up.{}.weight"
+    mixture_tensor("split_without_2", split.format(2), lambda t: t.pop(split.format(2)), corrupt, one_by_one(mixtral))
+    mixture_tensor("split_of_5", split.format(4), lambda t: t.update({split.format(4): t[split.format(0)]}), unsupported, one_by_one(mixtral))
+    mixture_tensor("split_narrower", split.format(1), lambda t: t.update({split.format(1): (TYPE_Q4_1, [32, 32], bytes(640))}), corrupt, one_by_one(mixtral))
+
     # The tensors.
     for name in ("token_embd.weight", "output_norm.weight", "blk.0.attn_norm.weight", "blk.0.attn_q.weight", "blk.0.attn_v.weight",
                  "blk.0.ffn_down.weight"):
@@ -624,7 +658,8 @@ def main():
     qwen3 = as_architecture(bpe, "qwen3", {"attn_q_norm.weight": 16, "attn_k_norm.weight": 16})
     mixtures = {"mixtral": as_mixture(valid), "qwen2moe": as_mixture(as_architecture(qwen2, "qwen2moe", {}), shared=32),
                 "qwen3moe": as_mixture(as_architecture(qwen3, "qwen3moe", {}))}
-    valid_ones = {"valid": valid, "valid_bpe": bpe, "valid_qwen2": qwen2, "valid_qwen3": qwen3, **{f"valid_{name}": model for name, model in mixtures.items()}}
+    valid_ones = {"valid": valid, "valid_bpe": bpe, "valid_qwen2": qwen2, "valid_qwen3": qwen3, **{f"valid_{name}": model for name, model in mixtures.items()},
+                  "valid_mixtral_split": one_by_one(mixtures["mixtral"])}
     for name, model in valid_ones.items():
         (folder / f"{name}.gguf").write_bytes(model.to_bytes())
     header_end = valid.at["end"][0]

@@ -511,6 +511,17 @@ def add_mixture_rows(catalogue):
             wanted.update({"model.layers.0.mlp.experts.gate_up_proj": [EXPERTS, 2 * ffn, WIDTH], "model.layers.0.mlp.experts.down_proj": [EXPERTS, WIDTH, ffn]})
         tensors(f"{kind}_fused", "holds all experts of a layer; split it", kind, fused, "*", UNSUPPORTED)
 
+        router = f"{block}gate.weight"
+        tensors(f"{kind}_without_router", "tensor blk.0.ffn_gate_inp.weight is missing", kind, lambda wanted, router=router: wanted.pop(router))
+        tensors(f"{kind}_router_of_5", router, kind, lambda wanted, router=router: wanted.update({router: [5, WIDTH]}))
+        name = f"{block}experts.1.{parts[2]}.weight"
+        tensors(f"{kind}_transposed", name, kind, lambda wanted, name=name: wanted.update({name: wanted[name][::-1]}))
+    for part in ("shared_expert.up_proj", "shared_expert_gate"):
+        name = f"model.layers.0.mlp.{part}.weight"
+        tensors(f"without_{part}", name, QWEN2_MOE, lambda wanted, name=name: wanted.pop(name))
+        tensors(f"{part}_in_qwen3_moe", name, QWEN3_MOE, lambda wanted, name=name: wanted.update({name: [SHARED_FFN, WIDTH]}), 0, UNSUPPORTED)
+    tensors("shared_gate_of_two", "model.layers.0.mlp.shared_expert_gate.weight", QWEN2_MOE,
+            lambda wanted: wanted.update({"model.layers.0.mlp.shared_expert_gate.weight": [2, WIDTH]}))
     for key in ("moe_intermediate_size", "shared_expert_intermediate_size"):
         for label, value in (("0", 0), ("text", "24"), ("huge", 2**24 + 1)):
             setting(f"{key}_{label}", f"{key}: got", **{key: value})

@@ -84,8 +84,9 @@ TEST_CASE("Directories: what streams from two files gives the tokens of what is 
   CHECK(engine.streamed().disk_bytes > 0);
 }
 
-TEST_CASE("Directories: the two that the catalogue is derived from run") {
-  for (const char* name : {"/valid", "/valid_shards"}) {
+TEST_CASE("Directories: those that the catalogue is derived from run") {
+  for (const char* name : {"/valid", "/valid_shards", "/valid_mixtral", "/valid_qwen2_moe", "/valid_qwen3_moe"}) {
+    CAPTURE(name);
     const Model model = must(Model::open(OTR_BAD_HF_DIR + std::string(name)));
     Session session = must(Session::open(open_engine(model, {.context_tokens = 16})));
     must(session.prefill(must(must(model.tokenizer()).encode("hi", {.add_special = true}))));
@@ -207,7 +208,7 @@ TEST_CASE("Directories: any value of the settings may be any of the dangerous on
 }
 
 TEST_CASE("Directories: whichever allocation fails while one is opened, the call says OUT_OF_MEMORY or does without, and nothing leaks") {
-  for (const char* name : {"/valid", "/valid_shards"}) {
+  for (const char* name : {"/valid", "/valid_shards", "/valid_qwen2_moe"}) {
     const std::string folder = OTR_BAD_HF_DIR + std::string(name);
     must(outcome(folder));
     const uint64_t before = heap_bytes();

@@ -1,24 +1,14 @@
 // Every family against transformers in float32 on a tiny model of its own (tests/golden/make_families.py).
-#include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <optional>
 
-#include "src/io/byte_source.h"
-#include "src/io/gguf.h"
 #include "tests/support/golden_text.h"
 #include "tests/support/greedy.h"
 #include "tests/support/heap_watch.h"
-#include "tests/support/logits_difference.h"
+#include "tests/support/model_bytes.h"
 
 namespace outrigger::testing {
 namespace {
-
-/// The longest context that a tiny model computes, as an engine's setup.
-EngineSetup setup_for(const Model& model, EngineSetup setup = {}) {
-  setup.context_tokens = static_cast<uint32_t>(std::min<uint64_t>(model.info().context_tokens, 256));
-  return setup;
-}
 
 std::vector<Token> tokens_of(const nlohmann::json& list) { return list.get<std::vector<Token>>(); }
 
@@ -40,7 +30,8 @@ TEST_CASE("Families: the fast path stays close to float32, and would be noticed 
     const Difference difference = differ_from_oracle(open_engine(model, setup_for(model)), GoldenLogits::read(name));
     CAPTURE(difference.most);
     const bool has_int8_products = std::string(name) != "llama-biases";  // F16 weights: only keys and values are rounded
-    CHECK(difference.most < (has_int8_products ? 0.25 : 0.02));
+    // Mixtral's is the one whose experts' weights move most with the rounding of what its routers read; an expert that is wrong moves a logit by 1.5.
+    CHECK(difference.most < (!has_int8_products ? 0.02 : std::string(name) == "mixtral" ? 0.5 : 0.25));
     CHECK(difference.most > (has_int8_products ? 4e-3 : 1e-5));
   }
 }
@@ -104,32 +95,15 @@ TEST_CASE("Families: texts and conversations become the tokens that the tokenize
   }
 }
 
-/// A model file in memory that a test may change.
-struct Bytes {
-  explicit Bytes(const char* name) {
-    const auto source = must(open_file(tiny_model_path(name)));
-    bytes.resize(source->size_bytes());
-    must(source->read(0, bytes));
-    file.emplace(must(GgufFile::open(wrap_memory(bytes))));
-  }
-  std::byte* of(const GgufTensor& tensor) { return bytes.data() + tensor.offset; }
-  Difference difference(const char* name) {
-    const Model model = must(Model::open_memory(bytes));
-    return differ_from_oracle(open_engine(model, setup_for(model, reference_setup())), GoldenLogits::read(name));
-  }
-  std::vector<std::byte> bytes;
-  std::optional<GgufFile> file;
-};
-
 TEST_CASE("Families: a bias that is not added and a norm that does not weigh are noticed, each of them") {
-  for (const char* name : {"llama-biases", "qwen2", "qwen3", "qwen3-yarn", "llama3"}) {
-    const Bytes original(name);
+  for (const char* name : {"llama-biases", "qwen2", "qwen3", "qwen3-yarn", "llama3", "mixtral", "qwen2moe", "qwen3moe"}) {
+    const ModelBytes original(name);
     size_t tried = 0;
     for (const GgufTensor& tensor : original.file->tensors()) {
       const bool is_bias = tensor.name.ends_with(".bias");
       if (tensor.rank != 1) continue;
       CAPTURE(name, tensor.name);
-      Bytes changed(name);
+      ModelBytes changed(name);
       for (uint64_t i = 0; i < tensor.elements(); ++i) {
         const float neutral = is_bias ? 0 : 1;
         std::memcpy(changed.of(tensor) + i * sizeof neutral, &neutral, sizeof neutral);
@@ -153,17 +127,13 @@ void separate_halves(std::byte* rows, uint64_t heads, uint64_t head_rows, uint64
 
 TEST_CASE("Families: with rope.halves, rows of q and k in Hugging Face's order give the same logits") {
   const char* const name = "tinyllama";
-  Bytes changed(name);
+  ModelBytes changed(name);
   for (const GgufTensor& tensor : changed.file->tensors()) {
     const bool is_q = tensor.name.ends_with("attn_q.weight");
     if (is_q || tensor.name.ends_with("attn_k.weight")) separate_halves(changed.of(tensor), is_q ? 4 : 2, 8, tensor.bytes / tensor.rows());
   }
   CHECK(changed.difference(name).most > 1e-2);
-  const std::string key = "llama.rope.halves";
-  const auto at = std::search(changed.bytes.begin(), changed.bytes.end(), reinterpret_cast<const std::byte*>(key.data()),
-                              reinterpret_cast<const std::byte*>(key.data() + key.size()));
-  REQUIRE(at != changed.bytes.end());
-  at[static_cast<ptrdiff_t>(key.size()) + 4] = std::byte{1};  // after the value's type
+  *changed.value_of("llama.rope.halves") = std::byte{1};
   CHECK(changed.difference(name).most < 2e-5);
 }
 
@@ -207,7 +177,7 @@ TEST_CASE("Families: steps allocate nothing") {
 
 TEST_CASE("Families: a rope_freqs tensor with a factor that is no positive number is refused when the engine opens") {
   for (const float factor : {0.0f, -1.0f, NAN, INFINITY}) {
-    Bytes changed("llama3");
+    ModelBytes changed("llama3");
     std::memcpy(changed.of(*changed.file->find_tensor("rope_freqs.weight")) + 4, &factor, sizeof factor);
     const Model model = must(Model::open_memory(changed.bytes));
     const Status refused = Engine::open(model, must(plan_for(model, {})), {}).status();

@@ -12,7 +12,8 @@
 namespace outrigger::testing {
 
 /// A tiny model of each family with its oracle.
-inline constexpr const char* kFamilies[] = {"tinyllama", "smollm", "llama3", "mistral", "llama-biases", "qwen2", "qwen3", "qwen3-yarn"};
+inline constexpr const char* kFamilies[] = {"tinyllama", "smollm", "llama3",     "mistral", "llama-biases", "qwen2",
+                                            "qwen3",     "qwen3-yarn", "mixtral", "qwen2moe", "qwen3moe",     "qwen3moe-raw"};
 
 inline nlohmann::json golden_json(const std::string& path_in_golden) {
   const std::string path = std::string(OTR_SOURCE_DIR) + "/tests/golden/" + path_in_golden;
