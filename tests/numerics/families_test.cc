@@ -30,9 +30,8 @@ TEST_CASE("Families: the fast path stays close to float32, and would be noticed 
     const Difference difference = differ_from_oracle(open_engine(model, setup_for(model)), GoldenLogits::read(name));
     CAPTURE(difference.most);
     const bool has_int8_products = std::string(name) != "llama-biases";  // F16 weights: only keys and values are rounded
-    // A mixture's tokens pass two more roundings in each expert that they take.
-    const double most = !has_int8_products ? 0.02 : must(model.step_shape()).used_experts > 0 ? 0.5 : 0.25;
-    CHECK(difference.most < most);
+    // Mixtral's is the one whose experts' weights move most with the rounding of what its routers read; an expert that is wrong moves a logit by 1.5.
+    CHECK(difference.most < (!has_int8_products ? 0.02 : std::string(name) == "mixtral" ? 0.5 : 0.25));
     CHECK(difference.most > (has_int8_products ? 4e-3 : 1e-5));
   }
 }
