@@ -126,7 +126,9 @@ class LayoutBuilder {
       return Status(StatusCode::kUnsupported, fmt::format("weights of type {} cannot be run by this version (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS and MXFP4 can)",
                                                           traits(tensor->type).name)).in_file(file_.source().name()).about(name);
     }
-    const uint64_t file_row_bytes = row_bytes(tensor->type, columns).value();  // whole blocks: the reader has checked
+    const uint64_t block_bytes = packed_block_bytes(*kind, columns);
+    // Rows are whole blocks: the reader has checked.
+    const uint64_t file_row_bytes = row_bytes(tensor->type, columns).value();
     MatrixShape shape;
     shape.name = name;
     shape.layer = layer;
@@ -135,8 +137,9 @@ class LayoutBuilder {
     shape.columns = columns;
     shape.file_bytes = tensor->bytes;
     shape.packed_bytes = packed_bytes(*kind, rows, columns);
-    shape.row_block_bytes = packed_block_bytes(*kind, columns);
+    shape.row_block_bytes = block_bytes;
     shape.row_block_file_bytes = file_row_bytes * kPackRows;
+    shape.row_file_bytes = file_row_bytes;
     layout_.shape.matrices.push_back(shape);
     layout_.weights.push_back({tensor->type, *kind, rows, columns, tensor->offset, file_row_bytes});
     layout_.biases.push_back(kNoTensor);

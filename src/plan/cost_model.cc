@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "src/plan/memory_model.h"
 
@@ -37,12 +38,15 @@ CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, cons
       overhead_s_(machine.host_step_overhead_us * 1e-6),
       threads_(machine.threads),
       workload_(workload) {
+  bool all_packed = true;
   for (const MatrixShape& matrix : shape.matrices) {
     if (matrix.use == MatrixUse::kRowLookup) continue;
     Lane& lane = matrix.use == MatrixUse::kLogits ? heads_ : layers_;
     lane.bytes += static_cast<double>(matrix.packed_bytes);
     lane.weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
+    all_packed = all_packed && matrix.is_packed;
   }
+  if (all_packed) repack_ = std::numeric_limits<double>::infinity();
 }
 
 double CostModel::host_s(const Lane& lane, double tokens) const {

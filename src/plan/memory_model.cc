@@ -58,7 +58,7 @@ StreamSizes stream_sizes(const StepShape& shape, const std::vector<bool>& reside
     const MatrixShape& matrix = shape.matrices[i];
     if (is_multiplied(matrix)) sizes.staging_bytes = staging_for_slot(slot_bytes);
     if (is_looked_up(matrix))
-      sizes.row_buffer_bytes = std::max(sizes.row_buffer_bytes, round_up_bytes(file_row_bytes(matrix), kWeightAlignment));
+      sizes.row_buffer_bytes = std::max(sizes.row_buffer_bytes, round_up_bytes(matrix.row_file_bytes, kWeightAlignment));
   }
   return sizes;
 }

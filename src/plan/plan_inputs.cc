@@ -27,6 +27,10 @@ Status check_matrix(const MatrixShape& matrix) {
     return wrong(fmt::format("a row block has {} bytes in the file, need at most its {} packed bytes", matrix.row_block_file_bytes,
                              matrix.row_block_bytes));
   }
+  if (is_looked_up(matrix) && (matrix.row_file_bytes == 0 || matrix.row_file_bytes > matrix.row_block_bytes)) {
+    return wrong(fmt::format("a row to be looked up has {} bytes in the file, need 1 to the {} of a row block", matrix.row_file_bytes,
+                             matrix.row_block_bytes));
+  }
   if (matrix.also_rows && matrix.use != MatrixUse::kLogits) return wrong("only the output head can also be looked up by rows");
   return {};
 }
@@ -53,7 +57,8 @@ Status check_shape(const StepShape& shape) {
                                shape.attention_flops_per_token_per_position));
   }
   if (shape.kv_takes_q8_0 && shape.kv_bytes_per_token % 64 != 0) {
-    return invalid(fmt::format("step shape: {} bytes of keys and values a token, need a multiple of 64 for q8_0", shape.kv_bytes_per_token));
+    return invalid(
+        fmt::format("step shape: {} bytes of keys and values a token, need a multiple of 64 for q8_0", shape.kv_bytes_per_token));
   }
   for (const MatrixShape& matrix : shape.matrices) OTR_TRY(check_matrix(matrix));
   if (shape.kv_granule_tokens == 0) return invalid("step shape: kv_granule_tokens is 0, need at least 1");
@@ -87,9 +92,8 @@ Status check_workload(const Workload& workload, const StepShape& shape) {
                                workload.prompt_tokens, workload.new_tokens, context, tokens));
   }
   if (context > shape.context_tokens) {
-    return invalid(
-        fmt::format("workload: a context of {} tokens, the model has at most {}{}; ask for fewer tokens", context, shape.context_tokens,
-                    shape.context_note.empty() ? "" : fmt::format(" ({})", shape.context_note)));
+    return invalid(fmt::format("workload: a context of {} tokens, the model has at most {}{}; ask for fewer tokens", context,
+                               shape.context_tokens, shape.context_note.empty() ? "" : fmt::format(" ({})", shape.context_note)));
   }
   return {};
 }

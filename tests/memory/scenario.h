@@ -39,6 +39,7 @@ struct Scenario {
     matrix.packed_bytes = packed_bytes(weight.kind, rows, columns);
     matrix.row_block_bytes = packed_block_bytes(weight.kind, columns);
     matrix.row_block_file_bytes = kPackRows * weight.row_bytes;
+    matrix.row_file_bytes = weight.row_bytes;
     matrix.use = use;
     matrix.also_rows = also_rows;
     // Without bit 6 no 16 or 32 bits are an infinity or a NaN, so that values can be compared.
@@ -98,8 +99,8 @@ struct Scenario {
         stream_bytes += matrix.file_bytes;
       }
       if (matrix.use == MatrixUse::kRowLookup || matrix.also_rows) {
-        plan.row_buffer_bytes = std::max(plan.row_buffer_bytes, (matrix.row_block_file_bytes / 16 + 63) / 64 * 64);
-        row_bytes += matrix.row_block_file_bytes / 16;
+        plan.row_buffer_bytes = std::max(plan.row_buffer_bytes, (matrix.row_file_bytes + 63) / 64 * 64);
+        row_bytes += matrix.row_file_bytes;
       }
     }
     if (plan.slot_bytes > 0) plan.staging_bytes = plan.slot_bytes + 8192;
