@@ -31,7 +31,8 @@ struct WeightSource {
   PackedKind kind = PackedKind::kF32;
   uint64_t rows = 0, columns = 0;
   uint64_t file_offset = 0;
-  uint64_t row_bytes = 0;          ///< in the file
+  uint64_t row_bytes = 0;          ///< in the file, to look up one row: all of its row block where the file is packed
+  bool is_packed = false;          ///< the file holds row blocks as memory does, the last one padded
 };
 
 /// Memory counted in the ledger for as long as the lease lives. Movable; must not outlive the residency.
@@ -115,7 +116,7 @@ class TensorResidency final : public OperandSource {
 
   uint64_t block_bytes(uint32_t matrix) const { return block_bytes_[matrix]; }
   uint64_t block_count(uint32_t matrix) const;
-  uint64_t block_file_bytes(uint32_t matrix) const { return weights_[matrix].row_bytes * kPackRows; }
+  uint64_t block_file_bytes(uint32_t matrix) const { return weights_[matrix].row_bytes * (weights_[matrix].is_packed ? 1 : kPackRows); }
   /// Bytes of row blocks [first_block, first_block + blocks) in the file, where the last one may be short.
   uint64_t file_bytes(uint32_t matrix, uint64_t first_block, uint64_t blocks) const;
   /// Row blocks that one read into `staging_bytes` can bring, at most `most`; 0 if not even one.

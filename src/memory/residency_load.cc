@@ -1,5 +1,6 @@
 // TensorResidency: from the file's rows to packed row blocks, for a slot by one thread and for all resident matrices by a team.
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 #include <new>
 
@@ -57,6 +58,7 @@ uint64_t TensorResidency::block_count(uint32_t matrix) const { return (weights_[
 
 uint64_t TensorResidency::file_bytes(uint32_t matrix, uint64_t first_block, uint64_t blocks) const {
   const WeightSource& weight = weights_[matrix];
+  if (weight.is_packed) return blocks * weight.row_bytes;
   return (std::min(weight.rows, (first_block + blocks) * kPackRows) - first_block * kPackRows) * weight.row_bytes;
 }
 
@@ -68,8 +70,8 @@ uint64_t TensorResidency::blocks_in_staging(uint32_t matrix, uint64_t staging_by
   return blocks;
 }
 
-Status TensorResidency::load_blocks(uint32_t matrix, uint64_t first_block, uint64_t blocks, std::span<std::byte> staging,
-                                    bool& try_cache, std::byte* dst) const {
+Status TensorResidency::load_blocks(uint32_t matrix, uint64_t first_block, uint64_t blocks, std::span<std::byte> staging, bool& try_cache,
+                                    std::byte* dst) const {
   const WeightSource& weight = weights_[matrix];
   while (blocks > 0) {
     const uint64_t some = blocks_in_staging(matrix, staging.size(), blocks);
@@ -80,7 +82,11 @@ Status TensorResidency::load_blocks(uint32_t matrix, uint64_t first_block, uint6
     if (!try_cache) {
       OTR_ASSIGN(rows, source_->read_direct(offset, bytes, staging));
     }
-    pack_rows(weight.type, rows, bytes / weight.row_bytes, weight.columns, dst);
+    if (weight.is_packed) {
+      std::memcpy(dst, rows, bytes);
+    } else {
+      pack_rows(weight.type, rows, bytes / weight.row_bytes, weight.columns, dst);
+    }
     dst += some * block_bytes(matrix);
     first_block += some;
     blocks -= some;

@@ -64,10 +64,32 @@ struct Scenario {
     if (random() % 8 != 0) add_one(MatrixUse::kLogits, !has_embedding);
   }
 
+  /// The same weights in a file of which these matrices are packed, at multiples of 4096.
+  Scenario as_packed_file(const std::vector<bool>& which) const {
+    Scenario other = *this;
+    for (uint32_t i = 0; i < weights.size(); ++i) {
+      if (!which[i]) continue;
+      WeightSource& weight = other.weights[i];
+      MatrixShape& matrix = other.shape.matrices[i];
+      weight.is_packed = matrix.is_packed = true;
+      weight.row_bytes = matrix.row_file_bytes = matrix.row_block_file_bytes = matrix.row_block_bytes;
+      matrix.file_bytes = matrix.packed_bytes;
+      other.file.resize(pages(other.file.size()));
+      weight.file_offset = other.file.size();
+      const std::vector<std::byte> bytes = packed(i);
+      other.file.insert(other.file.end(), bytes.begin(), bytes.end());
+    }
+    return other;
+  }
+
   /// All that the packed matrix should be.
   std::vector<std::byte> packed(uint32_t matrix) const {
     const WeightSource& weight = weights[matrix];
     std::vector<std::byte> bytes(shape.matrices[matrix].packed_bytes);
+    if (weight.is_packed) {
+      std::copy_n(file.begin() + static_cast<ptrdiff_t>(weight.file_offset), bytes.size(), bytes.begin());
+      return bytes;
+    }
     pack_rows(weight.type, file.data() + weight.file_offset, weight.rows, weight.columns, bytes.data());
     return bytes;
   }
