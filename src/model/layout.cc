@@ -127,8 +127,8 @@ class LayoutBuilder {
                                                           traits(tensor->type).name)).in_file(file_.source().name()).about(name);
     }
     const uint64_t block_bytes = packed_block_bytes(*kind, columns);
-    // Rows are whole blocks: the reader has checked.
-    const uint64_t file_row_bytes = row_bytes(tensor->type, columns).value();
+    // A packed row is looked up with its row block. Else rows are whole blocks: the reader has checked.
+    const uint64_t file_row_bytes = tensor->is_packed ? block_bytes : row_bytes(tensor->type, columns).value();
     MatrixShape shape;
     shape.name = name;
     shape.layer = layer;
@@ -138,10 +138,11 @@ class LayoutBuilder {
     shape.file_bytes = tensor->bytes;
     shape.packed_bytes = packed_bytes(*kind, rows, columns);
     shape.row_block_bytes = block_bytes;
-    shape.row_block_file_bytes = file_row_bytes * kPackRows;
+    shape.row_block_file_bytes = tensor->is_packed ? block_bytes : file_row_bytes * kPackRows;
     shape.row_file_bytes = file_row_bytes;
+    shape.is_packed = tensor->is_packed;
     layout_.shape.matrices.push_back(shape);
-    layout_.weights.push_back({tensor->type, *kind, rows, columns, tensor->offset, file_row_bytes});
+    layout_.weights.push_back({tensor->type, *kind, rows, columns, tensor->offset, file_row_bytes, tensor->is_packed});
     layout_.biases.push_back(kNoTensor);
     layout_.panels.add(*kind);
     used_.insert(name);
@@ -151,6 +152,10 @@ class LayoutBuilder {
   Result<uint64_t> add_fixed(const std::string& name, uint64_t elements) {
     OTR_ASSIGN(const GgufTensor* tensor, require(name));
     if (tensor->elements() != elements || tensor->dims[0] != elements) return wrong_shape(*tensor, fmt::format("[{}]", elements));
+    if (tensor->is_packed) {
+      return Status(StatusCode::kCorruptFile, fmt::format("tensor {} is packed; only matrices that are multiplied are", name))
+          .in_file(file_.source().name()).about(name);
+    }
     if (!traits(tensor->type).can_dequantize) {
       return Status(StatusCode::kUnsupported, fmt::format("type {} cannot be read by this version", traits(tensor->type).name)).about(name);
     }

@@ -6,6 +6,7 @@
 valid.gguf      a llama of one layer: width 32, 2 heads, 1 KV head, 300 tokens (SentencePiece with byte fallback), F32 and Q4_1 weights
 valid_bpe.gguf  the same weights with a byte-level BPE vocabulary
 valid_qwen2.gguf, valid_qwen3.gguf  the same with the biases or norms of those architectures
+valid_packed.gguf  what packing makes of valid.gguf, byte for byte, worked out here from docs/formats.md
 catalogue.tsv   one malformed file a line: file, level, status code, text, offset. Tab-separated:
                 level   container: GgufFile::open must refuse it; model: it opens as a container, opening the model must refuse it
                 text    what the error must contain, in message, subject or offset; alternatives are separated by |
@@ -20,7 +21,8 @@ import sys
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
 FORMATS = {U8: "<B", I8: "<b", U16: "<H", I16: "<h", U32: "<I", I32: "<i", F32: "<f", BOOL: "<B", U64: "<Q", I64: "<q", F64: "<d"}
-TYPE_F32, TYPE_Q4_1 = 0, 3
+TYPE_F32, TYPE_Q4_1, TYPE_I8 = 0, 3, 24
+PACKED, PACKED_ALIGNMENT, LAYOUT_KEY = 1000000, 4096, "outrigger.packed.layout"
 NAN, INFINITY = float("nan"), float("inf")
 
 
@@ -215,6 +217,38 @@ def as_architecture(model, name, vectors):
     return other
 
 
+def pack_q4_1(data, columns, rows):
+    """Sixteen rows a block; 32 columns of one: scales, minima, then four lines of 64 bytes in which two codes share a byte."""
+    out = bytearray()
+    row_bytes = columns // 32 * 20
+    for first in range(0, rows, 16):
+        for group in range(columns // 32):
+            scales, minima, lines = bytearray(32), bytearray(32), bytearray(256)
+            for row in range(min(16, rows - first)):
+                block = data[(first + row) * row_bytes + group * 20:][:20]
+                scales[row * 2:row * 2 + 2], minima[row * 2:row * 2 + 2] = block[:2], block[2:4]
+                for k in range(32):
+                    code = block[4 + k % 16] >> k // 16 * 4 & 15
+                    quad = k // 4
+                    lines[quad % 4 * 64 + row * 4 + k % 4] |= code << quad // 4 * 4
+            out += scales + minima + lines
+    return bytes(out)
+
+
+def packed_model(model):
+    """Small tensors first, then matrices in the order of a step; of the embedding only rows are looked up."""
+    packed = Gguf()
+    packed.entries = {**model.entries, "general.alignment": (U32, PACKED_ALIGNMENT), LAYOUT_KEY: (U32, 1)}
+    parts = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    order = [f"blk.0.{part}.weight" for part in parts] + ["output.weight", "token_embd.weight"]
+    packed.tensors = {name: tensor for name, tensor in model.tensors.items() if name not in order}
+    for name in order:
+        kind, dims, data = model.tensors[name]
+        is_multiplied = name != "token_embd.weight"
+        packed.tensors[name] = (PACKED + kind, dims, pack_q4_1(data, *dims)) if is_multiplied else (kind, dims, data)
+    return packed
+
+
 class Catalogue:
     def __init__(self, folder):
         self.folder, self.rows = folder, []
@@ -394,6 +428,60 @@ def add_container_rows(catalogue, valid):
     raw("cut_by_a_byte", "output.weight", good[:last - 1], at["output.weight: offset"][0])
 
 
+def add_packed_rows(catalogue, model):
+    corrupt, unsupported = "CORRUPT_FILE", "UNSUPPORTED"
+    good = model.to_bytes(PACKED_ALIGNMENT)
+    at, q = dict(model.at), "blk.0.attn_q.weight"
+
+    def row(name, text, change, code=corrupt, alignment=PACKED_ALIGNMENT, level="container", at_field=None):
+        changed = model.copy()
+        change(changed)
+        data = changed.to_bytes(alignment)
+        catalogue.add(name, level, code, text, data, "-" if level == "model" else changed.at[at_field][0] if at_field else "*")
+
+    def entry(key, kind, value):
+        return lambda m: m.entries.__setitem__(key, (kind, value))
+
+    def tensor(name, kind, dims):
+        return lambda m: m.tensors.__setitem__(name, (kind, dims, m.tensors[name][2]))
+
+    layout = f"{LAYOUT_KEY}: value"
+    for value in (0, 2, 2**32 - 1):
+        row(f"packed_layout_{value}", f"layout {value}; this build reads layout 1", entry(LAYOUT_KEY, U32, value), unsupported, at_field=layout)
+    row("packed_layout_u64", "u32 is needed", entry(LAYOUT_KEY, U64, 1), at_field=layout)
+    row("packed_layout_string", "u32 is needed", entry(LAYOUT_KEY, STRING, "1"))
+    row("packed_layout_missing", f"the key {LAYOUT_KEY} is missing", lambda m: m.entries.pop(LAYOUT_KEY), at_field=f"{q}: type")
+    for alignment in (32, 2048):
+        row(f"packed_alignment_{alignment}", f"general.alignment is {alignment}; at least 4096", entry("general.alignment", U32, alignment),
+            alignment=alignment, at_field=f"{q}: type")
+    row("packed_alignment_missing", "general.alignment is 32; at least 4096", lambda m: m.entries.pop("general.alignment"), alignment=32)
+
+    for kind in (4, 99, 2**31):
+        row(f"packed_type_{kind}", f"type {PACKED + kind} ", tensor(q, PACKED + kind, [32, 32]), unsupported, at_field=f"{q}: type")
+    row("packed_type_without_layout", "packed tensors of type I8", tensor(q, PACKED + TYPE_I8, [32, 32]), unsupported, at_field=f"{q}: type")
+    for dims in ([32], [32, 32, 1, 1]):
+        row(f"packed_rank_{len(dims)}", f"packed tensor of {len(dims)} dimensions", tensor(q, PACKED + TYPE_Q4_1, dims), at_field=f"{q}: type")
+    row("packed_row_of_33", "row of 33 elements", tensor(q, PACKED + TYPE_Q4_1, [33, 32]), at_field=f"{q}: type")
+    row("packed_rows_too_many", q, tensor(q, PACKED + TYPE_Q4_1, [32, 2**20]), at_field=f"{q}: offset")
+    row("packed_matrices_too_many", q, tensor(q, PACKED + TYPE_Q4_1, [32, 32, 1000]), at_field=f"{q}: offset")
+    row("packed_block_wraps", "row block has more than 2^63 bytes", tensor(q, PACKED + TYPE_Q4_1, [2**58, 16]), at_field=f"{q}: type")
+    row("packed_bytes_wrap", "packed tensor has more than 2^63 bytes", tensor(q, PACKED + TYPE_F32, [2**40, 2**22]), at_field=f"{q}: type")
+    row("packed_experts_wrap", "packed tensor has more than 2^63 bytes", tensor(q, PACKED + TYPE_F32, [1, 1, 2**62]), at_field=f"{q}: type")
+    start = at[f"{q}: offset"][0]
+    offset = struct.unpack_from("<Q", good, start)[0]
+    for value in (offset + 32, offset + 2048):
+        catalogue.add(f"packed_offset_{value - offset}", "container", corrupt, f"offset {value} is not a multiple of 4096",
+                      good[:start] + struct.pack("<Q", value) + good[start + 8:], start)
+    catalogue.add("packed_overlap", "container", corrupt, q, good[:start] + struct.pack("<Q", offset - 4096) + good[start + 8:])
+    catalogue.add("packed_cut", "container", corrupt, "the file ends", good[:sum(at["token_embd.weight: data"]) - 1])
+
+    # As a container it is right, as a model it is not.
+    norm = "blk.0.attn_norm.weight"
+    row("packed_norm", "only matrices that are multiplied are", tensor(norm, PACKED + TYPE_F32, [32, 1]), level="model")
+    row("packed_rows_padded", "shape of blk.0.attn_k.weight", tensor("blk.0.attn_k.weight", PACKED + TYPE_Q4_1, [32, 15]), level="model")
+    row("packed_rank_3", f"shape of {q}", tensor(q, PACKED + TYPE_Q4_1, [32, 16, 2]), level="model")
+
+
 def add_model_rows(catalogue, valid, bpe, qwen2, qwen3):
     corrupt, unsupported = "CORRUPT_FILE", "UNSUPPORTED"
 
@@ -563,6 +651,8 @@ def main():
     qwen3 = as_architecture(bpe, "qwen3", {"attn_q_norm.weight": 16, "attn_k_norm.weight": 16})
     for name, model in (("valid", valid), ("valid_bpe", bpe), ("valid_qwen2", qwen2), ("valid_qwen3", qwen3)):
         (folder / f"{name}.gguf").write_bytes(model.to_bytes())
+    packed = packed_model(valid)
+    (folder / "valid_packed.gguf").write_bytes(packed.to_bytes(PACKED_ALIGNMENT))
     header_end = valid.at["end"][0]
     fields = [f"{offset}\t{length}\t{field}" for field, (offset, length) in valid.at.items()
               if length in (4, 8) and offset < header_end and not field.endswith(": key") and not field.endswith(": name")]
@@ -570,6 +660,7 @@ def main():
 
     catalogue = Catalogue(folder)
     add_container_rows(catalogue, valid)
+    add_packed_rows(catalogue, packed)
     add_model_rows(catalogue, valid, bpe, qwen2, qwen3)
     catalogue.write()
     levels = [row[1] for row in catalogue.rows]
