@@ -12,30 +12,13 @@
 
 #include "src/base/bytes.h"
 #include "tests/support/catch.h"
+#include "tests/support/scratch_folder.h"
 #include "tests/support/write_faults.h"
 
 namespace outrigger {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Scratch {
-  fs::path path;
-
-  Scratch() {
-    std::string pattern = (fs::temp_directory_path() / "outrigger-XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-    path = pattern;
-  }
-  ~Scratch() { fs::remove_all(path); }
-  std::string operator/(const char* name) const { return (path / name).string(); }
-  std::vector<std::string> names() const {
-    std::vector<std::string> names;
-    for (const auto& entry : fs::directory_iterator(path)) names.push_back(entry.path().filename().string());
-    std::sort(names.begin(), names.end());
-    return names;
-  }
-};
 
 std::vector<std::byte> bytes_of(std::string_view text) {
   const auto view = std::as_bytes(std::span(text));
@@ -72,7 +55,7 @@ void both_ways(const Case& check) {
 
 TEST_CASE("AtomicFile: appears complete, new or in the place of another, and leaves nothing beside it") {
   both_ways([](auto let) {
-    const Scratch scratch;
+    const ScratchFolder scratch;
     const WriteFaults way(let);
     for (const char* text : {"first", "the second, which is longer", ""}) {
       REQUIRE(write_in_pieces(scratch / "file", text).is_ok());
@@ -87,7 +70,7 @@ TEST_CASE("AtomicFile: appears complete, new or in the place of another, and lea
 }
 
 TEST_CASE("AtomicFile: nothing is to be seen of it before it is committed, and nothing is left if it never is") {
-  const Scratch scratch;
+  const ScratchFolder scratch;
   for (const bool replaces : {false, true}) {
     if (replaces) REQUIRE(write_in_pieces(scratch / "file", "old").is_ok());
     const std::vector<std::string> before = scratch.names();
@@ -106,7 +89,7 @@ TEST_CASE("AtomicFile: nothing is to be seen of it before it is committed, and n
 
 TEST_CASE("AtomicFile: whichever call of the system fails, the file is as it was and the error names it with the reason") {
   both_ways([](auto let) {
-    const Scratch scratch;
+    const ScratchFolder scratch;
     REQUIRE(write_in_pieces(scratch / "old", "old").is_ok());
     for (const char* name : {"old", "new"}) {
       int failures = 0;
@@ -151,7 +134,7 @@ TEST_CASE("AtomicFile: whichever call of the system fails, the file is as it was
 }
 
 TEST_CASE("AtomicFile: short and interrupted writes are continued") {
-  const Scratch scratch;
+  const ScratchFolder scratch;
   int calls = 0;
   const WriteFaults faults([&](const std::string& call) { return call != "write" ? 0 : ++calls % 2 == 0 ? EINTR : -300; });
   REQUIRE(write_in_pieces(scratch / "file", kText).is_ok());
@@ -160,13 +143,13 @@ TEST_CASE("AtomicFile: short and interrupted writes are continued") {
 }
 
 TEST_CASE("AtomicFile: a file system that cannot reserve room is written to all the same") {
-  const Scratch scratch;
+  const ScratchFolder scratch;
   const WriteFaults faults([](const std::string& call) { return call == "fallocate" ? EOPNOTSUPP : 0; });
   CHECK(write_in_pieces(scratch / "file", kText).is_ok());
 }
 
 TEST_CASE("AtomicFile: a large file reaches the disk while it is written") {
-  const Scratch scratch;
+  const ScratchFolder scratch;
   int flushes = 0;
   const WriteFaults faults([&](const std::string& call) {
     flushes += call == "fdatasync";
@@ -180,12 +163,12 @@ TEST_CASE("AtomicFile: a large file reaches the disk while it is written") {
 }
 
 TEST_CASE("AtomicFile: a name that cannot be had is refused before anything is written") {
-  const Scratch scratch;
+  const ScratchFolder scratch;
   const std::string too_long(300, 'n');
   fs::create_directory(scratch.path / "folder");
   REQUIRE(write_in_pieces(scratch / "file", "x").is_ok());
   for (const std::string& path : {std::string(), scratch.path.string(), scratch / "folder", scratch / "no/such/file",
-                                  scratch / "file/below", scratch / too_long.c_str(), std::string("/proc/file")}) {
+                                  scratch / "file/below", scratch / too_long, std::string("/proc/file")}) {
     CAPTURE(path);
     const Result<AtomicFile> file = AtomicFile::create(path, 0666);
     CHECK(file.status().code() == StatusCode::kIo);
