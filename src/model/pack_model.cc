@@ -1,7 +1,6 @@
 // pack_model: from a model's tensors to a file of packed ones, a few megabytes at a time.
-#include <outrigger/pack.h>
-
 #include <fmt/format.h>
+#include <outrigger/pack.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -63,7 +62,8 @@ Status check_target(const Model::Impl& model, const std::string& path) {
   for (const GgufTensor& tensor : model.file.tensors()) files.insert(model.file.source().locate(tensor.offset).file);
   const bool is_input = std::any_of(files.begin(), files.end(), [&path](const std::string& file) { return is_same_file(file, path); });
   if (!in_folder && !is_input) return {};
-  return Status(StatusCode::kInvalidArgument, "the packed file would replace a file of the model it is made from; choose another name").in_file(path);
+  return Status(StatusCode::kInvalidArgument, "the packed file would replace a file of the model it is made from; choose another name")
+      .in_file(path);
 }
 
 /// The model's header with the arrays that an open model no longer holds, a directory's made anew.
@@ -78,7 +78,8 @@ Result<GgufFile> read_header_again(const Model::Impl& model) {
     return a.name == b.name && a.type == b.type && a.dims == b.dims && a.offset == b.offset && a.is_packed == b.is_packed;
   };
   if (!std::equal(file.tensors().begin(), file.tensors().end(), model.file.tensors().begin(), model.file.tensors().end(), equal)) {
-    return Status(StatusCode::kIo, "the model changed while in use: its tensors are others than when it was opened").in_file(model.info.file);
+    return Status(StatusCode::kIo, "the model changed while in use: its tensors are others than when it was opened")
+        .in_file(model.info.file);
   }
   return file;
 }
@@ -124,7 +125,8 @@ std::string make_header(const GgufFile& file, std::vector<Target>* targets) {
     if (file.find(key) == nullptr) add_ours(key);
   }
   for (const Target& target : *targets) {
-    header.add_tensor(target.source->name, target.source->type, std::span(target.source->dims).first(target.source->rank), target.is_packed);
+    header.add_tensor(target.source->name, target.source->type, std::span(target.source->dims).first(target.source->rank),
+                      target.is_packed);
   }
   std::vector<uint64_t> places;
   uint64_t next = aligned(header.bytes());

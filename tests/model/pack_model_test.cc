@@ -1,6 +1,5 @@
 // pack_model: what it writes, and that it leaves nothing behind when it does not.
 #include <outrigger/pack.h>
-
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -45,7 +44,8 @@ std::string pack_tiny(const ScratchFolder& scratch, const std::string& name) {
   return path;
 }
 
-constexpr const char* kModels[] = {"tied-q4_1", "odd-f32", "llama3-mixed", "linear-f16", "q8_0-one-layer", "qwen2", "qwen3", "llama-biases"};
+constexpr const char* kModels[] = {"tied-q4_1",      "odd-f32", "llama3-mixed", "linear-f16",
+                                   "q8_0-one-layer", "qwen2",   "qwen3",        "llama-biases"};
 
 TEST_CASE("pack_model: writes what docs/formats.md says, byte for byte as a script makes it from that page") {
   const ScratchFolder scratch;

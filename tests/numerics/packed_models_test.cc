@@ -1,4 +1,5 @@
-// Packed models compute the same bits as those they were made from: resident, streamed through the smallest budget, from files and directories.
+// Packed models compute the same bits as those they were made from: resident, streamed through the smallest budget, from files and
+// directories.
 #include <outrigger/pack.h>
 
 #include <algorithm>
