@@ -6,6 +6,7 @@
 #include <outrigger/engine.h>
 #include <outrigger/model.h>
 #include <outrigger/outrigger.h>
+#include <outrigger/pack.h>
 #include <outrigger/plan.h>
 #include <outrigger/sampling.h>
 #include <outrigger/session.h>
@@ -98,6 +99,8 @@ template <>
 inline constexpr uint32_t kFirstBytes<otr_model_info> = 152;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_tensor_info> = 48;
+template <>
+inline constexpr uint32_t kFirstBytes<otr_pack_options> = 32;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_profile_options> = 24;
 template <>

@@ -13,6 +13,12 @@ namespace {
 
 constexpr otr_model_options kModelDefaults = {sizeof(otr_model_options), OTR_DISK_DIRECT_AUTO};
 
+otr_pack_options pack_defaults() {
+  otr_pack_options options = {};
+  options.struct_size = sizeof options;
+  return options;
+}
+
 Result<Tokenizer> tokenizer_of(const otr_model* model) {
   OTR_CAPI_TRY(require(model, "model"));
   return model->model.tokenizer();
@@ -80,6 +86,7 @@ otr_status otr_model_get_info(const otr_model* model, otr_model_info* info, otr_
     full.heads = known.heads;
     full.kv_heads = known.kv_heads;
     full.head_dim = known.head_dim;
+    full.is_packed = known.is_packed;
     fill_special_tokens(model->model.tokenizer(), &full);
     give_info(full, info);
     return {};
@@ -104,6 +111,19 @@ otr_status otr_model_get_tensor(const otr_model* model, uint64_t index, otr_tens
     full.file_offset = tensor.file_offset;
     give_info(full, info);
     return {};
+  });
+}
+
+void otr_pack_options_init(otr_pack_options* options, uint32_t struct_size) { init(options, struct_size, pack_defaults()); }
+
+otr_status otr_model_pack(const otr_model* model, const char* path, const otr_pack_options* options, otr_error* error) {
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(model, "model"));
+    OTR_CAPI_TRY(require(path, "path"));
+    otr_pack_options known = pack_defaults();
+    OTR_CAPI_TRY(read_options(options, "options", &known));
+    OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
+    return outrigger::pack_model(model->model, path, {progress_of(known.progress, known.user), token_of(known.cancel)});
   });
 }
 

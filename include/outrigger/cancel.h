@@ -1,8 +1,9 @@
-// CancelToken: how one thread asks another one's long call to stop.
+// How a long call is followed and stopped: CancelToken, and Progress.
 #ifndef OUTRIGGER_CANCEL_H_
 #define OUTRIGGER_CANCEL_H_
 
 #include <atomic>
+#include <functional>
 #include <memory>
 
 namespace outrigger {
@@ -22,6 +23,9 @@ class CancelToken {
  private:
   std::shared_ptr<std::atomic<bool>> flag_;
 };
+
+/// Share done, 0 to 1, of a long call. Called on the thread that made the call; return false to cancel it.
+using Progress = std::function<bool(double share)>;
 
 }  // namespace outrigger
 

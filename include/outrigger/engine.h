@@ -10,7 +10,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 
@@ -21,9 +20,6 @@ enum class Numerics : int32_t {
   kFast = 0,     ///< activations rounded to int8 per 32 elements; see docs/numerics.md for what that costs
   kFloat32 = 1,  ///< activations stay float32: the reference, several times slower
 };
-
-/// Share done, 0 to 1. Called on the thread that made the call; return false to cancel it.
-using Progress = std::function<bool(double share)>;
 
 struct EngineOptions {
   std::string device = "cpu";    ///< "cpu"; "cuda[:N]" and "emulated:..." are kUnavailable or kUnsupported in a build without them

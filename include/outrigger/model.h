@@ -31,6 +31,7 @@ struct TensorInfo {
   uint64_t bytes = 0;
   uint64_t file_offset = 0;       ///< of its first byte in `file`
   std::string file;               ///< the file that holds it: the model's, or one of its directory
+  bool is_packed = false;         ///< held as the kernels read it: `type` is what was packed, `bytes` those of its padded row blocks
 };
 
 /// What a person asks about a model file. Everything comes from the header.
@@ -47,6 +48,7 @@ struct ModelInfo {
   uint64_t vocabulary_tokens = 0;
   std::string tokenizer;          ///< "bpe (smollm)"; empty if the file has none that can be used
   std::string chat_template;      ///< recognised name, or "unrecognised", or "" if the file has none
+  bool is_packed = false;         ///< pack_model wrote it: what streams needs no packing
   bool can_run = false;
   std::string why_not;            ///< when it cannot: one line that names the reason
 };

@@ -188,7 +188,7 @@ typedef struct otr_model_info {
   int32_t bos;               /**< begin-of-text token; -1 if there is none */
   int32_t eos;               /**< end-of-text token; -1 if there is none */
   int32_t adds_bos;          /**< 1: the model expects bos before a text that is not a chat */
-  uint32_t reserved;
+  int32_t is_packed;         /**< 1: otr_model_pack wrote it: what streams needs no packing */
 } otr_model_info;
 
 /** One tensor as the file describes it. The texts and the shape belong to the model and are valid until it is closed. */
@@ -196,7 +196,7 @@ typedef struct otr_tensor_info {
   uint32_t struct_size;  /**< set by the caller: sizeof(otr_tensor_info) */
   uint32_t axes;         /**< length of `shape` */
   const char* name;
-  const char* type;      /**< "Q4_1", "F32" */
+  const char* type;      /**< "Q4_1", "F32"; of a packed model's matrices, what was packed */
   const uint64_t* shape; /**< the file's order: shape[0] is the length of a row */
   uint64_t bytes;
   uint64_t file_offset;  /**< of a directory's tensor: in the file that holds it */
@@ -225,6 +225,25 @@ OTR_C_API otr_status otr_model_get_info(const otr_model* model, otr_model_info* 
 
 /** Fills *info with tensor `index`, 0 to otr_model_info.tensors - 1, in file order. Since 0.1, stable. */
 OTR_C_API otr_status otr_model_get_tensor(const otr_model* model, uint64_t index, otr_tensor_info* info, otr_error* error);
+
+/** How to pack a model. */
+typedef struct otr_pack_options {
+  uint32_t struct_size;
+  uint32_t reserved;
+  otr_progress progress;    /**< NULL (default): none */
+  void* user;               /**< handed to `progress` */
+  const otr_cancel* cancel; /**< stops the packing; NULL (default): nothing does */
+} otr_pack_options;
+
+/** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_pack_options_init(otr_pack_options* options, uint32_t struct_size);
+
+/** Writes the model to `path` as one packed GGUF file: the same metadata and the same values, its matrices in the layout and the order in which
+ * steps read them, aligned for direct reads. It opens like any other model and gives the same bits. The file appears under its name complete,
+ * replacing what stood there, or not at all. At most about 8 MiB of weights are in memory at once.
+ * Errors: OTR_UNSUPPORTED with the reason when the model cannot run; OTR_INVALID_ARGUMENT also when `path` is the model's own file, or one
+ * of its directory; OTR_IO when the model cannot be read or has changed, or `path` cannot be written; OTR_CANCELLED. Since 0.1, stable. */
+OTR_C_API otr_status otr_model_pack(const otr_model* model, const char* path, const otr_pack_options* options, otr_error* error);
 
 /* ---- Tokens and text ---- */
 

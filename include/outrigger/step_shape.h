@@ -38,6 +38,8 @@ struct MatrixShape {
   uint64_t packed_bytes = 0;       ///< in memory, in the layout the kernels read; all experts'
   uint64_t row_block_bytes = 0;    ///< packed bytes of the 16 rows that cannot be split
   uint64_t row_block_file_bytes = 0;
+  uint64_t row_file_bytes = 0;     ///< read from disk to look up one row: all of its row block where the file is packed
+  bool is_packed = false;          ///< the file holds it as memory does: what streams needs no packing
   MatrixUse use = MatrixUse::kEveryToken;
   bool also_rows = false;          ///< a head that is the embedding too: when it streams, rows are looked up in the file
 

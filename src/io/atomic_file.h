@@ -5,14 +5,46 @@
 #include <outrigger/status.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace outrigger {
 
-/// Writes `content` to a new file beside `path`, flushes it to the disk and renames it over `path`. Until then whatever stood there stays;
-/// after a failure nothing new is left behind. Errors: kIo, naming the file and the system's reason.
+/// A file that is written piece by piece and then given its name. Until then whatever stood there stays. Where the file system has files
+/// without names (and /proc is there to name them) nothing is left behind even by a process that is killed; elsewhere the file is called
+/// `path`.XXXXXX meanwhile, and is removed when the object dies. All errors are kIo, naming the file and the system's reason.
+class AtomicFile {
+ public:
+  /// `mode`: permissions, less the process's umask. Refuses a directory in the file's place.
+  static Result<AtomicFile> create(const std::string& path, uint32_t mode);
+
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&&) = delete;
+  /// What was not committed is gone.
+  ~AtomicFile();
+
+  /// Says now that the disk has no room for so many bytes, where the file system can tell. Writes nothing.
+  Status reserve(uint64_t bytes);
+  Status write(std::span<const std::byte> content);
+  /// Flushes the file to the disk, gives it its name, flushes that. Nothing may be written afterwards.
+  Status commit();
+
+ private:
+  explicit AtomicFile(std::string path) : path_(std::move(path)) {}
+  Status open(uint32_t mode);
+  bool open_nameless(uint32_t mode);
+  Status name_it();
+  Status failed(const char* what, int error) const;
+
+  std::string path_;
+  std::string temporary_;  ///< where it stands meanwhile; empty: nowhere
+  int file_ = -1;
+  uint64_t unflushed_bytes_ = 0;
+};
+
+/// Writes `content` as an AtomicFile that only its owner may read.
 Status write_file_atomically(const std::string& path, std::span<const std::byte> content);
 
 /// The whole of a regular file. Errors: as open_file.

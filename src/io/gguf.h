@@ -33,6 +33,13 @@ inline constexpr uint64_t kGgufMaxKeyBytes = 65535;
 inline constexpr uint64_t kGgufMaxNameBytes = 64;                   ///< of a tensor
 inline constexpr uint64_t kGgufMaxAlignment = uint64_t{1} << 16;
 
+/// Packed tensors (docs/formats.md): matrices as the kernels read them, src/tensor/packed.h. Their type's number is this base plus that of
+/// the type they hold, so that a program which does not know them refuses them by type.
+inline constexpr uint32_t kGgufPackedTypeBase = 1'000'000;
+inline constexpr uint32_t kGgufPackedLayout = 1;          ///< increases with every change of packed.h's layouts
+inline constexpr uint64_t kGgufPackedAlignment = 4096;    ///< of a packed file, at least: for direct reads
+inline constexpr const char* kGgufPackedLayoutKey = "outrigger.packed.layout";
+
 /// One metadata entry. Views point into the file object that gave it.
 class GgufValue {
  public:
@@ -54,6 +61,10 @@ class GgufValue {
   Result<std::vector<int32_t>> as_i32s() const;
 
   const std::string& key() const { return key_; }
+  /// Of the value in the file: what orders entries as they stand there.
+  uint64_t file_offset() const { return offset_; }
+  /// As it stands in the file: what a copy of the entry needs besides key, types and count. Empty for an array that was released.
+  std::span<const std::byte> raw() const { return bytes_; }
   /// For people: `3`, `"text"`, `[49152 x string]`, cut to about 60 characters.
   std::string to_string() const;
 
@@ -75,11 +86,12 @@ class GgufValue {
 /// One tensor of the directory, checked: inside the file, whole blocks, no overlap with another.
 struct GgufTensor {
   std::string name;
-  DType type;
+  DType type;                           ///< of a packed tensor, what it was packed from
   uint32_t rank;                        ///< 1 to 4
   std::array<uint64_t, 4> dims;         ///< dims[0] is the row length (the format's order); unused ones are 1
   uint64_t offset;                      ///< of the first byte, from the start of the file
   uint64_t bytes;
+  bool is_packed = false;               ///< `dims` are those of the matrices it holds, each padded to whole row blocks; rank 2 or 3
 
   uint64_t row_elements() const { return dims[0]; }
   uint64_t rows() const { return dims[1] * dims[2] * dims[3]; }
@@ -91,7 +103,7 @@ class GgufFile {
  public:
   /// Reads the header only. Every count, length and size is checked against the bytes that remain before anything is allocated for it:
   /// at most 8 x header + 1 MiB in all, linear time. Errors: kCorruptFile with offset and key or tensor; kUnsupported for another
-  /// version, a big-endian file, an unknown tensor type (named) or a header beyond kGgufMaxHeaderBytes; kIo.
+  /// version, a big-endian file, an unknown tensor type (named), another layout of packed tensors or a header beyond kGgufMaxHeaderBytes; kIo.
   /// `most_name_bytes`: of a tensor, for headers that were made from another format.
   static Result<GgufFile> open(std::shared_ptr<const ByteSource> source, uint64_t most_name_bytes = kGgufMaxNameBytes);
 

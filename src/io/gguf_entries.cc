@@ -4,8 +4,11 @@
 #include <fmt/format.h>
 #include <utf8proc.h>
 
+#include <optional>
+
 #include "src/base/checked.h"
 #include "src/base/macros.h"
+#include "src/tensor/packed.h"
 
 namespace outrigger {
 namespace {
@@ -115,17 +118,36 @@ Status gguf_take_tensor(GgufCursor* cursor, GgufTensor* tensor, uint64_t most_na
   }
   uint32_t type;
   OTR_TRY(cursor->take(&type, "a tensor's type"));
-  const DTypeTraits* layout = find_dtype(type);
+  tensor->is_packed = type >= kGgufPackedTypeBase;
+  const DTypeTraits* layout = find_dtype(tensor->is_packed ? type - kGgufPackedTypeBase : type);
   if (layout == nullptr) return cursor->unsupported(shape_end, fmt::format("tensor type {} is unknown to this build", type));
   tensor->type = layout->type;
   if (tensor->dims[0] % layout->block_elements != 0) {
     return cursor->corrupt(
         shape_end, fmt::format("a row of {} elements is not whole {} blocks of {}", tensor->dims[0], layout->name, layout->block_elements));
   }
-  const CheckedSize bytes = CheckedSize(tensor->elements() / layout->block_elements) * layout->block_bytes;
+  const CheckedSize bytes = CheckedSize(tensor->is_packed ? 0 : tensor->elements() / layout->block_elements) * layout->block_bytes;
   if (!bytes.fits(INT64_MAX)) return cursor->corrupt(shape_end, "the tensor has more than 2^63 bytes");
   tensor->bytes = *bytes.value();
   return cursor->take(&tensor->offset, "a tensor's offset");
+}
+
+Status gguf_size_packed(const GgufCursor& cursor, GgufTensor* tensor) {
+  const uint64_t type_at = cursor.position() - 12;
+  const std::optional<PackedKind> kind = packed_kind(tensor->type);
+  if (!kind)
+    return cursor.unsupported(type_at, fmt::format("packed tensors of type {} are unknown to this build", traits(tensor->type).name));
+  if (tensor->rank != 2 && tensor->rank != 3) {
+    return cursor.corrupt(type_at, fmt::format("a packed tensor of {} dimensions; 2 or 3 are needed", tensor->rank));
+  }
+  // A column of a row block takes at most 64 bytes (F32), and units at most 256 columns: packed_block_bytes cannot overflow either.
+  const CheckedSize most = CheckedSize(tensor->dims[0]).round_up(256) * 64;
+  if (!most.fits(INT64_MAX)) return cursor.corrupt(type_at, "a row block has more than 2^63 bytes");
+  const CheckedSize blocks = CheckedSize((tensor->dims[1] - 1) / kPackRows + 1) * tensor->dims[2];
+  const CheckedSize bytes = blocks * packed_block_bytes(*kind, tensor->dims[0]);
+  if (!bytes.fits(INT64_MAX)) return cursor.corrupt(type_at, "the packed tensor has more than 2^63 bytes");
+  tensor->bytes = *bytes.value();
+  return {};
 }
 
 }  // namespace outrigger

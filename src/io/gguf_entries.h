@@ -30,7 +30,11 @@ Status gguf_skip_values(GgufCursor* cursor, GgufType type, uint64_t count);
 
 /// All of a tensor that can be judged without the others: name, shape, type, size. `offset` is as the file has it: from the start of the
 /// data.
+/// A packed tensor's `bytes` are left at 0: they depend on the layout, whose version is to be checked first.
 Status gguf_take_tensor(GgufCursor* cursor, GgufTensor* tensor, uint64_t most_name_bytes);
+
+/// Sets `bytes` of a packed tensor, which the cursor has just passed.
+Status gguf_size_packed(const GgufCursor& cursor, GgufTensor* tensor);
 
 }  // namespace outrigger
 

@@ -46,6 +46,15 @@ void GgufHeader::add_string(std::string_view key, std::string_view value) {
   append_text(&entries_, value);
 }
 
+void GgufHeader::add_value(const GgufValue& value) {
+  begin(value.key(), value.type());
+  if (value.type() == GgufType::kArray) {
+    append(&entries_, static_cast<uint32_t>(value.element_type()), 4);
+    append(&entries_, value.count(), 8);
+  }
+  entries_.append(reinterpret_cast<const char*>(value.raw().data()), value.raw().size());
+}
+
 void GgufHeader::begin_array(std::string_view key, GgufType element_type) {
   begin(key, GgufType::kArray);
   append(&entries_, static_cast<uint32_t>(element_type), 4);
@@ -66,21 +75,22 @@ void GgufHeader::add_element(int32_t number) {
 
 void GgufHeader::end_array() { put_u64(&entries_, array_count_at_, array_count_); }
 
-void GgufHeader::add_tensor(std::string_view name, DType type, std::span<const uint64_t> dims) {
+void GgufHeader::add_tensor(std::string_view name, DType type, std::span<const uint64_t> dims, bool is_packed) {
   append_text(&tensors_, name);
   append(&tensors_, dims.size(), 4);
   for (const uint64_t dim : dims) append(&tensors_, dim, 8);
-  append(&tensors_, static_cast<uint32_t>(type), 4);
+  append(&tensors_, static_cast<uint32_t>(type) + (is_packed ? kGgufPackedTypeBase : 0), 4);
   offsets_at_.push_back(tensors_.size());
   append(&tensors_, 0, 8);
 }
 
-std::string GgufHeader::finish(std::span<const uint64_t> places) {
-  const uint64_t data_start = bytes();
+std::string GgufHeader::finish(std::span<const uint64_t> places, uint64_t alignment) {
+  const uint64_t data_start = (bytes() + alignment - 1) / alignment * alignment;
   for (size_t i = 0; i < offsets_at_.size(); ++i) put_u64(&tensors_, offsets_at_[i], places[i] - data_start);
   put_u64(&entries_, kTensorCountAt, offsets_at_.size());
   put_u64(&entries_, kEntryCountAt, entry_count_);
   entries_ += tensors_;
+  entries_.resize(data_start);
   return std::move(entries_);
 }
 

@@ -1,4 +1,4 @@
-// GgufHeader: writes a GGUF v3 header: for a model that is presented as one file, whose weights stay where they are.
+// GgufHeader: writes a GGUF v3 header: for a packed file, and for a model that is presented as one file, whose weights stay where they are.
 #ifndef OUTRIGGER_SRC_IO_GGUF_HEADER_H_
 #define OUTRIGGER_SRC_IO_GGUF_HEADER_H_
 
@@ -21,6 +21,8 @@ class GgufHeader {
   void add_f64(std::string_view key, double value);
   void add_bool(std::string_view key, bool value) { add_number(key, GgufType::kBool, value, 1); }
   void add_string(std::string_view key, std::string_view value);
+  /// An entry of another file, as it stands there. Precondition: its array was not released.
+  void add_value(const GgufValue& value);
 
   /// An array, whose elements follow one by one and have its type; nothing else may be added before end_array().
   void begin_array(std::string_view key, GgufType element_type);
@@ -29,13 +31,13 @@ class GgufHeader {
   void end_array();
 
   /// dims[0] is the row length.
-  void add_tensor(std::string_view name, DType type, std::span<const uint64_t> dims);
+  void add_tensor(std::string_view name, DType type, std::span<const uint64_t> dims, bool is_packed = false);
 
   /// Of the finished header, as far as it has been added.
   uint64_t bytes() const { return entries_.size() + tensors_.size(); }
-  /// The header, which ends where the data begin: for general.alignment 1. `places`: where each tensor's first byte is, from the start of
-  /// the file, at or behind bytes(). The object is spent afterwards.
-  std::string finish(std::span<const uint64_t> places);
+  /// The header, padded to `alignment`, which general.alignment must say too: there the data begin. `places`: where each tensor's first
+  /// byte is, from the start of the file, at or behind that. The object is spent afterwards.
+  std::string finish(std::span<const uint64_t> places, uint64_t alignment = 1);
 
  private:
   void begin(std::string_view key, GgufType type);

@@ -39,6 +39,8 @@ class GgufParser {
   Status sort_names(const std::vector<uint64_t>& entry_offsets);
   Status check_overlap();
   Status find_alignment(uint64_t* alignment);
+  Status check_layout();
+  Status take_packed(uint64_t alignment, GgufTensor* tensor);
 
   Status corrupt(std::string_view subject, uint64_t offset, std::string message) {
     cursor_.set_subject(subject);
@@ -98,6 +100,32 @@ Status GgufParser::find_alignment(uint64_t* alignment) {
   return corrupt(value->key_, value->offset_, fmt::format("is {}; a power of two up to {} is needed", *alignment, kGgufMaxAlignment));
 }
 
+// Another version's tensors have other sizes: nothing about them could be said.
+Status GgufParser::check_layout() {
+  const GgufValue* value = file_.find(kGgufPackedLayoutKey);
+  if (value == nullptr) return {};
+  if (value->type_ != GgufType::kU32) {
+    return corrupt(value->key_, value->offset_, fmt::format("is of type {}; u32 is needed", gguf_type_name(value->type_)));
+  }
+  OTR_ASSIGN(const uint64_t version, value->as_u64());
+  if (version == kGgufPackedLayout) return {};
+  cursor_.set_subject(value->key_);
+  return cursor_.unsupported(value->offset_, fmt::format("packed weights of layout {}; this build reads layout {}; pack the model anew",
+                                                         version, kGgufPackedLayout));
+}
+
+Status GgufParser::take_packed(uint64_t alignment, GgufTensor* tensor) {
+  const uint64_t at = cursor_.position() - 12;
+  if (file_.find(kGgufPackedLayoutKey) == nullptr) {
+    return cursor_.corrupt(at, fmt::format("the tensor is packed, but the key {} is missing", kGgufPackedLayoutKey));
+  }
+  if (alignment < kGgufPackedAlignment) {
+    return cursor_.corrupt(
+        at, fmt::format("the tensor is packed, but general.alignment is {}; at least {} is needed", alignment, kGgufPackedAlignment));
+  }
+  return gguf_size_packed(cursor_, tensor);
+}
+
 Status GgufParser::take_tensors(uint64_t count, uint64_t data_start, uint64_t alignment) {
   const uint64_t file_bytes = file_.source_->size_bytes();
   std::vector<uint64_t> entry_offsets;
@@ -106,6 +134,7 @@ Status GgufParser::take_tensors(uint64_t count, uint64_t data_start, uint64_t al
   for (GgufTensor& tensor : file_.tensors_) {
     entry_offsets.push_back(cursor_.position());
     OTR_TRY(gguf_take_tensor(&cursor_, &tensor, most_name_bytes_));
+    if (tensor.is_packed) OTR_TRY(take_packed(alignment, &tensor));
     const uint64_t at = cursor_.position() - 8, relative = tensor.offset;
     if (relative % alignment != 0) return cursor_.corrupt(at, fmt::format("offset {} is not a multiple of {}", relative, alignment));
     if (!(CheckedSize(data_start) + relative + tensor.bytes).fits(file_bytes)) {
@@ -163,6 +192,7 @@ Result<GgufFile> GgufParser::parse() {
   OTR_TRY(sort_values());
   uint64_t alignment;
   OTR_TRY(find_alignment(&alignment));
+  OTR_TRY(check_layout());
   OTR_TRY(take_tensors(counts.tensors, *CheckedSize(file_.header_bytes_).round_up(alignment).value(), alignment));
   file_.header_ = std::make_shared<const std::vector<std::byte>>(cursor_.release());
   return std::move(file_);

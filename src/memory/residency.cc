@@ -38,15 +38,18 @@ Status check_weight(const MatrixShape& matrix, const WeightSource& weight, uint6
   if (!kind || *kind != weight.kind) {
     return Status(StatusCode::kUnsupported, fmt::format("{} weights cannot be run", traits(weight.type).name)).about(matrix.name);
   }
-  const std::optional<uint64_t> row = row_bytes(weight.type, weight.columns);
+  const std::optional<uint64_t> row =
+      weight.is_packed ? packed_block_bytes(weight.kind, weight.columns) : row_bytes(weight.type, weight.columns);
   if (weight.rows != matrix.rows || weight.columns != matrix.columns || weight.rows == 0 || row != weight.row_bytes) {
     return invalid(fmt::format("the file has {} x {} elements in rows of {} bytes, the step's shape has {} x {}", weight.rows,
                                weight.columns, weight.row_bytes, matrix.rows, matrix.columns))
         .about(matrix.name);
   }
+  const uint64_t file_block = weight.is_packed ? matrix.row_block_bytes : weight.row_bytes * kPackRows;
   if (matrix.experts == 0 || matrix.experts != weight.experts || matrix.row_block_bytes != packed_block_bytes(weight.kind, weight.columns) ||
-      matrix.packed_bytes != packed_bytes(weight.kind, weight.rows, weight.columns) * weight.experts ||
-      matrix.row_block_file_bytes != weight.row_bytes * kPackRows || matrix.file_bytes != weight.expert_file_bytes() * weight.experts) {
+      matrix.packed_bytes != packed_bytes(weight.kind, weight.rows, weight.columns) * weight.experts || matrix.row_file_bytes != weight.row_bytes ||
+      matrix.is_packed != weight.is_packed || matrix.row_block_file_bytes != file_block ||
+      matrix.file_bytes != weight.expert_file_bytes() * weight.experts) {
     return invalid("the sizes in the step's shape are not those of its rows and columns").about(matrix.name);
   }
   return check_place(matrix, weight, source_bytes);
@@ -231,8 +234,13 @@ Status TensorResidency::read_row(uint32_t matrix, uint64_t row, float* dst) {
     return {};
   }
   OTR_TRY(source_->check_unchanged());
-  OTR_TRY(source_->read(weight.file_offset + row * weight.row_bytes, std::span(row_memory_.data(), weight.row_bytes)));
+  const uint64_t before = weight.is_packed ? row / kPackRows : row;
+  OTR_TRY(source_->read(weight.file_offset + before * weight.row_bytes, std::span(row_memory_.data(), weight.row_bytes)));
   past_bytes_.fetch_add(weight.row_bytes, std::memory_order_relaxed);
+  if (weight.is_packed) {
+    unpack_row(weight.kind, row_memory_.data(), row % kPackRows, weight.columns, dst);
+    return {};
+  }
   return dequantize(weight.type, row_memory_.data(), dst, weight.columns);
 }
 

@@ -61,8 +61,8 @@ uint64_t TensorResidency::blocks_in_staging(uint32_t matrix, uint64_t staging_by
   return blocks;
 }
 
-Status TensorResidency::load_blocks(uint32_t matrix, uint64_t first_block, uint64_t blocks, std::span<std::byte> staging,
-                                    bool& try_cache, std::byte* dst) const {
+Status TensorResidency::load_blocks(uint32_t matrix, uint64_t first_block, uint64_t blocks, std::span<std::byte> staging, bool& try_cache,
+                                    std::byte* dst) const {
   const WeightSource& weight = weights_[matrix];
   while (blocks > 0) {
     const uint64_t some = blocks_in_staging(matrix, staging.size(), blocks);
@@ -72,7 +72,7 @@ Status TensorResidency::load_blocks(uint32_t matrix, uint64_t first_block, uint6
     if (!try_cache) {
       OTR_ASSIGN(rows, source_->read_direct(offset, bytes, staging));
     }
-    pack_rows(weight.type, rows, bytes / weight.row_bytes, weight.columns, dst);
+    weight.place(rows, bytes, dst);
     dst += some * block_bytes(matrix);
     first_block += some;
     blocks -= some;

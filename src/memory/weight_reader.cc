@@ -78,7 +78,7 @@ Status WeightReader::advance() {
   const auto [job, piece] = reading_[buffer];
   const WeightSource& weight = weights_[piece.matrix];
   const uint64_t bytes = weight.file_bytes(piece.first_block, piece.blocks);
-  pack_rows(weight.type, done.data, bytes / weight.row_bytes, weight.columns, piece.dst);
+  weight.place(done.data, bytes, piece.dst);
   bytes_read_.fetch_add(bytes, std::memory_order_relaxed);
   missing_blocks_[job] -= piece.blocks;
   free_buffers_.push_back(buffer);

@@ -28,6 +28,12 @@ bool has_shape(const GgufTensor& tensor, uint64_t rows, uint64_t columns) {
   return tensor.rank == 2 && tensor.dims[0] == columns && tensor.dims[1] == rows;
 }
 
+// A packed row is looked up with its row block. Else rows are whole blocks: the reader has checked.
+WeightSource source_of(const GgufTensor& tensor, PackedKind kind, uint64_t rows, uint64_t columns) {
+  const uint64_t row = tensor.is_packed ? packed_block_bytes(kind, columns) : row_bytes(tensor.type, columns).value();
+  return {tensor.type, kind, rows, columns, tensor.offset, row, tensor.is_packed, 1, {}};
+}
+
 }  // namespace
 
 std::string layer_tensor_name(uint32_t layer, const char* part, const char* kind) { return fmt::format("blk.{}.{}.{}", layer, part, kind); }
@@ -64,6 +70,8 @@ uint32_t LayoutTensors::enter(const std::string& name, uint32_t layer, MatrixUse
   shape.packed_bytes = packed_bytes(source.kind, source.rows, source.columns) * source.experts;
   shape.row_block_bytes = packed_block_bytes(source.kind, source.columns);
   shape.row_block_file_bytes = source.block_file_bytes();
+  shape.row_file_bytes = source.row_bytes;
+  shape.is_packed = source.is_packed;
   shape.use = use;
   layout_.shape.matrices.push_back(shape);
   layout_.panels.add(source.kind);
@@ -77,8 +85,7 @@ Result<uint32_t> LayoutTensors::add_matrix(const std::string& name, uint32_t lay
   if (!has_shape(*tensor, rows, columns)) return wrong_shape(*tensor, fmt::format("[{}, {}]", columns, rows));
   OTR_ASSIGN(const PackedKind kind, kind_of(*tensor));
   used_.insert(name);
-  // Whole blocks: the reader has checked.
-  return enter(name, layer, MatrixUse::kEveryToken, {tensor->type, kind, rows, columns, tensor->offset, row_bytes(tensor->type, columns).value()});
+  return enter(name, layer, MatrixUse::kEveryToken, source_of(*tensor, kind, rows, columns));
 }
 
 Result<WeightSource> LayoutTensors::whole_stack(const GgufTensor& tensor, uint64_t rows, uint64_t columns) {
@@ -88,7 +95,9 @@ Result<WeightSource> LayoutTensors::whole_stack(const GgufTensor& tensor, uint64
   }
   OTR_ASSIGN(const PackedKind kind, kind_of(tensor));
   used_.insert(tensor.name);
-  return WeightSource{tensor.type, kind, rows, columns, tensor.offset, row_bytes(tensor.type, columns).value(), experts, {}};
+  WeightSource source = source_of(tensor, kind, rows, columns);
+  source.experts = experts;
+  return source;
 }
 
 Result<WeightSource> LayoutTensors::single_experts(const char* part, uint32_t layer, uint64_t rows, uint64_t columns) {
@@ -99,8 +108,11 @@ Result<WeightSource> LayoutTensors::single_experts(const char* part, uint32_t la
     OTR_ASSIGN(const GgufTensor* tensor, require(name));
     if (!has_shape(*tensor, rows, columns)) return wrong_shape(*tensor, fmt::format("[{}, {}]", columns, rows));
     OTR_ASSIGN(const PackedKind kind, kind_of(*tensor));
-    if (expert == 0) source = {tensor->type, kind, rows, columns, tensor->offset, row_bytes(tensor->type, columns).value(), layout_.config.experts, {}};
-    if (tensor->type != source.type) {
+    if (expert == 0) {
+      source = source_of(*tensor, kind, rows, columns);
+      source.experts = layout_.config.experts;
+    }
+    if (tensor->type != source.type || tensor->is_packed != source.is_packed) {
       return Status(StatusCode::kUnsupported, fmt::format("expert {} is {} and expert 0 {}; this version needs the experts of a layer to be of one type", expert,
                                                           traits(tensor->type).name, traits(source.type).name)).in_file(file_.source().name()).about(name);
     }
@@ -125,6 +137,10 @@ Result<uint32_t> LayoutTensors::add_stack(const char* part, uint32_t layer, uint
 Result<uint64_t> LayoutTensors::add_fixed(const std::string& name, uint64_t elements) {
   OTR_ASSIGN(const GgufTensor* tensor, require(name));
   if (tensor->elements() != elements || tensor->dims[0] != elements) return wrong_shape(*tensor, fmt::format("[{}]", elements));
+  if (tensor->is_packed) {
+    return Status(StatusCode::kCorruptFile, fmt::format("tensor {} is packed; only matrices that are multiplied are", name))
+        .in_file(file_.source().name()).about(name);
+  }
   if (!traits(tensor->type).can_dequantize) {
     return Status(StatusCode::kUnsupported, fmt::format("type {} cannot be read by this version", traits(tensor->type).name)).about(name);
   }

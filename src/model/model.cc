@@ -41,6 +41,7 @@ void describe(Model::Impl& model) {
   for (const GgufTensor& tensor : file.tensors()) {
     info.parameters += tensor.elements();
     tensor_bytes += tensor.bytes;
+    info.is_packed = info.is_packed || tensor.is_packed;
   }
   if (info.parameters > 0) info.bits_per_weight = 8.0 * static_cast<double>(tensor_bytes) / static_cast<double>(info.parameters);
   const auto number = [&](const char* name) { return number_or_zero(file, info.architecture + "." + name); };
@@ -115,6 +116,7 @@ Result<Model> open_folder(const HfFolder& folder, DirectIo direct) {
   if (!file.is_ok()) return as_in_folder(file.status(), folder, made.architecture);
   made.source->forget_header();
   auto model = std::make_shared<Model::Impl>(std::move(file).value());
+  model->folder = folder;
   model->run_status = std::move(made.cannot_run);
   model->tokenizer_status = std::move(made.no_tokenizer);
   Result<Model> built = build_model(model);
@@ -147,7 +149,7 @@ std::vector<TensorInfo> Model::tensors() const {
   std::vector<TensorInfo> all;
   for (const GgufTensor& tensor : impl_->file.tensors()) {
     BytePlace place = impl_->file.source().locate(tensor.offset);
-    all.push_back({tensor.name, traits(tensor.type).name, {tensor.dims.begin(), tensor.dims.begin() + tensor.rank}, tensor.bytes, place.offset, std::move(place.file)});
+    all.push_back({tensor.name, traits(tensor.type).name, {tensor.dims.begin(), tensor.dims.begin() + tensor.rank}, tensor.bytes, place.offset, std::move(place.file), tensor.is_packed});
   }
   return all;
 }

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "src/io/gguf.h"
+#include "src/model/hf_folder.h"
 #include "src/model/layout.h"
 
 namespace outrigger {
@@ -18,6 +19,7 @@ struct Model::Impl {
   Status tokenizer_status;              ///< why there is none
   std::optional<ModelLayout> layout;
   Status run_status;                    ///< why it cannot run
+  std::optional<HfFolder> folder;       ///< the directory it was opened from, if it was one
 
   explicit Impl(GgufFile opened) : file(std::move(opened)) {}
 };

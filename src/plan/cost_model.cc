@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "src/plan/memory_model.h"
 
@@ -37,8 +38,10 @@ CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, cons
       overhead_s_(machine.host_step_overhead_us * 1e-6),
       threads_(machine.threads),
       workload_(workload) {
+  bool all_packed = true;
   for (const MatrixShape& matrix : shape.matrices) {
     if (matrix.use == MatrixUse::kRowLookup) continue;
+    all_packed = all_packed && matrix.is_packed;
     if (matrix.use == MatrixUse::kRouted) {
       expert_.bytes += static_cast<double>(matrix.expert_packed_bytes());
       expert_.weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
@@ -52,6 +55,7 @@ CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, cons
   }
   used_experts_ = std::min<double>(shape.used_experts, experts_);
   expert_layers_ = experts_ > 0 ? expert_count(shape) / experts_ : 0;
+  if (all_packed) repack_ = std::numeric_limits<double>::infinity();
 }
 
 double CostModel::host_s(const Lane& lane, double tokens) const {

@@ -92,7 +92,7 @@ uint64_t row_buffer_bytes(const StepShape& shape, const std::vector<bool>& resid
   uint64_t bytes = 0;
   for (size_t i = 0; i < shape.matrices.size(); ++i) {
     const MatrixShape& matrix = shape.matrices[i];
-    if (!resident[i] && is_looked_up(matrix)) bytes = std::max(bytes, round_up_bytes(file_row_bytes(matrix), kWeightAlignment));
+    if (!resident[i] && is_looked_up(matrix)) bytes = std::max(bytes, round_up_bytes(matrix.row_file_bytes, kWeightAlignment));
   }
   return bytes;
 }

@@ -12,7 +12,6 @@ namespace outrigger {
 
 inline constexpr uint64_t kPageBytes = 4096;      ///< the granule of every allocation, and of direct reads
 inline constexpr uint64_t kWeightAlignment = 64;  ///< a matrix starts at a multiple of this in the arena of resident weights
-inline constexpr uint32_t kRowsOfBlock = 16;      ///< rows of a row block
 inline constexpr uint32_t kLeastSlots = 2;        ///< one is filled while another is read
 inline constexpr uint32_t kMostSlots = 6;         ///< as many reads as pay are then in flight while one slot is computed with
 inline constexpr uint32_t kMostReads = 4;         ///< in flight: docs/design/0005-reading-the-disk.md
@@ -44,8 +43,6 @@ uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const Ac
 inline bool is_multiplied(const MatrixShape& matrix) { return matrix.use == MatrixUse::kEveryToken || matrix.use == MatrixUse::kLogits; }
 /// Whether single rows are read from the file when the matrix is not resident.
 inline bool is_looked_up(const MatrixShape& matrix) { return matrix.use == MatrixUse::kRowLookup || matrix.also_rows; }
-/// One row in the file.
-inline uint64_t file_row_bytes(const MatrixShape& matrix) { return matrix.row_block_file_bytes / kRowsOfBlock; }
 /// A matrix's place in the arena of resident weights.
 inline uint64_t resident_bytes(const MatrixShape& matrix) { return round_up_bytes(matrix.packed_bytes, kWeightAlignment); }
 inline uint64_t fixed_arena_bytes(const StepShape& shape) { return round_up_bytes(shape.fixed_bytes, kWeightAlignment); }

@@ -21,7 +21,7 @@ struct PlacementSearch::Groups {
         head_index(shape, heads) {
     for (uint32_t index : lookups) {
       lookup_bytes = add_bytes(lookup_bytes, resident_bytes(shape.matrices[index]));
-      lookup_row_bytes = std::max(lookup_row_bytes, file_row_bytes(shape.matrices[index]));
+      lookup_row_bytes = std::max(lookup_row_bytes, shape.matrices[index].row_file_bytes);
     }
     for (uint32_t index : heads) rows_of_heads += shape.matrices[index].also_rows;
     for (uint32_t index : select(shape, MatrixUse::kRouted)) expert_bytes = add_bytes(expert_bytes, resident_bytes(shape.matrices[index]));

@@ -89,7 +89,7 @@ Status check_streamed_bytes(const Plan& plan, const StepShape& shape, const std:
     const MatrixShape& matrix = shape.matrices[i];
     if (resident[i]) continue;
     if (is_multiplied(matrix)) bytes += matrix.file_bytes;
-    if (is_looked_up(matrix)) row_bytes += file_row_bytes(matrix);
+    if (is_looked_up(matrix)) row_bytes += matrix.row_file_bytes;
   }
   OTR_TRY(equal("step.decode.streamed_bytes", plan.decode.streamed_bytes, bytes + plan.decode.tokens * row_bytes));
   return equal("step.prefill.streamed_bytes", plan.prefill.streamed_bytes, bytes + plan.prefill.tokens * row_bytes);

@@ -33,6 +33,10 @@ Status check_matrix(const MatrixShape& matrix) {
   if (matrix.packed_bytes % (uint64_t{matrix.experts} * kWeightAlignment) != 0 || matrix.file_bytes % matrix.experts != 0) {
     return wrong(fmt::format("{} packed bytes and {} in the file are not those of {} equal experts", matrix.packed_bytes, matrix.file_bytes, matrix.experts));
   }
+  if (is_looked_up(matrix) && (matrix.row_file_bytes == 0 || matrix.row_file_bytes > matrix.row_block_bytes)) {
+    return wrong(fmt::format("a row to be looked up has {} bytes in the file, need 1 to the {} of a row block", matrix.row_file_bytes,
+                             matrix.row_block_bytes));
+  }
   if (matrix.also_rows && matrix.use != MatrixUse::kLogits) return wrong("only the output head can also be looked up by rows");
   return {};
 }
@@ -59,7 +63,8 @@ Status check_shape(const StepShape& shape) {
                                shape.attention_flops_per_token_per_position));
   }
   if (shape.kv_takes_q8_0 && shape.kv_bytes_per_token % 64 != 0) {
-    return invalid(fmt::format("step shape: {} bytes of keys and values a token, need a multiple of 64 for q8_0", shape.kv_bytes_per_token));
+    return invalid(
+        fmt::format("step shape: {} bytes of keys and values a token, need a multiple of 64 for q8_0", shape.kv_bytes_per_token));
   }
   uint32_t experts = 0;
   for (const MatrixShape& matrix : shape.matrices) {
@@ -102,9 +107,8 @@ Status check_workload(const Workload& workload, const StepShape& shape) {
                                workload.prompt_tokens, workload.new_tokens, context, tokens));
   }
   if (context > shape.context_tokens) {
-    return invalid(
-        fmt::format("workload: a context of {} tokens, the model has at most {}{}; ask for fewer tokens", context, shape.context_tokens,
-                    shape.context_note.empty() ? "" : fmt::format(" ({})", shape.context_note)));
+    return invalid(fmt::format("workload: a context of {} tokens, the model has at most {}{}; ask for fewer tokens", context,
+                               shape.context_tokens, shape.context_note.empty() ? "" : fmt::format(" ({})", shape.context_note)));
   }
   return {};
 }

@@ -69,7 +69,7 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
     if (resident[i]) continue;
     if (matrix.use == MatrixUse::kEveryToken) load.layer_file += matrix.file_bytes, load.layer_packed += matrix.packed_bytes;
     if (matrix.use == MatrixUse::kLogits) load.head_file += matrix.file_bytes, load.head_packed += matrix.packed_bytes;
-    if (is_looked_up(matrix)) row_bytes += file_row_bytes(matrix), ++load.row_reads;
+    if (is_looked_up(matrix)) row_bytes += matrix.row_file_bytes, ++load.row_reads;
   }
   plan.host.breakdown = host_breakdown(shape, demand, step, resident, placement.slots);
   plan.host.planned_bytes = plan.host.breakdown.total();

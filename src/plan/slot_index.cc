@@ -23,7 +23,7 @@ SlotIndex::SlotIndex(const StepShape& shape, std::span<const uint32_t> matrices)
     next.file_bytes = add_bytes(next.file_bytes, matrix.file_bytes);
     next.packed_bytes = add_bytes(next.packed_bytes, matrix.packed_bytes);
     next.resident_bytes = add_bytes(next.resident_bytes, resident_bytes(matrix));
-    if (is_looked_up(matrix)) next.row_bytes = std::max(next.row_bytes, file_row_bytes(matrix));
+    if (is_looked_up(matrix)) next.row_bytes = std::max(next.row_bytes, matrix.row_file_bytes);
   }
   for (size_t i = sorted.size(); i-- > 0;) first_[i].forced_bytes = add_bytes(first_[i + 1].forced_bytes, resident_bytes(*sorted[i]));
 }

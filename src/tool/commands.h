@@ -19,7 +19,8 @@ void add_tokenize(CLI::App& app, Action& action);
 void add_profile(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
-/// Those of the contract that this version refuses by name: pack, compress, export.
+void add_pack(CLI::App& app, Action& action);
+/// Those of the contract that this version refuses by name: compress, export.
 void add_later_commands(CLI::App& app, Action& action);
 
 }  // namespace outrigger::tool

@@ -58,6 +58,7 @@ Json to_json(const ModelInfo& info, const std::vector<TensorInfo>& tensors, bool
                    {"tokenizer", info.tokenizer},
                    {"chat_template", info.chat_template},
                    {"tensors_by_type", by_type},
+                   {"packed", info.is_packed},
                    {"can_run", info.can_run},
                    {"why_not", info.why_not}};
   if (list_tensors) {
@@ -66,6 +67,7 @@ Json to_json(const ModelInfo& info, const std::vector<TensorInfo>& tensors, bool
       list.push_back({{"name", tensor.name},
                       {"type", tensor.type},
                       {"shape", tensor.shape},
+                      {"packed", tensor.is_packed},
                       {"bytes", tensor.bytes},
                       {"file_offset", tensor.file_offset},
                       {"file", tensor.file}});
@@ -88,6 +90,7 @@ std::string to_text(const ModelInfo& info, const std::vector<TensorInfo>& tensor
   line("heads", fmt::format("{} of {}, {} for keys and values", info.heads, info.head_dim, info.kv_heads));
   line("tokenizer", info.tokenizer.empty() ? "" : fmt::format("{}, {} tokens", info.tokenizer, info.vocabulary_tokens));
   line("chat template", info.chat_template);
+  if (info.is_packed) line("packed", "yes: what streams needs no packing; types are those of the weights that were packed");
   line("can run", info.can_run ? "yes" : fmt::format("no: {}", info.why_not));
   const auto totals = totals_by_type(tensors);
   if (!totals.empty()) text += fmt::format("\n{:<8} {:>8} {:>12} {:>12}\n", "type", "tensors", "parameters", "bytes");
@@ -97,8 +100,8 @@ std::string to_text(const ModelInfo& info, const std::vector<TensorInfo>& tensor
   if (!list_tensors) return text;
   text += "\n";
   for (const TensorInfo& tensor : tensors) {
-    text += fmt::format("{:<40} {:<8} {:>12} [{}] at {}\n", tensor.name, tensor.type, format_size(tensor.bytes),
-                        fmt::join(tensor.shape, ", "), tensor.file_offset);
+    text += fmt::format("{:<40} {:<8} {:>12} [{}] at {}{}\n", tensor.name, tensor.type, format_size(tensor.bytes),
+                        fmt::join(tensor.shape, ", "), tensor.file_offset, tensor.is_packed ? ", packed" : "");
   }
   return text;
 }

@@ -9,7 +9,8 @@ namespace outrigger::tool {
 /// What a shell reports for a process that Ctrl-C ended.
 constexpr int kExitInterrupted = 130;
 
-/// Installs the handler; call once, before any thread is started. Also makes writing to a closed pipe an error instead of a signal.
+/// Installs the handler; call once, before any thread is started. Also makes writing to a closed pipe, or beyond a limit
+/// on files, an error instead of a signal.
 void install_signal_handlers();
 
 /// Cancelled by the first Ctrl-C that comes inside an Interruptible scope.

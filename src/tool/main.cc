@@ -69,6 +69,7 @@ int run_tool(int argc, char** argv) {
   add_profile(app, action);
   add_eval(app, action);
   add_bench(app, action);
+  add_pack(app, action);
   add_later_commands(app, action);
 
   try {

@@ -38,6 +38,7 @@ void the_library_says_what_it_is(void);
 void a_model_says_what_it_is(void);
 void a_model_opens_from_memory(void);
 void a_directory_is_a_model_too(void);
+void a_model_is_packed(void);
 void text_becomes_tokens_and_comes_back(void);
 void a_text_stream_never_splits_a_character(void);
 void a_chat_becomes_tokens(void);

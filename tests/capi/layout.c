@@ -51,7 +51,7 @@ int main(void) {
   FIELD(otr_model_info, bos);
   FIELD(otr_model_info, eos);
   FIELD(otr_model_info, adds_bos);
-  FIELD(otr_model_info, reserved);
+  FIELD(otr_model_info, is_packed);
   STRUCT(otr_tensor_info);
   FIELD(otr_tensor_info, struct_size);
   FIELD(otr_tensor_info, axes);
@@ -60,6 +60,12 @@ int main(void) {
   FIELD(otr_tensor_info, shape);
   FIELD(otr_tensor_info, bytes);
   FIELD(otr_tensor_info, file_offset);
+  STRUCT(otr_pack_options);
+  FIELD(otr_pack_options, struct_size);
+  FIELD(otr_pack_options, reserved);
+  FIELD(otr_pack_options, progress);
+  FIELD(otr_pack_options, user);
+  FIELD(otr_pack_options, cancel);
   STRUCT(otr_chat_message);
   FIELD(otr_chat_message, role);
   FIELD(otr_chat_message, content);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tests/capi/check.h"
+#include "tests/capi/stack.h"
 
 void the_library_says_what_it_is(void) {
   otr_build_info info = {sizeof info};
@@ -201,4 +202,69 @@ void a_chat_becomes_tokens(void) {
   messages[1].role = NULL;
   CHECK_C(otr_model_chat(model, messages, 3, "chatml", NULL, 0, &count, &error) == OTR_INVALID_ARGUMENT);
   otr_model_close(&model);
+}
+
+static int32_t count_calls(void* user, double share) {
+  int* calls = user;
+  CHECK_C(share >= 0 && share <= 1);
+  return ++*calls == 3; /* the third time, stop */
+}
+
+static void generate_some(const char* path, int32_t tokens[8]) {
+  const int32_t prompt[] = {256, 72, 105};
+  otr_generate_options options;
+  size_t count = 0;
+  stack s;
+  if (!stack_open_path(&s, path, 1, 64)) return;
+  otr_generate_options_init(&options, sizeof options);
+  options.max_tokens = 8;
+  options.ignore_eos = 1;
+  CHECK_C(otr_session_generate(s.session, prompt, 3, &options, NULL, &s.error) == OTR_OK);
+  CHECK_C(otr_session_generated_tokens(s.session, tokens, 8, &count, &s.error) == OTR_OK && count == 8);
+  stack_close(&s);
+}
+
+void a_model_is_packed(void) {
+  otr_error error = {sizeof error};
+  otr_model_info info = {sizeof info};
+  otr_pack_options options;
+  otr_cancel* cancel = NULL;
+  otr_model *model = NULL, *packed = NULL;
+  int32_t before[8] = {0}, after[8] = {1};
+  int calls = 0;
+  char path[512];
+  FILE* file;
+  snprintf(path, sizeof path, "%s", scratch_path("packed.gguf"));
+  NEED_C(otr_model_open(tiny_model_path(), NULL, &model, &error) == OTR_OK);
+  CHECK_C(otr_model_get_info(model, &info, &error) == OTR_OK && info.is_packed == 0);
+
+  otr_pack_options_init(&options, sizeof options);
+  CHECK_C(options.progress == NULL && options.cancel == NULL && options.reserved == 0);
+  options.progress = count_calls;
+  options.user = &calls;
+  CHECK_C(otr_model_pack(model, path, &options, &error) == OTR_CANCELLED && calls == 3);
+  NEED_C(otr_cancel_create(&cancel, &error) == OTR_OK);
+  otr_cancel_trigger(cancel);
+  options.progress = NULL;
+  options.cancel = cancel;
+  CHECK_C(otr_model_pack(model, path, &options, &error) == OTR_CANCELLED);
+  otr_cancel_close(&cancel);
+  file = fopen(path, "rb");
+  CHECK_C(file == NULL);
+  if (file != NULL) fclose(file);
+  CHECK_C(otr_model_pack(model, tiny_model_path(), NULL, &error) == OTR_INVALID_ARGUMENT);
+  CHECK_C(strcmp(error.file, tiny_model_path()) == 0);
+  CHECK_C(otr_model_pack(model, "/no/such/folder/packed.gguf", NULL, &error) == OTR_IO);
+  options.cancel = NULL;
+  options.reserved = 1;
+  CHECK_C(otr_model_pack(model, path, &options, &error) == OTR_INVALID_ARGUMENT);
+
+  NEED_C(otr_model_pack(model, path, NULL, &error) == OTR_OK);
+  NEED_C(otr_model_open(path, NULL, &packed, &error) == OTR_OK);
+  CHECK_C(otr_model_get_info(packed, &info, &error) == OTR_OK && info.is_packed == 1 && info.can_run == 1);
+  otr_model_close(&packed);
+  otr_model_close(&model);
+  generate_some(tiny_model_path(), before);
+  generate_some(path, after);
+  CHECK_C(memcmp(before, after, sizeof before) == 0);
 }

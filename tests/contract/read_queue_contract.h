@@ -17,21 +17,9 @@
 #include "tests/support/catch.h"
 #include "tests/support/gguf_writer.h"
 #include "tests/support/heap_watch.h"
+#include "tests/support/scratch_folder.h"
 
 namespace outrigger {
-
-/// A folder of its own for a test case.
-struct ScratchFolder {
-  std::filesystem::path path;
-
-  ScratchFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "outrigger-XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-    path = pattern;
-  }
-  ~ScratchFolder() { std::filesystem::remove_all(path); }
-  std::string operator/(const char* name) const { return (path / name).string(); }
-};
 
 inline std::vector<std::byte> random_file(const std::string& path, size_t size) {
   std::mt19937 random(static_cast<unsigned>(size));

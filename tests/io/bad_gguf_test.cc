@@ -61,8 +61,9 @@ TEST_CASE("GgufFile: the same bytes in memory give the same errors") {
   }
 }
 
-TEST_CASE("GgufFile: what is wrong with a model only is a good container, and so are the two models it is derived from") {
-  std::vector<std::string> files = {OTR_BAD_GGUF_DIR "/valid.gguf", OTR_BAD_GGUF_DIR "/valid_bpe.gguf"};
+TEST_CASE("GgufFile: what is wrong with a model only is a good container, and so are the models it is derived from") {
+  std::vector<std::string> files = {OTR_BAD_GGUF_DIR "/valid.gguf", OTR_BAD_GGUF_DIR "/valid_bpe.gguf",
+                                    OTR_BAD_GGUF_DIR "/valid_packed.gguf"};
   for (const BadGguf& row : bad_ggufs(OTR_BAD_GGUF_DIR, "model")) files.push_back(row.file);
   for (const std::string& file : files) {
     Result<std::shared_ptr<const ByteSource>> source = open_file(file);

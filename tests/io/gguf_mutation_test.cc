@@ -94,8 +94,10 @@ std::vector<std::byte> zoo() {
 }
 
 std::vector<std::pair<std::string, std::vector<std::byte>>> seeds() {
-  return {
-      {"valid", file_bytes(OTR_BAD_GGUF_DIR "/valid.gguf")}, {"valid_bpe", file_bytes(OTR_BAD_GGUF_DIR "/valid_bpe.gguf")}, {"zoo", zoo()}};
+  return {{"valid", file_bytes(OTR_BAD_GGUF_DIR "/valid.gguf")},
+          {"valid_bpe", file_bytes(OTR_BAD_GGUF_DIR "/valid_bpe.gguf")},
+          {"valid_packed", file_bytes(OTR_BAD_GGUF_DIR "/valid_packed.gguf")},
+          {"zoo", zoo()}};
 }
 
 uint64_t header_bytes(std::span<const std::byte> bytes) {

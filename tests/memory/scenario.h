@@ -39,6 +39,7 @@ struct Scenario {
     matrix.packed_bytes = packed_bytes(weight.kind, rows, columns);
     matrix.row_block_bytes = packed_block_bytes(weight.kind, columns);
     matrix.row_block_file_bytes = kPackRows * weight.row_bytes;
+    matrix.row_file_bytes = weight.row_bytes;
     matrix.use = use;
     matrix.also_rows = also_rows;
     // Without bit 6 no 16 or 32 bits are an infinity or a NaN, so that values can be compared.
@@ -63,10 +64,32 @@ struct Scenario {
     if (random() % 8 != 0) add_one(MatrixUse::kLogits, !has_embedding);
   }
 
+  /// The same weights in a file of which these matrices are packed, at multiples of 4096.
+  Scenario as_packed_file(const std::vector<bool>& which) const {
+    Scenario other = *this;
+    for (uint32_t i = 0; i < weights.size(); ++i) {
+      if (!which[i]) continue;
+      WeightSource& weight = other.weights[i];
+      MatrixShape& matrix = other.shape.matrices[i];
+      weight.is_packed = matrix.is_packed = true;
+      weight.row_bytes = matrix.row_file_bytes = matrix.row_block_file_bytes = matrix.row_block_bytes;
+      matrix.file_bytes = matrix.packed_bytes;
+      other.file.resize(pages(other.file.size()));
+      weight.file_offset = other.file.size();
+      const std::vector<std::byte> bytes = packed(i);
+      other.file.insert(other.file.end(), bytes.begin(), bytes.end());
+    }
+    return other;
+  }
+
   /// All that the packed matrix should be.
   std::vector<std::byte> packed(uint32_t matrix) const {
     const WeightSource& weight = weights[matrix];
     std::vector<std::byte> bytes(shape.matrices[matrix].packed_bytes);
+    if (weight.is_packed) {
+      std::copy_n(file.begin() + static_cast<ptrdiff_t>(weight.file_offset), bytes.size(), bytes.begin());
+      return bytes;
+    }
     pack_rows(weight.type, file.data() + weight.file_offset, weight.rows, weight.columns, bytes.data());
     return bytes;
   }
@@ -98,8 +121,8 @@ struct Scenario {
         stream_bytes += matrix.file_bytes;
       }
       if (matrix.use == MatrixUse::kRowLookup || matrix.also_rows) {
-        plan.row_buffer_bytes = std::max(plan.row_buffer_bytes, (matrix.row_block_file_bytes / 16 + 63) / 64 * 64);
-        row_bytes += matrix.row_block_file_bytes / 16;
+        plan.row_buffer_bytes = std::max(plan.row_buffer_bytes, (matrix.row_file_bytes + 63) / 64 * 64);
+        row_bytes += matrix.row_file_bytes;
       }
     }
     if (plan.slot_bytes > 0) plan.reads = std::min(4u, slots - 1);

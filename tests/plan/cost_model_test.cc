@@ -70,6 +70,18 @@ TEST_CASE("CostModel: what streams is read and repacked by one thread, one after
   REQUIRE(CostModel(shape(), machine(), kWorkload).step({1, 0, 0}, load).disk_s == Approx(11e-3).epsilon(0.02));
 }
 
+TEST_CASE("CostModel: what the file holds packed is only read") {
+  StepShape packed = shape();
+  const StreamLoad load = {1000000, 1000000, 500000, 500000, kSlot, 2};
+  for (MatrixShape& matrix : packed.matrices) matrix.is_packed = true;
+  const StepTime step = CostModel(packed, machine(), kWorkload).step({1, 0, 1}, load),
+                 plain = CostModel(shape(), machine(), kWorkload).step({1, 0, 1}, load);
+  REQUIRE(plain.disk_s - step.disk_s == Approx(1.5e-3));
+  REQUIRE(step.total_s < plain.total_s);
+  packed.matrices.back().is_packed = false;  // one that is not: as if none were
+  REQUIRE(CostModel(packed, machine(), kWorkload).step({1, 0, 1}, load).disk_s == plain.disk_s);
+}
+
 TEST_CASE("CostModel: lanes overlap but for a little") {
   const StreamLoad load = {1000000, 1000000, 0, 0, kSlot, 2};
   const StepTime step = CostModel(shape(), machine(), kWorkload).step({1, 0, 1}, load);

@@ -66,7 +66,7 @@ uint64_t minimum_by_definition(const Case& c) {
         continue;
       }
       if (matrix.use != MatrixUse::kRowLookup) slot = std::max(slot, (matrix.row_block_bytes + 4095) / 4096 * 4096);
-      if (matrix.use == MatrixUse::kRowLookup || matrix.also_rows) row = std::max(row, (matrix.row_block_file_bytes / 16 + 63) / 64 * 64);
+      if (matrix.use == MatrixUse::kRowLookup || matrix.also_rows) row = std::max(row, (matrix.row_file_bytes + 63) / 64 * 64);
     }
     // Two slots of each, and a buffer for one read.
     const uint64_t expert_slots = expert_slot == 0 ? 0 : std::min<uint64_t>(2, layers * experts.experts), reads = slot > 0 || expert_slots > 0 ? 1 : 0;
@@ -182,7 +182,7 @@ TEST_CASE("Planner: sizes near 2^60 are planned or refused, never wrapped around
       const unsigned shift = static_cast<unsigned>(pick(c.random, 0, 40));
       matrix.packed_bytes <<= shift;
       matrix.file_bytes <<= shift;
-      if (pick(c.random, 0, 3) == 0) matrix.row_block_bytes <<= shift, matrix.row_block_file_bytes <<= shift;
+      if (pick(c.random, 0, 3) == 0) matrix.row_block_bytes <<= shift, matrix.row_block_file_bytes <<= shift, matrix.row_file_bytes <<= shift;
     }
     if (pick(c.random, 0, 3) == 0) c.shape.kv_bytes_per_token = uint64_t{1} << pick(c.random, 30, 63);
     if (pick(c.random, 0, 3) == 0) c.shape.fixed_bytes = UINT64_MAX - pick(c.random, 0, 5000);

@@ -222,6 +222,11 @@ TEST_CASE("Planner: shapes that contradict themselves are refused, with the matr
   REQUIRE(refused([](StepShape* shape) { shape->matrices[7].row_block_bytes = 0; }));
   REQUIRE(refused([](StepShape* shape) { shape->matrices[7].row_block_bytes = shape->matrices[7].packed_bytes + 64; }));
   REQUIRE(refused([](StepShape* shape) { shape->matrices[7].row_block_file_bytes = shape->matrices[7].row_block_bytes + 1; }));
+  REQUIRE(refused([](StepShape* shape) { shape->matrices[7].use = MatrixUse::kRowLookup, shape->matrices[7].row_file_bytes = 0; }));
+  REQUIRE(refused([](StepShape* shape) {
+    shape->matrices[7].use = MatrixUse::kRowLookup;
+    shape->matrices[7].row_file_bytes = shape->matrices[7].row_block_bytes + 1;
+  }));
   REQUIRE(refused([](StepShape* shape) { shape->matrices[7].also_rows = true; }));
 }
 

@@ -26,6 +26,7 @@ MatrixShape matrix_of(std::string name, uint64_t rows, uint64_t columns, MatrixU
   matrix.use = use;
   matrix.row_block_bytes = columns / 32 * 320;
   matrix.row_block_file_bytes = matrix.row_block_bytes;
+  matrix.row_file_bytes = columns / 32 * 20;
   matrix.packed_bytes = (rows + 15) / 16 * matrix.row_block_bytes;
   matrix.file_bytes = rows * (columns / 32 * 20);
   return matrix;
@@ -139,6 +140,7 @@ StepShape small_model() {
   head.window = 120;
   head.also_rows = true;
   head.row_block_bytes = head.row_block_file_bytes = 18 * 544;  // Q8_0
+  head.row_file_bytes = 18 * 34;
   head.packed_bytes = head.file_bytes = 49152 / 16 * head.row_block_bytes;
   shape.matrices.push_back(head);
   shape.fixed_bytes = 61 * 576 * 4;

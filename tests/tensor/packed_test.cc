@@ -111,6 +111,39 @@ TEST_CASE("Packed: sizes are those of the layout and multiples of a cache line")
   REQUIRE(packed_block_bytes(PackedKind::kF16, 33) % kPackAlignment == 0);
 }
 
+// Files hold these bytes (outrigger.packed.layout 1): whoever changes them must count the layout up, kGgufPackedLayout in src/io/gguf.h.
+TEST_CASE("Packed: the bytes are those of layout 1, which packed files were written in") {
+  constexpr std::pair<DType, uint64_t> kHashes[] = {
+      {DType::kF32, 0xf34e9d031cc850b6},
+      {DType::kF16, 0x2e38cf3900eb3295},
+      {DType::kBF16, 0xcd50410b980338e5},
+      {DType::kQ8_0, 0xaef07c148cedb976},
+      {DType::kQ4_0, 0xf4c44b7a43d5f6b5},
+      {DType::kQ4_1, 0x8695108df7fe14f6},
+      {DType::kQ5_0, 0x119574619af8155c},
+      {DType::kQ5_1, 0x93e47758e2cd8767},
+      {DType::kQ2_K, 0x88b74c839943858},
+      {DType::kQ3_K, 0x7d5911a11b127c31},
+      {DType::kQ4_K, 0x51c19c6e97302881},
+      {DType::kQ5_K, 0xf89c2ab8182ce1b9},
+      {DType::kQ6_K, 0x94fc4e3c1e06d1c0},
+      {DType::kIQ4_NL, 0xf4c44b7a43d5f6b5},
+      {DType::kIQ4_XS, 0x64a26cd72fadca8},
+      {DType::kMXFP4, 0xb0a3d7a4ad088379},
+  };
+  REQUIRE(std::size(kHashes) == std::size(kRunnable));
+  for (const auto& [type, expected] : kHashes) {
+    CAPTURE(traits(type).name);
+    constexpr size_t kRows = 19, kColumns = 512;
+    const std::vector<std::byte> rows = random_bytes(kRows * *row_bytes(type, kColumns), 1);
+    std::vector<std::byte> packed(packed_bytes(*packed_kind(type), kRows, kColumns));
+    pack_rows(type, rows.data(), kRows, kColumns, packed.data());
+    uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+    for (const std::byte byte : packed) hash = (hash ^ std::to_integer<uint64_t>(byte)) * 0x100000001b3;
+    CHECK(hash == expected);
+  }
+}
+
 TEST_CASE("Packed: the types of files that run are those that can be dequantised, and the others have no layout") {
   size_t runnable = 0;
   for (const DTypeTraits& type : all_dtypes()) {

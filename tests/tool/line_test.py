@@ -11,7 +11,7 @@ import make_bad_gguf
 import tool
 from tool import BUDGET, CORRUPT_FILE, INVALID_ARGUMENT, IO, NOT_FOUND, UNAVAILABLE, UNSUPPORTED, USAGE, ToolTest, run, valid
 
-COMMANDS = ("run", "plan", "inspect", "tokenize", "profile", "eval", "bench")
+COMMANDS = ("run", "plan", "inspect", "tokenize", "profile", "eval", "bench", "pack")
 
 
 class Line(ToolTest):
@@ -30,7 +30,7 @@ class Line(ToolTest):
             self.assertIn("--json", help)
         text = self.succeed("--help").out
         self.assertIn("Exit codes", text)
-        for command in (*COMMANDS, "pack", "compress", "export"):
+        for command in (*COMMANDS, "compress", "export"):
             self.assertIn(command, text)
 
     def test_a_line_that_cannot_be_understood_is_a_usage_error_with_a_hint(self):
@@ -43,7 +43,7 @@ class Line(ToolTest):
                      ["plan", model, "--workload", "prompt=x"], ["plan", model, "--profile", "p", "--threads", "1"], ["tokenize", model],
                      ["tokenize", model, "text", "--file", "f"], ["eval", model], ["eval", model, "--logits", "x", "--task", "y"],
                      ["eval", model, "--text", "t", "--ctx", "3"], ["eval", model, "--text", "t", "--chunks", "0"],
-                     ["bench", model, "-p", "1,x"], ["bench", model, "--repeat", "0"], ["profile", "stray"]):
+                     ["bench", model, "-p", "1,x"], ["bench", model, "--repeat", "0"], ["profile", "stray"], ["pack", model]):
             with self.subTest(args=args):
                 self.refuse(USAGE, *args, naming="--help'")
 
@@ -60,7 +60,7 @@ class Line(ToolTest):
         for args, name in ((("plan", model, "--svg", "p.svg"), "--svg"), (("plan", model, "--html", "p.html"), "--html"),
                            (("bench", model, "--batch", "1,4"), "--batch"), (("eval", model, "--text", model, "--compare", "a", "b"), "--compare"),
                            (("eval", model, "--text", model, "--branch", "0.5"), "--branch"), (("bench", model, "--branch", "none"), "--branch"),
-                           (("pack", model, "-o", "x.gguf"), "pack"), (("compress", model, "-o", "x.gguf", "--bits", "2"), "compress"),
+                           (("compress", model, "-o", "x.gguf", "--bits", "2"), "compress"),
                            (("export", "x.gguf", "--backbone", "b.gguf", "--adapter", "a.gguf"), "export")):
             with self.subTest(args=args):
                 self.refuse(UNSUPPORTED, *args, naming=name)

@@ -1,8 +1,12 @@
 """The tool on the default model: a right answer, the same under a budget, a conversation, Ctrl-C."""
+import filecmp
 import json
 import os
 import pathlib
+import shutil
+import signal
 import subprocess
+import time
 
 import tool
 from tool import BUDGET, INTERRUPTED, ToolTest, interrupt, interrupt_once_busy, read_until, start
@@ -101,6 +105,48 @@ class Model(ToolTest):
         process.stdin.flush()
         read_until(process, lambda out: out.endswith(b"\n"))
         self.assertEqual(interrupt(process).code, INTERRUPTED)
+
+
+class Pack(ToolTest):
+    def setUp(self):
+        self.folder = tool.options.scratch / "pack"
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self.out = self.folder / "packed.gguf"
+
+    def test_the_packed_model_answers_the_same_under_a_budget_and_holds_few_bytes_while_it_is_made(self):
+        process = start("pack", model(), "-o", self.out)
+        process.stdout.read()
+        unused, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(process.returncode, 0, process.stderr.read())
+        if not tool.options.sanitizer:
+            self.assertLess(usage.ru_maxrss * 1024, 48 << 20)  # half the model; most of it is vocabulary
+        process.stdout.close()
+        process.stderr.close()
+        tight = self.document("run", self.out, *QUESTION, "--host-budget", "64MiB")
+        self.assertEqual(tight["tokens"], self.document("run", model(), *QUESTION, "--host-budget", "0")["tokens"])
+        self.assertGreater(tight["streamed"]["disk_bytes"], 0)
+
+    def test_killed_or_interrupted_at_any_moment_it_leaves_all_or_nothing(self):
+        complete = tool.options.scratch / "complete.gguf"
+        self.succeed("pack", model(), "-o", complete)
+        ended_early = 0
+        for i in range(12):
+            with self.subTest(i=i):
+                process = start("pack", model(), "-o", self.out)
+                time.sleep(0.02 + i * 0.03)
+                process.send_signal(signal.SIGKILL if i % 2 == 0 else signal.SIGINT)
+                process.communicate(timeout=120)
+                left = [entry.name for entry in self.folder.iterdir()]
+                if left == []:
+                    self.assertIn(process.returncode, (-signal.SIGKILL, INTERRUPTED))
+                    ended_early += 1
+                    continue
+                self.assertEqual(left, ["packed.gguf"])
+                self.assertTrue(filecmp.cmp(self.out, complete, shallow=False))
+                self.out.unlink()
+        self.assertGreater(ended_early, 0)
 
 
 if __name__ == "__main__":
