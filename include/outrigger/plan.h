@@ -78,6 +78,8 @@ struct StepPrediction {
   LaneTimes lanes;
   double predicted_ms = 0;
   uint64_t streamed_bytes = 0;     ///< of the file, needed from disk by one such step, logits wanted
+  double position = 0;             ///< of its first token, as planned for
+  uint32_t logit_rows = 1;         ///< tokens whose logits it wants
 };
 
 struct PlanAlternative {

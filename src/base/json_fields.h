@@ -27,6 +27,8 @@ class JsonFields {
   JsonFields(std::string document, std::string path, const nlohmann::json& object)
       : document_(std::move(document)), path_(std::move(path)), object_(&object) {}
 
+  bool has(const char* name) const { return find(name) != nullptr; }
+
   Status read(const char* name, uint64_t* value) const {
     const nlohmann::json* field = find(name);
     if (!field || !field->is_number_unsigned()) return wrong(name, field, "a whole number of at least 0");

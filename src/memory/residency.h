@@ -20,8 +20,8 @@
 #include "src/graph/operand.h"
 #include "src/io/byte_source.h"
 #include "src/memory/ledger.h"
-#include "src/memory/stream_layout.h"
 #include "src/tensor/packed.h"
+#include "src/tensor/stream_layout.h"
 
 namespace outrigger {
 

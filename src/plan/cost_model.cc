@@ -45,9 +45,20 @@ CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, cons
   }
 }
 
-double CostModel::host_s(const Lane& lane, double tokens) const {
+double CostModel::product_s(double bytes, double weights, double tokens) const {
   const double ops = tokens <= kSmallBatchTokens ? small_ : int8_;
-  return std::max(lane.bytes / stream_, 2 * lane.weights * tokens / ops);
+  return std::max(bytes / stream_, 2 * weights * tokens / ops);
+}
+
+double CostModel::attention_s(const StepWork& work) const {
+  const double tokens = work.tokens, positions = tokens * work.position + tokens * (tokens + 1) / 2;  // summed over the tokens
+  return std::max(attention_flops_ * positions / attention_, kv_bytes_per_position_ * (work.position + tokens) / stream_);
+}
+
+double CostModel::row_reads_s(uint32_t tokens, uint32_t row_reads) const { return static_cast<double>(tokens) * row_reads * kRowReadS; }
+
+double CostModel::fetch_s(uint64_t file_bytes, uint64_t packed_bytes) const {
+  return static_cast<double>(file_bytes) / disk_ + static_cast<double>(packed_bytes) / repack_ + kUnitOverheadS;
 }
 
 // One thread reads and repacks, so the two add up.
@@ -68,15 +79,13 @@ double CostModel::overlapped_s(double host, double disk, double repack, const St
 
 StepTime CostModel::step(const StepWork& work, const StreamLoad& load) const {
   const double tokens = work.tokens, rows = work.logit_rows;
-  const double positions = tokens * work.position + tokens * (tokens + 1) / 2;  // summed over the tokens
-  const double attention = std::max(attention_flops_ * positions / attention_, kv_bytes_per_position_ * (work.position + tokens) / stream_);
-  const double host_layers = host_s(layers_, tokens) + attention + overhead_s_;
-  const double host_heads = rows > 0 ? host_s(heads_, rows) : 0;
+  const double host_layers = product_s(layers_.bytes, layers_.weights, tokens) + attention_s(work) + overhead_s_;
+  const double host_heads = rows > 0 ? product_s(heads_.bytes, heads_.weights, rows) : 0;
 
   const double disk_layers = disk_s(load.layer_file, load.layer_packed, load.slot_bytes);
   const double disk_heads = rows > 0 ? disk_s(load.head_file, load.head_packed, load.slot_bytes) : 0;
   const double repack = (static_cast<double>(load.layer_packed) + (rows > 0 ? static_cast<double>(load.head_packed) : 0)) / repack_;
-  const double row_reads = tokens * load.row_reads * kRowReadS;  // before anything else can start
+  const double row_reads = row_reads_s(work.tokens, load.row_reads);
 
   StepTime time;
   time.host_s = host_layers + host_heads;

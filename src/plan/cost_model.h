@@ -46,6 +46,18 @@ class CostModel {
   CostModel(const StepShape& shape, const MachineProfile& machine, const Workload& workload);
 
   StepTime step(const StepWork& work, const StreamLoad& load) const;
+  /// The parts of a step that the schedule plays one by one. What `bytes` and `weights` of a product cost with so many tokens;
+  double product_s(double bytes, double weights, double tokens) const;
+  /// all layers' attention;
+  double attention_s(const StepWork& work) const;
+  /// rows of an embedding from the file, before anything else can start;
+  double row_reads_s(uint32_t tokens, uint32_t row_reads) const;
+  /// one unit of streamed weights, read and repacked by one thread.
+  double fetch_s(uint64_t file_bytes, uint64_t packed_bytes) const;
+  double step_overhead_s() const { return overhead_s_; }
+  /// What repacking so many bytes takes from the host's cores.
+  double repack_share_s(uint64_t packed_bytes) const { return static_cast<double>(packed_bytes) / repack_ / threads_; }
+
   /// The prompt in chunks of `step_tokens`, then the new tokens.
   WorkloadTime workload(uint32_t step_tokens, const StreamLoad& load) const;
   /// The steps that a plan reports: a decode step, and the prompt's last chunk if that is full, else one of the same size.
@@ -56,7 +68,6 @@ class CostModel {
   struct Lane {
     double bytes = 0, weights = 0;
   };
-  double host_s(const Lane& lane, double tokens) const;
   double disk_s(uint64_t file_bytes, uint64_t packed_bytes, uint64_t slot_bytes) const;
   double overlapped_s(double host, double disk, double repack, const StreamLoad& load) const;
 

@@ -31,7 +31,9 @@ Json step_json(const StepPrediction& step) {
   return {{"lanes", {{"disk_ms", lanes.disk_ms}, {"h2d_ms", lanes.h2d_ms}, {"host_ms", lanes.host_ms}, {"device_ms", lanes.device_ms}}},
           {"predicted_ms", step.predicted_ms},
           {"tokens", step.tokens},
-          {"streamed_bytes", step.streamed_bytes}};
+          {"streamed_bytes", step.streamed_bytes},
+          {"position", step.position},
+          {"logit_rows", step.logit_rows}};
 }
 
 Json tensors_json(const Plan& plan) {
@@ -79,7 +81,11 @@ Status read_step(const JsonFields& json, StepPrediction* step) {
   OTR_TRY(lanes.read("device_ms", &step->lanes.device_ms));
   OTR_TRY(json.read("predicted_ms", &step->predicted_ms));
   OTR_TRY(json.read("tokens", &step->tokens));
-  return json.read("streamed_bytes", &step->streamed_bytes);
+  OTR_TRY(json.read("streamed_bytes", &step->streamed_bytes));
+  // Not in the first plans that were saved.
+  if (json.has("position")) OTR_TRY(json.read("position", &step->position));
+  if (json.has("logit_rows")) OTR_TRY(json.read("logit_rows", &step->logit_rows));
+  return {};
 }
 
 constexpr JsonNames<Tier, 3> kTiers = {{{"disk", Tier::kDisk}, {"host", Tier::kHost}, {"device", Tier::kDevice}}};

@@ -32,6 +32,8 @@ StepPrediction prediction(const CostModel& cost, const StepWork& work, const Str
   step.lanes.host_ms = time.host_s * 1e3;
   step.predicted_ms = time.total_s * 1e3;
   step.streamed_bytes = load.layer_file + load.head_file + work.tokens * row_bytes;
+  step.position = work.position;
+  step.logit_rows = work.logit_rows;
   return step;
 }
 

@@ -1,5 +1,5 @@
 // StreamLayout: fills one slot after the other.
-#include "src/memory/stream_layout.h"
+#include "src/tensor/stream_layout.h"
 
 #include <algorithm>
 

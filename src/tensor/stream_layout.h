@@ -1,6 +1,6 @@
 // StreamLayout: how the streamed matrices of a plan are cut into units that each fill one slot of the ring.
-#ifndef OUTRIGGER_SRC_MEMORY_STREAM_LAYOUT_H_
-#define OUTRIGGER_SRC_MEMORY_STREAM_LAYOUT_H_
+#ifndef OUTRIGGER_SRC_TENSOR_STREAM_LAYOUT_H_
+#define OUTRIGGER_SRC_TENSOR_STREAM_LAYOUT_H_
 
 #include <outrigger/plan.h>
 #include <outrigger/step_shape.h>
@@ -38,4 +38,4 @@ StreamLayout layout_stream(const StepShape& shape, const Plan& plan);
 
 }  // namespace outrigger
 
-#endif  // OUTRIGGER_SRC_MEMORY_STREAM_LAYOUT_H_
+#endif  // OUTRIGGER_SRC_TENSOR_STREAM_LAYOUT_H_
