@@ -86,10 +86,11 @@ class StepDrawing {
  public:
   StepDrawing(const StepShape& shape, const Plan& plan, const StepSchedule& schedule) : shape_(shape), plan_(plan), schedule_(schedule) {}
 
-  Drawing draw(const std::string& what) {
+  Drawing draw(const std::string& what, double predicted_ms) {
     const std::string total = duration_text(schedule_.total_s);
     canvas_.text(0, 16, "title", what);
-    canvas_.text(Canvas::kWidth, 16, "right strong", fmt::format("{} a step", total));
+    const std::string predicted = duration_text(predicted_ms * 1e-3);
+    canvas_.text(Canvas::kWidth, 16, "right strong", predicted == total ? total : fmt::format("{} as drawn, {} predicted", total, predicted));
     double y = 32;
     for (size_t lane = 0; lane < kScheduleLanes; ++lane) {
       add_lane(static_cast<ScheduleLane>(lane), y);
@@ -201,15 +202,15 @@ class StepDrawing {
 
 std::string duration_text(double seconds) { return seconds < 1e-3 ? fmt::format("{:.0f} us", seconds * 1e6) : time_text(seconds * 1e3); }
 
-Drawing draw_step(const StepShape& shape, const Plan& plan, const StepSchedule& schedule, const std::string& what) {
-  return StepDrawing(shape, plan, schedule).draw(what);
+Drawing draw_step(const StepShape& shape, const Plan& plan, const StepSchedule& schedule, const std::string& what, double predicted_ms) {
+  return StepDrawing(shape, plan, schedule).draw(what, predicted_ms);
 }
 
 Result<std::vector<Drawing>> draw_plan(const Plan& plan, const StepShape& shape, const MachineProfile& machine) {
   std::vector<Drawing> drawings;
   const auto add = [&](const StepPrediction& step, const std::string& what) -> Status {
     const Result<StepSchedule> schedule = schedule_step(shape, plan, machine, {step.tokens, step.position, step.logit_rows});
-    if (schedule.is_ok()) drawings.push_back(draw_step(shape, plan, schedule.value(), what));
+    if (schedule.is_ok()) drawings.push_back(draw_step(shape, plan, schedule.value(), what, step.predicted_ms));
     return schedule.status();
   };
   if (Status status = add(plan.decode, fmt::format("Decoding {}, after {:.0f} others", tokens_text(plan.decode.tokens), plan.decode.position));

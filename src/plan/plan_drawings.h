@@ -13,7 +13,8 @@
 
 namespace outrigger {
 
-Drawing draw_step(const StepShape& shape, const Plan& plan, const StepSchedule& schedule, const std::string& what);
+/// `predicted_ms` is what the plan promises of the step, told beside the time that it takes when it is played.
+Drawing draw_step(const StepShape& shape, const Plan& plan, const StepSchedule& schedule, const std::string& what, double predicted_ms);
 Drawing draw_memory(const Plan& plan);
 Drawing draw_layers(const StepShape& shape, const Plan& plan);
 

@@ -13,34 +13,11 @@
 #include <vector>
 
 #include "src/plan/cost_model.h"
+#include "src/plan/step_player.h"
 
 namespace outrigger {
 
-/// In the order in which they are drawn, from the source of bytes to what computes with them.
-enum class ScheduleLane : uint8_t { kDisk = 0, kHost = 1 };
-inline constexpr size_t kScheduleLanes = 2;
 const char* schedule_lane_name(ScheduleLane lane);
-
-enum class TaskKind : uint8_t {
-  kRowReads,   ///< host: rows of an embedding that is not resident
-  kProduct,    ///< host: what is in memory of one window's matrices
-  kAttention,  ///< host
-  kHead,       ///< host: a product of the output head
-  kFetch,      ///< disk: reads and repacks one unit
-};
-
-inline constexpr uint32_t kNoUnit = UINT32_MAX;
-
-struct ScheduledTask {
-  ScheduleLane lane = ScheduleLane::kHost;
-  TaskKind kind = TaskKind::kProduct;
-  double begin_s = 0, end_s = 0;
-  uint64_t bytes = 0;                           ///< a product's packed weights; a fetch's, of the file
-  uint32_t layer = 0;
-  uint32_t first_matrix = 0, last_matrix = 0;   ///< of products and fetches
-  uint32_t unit = kNoUnit;                      ///< the one that a product needs or a fetch brings
-  uint32_t slot = 0;                            ///< where that unit is, if there is one
-};
 
 /// What a tier holds from a moment on. Weights, caches and activations are there all the time; slots, staging and row buffer only while
 /// something is in them.
@@ -65,10 +42,7 @@ struct StepSchedule {
 /// "blk.3 attn_q, attn_k, attn_v", "attention, layer 3", "fetch unit 17: blk.3 ffn_up".
 std::string task_label(const StepShape& shape, const ScheduledTask& task);
 
-/// Plays a step as the engine runs it (src/model/step_graph.h): the host's products in order, each window cut where a new unit begins; unit j
-/// fetched for the first `ring_slots` of them one step ahead, so that the j-th fetch brings unit (j + ring_slots) mod units into the slot of unit
-/// j once that was used. Each lane does one thing at a time, as soon as it can; durations are the cost model's.
-/// Pure. Cost: linear in units and matrices; 60 us for 200 units.
+/// Plays one step of a plan (StepPlayer). Pure. Cost: linear in units and matrices; some 20 us for 200 of each.
 /// Errors: kInvalidArgument when the plan is not one for `shape` (check_plan) or the profile is none; kUnsupported for more than 2^22 units.
 Result<StepSchedule> schedule_step(const StepShape& shape, const Plan& plan, const MachineProfile& machine, const StepWork& work);
 

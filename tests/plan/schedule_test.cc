@@ -193,6 +193,48 @@ TEST_CASE("Schedule: is played as soon as it can be: each task begins at 0, or w
   }
 }
 
+TEST_CASE("Schedule: a plan's lanes, and which of them binds, are those of its steps as they are played") {
+  for (uint64_t seed = 0; seed < 500; ++seed) {
+    CAPTURE(seed);
+    const Case c = random_case(seed);
+    for (const StepPrediction* step : {&c.plan.decode, &c.plan.prefill}) {
+      const StepSchedule schedule = scheduled(c.shape, c.plan, c.machine, {step->tokens, step->position, step->logit_rows});
+      CHECK(step->lanes.disk_ms == schedule.busy_s[0] * 1e3);
+      CHECK(step->lanes.host_ms == schedule.busy_s[1] * 1e3);
+      if (step == &c.plan.decode) CHECK(c.plan.binding_lane == schedule_lane_name(schedule.binding_lane()));
+    }
+  }
+}
+
+// The figures of docs/design/0006-prediction.md, so that they stay true: fails as well when the two have come closer.
+TEST_CASE("Schedule: how far the closed form is from the step as it is played") {
+  struct Expected {
+    double disk_per_s, least, median, most;
+  };
+  const auto ratios = [](double disk_per_s, bool is_decode) {
+    MachineProfile machine = two_cores();
+    machine.disk_bytes.per_s = disk_per_s;
+    std::vector<double> found;
+    for (uint64_t budget = 30 << 20; budget < 125 << 20; budget += 1 << 19) {
+      const Plan plan = PlacementPlanner::plan(small_model(), machine, {budget}, {}).value();
+      const StepPrediction& step = is_decode ? plan.decode : plan.prefill;
+      if (plan.stream_slots == 0) continue;
+      found.push_back(scheduled(small_model(), plan, machine, {step.tokens, step.position, step.logit_rows}).total_s * 1e3 / step.predicted_ms);
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+  };
+  for (const auto& [expected, is_decode] : {std::pair<Expected, bool>{{0.7e9, 0.99, 1.00, 1.60}, true}, {{0.7e9, 0.97, 1.03, 1.32}, false},
+                                            {{7e9, 0.98, 1.00, 1.58}, true}, {{7e9, 0.95, 1.14, 1.28}, false}}) {
+    CAPTURE(expected.disk_per_s, is_decode);
+    const std::vector<double> found = ratios(expected.disk_per_s, is_decode);
+    REQUIRE(found.size() > 100);
+    CHECK(found.front() == Approx(expected.least).margin(0.01));
+    CHECK(found[(found.size() - 1) / 2] == Approx(expected.median).margin(0.01));
+    CHECK(found.back() == Approx(expected.most).margin(0.02));
+  }
+}
+
 // Two matrices of four row blocks each, slots of one block, every rate a round number.
 struct ByHand {
   StepShape shape;
