@@ -62,6 +62,19 @@ Status give_from_json(Result<T> (*parse)(const std::string&), const char* json, 
   return give_handle(parse(std::string(json_bytes > 0 ? json : "", json_bytes)), handle);
 }
 
+using Draw = Result<std::string> (*)(const Plan&, const outrigger::StepShape&, const MachineProfile&);
+
+Status give_drawing(Draw draw, const otr_plan* plan, const otr_model* model, const otr_profile* profile, char* text, size_t capacity,
+                    size_t* bytes) {
+  OTR_CAPI_TRY(require(plan, "plan"));
+  OTR_CAPI_TRY(require(model, "model"));
+  OTR_CAPI_TRY(require(bytes, "bytes"));
+  OTR_CAPI_ASSIGN(shape, model->model.step_shape());
+  OTR_CAPI_ASSIGN(machine, profile_for(model, profile, plan->plan.threads));
+  OTR_CAPI_ASSIGN(drawn, draw(plan->plan, shape, machine));
+  return give_text(drawn, text, capacity, bytes);
+}
+
 }  // namespace
 
 void otr_profile_options_init(otr_profile_options* options, uint32_t struct_size) { init(options, struct_size, profile_defaults()); }
@@ -147,6 +160,16 @@ otr_status otr_plan_to_text(const otr_plan* plan, char* text, size_t capacity, s
     OTR_CAPI_TRY(require(bytes, "bytes"));
     return give_text(outrigger::plan_to_text(plan->plan), text, capacity, bytes);
   });
+}
+
+otr_status otr_plan_to_svg(const otr_plan* plan, const otr_model* model, const otr_profile* profile, char* svg, size_t capacity,
+                           size_t* bytes, otr_error* error) {
+  return guard(error, [&] { return give_drawing(outrigger::plan_to_svg, plan, model, profile, svg, capacity, bytes); });
+}
+
+otr_status otr_plan_to_html(const otr_plan* plan, const otr_model* model, const otr_profile* profile, char* html, size_t capacity,
+                            size_t* bytes, otr_error* error) {
+  return guard(error, [&] { return give_drawing(outrigger::plan_to_html, plan, model, profile, html, capacity, bytes); });
 }
 
 otr_status otr_plan_get_summary(const otr_plan* plan, otr_plan_summary* summary, otr_error* error) {

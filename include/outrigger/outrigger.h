@@ -405,6 +405,18 @@ OTR_C_API void otr_plan_options_init(otr_plan_options* options, uint32_t struct_
 OTR_C_API otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, const otr_plan_options* options, otr_plan** plan,
                                    otr_error* error);
 
+/** A picture of the plan as an SVG file: lanes over time in a decoding step and in one of the prompt, memory against the budget, what of each
+ * layer is resident. `profile` has the rates that the steps are drawn by; NULL: the machine is measured as in otr_plan_make.
+ * Errors: OTR_INVALID_ARGUMENT for a plan that is not the model's; OTR_UNSUPPORTED as otr_plan_make, and for a plan of more than 2^22 units of
+ * streamed weights. Since 0.1, stable. */
+OTR_C_API otr_status otr_plan_to_svg(const otr_plan* plan, const otr_model* model, const otr_profile* profile, char* svg, size_t capacity,
+                                     size_t* bytes, otr_error* error);
+
+/** The same as an HTML page of its own, with the alternatives, the plan's text and a table of its tensors; it runs no script and needs no
+ * other file. Since 0.1, stable. */
+OTR_C_API otr_status otr_plan_to_html(const otr_plan* plan, const otr_model* model, const otr_profile* profile, char* html, size_t capacity,
+                                      size_t* bytes, otr_error* error);
+
 /** A plan from its JSON document, to replay it. Whether it suits a model is checked by otr_engine_open.
  * Errors: OTR_INVALID_ARGUMENT naming the field. Since 0.1, stable. */
 OTR_C_API otr_status otr_plan_from_json(const char* json, size_t json_bytes, otr_plan** plan, otr_error* error);

@@ -82,6 +82,8 @@ struct StepPrediction {
   uint64_t streamed_bytes = 0;     ///< of the file, needed from disk by one such step, logits wanted; without experts
   /// Of experts, expected: as if every token were routed evenly. What a text really needs depends on the text, and is as a rule less.
   uint64_t expert_bytes = 0;
+  double position = 0;             ///< of its first token, as planned for
+  uint32_t logit_rows = 1;         ///< tokens whose logits it wants
 };
 
 struct PlanAlternative {
@@ -139,6 +141,15 @@ OTR_API Status check_plan(const Plan& plan, const StepShape& shape);
 OTR_API std::string plan_to_text(const Plan& plan);
 /// The tool's JSON document with everything needed to replay it.
 OTR_API std::string plan_to_json(const Plan& plan);
+/// A picture of the plan as one SVG file: what each lane does when in a step that decodes and in one that reads the prompt, memory by purpose
+/// against the budget, and what of each layer is resident. Follows the reader's choice of light or dark.
+/// The steps are played by `machine`'s rates; a plan does not hold these, nor which matrix belongs to which layer, so both are asked for. They are
+/// what the plan was made from, or another machine that it is to be seen on.
+/// Errors: kInvalidArgument when the plan is not one for `shape` (check_plan) or the profile has no rates; kUnsupported for a plan of more
+/// than 2^22 units; kOutOfMemory.
+OTR_API Result<std::string> plan_to_svg(const Plan& plan, const StepShape& shape, const MachineProfile& machine);
+/// The same as a page, with the alternatives, the plan's text and a table of its tensors: one HTML file that needs no other and runs no script.
+OTR_API Result<std::string> plan_to_html(const Plan& plan, const StepShape& shape, const MachineProfile& machine);
 /// Errors: kInvalidArgument naming the field.
 OTR_API Result<Plan> plan_from_json(const std::string& json);
 

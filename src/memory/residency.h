@@ -21,10 +21,10 @@
 #include "src/io/byte_source.h"
 #include "src/memory/expert_pool.h"
 #include "src/memory/ledger.h"
-#include "src/memory/stream_layout.h"
 #include "src/memory/weight_reader.h"
 #include "src/memory/weight_source.h"
 #include "src/tensor/packed.h"
+#include "src/tensor/stream_layout.h"
 
 namespace outrigger {
 

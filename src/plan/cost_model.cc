@@ -58,31 +58,45 @@ CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, cons
   if (all_packed) repack_ = std::numeric_limits<double>::infinity();
 }
 
-double CostModel::host_s(const Lane& lane, double tokens) const {
+double CostModel::product_s(double bytes, double weights, double tokens) const {
   const double ops = tokens <= kSmallBatchTokens ? small_ : int8_;
-  return std::max(lane.bytes / stream_, 2 * lane.weights * tokens / ops);
+  return std::max(bytes / stream_, 2 * weights * tokens / ops);
+}
+
+double CostModel::attention_s(const StepWork& work) const {
+  const double tokens = work.tokens, positions = tokens * work.position + tokens * (tokens + 1) / 2;  // summed over the tokens
+  return std::max(attention_flops_ * positions / attention_, kv_bytes_per_position_ * (work.position + tokens) / stream_);
+}
+
+double CostModel::row_reads_s(uint32_t tokens, uint32_t row_reads) const { return static_cast<double>(tokens) * row_reads * kRowReadS; }
+
+double CostModel::fetch_s(uint64_t file_bytes, uint64_t packed_bytes, uint32_t slots) const {
+  return read_and_repack_s(file_bytes, packed_bytes, slots) + kUnitOverheadS;
 }
 
 // One thread waits for reads and repacks what has come. With one read in flight the disk is idle meanwhile; with more, the longer of the two counts.
-double CostModel::disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const {
+double CostModel::read_and_repack_s(uint64_t file_bytes, uint64_t packed_bytes, uint32_t slots) const {
   const double read = static_cast<double>(file_bytes) / disk_, repack = static_cast<double>(packed_bytes) / repack_;
-  return (load.slots > kLeastSlots ? std::max(read, repack) : read + repack) + units(packed_bytes, load.slot_bytes) * kUnitOverheadS;
+  return slots > kLeastSlots ? std::max(read, repack) : read + repack;
+}
+
+double CostModel::disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const {
+  return read_and_repack_s(file_bytes, packed_bytes, load.slots) + units(packed_bytes, load.slot_bytes) * kUnitOverheadS;
 }
 
 // Experts are read once their layer's router has spoken, so nothing of them overlaps with the rest of the step; what does is the reading of one
 // with the computing of another. Tokens are taken to be routed evenly and apart from each other.
-void CostModel::add_experts(const StepWork& work, const StreamLoad& load, StepTime* time) const {
-  if (experts_ == 0) return;
-  const double tokens = work.tokens, needed = experts_ * (1 - std::pow(1 - used_experts_ / experts_, tokens));
-  const double tokens_of_each = tokens * used_experts_ / needed;
-  const double host = needed * host_s(expert_, tokens_of_each), absent = needed * load.absent_experts;
-  const double disk = absent == 0 ? 0
-                                  : absent * std::max(expert_file_bytes_ / disk_, expert_.bytes / repack_) +
-                                        expert_layers_ * std::min(absent, 1.0) * kUnitOverheadS;
-  time->host_s += host;
-  time->disk_s += disk;
-  time->expert_bytes = absent * expert_file_bytes_;
-  time->total_s += std::max(host, disk) + std::min(host, disk) / (needed + 1);
+ExpertTime CostModel::experts(const StepWork& work, double absent_share) const {
+  ExpertTime time;
+  if (experts_ == 0) return time;
+  const double tokens = work.tokens, needed = experts_ * (1 - std::pow(1 - used_experts_ / experts_, tokens)), absent = needed * absent_share;
+  time.host_s = needed * product_s(expert_.bytes, expert_.weights, tokens * used_experts_ / needed);
+  if (absent > 0) {
+    time.disk_s = absent * std::max(expert_file_bytes_ / disk_, expert_.bytes / repack_) + expert_layers_ * std::min(absent, 1.0) * kUnitOverheadS;
+  }
+  time.total_s = std::max(time.host_s, time.disk_s) + std::min(time.host_s, time.disk_s) / (needed + 1);
+  time.bytes = absent * expert_file_bytes_;
+  return time;
 }
 
 // The longer lane, what unevenness leaves bare of the shorter one, and the product with the last slot, which nothing is left to hide.
@@ -97,15 +111,13 @@ double CostModel::overlapped_s(double host, double disk, double repack, const St
 
 StepTime CostModel::step(const StepWork& work, const StreamLoad& load) const {
   const double tokens = work.tokens, rows = work.logit_rows;
-  const double positions = tokens * work.position + tokens * (tokens + 1) / 2;  // summed over the tokens
-  const double attention = std::max(attention_flops_ * positions / attention_, kv_bytes_per_position_ * (work.position + tokens) / stream_);
-  const double host_layers = host_s(layers_, tokens) + attention + overhead_s_;
-  const double host_heads = rows > 0 ? host_s(heads_, rows) : 0;
+  const double host_layers = product_s(layers_.bytes, layers_.weights, tokens) + attention_s(work) + overhead_s_;
+  const double host_heads = rows > 0 ? product_s(heads_.bytes, heads_.weights, rows) : 0;
 
   const double disk_layers = disk_s(load.layer_file, load.layer_packed, load);
   const double disk_heads = rows > 0 ? disk_s(load.head_file, load.head_packed, load) : 0;
   const double repack = (static_cast<double>(load.layer_packed) + (rows > 0 ? static_cast<double>(load.head_packed) : 0)) / repack_;
-  const double row_reads = tokens * load.row_reads * kRowReadS;  // before anything else can start
+  const double row_reads = row_reads_s(work.tokens, load.row_reads);
 
   StepTime time;
   time.host_s = host_layers + host_heads;
@@ -114,7 +126,11 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load) const {
   // While one part of the step computes, no more of the other part can be read ahead than the ring holds.
   const double ring = load.slot_bytes > 0 ? load.slots * disk_s(load.slot_bytes, load.slot_bytes, load) : 0;
   time.total_s = std::max({time.total_s, host_layers + disk_heads - ring, host_heads + disk_layers - ring}) + row_reads;
-  add_experts(work, load, &time);
+  const ExpertTime experts = this->experts(work, load.absent_experts);
+  time.host_s += experts.host_s;
+  time.disk_s += experts.disk_s;
+  time.total_s += experts.total_s;
+  time.expert_bytes = experts.bytes;
   return time;
 }
 

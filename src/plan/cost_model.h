@@ -35,6 +35,12 @@ struct StepTime {
   double expert_bytes = 0;  ///< of experts, from disk
 };
 
+/// What a mixture's experts add to a step, all layers.
+struct ExpertTime {
+  double host_s = 0, disk_s = 0, total_s = 0;
+  double bytes = 0;  ///< from disk
+};
+
 struct WorkloadTime {
   double prefill_s = 0;  ///< the whole prompt
   double decode_s = 0;   ///< one token, at the middle of what is generated
@@ -48,6 +54,21 @@ class CostModel {
   CostModel(const StepShape& shape, const MachineProfile& machine, const Workload& workload);
 
   StepTime step(const StepWork& work, const StreamLoad& load) const;
+  /// The parts of a step that the schedule plays one by one. What `bytes` and `weights` of a product cost with so many tokens;
+  double product_s(double bytes, double weights, double tokens) const;
+  /// all layers' attention;
+  double attention_s(const StepWork& work) const;
+  /// rows of an embedding from the file, before anything else can start;
+  double row_reads_s(uint32_t tokens, uint32_t row_reads) const;
+  /// one unit of streamed weights, read and repacked while others are read, as far as there are slots;
+  double fetch_s(uint64_t file_bytes, uint64_t packed_bytes, uint32_t slots) const;
+  /// a mixture's experts, of which the share `absent` is not in memory.
+  ExpertTime experts(const StepWork& work, double absent) const;
+  double expert_layers() const { return expert_layers_; }
+  double step_overhead_s() const { return overhead_s_; }
+  /// What repacking so many bytes takes from the host's cores.
+  double repack_share_s(uint64_t packed_bytes) const { return static_cast<double>(packed_bytes) / repack_ / threads_; }
+
   /// The prompt in chunks of `step_tokens`, then the new tokens.
   WorkloadTime workload(uint32_t step_tokens, const StreamLoad& load) const;
   /// The steps that a plan reports: a decode step, and the prompt's last chunk if that is full, else one of the same size.
@@ -58,10 +79,9 @@ class CostModel {
   struct Lane {
     double bytes = 0, weights = 0;
   };
-  double host_s(const Lane& lane, double tokens) const;
+  double read_and_repack_s(uint64_t file_bytes, uint64_t packed_bytes, uint32_t slots) const;
   double disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const;
   double overlapped_s(double host, double disk, double repack, const StreamLoad& load) const;
-  void add_experts(const StepWork& work, const StreamLoad& load, StepTime* time) const;
 
   Lane layers_, heads_;
   Lane expert_;                    ///< one of each layer's, all layers

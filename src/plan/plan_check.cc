@@ -116,7 +116,7 @@ Status check_breakdown(const char* tier, const TierPlan& got, const TierBreakdow
 
 Status check_predictions(const Plan& plan) {
   for (double value :
-       {plan.decode.predicted_ms, plan.decode.lanes.disk_ms, plan.decode.lanes.host_ms, plan.prefill.predicted_ms,
+       {plan.decode.position, plan.prefill.position, plan.decode.predicted_ms, plan.decode.lanes.disk_ms, plan.decode.lanes.host_ms, plan.prefill.predicted_ms,
         plan.prefill.lanes.disk_ms, plan.prefill.lanes.host_ms, plan.predicted_prefill_ms, plan.predicted_decode_tokens_per_s}) {
     if (!std::isfinite(value) || value < 0) return wrong(fmt::format("a predicted time is {}, need a finite number of at least 0", value));
   }

@@ -33,7 +33,9 @@ Json step_json(const StepPrediction& step) {
           {"predicted_ms", step.predicted_ms},
           {"tokens", step.tokens},
           {"streamed_bytes", step.streamed_bytes},
-          {"expert_bytes", step.expert_bytes}};
+          {"expert_bytes", step.expert_bytes},
+          {"position", step.position},
+          {"logit_rows", step.logit_rows}};
 }
 
 Json tensors_json(const Plan& plan) {
@@ -83,7 +85,11 @@ Status read_step(const JsonFields& json, StepPrediction* step) {
   OTR_TRY(json.read("predicted_ms", &step->predicted_ms));
   OTR_TRY(json.read("tokens", &step->tokens));
   OTR_TRY(json.read("streamed_bytes", &step->streamed_bytes));
-  return json.read("expert_bytes", &step->expert_bytes);
+  OTR_TRY(json.read("expert_bytes", &step->expert_bytes));
+  // Not in the first plans that were saved.
+  if (json.has("position")) OTR_TRY(json.read("position", &step->position));
+  if (json.has("logit_rows")) OTR_TRY(json.read("logit_rows", &step->logit_rows));
+  return {};
 }
 
 constexpr JsonNames<Tier, 3> kTiers = {{{"disk", Tier::kDisk}, {"host", Tier::kHost}, {"device", Tier::kDevice}}};

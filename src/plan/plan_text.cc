@@ -4,49 +4,14 @@
 
 #include <algorithm>
 #include <iterator>
-#include <map>
 
 #include "src/base/bytes.h"
+#include "src/plan/plan_words.h"
 
 namespace outrigger {
 namespace {
 
 constexpr size_t kMostGroups = 16;  // lines about tensors; a table longer than a screen is not read
-
-// Tensors of the same name in different layers, or of different experts.
-struct TensorGroup {
-  std::string name;
-  uint32_t resident = 0, streamed = 0;
-  uint64_t resident_bytes = 0, streamed_bytes = 0;
-};
-
-// "blk.12.ffn_up.weight" -> "blk.*.ffn_up.weight"
-std::string group_name(const std::string& name) {
-  std::string group;
-  for (size_t begin = 0; begin <= name.size();) {
-    const size_t end = std::min(name.find('.', begin), name.size());
-    const std::string part = name.substr(begin, end - begin);
-    const bool is_number = !part.empty() && part.find_first_not_of("0123456789") == std::string::npos;
-    if (begin > 0) group += '.';
-    group += is_number ? "*" : part;
-    begin = end + 1;
-  }
-  return group;
-}
-
-std::vector<TensorGroup> group_tensors(const Plan& plan) {
-  std::vector<TensorGroup> groups;
-  std::map<std::string, size_t> index;
-  for (const TensorPlacement& tensor : plan.tensors) {
-    const auto [at, is_new] = index.try_emplace(group_name(tensor.name), groups.size());
-    if (is_new) groups.push_back({at->first});
-    TensorGroup& group = groups[at->second];
-    const bool resident = tensor.mode == Residence::kResident;
-    ++(resident ? group.resident : group.streamed);
-    (resident ? group.resident_bytes : group.streamed_bytes) += tensor.bytes;
-  }
-  return groups;
-}
 
 class Text {
  public:
@@ -62,16 +27,6 @@ class Text {
  private:
   std::string text_;
 };
-
-std::string time_text(double ms) {
-  if (ms < 10) return fmt::format("{:.2f} ms", ms);
-  if (ms < 1000) return fmt::format("{:.1f} ms", ms);
-  return fmt::format("{:.2f} s", ms / 1e3);
-}
-
-std::string rate_text(double tokens_per_s) { return fmt::format("{:.{}f} tokens/s", tokens_per_s, tokens_per_s < 10 ? 2 : 1); }
-
-std::string bytes_or_none(uint64_t bytes) { return bytes == 0 ? "-" : format_bytes(bytes); }
 
 void add_tier(Text* text, const char* name, const TierPlan& tier) {
   const TierBreakdown& parts = tier.breakdown;
@@ -124,7 +79,7 @@ void add_steps(Text* text, const Plan& plan) {
                time_text(step.lanes.host_ms), bytes_or_none(bytes));
   };
   add("decode, 1 token", plan.decode);
-  add(fmt::format("prefill, {} {}", plan.prefill.tokens, plan.prefill.tokens == 1 ? "token" : "tokens"), plan.prefill);
+  add("prefill, " + tokens_text(plan.prefill.tokens), plan.prefill);
 }
 
 void add_alternatives(Text* text, const Plan& plan) {
@@ -142,9 +97,7 @@ void add_alternatives(Text* text, const Plan& plan) {
 
 std::string plan_to_text(const Plan& plan) {
   Text text;
-  text.line("Decode at {}, bound by the {}; the prompt in {}. {} of {} tokens, {}.", rate_text(plan.predicted_decode_tokens_per_s),
-            plan.binding_lane, time_text(plan.predicted_prefill_ms), plan.batch == 1 ? "1 session" : fmt::format("{} sessions", plan.batch),
-            plan.context_tokens, plan.threads == 1 ? "1 thread" : fmt::format("{} threads", plan.threads));
+  text.line("{} {}.", headline(plan), workload_text(plan));
   text.line("");
   add_memory(&text, plan);
   text.line("");

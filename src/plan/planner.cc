@@ -12,9 +12,13 @@
 #include "src/plan/memory_model.h"
 #include "src/plan/placement_search.h"
 #include "src/plan/plan_inputs.h"
+#include "src/plan/step_player.h"
 
 namespace outrigger {
 namespace {
+
+// 16 GiB through slots of 256 KiB: some milliseconds. Of more, what is not hidden at the step's ends no longer shows.
+constexpr uint64_t kMostPlayedUnits = uint64_t{1} << 16;
 
 double tokens_per_s(const WorkloadTime& time) { return 1 / std::max(time.decode_s, 1e-9); }
 
@@ -24,15 +28,19 @@ Demand demand_of(const MachineProfile& machine, const Workload& workload) {
   return demand;
 }
 
-StepPrediction prediction(const CostModel& cost, const StepWork& work, const StreamLoad& load, uint64_t row_bytes) {
-  const StepTime time = cost.step(work, load);
+// The lanes' times are those of the step as it is played; its own is the closed form's, which never grows with memory
+// (docs/design/0006-prediction.md). `player` is null where there are too many units to play.
+StepPrediction prediction(const CostModel& cost, const StepWork& work, const StreamLoad& load, uint64_t row_bytes, StepPlayer* player) {
+  const StepTime time = cost.step(work, load), lanes = player != nullptr ? player->play(work) : time;
   StepPrediction step;
   step.tokens = work.tokens;
-  step.lanes.disk_ms = time.disk_s * 1e3;
-  step.lanes.host_ms = time.host_s * 1e3;
+  step.lanes.disk_ms = lanes.disk_s * 1e3;
+  step.lanes.host_ms = lanes.host_s * 1e3;
   step.predicted_ms = time.total_s * 1e3;
   step.streamed_bytes = load.layer_file + load.head_file + work.tokens * row_bytes;
   step.expert_bytes = static_cast<uint64_t>(time.expert_bytes);
+  step.position = work.position;
+  step.logit_rows = work.logit_rows;
   return step;
 }
 
@@ -75,8 +83,10 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
   plan.host.planned_bytes = plan.host.breakdown.total();
 
   const WorkloadTime time = cost.workload(step.tokens, load);
-  plan.decode = prediction(cost, cost.decode_work(), load, row_bytes);
-  plan.prefill = prediction(cost, cost.prefill_work(step.tokens), load, row_bytes);
+  std::optional<StepPlayer> player;
+  if (least_units(shape, resident, plan.slot_bytes) <= kMostPlayedUnits) player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts);
+  plan.decode = prediction(cost, cost.decode_work(), load, row_bytes, player ? &*player : nullptr);
+  plan.prefill = prediction(cost, cost.prefill_work(step.tokens), load, row_bytes, player ? &*player : nullptr);
   plan.predicted_prefill_ms = time.prefill_s * 1e3;
   plan.predicted_decode_tokens_per_s = tokens_per_s(time);
   plan.binding_lane = plan.decode.lanes.disk_ms > plan.decode.lanes.host_ms ? "disk" : "host";

@@ -29,6 +29,11 @@ Result<Model> open_runnable(const std::string& path, const CommonOptions& option
   return model;
 }
 
+Result<MachineProfile> plan_profile(const Model& model, const CommonOptions& options, const MachineProfile* given) {
+  if (given != nullptr) return *given;
+  return known_profile(options, model.info().file);
+}
+
 Result<Plan> make_plan(const Model& model, const CommonOptions& options, Workload workload, const MachineProfile* given) {
   const auto shape = model.step_shape();
   if (!shape.is_ok()) return shape.status();
@@ -45,8 +50,7 @@ Result<Plan> make_plan(const Model& model, const CommonOptions& options, Workloa
   Budgets budgets;
   budgets.host_bytes = host_budget_bytes(options);
   budgets.device_bytes = Budgets::kUnlimited;
-  if (given != nullptr) return PlacementPlanner::plan(shape.value(), *given, budgets, workload);
-  const auto profile = known_profile(options, model.info().file);
+  const auto profile = plan_profile(model, options, given);
   if (!profile.is_ok()) return profile.status();
   return PlacementPlanner::plan(shape.value(), profile.value(), budgets, workload);
 }

@@ -33,6 +33,9 @@ Result<Model> open_runnable(const std::string& path, const CommonOptions& option
 /// The plan of --plan, or one for `workload` on this machine. `given` is used instead of the known profile if it is not null.
 Result<Plan> make_plan(const Model& model, const CommonOptions& options, Workload workload, const MachineProfile* given = nullptr);
 
+/// The profile that a plan is made by: `given` if it is not null, or the known one.
+Result<MachineProfile> plan_profile(const Model& model, const CommonOptions& options, const MachineProfile* given);
+
 /// make_plan, then Engine::open with progress and Ctrl-C. `load_ms`, if given, gets the time of planning and loading.
 Result<Engine> load_engine(const Model& model, const CommonOptions& options, const Workload& workload, double* load_ms = nullptr,
                            const MachineProfile* given = nullptr);

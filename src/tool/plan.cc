@@ -30,11 +30,25 @@ Workload fitting(const PlanCommandOptions& options, const ModelInfo& info) {
   return workload;
 }
 
+// Before the text: what cannot be written is the only document on stdout.
+Status draw(const PlanCommandOptions& options, const Model& model, const Plan& plan, const MachineProfile* given) {
+  if (options.svg_file.empty() && options.html_file.empty()) return Status();
+  const auto shape = model.step_shape();
+  if (!shape.is_ok()) return shape.status();
+  const auto machine = plan_profile(model, options.common, given);
+  if (!machine.is_ok()) return machine.status();
+  for (const auto& [file, to_text] : {std::pair{&options.svg_file, &plan_to_svg}, {&options.html_file, &plan_to_html}}) {
+    if (file->empty()) continue;
+    const auto drawn = to_text(plan, shape.value(), machine.value());
+    if (!drawn.is_ok()) return drawn.status();
+    if (Status status = write_file(*file, drawn.value()); !status.is_ok()) return status;
+  }
+  return Status();
+}
+
 Status plan(const PlanCommandOptions& options) {
   apply_log_level(options.common);
   if (Status status = check_trace(options.common, false); !status.is_ok()) return status;
-  if (!options.svg_file.empty()) return not_there_yet("--svg", "use --json or the table");
-  if (!options.html_file.empty()) return not_there_yet("--html", "use --json or the table");
   const auto model = open_runnable(options.model, options.common);
   if (!model.is_ok()) return model.status();
 
@@ -47,8 +61,10 @@ Status plan(const PlanCommandOptions& options) {
     given = std::move(profile).value();
   }
   const Workload workload = fitting(options, model.value().info());
-  const auto made = make_plan(model.value(), options.common, workload, options.profile_file.empty() ? nullptr : &given);
+  const MachineProfile* const known = options.profile_file.empty() ? nullptr : &given;
+  const auto made = make_plan(model.value(), options.common, workload, known);
   if (!made.is_ok()) return made.status();
+  if (Status status = draw(options, model.value(), made.value(), known); !status.is_ok()) return status;
   std::string text = options.common.json ? plan_to_json(made.value()) : plan_to_text(made.value());
   if (!text.ends_with('\n')) text += '\n';
   return write_out(text);
@@ -63,8 +79,8 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_option("--workload", options->workload_text, "What to plan for: prompt=512,new=128,batch=1,ctx=0")->type_name("LIST");
   CLI::Option* profile =
       command->add_option("--profile", options->profile_file, "A machine's profile instead of this machine's")->type_name("FILE");
-  command->add_option("--svg", options->svg_file, "A picture of the plan (not there yet)")->type_name("FILE");
-  command->add_option("--html", options->html_file, "A page about the plan (not there yet)")->type_name("FILE");
+  command->add_option("--svg", options->svg_file, "Write a picture of it: lanes over time, memory, layers")->type_name("FILE");
+  command->add_option("--html", options->html_file, "Write a page about it: the picture, the alternatives, every tensor")->type_name("FILE");
   add_common_options(*command, options->common, Shows::kMachine);
   profile->excludes("--threads", "--plan");
   command->footer(
@@ -72,6 +88,7 @@ void add_plan(CLI::App& app, Action& action) {
       "Examples:\n"
       "  outrigger plan model.gguf --host-budget 64MiB\n"
       "  outrigger plan model.gguf --host-budget 64MiB --workload prompt=2000,new=500 --json > plan.json\n"
+      "  outrigger plan model.gguf --host-budget 64MiB --html plan.html\n"
       "  outrigger run model.gguf --plan plan.json -p \"Once upon a time\"\n");
   command->callback([&action, options] {
     const auto workload = parse_workload(options->workload_text);

@@ -66,6 +66,13 @@ static otr_status converse(stack* s) {
   return status;
 }
 
+static otr_status draw_plan(stack* s) {
+  static char page[1 << 17];
+  size_t bytes = 0;
+  const otr_status status = otr_plan_to_svg(s->plan, s->model, some_profile(), page, sizeof page, &bytes, &s->error);
+  return status != OTR_OK ? status : otr_plan_to_html(s->plan, s->model, some_profile(), page, sizeof page, &bytes, &s->error);
+}
+
 static const char* trace_path;
 
 static otr_status write_trace(stack* s) { return otr_engine_write_trace(s->engine, trace_path, &s->error); }
@@ -86,7 +93,7 @@ static const struct {
   void (*undo)(stack*);
 } kParts[] = {
     {open_model, has_model, close_model},    {read_and_write_text, NULL, NULL},          {make_plan, has_plan, close_plan},
-    {open_engine, has_engine, close_engine}, {open_session, has_session, close_session}, {converse, NULL, NULL},
+    {draw_plan, NULL, NULL},                 {open_engine, has_engine, close_engine}, {open_session, has_session, close_session}, {converse, NULL, NULL},
     {write_trace, NULL, NULL},
 };
 

@@ -94,6 +94,12 @@ static void null_plans_and_engines(otr_error* e, const stack* s) {
   REFUSED_C(otr_plan_to_json(s->plan, buffer, 8, NULL, &error));
   REFUSED_C(otr_plan_to_text(NULL, buffer, 8, &bytes, &error));
   REFUSED_C(otr_plan_to_text(s->plan, buffer, 8, &bytes, &error)); /* too small */
+  REFUSED_C(otr_plan_to_svg(NULL, s->model, some_profile(), buffer, 8, &bytes, &error));
+  REFUSED_C(otr_plan_to_svg(s->plan, NULL, some_profile(), buffer, 8, &bytes, &error));
+  REFUSED_C(otr_plan_to_svg(s->plan, s->model, some_profile(), buffer, 8, NULL, &error));
+  REFUSED_C(otr_plan_to_html(NULL, s->model, some_profile(), buffer, 8, &bytes, &error));
+  REFUSED_C(otr_plan_to_html(s->plan, NULL, some_profile(), buffer, 8, &bytes, &error));
+  REFUSED_C(otr_plan_to_html(s->plan, s->model, some_profile(), buffer, 8, &bytes, &error)); /* too small */
   REFUSED_C(otr_plan_get_summary(NULL, &summary, &error));
   REFUSED_C(otr_plan_get_summary(s->plan, NULL, &error));
   REFUSED_C(otr_engine_open(NULL, s->plan, NULL, &engine, &error));

@@ -94,6 +94,32 @@ void a_plan_survives_json(void) {
   stack_close(&s);
 }
 
+void a_plan_becomes_a_picture(void) {
+  const struct {
+    otr_status (*write)(const otr_plan*, const otr_model*, const otr_profile*, char*, size_t, size_t*, otr_error*);
+    const char *begin, *end;
+  } kinds[] = {{otr_plan_to_svg, "<svg ", "</svg>\n"}, {otr_plan_to_html, "<!doctype html>", "</html>\n"}};
+  otr_model* other = NULL;
+  size_t i;
+  stack s;
+  if (!stack_open(&s, 1, 64)) return;
+  NEED_C(otr_model_open(other_model_path(), NULL, &other, &s.error) == OTR_OK);
+  for (i = 0; i < 2; ++i) {
+    size_t bytes = 0, again = 0;
+    char* text = NULL;
+    CHECK_C(kinds[i].write(s.plan, other, some_profile(), NULL, 0, &bytes, &s.error) == OTR_INVALID_ARGUMENT); /* not this model's plan */
+    NEED_C(kinds[i].write(s.plan, s.model, some_profile(), NULL, 0, &bytes, &s.error) == OTR_OK && bytes > 1000);
+    NEED_C((text = malloc(bytes + 1)) != NULL);
+    CHECK_C(kinds[i].write(s.plan, s.model, some_profile(), text, bytes + 1, &again, &s.error) == OTR_OK && again == bytes);
+    CHECK_C(strncmp(text, kinds[i].begin, strlen(kinds[i].begin)) == 0);
+    CHECK_C(strcmp(text + bytes - strlen(kinds[i].end), kinds[i].end) == 0);
+    free(text);
+    CHECK_C(kinds[i].write(s.plan, s.model, NULL, NULL, 0, &bytes, &s.error) == OTR_OK); /* measured */
+  }
+  otr_model_close(&other);
+  stack_close(&s);
+}
+
 void a_budget_error_says_what_would_do(void) {
   otr_error error = {sizeof error};
   otr_plan_summary summary = {sizeof summary};

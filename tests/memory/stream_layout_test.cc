@@ -1,5 +1,5 @@
 // StreamLayout: that units cover what streams, once and in order, and fit their slots.
-#include "src/memory/stream_layout.h"
+#include "src/tensor/stream_layout.h"
 
 #include "tests/memory/scenario.h"
 #include "tests/support/catch.h"

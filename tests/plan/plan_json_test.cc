@@ -25,6 +25,8 @@ TEST_CASE("plan JSON: reads back as what was written, to the last bit of each fi
     REQUIRE(plan_to_json(back.value()) == text);
     REQUIRE(back.value().predicted_prefill_ms == plan.value().predicted_prefill_ms);
     REQUIRE(back.value().decode.lanes.disk_ms == plan.value().decode.lanes.disk_ms);
+    REQUIRE(back.value().decode.position == plan.value().decode.position);
+    REQUIRE(back.value().prefill.logit_rows == plan.value().prefill.logit_rows);
     REQUIRE(plan_to_text(back.value()) == plan_to_text(plan.value()));
     REQUIRE(check_plan(back.value(), shape).is_ok());
   }
@@ -96,6 +98,13 @@ TEST_CASE("plan JSON: a missing field or one of another type is an error that na
     nlohmann::json without = json;
     without[at.parent_pointer()].erase(at.back());
     CAPTURE(path);
+    if (at.back() == "position" || at.back() == "logit_rows") {
+      // Of a step; the first plans that were saved do not say them. A plan's own logit_rows was always there.
+      if (path.rfind("/step", 0) == 0) {
+        REQUIRE(plan_from_json(without.dump()).is_ok());
+        return;
+      }
+    }
     REQUIRE(plan_from_json(without.dump()).status().message().find("got nothing") != std::string::npos);
     ++fields;
   });

@@ -57,8 +57,7 @@ class Line(ToolTest):
                            (("--device", "emulated:memory=256MiB,link=4GB/s,latency=10us,threads=2"), "--device emulated")):
             with self.subTest(args=args):
                 self.refuse(UNSUPPORTED, "run", model, *prompt, *args, naming=name)
-        for args, name in ((("plan", model, "--svg", "p.svg"), "--svg"), (("plan", model, "--html", "p.html"), "--html"),
-                           (("bench", model, "--batch", "1,4"), "--batch"), (("eval", model, "--text", model, "--compare", "a", "b"), "--compare"),
+        for args, name in ((("bench", model, "--batch", "1,4"), "--batch"), (("eval", model, "--text", model, "--compare", "a", "b"), "--compare"),
                            (("eval", model, "--text", model, "--branch", "0.5"), "--branch"), (("bench", model, "--branch", "none"), "--branch"),
                            (("compress", model, "-o", "x.gguf", "--bits", "2"), "compress"),
                            (("export", "x.gguf", "--backbone", "b.gguf", "--adapter", "a.gguf"), "export")):

@@ -1,6 +1,6 @@
 // StreamLayout: how the streamed matrices of a plan are cut into units that each fill one slot of the ring.
-#ifndef OUTRIGGER_SRC_MEMORY_STREAM_LAYOUT_H_
-#define OUTRIGGER_SRC_MEMORY_STREAM_LAYOUT_H_
+#ifndef OUTRIGGER_SRC_TENSOR_STREAM_LAYOUT_H_
+#define OUTRIGGER_SRC_TENSOR_STREAM_LAYOUT_H_
 
 #include <outrigger/plan.h>
 #include <outrigger/step_shape.h>
@@ -35,7 +35,9 @@ struct StreamLayout {
 /// Pure. Every streamed matrix that is multiplied (kEveryToken, kLogits) is covered exactly once; no unit mixes layers and head.
 /// Precondition: check_plan(plan, shape) is ok, so that every row block fits a slot.
 StreamLayout layout_stream(const StepShape& shape, const Plan& plan);
+/// The same of a plan that is not made yet. Precondition: every streamed row block fits a slot.
+StreamLayout layout_stream(const StepShape& shape, const std::vector<bool>& resident, uint64_t slot_bytes, uint32_t slots);
 
 }  // namespace outrigger
 
-#endif  // OUTRIGGER_SRC_MEMORY_STREAM_LAYOUT_H_
+#endif  // OUTRIGGER_SRC_TENSOR_STREAM_LAYOUT_H_

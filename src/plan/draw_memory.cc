@@ -1,0 +1,79 @@
+// Memory by purpose against the budget, a bar for each tier that holds something.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "src/base/bytes.h"
+#include "src/plan/plan_drawings.h"
+
+namespace outrigger {
+namespace {
+
+constexpr double kLeft = 74, kRight = 134, kBar = Canvas::kWidth - kLeft - kRight, kHeight = 38;
+
+struct Part {
+  const char* style;
+  const char* name;
+  uint64_t bytes;
+};
+
+// In the order of the bar; what is none is left out of the legend too.
+std::vector<Part> parts_of(const TierBreakdown& breakdown) {
+  std::vector<Part> parts = {{"host", "resident weights", breakdown.weights_resident}, {"disk", "ring and buffers", breakdown.stream_slots},
+                             {"attention", "KV cache", breakdown.kv_cache},            {"activations", "activations", breakdown.activations},
+                             {"head", "draft", breakdown.draft},                       {"rows", "branches", breakdown.branches},
+                             {"disk2", "experts", breakdown.experts},                  {"other", "other", breakdown.other}};
+  std::erase_if(parts, [](const Part& part) { return part.bytes == 0; });
+  return parts;
+}
+
+double add_tier(Canvas& canvas, double y, const char* name, const TierPlan& tier, uint64_t minimum_bytes) {
+  const uint64_t whole = std::max<uint64_t>(1, std::max(tier.budget_bytes, tier.planned_bytes));
+  const auto units = [&](uint64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(whole) * kBar; };
+  canvas.text(0, y + 24, "strong", name);
+  canvas.rect(kLeft, y, kBar, kHeight, "track", {}, 3);
+  double x = kLeft, legend = kLeft;
+  for (const Part& part : parts_of(tier.breakdown)) {
+    const double width = units(part.bytes);
+    const std::string text = fmt::format("{} {}", part.name, format_bytes(part.bytes));
+    canvas.rect(x, y, std::max(0.4, width - (width > 3 ? 0.6 : 0)), kHeight, part.style, fmt::format("{}\n{:.1f} % of the bar", text, 100 * width / kBar));
+    if (width - 8 >= Canvas::small_width(text)) canvas.text(x + 4, y + kHeight / 2 + 4, "inside", text);
+    x += width;
+    canvas.rect(legend, y + kHeight + 14, 11, 11, part.style, {}, 2);
+    canvas.text(legend + 17, y + kHeight + 23, "soft small", text);
+    legend += 17 + Canvas::small_width(text) + 16;
+  }
+  if (tier.budget_bytes > 0) canvas.line(kLeft + kBar, y - 4, kLeft + kBar, y + kHeight + 4, "limit");
+  if (minimum_bytes > 0 && minimum_bytes < whole) {
+    const double at = kLeft + units(minimum_bytes);
+    canvas.line(at, y - 7, at, y, "limit");
+    canvas.line(at, y + kHeight, at, y + kHeight + 7, "limit");
+  }
+  const double right = kLeft + kBar + 14;
+  canvas.text(right, y + 17, "strong", format_bytes(tier.planned_bytes));
+  canvas.text(right, y + 32, "soft small", tier.budget_bytes > 0 ? fmt::format("of {}", format_bytes(tier.budget_bytes)) : "no limit");
+  return y + kHeight + 50;
+}
+
+}  // namespace
+
+Drawing draw_memory(const Plan& plan) {
+  Canvas canvas;
+  canvas.text(0, 16, "title", "Memory");
+  canvas.text(Canvas::kWidth, 16, "right soft small",
+              fmt::format("the least that would do, marked: {}", format_bytes(plan.minimum_host_bytes)));
+  double y = add_tier(canvas, 36, "host", plan.host, plan.minimum_host_bytes);
+  if (plan.device.planned_bytes > 0) y = add_tier(canvas, y, "device", plan.device, plan.minimum_device_bytes);
+  uint64_t streamed = 0;
+  for (const TensorPlacement& tensor : plan.tensors) streamed += tensor.mode == Residence::kStreamed ? tensor.file_bytes : 0;
+  canvas.text(0, y + 2, "strong", "disk");
+  canvas.text(kLeft, y + 2, "soft",
+              streamed == 0 ? "nothing is read from the disk once the model is loaded"
+                            : fmt::format("{} of weights stay there; {} are read for each decoded token", format_bytes(streamed),
+                                          format_bytes(plan.decode.streamed_bytes)));
+  return {fmt::format("Memory: {} of {} are planned on the host", format_bytes(plan.host.planned_bytes),
+                      plan.host.budget_bytes > 0 ? format_bytes(plan.host.budget_bytes) : "no limit"),
+          y + 10, canvas.elements()};
+}
+
+}  // namespace outrigger

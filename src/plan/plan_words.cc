@@ -1,0 +1,68 @@
+// Words and figures that the plan's text, picture and page share.
+#include "src/plan/plan_words.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "src/base/bytes.h"
+
+namespace outrigger {
+namespace {
+
+// "blk.12.ffn_up.weight" -> "blk.*.ffn_up.weight"
+std::string group_name(const std::string& name) {
+  std::string group;
+  for (size_t begin = 0; begin <= name.size();) {
+    const size_t end = std::min(name.find('.', begin), name.size());
+    const std::string part = name.substr(begin, end - begin);
+    const bool is_number = !part.empty() && part.find_first_not_of("0123456789") == std::string::npos;
+    if (begin > 0) group += '.';
+    group += is_number ? "*" : part;
+    begin = end + 1;
+  }
+  return group;
+}
+
+}  // namespace
+
+std::string time_text(double ms) {
+  if (ms < 10) return fmt::format("{:.2f} ms", ms);
+  if (ms < 1000) return fmt::format("{:.1f} ms", ms);
+  return fmt::format("{:.2f} s", ms / 1e3);
+}
+
+std::string rate_text(double tokens_per_s) { return fmt::format("{:.{}f} tokens/s", tokens_per_s, tokens_per_s < 10 ? 2 : 1); }
+
+std::string bytes_or_none(uint64_t bytes) { return bytes == 0 ? "-" : format_bytes(bytes); }
+
+std::string tokens_text(uint32_t tokens) { return fmt::format("{} {}", tokens, tokens == 1 ? "token" : "tokens"); }
+
+std::string headline(const Plan& plan) {
+  return fmt::format("Decode at {}, bound by the {}; the prompt in {}.", rate_text(plan.predicted_decode_tokens_per_s), plan.binding_lane,
+                     time_text(plan.predicted_prefill_ms));
+}
+
+std::string workload_text(const Plan& plan) {
+  return fmt::format("{} of {} tokens, {}", plan.batch == 1 ? "1 session" : fmt::format("{} sessions", plan.batch), plan.context_tokens,
+                     plan.threads == 1 ? "1 thread" : fmt::format("{} threads", plan.threads));
+}
+
+std::vector<TensorGroup> group_tensors(const Plan& plan) {
+  std::vector<TensorGroup> groups;
+  std::map<std::string, size_t> index;
+  for (uint32_t i = 0; i < plan.tensors.size(); ++i) {
+    const TensorPlacement& tensor = plan.tensors[i];
+    const auto [at, is_new] = index.try_emplace(group_name(tensor.name), groups.size());
+    if (is_new) groups.push_back({at->first});
+    TensorGroup& group = groups[at->second];
+    const bool resident = tensor.mode == Residence::kResident;
+    ++(resident ? group.resident : group.streamed);
+    (resident ? group.resident_bytes : group.streamed_bytes) += tensor.bytes;
+    group.tensors.push_back(i);
+  }
+  return groups;
+}
+
+}  // namespace outrigger

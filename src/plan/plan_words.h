@@ -1,0 +1,35 @@
+// Words and figures that the plan's text, picture and page share.
+#ifndef OUTRIGGER_SRC_PLAN_PLAN_WORDS_H_
+#define OUTRIGGER_SRC_PLAN_PLAN_WORDS_H_
+
+#include <outrigger/plan.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace outrigger {
+
+std::string time_text(double ms);               ///< "2.14 ms", "56.8 ms", "1.26 s"
+std::string rate_text(double tokens_per_s);     ///< "8.25 tokens/s", "46.5 tokens/s"
+std::string bytes_or_none(uint64_t bytes);      ///< "-" for none
+std::string tokens_text(uint32_t tokens);       ///< "1 token", "64 tokens"
+
+/// What a person wants to know first: rate, what binds, the prompt's time.
+std::string headline(const Plan& plan);
+/// "1 session of 640 tokens, 2 threads"
+std::string workload_text(const Plan& plan);
+
+/// Tensors of the same name in different layers, or of different experts.
+struct TensorGroup {
+  std::string name;                ///< "blk.*.ffn_up.weight"
+  uint32_t resident = 0, streamed = 0;
+  uint64_t resident_bytes = 0, streamed_bytes = 0;
+  std::vector<uint32_t> tensors;   ///< indices in Plan::tensors
+};
+/// In the order of their first tensors.
+std::vector<TensorGroup> group_tensors(const Plan& plan);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_PLAN_PLAN_WORDS_H_
