@@ -1,84 +1,23 @@
-// The disk's rate: sequential requests of the size of a slot.
+// The disk's rate: as many requests in flight as streaming has, of the size that it reads.
 #include "src/device/measure_disk.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <system_error>
 
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
 #include "src/device/samples.h"
+#include "src/io/read_queue.h"
 
 namespace outrigger {
 namespace {
 
-constexpr uint64_t kRequest = 1_MiB;  // what the planner makes of slots as a rule
-constexpr uint64_t kPerSample = 4;    // requests timed together: one alone says more about the clock's neighbours than about the disk
-
-Status failed(const std::string& path, int error, const char* what) {
-  const StatusCode code = error == ENOENT || error == ENOTDIR ? StatusCode::kNotFound : StatusCode::kIo;
-  return Status(code, fmt::format("cannot {} to measure the disk: {}", what, std::generic_category().message(error))).in_file(path);
-}
-
-class File {
- public:
-  static Result<File> open(const std::string& path) {
-    File file;
-    file.path_ = path;
-    file.fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT | O_NONBLOCK);
-    if (file.fd_ < 0 && errno == EINVAL) {
-      file.direct_ = false;
-      file.fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    }
-    struct stat info {};
-    if (file.fd_ < 0 || ::fstat(file.fd_, &info) != 0) return failed(path, errno, "open the file");
-    if (!S_ISREG(info.st_mode) || info.st_size == 0) {
-      return Status(StatusCode::kIo, "cannot measure the disk: got no regular file with content, need one of some MiB").in_file(path);
-    }
-    file.bytes_ = static_cast<uint64_t>(info.st_size);
-    if (!file.direct_) (void)::posix_fadvise(file.fd_, 0, 0, POSIX_FADV_DONTNEED);
-    return file;
-  }
-  File(File&& other) noexcept
-      : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), bytes_(other.bytes_), direct_(other.direct_), at_(other.at_) {}
-  File& operator=(File&&) = delete;
-  ~File() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-
-  bool is_direct() const { return direct_; }
-
-  /// The bytes of the next request, read into `buffer`.
-  Result<uint64_t> read_next(std::byte* buffer) {
-    if (at_ + kRequest > bytes_) at_ = 0;  // the last piece of a file is a request of another size
-    for (;;) {
-      const ssize_t got = ::pread(fd_, buffer, kRequest, static_cast<off_t>(at_));
-      if (got > 0) return at_ += static_cast<uint64_t>(got), static_cast<uint64_t>(got);
-      // Some file systems take O_DIRECT at open and refuse it at the first read.
-      if (got < 0 && errno == EINVAL && direct_ && ::fcntl(fd_, F_SETFL, 0) == 0) {
-        direct_ = false;
-        continue;
-      }
-      if (got < 0 && errno == EINTR) continue;
-      return failed(path_, got < 0 ? errno : EIO, "read the file");
-    }
-  }
-
- private:
-  File() = default;
-  std::string path_;
-  int fd_ = -1;
-  uint64_t bytes_ = 0;
-  bool direct_ = true;
-  uint64_t at_ = 0;
-};
+constexpr uint64_t kRequest = 1_MiB;   // docs/design/0005-reading-the-disk.md, as is the next
+constexpr uint32_t kInFlight = 4;
+constexpr uint64_t kPerSample = 8;     // requests timed together: one alone says more about the clock's neighbours than about the disk
 
 // A model may be a directory: its largest file of weights. Any other path is itself.
 std::string file_to_read(const std::string& path) {
@@ -99,27 +38,65 @@ std::string file_to_read(const std::string& path) {
   return largest;
 }
 
+// Goes through a file request by request, from the beginning again at its end.
+class Reader {
+ public:
+  static Result<Reader> create(Backend& backend, const std::string& path) {
+    Reader reader;
+    OTR_ASSIGN(reader.source_, open_file(path));
+    reader.request_bytes_ = std::min(kRequest, reader.source_->size_bytes());
+    if (reader.request_bytes_ == 0) {
+      return Status(StatusCode::kIo, "cannot measure the disk: got an empty file, need one of some MiB").in_file(path);
+    }
+    reader.buffer_bytes_ = reader.source_->direct_staging_bytes(reader.request_bytes_);
+    OTR_ASSIGN(reader.memory_, backend.allocate(kInFlight * reader.buffer_bytes_));
+    ReadQueueOptions options;
+    options.depth = kInFlight;
+    options.staging_area = {reader.memory_.data(), reader.memory_.bytes()};
+    OTR_ASSIGN(reader.queue_, ReadQueue::create(reader.source_, options));
+    for (uint64_t i = 0; i < kInFlight; ++i) OTR_TRY(reader.ask(i));
+    return reader;
+  }
+
+  bool is_direct() const { return source_->is_direct(); }
+  uint64_t request_bytes() const { return request_bytes_; }
+  /// Waits for one request, and makes another in its place.
+  Status take_one() {
+    const ReadDone done = queue_->wait();
+    OTR_TRY(done.status);
+    return ask(done.tag);
+  }
+
+ private:
+  Status ask(uint64_t buffer) {
+    if (at_ + request_bytes_ > source_->size_bytes()) at_ = 0;  // the last piece of a file is a request of another size
+    const ReadRequest request{at_, request_bytes_, std::span(memory_.data(), memory_.bytes()).subspan(buffer * buffer_bytes_, buffer_bytes_), buffer};
+    at_ += request_bytes_;
+    return queue_->submit(request);
+  }
+
+  std::shared_ptr<const ByteSource> source_;
+  uint64_t request_bytes_ = 0, buffer_bytes_ = 0, at_ = 0;
+  DeviceMemory memory_;
+  std::unique_ptr<ReadQueue> queue_;  // after the memory that it reads into
+};
+
 }  // namespace
 
 Result<Rate> measure_disk(Backend& backend, const std::string& path, double seconds) {
-  OTR_ASSIGN(File file, File::open(file_to_read(path)));
-  OTR_ASSIGN(const DeviceMemory buffer, backend.allocate(kRequest));
-  OTR_TRY(file.read_next(buffer.data()).status());  // opens what a first read opens: metadata, the device's sleep
+  OTR_ASSIGN(Reader reader, Reader::create(backend, file_to_read(path)));
+  OTR_TRY(reader.take_one());  // opens what a first read opens: metadata, the device's sleep
 
   Samples samples;
   const auto since = [](auto start) { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   const auto begin = std::chrono::steady_clock::now();
   do {
     const auto start = std::chrono::steady_clock::now();
-    uint64_t bytes = 0;
-    for (uint64_t i = 0; i < kPerSample; ++i) {
-      OTR_ASSIGN(const uint64_t got, file.read_next(buffer.data()));
-      bytes += got;
-    }
-    samples.add(static_cast<double>(bytes), since(start));
+    for (uint64_t i = 0; i < kPerSample; ++i) OTR_TRY(reader.take_one());
+    samples.add(static_cast<double>(kPerSample * reader.request_bytes()), since(start));
   } while (samples.count() < 3 || since(begin) < seconds);
-  return samples.rate(fmt::format("requests of {} one after the other, {}", format_bytes(kRequest),
-                                  file.is_direct() ? "past the page cache" : "through the page cache: the file system has no direct I/O"));
+  return samples.rate(fmt::format("{} requests of {} at a time, {}", kInFlight, format_bytes(reader.request_bytes()),
+                                  reader.is_direct() ? "past the page cache" : "through the page cache: the file system has no direct I/O"));
 }
 
 }  // namespace outrigger

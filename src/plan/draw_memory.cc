@@ -70,7 +70,7 @@ Drawing draw_memory(const Plan& plan) {
   canvas.text(kLeft, y + 2, "soft",
               streamed == 0 ? "nothing is read from the disk once the model is loaded"
                             : fmt::format("{} of weights stay there; {} are read for each decoded token", format_bytes(streamed),
-                                          format_bytes(plan.decode.streamed_bytes)));
+                                          format_bytes(plan.decode.streamed_bytes + plan.decode.expert_bytes)));
   return {fmt::format("Memory: {} of {} are planned on the host", format_bytes(plan.host.planned_bytes),
                       plan.host.budget_bytes > 0 ? format_bytes(plan.host.budget_bytes) : "no limit"),
           y + 10, canvas.elements()};

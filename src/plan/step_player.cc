@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "src/plan/memory_model.h"
+#include "src/tensor/packed.h"
 
 namespace outrigger {
 
@@ -110,7 +111,7 @@ void StepPlayer::add_window(uint32_t begin, uint32_t end) {
         finish(product);
         product = new_product(i);
       }
-      const uint64_t rows = std::min<uint64_t>(uint64_t{piece.blocks} * kRowsOfBlock, matrix.rows - row);
+      const uint64_t rows = std::min<uint64_t>(uint64_t{piece.blocks} * kPackRows, matrix.rows - row);
       row += rows;
       product.task.unit = piece.unit;
       product.task.slot = piece.unit % std::max(1u, layout_.ring_slots);
@@ -204,7 +205,7 @@ void StepPlayer::take_experts_time(ScheduledTask& task, double* host_free, doubl
   const double layers = cost_.expert_layers(), waited = std::max(0.0, *disk_free - *host_free);
   const double routed_s = *host_free;
   *host_free = task.end_s = routed_s + (all.disk_s > 0 ? waited : 0) + all.total_s / layers;
-  task.begin_s = task.end_s - all.host_s / layers;  // as if in one piece, after what it has to wait for
+  task.begin_s = std::max(routed_s, task.end_s - all.host_s / layers);  // as if in one piece, after what it has to wait for
   time->host_s += all.host_s / layers;
   if (all.disk_s == 0) return;
   ScheduledTask fetch = task;

@@ -114,14 +114,18 @@ TEST_CASE("Packed files: a read that fails or a file that was cut is the same er
       TensorResidency::create(backend, source, model.packed.shape, model.packed.weights, model.packed.plan(model.packed.all(true)));
   REQUIRE(residency.is_ok());
   REQUIRE_FALSE(residency.value()->stream().units.empty());
+  const auto first_unit = [&] {
+    const Status primed = residency.value()->prime();
+    return primed.is_ok() ? residency.value()->arrive(0) : primed;
+  };
   source->failing_read = 1;
-  REQUIRE(residency.value()->prime().code() == StatusCode::kIo);
+  REQUIRE(first_unit().code() == StatusCode::kIo);
   residency.value()->invalidate();
   source->available_bytes = 5000;
-  REQUIRE(residency.value()->prime().code() == StatusCode::kIo);
+  REQUIRE(first_unit().code() == StatusCode::kIo);
   residency.value()->invalidate();
   source->available_bytes = source->size_bytes();
-  REQUIRE(residency.value()->prime().is_ok());
+  REQUIRE(first_unit().is_ok());
 }
 
 }  // namespace

@@ -190,7 +190,8 @@ TEST_CASE("Schedule: is played as soon as it can be: each task begins at 0, or w
     const Case c = random_case(seed);
     std::set<double> ends = {0};
     for (const ScheduledTask& task : c.schedule.tasks) ends.insert(task.end_s);
-    for (const ScheduledTask& task : c.schedule.tasks) REQUIRE(ends.count(task.begin_s) == 1);
+    // Experts are drawn in one piece after what they wait for, though the first of them are computed sooner.
+    for (const ScheduledTask& task : c.schedule.tasks) REQUIRE((task.kind == TaskKind::kExperts || ends.count(task.begin_s) == 1));
   }
 }
 
@@ -225,8 +226,8 @@ TEST_CASE("Schedule: how far the closed form is from the step as it is played") 
     std::sort(found.begin(), found.end());
     return found;
   };
-  for (const auto& [expected, is_decode] : {std::pair<Expected, bool>{{0.7e9, 0.99, 1.00, 1.60}, true}, {{0.7e9, 0.97, 1.03, 1.32}, false},
-                                            {{7e9, 0.98, 1.00, 1.58}, true}, {{7e9, 0.95, 1.14, 1.28}, false}}) {
+  for (const auto& [expected, is_decode] : {std::pair<Expected, bool>{{0.7e9, 1.00, 1.00, 1.95}, true}, {{0.7e9, 0.96, 1.00, 1.31}, false},
+                                            {{7e9, 0.98, 1.06, 1.87}, true}, {{7e9, 0.97, 1.06, 1.28}, false}}) {
     CAPTURE(expected.disk_per_s, is_decode);
     const std::vector<double> found = ratios(expected.disk_per_s, is_decode);
     REQUIRE(found.size() > 100);
