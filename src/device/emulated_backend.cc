@@ -135,8 +135,13 @@ Status EmulatedBackend::launch(Stream stream, const DeviceOp& op) {
 
 // An event lies behind what was submitted before it, so what makes room never depends on what waits for it here.
 Status EmulatedBackend::submit(Lock& lock, Stream stream, Work& work) {
-  has_progress_.wait(lock, [this, stream] { return !failure_.is_ok() || queues_.has_room(stream); });
-  if (!failure_.is_ok()) return failure_;
+  while (!queues_.has_room(stream)) {
+    size_t& waiting = waiting_for_room_[static_cast<size_t>(stream)];
+    ++waiting;
+    has_room_.wait(lock, [this, stream] { return !failure_.is_ok() || queues_.has_ample_room(stream); });
+    --waiting;
+    if (!failure_.is_ok()) return failure_;
+  }
   work.submitted = Clock::now();
   queues_.submit(stream, work);
   if (work.engine == WorkEngine::kNone) {
@@ -145,6 +150,13 @@ Status EmulatedBackend::submit(Lock& lock, Stream stream, Work& work) {
     has_work_[static_cast<size_t>(work.engine)].notify_one();
   }
   return {};
+}
+
+void EmulatedBackend::wake_submitters() {
+  for (size_t i = 0; i < kStreams; ++i) {
+    const bool may_go_on = !failure_.is_ok() || queues_.has_ample_room(static_cast<Stream>(i));
+    if (waiting_for_room_[i] > 0 && may_go_on) return has_room_.notify_all();
+  }
 }
 
 void EmulatedBackend::wake_engines() {
@@ -202,6 +214,7 @@ void EmulatedBackend::run_engine(WorkEngine engine) {
     --running_;
     if (!status.is_ok() && failure_.is_ok()) failure_ = status;
     has_progress_.notify_all();
+    wake_submitters();
     wake_engines();
   }
 }

@@ -43,6 +43,7 @@ class EmulatedBackend final : public Backend, private MemoryOwner {
   Status copy(Stream stream, WorkEngine engine, std::byte* device, std::byte* host, uint64_t bytes);
   Status submit(Lock& lock, Stream stream, Work& work);
   Status check_event(const Event& event) const;
+  void wake_submitters();
   void wake_engines();
 
   void run_engine(WorkEngine engine);
@@ -52,11 +53,12 @@ class EmulatedBackend final : public Backend, private MemoryOwner {
 
   const EmulatedDevice device_;
   mutable std::mutex mutex_;  // of everything below but the team, which is the computing engine's
-  std::condition_variable has_progress_;
+  std::condition_variable has_progress_, has_room_;
   std::array<std::condition_variable, kWorkEngines> has_work_;
   Status failure_;
   bool is_stopping_ = false;
   size_t running_ = 0;  // engines at work
+  std::array<size_t, kStreams> waiting_for_room_{};  // submitters
   std::unique_ptr<DeviceArena> arena_;
   AllocationTable pinned_;
   WorkQueues queues_;

@@ -82,11 +82,11 @@ struct Link {
   const char* direction;
   Status (*copy)(Backend& backend, const DeviceMemory& device, const PinnedMemory& host, uint64_t bytes);
 };
-constexpr Link kToDevice = {Stream::kToDevice, "to the device",
+constexpr Link kToDevice = {Stream::kToDevice, "from pinned memory to the device",
                             [](Backend& backend, const DeviceMemory& device, const PinnedMemory& host, uint64_t bytes) {
                               return backend.copy_to_device(Stream::kToDevice, device.data(), host.data(), bytes);
                             }};
-constexpr Link kToHost = {Stream::kToHost, "to the host",
+constexpr Link kToHost = {Stream::kToHost, "from the device to pinned memory",
                           [](Backend& backend, const DeviceMemory& device, const PinnedMemory& host, uint64_t bytes) {
                             return backend.copy_to_host(Stream::kToHost, host.data(), device.data(), bytes);
                           }};
@@ -111,7 +111,7 @@ Result<Rate> measure_link(Measurement& measurement, const Link& link) {
     for (int i = 0; i < kCopies; ++i) OTR_TRY(link.copy(backend, device, host, bytes));
     return {};
   }));
-  return samples.rate(fmt::format("{} copies of {} {} from or to pinned memory", kCopies, format_bytes(bytes), link.direction));
+  return samples.rate(fmt::format("{} copies of {} {}", kCopies, format_bytes(bytes), link.direction));
 }
 
 // `count` matrices of rows x columns, one after the other, with the same tokens.

@@ -39,6 +39,8 @@ class WorkQueues {
   WorkQueues();
 
   bool has_room(Stream stream) const { return queue(stream).size < kDepth; }
+  /// Half of it: what a submitter that found none waits for, so that it is not woken for every place.
+  bool has_ample_room(Stream stream) const { return queue(stream).size <= kDepth / 2; }
   /// Precondition: has_room, and a wait's event is known.
   void submit(Stream stream, const Work& work);
   /// The point behind all that was submitted.

@@ -270,11 +270,12 @@ inline void check_failure_contract(const OpenBackend& open) {
       const LongWork work(*backend, 50);
       work.submit(*backend, Stream::kCompute);
       work.submit(*backend, Stream::kDraft);
-      const DeviceMemory memory = must(backend->allocate(4 << 20));
-      const PinnedMemory pinned = must(backend->allocate_pinned(4 << 20));
-      require_ok(backend->copy_to_device(Stream::kToDevice, memory.data(), pinned.data(), 4 << 20));
+      constexpr uint64_t kHalf = 2 << 20;
+      const DeviceMemory memory = must(backend->allocate(2 * kHalf));
+      const PinnedMemory pinned = must(backend->allocate_pinned(2 * kHalf));
+      require_ok(backend->copy_to_device(Stream::kToDevice, memory.data(), pinned.data(), kHalf));
       require_ok(backend->wait(Stream::kToHost, must(backend->record(Stream::kCompute))));
-      require_ok(backend->copy_to_host(Stream::kToHost, pinned.data(), memory.data(), 4 << 20));
+      require_ok(backend->copy_to_host(Stream::kToHost, pinned.data() + kHalf, memory.data() + kHalf, kHalf));
     }
   }
 }

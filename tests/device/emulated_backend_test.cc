@@ -136,6 +136,7 @@ double seconds_of_copies(Backend& backend, size_t copies, uint64_t bytes, bool t
 }
 
 // Others may keep the last wake-up waiting for long, but nothing makes the link faster than it is: never below, and within 2 % when let alone.
+// The rates are low so that a sanitizer's memcpy is no limit.
 void check_link_time(const std::function<double()>& run, double exact) {
   double best = 1e9;
   for (int attempt = 0; attempt < 30 && best > exact * 1.02; ++attempt) {
@@ -149,23 +150,23 @@ void check_link_time(const std::function<double()>& run, double exact) {
 }
 
 TEST_CASE("emulated device: the link has its rate and latency, to 2 per cent over many copies") {
-  const std::unique_ptr<Backend> backend = must(open_backend("emulated:memory=16MiB,link=1GB/s,latency=50us"));
-  check_link_time([&] { return seconds_of_copies(*backend, 800, 500000, true, false); }, 800 * (500e-6 + 50e-6));
-  check_link_time([&] { return seconds_of_copies(*backend, 800, 500000, false, true); }, 800 * (500e-6 + 50e-6));
-  check_link_time([&] { return seconds_of_copies(*backend, 5000, 64, true, false); }, 5000 * (64e-9 + 50e-6));
+  const std::unique_ptr<Backend> backend = must(open_backend("emulated:memory=16MiB,link=100MB/s,latency=50us"));
+  check_link_time([&] { return seconds_of_copies(*backend, 800, 50000, true, false); }, 800 * (500e-6 + 50e-6));
+  check_link_time([&] { return seconds_of_copies(*backend, 800, 50000, false, true); }, 800 * (500e-6 + 50e-6));
+  check_link_time([&] { return seconds_of_copies(*backend, 5000, 64, true, false); }, 5000 * (640e-9 + 50e-6));
 }
 
 TEST_CASE("emulated device: the link's directions do not slow each other down, and streams share one") {
-  const std::unique_ptr<Backend> backend = must(open_backend("emulated:memory=16MiB,link=500MB/s,latency=0us"));
-  check_link_time([&] { return seconds_of_copies(*backend, 400, 500000, true, true); }, 400 * 1e-3);
+  const std::unique_ptr<Backend> backend = must(open_backend("emulated:memory=16MiB,link=50MB/s,latency=0us"));
+  check_link_time([&] { return seconds_of_copies(*backend, 400, 50000, true, true); }, 400 * 1e-3);
 
-  const DeviceMemory memory = must(backend->allocate(1000000));
-  const PinnedMemory pinned = must(backend->allocate_pinned(1000000));
+  const DeviceMemory memory = must(backend->allocate(100000));
+  const PinnedMemory pinned = must(backend->allocate_pinned(100000));
   const auto two_streams = [&] {
     const Clock::time_point start = Clock::now();
     for (int i = 0; i < 200; ++i) {
-      require_ok(backend->copy_to_device(Stream::kToDevice, memory.data(), pinned.data(), 500000));
-      require_ok(backend->copy_to_device(Stream::kDraft, memory.data() + 500000, pinned.data() + 500000, 500000));
+      require_ok(backend->copy_to_device(Stream::kToDevice, memory.data(), pinned.data(), 50000));
+      require_ok(backend->copy_to_device(Stream::kDraft, memory.data() + 50000, pinned.data() + 50000, 50000));
     }
     finish(*backend);
     return std::chrono::duration<double>(Clock::now() - start).count();
@@ -174,14 +175,14 @@ TEST_CASE("emulated device: the link's directions do not slow each other down, a
 }
 
 TEST_CASE("emulated device: a busy link does not burn a core") {
-  const std::unique_ptr<Backend> backend = must(open_backend("emulated:memory=16MiB,link=100MB/s"));
+  const std::unique_ptr<Backend> backend = must(open_backend("emulated:memory=16MiB,link=10MB/s"));
   const auto cpu_seconds = [] {
     timespec time{};
     ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
     return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
   };
   const double before = cpu_seconds();
-  const double seconds = seconds_of_copies(*backend, 40, 1000000, true, true);  // 0.4 s
+  const double seconds = seconds_of_copies(*backend, 40, 100000, true, true);  // 0.4 s
   REQUIRE(seconds >= 0.4);
   REQUIRE(cpu_seconds() - before < 0.25 * seconds);
 }
