@@ -74,7 +74,7 @@ struct Scenario {
       weight.is_packed = matrix.is_packed = true;
       weight.row_bytes = matrix.row_file_bytes = matrix.row_block_file_bytes = matrix.row_block_bytes;
       matrix.file_bytes = matrix.packed_bytes;
-      other.file.resize(pages(other.file.size()));
+      other.file.insert(other.file.end(), (4096 - other.file.size() % 4096) % 4096, std::byte{0});
       weight.file_offset = other.file.size();
       const std::vector<std::byte> bytes = packed(i);
       other.file.insert(other.file.end(), bytes.begin(), bytes.end());
