@@ -88,8 +88,11 @@ Status Engine::replan(const Plan& plan, const Progress& progress, const CancelTo
   engine.tracer.reset();
   engine.activations = MemoryLease();
   if (team) engine.team = std::move(team);
-  engine.plan = std::move(next);
-  OTR_TRY(engine.residency->place(engine.plan));
+  {
+    const std::unique_lock placing(engine.placement_mutex);
+    engine.plan = std::move(next);
+    OTR_TRY(engine.residency->place(engine.plan));
+  }
   return engine.prepare_steps(progress, cancel);
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");
@@ -136,10 +139,14 @@ MemoryReport Engine::memory() const {
 }
 
 ExpertReport Engine::experts() const {
+  const std::shared_lock lock(impl_->placement_mutex);
   const ExpertPool* const pool = impl_->residency->experts();
   return pool == nullptr ? ExpertReport() : pool->report();
 }
 
-StreamReport Engine::streamed() const { return {impl_->residency->streamed_bytes(), 0, 0}; }
+StreamReport Engine::streamed() const {
+  const std::shared_lock lock(impl_->placement_mutex);
+  return {impl_->residency->streamed_bytes(), 0, 0};
+}
 
 }  // namespace outrigger

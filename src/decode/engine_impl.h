@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 
 #include "src/base/thread_team.h"
 #include "src/device/backend.h"
@@ -33,6 +34,7 @@ struct Engine::Impl {
   std::unique_ptr<Tracer> tracer;  // null: no trace; after the graphs that its steps refer to
   std::optional<StepRunner> runner;  // none: no weights are in memory
   std::mutex step_mutex;
+  std::shared_mutex placement_mutex;  // what reports read of the residency is not to be replaced meanwhile
   size_t trace_events = 0;
 
   Impl(Model opened, Plan made, Numerics chosen) : model(std::move(opened)), plan(std::move(made)), numerics(chosen) {}
