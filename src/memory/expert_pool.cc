@@ -44,7 +44,7 @@ std::vector<ExpertStacks> expert_stacks(const StepShape& shape) {
 ExpertPool::ExpertPool(const StepShape& shape, const Plan& plan, std::byte* memory, WeightReader& reader, uint32_t first_job)
     : memory_(memory),
       slot_bytes_(plan.expert_slot_bytes),
-      most_guesses_(std::min({plan.expert_slots / kSlotsPerGuess, 2 * shape.used_experts, kMostGuesses})),
+      most_guesses_(std::min(plan.expert_slots / kSlotsPerGuess, kMostGuesses)),
       wave_experts_(std::max(1u, (plan.expert_slots - most_guesses_) / 2)),
       reader_(reader),
       first_job_(first_job),
@@ -158,9 +158,10 @@ void ExpertPool::release(uint32_t wave) {
   for (const ExpertUse& use : wave_uses(wave)) cache_.unpin(use.slot);
 }
 
-void ExpertPool::guess(uint32_t index, std::span<const uint32_t> experts) {
+void ExpertPool::guess(uint32_t index, std::span<const uint32_t> experts, bool is_certain) {
   const std::lock_guard lock(mutex_);
   guessed_layer_ = index;
+  is_certain_ = is_certain;
   guesses_.clear();
   for (const uint32_t expert : experts) {
     if (guesses_.size() < most_guesses_ && cache_.slot_of(index, expert) == ExpertCache::kNone) guesses_.push_back(expert);
@@ -169,14 +170,15 @@ void ExpertPool::guess(uint32_t index, std::span<const uint32_t> experts) {
 
 // How many of the guesses were right is known once the layer is routed.
 void ExpertPool::settle_guesses(uint32_t index) {
-  if (guessed_layer_ != index) return;
+  const bool counts = guessed_layer_ == index && !is_certain_;
+  guessed_layer_ = UINT32_MAX;
+  if (!counts) return;
   const auto right = static_cast<uint64_t>(std::count_if(guesses_.begin(), guesses_.end(), [this](uint32_t expert) { return is_wanted(expert); }));
   report_.guesses += guesses_.size();
   report_.right_guesses += right;
   latest_guesses_ += guesses_.size();
   latest_right_ += right;
   if (latest_guesses_ > kRememberedGuesses) latest_guesses_ /= 2, latest_right_ /= 2;
-  guessed_layer_ = UINT32_MAX;
 }
 
 Status ExpertPool::fetch_guesses(uint32_t index) {
@@ -185,7 +187,7 @@ Status ExpertPool::fetch_guesses(uint32_t index) {
   {
     const std::lock_guard lock(mutex_);
     const bool pays =
-        latest_guesses_ < kTrialGuesses || static_cast<double>(latest_right_) >= kWorthwhileShare * static_cast<double>(latest_guesses_);
+        is_certain_ || latest_guesses_ < kTrialGuesses || static_cast<double>(latest_right_) >= kWorthwhileShare * static_cast<double>(latest_guesses_);
     if (guessed_layer_ == index && pays) count = guesses_.size();
     std::copy_n(guesses_.begin(), count, wanted.begin());
   }

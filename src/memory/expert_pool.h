@@ -58,8 +58,9 @@ class ExpertPool {
     return memory_ + use.slot * slot_bytes_ + layers_[index].offsets[part];
   }
 
-  /// These experts of the layer at `index` are likely to be used next; those in memory are passed over. Before its route().
-  void guess(uint32_t index, std::span<const uint32_t> experts);
+  /// These experts of the layer at `index` are likely to be used next; those in memory are passed over. Before its route(). What is as good as
+  /// certain is read whatever became of earlier guesses, and not counted among them.
+  void guess(uint32_t index, std::span<const uint32_t> experts, bool is_certain = false);
   /// Reads what was guessed, until the layer is routed. Errors: as fetch().
   Status fetch_guesses(uint32_t index);
 
@@ -98,6 +99,7 @@ class ExpertPool {
   std::span<uint32_t> wave_ends_;
   std::vector<uint32_t> guesses_;      ///< of the layer guess() named
   uint32_t guessed_layer_ = UINT32_MAX;
+  bool is_certain_ = false;
   uint64_t latest_guesses_ = 0, latest_right_ = 0;  ///< halved now and then
   ExpertReport report_;
 };

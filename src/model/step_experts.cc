@@ -93,10 +93,10 @@ void StepRunner::guess_experts(uint32_t layer, const TeamMember& member) {
   const ExpertBuffers& experts = buffers_.experts;
   const uint32_t next = layer + 1, router = layout_.layers[next].router;
   const size_t tokens = input_.tokens.size(), wanted = tokens * config_.used_experts;
-  if (wanted >= 2 * size_t{config_.experts}) {  // 87 % of all and more
+  if (wanted >= 2 * size_t{config_.experts}) {  // 86 % of all and more
     if (member.index() != 0) return;
     for (uint32_t expert = 0; expert < config_.experts; ++expert) experts.guesses[expert] = expert;
-    return pool.guess(next, {experts.guesses, config_.experts});
+    return pool.guess(next, {experts.guesses, config_.experts}, true);
   }
   if (tokens > kMostGuessedTokens) return;
   const Share mine = share_of(member, tokens);

@@ -189,6 +189,26 @@ TEST_CASE("ExpertPool: guesses that are mostly wrong are no longer read, but sti
   REQUIRE(pooled.pool().report().guesses > 150);
 }
 
+TEST_CASE("ExpertPool: what is certain is read whatever became of earlier guesses, and is not counted") {
+  Pooled pooled(2, 16, 1, 16, 6);
+  REQUIRE(pooled.pool().most_guesses() == 2);
+  for (uint32_t step = 0; step < 600; ++step) {  // until guesses are no longer read
+    pooled.pool().guess(0, std::vector<uint32_t>{step % 15 + 1, (step + 1) % 15 + 1});
+    REQUIRE(pooled.pool().fetch_guesses(0).is_ok());
+    REQUIRE(pooled.layer(0, {0}).is_ok());
+    REQUIRE(pooled.layer(1, {0}).is_ok());
+  }
+  const ExpertReport before = pooled.pool().report();
+  std::vector<uint32_t> all(16);
+  for (uint32_t expert = 0; expert < 16; ++expert) all[expert] = expert;
+  pooled.pool().guess(0, all, true);
+  REQUIRE(pooled.pool().fetch_guesses(0).is_ok());
+  REQUIRE(pooled.pool().report().reads == before.reads + 2);
+  REQUIRE(pooled.layer(0, all).is_ok());
+  REQUIRE(pooled.pool().report().guesses == before.guesses);
+  REQUIRE(pooled.mismatches == 0);
+}
+
 TEST_CASE("ExpertPool: guesses that are under way when the layer is routed are finished if they are wanted and taken back if not") {
   for (int round = 0; round < 30; ++round) {
     CAPTURE(round);
