@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "src/plan/memory_model.h"
+
 namespace outrigger {
 
 /// Taken where the profile does not know the disk: what a SATA solid-state disk reads; slower ones are rare under a model.
@@ -19,6 +21,7 @@ struct StreamLoad {
   uint64_t head_file = 0, head_packed = 0;    ///< read by steps that want logits
   uint64_t slot_bytes = 0;
   uint32_t slots = 0;
+  uint32_t reads = kMostReads;  ///< in flight
   uint32_t row_reads = 0;  ///< matrices of which each token reads one row from the file
   double absent_experts = 0;  ///< share of a mixture's experts that are not in memory, 0 to 1
 };
@@ -61,9 +64,9 @@ class CostModel {
   /// rows of an embedding from the file, before anything else can start;
   double row_reads_s(uint32_t tokens, uint32_t row_reads) const;
   /// one unit of streamed weights, read and repacked while others are read, as far as there are slots;
-  double fetch_s(uint64_t file_bytes, uint64_t packed_bytes, uint32_t slots) const;
+  double fetch_s(uint64_t file_bytes, uint64_t packed_bytes, uint32_t reads) const;
   /// a mixture's experts, of which the share `absent` is not in memory.
-  ExpertTime experts(const StepWork& work, double absent) const;
+  ExpertTime experts(const StepWork& work, double absent, uint32_t reads) const;
   double expert_layers() const { return expert_layers_; }
   double step_overhead_s() const { return overhead_s_; }
   /// What repacking so many bytes takes from the host's cores.
@@ -79,7 +82,7 @@ class CostModel {
   struct Lane {
     double bytes = 0, weights = 0;
   };
-  double read_and_repack_s(uint64_t file_bytes, uint64_t packed_bytes, uint32_t slots) const;
+  double read_and_repack_s(double file_bytes, double packed_bytes, uint32_t reads) const;
   double disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const;
   double overlapped_s(double host, double disk, double repack, const StreamLoad& load) const;
 

@@ -51,19 +51,33 @@ uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const Ac
   return saturated((CheckedSize(step.bytes) + scratch + logits).round_up(kPageBytes));
 }
 
-uint32_t reads_in_flight(const Slots& slots) {
-  const uint32_t of_ring = slots.ring > 0 ? slots.ring - 1 : 0, of_experts = slots.experts > 0 ? std::max(slots.experts - 1, 1u) : 0;
-  return std::min(kMostReads, std::max(of_ring, of_experts));
+namespace {
+
+// Of one read: no more than a slot, and no less than a row block.
+uint64_t most_read_bytes(uint64_t row_block_bytes, const Slots& slots) {
+  return whole_pages(std::min(std::max(slots.ring_slot_bytes, slots.expert_slot_bytes), std::max(kMostReadBytes, row_block_bytes)));
 }
 
-uint64_t staging_bytes(const StepShape& shape, const Slots& slots) {
-  uint64_t row_block = 0;
+}  // namespace
+
+uint64_t largest_row_block(const StepShape& shape) {
+  uint64_t largest = 0;
   for (const MatrixShape& matrix : shape.matrices) {
-    if (matrix.use != MatrixUse::kRowLookup) row_block = std::max(row_block, matrix.row_block_bytes);
+    if (matrix.use != MatrixUse::kRowLookup) largest = std::max(largest, matrix.row_block_bytes);
   }
-  const uint64_t slot = std::max(slots.ring_slot_bytes, slots.expert_slot_bytes);
-  const uint64_t read = std::min(slot, std::max(kMostReadBytes, row_block));
-  return slot == 0 ? 0 : multiply_bytes(reads_in_flight(slots), add_bytes(whole_pages(read), 2 * kPageBytes));
+  return largest;
+}
+
+uint32_t reads_in_flight(uint64_t row_block_bytes, const Slots& slots) {
+  const uint64_t read = std::max<uint64_t>(1, most_read_bytes(row_block_bytes, slots)), reads_of_slot = (slots.ring_slot_bytes + read - 1) / read;
+  const uint64_t of_ring = slots.ring > 0 ? multiply_bytes(slots.ring - 1, reads_of_slot) : 0;
+  const uint64_t of_experts = slots.experts > 0 ? std::max(slots.experts - 1, 1u) : 0;
+  return static_cast<uint32_t>(std::min<uint64_t>(kMostReads, std::max(of_ring, of_experts)));
+}
+
+uint64_t staging_bytes(uint64_t row_block_bytes, const Slots& slots) {
+  const uint64_t read = most_read_bytes(row_block_bytes, slots);
+  return read == 0 ? 0 : multiply_bytes(reads_in_flight(row_block_bytes, slots), add_bytes(read, 2 * kPageBytes));
 }
 
 uint64_t expert_slot_bytes(const StepShape& shape) {
@@ -105,7 +119,7 @@ TierBreakdown host_breakdown(const StepShape& shape, const Demand& demand, const
   }
   TierBreakdown breakdown;
   breakdown.weights_resident = whole_pages(weights);
-  breakdown.stream_slots = add_bytes(add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), staging_bytes(shape, slots)),
+  breakdown.stream_slots = add_bytes(add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), staging_bytes(largest_row_block(shape), slots)),
                                      whole_pages(row_buffer_bytes(shape, resident)));
   breakdown.kv_cache = kv_cache_bytes(shape, demand);
   breakdown.activations = activation_bytes(shape, demand, step);

@@ -55,10 +55,12 @@ struct Slots {
   uint32_t experts = 0;
   uint64_t expert_slot_bytes = 0;
 };
-/// Reads in flight: while one slot is computed with, the others may be read.
-uint32_t reads_in_flight(const Slots& slots);
+/// Reads in flight: while one slot is computed with, the others may be read, each in as many reads as it takes.
+uint32_t reads_in_flight(uint64_t row_block_bytes, const Slots& slots);
 /// The readers' buffers: each for one read of the file's bytes, widened at both ends to whole pages.
-uint64_t staging_bytes(const StepShape& shape, const Slots& slots);
+uint64_t staging_bytes(uint64_t row_block_bytes, const Slots& slots);
+/// The largest of what may be read while running: what both of them are given.
+uint64_t largest_row_block(const StepShape& shape);
 
 /// The largest expert of any layer, in whole pages: what a slot for experts has to hold. 0 without experts.
 uint64_t expert_slot_bytes(const StepShape& shape);

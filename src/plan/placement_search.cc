@@ -65,7 +65,7 @@ struct PlacementSearch::Groups {
 };
 
 PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost)
-    : shape_(shape), cost_(cost), expert_slot_bytes_(expert_slot_bytes(shape)), expert_count_(expert_count(shape)) {
+    : shape_(shape), cost_(cost), expert_slot_bytes_(expert_slot_bytes(shape)), expert_count_(expert_count(shape)), row_block_bytes_(largest_row_block(shape)) {
   const uint64_t kv = kv_cache_bytes(shape, demand);
   for (const ActivationCost& step : shape.activations) step_bytes_.push_back(add_bytes(kv, activation_bytes(shape, demand, step)));
 
@@ -140,7 +140,7 @@ Slots PlacementSearch::least_slots(const PlacementFamily& family, uint32_t ring)
 
 uint64_t PlacementSearch::bytes_without_choice(const PlacementFamily& family, size_t step, const Slots& slots) const {
   const uint64_t rings = add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), multiply_bytes(slots.experts, slots.expert_slot_bytes));
-  return add_bytes(add_bytes(add_bytes(whole_pages(family.base_weight_bytes), rings), staging_bytes(shape_, slots)),
+  return add_bytes(add_bytes(add_bytes(whole_pages(family.base_weight_bytes), rings), staging_bytes(row_block_bytes_, slots)),
                    add_bytes(family.row_buffer_bytes, step_bytes_[step]));
 }
 
@@ -188,6 +188,7 @@ void PlacementSearch::consider_one(Placement placement, uint64_t budget_bytes, s
     }
     load.absent_experts = 1 - static_cast<double>(placement.slots.experts) / expert_count_;
   }
+  load.reads = reads_in_flight(row_block_bytes_, placement.slots);
   if (family.choice) {
     const uint64_t base_pages = whole_pages(family.base_weight_bytes);
     const uint64_t pages = (budget_bytes - placement.planned_bytes) / kPageBytes * kPageBytes;

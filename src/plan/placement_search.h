@@ -76,6 +76,7 @@ class PlacementSearch {
   uint64_t minimum_bytes_ = UINT64_MAX;
   const uint64_t expert_slot_bytes_;
   const uint32_t expert_count_;
+  const uint64_t row_block_bytes_;
 };
 
 }  // namespace outrigger

@@ -58,8 +58,8 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
   plan.step_tokens = step.tokens;
   plan.stream_slots = placement.slots.ring;
   plan.slot_bytes = placement.slots.ring_slot_bytes;
-  plan.reads = reads_in_flight(placement.slots);
-  plan.staging_bytes = staging_bytes(shape, placement.slots);
+  plan.reads = reads_in_flight(largest_row_block(shape), placement.slots);
+  plan.staging_bytes = staging_bytes(largest_row_block(shape), placement.slots);
   plan.row_buffer_bytes = row_buffer_bytes(shape, resident);
   plan.expert_slots = placement.slots.experts;
   plan.expert_slot_bytes = placement.slots.expert_slot_bytes;
@@ -67,6 +67,7 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
   StreamLoad load;
   load.slots = plan.stream_slots;
   load.slot_bytes = plan.slot_bytes;
+  load.reads = plan.reads;
   if (plan.expert_slots > 0) load.absent_experts = 1 - static_cast<double>(plan.expert_slots) / expert_count(shape);
   uint64_t row_bytes = 0;
   plan.tensors.reserve(shape.matrices.size());
@@ -84,7 +85,7 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
 
   const WorkloadTime time = cost.workload(step.tokens, load);
   std::optional<StepPlayer> player;
-  if (least_units(shape, resident, plan.slot_bytes) <= kMostPlayedUnits) player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts);
+  if (least_units(shape, resident, plan.slot_bytes) <= kMostPlayedUnits) player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts, plan.reads);
   plan.decode = prediction(cost, cost.decode_work(), load, row_bytes, player ? &*player : nullptr);
   plan.prefill = prediction(cost, cost.prefill_work(step.tokens), load, row_bytes, player ? &*player : nullptr);
   plan.predicted_prefill_ms = time.prefill_s * 1e3;

@@ -130,7 +130,7 @@ Result<StepSchedule> schedule_step(const StepShape& shape, const Plan& plan, con
   }
   const CostModel cost(shape, machine, workload_of(plan));
   const double absent = plan.expert_slots == 0 ? 0 : 1 - static_cast<double>(plan.expert_slots) / expert_count(shape);
-  StepPlayer player(shape, cost, resident, plan.slot_bytes, plan.stream_slots, absent);
+  StepPlayer player(shape, cost, resident, plan.slot_bytes, plan.stream_slots, absent, plan.reads);
   const StepTime time = player.play(work);
   StepSchedule schedule;
   schedule.work = work;

@@ -23,8 +23,8 @@ struct StepPlayer::Product {
 };
 
 StepPlayer::StepPlayer(const StepShape& shape, const CostModel& cost, const std::vector<bool>& resident, uint64_t slot_bytes, uint32_t slots,
-                       double absent_experts)
-    : shape_(shape), cost_(cost), resident_(resident), absent_experts_(absent_experts), slots_(slots), layout_(layout_stream(shape, resident, slot_bytes, slots)) {
+                       double absent_experts, uint32_t reads)
+    : shape_(shape), cost_(cost), resident_(resident), absent_experts_(absent_experts), reads_(reads), layout_(layout_stream(shape, resident, slot_bytes, slots)) {
   pieces_begin_.assign(shape.matrices.size() + 1, 0);
   for (const StreamUnit& unit : layout_.units) {
     for (const StreamPiece& piece : unit.pieces) ++pieces_begin_[piece.matrix + 1];
@@ -201,7 +201,7 @@ StepTime StepPlayer::take_times(uint32_t units) {
 
 // A layer's even share of what all of them take. Reading begins when the layer is routed.
 void StepPlayer::take_experts_time(ScheduledTask& task, double* host_free, double* disk_free, StepTime* time) {
-  const ExpertTime all = cost_.experts(work_, absent_experts_);
+  const ExpertTime all = cost_.experts(work_, absent_experts_, reads_);
   const double layers = cost_.expert_layers(), waited = std::max(0.0, *disk_free - *host_free);
   const double routed_s = *host_free;
   *host_free = task.end_s = routed_s + (all.disk_s > 0 ? waited : 0) + all.total_s / layers;
@@ -211,7 +211,7 @@ void StepPlayer::take_experts_time(ScheduledTask& task, double* host_free, doubl
   ScheduledTask fetch = task;
   fetch.lane = ScheduleLane::kDisk;
   fetch.kind = TaskKind::kFetchExperts;
-  fetch.begin_s = routed_s + waited;
+  fetch.begin_s = std::max(routed_s, *disk_free);
   *disk_free = fetch.end_s = fetch.begin_s + all.disk_s / layers;
   fetch.bytes = static_cast<uint64_t>(all.bytes / layers);
   time->disk_s += all.disk_s / layers;
@@ -225,7 +225,7 @@ double StepPlayer::add_fetch(uint32_t index, uint32_t slot, double begin_s) {
   task.lane = ScheduleLane::kDisk;
   task.kind = TaskKind::kFetch;
   task.begin_s = begin_s;
-  task.end_s = begin_s + cost_.fetch_s(unit.file_bytes, unit.packed_bytes, slots_);
+  task.end_s = begin_s + cost_.fetch_s(unit.file_bytes, unit.packed_bytes, reads_);
   task.bytes = unit.file_bytes;
   task.layer = shape_.matrices[unit.pieces.front().matrix].layer;
   task.first_matrix = unit.pieces.front().matrix;

@@ -49,9 +49,9 @@ uint64_t least_units(const StepShape& shape, const std::vector<bool>& resident, 
 /// Keeps references to all but the residence. Reusable: a second step of the same kind allocates little.
 class StepPlayer {
  public:
-  /// `absent_experts`: the share of a mixture's experts that is not in memory.
+  /// `absent_experts`: the share of a mixture's experts that is not in memory; `reads`: in flight.
   StepPlayer(const StepShape& shape, const CostModel& cost, const std::vector<bool>& resident, uint64_t slot_bytes, uint32_t slots,
-             double absent_experts);
+             double absent_experts, uint32_t reads);
 
   const StreamLayout& layout() const { return layout_; }
   /// When everything is done, and how long each lane was busy. Cost: linear in units and matrices: 5 us for 211 matrices and 47 units, 0.1 ms for 13,200 and 1051.
@@ -85,7 +85,7 @@ class StepPlayer {
   const CostModel& cost_;
   const std::vector<bool> resident_;
   const double absent_experts_;
-  const uint32_t slots_;
+  const uint32_t reads_;
   const StreamLayout layout_;
   std::vector<Piece> pieces_;               // grouped by matrix, in order
   std::vector<uint32_t> pieces_begin_;      // per matrix, and the end

@@ -29,7 +29,7 @@ TEST_CASE("check_plan: refuses a plan that was changed anywhere, and says where"
          plan->tensors[0].mode = plan->tensors[0].mode == Residence::kResident ? Residence::kStreamed : Residence::kResident;
        }},
       {"stream_slots", [](Plan* plan) { plan->stream_slots = 1; }},
-      {"reads", [](Plan* plan) { ++plan->stream_slots; }},
+      {"stream_slots", [](Plan* plan) { ++plan->stream_slots; }},
       {"slot_bytes", [](Plan* plan) { plan->slot_bytes = 4096; }},
       {"slot_bytes", [](Plan* plan) { plan->slot_bytes += 64; }},
       {"staging_bytes", [](Plan* plan) { plan->staging_bytes = 0; }},

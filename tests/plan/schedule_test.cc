@@ -226,8 +226,8 @@ TEST_CASE("Schedule: how far the closed form is from the step as it is played") 
     std::sort(found.begin(), found.end());
     return found;
   };
-  for (const auto& [expected, is_decode] : {std::pair<Expected, bool>{{0.7e9, 1.00, 1.00, 1.95}, true}, {{0.7e9, 0.96, 1.00, 1.31}, false},
-                                            {{7e9, 0.98, 1.06, 1.87}, true}, {{7e9, 0.97, 1.06, 1.28}, false}}) {
+  for (const auto& [expected, is_decode] : {std::pair<Expected, bool>{{0.7e9, 1.00, 1.00, 1.95}, true}, {{0.7e9, 0.98, 1.00, 1.31}, false},
+                                            {{7e9, 0.98, 1.04, 1.87}, true}, {{7e9, 0.94, 1.04, 1.28}, false}}) {
     CAPTURE(expected.disk_per_s, is_decode);
     const std::vector<double> found = ratios(expected.disk_per_s, is_decode);
     REQUIRE(found.size() > 100);
@@ -263,7 +263,7 @@ ByHand by_hand() {
   made.machine.host_int8_ops.per_s = made.machine.host_small_batch_ops.per_s = 1e15;
   made.machine.host_attention_flops.per_s = 1e15;
   made.machine.host_repack_bytes.per_s = 1e18;
-  made.machine.disk_bytes.per_s = 4096 / (2e-3 - 60e-6);  // with the unit's overhead 2 ms a block
+  made.machine.disk_bytes.per_s = 4096 / (2e-3 - 60e-6) / 0.4;  // by single reads, with the unit's overhead, 2 ms a block
   Plan& plan = made.plan;
   plan.threads = 1;
   plan.step_tokens = plan.logit_rows = 1;
