@@ -24,6 +24,12 @@ constexpr double kSmallBatchTokens = 8;
 // them the first is worth most.
 constexpr double kRateOfReads[kMostReads] = {0.4, 0.7, 0.9, 1};
 
+// While a step streams, the host computes and repacks.
+double disk_rate(const MachineProfile& machine) {
+  if (machine.disk_bytes_busy.per_s > 0) return machine.disk_bytes_busy.per_s;
+  return machine.disk_bytes.per_s > 0 ? machine.disk_bytes.per_s : kUnknownDiskBytesPerS;
+}
+
 double units(uint64_t packed_bytes, uint64_t slot_bytes) {
   return packed_bytes == 0 ? 0 : std::ceil(static_cast<double>(packed_bytes) / static_cast<double>(slot_bytes));
 }
@@ -38,7 +44,7 @@ CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, cons
       small_(machine.host_small_batch_ops.per_s),
       attention_(machine.host_attention_flops.per_s),
       repack_(machine.host_repack_bytes.per_s),
-      disk_(machine.disk_bytes.per_s > 0 ? machine.disk_bytes.per_s : kUnknownDiskBytesPerS),
+      disk_(disk_rate(machine)),
       overhead_s_(machine.host_step_overhead_us * 1e-6),
       threads_(machine.threads),
       workload_(workload) {

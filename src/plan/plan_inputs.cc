@@ -88,6 +88,7 @@ Status check_profile(const MachineProfile& machine) {
   OTR_TRY(check_rate("host_attention_flops", machine.host_attention_flops, false));
   OTR_TRY(check_rate("host_repack_bytes", machine.host_repack_bytes, false));
   OTR_TRY(check_rate("disk_bytes", machine.disk_bytes, true));
+  OTR_TRY(check_rate("disk_bytes_busy", machine.disk_bytes_busy, true));
   if (!std::isfinite(machine.host_step_overhead_us) || machine.host_step_overhead_us < 0) {
     return invalid(
         fmt::format("machine profile: host_step_overhead_us is {}, need a finite number of at least 0", machine.host_step_overhead_us));
