@@ -3,12 +3,20 @@
 
 #include <algorithm>
 #include <new>
-#include <stdexcept>
 
 namespace outrigger {
+namespace {
+
+// 128 GiB a lane. Beyond that the system need not even be asked.
+constexpr uint64_t kMostEvents = uint64_t{1} << 32;
+
+Status no_memory() { return Status(StatusCode::kOutOfMemory, "no memory for a trace of so many events"); }
+
+}  // namespace
 
 Result<std::unique_ptr<Tracer>> Tracer::create(uint64_t events) try {
   if (events == 0) return Status(StatusCode::kInvalidArgument, "a trace of 0 events was asked for; give at least 1");
+  if (events > kMostEvents) return no_memory();
   std::unique_ptr<Tracer> tracer(new Tracer());
   // Written to here, so that no step meets a page for the first time.
   for (Ring<TraceEvent>& lane : tracer->lanes_) lane.entries.resize(events);
@@ -16,9 +24,7 @@ Result<std::unique_ptr<Tracer>> Tracer::create(uint64_t events) try {
   tracer->origin_ns_ = now_ns();
   return tracer;
 } catch (const std::bad_alloc&) {
-  return Status(StatusCode::kOutOfMemory, "no memory for a trace of so many events");
-} catch (const std::length_error&) {
-  return Status(StatusCode::kOutOfMemory, "no memory for a trace of so many events");
+  return no_memory();
 }
 
 void Tracer::begin_step(const TaskGraph& graph, uint32_t tokens, uint32_t logit_rows) {

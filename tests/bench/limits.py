@@ -9,13 +9,11 @@ library's budget is the limit less 24 MiB: the program itself, the vocabulary an
 import argparse
 import dataclasses
 import json
-import mmap
 import os
 import re
 import statistics
 import subprocess
 import sys
-import threading
 import time
 
 V1, V2 = "/sys/fs/cgroup/memory", "/sys/fs/cgroup"
@@ -68,27 +66,6 @@ class Group:
             return int(file.read())
 
 
-def direct_rate(path, seconds=1.0, readers=4, chunk=1 << 20):
-    """Bytes a second past the page cache, by threads that read the file in order."""
-    size, file, lock = os.path.getsize(path), os.open(path, os.O_RDONLY | os.O_DIRECT), threading.Lock()
-    place, read, begin = [0], [0] * readers, time.monotonic()
-
-    def work(index):
-        buffer = mmap.mmap(-1, chunk)
-        while time.monotonic() - begin < seconds:
-            with lock:
-                at = place[0]
-                place[0] = at + chunk if at + 2 * chunk <= size else 0
-            read[index] += os.preadv(file, [buffer], at)
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(readers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    os.close(file)
-    return sum(read) / (time.monotonic() - begin)
-
-
 def drop_caches():
     os.sync()
     with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
@@ -99,16 +76,16 @@ def ours(options, path, row):
     command = [options.outrigger, "run", path, "--host-budget", f"{row.limit_mib - OUTSIDE_MIB}MiB", "-p", "The capital of France is", "-n", str(row.tokens),
                "--ignore-eos", "--temp", "0", "--json", "--progress", "none"]
     drop_caches()
-    # The plan is to know the machine as it is now.
-    subprocess.run([options.outrigger, "profile", "--again", "--disk", path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
-    before = direct_rate(path)
+    # The plan is to know the machine as it is now, and so is the reader of the table.
+    profile = json.loads(subprocess.run([options.outrigger, "profile", "--again", "--disk", path, "--json"], stdin=subprocess.DEVNULL, capture_output=True,
+                                        text=True, check=True).stdout)
     with Group(row.limit_mib) as group:
         document = json.loads(group.run(command))
         peak = group.peak_bytes()
-    rate = (before + direct_rate(path)) / 2
     # The prompt is one step, or a few; of the rest a step is a token.
     bytes_per_token = document["streamed"]["disk_bytes"] / len(document["tokens"])
-    return {"rate": document["timings"]["decode_tokens_per_s"], "direct": rate, "bytes": bytes_per_token, "peak": peak, "tokens": document["tokens"],
+    return {"rate": document["timings"]["decode_tokens_per_s"], "direct": profile["disk_bytes"]["per_s"], "busy": profile["disk_bytes_busy"]["per_s"],
+            "bytes": bytes_per_token, "peak": peak, "tokens": document["tokens"],
             "predicted": document["plan"]["predicted_decode_tokens_per_s"], "experts": document["experts"]}
 
 
@@ -132,13 +109,13 @@ def measure(options, row):
         runs.append(ours(options, path, row))
         if options.llama_bench:
             peer.append(theirs(options, path, row))
-    median = {name: statistics.median(run[name] for run in runs) for name in ("rate", "direct", "bytes", "peak", "predicted")}
-    bound = statistics.median(run["rate"] * run["bytes"] / run["direct"] for run in runs)
+    median = {name: statistics.median(run[name] for run in runs) for name in ("rate", "direct", "busy", "bytes", "peak", "predicted")}
+    bound = statistics.median(run["rate"] * run["bytes"] / run["busy"] for run in runs)
     experts = runs[-1]["experts"]
     hits = f"{100 * experts['hits'] / experts['uses']:.0f} %" if experts["uses"] else ""
     beside = f"{statistics.median(peer):.2f}, {median['rate'] / statistics.median(peer):.1f}x" if peer else ""
     return (f"| {row.what}, {os.path.getsize(path) / 1e6:.0f} MB, {row.limit_mib} MiB | {median['rate']:.2f} | {median['predicted']:.2f} | {beside} | "
-            f"{row.times}x | {median['bytes'] / 1e6:.0f} MB | {median['direct'] / 1e9:.2f} GB/s | {100 * bound:.0f} % | {hits} | "
+            f"{row.times}x | {median['bytes'] / 1e6:.0f} MB | {median['direct'] / 1e9:.2f}, {median['busy'] / 1e9:.2f} GB/s | {100 * bound:.0f} % | {hits} | "
             f"{median['peak'] / 2**20:.0f} MiB | {'yes' if same_text(options, path, row, runs[-1]['tokens']) else 'NO'} |")
 
 
@@ -151,7 +128,7 @@ def main():
     parser.add_argument("--document", help="a file whose table between the markers is replaced")
     options = parser.parse_args()
     lines = [f"{time.strftime('%Y-%m-%d')}, medians of {options.rounds} rounds, {os.cpu_count()} threads.", "",
-             "| file, limit for the whole process | tokens/s | predicted | llama.cpp, ratio | wanted | read for a token | direct reads | of what they allow | "
+             "| file, limit for the whole process | tokens/s | predicted | llama.cpp, ratio | wanted | read for a token | direct reads: alone, beside computing | of what the latter allow | "
              "experts in memory | the cgroup's peak | same text as without limits |", "|---|---|---|---|---|---|---|---|---|---|---|"]
     lines += [measure(options, row) for row in ROWS]
     text = "\n".join(lines)
