@@ -96,12 +96,13 @@ TEST_CASE("Experts: under the smallest budget and between it and all, greedy tok
     const Model model = must(Model::open(tiny_model_path(name)));
     const EngineSetup free = setup_for(model, reference_setup());
     const uint64_t least = smallest_budget(model, free), all = must(plan_for(model, free)).host.planned_bytes;
+    const nlohmann::json golden = golden_text(name);
     for (const uint64_t budget : {least, least + (all - least) / 3, least + (all - least) * 2 / 3}) {
       CAPTURE(budget);
       EngineSetup setup = free;
       setup.host_bytes = budget;
       const Engine engine = open_engine(model, setup);
-      for (const nlohmann::json& row : golden_text(name).at("greedy")) {
+      for (const nlohmann::json& row : golden.at("greedy")) {
         const auto expected = row.at("tokens").get<std::vector<Token>>();
         CHECK(greedy(engine, row.at("prompt").get<std::vector<Token>>(), static_cast<uint32_t>(expected.size())) == expected);
       }

@@ -56,7 +56,7 @@ void check_same_bits(const std::string& path) {
 }
 
 TEST_CASE("Packed models: every tiny model gives the same logits, resident and streamed through the smallest budget") {
-  for (const char* name : {"odd-f32", "tied-q4_1", "llama3-mixed", "linear-f16", "q8_0-one-layer"}) {
+  for (const char* name : {"odd-f32", "tied-q4_1", "llama3-mixed", "linear-f16", "q8_0-one-layer", "mixtral-split"}) {
     CAPTURE(name);
     check_same_bits(tiny_model_path(name));
   }

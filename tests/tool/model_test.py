@@ -140,7 +140,8 @@ class Pack(ToolTest):
                 process.communicate(timeout=120)
                 left = [entry.name for entry in self.folder.iterdir()]
                 if left == []:
-                    self.assertIn(process.returncode, (-signal.SIGKILL, INTERRUPTED))
+                    # -SIGINT: the signal came before main installed the handler, as it does in a slow sanitizer build.
+                    self.assertIn(process.returncode, (-signal.SIGKILL, -signal.SIGINT, INTERRUPTED))
                     ended_early += 1
                     continue
                 self.assertEqual(left, ["packed.gguf"])
