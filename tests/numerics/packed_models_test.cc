@@ -77,7 +77,8 @@ TEST_CASE("Packed models: so does every directory, whose tokenizer and chat temp
     const Model packed = must(Model::open(scratch / "packed.gguf"));
     CHECK(packed.info().name == plain.info().name);
     CHECK(packed.info().chat_template == plain.info().chat_template);
-    for (const nlohmann::json& row : golden_text(name).at("cases")) {
+    const nlohmann::json golden = golden_text(name);
+    for (const nlohmann::json& row : golden.at("cases")) {
       const std::string text = row.at("text");
       CHECK(must(must(packed.tokenizer()).encode(text)) == must(must(plain.tokenizer()).encode(text)));
     }
