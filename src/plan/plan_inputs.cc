@@ -66,6 +66,9 @@ Status check_shape(const StepShape& shape) {
     return invalid(
         fmt::format("step shape: {} bytes of keys and values a token, need a multiple of 64 for q8_0", shape.kv_bytes_per_token));
   }
+  if (shape.kv_layers == 0 || shape.kv_bytes_per_token % (uint64_t{shape.kv_layers} * (shape.kv_takes_q8_0 ? 64 : 1)) != 0) {
+    return invalid(fmt::format("step shape: {} bytes of keys and values a token are not those of {} equal layers", shape.kv_bytes_per_token, shape.kv_layers));
+  }
   uint32_t experts = 0;
   for (const MatrixShape& matrix : shape.matrices) {
     OTR_TRY(check_matrix(matrix));

@@ -144,6 +144,7 @@ StepShape small_model() {
   head.packed_bytes = head.file_bytes = 49152 / 16 * head.row_block_bytes;
   shape.matrices.push_back(head);
   shape.fixed_bytes = 61 * 576 * 4;
+  shape.kv_layers = 30;
   shape.kv_bytes_per_token = 30 * 2 * 192 * 2;
   shape.kv_takes_q8_0 = true;
   shape.kv_granule_tokens = 16;
