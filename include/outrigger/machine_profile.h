@@ -42,6 +42,8 @@ struct MachineProfile {
   Rate device_int8_ops;             ///< low-bit matrix product over many tokens
   Rate device_small_batch_ops;      ///< the same for steps of 1 to 8 tokens
   Rate device_attention_flops;
+  double link_latency_us = 0;       ///< from the request for a copy of few bytes to its end, seen from the host
+  uint32_t device_threads = 0;      ///< how many scratch buffers of a host thread's size its attention needs
   double device_step_overhead_us = 0; ///< of one step, whatever its size: submitting 200 operations and waiting for the last
 };
 

@@ -40,9 +40,11 @@ struct TensorPlacement {
   std::string name;
   uint64_t bytes = 0;              ///< packed
   uint64_t file_bytes = 0;
-  Tier tier = Tier::kHost;         ///< where it is when it is used
+  /// host, resident: in host memory. host, streamed: on disk, and through the ring of slots in host memory. device, resident: in the device's
+  /// memory. device, streamed: in host memory, and for steps of at least Plan::device_from_tokens through the ring of slots in the device's.
+  Tier tier = Tier::kHost;
   Residence mode = Residence::kResident;
-  Tier compute = Tier::kHost;
+  Tier compute = Tier::kHost;      ///< the same as tier; what streams to a device is computed on the host by smaller steps
 };
 
 /// Bytes of one tier by purpose, as they are reserved: every allocation is rounded up to whole pages of 4096 bytes, so that what is
@@ -52,6 +54,12 @@ struct TensorPlacement {
 ///   experts           one: expert_slots * expert_slot_bytes
 ///   kv_cache          one for each session of the batch, for its context rounded up to StepShape::kv_granule_tokens
 ///   activations       one: those of the step size, scratch of each thread, logits
+/// Of a device:
+///   weights_resident  one arena: the fixed bytes, then each matrix that is resident there, every one starting at a multiple of 64
+///   stream_slots      its ring (device_slots * device_slot_bytes)
+///   kv_cache          one for each session, for the layers whose attention it computes; the host's is for the others
+///   activations       one, as the host's, with scratch of device_threads
+/// All of it is 0 when nothing is computed there; otherwise the host's `other` is what is uploaded through while loading, one of transfer_bytes.
 struct TierBreakdown {
   uint64_t weights_resident = 0;
   uint64_t stream_slots = 0;       ///< the ring, the reader's staging buffers, the row buffer
@@ -82,6 +90,7 @@ struct StepPrediction {
   uint64_t streamed_bytes = 0;     ///< of the file, needed from disk by one such step, logits wanted; without experts
   /// Of experts, expected: as if every token were routed evenly. What a text really needs depends on the text, and is as a rule less.
   uint64_t expert_bytes = 0;
+  uint64_t h2d_bytes = 0;          ///< of weights, copied to the device by one such step
   double position = 0;             ///< of its first token, as planned for
   uint32_t logit_rows = 1;         ///< tokens whose logits it wants
 };
@@ -107,12 +116,19 @@ struct Plan {
   uint64_t row_buffer_bytes = 0;   ///< for single rows of an embedding that is not resident; else 0
   uint32_t expert_slots = 0;       ///< experts of all layers that are in memory at once; 0 when they are all resident or there are none
   uint64_t expert_slot_bytes = 0;  ///< of each, packed: whole pages, room for the largest expert of any layer
+  uint32_t device_slots = 0;       ///< slots of the device's ring; 0 when nothing streams to it
+  uint64_t device_slot_bytes = 0;  ///< of each, packed: whole pages, at least the largest row block that streams to it
+  /// Tokens of the smallest step that streams weights to the device; smaller ones compute with them where they lie. 0: none does. 1 if keys and
+  /// values are on the device of a layer whose attention's weights are not, since attention is computed where these are.
+  uint32_t device_from_tokens = 0;
+  uint32_t device_threads = 0;     ///< as many scratch buffers as StepShape::activation_bytes_per_thread says has the device; 0 when it does nothing
+  uint64_t transfer_bytes = 0;     ///< of host memory, for what the device loads; 0 when it does nothing
   std::vector<TensorPlacement> tensors;  ///< in the order of StepShape::matrices
   StepPrediction decode;           ///< one token, at the middle of what is generated
   StepPrediction prefill;          ///< the prompt's last chunk, were it full: step_tokens, or all of a shorter prompt
   double predicted_prefill_ms = 0; ///< of the workload's whole prompt
   double predicted_decode_tokens_per_s = 0;
-  std::string binding_lane;        ///< of a decode step: "disk" or "host"
+  std::string binding_lane;        ///< of a decode step: "disk", "host", "h2d" or "device"
   std::vector<PlanAlternative> alternatives;
 };
 

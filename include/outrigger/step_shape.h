@@ -25,6 +25,14 @@ enum class MatrixUse : int32_t {
   kRouted = 3,      ///< a stack of the experts' matrices: each token is multiplied by those of StepShape::used_experts of them
 };
 
+/// What a layer's matrices work for. Those of one part of a layer are placed on a device together or not at all.
+enum class MatrixPart : int32_t {
+  kHost = 0,         ///< only the host computes with it: experts and their routers, lookups
+  kAttention = 1,    ///< before and after attention, which is where the layer's keys and values are
+  kFeedForward = 2,
+  kHead = 3,         ///< the output head
+};
+
 OTR_API const char* kv_type_name(KvType type) noexcept;  ///< "f16", "f32", "q8_0"
 
 /// One weight matrix.
@@ -41,6 +49,7 @@ struct MatrixShape {
   uint64_t row_file_bytes = 0;     ///< read from disk to look up one row: all of its row block where the file is packed
   bool is_packed = false;          ///< the file holds it as memory does: what streams needs no packing
   MatrixUse use = MatrixUse::kEveryToken;
+  MatrixPart part = MatrixPart::kHost;
   bool also_rows = false;          ///< a head that is the embedding too: when it streams, rows are looked up in the file
 
   uint64_t expert_file_bytes() const { return file_bytes / experts; }
@@ -66,6 +75,7 @@ struct StepShape {
   std::vector<ActivationCost> activations;        ///< ascending in tokens: the step sizes on offer, from 1
   uint64_t activation_bytes_per_thread = 0;
   uint64_t logits_row_bytes = 0;                  ///< one token's logits
+  uint64_t residual_row_bytes = 0;                ///< one token's activations between two parts: what crosses the link where the next is elsewhere
   double attention_flops_per_token_per_position = 0;
 };
 

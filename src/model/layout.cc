@@ -41,14 +41,22 @@ class LayoutBuilder {
     const ModelConfig& config = layout_.config;
     LayerLayout parts;
     OTR_TRY(add_attention(layer, parts));
+    name_part(MatrixPart::kAttention);
     OTR_ASSIGN(parts.ffn_norm, tensors_.add_fixed(layer_tensor_name(layer, "ffn_norm"), config.width));
     if (config.experts == 0) {
       OTR_TRY(add_ffn(layer, {"ffn_gate", "ffn_up", "ffn_down"}, config.ffn_width, config.traits->ffn_bias, parts.ffn));
+      name_part(MatrixPart::kFeedForward);
     } else {
       OTR_TRY(add_mixture(layer, parts));
+      name_part(MatrixPart::kHost);
     }
     layout_.layers.push_back(parts);
     return {};
+  }
+
+  // What was added since the last call.
+  void name_part(MatrixPart part) {
+    for (; named_ < layout_.shape.matrices.size(); ++named_) layout_.shape.matrices[named_].part = part;
   }
 
   Status add_attention(uint32_t layer, LayerLayout& parts) {
@@ -126,6 +134,7 @@ class LayoutBuilder {
     const bool tied = !tensors_.has("output.weight");
     OTR_ASSIGN(layout_.head, tensors_.add_matrix(tied ? "token_embd.weight" : "output.weight", config.layers, layout_.vocabulary, config.width));
     layout_.shape.matrices[layout_.head].use = MatrixUse::kLogits;
+    layout_.shape.matrices[layout_.head].part = MatrixPart::kHead;
     layout_.shape.matrices[layout_.head].also_rows = tied;
     layout_.embedding = layout_.head;
     if (tied) return {};
@@ -151,6 +160,7 @@ class LayoutBuilder {
     }
     for (const uint32_t tokens : kStepTokens) shape.activations.push_back({tokens, StepBuffers::bytes(config, layout_.panels, tokens)});
     shape.activation_bytes_per_thread = attention_scratch_bytes(config.head_dim);
+    shape.residual_row_bytes = config.width * sizeof(float);
     shape.logits_row_bytes = StepBuffers::logits_row_bytes(layout_.vocabulary);
     // A score and a weighted value: two multiply-adds of head_dim elements for each head.
     shape.attention_flops_per_token_per_position = 4.0 * static_cast<double>(config.attention_width()) * config.layers;
@@ -159,6 +169,7 @@ class LayoutBuilder {
   const GgufFile& file_;
   ModelLayout layout_;
   LayoutTensors tensors_;
+  size_t named_ = 0;  // matrices whose part is known
 };
 
 }  // namespace

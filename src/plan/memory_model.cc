@@ -39,9 +39,9 @@ Status check_kv_type(const char* what, KvType type, const StepShape& shape) {
                 fmt::format("{}: kv_type is q8_0, which needs heads of a multiple of 32 elements, and this model's are not; use f16", what));
 }
 
-uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand) {
+uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand, uint32_t layers) {
   const CheckedSize tokens = CheckedSize(demand.context_tokens).round_up(shape.kv_granule_tokens);
-  const CheckedSize session = tokens * CheckedSize(kv_bytes_per_token(shape, demand.kv_type));
+  const CheckedSize session = tokens * CheckedSize(kv_bytes_per_token(shape, demand.kv_type) / shape.kv_layers) * CheckedSize(layers);
   return saturated(session.round_up(kPageBytes) * CheckedSize(demand.batch));
 }
 
@@ -102,28 +102,86 @@ uint32_t expert_count(const StepShape& shape) {
   return static_cast<uint32_t>(std::min<uint64_t>(count, UINT32_MAX / 2));
 }
 
-uint64_t row_buffer_bytes(const StepShape& shape, const std::vector<bool>& resident) {
-  uint64_t bytes = 0;
+bool DeviceUse::is_used() const {
+  const auto any = [](const std::vector<bool>& bits) { return std::find(bits.begin(), bits.end(), true) != bits.end(); };
+  return any(resident) || any(streamed);
+}
+
+uint32_t DeviceUse::attention_layers(const StepShape& shape) const {
+  uint32_t layers = 0, last = UINT32_MAX;
   for (size_t i = 0; i < shape.matrices.size(); ++i) {
     const MatrixShape& matrix = shape.matrices[i];
-    if (!resident[i] && is_looked_up(matrix)) bytes = std::max(bytes, round_up_bytes(matrix.row_file_bytes, kWeightAlignment));
+    if (matrix.part != MatrixPart::kAttention || !computes(i) || matrix.layer == last) continue;
+    last = matrix.layer;
+    ++layers;
+  }
+  return layers;
+}
+
+DeviceUse device_use(const Plan& plan) {
+  DeviceUse device;
+  for (const TensorPlacement& tensor : plan.tensors) {
+    device.resident.push_back(tensor.tier == Tier::kDevice && tensor.mode == Residence::kResident);
+    device.streamed.push_back(tensor.tier == Tier::kDevice && tensor.mode == Residence::kStreamed);
+  }
+  device.slots = plan.device_slots;
+  device.slot_bytes = plan.device_slot_bytes;
+  device.threads = plan.device_threads;
+  device.transfer_bytes = plan.transfer_bytes;
+  return device;
+}
+
+uint64_t transfer_bytes(const StepShape& shape, const DeviceUse& device) {
+  if (!device.is_used()) return 0;
+  uint64_t bytes = kLeastTransferBytes;
+  for (size_t i = 0; i < shape.matrices.size(); ++i) {
+    if (device.is_resident(i)) bytes = std::max(bytes, whole_pages(shape.matrices[i].row_block_bytes));
+  }
+  return bytes;
+}
+
+bool reads_rows(const StepShape& shape, const std::vector<bool>& resident, const DeviceUse& device, size_t matrix) {
+  return is_looked_up(shape.matrices[matrix]) && (!resident[matrix] || device.is_resident(matrix));
+}
+
+uint64_t row_buffer_bytes(const StepShape& shape, const std::vector<bool>& resident, const DeviceUse& device) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < shape.matrices.size(); ++i) {
+    if (reads_rows(shape, resident, device, i)) bytes = std::max(bytes, round_up_bytes(shape.matrices[i].row_file_bytes, kWeightAlignment));
   }
   return bytes;
 }
 
 TierBreakdown host_breakdown(const StepShape& shape, const Demand& demand, const ActivationCost& step, const std::vector<bool>& resident,
-                             const Slots& slots) {
+                             const Slots& slots, const DeviceUse& device) {
   uint64_t weights = fixed_arena_bytes(shape);
   for (size_t i = 0; i < shape.matrices.size(); ++i) {
-    if (resident[i]) weights = add_bytes(weights, resident_bytes(shape.matrices[i]));
+    if (resident[i] && !device.is_resident(i)) weights = add_bytes(weights, resident_bytes(shape.matrices[i]));
   }
   TierBreakdown breakdown;
   breakdown.weights_resident = whole_pages(weights);
   breakdown.stream_slots = add_bytes(add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), staging_bytes(largest_row_block(shape), slots)),
-                                     whole_pages(row_buffer_bytes(shape, resident)));
-  breakdown.kv_cache = kv_cache_bytes(shape, demand);
+                                     whole_pages(row_buffer_bytes(shape, resident, device)));
+  breakdown.kv_cache = kv_cache_bytes(shape, demand, shape.kv_layers - device.attention_layers(shape));
   breakdown.activations = activation_bytes(shape, demand, step);
   breakdown.experts = multiply_bytes(slots.experts, slots.expert_slot_bytes);
+  breakdown.other = device.transfer_bytes;
+  return breakdown;
+}
+
+TierBreakdown device_breakdown(const StepShape& shape, const Demand& demand, const ActivationCost& step, const DeviceUse& device) {
+  TierBreakdown breakdown;
+  if (!device.is_used()) return breakdown;
+  uint64_t weights = fixed_arena_bytes(shape);
+  for (size_t i = 0; i < shape.matrices.size(); ++i) {
+    if (device.is_resident(i)) weights = add_bytes(weights, resident_bytes(shape.matrices[i]));
+  }
+  Demand there = demand;
+  there.threads = device.threads;
+  breakdown.weights_resident = whole_pages(weights);
+  breakdown.stream_slots = multiply_bytes(device.slots, device.slot_bytes);
+  breakdown.kv_cache = kv_cache_bytes(shape, demand, device.attention_layers(shape));
+  breakdown.activations = activation_bytes(shape, there, step);
   return breakdown;
 }
 

@@ -34,8 +34,8 @@ struct Demand {
 uint64_t kv_bytes_per_token(const StepShape& shape, KvType type);
 /// kv_type is a known one that the shape takes. Errors: kInvalidArgument, which begins with `what`.
 Status check_kv_type(const char* what, KvType type, const StepShape& shape);
-/// Every session's cache.
-uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand);
+/// Every session's cache, of so many layers.
+uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand, uint32_t layers);
 /// Activations, scratch and logits of steps of up to step.tokens; a step wants the logits of at most all its tokens.
 uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const ActivationCost& step);
 
@@ -67,10 +67,33 @@ uint64_t expert_slot_bytes(const StepShape& shape);
 /// Layers times experts: more slots would stay empty.
 uint32_t expert_count(const StepShape& shape);
 
-/// Buffer for single rows of the matrices that are not resident.
-uint64_t row_buffer_bytes(const StepShape& shape, const std::vector<bool>& resident);
+/// What a device does for a plan.
+struct DeviceUse {
+  std::vector<bool> resident, streamed;  ///< per matrix: in its memory, or brought there from the host's; empty: there is no device
+  uint32_t slots = 0;
+  uint64_t slot_bytes = 0;
+  uint32_t threads = 0;
+  uint64_t transfer_bytes = 0;
+
+  bool is_resident(size_t matrix) const { return !resident.empty() && resident[matrix]; }
+  bool is_streamed(size_t matrix) const { return !streamed.empty() && streamed[matrix]; }
+  bool computes(size_t matrix) const { return is_resident(matrix) || is_streamed(matrix); }
+  bool is_used() const;
+  /// Layers whose attention, with keys and values, is there.
+  uint32_t attention_layers(const StepShape& shape) const;
+};
+DeviceUse device_use(const Plan& plan);
+inline constexpr uint64_t kLeastTransferBytes = 1 << 20;  ///< a copy of that size has the link's full rate
+/// Host memory for what the device is loaded with: a row block of each, and no less than keeps the link busy.
+uint64_t transfer_bytes(const StepShape& shape, const DeviceUse& device);
+
+/// Whether single rows of the matrix are read from the file. `resident`: per matrix, whether it does not stream from disk.
+bool reads_rows(const StepShape& shape, const std::vector<bool>& resident, const DeviceUse& device, size_t matrix);
+/// Buffer for these rows.
+uint64_t row_buffer_bytes(const StepShape& shape, const std::vector<bool>& resident, const DeviceUse& device = {});
 TierBreakdown host_breakdown(const StepShape& shape, const Demand& demand, const ActivationCost& step, const std::vector<bool>& resident,
-                             const Slots& slots);
+                             const Slots& slots, const DeviceUse& device = {});
+TierBreakdown device_breakdown(const StepShape& shape, const Demand& demand, const ActivationCost& step, const DeviceUse& device);
 
 }  // namespace outrigger
 

@@ -66,7 +66,7 @@ struct PlacementSearch::Groups {
 
 PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost)
     : shape_(shape), cost_(cost), expert_slot_bytes_(expert_slot_bytes(shape)), expert_count_(expert_count(shape)), row_block_bytes_(largest_row_block(shape)) {
-  const uint64_t kv = kv_cache_bytes(shape, demand);
+  const uint64_t kv = kv_cache_bytes(shape, demand, shape.kv_layers);
   for (const ActivationCost& step : shape.activations) step_bytes_.push_back(add_bytes(kv, activation_bytes(shape, demand, step)));
 
   const Groups groups(shape);

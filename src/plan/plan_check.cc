@@ -32,13 +32,52 @@ Status check_tensors(const Plan& plan, const StepShape& shape, std::vector<bool>
                                matrix.file_bytes))
           .about(tensor.name);
     }
-    if (tensor.tier != Tier::kHost || tensor.compute != Tier::kHost) {
-      return wrong(fmt::format("placed on {} and computed on {}, need host", tier_name(tensor.tier), tier_name(tensor.compute)))
+    if ((tensor.tier != Tier::kHost && tensor.tier != Tier::kDevice) || tensor.compute != tensor.tier) {
+      return wrong(fmt::format("placed on {} and computed on {}, need host or device, and the same", tier_name(tensor.tier), tier_name(tensor.compute)))
           .about(tensor.name);
     }
-    resident->push_back(tensor.mode == Residence::kResident);
+    resident->push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
   }
   return {};
+}
+
+// A part of a layer is in one place.
+Status check_parts(const Plan& plan, const StepShape& shape) {
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    const TensorPlacement& tensor = plan.tensors[i];
+    const MatrixShape& matrix = shape.matrices[i];
+    if (tensor.tier == Tier::kDevice && matrix.part == MatrixPart::kHost) return wrong("placed on the device, which does not compute with it").about(tensor.name);
+    if (tensor.tier == Tier::kDevice && tensor.mode == Residence::kStreamed && matrix.part == MatrixPart::kAttention && plan.device_from_tokens != 1) {
+      return wrong(fmt::format("streams to the device from {} tokens on, need 1, since its keys and values are there", plan.device_from_tokens)).about(tensor.name);
+    }
+    if (i == 0 || matrix.part == MatrixPart::kHost || shape.matrices[i - 1].layer != matrix.layer || shape.matrices[i - 1].part != matrix.part) continue;
+    const TensorPlacement& before = plan.tensors[i - 1];
+    if (before.tier == tensor.tier && (tensor.tier == Tier::kHost || before.mode == tensor.mode)) continue;
+    return wrong(fmt::format("not placed as '{}', which belongs to the same part of its layer", before.name)).about(tensor.name);
+  }
+  return {};
+}
+
+// The device's ring: there when something streams to it, and then large enough.
+Status check_device_ring(const Plan& plan, const StepShape& shape, const DeviceUse& device) {
+  uint64_t least_slot = 0;
+  for (size_t i = 0; i < shape.matrices.size(); ++i) {
+    if (device.is_streamed(i)) least_slot = std::max(least_slot, least_slot_bytes(shape.matrices[i]));
+  }
+  OTR_TRY(equal("transfer_bytes", plan.transfer_bytes, transfer_bytes(shape, device)));
+  if (!device.is_used()) OTR_TRY(equal("device_threads", plan.device_threads, 0));
+  if (device.is_used() && plan.device_threads == 0) return wrong("device_threads is 0, need at least 1");
+  if (least_slot == 0) {
+    OTR_TRY(equal("device_from_tokens", plan.device_from_tokens, 0));
+    OTR_TRY(equal("device_slots", plan.device_slots, 0));
+    return equal("device_slot_bytes", plan.device_slot_bytes, 0);
+  }
+  if (plan.device_from_tokens == 0 || plan.device_from_tokens > plan.step_tokens) {
+    return wrong(fmt::format("device_from_tokens is {}, need 1 to {}", plan.device_from_tokens, plan.step_tokens));
+  }
+  if (plan.device_slots < kLeastSlots) return wrong(fmt::format("device_slots is {}, need at least {}", plan.device_slots, kLeastSlots));
+  if (plan.device_slot_bytes >= least_slot && plan.device_slot_bytes % kPageBytes == 0) return {};
+  return wrong(fmt::format("device_slot_bytes is {}, need a multiple of {} of at least {}", plan.device_slot_bytes, kPageBytes, least_slot));
 }
 
 Slots slots_of(const Plan& plan) { return {plan.stream_slots, plan.slot_bytes, plan.expert_slots, plan.expert_slot_bytes}; }
@@ -80,17 +119,20 @@ Status check_ring(const Plan& plan, const StepShape& shape, const std::vector<bo
   const Slots slots = slots_of(plan);
   OTR_TRY(equal("reads", plan.reads, reads_in_flight(largest_row_block(shape), slots)));
   OTR_TRY(equal("staging_bytes", plan.staging_bytes, staging_bytes(largest_row_block(shape), slots)));
-  return equal("row_buffer_bytes", plan.row_buffer_bytes, row_buffer_bytes(shape, resident));
+  return equal("row_buffer_bytes", plan.row_buffer_bytes, row_buffer_bytes(shape, resident, device_use(plan)));
 }
 
 Status check_streamed_bytes(const Plan& plan, const StepShape& shape, const std::vector<bool>& resident) {
-  uint64_t bytes = 0, row_bytes = 0;
+  const DeviceUse device = device_use(plan);
+  uint64_t bytes = 0, row_bytes = 0, to_device = 0;
   for (size_t i = 0; i < resident.size(); ++i) {
     const MatrixShape& matrix = shape.matrices[i];
-    if (resident[i]) continue;
-    if (is_multiplied(matrix)) bytes += matrix.file_bytes;
-    if (is_looked_up(matrix)) row_bytes += matrix.row_file_bytes;
+    if (!resident[i] && is_multiplied(matrix)) bytes += matrix.file_bytes;
+    if (reads_rows(shape, resident, device, i)) row_bytes += matrix.row_file_bytes;
   }
+  for (size_t i = 0; i < resident.size(); ++i) to_device += device.is_streamed(i) ? shape.matrices[i].packed_bytes : 0;
+  OTR_TRY(equal("step.decode.h2d_bytes", plan.decode.h2d_bytes, plan.decode.tokens >= plan.device_from_tokens ? to_device : 0));
+  OTR_TRY(equal("step.prefill.h2d_bytes", plan.prefill.h2d_bytes, plan.prefill.tokens >= plan.device_from_tokens ? to_device : 0));
   OTR_TRY(equal("step.decode.streamed_bytes", plan.decode.streamed_bytes, bytes + plan.decode.tokens * row_bytes));
   return equal("step.prefill.streamed_bytes", plan.prefill.streamed_bytes, bytes + plan.prefill.tokens * row_bytes);
 }
@@ -116,14 +158,14 @@ Status check_breakdown(const char* tier, const TierPlan& got, const TierBreakdow
 
 Status check_predictions(const Plan& plan) {
   for (double value :
-       {plan.decode.position, plan.prefill.position, plan.decode.predicted_ms, plan.decode.lanes.disk_ms, plan.decode.lanes.host_ms, plan.prefill.predicted_ms,
-        plan.prefill.lanes.disk_ms, plan.prefill.lanes.host_ms, plan.predicted_prefill_ms, plan.predicted_decode_tokens_per_s}) {
+       {plan.decode.position, plan.prefill.position, plan.decode.predicted_ms, plan.decode.lanes.disk_ms, plan.decode.lanes.host_ms, plan.decode.lanes.h2d_ms, plan.decode.lanes.device_ms, plan.prefill.predicted_ms,
+        plan.prefill.lanes.disk_ms, plan.prefill.lanes.host_ms, plan.prefill.lanes.h2d_ms, plan.prefill.lanes.device_ms, plan.predicted_prefill_ms, plan.predicted_decode_tokens_per_s}) {
     if (!std::isfinite(value) || value < 0) return wrong(fmt::format("a predicted time is {}, need a finite number of at least 0", value));
   }
-  if (plan.binding_lane != "disk" && plan.binding_lane != "host") {
-    return wrong(fmt::format("binding_lane is '{}', need disk or host", plan.binding_lane));
+  for (const char* lane : {"disk", "host", "h2d", "device"}) {
+    if (plan.binding_lane == lane) return {};
   }
-  return {};
+  return wrong(fmt::format("binding_lane is '{}', need disk, host, h2d or device", plan.binding_lane));
 }
 
 }  // namespace
@@ -146,16 +188,21 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
 
   std::vector<bool> resident;
   OTR_TRY(check_tensors(plan, shape, &resident));
+  OTR_TRY(check_parts(plan, shape));
+  const DeviceUse device = device_use(plan);
+  OTR_TRY(check_device_ring(plan, shape, device));
   OTR_TRY(check_ring(plan, shape, resident));
   OTR_TRY(check_streamed_bytes(plan, shape, resident));
   const Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type};
-  OTR_TRY(check_breakdown("host", plan.host, host_breakdown(shape, demand, *step, resident, slots_of(plan))));
-  OTR_TRY(check_breakdown("device", plan.device, TierBreakdown()));
+  OTR_TRY(check_breakdown("host", plan.host, host_breakdown(shape, demand, *step, resident, slots_of(plan), device)));
+  OTR_TRY(check_breakdown("device", plan.device, device_breakdown(shape, demand, *step, device)));
   if (plan.minimum_host_bytes > plan.host.planned_bytes) {
     return wrong(
         fmt::format("minimum.host_bytes is {}, need at most the {} bytes planned", plan.minimum_host_bytes, plan.host.planned_bytes));
   }
-  OTR_TRY(equal("minimum.device_bytes", plan.minimum_device_bytes, 0));
+  if (plan.minimum_device_bytes > plan.device.planned_bytes) {
+    return wrong(fmt::format("minimum.device_bytes is {}, need at most the {} bytes planned", plan.minimum_device_bytes, plan.device.planned_bytes));
+  }
   return check_predictions(plan);
 }
 

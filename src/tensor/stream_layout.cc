@@ -35,8 +35,14 @@ void append_units(const StepShape& shape, const std::vector<bool>& resident, uin
 
 StreamLayout layout_stream(const StepShape& shape, const Plan& plan) {
   std::vector<bool> resident;
-  for (const TensorPlacement& tensor : plan.tensors) resident.push_back(tensor.mode == Residence::kResident);
+  for (const TensorPlacement& tensor : plan.tensors) resident.push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
   return layout_stream(shape, resident, plan.slot_bytes, plan.stream_slots);
+}
+
+StreamLayout layout_device_stream(const StepShape& shape, const Plan& plan) {
+  std::vector<bool> stays;
+  for (const TensorPlacement& tensor : plan.tensors) stays.push_back(tensor.mode == Residence::kResident || tensor.tier != Tier::kDevice);
+  return layout_stream(shape, stays, plan.device_slot_bytes, plan.device_slots);
 }
 
 StreamLayout layout_stream(const StepShape& shape, const std::vector<bool>& resident, uint64_t slot_bytes, uint32_t slots) {

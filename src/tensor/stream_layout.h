@@ -35,7 +35,9 @@ struct StreamLayout {
 /// Pure. Every streamed matrix that is multiplied (kEveryToken, kLogits) is covered exactly once; no unit mixes layers and head.
 /// Precondition: check_plan(plan, shape) is ok, so that every row block fits a slot.
 StreamLayout layout_stream(const StepShape& shape, const Plan& plan);
-/// The same of a plan that is not made yet. Precondition: every streamed row block fits a slot.
+/// The same of what streams from host memory to a device.
+StreamLayout layout_device_stream(const StepShape& shape, const Plan& plan);
+/// Of a plan that is not made yet, and of either. Precondition: every streamed row block fits a slot.
 StreamLayout layout_stream(const StepShape& shape, const std::vector<bool>& resident, uint64_t slot_bytes, uint32_t slots);
 
 }  // namespace outrigger
