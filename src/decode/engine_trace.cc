@@ -17,8 +17,12 @@ LaneBusy Engine::lane_busy(uint64_t most_steps) const {
   const auto ms = [](int64_t ns) { return static_cast<double>(ns) * 1e-6; };
   busy.steps = totals.steps;
   busy.wall_ms = ms(totals.wall_ns);
-  busy.disk_ms = ms(totals.busy_ns[static_cast<size_t>(Lane::kDisk)]);
-  busy.host_ms = ms(totals.busy_ns[static_cast<size_t>(Lane::kHost)]);
+  const auto lane_ms = [&](Lane lane) { return ms(totals.busy_ns[static_cast<size_t>(lane)]); };
+  busy.disk_ms = lane_ms(Lane::kDisk);
+  busy.h2d_ms = lane_ms(Lane::kToDevice);
+  busy.d2h_ms = lane_ms(Lane::kToHost);
+  busy.host_ms = lane_ms(Lane::kHost);
+  busy.device_ms = lane_ms(Lane::kDevice);
   return busy;
 }
 

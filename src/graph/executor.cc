@@ -202,23 +202,23 @@ struct GraphExecutor::State : std::enable_shared_from_this<State> {
 struct GraphExecutor::Arena {
   // One worker for each lane beside the host, no place kept for a caller. High priority: its tasks are few, and somebody waits for each.
   tbb::task_arena arena{kLanes - 1, 0, tbb::task_arena::priority::high};
-  // On a single processor oneTBB has no worker by default and complains on stderr when asked for one; a disk needs no processor to be
-  // waited for, so one more is worth having there.
-  std::optional<tbb::global_control> one_worker;
+  // oneTBB has a worker less than there are processors, on a single one none, and complains on stderr when asked for more. Lanes mostly wait, for
+  // a disk or a device, which needs no processor: each is worth a worker.
+  std::optional<tbb::global_control> more_workers;
 
-  // Before the first graph that has another lane than the host's.
-  void prepare() noexcept {
-    if (is_prepared_) return;
-    is_prepared_ = true;
+  // Before a graph that has so many lanes beside the host's.
+  void prepare(size_t lanes) noexcept {
+    if (lanes <= prepared_lanes_) return;
+    prepared_lanes_ = lanes;
     try {
-      if (tbb::info::default_concurrency() < 2) one_worker.emplace(tbb::global_control::max_allowed_parallelism, 2);
+      if (static_cast<size_t>(tbb::info::default_concurrency()) <= lanes) more_workers.emplace(tbb::global_control::max_allowed_parallelism, lanes + 1);
     } catch (...) {
       // Without it the host takes the work over.
     }
   }
 
  private:
-  bool is_prepared_ = false;
+  size_t prepared_lanes_ = 0;
 };
 
 GraphExecutor::GraphExecutor(std::shared_ptr<State> state, std::unique_ptr<Arena> arena)
@@ -247,7 +247,9 @@ Status GraphExecutor::run(const TaskGraph& graph, NodeRunner& runner, const Canc
   state_->cancel = &cancel;
   state_->arena = &arena_->arena;
   OTR_TRY(state_->prepare());
-  if (!graph.lane_nodes(Lane::kDisk).empty()) arena_->prepare();
+  size_t lanes = 0;
+  for (const Lane lane : {Lane::kDisk, Lane::kToDevice, Lane::kDevice, Lane::kToHost}) lanes += !graph.lane_nodes(lane).empty();
+  arena_->prepare(lanes);
   return state_->run();
 }
 

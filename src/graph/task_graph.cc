@@ -18,7 +18,10 @@ struct Edge {
 
 }  // namespace
 
-const char* lane_name(Lane lane) { return lane == Lane::kHost ? "host" : "disk"; }
+const char* lane_name(Lane lane) {
+  constexpr const char* kNames[kLanes] = {"host", "disk", "h2d", "device", "d2h"};
+  return kNames[static_cast<size_t>(lane)];
+}
 
 NodeId TaskGraph::add(Lane lane, uint16_t op, uint32_t argument, std::span<const OperandRef> operands,
                       std::span<const NodeId> dependencies) {

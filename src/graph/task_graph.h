@@ -13,8 +13,14 @@
 namespace outrigger {
 
 /// A resource that works in parallel with the others. Nodes of one lane run one after the other, in the order they were added.
-enum class Lane : uint8_t { kHost = 0, kDisk = 1 };
-inline constexpr size_t kLanes = 2;
+enum class Lane : uint8_t {
+  kHost = 0,
+  kDisk = 1,
+  kToDevice = 2,  ///< copies over the link
+  kDevice = 3,
+  kToHost = 4,    ///< copies back
+};
+inline constexpr size_t kLanes = 5;
 const char* lane_name(Lane lane);
 
 using NodeId = uint32_t;

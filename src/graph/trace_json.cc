@@ -93,6 +93,7 @@ std::string Tracer::to_json(const NodeNamer& name_of) const {
     const auto lane = static_cast<Lane>(i);
     const std::vector<TraceEvent> kept = events(lane);
     uint64_t lost = dropped(lane);
+    if (lane >= Lane::kToDevice && kept.empty() && lost == 0) continue;  // without a device nothing is said of its lanes
     const int track = static_cast<int>(i) + kStepTrack + 1;
     if (!kept.empty()) text.name_track(track, fmt::format("{} lane", lane_name(lane)));
     for (const TraceEvent& event : kept) {

@@ -14,12 +14,12 @@ Status no_memory() { return Status(StatusCode::kOutOfMemory, "no memory for a tr
 
 }  // namespace
 
-Result<std::unique_ptr<Tracer>> Tracer::create(uint64_t events) try {
+Result<std::unique_ptr<Tracer>> Tracer::create(uint64_t events, size_t lanes) try {
   if (events == 0) return Status(StatusCode::kInvalidArgument, "a trace of 0 events was asked for; give at least 1");
   if (events > kMostEvents) return no_memory();
   std::unique_ptr<Tracer> tracer(new Tracer());
   // Written to here, so that no step meets a page for the first time.
-  for (Ring<TraceEvent>& lane : tracer->lanes_) lane.entries.resize(events);
+  for (size_t lane = 0; lane < lanes; ++lane) tracer->lanes_[lane].entries.resize(events);
   tracer->steps_.entries.resize(events);
   tracer->origin_ns_ = now_ns();
   return tracer;

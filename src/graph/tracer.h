@@ -53,8 +53,9 @@ struct TraceTotals {
 /// GraphExecutor::run begins and returns.
 class Tracer {
  public:
-  /// Room for `events` of each lane and as many steps: 32 bytes an event and lane, 40 a step. Errors: kInvalidArgument for 0, kOutOfMemory.
-  static Result<std::unique_ptr<Tracer>> create(uint64_t events);
+  /// Room for `events` of each of the first `lanes` lanes and as many steps: 32 bytes an event and lane, 40 a step. Nothing may be recorded of
+  /// other lanes. Errors: kInvalidArgument for 0, kOutOfMemory.
+  static Result<std::unique_ptr<Tracer>> create(uint64_t events, size_t lanes = kLanes);
 
   static int64_t now_ns() {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();

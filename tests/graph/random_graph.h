@@ -9,6 +9,8 @@
 
 namespace outrigger {
 
+inline constexpr Lane kAllLanes[kLanes] = {Lane::kHost, Lane::kDisk, Lane::kToDevice, Lane::kDevice, Lane::kToHost};
+
 /// `nodes` nodes, each with up to `most_dependencies` on nodes at most `reach` before it. finish() is left to the caller.
 inline TaskGraph random_graph(std::mt19937& random, uint32_t nodes, uint32_t most_dependencies, uint32_t reach) {
   TaskGraph graph;
@@ -16,7 +18,7 @@ inline TaskGraph random_graph(std::mt19937& random, uint32_t nodes, uint32_t mos
     std::vector<NodeId> dependencies;
     for (uint32_t n = random() % (most_dependencies + 1); n > 0 && id > 0; --n)
       dependencies.push_back(id - 1 - random() % std::min(id, reach));
-    graph.add(random() % 3 == 0 ? Lane::kDisk : Lane::kHost, 0, id, {}, dependencies);
+    graph.add(random() % 3 == 0 ? static_cast<Lane>(1 + random() % (kLanes - 1)) : Lane::kHost, 0, id, {}, dependencies);
   }
   return graph;
 }

@@ -125,7 +125,7 @@ TEST_CASE("TaskGraph: in random graphs segments keep all dependencies, cut nowhe
     for (NodeId id = 0; id < graph.nodes().size(); ++id) {
       for (const NodeId dependency : graph.dependencies(graph.nodes()[id])) REQUIRE(before[id].count(dependency) == 1);
     }
-    for (const Lane lane : {Lane::kHost, Lane::kDisk}) {
+    for (const Lane lane : kAllLanes) {
       std::vector<NodeId> all;
       for (uint32_t s = 0; s < graph.segments().size(); ++s) {
         if (graph.segments()[s].lane != lane) continue;

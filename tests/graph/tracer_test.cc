@@ -77,7 +77,7 @@ TEST_CASE("Tracer: every node of every step is one event, inside its step, and n
     const std::vector<TraceStep> steps = tracer->steps();
     REQUIRE(steps.size() == 3);
     std::vector<std::vector<int>> runs = {std::vector<int>(60), std::vector<int>(17), std::vector<int>(60)};
-    for (const Lane lane : {Lane::kHost, Lane::kDisk}) {
+    for (const Lane lane : kAllLanes) {
       int64_t free_from = 0;
       for (const TraceEvent& event : tracer->events(lane)) {
         const TraceStep& step = steps[event.step];
@@ -102,7 +102,7 @@ TEST_CASE("Tracer: nodes keep their dependencies' order on the clock, across lan
   TracedRunner runner(tracer.get());
   REQUIRE(run_step(*executor, graph, *tracer, runner).is_ok());
   std::vector<TraceEvent> by_node(graph.nodes().size());
-  for (const Lane lane : {Lane::kHost, Lane::kDisk}) {
+  for (const Lane lane : kAllLanes) {
     for (const TraceEvent& event : tracer->events(lane)) by_node[event.node] = event;
   }
   for (NodeId node = 0; node < by_node.size(); ++node) {
@@ -165,7 +165,7 @@ TEST_CASE("Tracer: the sums are those of the events, and busy is never more than
   int64_t wall = 0;
   for (const TraceStep& step : tracer->steps()) wall += step.end_ns - step.begin_ns;
   REQUIRE(totals.wall_ns == wall);
-  for (const Lane lane : {Lane::kHost, Lane::kDisk}) {
+  for (const Lane lane : kAllLanes) {
     int64_t busy = 0;
     for (const TraceEvent& event : tracer->events(lane)) busy += event.end_ns - event.begin_ns;
     REQUIRE(totals.busy_ns[static_cast<size_t>(lane)] == busy);
