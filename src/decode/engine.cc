@@ -5,11 +5,13 @@
 
 #include <cmath>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
 #include "src/decode/engine_impl.h"
+#include "src/model/device_parts.h"
 #include "src/tensor/dequantize.h"
 
 namespace outrigger {
@@ -39,35 +41,46 @@ Status check_rope_factors(const GgufFile& file, const ModelLayout& layout, const
 
 Status build(Engine::Impl& engine, const EngineOptions& options) {
   const ModelLayout& layout = engine.layout();
-  OTR_ASSIGN(engine.backend, open_backend(options.device));
-  if (!engine.backend->inventory().host_addressable) {
-    return Status(StatusCode::kUnsupported, fmt::format("device \"{}\": this version runs no steps on a device of its own; use \"cpu\"", options.device));
-  }
+  Backend* const device = engine.backend->inventory().host_addressable ? nullptr : engine.backend.get();
   OTR_ASSIGN(engine.team, ThreadTeam::create(engine.plan.threads));
   OTR_ASSIGN(engine.executor, GraphExecutor::create());
   const GgufFile& file = engine.model.impl()->file;
-  OTR_ASSIGN(engine.residency, TensorResidency::create(*engine.backend, file.shared_source(), layout.shape, layout.weights, engine.plan));
+  OTR_ASSIGN(engine.residency, TensorResidency::create(*engine.backend, file.shared_source(), layout.shape, layout.weights, engine.plan, device));
   engine.trace_events = options.trace_events;
   return engine.prepare_steps(options.progress, options.cancel);
 }
 
+Status check_cache_room(const char* side, uint64_t taken, uint64_t planned) {
+  if (taken <= planned) return {};
+  return Status(StatusCode::kInvalidArgument, fmt::format("replan: open sessions hold {} of keys and values on the {}, the new plan has {} for them; plan for as large a batch and context, or close sessions",
+                                                          format_bytes(taken), side, format_bytes(planned)));
+}
+
 // Whether the sessions that are open can go on under the plan.
 Status check_caches(const Engine::Impl& engine, const Plan& plan) {
-  const uint64_t taken = engine.residency->report().current.kv_cache, planned = plan.host.breakdown.kv_cache;
   if (plan.kv_type != engine.plan.kv_type) {
     return Status(StatusCode::kInvalidArgument, fmt::format("replan: keys and values are {}, the new plan's {}; plan with the same kv_type", kv_type_name(engine.plan.kv_type), kv_type_name(plan.kv_type)));
   }
-  if (taken <= planned) return {};
-  return Status(StatusCode::kInvalidArgument, fmt::format("replan: open sessions hold {} of keys and values, the new plan has {} for them; plan for as large a batch and context, or close sessions",
-                                                          format_bytes(taken), format_bytes(planned)));
+  const TensorResidency& residency = *engine.residency;
+  const uint64_t taken = residency.report().current.kv_cache, taken_there = residency.device() == nullptr ? 0 : residency.device()->report().current.kv_cache;
+  OTR_TRY(check_cache_room("host", taken, plan.host.breakdown.kv_cache));
+  OTR_TRY(check_cache_room("device", taken_there, plan.device.breakdown.kv_cache));
+  if (taken + taken_there == 0 || attention_on_device(engine.layout(), plan) == attention_on_device(engine.layout(), engine.plan)) return {};
+  return Status(StatusCode::kInvalidArgument, "replan: open sessions hold keys and values of other layers on the device than the new plan; plan with the same budget for the device, or close sessions");
 }
 
 }  // namespace
 
-Result<Engine> Engine::open(const Model& model, const Plan& plan, const EngineOptions& options) try {
+Result<Engine> Engine::open(const Model& model, const Plan& plan, const EngineOptions& options) {
+  OTR_ASSIGN(std::unique_ptr<Backend> backend, open_backend(options.device));
+  return open_engine_on(std::move(backend), model, plan, options);
+}
+
+Result<Engine> open_engine_on(std::unique_ptr<Backend> backend, const Model& model, const Plan& plan, const EngineOptions& options) try {
   OTR_ASSIGN(const StepShape shape, model.step_shape());
   OTR_TRY(check_plan(plan, shape));
-  auto engine = std::make_shared<Impl>(model, plan, options.numerics);
+  auto engine = std::make_shared<Engine::Impl>(model, plan, options.numerics);
+  engine->backend = std::move(backend);
   OTR_TRY(build(*engine, options));
   return Engine(std::move(engine));
 } catch (const std::bad_alloc&) {
@@ -85,8 +98,10 @@ Status Engine::replan(const Plan& plan, const Progress& progress, const CancelTo
   }
   Plan next = plan;
   engine.runner.reset();
+  engine.device_runner.reset();
   engine.tracer.reset();
   engine.activations = MemoryLease();
+  engine.device_activations = MemoryLease();
   if (team) engine.team = std::move(team);
   {
     const std::unique_lock placing(engine.placement_mutex);
@@ -105,14 +120,27 @@ Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& 
   OTR_TRY(load_fixed(file, layout(), fixed));
   OTR_TRY(check_rope_factors(file, layout(), fixed));
   OTR_ASSIGN(activations, residency->reserve(MemoryUse::kActivations, plan.host.breakdown.activations));
-  OTR_ASSIGN(graphs, StepGraphs::build(layout(), *residency, plan.step_tokens));
+  OTR_ASSIGN(graphs, StepGraphs::build(layout(), plan, *residency));
   for (const StepGraphs::Bucket& bucket : graphs.buckets()) OTR_TRY(executor->reserve(bucket.with_logits));
   if (trace_events > 0) {
-    OTR_ASSIGN(tracer, Tracer::create(trace_events));
+    OTR_ASSIGN(tracer, Tracer::create(trace_events, plan.device.planned_bytes > 0 ? kLanes : static_cast<size_t>(Lane::kDisk) + 1));
   }
   const StepBuffers buffers = StepBuffers::place(activations.data(), layout().config, layout().panels, plan.step_tokens, plan.threads);
   runner.emplace(layout(), *residency, *team, buffers, fixed, numerics);
+  if (plan.device.planned_bytes > 0) OTR_TRY(prepare_device(buffers));
   runner->trace_to(tracer.get());
+  return {};
+}
+
+// What the device needs besides weights: the fixed tensors, activations, and who gives it its work.
+Status Engine::Impl::prepare_device(const StepBuffers& host) {
+  DeviceResidency& device = *residency->device();
+  OTR_TRY(DeviceRunner::check_scratch(*backend, layout().config, plan.device_threads));
+  if (layout().shape.fixed_bytes > 0) OTR_TRY(device.upload(device.fixed_memory(), residency->fixed_memory(), layout().shape.fixed_bytes));
+  OTR_ASSIGN(device_activations, device.reserve(MemoryUse::kActivations, plan.device.breakdown.activations));
+  const StepBuffers there = StepBuffers::place(device_activations.data(), layout().config, layout().panels, plan.step_tokens, plan.device_threads);
+  device_runner.emplace(layout(), device, *residency, SideBuffers{host, there}, reinterpret_cast<const float*>(device.fixed_memory()), numerics);
+  runner->run_device_with(&*device_runner);
   return {};
 }
 
@@ -121,7 +149,8 @@ Status Engine::Impl::run_step_locked(const StepInput& input, const CancelToken& 
   OTR_TRY(residency->prime());
   const StepGraphs::Bucket& bucket = graphs.bucket(input.tokens.size());
   const TaskGraph& graph = bucket.graph(!input.logit_tokens.empty());
-  runner->begin(input, bucket.expert_waves);
+  if (bucket.options.streams_to_device) OTR_TRY(residency->device()->prime(*residency));
+  runner->begin(input, bucket.options.expert_waves);
   if (tracer) tracer->begin_step(graph, static_cast<uint32_t>(input.tokens.size()), static_cast<uint32_t>(input.logit_tokens.size()));
   Status status = executor->run(graph, *runner, cancel);
   if (tracer) tracer->end_step(status.is_ok());
@@ -135,6 +164,7 @@ const Plan& Engine::plan() const { return impl_->plan; }
 MemoryReport Engine::memory() const {
   MemoryReport report;
   report.host = impl_->residency->report();
+  if (const DeviceResidency* device = std::as_const(*impl_->residency).device()) report.device = device->report();
   return report;
 }
 
@@ -146,7 +176,12 @@ ExpertReport Engine::experts() const {
 
 StreamReport Engine::streamed() const {
   const std::shared_lock lock(impl_->placement_mutex);
-  return {impl_->residency->streamed_bytes(), 0, 0};
+  StreamReport report{impl_->residency->streamed_bytes(), 0, 0};
+  if (const DeviceResidency* device = std::as_const(*impl_->residency).device()) {
+    report.h2d_bytes = device->copied_in_bytes();
+    report.d2h_bytes = device->copied_out_bytes();
+  }
+  return report;
 }
 
 }  // namespace outrigger

@@ -14,6 +14,7 @@
 #include "src/graph/executor.h"
 #include "src/graph/tracer.h"
 #include "src/memory/residency.h"
+#include "src/model/device_runner.h"
 #include "src/model/model_impl.h"
 #include "src/model/step_graphs.h"
 #include "src/model/step_runner.h"
@@ -28,10 +29,11 @@ struct Engine::Impl {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<ThreadTeam> team;
   std::unique_ptr<TensorResidency> residency;
-  MemoryLease activations;
+  MemoryLease activations, device_activations;
   std::unique_ptr<GraphExecutor> executor;
   StepGraphs graphs;
   std::unique_ptr<Tracer> tracer;  // null: no trace; after the graphs that its steps refer to
+  std::optional<DeviceRunner> device_runner;  // none: the plan uses no device
   std::optional<StepRunner> runner;  // none: no weights are in memory
   std::mutex step_mutex;
   std::shared_mutex placement_mutex;  // what reports read of the residency is not to be replaced meanwhile
@@ -55,8 +57,12 @@ struct Engine::Impl {
   Status prepare_steps(const Progress& progress, const CancelToken& cancel);
 
  private:
+  Status prepare_device(const StepBuffers& host);
   Status run_step_locked(const StepInput& input, const CancelToken& cancel);
 };
+
+/// Engine::open on a backend that is open already; options.device is not looked at.
+Result<Engine> open_engine_on(std::unique_ptr<Backend> backend, const Model& model, const Plan& plan, const EngineOptions& options);
 
 }  // namespace outrigger
 

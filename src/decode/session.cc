@@ -9,6 +9,7 @@
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
 #include "src/decode/session_impl.h"
+#include "src/model/device_parts.h"
 
 namespace outrigger {
 
@@ -78,6 +79,19 @@ Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
+namespace {
+
+// The plan's share for caches is what sessions may take together, even where the budget would still hold another one.
+Status check_room(const ModelLayout& layout, const Plan& plan, const TierPlan& tier, const TierUse& use, uint32_t context, uint32_t layers) {
+  const uint64_t taken = use.current.kv_cache, more = KvCache::bytes(layout.config, plan.kv_type, context, layers), planned = tier.breakdown.kv_cache;
+  if (taken + more <= planned) return {};
+  return Status(StatusCode::kBudget, fmt::format("no room for another session: its cache needs {}, the plan has {} for caches, of which {} are taken; plan for a larger batch",
+                                                 format_bytes(more), format_bytes(planned), format_bytes(taken)))
+      .with_bytes(tier.planned_bytes + taken + more - planned, tier.planned_bytes);
+}
+
+}  // namespace
+
 Result<Session> Session::open(const Engine& engine, const SessionOptions& options) try {
   const Plan& plan = engine.plan();
   const uint32_t context = options.context_tokens == 0 ? plan.context_tokens : options.context_tokens;
@@ -90,14 +104,11 @@ Result<Session> Session::open(const Engine& engine, const SessionOptions& option
   TensorResidency& residency = *impl->engine->residency;
   const ModelLayout& layout = impl->engine->layout();
   const std::lock_guard lock(impl->engine->step_mutex);  // two sessions must not both take the last cache
-  // The plan's share for caches is what sessions may take together, even where the budget would still hold another one.
-  const uint64_t taken = residency.report().current.kv_cache, more = KvCache::bytes(layout.config, plan.kv_type, context), planned = plan.host.breakdown.kv_cache;
-  if (taken + more > planned) {
-    return Status(StatusCode::kBudget, fmt::format("no room for another session: its cache needs {}, the plan has {} for caches, of which {} are taken; plan for a larger batch",
-                                                   format_bytes(more), format_bytes(planned), format_bytes(taken)))
-        .with_bytes(plan.host.planned_bytes + taken + more - planned, plan.host.planned_bytes);
-  }
-  OTR_ASSIGN(impl->cache, KvCache::reserve(residency, layout.config, plan.kv_type, context));
+  const std::vector<bool> on_device = attention_on_device(layout, plan);
+  const auto there = static_cast<uint32_t>(std::count(on_device.begin(), on_device.end(), true));
+  OTR_TRY(check_room(layout, plan, plan.host, residency.report(), context, layout.config.layers - there));
+  if (there > 0) OTR_TRY(check_room(layout, plan, plan.device, residency.device()->report(), context, there));
+  OTR_ASSIGN(impl->cache, KvCache::reserve(residency, layout.config, plan.kv_type, context, on_device));
   impl->tokens.reserve(context);
   impl->logits.resize(layout.vocabulary);
   impl->logit_tokens.reserve(plan.logit_rows);

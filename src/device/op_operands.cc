@@ -12,6 +12,7 @@ CheckedSize rows_of(size_t rows, size_t stride, CheckedSize width) { return floa
 
 constexpr size_t kFloatAlignment = alignof(float);
 constexpr size_t kVectorAlignment = 64;
+constexpr size_t kCacheAlignment = 32;  // a layer is whole blocks of kKvInterleave positions, each a multiple of that
 
 class Translation {
  public:
@@ -90,15 +91,15 @@ void translate(Translation& t, AppendKvArgs& args) {
   const CheckedSize width = CheckedSize(args.kv_heads) * CheckedSize(args.head_dim);
   t.place(args.k, rows_of(args.tokens, args.k_stride, width), kFloatAlignment, "k");
   t.place(args.v, rows_of(args.tokens, args.v_stride, width), kFloatAlignment, "v");
-  t.place(args.k_cache, cache_bytes(args), kVectorAlignment, "k_cache");
-  t.place(args.v_cache, cache_bytes(args), kVectorAlignment, "v_cache");
+  t.place(args.k_cache, cache_bytes(args), kCacheAlignment, "k_cache");
+  t.place(args.v_cache, cache_bytes(args), kCacheAlignment, "v_cache");
 }
 
 void translate(Translation& t, AttentionArgs& args) {
   const CheckedSize width = CheckedSize(args.heads) * CheckedSize(args.head_dim);
   t.place(args.q, rows_of(args.tokens, args.q_stride, width), kFloatAlignment, "q");
-  t.place(args.k_cache, cache_bytes(args), kVectorAlignment, "k_cache");
-  t.place(args.v_cache, cache_bytes(args), kVectorAlignment, "v_cache");
+  t.place(args.k_cache, cache_bytes(args), kCacheAlignment, "k_cache");
+  t.place(args.v_cache, cache_bytes(args), kCacheAlignment, "v_cache");
   t.place(args.dst, rows_of(args.tokens, args.dst_stride, width), kFloatAlignment, "dst");
   t.place(args.scratch, CheckedSize(t.threads()) * CheckedSize(attention_scratch_bytes(args.head_dim)), kVectorAlignment, "scratch");
 }

@@ -109,6 +109,7 @@ struct GraphExecutor::State : std::enable_shared_from_this<State> {
     queue.ready.store(id, std::memory_order_release);
     if (queue.is_queued.exchange(true, std::memory_order_acq_rel)) return;
     try {
+      if (arena == nullptr) throw std::bad_alloc();
       arena->enqueue([self = shared_from_this(), lane] { self->serve(lane); });
     } catch (...) {
       queue.is_queued.store(false, std::memory_order_release);  // the host will take it over when it comes to wait for it
@@ -201,7 +202,7 @@ struct GraphExecutor::State : std::enable_shared_from_this<State> {
 
 struct GraphExecutor::Arena {
   // One worker for each lane beside the host, no place kept for a caller. High priority: its tasks are few, and somebody waits for each.
-  tbb::task_arena arena{kLanes - 1, 0, tbb::task_arena::priority::high};
+  std::optional<tbb::task_arena> arena;
   // oneTBB has a worker less than there are processors, on a single one none, and complains on stderr when asked for more. Lanes mostly wait, for
   // a disk or a device, which needs no processor: each is worth a worker.
   std::optional<tbb::global_control> more_workers;
@@ -211,6 +212,7 @@ struct GraphExecutor::Arena {
     if (lanes <= prepared_lanes_) return;
     prepared_lanes_ = lanes;
     try {
+      arena.emplace(static_cast<int>(lanes), 0u, tbb::task_arena::priority::high);
       if (static_cast<size_t>(tbb::info::default_concurrency()) <= lanes) more_workers.emplace(tbb::global_control::max_allowed_parallelism, lanes + 1);
     } catch (...) {
       // Without it the host takes the work over.
@@ -245,11 +247,11 @@ Status GraphExecutor::run(const TaskGraph& graph, NodeRunner& runner, const Canc
   state_->graph = &graph;
   state_->runner = &runner;
   state_->cancel = &cancel;
-  state_->arena = &arena_->arena;
   OTR_TRY(state_->prepare());
   size_t lanes = 0;
   for (const Lane lane : {Lane::kDisk, Lane::kToDevice, Lane::kDevice, Lane::kToHost}) lanes += !graph.lane_nodes(lane).empty();
   arena_->prepare(lanes);
+  state_->arena = arena_->arena ? &*arena_->arena : nullptr;
   return state_->run();
 }
 

@@ -11,7 +11,7 @@ struct AppendKvArgs {
   const float* k;  ///< [tokens, kv_heads, head_dim], tokens k_stride floats apart
   const float* v;  ///< [tokens, kv_heads, head_dim], tokens v_stride floats apart
   size_t k_stride, v_stride;
-  void* k_cache;  ///< 64-byte aligned, laid out as in kv_layout.h
+  void* k_cache;  ///< 32-byte aligned, laid out as in kv_layout.h
   void* v_cache;
   size_t tokens, kv_heads, head_dim;
   size_t capacity;        ///< positions a head has room for: a multiple of kKvInterleave

@@ -10,13 +10,12 @@
 #include "src/base/bytes.h"
 #include "src/base/checked.h"
 #include "src/base/macros.h"
+#include "src/device/host_pages.h"
 #include "src/tensor/dequantize.h"
 
 namespace outrigger {
 namespace {
 
-constexpr uint64_t kPageBytes = 4096;  // the planner counts every reservation in these
-constexpr uint32_t kNoUnit = UINT32_MAX;
 
 Status invalid(std::string message) { return Status(StatusCode::kInvalidArgument, std::move(message)); }
 
@@ -56,7 +55,7 @@ Status check_weight(const MatrixShape& matrix, const WeightSource& weight, uint6
 }
 
 bool is_read_while_running(const MatrixShape& matrix, const TensorPlacement& placement) {
-  return placement.mode == Residence::kStreamed && matrix.use != MatrixUse::kRowLookup;
+  return placement.mode == Residence::kStreamed && placement.tier == Tier::kHost && matrix.use != MatrixUse::kRowLookup;
 }
 
 Status check_all(const ByteSource& source, const StepShape& shape, const std::vector<WeightSource>& weights, const Plan& plan) {
@@ -79,32 +78,35 @@ Status check_all(const ByteSource& source, const StepShape& shape, const std::ve
 }  // namespace
 
 TensorResidency::TensorResidency(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape,
-                                 std::vector<WeightSource> weights)
-    : source_(std::move(source)), backend_(&backend), shape_(shape), weights_(std::move(weights)), ledger_(0, 0) {}
+                                 std::vector<WeightSource> weights, Backend* device)
+    : source_(std::move(source)), backend_(&backend), shape_(shape), weights_(std::move(weights)), ledger_(0, 0) {
+  if (device != nullptr) device_ = std::make_unique<DeviceResidency>(*device, shape_);
+}
 
 Result<std::unique_ptr<TensorResidency>> TensorResidency::create(Backend& backend, std::shared_ptr<const ByteSource> source,
                                                                  const StepShape& shape, std::vector<WeightSource> weights,
-                                                                 const Plan& plan) try {
-  std::unique_ptr<TensorResidency> residency(new TensorResidency(backend, std::move(source), shape, std::move(weights)));
+                                                                 const Plan& plan, Backend* device) try {
+  std::unique_ptr<TensorResidency> residency(new TensorResidency(backend, std::move(source), shape, std::move(weights), device));
   OTR_TRY(residency->place(plan));
   return residency;
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
 }
 
-Status TensorResidency::check(const Plan& plan) const { return check_all(*source_, shape_, weights_, plan); }
+Status TensorResidency::check(const Plan& plan) const {
+  OTR_TRY(check_all(*source_, shape_, weights_, plan));
+  if (device_ || plan.device.planned_bytes == 0) return {};
+  return invalid(fmt::format("the plan wants {} of a device's memory, and \"{}\" is none with memory of its own; open the engine with the device that the plan is for",
+                             format_bytes(plan.device.planned_bytes), backend_->name()));
+}
 
 Status TensorResidency::place(const Plan& plan) try {
   OTR_TRY(check(plan));
   give_back();
   ledger_.set_limits(plan.host.budget_bytes, plan.host.planned_bytes);
-  stream_ = layout_stream(shape_, plan);
-  slot_bytes_ = plan.slot_bytes;
-  slot_of_unit_.assign(stream_.units.size(), 0);
-  unit_in_slot_.assign(stream_.ring_slots, kNoUnit);
-  next_slot_ = 0;
-  index_pieces();
+  ring_.emplace(shape_, layout_stream(shape_, plan), plan.slot_bytes);
   OTR_TRY(reserve_all(plan));
+  if (device_) OTR_TRY(device_->place(plan));
   return make_reader(plan);
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
@@ -115,27 +117,34 @@ void TensorResidency::give_back() noexcept {
   experts_.reset();
   if (reader_) past_bytes_.fetch_add(reader_->bytes_read(), std::memory_order_relaxed);
   reader_.reset();
-  for (MemoryLease* lease : {&resident_memory_, &ring_memory_, &staging_memory_, &row_memory_, &expert_memory_}) *lease = MemoryLease();
+  if (device_) device_->give_back();
+  for (MemoryLease* lease : {&resident_memory_, &ring_memory_, &staging_memory_, &row_memory_, &expert_memory_, &transfer_memory_}) *lease = MemoryLease();
   std::fill(resident_.begin(), resident_.end(), nullptr);
   fixed_memory_ = nullptr;
 }
 
 Status TensorResidency::reserve_all(const Plan& plan) {
   resident_.assign(weights_.size(), nullptr);
+  const auto stays = [&plan](size_t i) {
+    const TensorPlacement& tensor = plan.tensors[i];
+    return (tensor.tier == Tier::kDevice) == (tensor.mode == Residence::kStreamed);
+  };
   uint64_t resident_bytes = 0;
   for (size_t i = 0; i < weights_.size(); ++i) {
-    if (plan.tensors[i].mode == Residence::kResident) resident_bytes += shape_.matrices[i].packed_bytes;
+    if (stays(i)) resident_bytes += shape_.matrices[i].packed_bytes;
   }
   OTR_ASSIGN(resident_memory_, reserve(MemoryUse::kWeights, resident_bytes + shape_.fixed_bytes));
   OTR_ASSIGN(ring_memory_, reserve(MemoryUse::kStreamSlots, plan.stream_slots * plan.slot_bytes));
   OTR_ASSIGN(staging_memory_, reserve(MemoryUse::kStreamSlots, plan.staging_bytes));
   OTR_ASSIGN(row_memory_, reserve(MemoryUse::kStreamSlots, plan.row_buffer_bytes));
   OTR_ASSIGN(expert_memory_, reserve(MemoryUse::kExperts, plan.expert_slots * plan.expert_slot_bytes));
+  OTR_ASSIGN(transfer_memory_, reserve(MemoryUse::kOther, plan.transfer_bytes));
+  ring_->set_memory(ring_memory_.data());
 
   // Matrices first: they are multiples of 64 bytes, so that no padding comes before the fixed part whatever its size.
   std::byte* next = resident_memory_.data();
   for (size_t i = 0; i < weights_.size(); ++i) {
-    if (plan.tensors[i].mode != Residence::kResident) continue;
+    if (!stays(i)) continue;
     resident_[i] = next;
     next += shape_.matrices[i].packed_bytes;
   }
@@ -144,36 +153,24 @@ Status TensorResidency::reserve_all(const Plan& plan) {
 }
 
 Status TensorResidency::make_reader(const Plan& plan) {
-  if (stream_.units.empty() && plan.expert_slots == 0) return {};
+  const StreamLayout& stream = ring_->layout();
+  if (stream.units.empty() && plan.expert_slots == 0) return {};
   WeightReaderOptions options;
   options.depth = plan.reads;
-  options.jobs = stream_.ring_slots + plan.expert_slots;
+  options.jobs = stream.ring_slots + plan.expert_slots;
   size_t most_of_unit = 0, most_of_expert = 0;
-  for (const StreamUnit& unit : stream_.units) most_of_unit = std::max(most_of_unit, unit.pieces.size());
+  for (const StreamUnit& unit : stream.units) most_of_unit = std::max(most_of_unit, unit.pieces.size());
   for (const ExpertStacks& stacks : expert_stacks(shape_)) most_of_expert = std::max(most_of_expert, stacks.matrices.size());
-  options.most_pieces = static_cast<uint32_t>(stream_.ring_slots * most_of_unit + plan.expert_slots * most_of_expert);
+  options.most_pieces = static_cast<uint32_t>(stream.ring_slots * most_of_unit + plan.expert_slots * most_of_expert);
   OTR_ASSIGN(reader_, WeightReader::create(source_, weights_, {staging_memory_.data(), staging_memory_.bytes()}, options));
   if (plan.expert_slots > 0) {
-    experts_ = std::make_unique<ExpertPool>(shape_, plan, expert_memory_.data(), *reader_, stream_.ring_slots);
+    experts_ = std::make_unique<ExpertPool>(shape_, plan, expert_memory_.data(), *reader_, stream.ring_slots);
   }
   return {};
 }
 
-void TensorResidency::index_pieces() {
-  places_begin_.assign(weights_.size() + 1, 0);
-  for (const StreamUnit& unit : stream_.units) {
-    for (const StreamPiece& piece : unit.pieces) ++places_begin_[piece.matrix + 1];
-  }
-  for (size_t i = 1; i < places_begin_.size(); ++i) places_begin_[i] += places_begin_[i - 1];
-  places_.resize(places_begin_.back());
-  std::vector<uint32_t> next(places_begin_.begin(), places_begin_.end() - 1);
-  for (uint32_t unit = 0; unit < stream_.units.size(); ++unit) {
-    for (const StreamPiece& piece : stream_.units[unit].pieces)
-      places_[next[piece.matrix]++] = {piece.first_block, unit, piece.slot_offset};
-  }
-}
-
 Result<MemoryLease> TensorResidency::reserve(MemoryUse use, uint64_t bytes) {
+  if (device_) return device_->reserve_pinned(ledger_, use, bytes);
   if (bytes == 0) return MemoryLease();
   const uint64_t whole = CheckedSize(bytes).round_up(kPageBytes).value().value_or(UINT64_MAX);
   OTR_TRY(ledger_.charge(use, whole));
@@ -187,44 +184,32 @@ Result<MemoryLease> TensorResidency::reserve(MemoryUse use, uint64_t bytes) {
 
 const std::byte* TensorResidency::operand(const OperandRef& ref) const {
   if (const std::byte* matrix = resident_[ref.matrix]) return matrix + ref.first_block * block_bytes(ref.matrix);
-  const auto begin = places_.begin() + places_begin_[ref.matrix], end = places_.begin() + places_begin_[ref.matrix + 1];
-  const auto after =
-      std::upper_bound(begin, end, ref.first_block, [](uint32_t block, const PiecePlace& place) { return block < place.first_block; });
-  const PiecePlace& place = *(after - 1);
-  return ring_memory_.data() + slot_of_unit_[place.unit] * slot_bytes_ + place.slot_offset +
-         (ref.first_block - place.first_block) * block_bytes(ref.matrix);
+  return ring_->operand(ref);
 }
 
 Status TensorResidency::prime() {
-  const uint32_t slots = stream_.ring_slots;
-  bool is_primed = true;
-  for (uint32_t i = 0; i < slots; ++i) is_primed = is_primed && unit_in_slot_[(next_slot_ + i) % slots] == i;
-  if (is_primed) return {};
+  if (ring_->is_primed()) return {};
   invalidate();
-  next_slot_ = 0;
-  for (uint32_t unit = 0; unit < slots; ++unit) OTR_TRY(request(unit));
+  for (uint32_t unit = 0; unit < stream().ring_slots; ++unit) OTR_TRY(request(unit));
   return {};
 }
 
 Status TensorResidency::request(uint32_t unit) {
-  const uint32_t slot = next_slot_;
-  unit_in_slot_[slot] = kNoUnit;
-  std::byte* const dst = ring_memory_.data() + slot * slot_bytes_;
-  for (const StreamPiece& piece : stream_.units[unit].pieces) {
-    OTR_TRY(reader_->add(slot, {piece.matrix, piece.first_block, piece.blocks, dst + piece.slot_offset}));
+  const uint32_t slot = ring_->take_next();
+  for (const StreamPiece& piece : stream().units[unit].pieces) {
+    OTR_TRY(reader_->add(slot, {piece.matrix, piece.first_block, piece.blocks, ring_->slot(slot) + piece.slot_offset}));
   }
-  unit_in_slot_[slot] = unit;
-  slot_of_unit_[unit] = slot;
-  next_slot_ = (slot + 1) % stream_.ring_slots;
+  ring_->fill(slot, unit);
   return {};
 }
 
-Status TensorResidency::arrive(uint32_t unit) { return reader_->finish(slot_of_unit_[unit]); }
+Status TensorResidency::arrive(uint32_t unit) { return reader_->finish(ring_->slot_of(unit)); }
 
 void TensorResidency::invalidate() noexcept {
-  std::fill(unit_in_slot_.begin(), unit_in_slot_.end(), kNoUnit);
+  if (ring_) ring_->forget();
   if (reader_) reader_->reset();
   if (experts_) experts_->invalidate();
+  if (device_) device_->invalidate();
 }
 
 Status TensorResidency::read_row(uint32_t matrix, uint64_t row, float* dst) {

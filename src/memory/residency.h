@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -19,8 +20,11 @@
 #include "src/device/backend.h"
 #include "src/graph/operand.h"
 #include "src/io/byte_source.h"
+#include "src/memory/device_residency.h"
 #include "src/memory/expert_pool.h"
 #include "src/memory/ledger.h"
+#include "src/memory/memory_lease.h"
+#include "src/memory/slot_ring.h"
 #include "src/memory/weight_reader.h"
 #include "src/memory/weight_source.h"
 #include "src/tensor/packed.h"
@@ -28,36 +32,16 @@
 
 namespace outrigger {
 
-
-/// Memory counted in the ledger for as long as the lease lives. Movable; must not outlive the residency.
-class MemoryLease {
- public:
-  MemoryLease() = default;
-  MemoryLease(MemoryLedger* ledger, MemoryUse use, DeviceMemory memory) : ledger_(ledger), use_(use), memory_(std::move(memory)) {}
-  MemoryLease(MemoryLease&& other) noexcept;
-  MemoryLease& operator=(MemoryLease&& other) noexcept;
-  ~MemoryLease();
-
-  std::byte* data() const { return memory_.data(); }
-  uint64_t bytes() const { return memory_.bytes(); }
-
- private:
-  void release() noexcept;
-
-  MemoryLedger* ledger_ = nullptr;
-  MemoryUse use_ = MemoryUse::kOther;
-  DeviceMemory memory_;
-};
-
 /// Threads: reserve() and report() from any thread; place(), load(), prime(), request(), arrive() and invalidate() from one at a time (the disk lane);
 /// operand() and read_row() as stated.
 class TensorResidency final : public OperandSource {
  public:
-  /// A residency that is placed as the plan says. `shape` and `weights` must describe the same matrices; `backend` and `shape` must outlive the residency.
+  /// A residency that is placed as the plan says. `device` is null, or `backend` once more where it has memory that the host cannot address: then
+  /// the host's is pinned. `shape` and `weights` must describe the same matrices; `backend` and `shape` must outlive the residency.
   /// Errors: kInvalidArgument (check_plan, weights that contradict the shape or reach beyond the source, buffers of the plan that are too
   /// small), kBudget, kOutOfMemory. Nothing is kept after a failure.
   static Result<std::unique_ptr<TensorResidency>> create(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape,
-                                                         std::vector<WeightSource> weights, const Plan& plan);
+                                                         std::vector<WeightSource> weights, const Plan& plan, Backend* device = nullptr);
 
   /// Whether place() would take the plan. Errors: kInvalidArgument, kUnsupported.
   Status check(const Plan& plan) const;
@@ -67,7 +51,7 @@ class TensorResidency final : public OperandSource {
   Status place(const Plan& plan);
 
   /// Reads and packs every resident matrix, in chunks shared by the team's threads. `progress` is called on the calling thread.
-  /// The threads' buffers lie in the ring, which is idle, or are counted in the ledger while the call lasts and stay within
+  /// Then, one after the other, what is resident on a device. The threads' buffers lie in the ring, which is idle, or are counted in the ledger while the call lasts and stay within
   /// Plan::host.planned_bytes, given that activations and KV caches are reserved afterwards.
   /// Errors: kIo, also when the file has changed; kCancelled; kBudget when not even one row block of each matrix can be buffered within the
   /// budget; kOutOfMemory; kInternal when `progress` throws. After any of them the residency is good for place() or to be destroyed.
@@ -82,9 +66,16 @@ class TensorResidency final : public OperandSource {
   /// Precondition as in OperandSource; a streamed operand lies inside one StreamPiece. Any thread. Cost: a search among the pieces of its
   /// matrix.
   const std::byte* operand(const OperandRef& ref) const override;
+  /// In host memory.
   bool is_resident(uint32_t matrix) const { return resident_[matrix] != nullptr; }
 
-  const StreamLayout& stream() const { return stream_; }
+  /// Null without a device of its own memory.
+  DeviceResidency* device() { return device_.get(); }
+  const DeviceResidency* device() const { return device_.get(); }
+  /// Pinned memory for what goes to and comes from a device besides activations; empty when a plan uses none. One user at a time.
+  std::span<std::byte> transfer() const { return {transfer_memory_.data(), transfer_memory_.bytes()}; }
+
+  const StreamLayout& stream() const { return ring_->layout(); }
   /// Brings the ring to the state a step starts from: its first units asked for. Free when it is already so. Errors: as request().
   Status prime();
   /// Begins to read `unit` into the slot that is next in the ring; does not wait for the disk. Units are requested in cyclic order of a step. A
@@ -109,16 +100,10 @@ class TensorResidency final : public OperandSource {
 
  private:
   struct Loading;
-  /// A StreamPiece as operand() looks for it.
-  struct PiecePlace {
-    uint32_t first_block = 0, unit = 0;
-    uint64_t slot_offset = 0;
-  };
 
-  TensorResidency(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape, std::vector<WeightSource> weights);
+  TensorResidency(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape, std::vector<WeightSource> weights, Backend* device);
   void give_back() noexcept;
   Status reserve_all(const Plan& plan);
-  void index_pieces();
 
   Status make_reader(const Plan& plan);
   uint64_t block_bytes(uint32_t matrix) const { return shape_.matrices[matrix].row_block_bytes; }
@@ -130,23 +115,19 @@ class TensorResidency final : public OperandSource {
   /// Gives each of up to `threads` readers a buffer for at least one row block; the lease holds what is not the ring's.
   Result<MemoryLease> share_staging(Loading& loading, size_t threads, uint64_t largest_block);
   Status load_all(Loading& loading, ThreadTeam& team);
+  Status load_device(Loading& loading);
   void load_chunks(Loading& loading, size_t reader) noexcept;
 
   std::shared_ptr<const ByteSource> source_;
   Backend* backend_;
   const StepShape& shape_;
   std::vector<WeightSource> weights_;
-  StreamLayout stream_;
-  std::vector<PiecePlace> places_;          ///< grouped by matrix, ascending in first_block
-  std::vector<uint32_t> places_begin_;      ///< per matrix, and the end
+  std::optional<SlotRing> ring_;
   MemoryLedger ledger_;                     ///< before the leases, which count in it until they are gone
-  MemoryLease resident_memory_, ring_memory_, staging_memory_, row_memory_, expert_memory_;
+  std::unique_ptr<DeviceResidency> device_;
+  MemoryLease resident_memory_, ring_memory_, staging_memory_, row_memory_, expert_memory_, transfer_memory_;
   std::byte* fixed_memory_ = nullptr;
-  std::vector<std::byte*> resident_;        ///< per matrix; null when it streams
-  uint64_t slot_bytes_ = 0;
-  std::vector<uint32_t> slot_of_unit_;      ///< where a unit was fetched to last
-  std::vector<uint32_t> unit_in_slot_;      ///< what a slot holds; kNoUnit: nothing, or it is unknown
-  uint32_t next_slot_ = 0;
+  std::vector<std::byte*> resident_;        ///< per matrix; null when it is not resident in host memory
   std::atomic<uint64_t> past_bytes_{0};     ///< read for rows, and by earlier readers
   std::unique_ptr<WeightReader> reader_;    ///< null when nothing streams; after the memory it writes to
   std::unique_ptr<ExpertPool> experts_;

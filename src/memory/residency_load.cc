@@ -27,7 +27,7 @@ struct TensorResidency::Loading {
 
   const Progress& progress;
   const CancelToken& cancel;
-  std::vector<Chunk> chunks;
+  std::vector<Chunk> chunks, device_chunks;
   uint64_t total_bytes = 0;      // of the file
   std::span<std::byte> staging;  // one part for each reader
   uint64_t staging_of_reader = 0;
@@ -37,6 +37,13 @@ struct TensorResidency::Loading {
   std::atomic<bool> stopped{false};
   std::mutex mutex;
   Status failure;  // guarded by mutex while the team runs
+
+  static void cut(uint32_t matrix, const WeightSource& weight, std::vector<Chunk>& chunks) {
+    const uint64_t blocks = weight.blocks_per_expert(), at_once = std::max<uint64_t>(1, kChunkBytes / weight.block_file_bytes());
+    for (uint64_t expert = 0; expert < weight.experts; ++expert) {
+      for (uint64_t first = 0; first < blocks; first += at_once) chunks.push_back({matrix, expert * blocks + first, std::min(at_once, blocks - first)});
+    }
+  }
 
   void fail(Status status) {
     const std::lock_guard lock(mutex);
@@ -86,18 +93,15 @@ Status TensorResidency::load(ThreadTeam& team, const Progress& progress, const C
     Loading loading{progress, cancel};
     uint64_t largest_block = 0;
     for (uint32_t matrix = 0; matrix < weights_.size(); ++matrix) {
-      if (!is_resident(matrix)) continue;
+      const bool is_on_device = device_ && device_->is_resident(matrix);
+      if (!is_resident(matrix) && !is_on_device) continue;
       const WeightSource& weight = weights_[matrix];
-      const uint64_t blocks = weight.blocks_per_expert(), at_once = std::max<uint64_t>(1, kChunkBytes / weight.block_file_bytes());
-      for (uint64_t expert = 0; expert < weight.experts; ++expert) {
-        for (uint64_t first = 0; first < blocks; first += at_once)
-          loading.chunks.push_back({matrix, expert * blocks + first, std::min(at_once, blocks - first)});
-      }
+      loading.cut(matrix, weight, is_on_device ? loading.device_chunks : loading.chunks);
       largest_block = std::max(largest_block, weight.block_file_bytes());
       loading.total_bytes += weight.expert_file_bytes() * weight.experts;
     }
     MemoryLease own;
-    if (!loading.chunks.empty()) {
+    if (loading.total_bytes > 0) {
       OTR_ASSIGN(own, share_staging(loading, team.threads(), largest_block));
     }
     return load_all(loading, team);
@@ -130,6 +134,7 @@ Status TensorResidency::load_all(Loading& loading, ThreadTeam& team) {
   team.run([&](const TeamMember& member) {
     if (member.index() < loading.readers) load_chunks(loading, member.index());
   });
+  if (!loading.stopped) OTR_TRY(load_device(loading));
   if (!loading.stopped) loading.report(1);
   if (loading.stopped) return std::move(loading.failure);
   return source_->check_unchanged();
@@ -152,6 +157,25 @@ void TensorResidency::load_chunks(Loading& loading, size_t reader) noexcept {
   } catch (const std::bad_alloc&) {
     loading.fail(Status(StatusCode::kOutOfMemory, "out of memory"));
   }
+}
+
+// Packed into the transfer buffer, as much as it holds at a time, and copied from there.
+Status TensorResidency::load_device(Loading& loading) {
+  const std::span<std::byte> staging = loading.staging.first(loading.device_chunks.empty() ? 0 : loading.staging_of_reader);
+  bool try_cache = true;
+  for (const auto& [matrix, first_block, blocks] : loading.device_chunks) {
+    const uint64_t block = block_bytes(matrix), at_once = std::max<uint64_t>(1, transfer().size() / block);
+    for (uint64_t done = 0, some; done < blocks; done += some) {
+      some = std::min(blocks - done, at_once);
+      if (loading.cancel.is_cancelled()) return Status(StatusCode::kCancelled, "loading was cancelled");
+      OTR_TRY(load_blocks(matrix, first_block + done, some, staging, try_cache, transfer().data()));
+      OTR_TRY(device_->upload(device_->matrix(matrix) + (first_block + done) * block, transfer().data(), some * block));
+    }
+    const uint64_t bytes = weights_[matrix].file_bytes(first_block, blocks), all = loading.done_bytes.fetch_add(bytes) + bytes;
+    if (all < loading.total_bytes) loading.report(static_cast<double>(all) / static_cast<double>(loading.total_bytes));
+    if (loading.stopped) return {};
+  }
+  return {};
 }
 
 }  // namespace outrigger

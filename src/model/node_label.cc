@@ -3,6 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "src/model/step_graph.h"
 
 namespace outrigger {
@@ -34,12 +37,22 @@ const char* op_name(StepOp op) {
     case StepOp::kRequest: return "request unit";
     case StepOp::kFetchExperts: return "fetch experts";
     case StepOp::kFetchGuesses: return "fetch guesses";
+    case StepOp::kArriveOnDevice: return "copy unit";
+    case StepOp::kRequestToDevice: return "request copy of unit";
+    case StepOp::kUploadAngles: return "upload angles";
+    case StepOp::kUpload: return "upload residual";
+    case StepOp::kDownload: return "download residual";
+    case StepOp::kDownloadLogits: return "download logits";
   }
   return "unknown";
 }
 
-bool is_of_a_layer(StepOp op) { return op != StepOp::kEmbed && op != StepOp::kOutputNorm && op != StepOp::kHead; }
+bool is_of_a_layer(StepOp op) {
+  constexpr StepOp kOthers[] = {StepOp::kEmbed, StepOp::kOutputNorm, StepOp::kHead, StepOp::kUploadAngles, StepOp::kDownloadLogits};
+  return std::find(std::begin(kOthers), std::end(kOthers), op) == std::end(kOthers);
+}
 bool is_of_a_unit(StepOp op) { return op == StepOp::kArrive || op == StepOp::kRequest; }
+bool is_of_a_device_unit(StepOp op) { return op == StepOp::kArriveOnDevice || op == StepOp::kRequestToDevice; }
 bool is_of_a_wave(StepOp op) { return op == StepOp::kExperts || op == StepOp::kFetchExperts; }
 
 }  // namespace
@@ -49,10 +62,11 @@ NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency
   const auto op = static_cast<StepOp>(task.op);
   NodeLabel label;
   label.name = op_name(op);
-  if (is_of_a_unit(op)) {
-    const StreamUnit& unit = residency.stream().units[task.argument];
+  if (is_of_a_unit(op) || is_of_a_device_unit(op)) {
+    const StreamUnit& unit = (is_of_a_unit(op) ? residency.stream() : residency.device()->stream()).units[task.argument];
     label.name += fmt::format(" {}", task.argument);
     if (op == StepOp::kArrive) label.bytes = unit.file_bytes;
+    if (op == StepOp::kArriveOnDevice) label.bytes = unit.packed_bytes;
     label.layer = layout.shape.matrices[unit.pieces.front().matrix].layer;
   } else if (is_of_a_wave(op)) {
     const auto [layer, wave] = ExpertWave::of(task.argument);

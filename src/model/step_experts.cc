@@ -62,7 +62,7 @@ void StepRunner::assign_rows(uint32_t layer) {
 
 std::byte* StepRunner::expert_panel(std::byte* panel, uint32_t matrix, uint32_t first_row) const {
   const uint64_t width = layout_.weights[matrix].columns;
-  switch (activations_of(matrix)) {
+  switch (args_.activations_of(matrix)) {
     case Activations::kInt8: return panel + activation_tile_offset(first_row, width);
     case Activations::kBf16: return panel + first_row * bf16_row_bytes(width);
     case Activations::kFloat32: break;

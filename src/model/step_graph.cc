@@ -1,63 +1,64 @@
-// Builds the step's graph in two passes: first the host nodes in order, then the disk's between them, each where it is first possible.
+// Builds the step's graph in two passes: first what is computed, in order, then the copies and reads between, each where it is first possible.
 #include "src/model/step_graph.h"
 
 #include <initializer_list>
+#include <optional>
 #include <vector>
 
 #include "src/base/macros.h"
+#include "src/model/device_parts.h"
+#include "src/model/ring_nodes.h"
 
 namespace outrigger {
 namespace {
 
-constexpr uint32_t kNoUnit = UINT32_MAX;
-
-struct HostNode {
-  StepOp op;
+// Something computed, or the residual on its way to where the next one is.
+struct ChainNode {
+  Lane lane = Lane::kHost;
+  StepOp op = StepOp::kEmbed;
   uint32_t argument = 0;
-  uint32_t unit = kNoUnit;           // the stream unit its operands lie in
+  uint32_t unit = kNoUnit;  // the stream unit its operands lie in, of its lane's ring
   std::vector<OperandRef> operands;
-};
-
-// Where each streamed row block is: the pieces of a matrix in order, with their units.
-struct PieceOfMatrix {
-  uint32_t unit;
-  OperandRef operand;
 };
 
 class StepGraphBuilder {
  public:
-  StepGraphBuilder(const ModelLayout& layout, const TensorResidency& residency, const StepGraphOptions& options)
-      : layout_(layout), residency_(residency), options_(options), pieces_(layout.weights.size()) {
-    const StreamLayout& stream = residency.stream();
-    for (uint32_t unit = 0; unit < stream.units.size(); ++unit) {
-      for (const StreamPiece& piece : stream.units[unit].pieces) {
-        pieces_[piece.matrix].push_back({unit, {piece.matrix, piece.first_block, piece.blocks}});
-      }
+  StepGraphBuilder(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency, const StepGraphOptions& options)
+      : layout_(layout), plan_(plan), residency_(residency), options_(options),
+        disk_(residency.stream(), layout.weights.size(), Lane::kDisk, StepOp::kArrive, StepOp::kRequest) {
+    if (options.streams_to_device) {
+      link_.emplace(residency.device()->stream(), layout.weights.size(), Lane::kToDevice, StepOp::kArriveOnDevice, StepOp::kRequestToDevice);
     }
   }
 
   Result<TaskGraph> build() {
-    add_host_nodes();
-    units_ = residency_.stream().step_units(options_.with_logits);
-    last_use_.assign(units_, 0);
-    for (size_t i = 0; i < host_.size(); ++i) {
-      if (host_[i].unit != kNoUnit) last_use_[host_[i].unit] = i;
+    add_chain();
+    disk_.begin(options_.with_logits);
+    if (link_) link_->begin(options_.with_logits);
+    for (size_t i = 0; i < chain_.size(); ++i) {
+      if (chain_[i].unit != kNoUnit) ring_of(chain_[i].lane).note_use(chain_[i].unit, i);
     }
-    for (size_t i = 0; i < host_.size(); ++i) emit(i);
+    for (size_t i = 0; i < chain_.size(); ++i) emit(i);
     OTR_TRY(graph_.finish());
     return std::move(graph_);
   }
 
  private:
-  void add_host_nodes() {
+  void add_chain() {
     add(StepOp::kEmbed, 0);
     for (uint32_t l = 0; l < layout_.layers.size(); ++l) {
       const LayerLayout& layer = layout_.layers[l];
+      move_to(layer.q, l);
+      if (side_ == Lane::kDevice && !has_angles_) {
+        chain_.push_back({Lane::kToDevice, StepOp::kUploadAngles, 0, kNoUnit, {}});
+        has_angles_ = true;
+      }
       add(StepOp::kAttentionNorm, l);
       add_product(StepOp::kQkv, l, {layer.q, layer.k, layer.v});
       add(StepOp::kRopeAppend, l);
       add(StepOp::kAttention, l);
       add_product(StepOp::kOutput, l, {layer.output});
+      move_to(layout_.config.experts > 0 ? layer.router : layer.ffn.gate, l);
       add(StepOp::kFfnNorm, l);
       if (layout_.config.experts > 0) {
         add_mixture(l, layer);
@@ -67,9 +68,22 @@ class StepGraphBuilder {
       add(StepOp::kSiluMul, l);
       add_product(StepOp::kDown, l, {layer.ffn.down});
     }
-    if (options_.with_logits) {
-      add(StepOp::kOutputNorm, 0);
-      add_product(StepOp::kHead, 0, {layout_.head});
+    if (!options_.with_logits) return;
+    move_to(layout_.head, static_cast<uint32_t>(layout_.layers.size()));
+    add(StepOp::kOutputNorm, 0);
+    add_product(StepOp::kHead, 0, {layout_.head});
+    if (side_ == Lane::kDevice) chain_.push_back({Lane::kToHost, StepOp::kDownloadLogits, 0, kNoUnit, {}});
+  }
+
+  // The residual goes where the next part, that of `matrix`, is computed.
+  void move_to(uint32_t matrix, uint32_t layer) {
+    const Lane side = is_computed_on_device(plan_, matrix, options_.streams_to_device) ? Lane::kDevice : Lane::kHost;
+    if (side == side_) return;
+    side_ = side;
+    if (side == Lane::kDevice) {
+      chain_.push_back({Lane::kToDevice, StepOp::kUpload, layer, kNoUnit, {}});
+    } else {
+      chain_.push_back({Lane::kToHost, StepOp::kDownload, layer, kNoUnit, {}});
     }
   }
 
@@ -93,78 +107,74 @@ class StepGraphBuilder {
            layer + 1 < layout_.layers.size();
   }
 
-  void add(StepOp op, uint32_t argument) { host_.push_back({op, argument, kNoUnit, {}}); }
+  RingNodes& ring_of(Lane side) { return side == Lane::kDevice ? *link_ : disk_; }
+
+  // Of a matrix that this step computes with on the side it is at: the pieces that stream; none for one that is resident there.
+  bool streams(uint32_t matrix) const {
+    return side_ == Lane::kDevice ? !residency_.device()->is_resident(matrix) : !residency_.is_resident(matrix);
+  }
+
+  void add(StepOp op, uint32_t argument) { chain_.push_back({side_, op, argument, kNoUnit, {}}); }
 
   // One node for everything resident and one unit; the next unit starts another.
   void add_product(StepOp op, uint32_t layer, std::initializer_list<uint32_t> window) {
-    host_.push_back({op, layer, kNoUnit, {}});
+    add(op, layer);
     for (const uint32_t matrix : window) {
-      if (residency_.is_resident(matrix)) host_.back().operands.push_back({matrix, 0, static_cast<uint32_t>(layout_.weights[matrix].blocks())});
-      for (const PieceOfMatrix& piece : pieces_[matrix]) {
-        if (host_.back().unit != kNoUnit && host_.back().unit != piece.unit) host_.push_back({op, layer, kNoUnit, {}});
-        host_.back().unit = piece.unit;
-        host_.back().operands.push_back(piece.operand);
+      if (!streams(matrix)) {
+        chain_.back().operands.push_back({matrix, 0, static_cast<uint32_t>(layout_.weights[matrix].blocks())});
+        continue;
+      }
+      for (const PieceOfMatrix& piece : ring_of(side_).pieces(matrix)) {
+        if (chain_.back().unit != kNoUnit && chain_.back().unit != piece.unit) add(op, layer);
+        chain_.back().unit = piece.unit;
+        chain_.back().operands.push_back(piece.operand);
       }
     }
   }
 
   void emit(size_t i) {
-    const HostNode& host = host_[i];
+    const ChainNode& link = chain_[i];
     std::vector<NodeId> after;
-    if (host.unit != kNoUnit) {
-      add_arrivals(host.unit);
-      after.push_back(arrivals_[host.unit]);
-    }
-    if (host.op == StepOp::kExperts && ExpertWave::of(host.argument).wave > 0) after.push_back(add_fetch(ExpertWave::of(host.argument)));
-    const NodeId node = graph_.add(Lane::kHost, static_cast<uint16_t>(host.op), host.argument, host.operands, after);
-    if (host.op == StepOp::kRoute) waves_.assign(1, node);  // what the first wave's fetch waits for
-    if (host.op == StepOp::kGuess) guess_ = node;
-    if (host.op == StepOp::kExperts) {
+    if (i > 0 && chain_[i - 1].lane != link.lane) after.push_back(last_);
+    if (link.unit != kNoUnit) after.push_back(ring_of(link.lane).arrival(graph_, link.unit));
+    if (link.op == StepOp::kExperts && ExpertWave::of(link.argument).wave > 0) after.push_back(add_fetch(ExpertWave::of(link.argument)));
+    const NodeId node = last_ = graph_.add(link.lane, static_cast<uint16_t>(link.op), link.argument, link.operands, after);
+    if (link.op == StepOp::kRoute) waves_.assign(1, node);  // what the first wave's fetch waits for
+    if (link.op == StepOp::kGuess) guess_ = node;
+    if (link.op == StepOp::kExperts) {
       waves_.push_back(node);
-      const auto [layer, wave] = ExpertWave::of(host.argument);
+      const auto [layer, wave] = ExpertWave::of(link.argument);
       if (wave + 1 == options_.expert_waves && guesses_after(layer)) add_disk(StepOp::kFetchGuesses, layer + 1, guess_);
     }
-    if (host.unit != kNoUnit && last_use_[host.unit] == i) release_unit(host.unit, node);
+    if (link.unit != kNoUnit && ring_of(link.lane).is_last_use(link.unit, i)) ring_of(link.lane).release(graph_, link.unit, node);
   }
 
   NodeId add_disk(StepOp op, uint32_t argument, NodeId after) {
     return graph_.add(Lane::kDisk, static_cast<uint16_t>(op), argument, {}, {&after, 1});
   }
 
-  void add_arrivals(uint32_t unit) {
-    while (arrivals_.size() <= unit) {
-      arrivals_.push_back(graph_.add(Lane::kDisk, static_cast<uint16_t>(StepOp::kArrive), static_cast<uint32_t>(arrivals_.size())));
-    }
-  }
-
-  // The next unit's arrival comes before the request, so that it is taken care of while this unit is still computed with. A ring of one slot has
-  // room for it only afterwards.
-  void release_unit(uint32_t unit, NodeId last_user) {
-    const uint32_t slots = residency_.stream().ring_slots;
-    if (unit + 1 < units_ && slots > 1) add_arrivals(unit + 1);
-    add_disk(StepOp::kRequest, (unit + slots) % units_, last_user);
-  }
-
   // Wave w needs the slots of wave w - 2: waves_[w - 1], with the routing in front.
   NodeId add_fetch(const ExpertWave& wave) { return add_disk(StepOp::kFetchExperts, wave.argument(), waves_[wave.wave - 1]); }
 
   const ModelLayout& layout_;
+  const Plan& plan_;
   const TensorResidency& residency_;
   const StepGraphOptions options_;
-  std::vector<std::vector<PieceOfMatrix>> pieces_;  // by matrix
-  std::vector<HostNode> host_;
-  uint32_t units_ = 0;
-  std::vector<size_t> last_use_;                    // by unit: the host node
+  RingNodes disk_;
+  std::optional<RingNodes> link_;
+  Lane side_ = Lane::kHost;
+  bool has_angles_ = false;          // the device has them
+  std::vector<ChainNode> chain_;
   TaskGraph graph_;
-  std::vector<NodeId> arrivals_;                    // by unit
-  std::vector<NodeId> waves_;                       // of the layer: its routing, then its waves
+  NodeId last_ = 0;                  // of the chain
+  std::vector<NodeId> waves_;        // of the layer: its routing, then its waves
   NodeId guess_ = 0;
 };
 
 }  // namespace
 
-Result<TaskGraph> build_step_graph(const ModelLayout& layout, const TensorResidency& residency, const StepGraphOptions& options) {
-  return StepGraphBuilder(layout, residency, options).build();
+Result<TaskGraph> build_step_graph(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency, const StepGraphOptions& options) {
+  return StepGraphBuilder(layout, plan, residency, options).build();
 }
 
 }  // namespace outrigger

@@ -2,6 +2,7 @@
 #ifndef OUTRIGGER_SRC_MODEL_STEP_GRAPH_H_
 #define OUTRIGGER_SRC_MODEL_STEP_GRAPH_H_
 
+#include <outrigger/plan.h>
 #include <outrigger/status.h>
 
 #include <cstdint>
@@ -41,6 +42,13 @@ enum class StepOp : uint16_t {
   kRequest,        ///< begins to read a unit into the ring
   kFetchExperts,   ///< brings a wave of experts into memory
   kFetchGuesses,   ///< reads what kGuess said, until the layer is routed
+  // The link's lanes:
+  kArriveOnDevice,    ///< waits until a unit of streamed weights is in the device's ring
+  kRequestToDevice,   ///< begins to copy a unit into it
+  kUploadAngles,      ///< the positions' angles -> the device's
+  kUpload,            ///< residual -> the device's, where the next part is computed there; the argument is the layer
+  kDownload,          ///< and back
+  kDownloadLogits,    ///< the device's logits -> the host's
 };
 
 /// A wave of a layer's experts, as TaskNode::argument.
@@ -54,14 +62,17 @@ struct ExpertWave {
 struct StepGraphOptions {
   bool with_logits = true;
   uint32_t expert_waves = 1;  ///< of each layer with experts; ExpertPool::waves()
+  bool streams_to_device = false;  ///< a step of at least Plan::device_from_tokens
 };
 
 /// Builds the step's graph. A product whose matrices stream is cut into one node per unit it needs, so that computing begins with
 /// the first unit. A step of N units has N arrivals and N requests: once unit j was used last, unit (j + ring slots) mod N is requested into
 /// its slot; so a step ends with the ring as it found it, and the next one starts at once.
 /// Experts that are not all resident are computed in waves: those in memory at once, the others as they come.
+/// What the plan computes on a device is nodes of the device's lane, with the same ops; the residual moves where the next part is elsewhere. A ring of
+/// the device's is served by the link's lane as the host's is by the disk's.
 /// Errors: kInternal only.
-Result<TaskGraph> build_step_graph(const ModelLayout& layout, const TensorResidency& residency, const StepGraphOptions& options);
+Result<TaskGraph> build_step_graph(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency, const StepGraphOptions& options);
 
 }  // namespace outrigger
 

@@ -1,27 +1,31 @@
-// StepGraphs: a pair of graphs for each number of waves.
+// StepGraphs: a pair of graphs for each kind of step.
 #include "src/model/step_graphs.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "src/base/macros.h"
 #include "src/model/step_buffers.h"
 
 namespace outrigger {
 
-Result<StepGraphs> StepGraphs::build(const ModelLayout& layout, const TensorResidency& residency, uint32_t step_tokens) {
+Result<StepGraphs> StepGraphs::build(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency) {
   StepGraphs graphs;
   const ExpertPool* const pool = residency.experts();
-  for (const uint32_t tokens : kStepTokens) {
-    if (tokens > step_tokens) break;
+  std::vector<uint32_t> sizes(std::begin(kStepTokens), std::end(kStepTokens));
+  if (plan.device_from_tokens > 1) sizes.push_back(plan.device_from_tokens - 1);  // the largest step that does not stream to the device
+  std::sort(sizes.begin(), sizes.end());
+  for (const uint32_t tokens : sizes) {
+    if (tokens > plan.step_tokens) break;
     const uint32_t needed = static_cast<uint32_t>(std::min<uint64_t>(layout.config.experts, uint64_t{tokens} * layout.config.used_experts));
-    const uint32_t waves = pool == nullptr ? 1 : pool->waves(needed);
-    if (!graphs.buckets_.empty() && graphs.buckets_.back().expert_waves == waves) {
+    const StepGraphOptions options{false, pool == nullptr ? 1 : pool->waves(needed), plan.device_from_tokens > 0 && tokens >= plan.device_from_tokens};
+    if (!graphs.buckets_.empty() && graphs.buckets_.back().is_for(options)) {
       graphs.buckets_.back().most_tokens = tokens;
       continue;
     }
-    Bucket bucket{tokens, waves, {}, {}};
-    OTR_ASSIGN(bucket.without_logits, build_step_graph(layout, residency, {false, waves}));
-    OTR_ASSIGN(bucket.with_logits, build_step_graph(layout, residency, {true, waves}));
+    Bucket bucket{tokens, options, {}, {}};
+    OTR_ASSIGN(bucket.without_logits, build_step_graph(layout, plan, residency, options));
+    OTR_ASSIGN(bucket.with_logits, build_step_graph(layout, plan, residency, {true, options.expert_waves, options.streams_to_device}));
     graphs.buckets_.push_back(std::move(bucket));
   }
   return graphs;

@@ -15,7 +15,7 @@ namespace outrigger {
 
 StepRunner::StepRunner(const ModelLayout& layout, TensorResidency& residency, ThreadTeam& team, const StepBuffers& buffers, const float* fixed,
                        Numerics numerics)
-    : layout_(layout), config_(layout.config), residency_(residency), team_(team), buffers_(buffers), fixed_(fixed), numerics_(numerics) {
+    : layout_(layout), config_(layout.config), residency_(residency), team_(team), buffers_(buffers), fixed_(fixed), args_(layout, residency, buffers, fixed, numerics) {
   const std::vector<double> divisors = rope_divisors(config_.rope_scaling, config_.rope_base, config_.rope_dim);
   for (uint32_t i = 0; i < config_.rope_dim / 2; ++i) {
     double frequency = std::pow(config_.rope_base, -2.0 * i / config_.rope_dim) / divisors[i];
@@ -24,11 +24,24 @@ StepRunner::StepRunner(const ModelLayout& layout, TensorResidency& residency, Th
   }
 }
 
+void StepRunner::begin(const StepInput& input, uint32_t expert_waves) {
+  input_ = input;
+  args_.begin(input);
+  if (device_ != nullptr) device_->begin(input);
+  expert_waves_ = expert_waves;
+}
+
+void StepRunner::trace_to(Tracer* tracer) {
+  tracer_ = tracer;
+  if (device_ != nullptr) device_->trace_to(tracer);
+}
+
 std::span<const float> StepRunner::logits(size_t i) const {
   return {buffers_.logits + i * (StepBuffers::logits_row_bytes(layout_.vocabulary) / sizeof(float)), layout_.vocabulary};
 }
 
 Status StepRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) {
+  if (lane != Lane::kHost && lane != Lane::kDisk) return device_->run_segment(graph, lane, nodes);
   NodeTrace trace(tracer_, lane);
   if (lane == Lane::kDisk) {
     for (const NodeId id : nodes) {
@@ -86,6 +99,12 @@ void StepRunner::run_node(const TaskGraph& graph, const TaskNode& node, const Te
     case StepOp::kRequest:
     case StepOp::kFetchExperts:
     case StepOp::kFetchGuesses: return;  // the disk lane's
+    case StepOp::kArriveOnDevice:
+    case StepOp::kRequestToDevice:
+    case StepOp::kUploadAngles:
+    case StepOp::kUpload:
+    case StepOp::kDownload:
+    case StepOp::kDownloadLogits: return;  // DeviceRunner's
   }
 }
 
@@ -166,32 +185,19 @@ void StepRunner::norm_queries_and_keys(uint32_t layer, size_t begin, size_t end)
 }
 
 void StepRunner::rope_and_append(uint32_t layer, const TeamMember& member) {
-  const uint64_t width = config_.attention_width() + 2 * config_.kv_width();
   const Share mine = share_of(member, input_.tokens.size());
   norm_queries_and_keys(layer, mine.begin, mine.end);
-  if (mine.begin < mine.end) {  // q and k stand side by side: one call turns the heads of both
-    rope({buffers_.qkv + mine.begin * width, width, mine.end - mine.begin, config_.heads + config_.kv_heads, config_.head_dim, config_.rope_dim,
-          buffers_.cos_sin + mine.begin * config_.rope_dim, config_.rope_style});
-  }
+  if (mine.begin < mine.end) rope(args_.turning(mine.begin, mine.end));
   for (const SequenceSlice& slice : input_.slices) {
     const size_t begin = std::max<size_t>(mine.begin, slice.first_token), end = std::min<size_t>(mine.end, slice.first_token + slice.tokens);
-    if (begin >= end) continue;
-    const float* const k = buffers_.qkv + begin * width + config_.attention_width();
-    append_kv({k, k + config_.kv_width(), width, width, slice.cache->keys(layer), slice.cache->values(layer), end - begin, config_.kv_heads,
-               config_.head_dim, slice.cache->capacity(), slice.first_position + (begin - slice.first_token), slice.cache->type()},
-              0, config_.kv_heads);
+    if (begin < end) append_kv(args_.append(layer, slice, begin, end), 0, config_.kv_heads);
   }
 }
 
 void StepRunner::attend(uint32_t layer, const TeamMember& member) {
-  const uint64_t width = config_.attention_width() + 2 * config_.kv_width();
   for (const SequenceSlice& slice : input_.slices) {
     if (slice.first_token > 0) member.barrier();  // the scratch is one
-    const AttentionArgs args{buffers_.qkv + slice.first_token * width, width, slice.cache->keys(layer), slice.cache->values(layer),
-                             buffers_.attention + slice.first_token * config_.attention_width(), config_.attention_width(), slice.tokens, config_.heads,
-                             config_.kv_heads, config_.head_dim, slice.cache->capacity(), slice.first_position,
-                             1 / std::sqrt(static_cast<float>(config_.head_dim)), buffers_.scratch, slice.cache->type()};
-    attention(args, member);
+    attention(args_.attention(layer, slice), member);
   }
   member.barrier();
   const Share mine = share_of(member, input_.tokens.size());

@@ -21,7 +21,7 @@ void check_prefix(KvType type, const char* name) {
   KvCache small = must(KvCache::reserve(*residency, layout.config, type, 33)), large = must(KvCache::reserve(*residency, layout.config, type, 100));
   CHECK(small.capacity() == 48);
   CHECK(large.capacity() == 112);
-  CHECK(KvCache::bytes(layout.config, type, 33) == KvCache::bytes(layout.config, type, 48));
+  CHECK(KvCache::bytes(layout.config, type, 33, 2) == KvCache::bytes(layout.config, type, 48, 2));
 
   const auto elements = [](std::byte* side) { return reinterpret_cast<Element*>(side); };
   for (uint32_t layer = 0; layer < layout.config.layers; ++layer) {
@@ -31,9 +31,9 @@ void check_prefix(KvType type, const char* name) {
     }
   }
   std::vector<std::byte> prefix(small.prefix_bytes(17)), back(prefix.size());
-  small.copy_prefix_to(17, prefix);
-  large.copy_prefix_from(17, prefix);
-  large.copy_prefix_to(17, back);
+  must(small.copy_prefix_to(17, prefix, *residency));
+  must(large.copy_prefix_from(17, prefix, *residency));
+  must(large.copy_prefix_to(17, back, *residency));
   CHECK(prefix == back);
   // Position 16 of the last head and layer: keys and values of 32 positions come along.
   const auto place = [&](const KvCache& cache) {

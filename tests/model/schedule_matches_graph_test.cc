@@ -65,7 +65,7 @@ TEST_CASE("Schedule and graph: at every budget the same products, attentions and
         CAPTURE(name, extra, with_logits);
         const StepSchedule schedule = must(schedule_step(layout.shape, plan, made_up_machine(2), {1, 10, with_logits ? 1u : 0u}));
         const Lanes planned = lanes_of(schedule),
-                    built = lanes_of(must(build_step_graph(layout, *residency, {with_logits, 1})), *residency, layout.shape);
+                    built = lanes_of(must(build_step_graph(layout, plan, *residency, {with_logits, 1})), *residency, layout.shape);
         CHECK(planned.products == built.products);
         CHECK(planned.fetches == built.fetches);
         CHECK(planned.attentions == built.attentions);

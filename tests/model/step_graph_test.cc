@@ -44,7 +44,7 @@ TEST_CASE("StepGraph: each row block of each multiplied matrix is an operand exa
       for (const bool with_logits : {false, true}) {
         CAPTURE(name, extra, with_logits);
         const Setup setup(name, extra);
-        const TaskGraph graph = must(build_step_graph(setup.layout(), *setup.residency, {with_logits, 1}));
+        const TaskGraph graph = must(build_step_graph(setup.layout(), setup.plan, *setup.residency, {with_logits, 1}));
         std::map<uint32_t, std::multiset<uint32_t>> blocks;
         for (const TaskNode& node : graph.nodes()) {
           for (const OperandRef& operand : graph.operands(node)) {
@@ -69,8 +69,8 @@ TEST_CASE(
     const Setup setup(name, 0);
     const StreamLayout& stream = setup.residency->stream();
     REQUIRE(stream.ring_slots > 0);
-    const TaskGraph with = must(build_step_graph(setup.layout(), *setup.residency, {true, 1})),
-                    without = must(build_step_graph(setup.layout(), *setup.residency, {false, 1}));
+    const TaskGraph with = must(build_step_graph(setup.layout(), setup.plan, *setup.residency, {true, 1})),
+                    without = must(build_step_graph(setup.layout(), setup.plan, *setup.residency, {false, 1}));
     std::vector<uint32_t> ring;  // unit in each slot
     for (uint32_t unit = 0; unit < stream.ring_slots; ++unit) ring.push_back(unit);
     uint32_t next_slot = 0;
@@ -104,7 +104,7 @@ TEST_CASE(
 
 TEST_CASE("StepGraph: a model that is resident altogether needs one segment and no disk lane") {
   const Setup setup("tied-q4_1", 100000000);
-  const TaskGraph graph = must(build_step_graph(setup.layout(), *setup.residency, {true, 1}));
+  const TaskGraph graph = must(build_step_graph(setup.layout(), setup.plan, *setup.residency, {true, 1}));
   CHECK(graph.lane_nodes(Lane::kDisk).empty());
   CHECK(graph.segments().size() == 1);
 }

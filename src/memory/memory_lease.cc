@@ -1,12 +1,10 @@
 // MemoryLease: memory first, then its count, so that the ledger never says less than what is held.
-#include <utility>
-
-#include "src/memory/residency.h"
+#include "src/memory/memory_lease.h"
 
 namespace outrigger {
 
 MemoryLease::MemoryLease(MemoryLease&& other) noexcept
-    : ledger_(std::exchange(other.ledger_, nullptr)), use_(other.use_), memory_(std::move(other.memory_)) {}
+    : ledger_(std::exchange(other.ledger_, nullptr)), use_(other.use_), memory_(std::move(other.memory_)), pinned_(std::move(other.pinned_)) {}
 
 MemoryLease& MemoryLease::operator=(MemoryLease&& other) noexcept {
   if (this != &other) {
@@ -14,6 +12,7 @@ MemoryLease& MemoryLease::operator=(MemoryLease&& other) noexcept {
     ledger_ = std::exchange(other.ledger_, nullptr);
     use_ = other.use_;
     memory_ = std::move(other.memory_);
+    pinned_ = std::move(other.pinned_);
   }
   return *this;
 }
@@ -22,8 +21,9 @@ MemoryLease::~MemoryLease() { release(); }
 
 void MemoryLease::release() noexcept {
   if (ledger_ == nullptr) return;
-  const uint64_t bytes = memory_.bytes();
+  const uint64_t bytes = this->bytes();
   memory_ = DeviceMemory();
+  pinned_ = PinnedMemory();
   ledger_->refund(use_, bytes);
   ledger_ = nullptr;
 }

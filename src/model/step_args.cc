@@ -1,0 +1,112 @@
+// StepArgs: where each operation's input is, and where its results go.
+#include "src/model/step_args.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace outrigger {
+
+// A window has one panel. Where its matrices ask for different ones, int8 wins, and bf16 weights are multiplied with float32.
+Activations StepArgs::activations_of(uint32_t matrix) const {
+  const auto kind = [&](uint32_t m) { return layout_.weights[m].kind; };
+  if (numerics_ != Numerics::kFast) return Activations::kFloat32;
+  if (takes_int8_activations(kind(matrix))) return Activations::kInt8;
+  if (!takes_bf16_activations(kind(matrix))) return Activations::kFloat32;
+  const auto in_window = [&](uint32_t m) { return layout_.shape.matrices[m].window == layout_.shape.matrices[matrix].window; };
+  for (uint32_t m = matrix; m-- > 0 && in_window(m);) {
+    if (takes_int8_activations(kind(m))) return Activations::kFloat32;
+  }
+  for (uint32_t m = matrix + 1; m < layout_.weights.size() && in_window(m); ++m) {
+    if (takes_int8_activations(kind(m))) return Activations::kFloat32;
+  }
+  return Activations::kBf16;
+}
+
+Activations StepArgs::panel_of_window(uint32_t matrix) const {
+  const uint32_t window = layout_.shape.matrices[matrix].window;
+  for (uint32_t m = matrix; m < layout_.weights.size() && layout_.shape.matrices[m].window == window; ++m) {
+    if (const Activations activations = activations_of(m); activations != Activations::kFloat32) return activations;
+  }
+  return Activations::kFloat32;
+}
+
+// Inputs of v and of the head are kept to about 15 bits, as two panels: rounding them to one is 40 % of the whole path's KL to float32
+// (docs/numerics.md), and v is 2 to 3 % of a layer's weights where heads share keys. q and k would take off another tenth, for four times as
+// many weights and more.
+bool StepArgs::is_fine(StepOp op, uint32_t layer, uint32_t matrix) const {
+  return (op == StepOp::kHead || (op == StepOp::kQkv && matrix == layout_.layers[layer].v)) && activations_of(matrix) == Activations::kInt8;
+}
+
+// Where a window's input is, and where its results go.
+MatmulArgs StepArgs::product(StepOp op, uint32_t layer, const OperandRef& operand) const {
+  const WeightSource& weights = layout_.weights[operand.matrix];
+  const LayerLayout* const parts = op == StepOp::kHead ? nullptr : &layout_.layers[layer];
+  MatmulArgs args{};
+  args.kind = weights.kind;
+  args.weights = weights_.operand(operand);
+  args.columns = args.src_stride = weights.columns;
+  args.rows = std::min<size_t>(operand.blocks * kPackRows, weights.rows - operand.first_block * kPackRows);
+  args.src = buffers_.normed;
+  args.panel = activations_of(operand.matrix) == Activations::kFloat32 ? nullptr : buffers_.panel;
+  args.tokens = tokens_of(op);
+  switch (op) {
+    case StepOp::kQkv:
+      args.dst = buffers_.qkv + (operand.matrix == parts->q ? 0 : config_.attention_width() + (operand.matrix == parts->v ? config_.kv_width() : 0));
+      args.dst_stride = config_.attention_width() + 2 * config_.kv_width();
+      break;
+    case StepOp::kOutput:
+    case StepOp::kDown:
+      args.src = op == StepOp::kDown ? buffers_.gate : buffers_.attention;
+      args.dst = buffers_.residual;
+      args.dst_stride = config_.width;
+      args.accumulate = true;
+      break;
+    case StepOp::kGateUp:
+      args.dst = operand.matrix == parts->ffn.gate ? buffers_.gate : buffers_.up;
+      args.dst_stride = config_.ffn_width;
+      break;
+    case StepOp::kSharedGateUp:
+      args.dst = operand.matrix == parts->shared.gate ? buffers_.gate : buffers_.up;
+      args.dst_stride = config_.shared_ffn_width;
+      break;
+    case StepOp::kSharedDown:
+      args.src = buffers_.gate;
+      args.dst = buffers_.attention;
+      args.dst_stride = config_.width;
+      break;
+    case StepOp::kRouter:  // a choice should not hang on how activations are rounded
+      args.panel = nullptr;
+      args.dst = buffers_.experts.router_logits;
+      args.dst_stride = config_.experts;
+      break;
+    default:
+      args.dst = buffers_.logits;
+      args.dst_stride = StepBuffers::logits_row_bytes(layout_.vocabulary) / sizeof(float);
+      break;
+  }
+  args.dst += operand.first_block * kPackRows;
+  return args;
+}
+
+RopeArgs StepArgs::turning(size_t begin, size_t end) const {
+  const uint64_t width = config_.attention_width() + 2 * config_.kv_width();
+  return {buffers_.qkv + begin * width, width, end - begin, config_.heads + config_.kv_heads, config_.head_dim, config_.rope_dim,
+          buffers_.cos_sin + begin * config_.rope_dim, config_.rope_style};
+}
+
+AppendKvArgs StepArgs::append(uint32_t layer, const SequenceSlice& slice, size_t begin, size_t end) const {
+  const uint64_t width = config_.attention_width() + 2 * config_.kv_width();
+  const float* const k = buffers_.qkv + begin * width + config_.attention_width();
+  return {k, k + config_.kv_width(), width, width, slice.cache->keys(layer), slice.cache->values(layer), end - begin, config_.kv_heads,
+          config_.head_dim, slice.cache->capacity(), slice.first_position + (begin - slice.first_token), slice.cache->type()};
+}
+
+AttentionArgs StepArgs::attention(uint32_t layer, const SequenceSlice& slice) const {
+  const uint64_t width = config_.attention_width() + 2 * config_.kv_width();
+  return {buffers_.qkv + slice.first_token * width, width, slice.cache->keys(layer), slice.cache->values(layer),
+          buffers_.attention + slice.first_token * config_.attention_width(), config_.attention_width(), slice.tokens, config_.heads,
+          config_.kv_heads, config_.head_dim, slice.cache->capacity(), slice.first_position,
+          1 / std::sqrt(static_cast<float>(config_.head_dim)), buffers_.scratch, slice.cache->type()};
+}
+
+}  // namespace outrigger

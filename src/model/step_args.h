@@ -1,0 +1,82 @@
+// StepArgs: what the kernels are given at each place of a step, whoever runs them.
+#ifndef OUTRIGGER_SRC_MODEL_STEP_ARGS_H_
+#define OUTRIGGER_SRC_MODEL_STEP_ARGS_H_
+
+#include <outrigger/engine.h>
+#include <outrigger/tokenizer.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "src/graph/operand.h"
+#include "src/kernels/append_kv.h"
+#include "src/kernels/attention.h"
+#include "src/kernels/matmul.h"
+#include "src/kernels/rope.h"
+#include "src/model/kv_cache.h"
+#include "src/model/layout.h"
+#include "src/model/step_buffers.h"
+#include "src/model/step_graph.h"
+
+namespace outrigger {
+
+/// Consecutive tokens of a step that belong to one session.
+struct SequenceSlice {
+  const KvCache* cache = nullptr;
+  uint32_t first_position = 0;  ///< of the slice's first token; the cache holds everything before it
+  uint32_t first_token = 0;     ///< index in StepInput::tokens
+  uint32_t tokens = 0;
+};
+
+/// One step's input. Everything is borrowed until the step ends.
+struct StepInput {
+  std::span<const Token> tokens;               ///< ids inside the vocabulary; at most the plan's step_tokens
+  std::span<const SequenceSlice> slices;       ///< cover the tokens in order
+  std::span<const uint32_t> logit_tokens;      ///< ascending indices of tokens whose logits are wanted; at most the plan's logit_rows
+};
+
+/// What a matrix is multiplied with.
+enum class Activations : uint8_t { kFloat32, kBf16, kInt8 };
+
+/// Addresses are those of the buffers and weights it was made with, the host's or a device's: nothing is touched here.
+/// Threads: any, but for begin(). Allocates nothing.
+class StepArgs {
+ public:
+  /// References must outlive it. `fixed` is where the layout's fixed tensors lie.
+  StepArgs(const ModelLayout& layout, const OperandSource& weights, const StepBuffers& buffers, const float* fixed, Numerics numerics)
+      : layout_(layout), config_(layout.config), weights_(weights), buffers_(buffers), fixed_(fixed), numerics_(numerics) {}
+
+  void begin(const StepInput& input) { input_ = input; }
+  const StepInput& input() const { return input_; }
+  const StepBuffers& buffers() const { return buffers_; }
+  const float* fixed(uint64_t offset) const { return fixed_ + offset; }
+  /// Tokens whose rows an operation works on.
+  size_t tokens_of(StepOp op) const { return op == StepOp::kHead || op == StepOp::kOutputNorm ? input_.logit_tokens.size() : input_.tokens.size(); }
+
+  Activations activations_of(uint32_t matrix) const;
+  /// Of the window that begins with `matrix`: what its panel holds; kFloat32 for no panel.
+  Activations panel_of_window(uint32_t matrix) const;
+  /// Whether this matrix is multiplied with both panels.
+  bool is_fine(StepOp op, uint32_t layer, uint32_t matrix) const;
+
+  MatmulArgs product(StepOp op, uint32_t layer, const OperandRef& operand) const;
+  /// Of tokens [begin, end): queries and keys, which stand side by side.
+  RopeArgs turning(size_t begin, size_t end) const;
+  /// Of tokens [begin, end) of the step, which are the slice's.
+  AppendKvArgs append(uint32_t layer, const SequenceSlice& slice, size_t begin, size_t end) const;
+  AttentionArgs attention(uint32_t layer, const SequenceSlice& slice) const;
+
+ private:
+  const ModelLayout& layout_;
+  const ModelConfig& config_;
+  const OperandSource& weights_;
+  const StepBuffers buffers_;
+  const float* const fixed_;
+  const Numerics numerics_;
+  StepInput input_;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_MODEL_STEP_ARGS_H_

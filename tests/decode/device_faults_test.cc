@@ -1,0 +1,144 @@
+// A device that fails at any call, steps that are cancelled at any moment, and lanes that overlap.
+#include <outrigger/session.h>
+
+#include <chrono>
+#include <random>
+#include <thread>
+
+#include "src/decode/engine_impl.h"
+#include "tests/support/device_plans.h"
+#include "tests/support/faulty_backend.h"
+#include "tests/support/greedy.h"
+
+namespace outrigger::testing {
+namespace {
+
+const std::vector<Token> kPrompt = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8};
+
+// The first layer streams, the head is on the host: every kind of call is made.
+Place mixed(const MatrixShape& matrix) {
+  if (matrix.part == MatrixPart::kHead) return Place::kHost;
+  return matrix.layer == 0 ? Place::kStreamed : matrix.part == MatrixPart::kAttention ? Place::kDevice : Place::kHost;
+}
+
+struct Case {
+  Model model = must(Model::open(tiny_model_path("tied-q4_1")));
+  Plan plan = placed_on_device(must(plan_for(model, {.context_tokens = 64})), must(model.step_shape()), mixed);
+  std::vector<Token> text = greedy(open_engine(model, {.context_tokens = 64}), kPrompt, 4);
+};
+
+std::unique_ptr<FaultyBackend> open_faulty() {
+  return std::make_unique<FaultyBackend>(must(open_backend("emulated:memory=64MiB,link=100GB/s,latency=0us")));
+}
+
+// Opens an engine, computes a prompt and some tokens, saves the session; the first failure.
+Status run(std::unique_ptr<FaultyBackend> backend, const Case& c) {
+  OTR_ASSIGN(const Engine engine, open_engine_on(std::move(backend), c.model, c.plan, {}));
+  OTR_ASSIGN(Session session, Session::open(engine));
+  GenerateOptions options{.max_tokens = 4, .ignore_eos = true};
+  OTR_ASSIGN(const GenerateResult made, session.generate(kPrompt, options));
+  CHECK(made.tokens == c.text);
+  return session.save().status();
+}
+
+TEST_CASE("Device faults: whichever call fails, the error comes back, and the next engine is right") {
+  const Case c;
+  for (size_t f = 0; f < kFaults; ++f) {
+    const auto fault = static_cast<Fault>(f);
+    uint64_t calls = 0;
+    {
+      auto counted = open_faulty();
+      FaultyBackend* const backend = counted.get();
+      const Engine engine = must(open_engine_on(std::move(counted), c.model, c.plan, {}));
+      REQUIRE(greedy(engine, kPrompt, 4) == c.text);
+      calls = backend->calls(fault);
+    }
+    if (fault == Fault::kWait) continue;  // no stream waits for another
+    REQUIRE(calls > 0);
+    for (uint64_t nth = 1; nth <= calls; nth += 1 + calls / 60) {
+      CAPTURE(f, nth);
+      auto backend = open_faulty();
+      backend->inject(fault, nth);
+      const Status status = run(std::move(backend), c);
+      const bool is_memory = fault == Fault::kAllocate || fault == Fault::kAllocatePinned;
+      if (status.is_ok()) continue;  // the last call's work, which nobody looks at
+      CHECK(status.code() == (is_memory ? StatusCode::kOutOfMemory : StatusCode::kDevice));
+      CHECK(status.message().starts_with("injected"));
+    }
+  }
+  CHECK(run(open_faulty(), c).is_ok());
+}
+
+TEST_CASE("Device faults: a failed step leaves the session where it was, and a lost device says so for ever") {
+  const Case c;
+  auto owned = open_faulty();
+  FaultyBackend* const backend = owned.get();
+  const Engine engine = must(open_engine_on(std::move(owned), c.model, c.plan, {}));
+  Session session = must(Session::open(engine));
+  must(session.prefill(kPrompt));
+  backend->inject(Fault::kLaunch, 7);
+  CHECK(session.step(5).code() == StatusCode::kDevice);
+  CHECK(session.tokens().size() == kPrompt.size());
+  CHECK(session.step(5).code() == StatusCode::kDevice);
+  CHECK(session.save().status().code() == StatusCode::kDevice);
+}
+
+TEST_CASE("Device: steps that are cancelled at random moments leave sessions from which the text goes on as without") {
+  const Case c;
+  const Engine engine = open_on_device(c.model, c.plan, "emulated:memory=64MiB,link=50MB/s,latency=20us");
+  const Engine alone = open_engine(c.model, {.context_tokens = 64});
+  Session session = must(Session::open(engine)), reference = must(Session::open(alone));
+  must(session.prefill(kPrompt));
+  must(reference.prefill(kPrompt));
+  const std::vector<std::byte> begin = must(session.save());
+  must(reference.prefill(std::vector<Token>{1, 2, 3}));
+  std::mt19937 random(1);
+  int cancelled = 0;
+  for (int round = 0; round < 200; ++round) {
+    CAPTURE(round);
+    const CancelToken cancel;
+    std::thread other([&] {
+      std::this_thread::sleep_for(std::chrono::microseconds(random() % 3000));
+      cancel.cancel();
+    });
+    const Status status = session.prefill(std::vector<Token>{1, 2, 3}, {}, cancel);
+    other.join();
+    if (!status.is_ok()) {
+      REQUIRE(status.code() == StatusCode::kCancelled);
+      ++cancelled;
+      must(session.prefill(std::vector<Token>{1, 2, 3}));
+    }
+    REQUIRE(std::equal(session.logits().begin(), session.logits().end(), reference.logits().begin(), reference.logits().end()));
+    must(session.restore(begin));
+  }
+  CHECK(cancelled > 20);
+}
+
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+TEST_CASE("Device: where everything streams over a slow link, the link is busy and the step as long as it is") {
+  const Model model = must(Model::open(tiny_model_path("tied-q4_1")));
+  const StepShape shape = must(model.step_shape());
+  const Plan plan = placed_on_device(must(plan_for(model, {.context_tokens = 64})), shape, [](const MatrixShape&) { return Place::kStreamed; }, {1, 3, 16384, 1});
+  EngineOptions options;
+  options.device = "emulated:memory=64MiB,link=1500kB/s,latency=0us";
+  options.trace_events = 1 << 14;
+  const Engine engine = must(Engine::open(model, plan, options));
+  Session session = must(Session::open(engine));
+  must(session.prefill(kPrompt));
+  GenerateOptions generate{.max_tokens = 8, .ignore_eos = true};
+  must(session.generate(std::vector<Token>{1}, generate).status());
+  // The quietest of the last steps: other processes may keep a lane from waking up in time.
+  double share = 0, excess = 2;
+  for (uint64_t steps = 1; steps <= 6; ++steps) {
+    const LaneBusy all = engine.lane_busy(steps), but_first = engine.lane_busy(steps - 1);
+    const double wall = all.wall_ms - (steps > 1 ? but_first.wall_ms : 0), link = all.h2d_ms - (steps > 1 ? but_first.h2d_ms : 0);
+    share = std::max(share, link / wall);
+    excess = std::min(excess, wall / link);
+  }
+  CHECK(share >= 0.9);
+  CHECK(excess <= 1.05);
+}
+#endif
+
+}  // namespace
+}  // namespace outrigger::testing
