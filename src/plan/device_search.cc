@@ -17,8 +17,11 @@ constexpr Ring kRings[] = {{2, 256 << 10}, {3, 1 << 20}, {4, 1 << 20}, {4, 4 << 
 constexpr uint32_t kFromTokens[] = {8, 32, 128};
 // Every feed-forward part streams, every second, or every third: the host computes the others while the link is busy.
 constexpr uint32_t kStrides[] = {1, 2, 3};
-// A search for the rest of a model takes 0.3 us for each of its matrices.
+// A search for the rest of a model takes about 0.1 us for each of its matrices.
 constexpr size_t kMostSearched = 40000;
+// Where the host reads from disk too, one way of streaming to the device is tried: the middle of each of these.
+constexpr Ring kRingBesideDisk = {4, 1 << 20};
+constexpr uint32_t kFromTokensBesideDisk = 32;
 
 // 1, 2, 3, and so on with ever larger gaps, at least a `ratio` of the length; the last is `most`.
 std::vector<bool> spaced(size_t most, double ratio) {
@@ -35,8 +38,9 @@ struct DeviceSearch::Candidate {
   std::vector<PartPlace> places;
   DeviceLoad load;
   uint64_t device_weights = 0, host_weights = 0;  ///< host_weights: everything else resident
-  uint64_t transfer_bytes = 0, row_bytes = 0;
+  uint64_t transfer_bytes = 0, row_bytes = 0, row_buffer_bytes = 0;
   uint32_t row_reads = 0, attention_layers = 0;
+  uint64_t least_slot_bytes = 0;                  ///< of the device's ring; 0: nothing streams there
 };
 
 // What a candidate leaves to the host, to be searched.
@@ -103,30 +107,61 @@ DeviceSearch::DeviceSearch(const StepShape& shape, const Demand& demand, const C
     }
   }
 
+  add_candidates();
   bare_ = shape;
   for (MatrixShape& matrix : bare_.matrices) matrix.name.clear();
-  const size_t searches = std::clamp<size_t>(kMostSearched / std::max<size_t>(1, shape.matrices.size()), 4, 100);
+  add_rests();
+}
+
+void DeviceSearch::add_rests() {
+  const size_t searches = std::clamp<size_t>(kMostSearched / std::max<size_t>(1, shape_.matrices.size()), 4, 100);
   // A ratio that leaves each order its share of them.
-  const double lengths = static_cast<double>(searches) / static_cast<double>(orders_.size());
+  const double lengths = static_cast<double>(searches) / static_cast<double>(std::max<size_t>(1, orders_.size()));
   for (const std::vector<uint32_t>& order : orders_) {
     if (order.empty()) continue;
     const std::vector<bool> taken = spaced(order.size(), std::max(1.2, std::pow(static_cast<double>(order.size()), 1 / lengths)));
     std::vector<PartPlace> places(chain_.parts.size(), PartPlace::kHost);
     for (size_t length = 1; length <= order.size(); ++length) {
       places[order[length - 1]] = PartPlace::kDevice;
-      if (taken[length]) add_rest(candidate_of(places, 0, 0, 0));
+      if (taken[length]) add_rest(candidate_of(places, 0));
+    }
+  }
+  if (orders_.empty() || searches < 20) return;
+  const std::vector<uint32_t>& order = orders_.front();
+  const std::vector<bool> taken = spaced(order.size(), 2);
+  std::vector<PartPlace> places(chain_.parts.size(), PartPlace::kHost);
+  for (size_t length = 0; length <= order.size(); ++length) {
+    if (length > 0) places[order[length - 1]] = PartPlace::kDevice;
+    if (length > 0 && !taken[length]) continue;
+    for (const uint32_t stride : kStrides) {
+      std::vector<PartPlace> with_streams = places;
+      stream_feed_forward(order, length, stride, &with_streams);
+      Candidate candidate = candidate_of(with_streams, kFromTokensBesideDisk);
+      if (candidate.least_slot_bytes == 0) continue;
+      candidate.load.slots = kRingBesideDisk.slots;
+      candidate.load.slot_bytes = std::max(kRingBesideDisk.slot_bytes, candidate.least_slot_bytes);
+      add_rest(candidate);
     }
   }
 }
 
-DeviceSearch::Candidate DeviceSearch::candidate_of(const std::vector<PartPlace>& places, uint32_t from_tokens, uint32_t slots, uint64_t slot_bytes) const {
+// Every so many-th of the feed-forward parts from `length` on.
+void DeviceSearch::stream_feed_forward(const std::vector<uint32_t>& order, size_t length, uint32_t stride, std::vector<PartPlace>* places) const {
+  uint32_t at = 0;
+  for (size_t i = length; i < order.size(); ++i) {
+    if (chain_.parts[order[i]].part == MatrixPart::kFeedForward && at++ % stride == 0) (*places)[order[i]] = PartPlace::kStreamed;
+  }
+}
+
+DeviceSearch::Candidate DeviceSearch::candidate_of(const std::vector<PartPlace>& places, uint32_t from_tokens) const {
   Candidate candidate;
   candidate.places = places;
-  candidate.load = device_load(chain_, places, from_tokens, slots, slot_bytes);
+  candidate.load = device_load(chain_, places, from_tokens, 0, 0);
   uint64_t on_device = 0, row_block = 0;
   for (size_t i = 0; i < places.size(); ++i) {
     const DevicePart& part = chain_.parts[i];
     if (places[i] != PartPlace::kHost && part.part == MatrixPart::kAttention) ++candidate.attention_layers;
+    if (places[i] == PartPlace::kStreamed) candidate.least_slot_bytes = std::max(candidate.least_slot_bytes, whole_pages(part.row_block_bytes));
     if (places[i] != PartPlace::kDevice) continue;
     on_device = add_bytes(on_device, part.arena_bytes);
     row_block = std::max(row_block, part.row_block_bytes);
@@ -139,6 +174,7 @@ DeviceSearch::Candidate DeviceSearch::candidate_of(const std::vector<PartPlace>&
   candidate.device_weights = whole_pages(add_bytes(fixed_arena_bytes(shape_), on_device));
   candidate.host_weights = all_bytes_ == UINT64_MAX ? UINT64_MAX : whole_pages(add_bytes(fixed_arena_bytes(shape_), all_bytes_ - on_device));
   candidate.transfer_bytes = std::max(kLeastTransferBytes, whole_pages(row_block));
+  candidate.row_buffer_bytes = whole_pages(round_up_bytes(candidate.row_bytes, kWeightAlignment));
   return candidate;
 }
 
@@ -148,7 +184,7 @@ uint64_t DeviceSearch::device_bytes(const Candidate& candidate, size_t step) con
 }
 
 uint64_t DeviceSearch::host_bytes(const Candidate& candidate, size_t step) const {
-  return add_bytes(add_bytes(candidate.host_weights, whole_pages(round_up_bytes(candidate.row_bytes, kWeightAlignment))),
+  return add_bytes(add_bytes(candidate.host_weights, candidate.row_buffer_bytes),
                    add_bytes(add_bytes(kv_bytes_[shape_.kv_layers - candidate.attention_layers], host_step_bytes_[step]), candidate.transfer_bytes));
 }
 
@@ -167,17 +203,18 @@ void DeviceSearch::add_rest(const Candidate& candidate) {
   auto rest = std::make_unique<Rest>();
   rest->candidate = candidate;
   StepShape& shape = rest->shape;
-  shape = StepShape();
+  uint64_t streamed = 0;  // to the device: resident here
   shape.matrices.reserve(bare_.matrices.size());
   for (uint32_t i = 0; i < bare_.matrices.size(); ++i) {
-    const uint32_t part = chain_.part_of[i];
-    if (part != PartChain::kNone && candidate.places[part] == PartPlace::kDevice) continue;
+    const PartPlace place = chain_.part_of[i] == PartChain::kNone ? PartPlace::kHost : candidate.places[chain_.part_of[i]];
+    if (place == PartPlace::kStreamed) streamed = add_bytes(streamed, resident_bytes(bare_.matrices[i]));
+    if (place != PartPlace::kHost) continue;
     shape.matrices.push_back(bare_.matrices[i]);
     rest->matrices.push_back(i);
   }
   const uint32_t layers = shape_.kv_layers - candidate.attention_layers;
   shape.used_experts = shape_.used_experts;
-  shape.fixed_bytes = shape_.fixed_bytes;
+  shape.fixed_bytes = add_bytes(fixed_arena_bytes(shape_), streamed);
   shape.kv_layers = std::max(1u, layers);
   shape.kv_bytes_per_token = shape_.kv_bytes_per_token / shape_.kv_layers * layers;
   shape.kv_takes_q8_0 = shape_.kv_takes_q8_0;
@@ -191,61 +228,60 @@ void DeviceSearch::add_rest(const Candidate& candidate) {
   kept.search = std::make_unique<PlacementSearch>(kept.shape, demand_, cost_, beside);
 }
 
-// What streams to the device beside the first parts of an order, which are there.
-template <typename Visit>
-void DeviceSearch::for_each_stream(std::vector<PartPlace>& places, const std::vector<uint32_t>& order, size_t length, Visit visit) const {
+// What may stream to the device beside the first parts of an order, which are there.
+void DeviceSearch::add_streams(std::vector<PartPlace> places, const std::vector<uint32_t>& order, size_t length) {
   const std::vector<PartPlace> before = places;
-  const auto visit_streamed = [&](uint32_t from_tokens) {
-    uint64_t least_slot = 0;
-    for (size_t i = 0; i < places.size(); ++i) {
-      if (places[i] == PartPlace::kStreamed) least_slot = std::max(least_slot, whole_pages(chain_.parts[i].row_block_bytes));
+  bool has_head = false;
+  for (size_t i = 0; i < places.size(); ++i) has_head = has_head || (chain_.parts[i].part == MatrixPart::kHead && places[i] == PartPlace::kHost);
+  const auto add = [&](uint32_t from_tokens, bool with_head) {
+    for (size_t i = 0; with_head && i < places.size(); ++i) {
+      if (chain_.parts[i].part == MatrixPart::kHead) places[i] = PartPlace::kStreamed;
     }
-    if (least_slot > 0) {
-      Candidate candidate = candidate_of(places, from_tokens, 0, 0);
-      for (const Ring& ring : kRings) {
-        candidate.load.slots = ring.slots;
-        candidate.load.slot_bytes = std::max(ring.slot_bytes, least_slot);
-        visit(candidate);
-      }
-    }
+    Candidate candidate = candidate_of(places, from_tokens);
+    if (candidate.least_slot_bytes > 0) candidates_.push_back(std::move(candidate));
     places = before;
   };
-  const bool is_head_there = std::any_of(chain_.parts.begin(), chain_.parts.end(), [&](const DevicePart& part) {
-    return part.part == MatrixPart::kHead && places[static_cast<size_t>(&part - chain_.parts.data())] == PartPlace::kDevice;
-  });
-  for (const bool with_heads : {false, true}) {
-    if (with_heads && is_head_there) break;
-    const auto streams_head = [&](uint32_t from_tokens) {
-      for (size_t i = 0; with_heads && i < places.size(); ++i) {
-        if (chain_.parts[i].part == MatrixPart::kHead) places[i] = PartPlace::kStreamed;
-      }
-      visit_streamed(from_tokens);
-    };
+  for (const bool with_head : {false, true}) {
+    if (with_head && !has_head) break;
     for (size_t i = length; i < order.size(); ++i) places[order[i]] = PartPlace::kStreamed;
-    streams_head(1);
+    add(1, with_head);
     for (const uint32_t from_tokens : kFromTokens) {
-      if (with_heads && demand_.logit_rows < from_tokens) break;  // of few rows the head is not worth the way
+      if (with_head && demand_.logit_rows < from_tokens) break;  // of few rows the head is not worth the way
       for (const uint32_t stride : kStrides) {
-        uint32_t at = 0;
-        for (size_t i = length; i < order.size(); ++i) {
-          if (chain_.parts[order[i]].part == MatrixPart::kFeedForward && at++ % stride == 0) places[order[i]] = PartPlace::kStreamed;
-        }
-        streams_head(from_tokens);
+        stream_feed_forward(order, length, stride, &places);
+        add(from_tokens, with_head);
       }
     }
   }
 }
 
-// visit(candidate), in an order that depends on the shape alone.
-template <typename Visit>
-void DeviceSearch::for_each_candidate(Visit visit) const {
+void DeviceSearch::add_candidates() {
   for (const std::vector<uint32_t>& order : orders_) {
     const std::vector<bool> with_streams = spaced(order.size(), 1.6);
     std::vector<PartPlace> places(chain_.parts.size(), PartPlace::kHost);
     for (size_t length = 0; length <= order.size(); ++length) {
-      if (length > 0) places[order[length - 1]] = PartPlace::kDevice;
-      if (length > 0) visit(candidate_of(places, 0, 0, 0));
-      if (length == 0 || with_streams[length]) for_each_stream(places, order, length, visit);
+      if (length > 0) {
+        places[order[length - 1]] = PartPlace::kDevice;
+        candidates_.push_back(candidate_of(places, 0));
+      }
+      if (length == 0 || with_streams[length]) add_streams(places, order, length);
+    }
+  }
+}
+
+// visit(candidate), with each ring that it may stream through.
+template <typename Visit>
+void DeviceSearch::for_each_candidate(Visit visit) const {
+  for (const Candidate& candidate : candidates_) {
+    if (candidate.least_slot_bytes == 0) {
+      visit(candidate);
+      continue;
+    }
+    Candidate with_ring = candidate;
+    for (const Ring& ring : kRings) {
+      with_ring.load.slots = ring.slots;
+      with_ring.load.slot_bytes = std::max(ring.slot_bytes, candidate.least_slot_bytes);
+      visit(with_ring);
     }
   }
 }
@@ -285,18 +321,19 @@ DevicePlacement DeviceSearch::placement_of(const Candidate& candidate, size_t st
 
 // No placement of the rest is faster: as if everything but the layers needed no memory, and reading did nothing but read.
 double DeviceSearch::least_time_s(const Candidate& candidate, const std::vector<bool>& steps, uint64_t host_budget) const {
-  uint64_t on_device = 0;
+  uint64_t on_device = 0, streamed = 0;
   for (size_t i = 0; i < candidate.places.size(); ++i) {
     const DevicePart& part = chain_.parts[i];
     if (candidate.places[i] == PartPlace::kDevice && part.part != MatrixPart::kHead) on_device = add_bytes(on_device, part.arena_bytes);
+    if (candidate.places[i] == PartPlace::kStreamed) streamed = add_bytes(streamed, part.arena_bytes);
   }
   double least = HUGE_VAL;
   for (size_t step = 0; step < steps.size(); ++step) {
     if (!steps[step]) continue;
-    const uint64_t others = add_bytes(add_bytes(fixed_arena_bytes(shape_), candidate.transfer_bytes),
+    const uint64_t others = add_bytes(add_bytes(add_bytes(fixed_arena_bytes(shape_), streamed), candidate.transfer_bytes),
                                       add_bytes(kv_bytes_[shape_.kv_layers - candidate.attention_layers], host_step_bytes_[step]));
     if (others > host_budget) continue;
-    const uint64_t layers = layer_bytes_ - std::min(layer_bytes_, on_device), room = host_budget - others;
+    const uint64_t layers = layer_bytes_ - std::min(layer_bytes_, add_bytes(on_device, streamed)), room = host_budget - others;
     const double missing = layers > room ? static_cast<double>(layers - room) * least_file_share_ : 0;
     const uint32_t tokens = shape_.activations[step].tokens;
     const double time_s = cost_.workload(tokens, {}, &candidate.load).total_s, read_s = cost_.steps(tokens) * cost_.least_read_s(missing);
@@ -341,7 +378,7 @@ std::optional<DevicePlacement> DeviceSearch::best(uint64_t host_budget, uint64_t
 std::optional<DevicePlacement> DeviceSearch::everything() const {
   const std::vector<PartPlace> places(chain_.parts.size(), PartPlace::kDevice);
   if (places.empty()) return std::nullopt;
-  const Candidate candidate = candidate_of(places, 0, 0, 0);
+  const Candidate candidate = candidate_of(places, 0);
   StreamLoad load;
   load.row_reads = candidate.row_reads;
   std::optional<DevicePlacement> best;

@@ -47,9 +47,11 @@ class DeviceSearch {
 
   template <typename Visit>
   void for_each_candidate(Visit visit) const;
-  template <typename Visit>
-  void for_each_stream(std::vector<PartPlace>& places, const std::vector<uint32_t>& order, size_t length, Visit visit) const;
-  Candidate candidate_of(const std::vector<PartPlace>& places, uint32_t from_tokens, uint32_t slots, uint64_t slot_bytes) const;
+  void add_candidates();
+  void add_rests();
+  void stream_feed_forward(const std::vector<uint32_t>& order, size_t length, uint32_t stride, std::vector<PartPlace>* places) const;
+  void add_streams(std::vector<PartPlace> places, const std::vector<uint32_t>& order, size_t length);
+  Candidate candidate_of(const std::vector<PartPlace>& places, uint32_t from_tokens) const;
   uint64_t device_bytes(const Candidate& candidate, size_t step) const;
   uint64_t host_bytes(const Candidate& candidate, size_t step) const;
   bool takes_step(const Candidate& candidate, size_t step, uint64_t device_budget) const;
@@ -69,6 +71,7 @@ class DeviceSearch {
   std::vector<uint64_t> host_step_bytes_, device_step_bytes_;
   uint64_t lookup_bytes_ = 0, all_bytes_ = 0, layer_bytes_ = 0, layer_file_bytes_ = 0;
   double least_file_share_ = 1;                ///< of a layer's matrix, file bytes for each byte of the arena
+  std::vector<Candidate> candidates_;          ///< everything else resident; the rings that they may stream through are the same for all
   std::vector<std::unique_ptr<Rest>> rests_;   ///< candidates whose host part may read from disk
 };
 
