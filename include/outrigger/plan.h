@@ -18,7 +18,7 @@ struct Budgets {
   static constexpr uint64_t kDefault = UINT64_MAX;  ///< 90 % of the smaller of available memory and the cgroup's limit
   static constexpr uint64_t kUnlimited = 0;
   uint64_t host_bytes = kDefault;
-  uint64_t device_bytes = kDefault;                 ///< ignored without a device
+  uint64_t device_bytes = kDefault;                 ///< the same of the device's memory, never more than it has; ignored without a device
 };
 
 /// What the plan is made for.
@@ -99,6 +99,7 @@ struct PlanAlternative {
   std::string what;                ///< "8 MiB more host memory", "everything resident"
   uint64_t host_bytes = 0;
   double predicted_decode_tokens_per_s = 0;
+  uint64_t device_bytes = 0;       ///< 0: without a device
 };
 
 struct Plan {

@@ -17,8 +17,6 @@ constexpr double kRowReadS = 20e-6;
 // Units and the work between them are not all equal. With two slots a lane waits for the other at every unit, with more only when
 // several in a row are long: the share of the shorter lane that is not hidden falls with the slots that are read ahead.
 constexpr double kUnevenness = 0.1;
-// The steps that the profile's small batch rate was measured for.
-constexpr double kSmallBatchTokens = 8;
 
 // What fewer reads than were in flight when the disk was measured get of its rate: on a virtio disk 1.04 GB/s for one of 1 MiB and 3.1 for four; between
 // them the first is worth most.
@@ -39,7 +37,9 @@ double units(uint64_t packed_bytes, uint64_t slot_bytes) {
 CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, const Workload& workload)
     : kv_bytes_per_position_(static_cast<double>(kv_bytes_per_token(shape, workload.kv_type))),
       attention_flops_(shape.attention_flops_per_token_per_position),
+      kv_layers_(shape.kv_layers),
       stream_(machine.host_stream_bytes.per_s),
+      busy_stream_(machine.host_stream_bytes_busy.per_s > 0 ? std::min(stream_, machine.host_stream_bytes_busy.per_s) : stream_),
       int8_(machine.host_int8_ops.per_s),
       small_(machine.host_small_batch_ops.per_s),
       attention_(machine.host_attention_flops.per_s),
@@ -47,7 +47,8 @@ CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, cons
       disk_(disk_rate(machine)),
       overhead_s_(machine.host_step_overhead_us * 1e-6),
       threads_(machine.threads),
-      workload_(workload) {
+      workload_(workload),
+      device_(shape, machine, workload) {
   bool all_packed = true;
   for (const MatrixShape& matrix : shape.matrices) {
     if (matrix.use == MatrixUse::kRowLookup) continue;
@@ -68,14 +69,13 @@ CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, cons
   if (all_packed) repack_ = std::numeric_limits<double>::infinity();
 }
 
-double CostModel::product_s(double bytes, double weights, double tokens) const {
+double CostModel::product_s(double bytes, double weights, double tokens, double stream) const {
   const double ops = tokens <= kSmallBatchTokens ? small_ : int8_;
-  return std::max(bytes / stream_, 2 * weights * tokens / ops);
+  return std::max(bytes / stream, 2 * weights * tokens / ops);
 }
 
 double CostModel::attention_s(const StepWork& work) const {
-  const double tokens = work.tokens, positions = tokens * work.position + tokens * (tokens + 1) / 2;  // summed over the tokens
-  return std::max(attention_flops_ * positions / attention_, kv_bytes_per_position_ * (work.position + tokens) / stream_);
+  return std::max(attention_flops_ * positions_seen(work) / attention_, kv_bytes_per_position_ * (work.position + work.tokens) / stream_);
 }
 
 double CostModel::row_reads_s(uint32_t tokens, uint32_t row_reads) const { return static_cast<double>(tokens) * row_reads * kRowReadS; }
@@ -111,19 +111,23 @@ ExpertTime CostModel::experts(const StepWork& work, double absent_share, uint32_
 }
 
 // The longer lane, what unevenness leaves bare of the shorter one, and the product with the last slot, which nothing is left to hide.
-// Repacking takes the reader's share of the cores that compute.
-double CostModel::overlapped_s(double host, double disk, double repack, const StreamLoad& load) const {
-  if (disk == 0) return host;
-  const double slowed_host = host + repack / threads_;
+// Repacking takes the reader's share of the cores that compute. `elsewhere`: what the host waits for meanwhile.
+double CostModel::overlapped_s(double host, double elsewhere, double disk, double repack, const StreamLoad& load) const {
+  if (disk == 0) return host + elsewhere;
+  const double slowed_host = host + elsewhere + repack / threads_;
   const double bare = kUnevenness / (load.slots - 1) * std::min(slowed_host, disk);
   const double last_slot = host * std::min(1.0, static_cast<double>(load.slot_bytes) / (layers_.bytes + heads_.bytes));
   return std::max(slowed_host, disk) + bare + std::min(disk, last_slot);
 }
 
-StepTime CostModel::step(const StepWork& work, const StreamLoad& load) const {
+StepTime CostModel::step(const StepWork& work, const StreamLoad& load, const DeviceLoad* device) const {
   const double tokens = work.tokens, rows = work.logit_rows;
-  const double host_layers = product_s(layers_.bytes, layers_.weights, tokens) + attention_s(work) + overhead_s_;
-  const double host_heads = rows > 0 ? product_s(heads_.bytes, heads_.weights, rows) : 0;
+  const DeviceSums there = device != nullptr ? device->sums(work.tokens) : DeviceSums();
+  const DeviceTime other = device != nullptr ? device_.time(*device, work) : DeviceTime();
+  const double elsewhere = other.device_s + other.up_s + other.down_s, stream = other.upload_s > 0 ? busy_stream_ : stream_;
+  const double host_attention = attention_s(work) * (1 - there.layers.attention_layers / kv_layers_);
+  const double host_layers = product_s(std::max(0.0, layers_.bytes - there.layers.bytes), layers_.weights - there.layers.weights, tokens, stream) + host_attention + overhead_s_;
+  const double host_heads = rows > 0 ? product_s(std::max(0.0, heads_.bytes - there.heads.bytes), heads_.weights - there.heads.weights, rows, stream) : 0;
 
   const double disk_layers = disk_s(load.layer_file, load.layer_packed, load);
   const double disk_heads = rows > 0 ? disk_s(load.head_file, load.head_packed, load) : 0;
@@ -133,16 +137,29 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load) const {
   StepTime time;
   time.host_s = host_layers + host_heads;
   time.disk_s = disk_layers + disk_heads + row_reads;
-  time.total_s = overlapped_s(time.host_s, disk_layers + disk_heads, repack, load);
+  time.h2d_s = other.upload_s + other.up_s;
+  time.device_s = other.device_s;
+  time.d2h_s = other.down_s;
+  time.total_s = overlapped_s(time.host_s, elsewhere, disk_layers + disk_heads, repack, load);
   // While one part of the step computes, no more of the other part can be read ahead than the ring holds.
   const double ring = load.slot_bytes > 0 ? load.slots * disk_s(load.slot_bytes, load.slot_bytes, load) : 0;
-  time.total_s = std::max({time.total_s, host_layers + disk_heads - ring, host_heads + disk_layers - ring}) + row_reads;
+  time.total_s = std::max({time.total_s, host_layers + disk_heads - ring, host_heads + disk_layers - ring, other.disk_gap_s + disk_layers - ring});
+  if (other.upload_s > 0) {  // the same of the link
+    const double gap = other.link_gap_s + product_s(there.link_gap_host.bytes, there.link_gap_host.weights, tokens, stream);
+    time.total_s = std::max({time.total_s, time.h2d_s, gap + other.upload_s - other.ring_s});
+    time.total_s += kUnevenness / (device->slots - 1) * std::min(time.host_s + elsewhere, other.upload_s) + std::min(other.upload_s, other.last_slot_s);
+  }
+  time.total_s += row_reads;
   const ExpertTime experts = this->experts(work, load.absent_experts, load.reads);
   time.host_s += experts.host_s;
   time.disk_s += experts.disk_s;
   time.total_s += experts.total_s;
   time.expert_bytes = experts.bytes;
   return time;
+}
+
+double CostModel::steps(uint32_t step_tokens) const {
+  return std::ceil(static_cast<double>(workload_.prompt_tokens) / step_tokens) + workload_.new_tokens;
 }
 
 StepWork CostModel::decode_work() const { return {1, workload_.prompt_tokens + workload_.new_tokens / 2.0, 1}; }
@@ -152,7 +169,7 @@ StepWork CostModel::prefill_work(uint32_t step_tokens) const {
   return {tokens, static_cast<double>(prompt - std::min(tokens, prompt)), std::min(workload_.logit_rows, tokens)};
 }
 
-WorkloadTime CostModel::workload(uint32_t step_tokens, const StreamLoad& load) const {
+WorkloadTime CostModel::workload(uint32_t step_tokens, const StreamLoad& load, const DeviceLoad* device) const {
   WorkloadTime time;
   const uint32_t prompt = workload_.prompt_tokens;
   if (prompt > 0) {
@@ -160,11 +177,11 @@ WorkloadTime CostModel::workload(uint32_t step_tokens, const StreamLoad& load) c
     const double half = step_tokens / 2.0;
     if (full > 0) {
       const uint32_t rows = workload_.logit_rows > 1 ? std::min(workload_.logit_rows, step_tokens) : 0;
-      time.prefill_s = full * step({step_tokens, (full - 1) * half, rows}, load).total_s;  // at the mean position of these chunks
+      time.prefill_s = full * step({step_tokens, (full - 1) * half, rows}, load, device).total_s;  // at the mean position of these chunks
     }
-    time.prefill_s += step({last, static_cast<double>(full) * step_tokens, std::min(workload_.logit_rows, last)}, load).total_s;
+    time.prefill_s += step({last, static_cast<double>(full) * step_tokens, std::min(workload_.logit_rows, last)}, load, device).total_s;
   }
-  time.decode_s = step(decode_work(), load).total_s;
+  time.decode_s = step(decode_work(), load, device).total_s;
   time.total_s = time.prefill_s + workload_.new_tokens * time.decode_s;
   return time;
 }

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "src/plan/device_cost.h"
 #include "src/plan/memory_model.h"
 
 namespace outrigger {
@@ -33,8 +34,17 @@ struct StepWork {
   uint32_t logit_rows = 1;
 };
 
+/// The steps that the profile's small batch rates were measured for.
+inline constexpr double kSmallBatchTokens = 8;
+/// How many each token sees, itself too, summed over the tokens.
+inline double positions_seen(const StepWork& work) {
+  const double tokens = work.tokens;
+  return tokens * work.position + tokens * (tokens + 1) / 2;
+}
+
 struct StepTime {
   double disk_s = 0, host_s = 0, total_s = 0;
+  double h2d_s = 0, device_s = 0, d2h_s = 0;
   double expert_bytes = 0;  ///< of experts, from disk
 };
 
@@ -56,9 +66,12 @@ class CostModel {
   /// Precondition: the rates are finite and positive (disk: or zero), the profile has threads. Keeps no reference.
   CostModel(const StepShape& shape, const MachineProfile& machine, const Workload& workload);
 
-  StepTime step(const StepWork& work, const StreamLoad& load) const;
+  /// `device`: what is there, and not the host's; null for nothing.
+  StepTime step(const StepWork& work, const StreamLoad& load, const DeviceLoad* device = nullptr) const;
   /// The parts of a step that the schedule plays one by one. What `bytes` and `weights` of a product cost with so many tokens;
-  double product_s(double bytes, double weights, double tokens) const;
+  double product_s(double bytes, double weights, double tokens) const { return product_s(bytes, weights, tokens, stream_); }
+  /// the same while the link brings weights to a device, from the same memory;
+  double product_beside_link_s(double bytes, double weights, double tokens) const { return product_s(bytes, weights, tokens, busy_stream_); }
   /// all layers' attention;
   double attention_s(const StepWork& work) const;
   /// rows of an embedding from the file, before anything else can start;
@@ -73,26 +86,32 @@ class CostModel {
   double repack_share_s(uint64_t packed_bytes) const { return static_cast<double>(packed_bytes) / repack_ / threads_; }
 
   /// The prompt in chunks of `step_tokens`, then the new tokens.
-  WorkloadTime workload(uint32_t step_tokens, const StreamLoad& load) const;
+  WorkloadTime workload(uint32_t step_tokens, const StreamLoad& load, const DeviceLoad* device = nullptr) const;
   /// The steps that a plan reports: a decode step, and the prompt's last chunk if that is full, else one of the same size.
   StepWork decode_work() const;
   StepWork prefill_work(uint32_t step_tokens) const;
+  const DeviceRates& device() const { return device_; }
+  /// No step that needs so many bytes from disk is shorter, and so many of them make up a workload.
+  double least_read_s(double file_bytes) const { return file_bytes / disk_; }
+  double steps(uint32_t step_tokens) const;
 
  private:
   struct Lane {
     double bytes = 0, weights = 0;
   };
+  double product_s(double bytes, double weights, double tokens, double stream) const;
   double read_and_repack_s(double file_bytes, double packed_bytes, uint32_t reads) const;
   double disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const;
-  double overlapped_s(double host, double disk, double repack, const StreamLoad& load) const;
+  double overlapped_s(double host, double elsewhere, double disk, double repack, const StreamLoad& load) const;
 
   Lane layers_, heads_;
   Lane expert_;                    ///< one of each layer's, all layers
   double expert_file_bytes_ = 0;   ///< the same
   double experts_ = 0, used_experts_ = 0, expert_layers_ = 0;
-  double kv_bytes_per_position_, attention_flops_;
-  double stream_, int8_, small_, attention_, repack_, disk_, overhead_s_, threads_;
+  double kv_bytes_per_position_, attention_flops_, kv_layers_;
+  double stream_, busy_stream_, int8_, small_, attention_, repack_, disk_, overhead_s_, threads_;
   Workload workload_;
+  DeviceRates device_;
 };
 
 }  // namespace outrigger

@@ -8,17 +8,20 @@ namespace {
 
 // Below 256 KiB a request's latency is longer than its data's way; beyond 4 MiB nothing is gained that read-ahead does not give.
 constexpr uint64_t kSlotSizes[] = {256 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20};
+constexpr uint64_t kCoarseSlotSizes[] = {1 << 20};
 
 }  // namespace
 
 // The matrices by what they are for; lookups always as a whole.
 struct PlacementSearch::Groups {
-  explicit Groups(const StepShape& shape)
+  Groups(const StepShape& shape, const HostRest& rest)
       : layers(select(shape, MatrixUse::kEveryToken)),
         heads(select(shape, MatrixUse::kLogits)),
         lookups(select(shape, MatrixUse::kRowLookup)),
         layer_index(shape, layers),
-        head_index(shape, heads) {
+        head_index(shape, heads),
+        rest_row_bytes(rest.row_bytes),
+        rest_row_reads(rest.row_reads) {
     for (uint32_t index : lookups) {
       lookup_bytes = add_bytes(lookup_bytes, resident_bytes(shape.matrices[index]));
       lookup_row_bytes = std::max(lookup_row_bytes, shape.matrices[index].row_file_bytes);
@@ -46,7 +49,7 @@ struct PlacementSearch::Groups {
     PlacementFamily family{layers_stream, heads_stream, lookups_resident, !(outside & kExperts), slot_bytes};
     family.base_weight_bytes = add_bytes(add_bytes(fixed_arena_bytes(shape), layer.forced_bytes), head.forced_bytes);
     if (family.experts_resident) family.base_weight_bytes = add_bytes(family.base_weight_bytes, expert_bytes);
-    uint64_t row = std::max(layer.row_bytes, head.row_bytes);
+    uint64_t row = std::max({layer.row_bytes, head.row_bytes, rest_row_bytes});
     if (lookups_resident) {
       family.base_weight_bytes = add_bytes(family.base_weight_bytes, lookup_bytes);
     } else {
@@ -54,7 +57,7 @@ struct PlacementSearch::Groups {
     }
     family.row_buffer_bytes = whole_pages(round_up_bytes(row, kWeightAlignment));
     family.load = {layer.file_bytes, layer.packed_bytes, head.file_bytes, head.packed_bytes, slot_bytes};
-    family.load.row_reads = (lookups_resident ? 0 : static_cast<uint32_t>(lookups.size())) + (head.row_bytes > 0 ? rows_of_heads : 0);
+    family.load.row_reads = (lookups_resident ? 0 : static_cast<uint32_t>(lookups.size())) + (head.row_bytes > 0 ? rows_of_heads : 0) + rest_row_reads;
     return family;
   }
 
@@ -62,15 +65,23 @@ struct PlacementSearch::Groups {
   SlotIndex layer_index, head_index;
   uint64_t lookup_bytes = 0, lookup_row_bytes = 0, expert_bytes = 0;
   uint32_t rows_of_heads = 0;
+  uint64_t rest_row_bytes;
+  uint32_t rest_row_reads;
 };
 
-PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost)
-    : shape_(shape), cost_(cost), expert_slot_bytes_(expert_slot_bytes(shape)), expert_count_(expert_count(shape)), row_block_bytes_(largest_row_block(shape)) {
-  const uint64_t kv = kv_cache_bytes(shape, demand, shape.kv_layers);
+PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, const HostRest& rest)
+    : shape_(shape),
+      cost_(cost),
+      rest_(rest),
+      expert_slot_bytes_(expert_slot_bytes(shape)),
+      expert_count_(expert_count(shape)),
+      row_block_bytes_(std::max(largest_row_block(shape), rest.row_block_bytes)) {
+  const uint64_t kv = add_bytes(kv_cache_bytes(shape, demand, shape.kv_layers), rest.other_bytes);
   for (const ActivationCost& step : shape.activations) step_bytes_.push_back(add_bytes(kv, activation_bytes(shape, demand, step)));
 
-  const Groups groups(shape);
+  const Groups groups(shape, rest);
   std::vector<uint64_t> slots(std::begin(kSlotSizes), std::end(kSlotSizes));
+  if (rest.is_coarse) slots.assign(std::begin(kCoarseSlotSizes), std::end(kCoarseSlotSizes));
   slots.push_back(find_minimum(groups));
   for (const SlotIndex* index : {&groups.layer_index, &groups.head_index}) {
     if (!index->least_slots().empty()) slots.push_back(index->least_slots().back());
@@ -152,11 +163,23 @@ bool PlacementSearch::can_use_slots(const PlacementFamily& family, uint32_t slot
   return (layers ? family.load.layer_packed : family.load.head_packed) >= multiply_bytes(slots, family.slot_bytes);
 }
 
-void PlacementSearch::consider(const PlacementFamily& family, uint64_t budget_bytes, std::optional<Placement>* best) const {
+uint64_t PlacementSearch::minimum_bytes(const std::vector<bool>& steps) const {
+  uint64_t least_of_all = UINT64_MAX, least = UINT64_MAX;
+  for (size_t step = 0; step < step_bytes_.size(); ++step) {
+    least_of_all = std::min(least_of_all, step_bytes_[step]);
+    if (steps[step]) least = std::min(least, step_bytes_[step]);
+  }
+  if (minimum_bytes_ == UINT64_MAX || least == UINT64_MAX) return UINT64_MAX;
+  return add_bytes(minimum_bytes_ - least_of_all, least);
+}
+
+void PlacementSearch::consider(const PlacementFamily& family, uint64_t budget_bytes, const std::vector<bool>* steps, std::optional<Placement>* best) const {
   const bool streams = family.slot_bytes > 0;
-  for (uint32_t ring = streams ? kLeastSlots : 0; ring <= (streams ? kMostSlots : 0); ++ring) {
+  for (uint32_t ring = streams ? kLeastSlots : 0; ring <= (streams ? kMostSlots : 0); ring += rest_.is_coarse ? 2 : 1) {
     if (streams && !can_use_slots(family, ring)) return;
-    for (size_t step = 0; step < step_bytes_.size(); ++step) consider_one({&family, step, least_slots(family, ring)}, budget_bytes, best);
+    for (size_t step = 0; step < step_bytes_.size(); ++step) {
+      if (steps == nullptr || (*steps)[step]) consider_one({&family, step, least_slots(family, ring)}, budget_bytes, best);
+    }
   }
 }
 
@@ -199,23 +222,23 @@ void PlacementSearch::consider_one(Placement placement, uint64_t budget_bytes, s
     load.layer_file -= taken.file_bytes;
     placement.planned_bytes += whole_pages(family.base_weight_bytes + taken.resident_bytes) - base_pages;
   }
-  placement.time = cost_.workload(shape_.activations[placement.step].tokens, load);
+  placement.time = cost_.workload(shape_.activations[placement.step].tokens, load, rest_.device);
   const double now = placement.time.total_s, so_far = *best ? (*best)->time.total_s : 0;
   if (!*best || now < so_far || (now == so_far && placement.planned_bytes < (*best)->planned_bytes)) *best = placement;
 }
 
 Placement PlacementSearch::least() const { return *best(minimum_bytes_); }
 
-std::optional<Placement> PlacementSearch::best(uint64_t budget_bytes) const {
+std::optional<Placement> PlacementSearch::best(uint64_t budget_bytes, const std::vector<bool>* steps) const {
   std::optional<Placement> best;
-  for (const PlacementFamily& family : families_) consider(family, budget_bytes, &best);
+  for (const PlacementFamily& family : families_) consider(family, budget_bytes, steps, &best);
   return best;
 }
 
 std::optional<Placement> PlacementSearch::everything_resident() const {
   std::optional<Placement> best;
   for (const PlacementFamily& family : families_) {
-    if (family.slot_bytes == 0 && family.lookups_resident && family.experts_resident) consider(family, UINT64_MAX - 1, &best);
+    if (family.slot_bytes == 0 && family.lookups_resident && family.experts_resident) consider(family, UINT64_MAX - 1, nullptr, &best);
   }
   return best;
 }

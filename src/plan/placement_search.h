@@ -37,20 +37,33 @@ struct Placement {
   WorkloadTime time;
 };
 
+/// What the host holds and does beside what a search places, where a device has a part of the model.
+struct HostRest {
+  uint64_t row_block_bytes = 0;        ///< the largest of the whole model
+  uint64_t row_bytes = 0;              ///< rows that are read from the file whatever is resident
+  uint32_t row_reads = 0;
+  uint64_t other_bytes = 0;
+  const DeviceLoad* device = nullptr;  ///< outlives the search
+  bool is_coarse = false;              ///< one search of many: fewer slot sizes and numbers of slots
+};
+
 /// More budget never finds a slower way: a family, a step size and a number of slots cost a fixed number of bytes; what is left goes to the
 /// layers by FirstFit, which never saves less with more; and the candidates do not depend on the budget. Slots for experts beyond the least are bought only
 /// where nothing else streams: a byte of any other matrix is read by every step, one of an expert by some.
 /// Keeps references to `shape` and `cost`.
 class PlacementSearch {
  public:
-  PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost);
+  PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, const HostRest& rest = {});
 
   /// The fewest bytes any candidate needs; UINT64_MAX if that is beyond 64 bits.
   uint64_t minimum_bytes() const { return minimum_bytes_; }
+  /// The same with only some of the step sizes.
+  uint64_t minimum_bytes(const std::vector<bool>& steps) const;
   /// The candidate of so few bytes. Precondition: they fit 64 bits.
   Placement least() const;
   /// The fastest within the budget, and of equally fast ones the smallest; nothing below minimum_bytes().
-  std::optional<Placement> best(uint64_t budget_bytes) const;
+  /// `steps`: the step sizes that may be taken; null for all.
+  std::optional<Placement> best(uint64_t budget_bytes, const std::vector<bool>* steps = nullptr) const;
   /// The fastest with everything resident; nothing if that is beyond 64 bits.
   std::optional<Placement> everything_resident() const;
 
@@ -67,11 +80,12 @@ class PlacementSearch {
   Slots least_slots(const PlacementFamily& family, uint32_t ring) const;
   uint32_t more_expert_slots(const Placement& placement, uint64_t budget_bytes) const;
   void consider_one(Placement placement, uint64_t budget_bytes, std::optional<Placement>* best) const;
-  void consider(const PlacementFamily& family, uint64_t budget_bytes, std::optional<Placement>* best) const;
+  void consider(const PlacementFamily& family, uint64_t budget_bytes, const std::vector<bool>* steps, std::optional<Placement>* best) const;
 
   const StepShape& shape_;
   const CostModel& cost_;
-  std::vector<uint64_t> step_bytes_;  ///< per step size: activations and KV cache
+  const HostRest rest_;
+  std::vector<uint64_t> step_bytes_;  ///< per step size: activations and KV cache, and what else is there
   std::vector<PlacementFamily> families_;
   uint64_t minimum_bytes_ = UINT64_MAX;
   const uint64_t expert_slot_bytes_;

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <set>
+#include <utility>
 
 #include "src/base/macros.h"
 #include "src/plan/memory_model.h"
@@ -38,7 +40,27 @@ Status check_matrix(const MatrixShape& matrix) {
                              matrix.row_block_bytes));
   }
   if (matrix.also_rows && matrix.use != MatrixUse::kLogits) return wrong("only the output head can also be looked up by rows");
+  const bool is_of_layer = matrix.part == MatrixPart::kAttention || matrix.part == MatrixPart::kFeedForward;
+  if ((is_of_layer && matrix.use != MatrixUse::kEveryToken) || (matrix.part == MatrixPart::kHead && matrix.use != MatrixUse::kLogits)) {
+    return wrong("a part of a layer is used for every token, the head for logits, and this is not");
+  }
   return {};
+}
+
+// Each part's matrices side by side, and no more layers with attention than keep keys and values.
+Status check_parts(const StepShape& shape) {
+  std::set<std::pair<uint32_t, MatrixPart>> parts;
+  uint32_t attentions = 0;
+  const MatrixShape* before = nullptr;
+  for (const MatrixShape& matrix : shape.matrices) {
+    const bool joins = before != nullptr && before->part == matrix.part && before->layer == matrix.layer;
+    before = &matrix;
+    if (joins || matrix.part == MatrixPart::kHost) continue;
+    if (!parts.emplace(matrix.layer, matrix.part).second) return invalid("step shape: a part of its layer that others stand in between of").about(matrix.name);
+    attentions += matrix.part == MatrixPart::kAttention;
+  }
+  if (attentions <= shape.kv_layers) return {};
+  return invalid(fmt::format("step shape: {} layers with attention, of which {} keep keys and values", attentions, shape.kv_layers));
 }
 
 Status check_rate(const char* name, const Rate& rate, bool may_be_unknown) {
@@ -69,6 +91,7 @@ Status check_shape(const StepShape& shape) {
   if (shape.kv_layers == 0 || shape.kv_bytes_per_token % (uint64_t{shape.kv_layers} * (shape.kv_takes_q8_0 ? 64 : 1)) != 0) {
     return invalid(fmt::format("step shape: {} bytes of keys and values a token are not those of {} equal layers", shape.kv_bytes_per_token, shape.kv_layers));
   }
+  OTR_TRY(check_parts(shape));
   uint32_t experts = 0;
   for (const MatrixShape& matrix : shape.matrices) {
     OTR_TRY(check_matrix(matrix));
@@ -92,6 +115,16 @@ Status check_profile(const MachineProfile& machine) {
   OTR_TRY(check_rate("host_repack_bytes", machine.host_repack_bytes, false));
   OTR_TRY(check_rate("disk_bytes", machine.disk_bytes, true));
   OTR_TRY(check_rate("disk_bytes_busy", machine.disk_bytes_busy, true));
+  OTR_TRY(check_rate("host_stream_bytes_busy", machine.host_stream_bytes_busy, true));
+  OTR_TRY(check_rate("h2d_bytes", machine.h2d_bytes, true));
+  OTR_TRY(check_rate("d2h_bytes", machine.d2h_bytes, true));
+  OTR_TRY(check_rate("device_stream_bytes", machine.device_stream_bytes, true));
+  OTR_TRY(check_rate("device_int8_ops", machine.device_int8_ops, true));
+  OTR_TRY(check_rate("device_small_batch_ops", machine.device_small_batch_ops, true));
+  OTR_TRY(check_rate("device_attention_flops", machine.device_attention_flops, true));
+  for (const auto& [name, us] : {std::pair("device_step_overhead_us", machine.device_step_overhead_us), {"link_latency_us", machine.link_latency_us}}) {
+    if (!std::isfinite(us) || us < 0) return invalid(fmt::format("machine profile: {} is {}, need a finite number of at least 0", name, us));
+  }
   if (!std::isfinite(machine.host_step_overhead_us) || machine.host_step_overhead_us < 0) {
     return invalid(
         fmt::format("machine profile: host_step_overhead_us is {}, need a finite number of at least 0", machine.host_step_overhead_us));

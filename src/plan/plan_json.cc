@@ -34,6 +34,7 @@ Json step_json(const StepPrediction& step) {
           {"tokens", step.tokens},
           {"streamed_bytes", step.streamed_bytes},
           {"expert_bytes", step.expert_bytes},
+          {"h2d_bytes", step.h2d_bytes},
           {"position", step.position},
           {"logit_rows", step.logit_rows}};
 }
@@ -55,8 +56,10 @@ Json tensors_json(const Plan& plan) {
 Json alternatives_json(const Plan& plan) {
   Json alternatives = Json::array();
   for (const PlanAlternative& other : plan.alternatives) {
-    alternatives.push_back(
-        {{"what", other.what}, {"host_bytes", other.host_bytes}, {"predicted_decode_tokens_per_s", other.predicted_decode_tokens_per_s}});
+    alternatives.push_back({{"what", other.what},
+                            {"host_bytes", other.host_bytes},
+                            {"device_bytes", other.device_bytes},
+                            {"predicted_decode_tokens_per_s", other.predicted_decode_tokens_per_s}});
   }
   return alternatives;
 }
@@ -89,6 +92,7 @@ Status read_step(const JsonFields& json, StepPrediction* step) {
   // Not in the first plans that were saved.
   if (json.has("position")) OTR_TRY(json.read("position", &step->position));
   if (json.has("logit_rows")) OTR_TRY(json.read("logit_rows", &step->logit_rows));
+  if (json.has("h2d_bytes")) OTR_TRY(json.read("h2d_bytes", &step->h2d_bytes));
   return {};
 }
 
@@ -110,7 +114,19 @@ Status read_alternative(const JsonFields& json, Plan* plan) {
   PlanAlternative& other = plan->alternatives.emplace_back();
   OTR_TRY(json.read("what", &other.what));
   OTR_TRY(json.read("host_bytes", &other.host_bytes));
+  if (json.has("device_bytes")) OTR_TRY(json.read("device_bytes", &other.device_bytes));
   return json.read("predicted_decode_tokens_per_s", &other.predicted_decode_tokens_per_s);
+}
+
+// Not in plans that were saved before there were devices.
+Status read_device_stream(const JsonFields& json, Plan* plan) {
+  if (!json.has("device_stream")) return {};
+  OTR_ASSIGN(const JsonFields stream, json.object("device_stream"));
+  OTR_TRY(stream.read("slots", &plan->device_slots));
+  OTR_TRY(stream.read("slot_bytes", &plan->device_slot_bytes));
+  OTR_TRY(stream.read("from_tokens", &plan->device_from_tokens));
+  OTR_TRY(stream.read("threads", &plan->device_threads));
+  return stream.read("transfer_bytes", &plan->transfer_bytes);
 }
 
 Status read_plan(const JsonFields& json, Plan* plan) {
@@ -141,6 +157,7 @@ Status read_plan(const JsonFields& json, Plan* plan) {
   OTR_TRY(json.read_name("kv_type", kKvTypes, &plan->kv_type));
   OTR_TRY(json.read("logit_rows", &plan->logit_rows));
   OTR_TRY(json.read("step_tokens", &plan->step_tokens));
+  OTR_TRY(read_device_stream(json, plan));
   OTR_ASSIGN(const JsonFields stream, json.object("stream"));
   OTR_TRY(stream.read("slots", &plan->stream_slots));
   OTR_TRY(stream.read("slot_bytes", &plan->slot_bytes));
@@ -179,6 +196,12 @@ std::string plan_to_json(const Plan& plan) {
         {"row_buffer_bytes", plan.row_buffer_bytes},
         {"expert_slots", plan.expert_slots},
         {"expert_slot_bytes", plan.expert_slot_bytes}}},
+      {"device_stream",
+       {{"slots", plan.device_slots},
+        {"slot_bytes", plan.device_slot_bytes},
+        {"from_tokens", plan.device_from_tokens},
+        {"threads", plan.device_threads},
+        {"transfer_bytes", plan.transfer_bytes}}},
   };
   // A tensor's name comes from a file and need not be UTF-8: what is not is replaced, where the default is to throw.
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <new>
 
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
 #include "src/plan/cost_model.h"
+#include "src/plan/device_search.h"
 #include "src/plan/memory_model.h"
 #include "src/plan/placement_search.h"
 #include "src/plan/plan_inputs.h"
@@ -30,25 +32,46 @@ Demand demand_of(const MachineProfile& machine, const Workload& workload) {
 
 // The lanes' times are those of the step as it is played; its own is the closed form's, which never grows with memory
 // (docs/design/0006-prediction.md). `player` is null where there are too many units to play.
-StepPrediction prediction(const CostModel& cost, const StepWork& work, const StreamLoad& load, uint64_t row_bytes, StepPlayer* player) {
-  const StepTime time = cost.step(work, load), lanes = player != nullptr ? player->play(work) : time;
+StepPrediction prediction(const CostModel& cost, const StepWork& work, const StreamLoad& load, const DeviceLoad& device, uint64_t row_bytes,
+                          StepPlayer* player) {
+  const StepTime time = cost.step(work, load, &device), lanes = player != nullptr ? player->play(work) : time;
   StepPrediction step;
   step.tokens = work.tokens;
   step.lanes.disk_ms = lanes.disk_s * 1e3;
+  step.lanes.h2d_ms = lanes.h2d_s * 1e3;
   step.lanes.host_ms = lanes.host_s * 1e3;
+  step.lanes.device_ms = lanes.device_s * 1e3;
   step.predicted_ms = time.total_s * 1e3;
   step.streamed_bytes = load.layer_file + load.head_file + work.tokens * row_bytes;
   step.expert_bytes = static_cast<uint64_t>(time.expert_bytes);
+  step.h2d_bytes = device.sums(work.tokens).layer_upload_bytes + device.sums(work.tokens).head_upload_bytes;
   step.position = work.position;
   step.logit_rows = work.logit_rows;
   return step;
 }
 
+// The same of the host's alone as of what a device shares.
+DevicePlacement without_device(const PlacementSearch& search, const Placement& placement) {
+  DevicePlacement alone;
+  alone.step = placement.step;
+  alone.resident = search.resident(placement);
+  alone.slots = placement.slots;
+  alone.time = placement.time;
+  alone.host_bytes = placement.planned_bytes;
+  return alone;
+}
+
+// The lane that is busy longest; the host's, if none is busier.
+const char* binding_lane(const LaneTimes& lanes) {
+  const std::pair<double, const char*> all[] = {{lanes.host_ms, "host"}, {lanes.device_ms, "device"}, {lanes.h2d_ms, "h2d"}, {lanes.disk_ms, "disk"}};
+  return std::max_element(std::begin(all), std::end(all), [](const auto& a, const auto& b) { return a.first < b.first; })->second;
+}
+
 // What a placement is made of, as the plan says it. Everything is counted again from the list of tensors, not taken from the search.
-Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost, const PlacementSearch& search,
-             const Placement& placement) {
+Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost, const DevicePlacement& placement) {
   const ActivationCost& step = shape.activations[placement.step];
-  const std::vector<bool> resident = search.resident(placement);
+  const std::vector<bool>& resident = placement.resident;
+  const DeviceUse& device = placement.use;
   Plan plan;
   plan.threads = demand.threads;
   plan.batch = demand.batch;
@@ -60,9 +83,14 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
   plan.slot_bytes = placement.slots.ring_slot_bytes;
   plan.reads = reads_in_flight(largest_row_block(shape), placement.slots);
   plan.staging_bytes = staging_bytes(largest_row_block(shape), placement.slots);
-  plan.row_buffer_bytes = row_buffer_bytes(shape, resident);
+  plan.row_buffer_bytes = row_buffer_bytes(shape, resident, device);
   plan.expert_slots = placement.slots.experts;
   plan.expert_slot_bytes = placement.slots.expert_slot_bytes;
+  plan.device_slots = device.slots;
+  plan.device_slot_bytes = device.slot_bytes;
+  plan.device_from_tokens = placement.load.from_tokens;
+  plan.device_threads = device.threads;
+  plan.transfer_bytes = device.transfer_bytes;
 
   StreamLoad load;
   load.slots = plan.stream_slots;
@@ -73,47 +101,115 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
   plan.tensors.reserve(shape.matrices.size());
   for (size_t i = 0; i < resident.size(); ++i) {
     const MatrixShape& matrix = shape.matrices[i];
-    plan.tensors.push_back({matrix.name, matrix.packed_bytes, matrix.file_bytes, Tier::kHost,
-                            resident[i] ? Residence::kResident : Residence::kStreamed, Tier::kHost});
+    const Tier tier = device.computes(i) ? Tier::kDevice : Tier::kHost;
+    const Residence mode = resident[i] && !device.is_streamed(i) ? Residence::kResident : Residence::kStreamed;
+    plan.tensors.push_back({matrix.name, matrix.packed_bytes, matrix.file_bytes, tier, mode, tier});
+    if (reads_rows(shape, resident, device, i)) row_bytes += matrix.row_file_bytes, ++load.row_reads;
     if (resident[i]) continue;
     if (matrix.use == MatrixUse::kEveryToken) load.layer_file += matrix.file_bytes, load.layer_packed += matrix.packed_bytes;
     if (matrix.use == MatrixUse::kLogits) load.head_file += matrix.file_bytes, load.head_packed += matrix.packed_bytes;
-    if (is_looked_up(matrix)) row_bytes += matrix.row_file_bytes, ++load.row_reads;
   }
-  plan.host.breakdown = host_breakdown(shape, demand, step, resident, placement.slots);
+  plan.host.breakdown = host_breakdown(shape, demand, step, resident, placement.slots, device);
   plan.host.planned_bytes = plan.host.breakdown.total();
+  plan.device.breakdown = device_breakdown(shape, demand, step, device);
+  plan.device.planned_bytes = plan.device.breakdown.total();
 
-  const WorkloadTime time = cost.workload(step.tokens, load);
+  const WorkloadTime time = cost.workload(step.tokens, load, &placement.load);
   std::optional<StepPlayer> player;
-  if (least_units(shape, resident, plan.slot_bytes) <= kMostPlayedUnits) player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts, plan.reads);
-  plan.decode = prediction(cost, cost.decode_work(), load, row_bytes, player ? &*player : nullptr);
-  plan.prefill = prediction(cost, cost.prefill_work(step.tokens), load, row_bytes, player ? &*player : nullptr);
+  if (!device.is_used() && least_units(shape, resident, plan.slot_bytes) <= kMostPlayedUnits) player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts, plan.reads);
+  plan.decode = prediction(cost, cost.decode_work(), load, placement.load, row_bytes, player ? &*player : nullptr);
+  plan.prefill = prediction(cost, cost.prefill_work(step.tokens), load, placement.load, row_bytes, player ? &*player : nullptr);
   plan.predicted_prefill_ms = time.prefill_s * 1e3;
   plan.predicted_decode_tokens_per_s = tokens_per_s(time);
-  plan.binding_lane = plan.decode.lanes.disk_ms > plan.decode.lanes.host_ms ? "disk" : "host";
+  plan.binding_lane = binding_lane(plan.decode.lanes);
   return plan;
 }
 
+// A search with and without the device, if there is one.
+class Searches {
+ public:
+  Searches(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine, const Budgets& budgets)
+      : host_(shape, demand, cost) {
+    if (!DeviceRates::are_known(machine)) return;
+    most_device_bytes_ = machine.device_memory_bytes;
+    device_budget_ = budgets.device_bytes == Budgets::kDefault     ? most_device_bytes_ / 10 * 9
+                     : budgets.device_bytes == Budgets::kUnlimited ? most_device_bytes_
+                                                                   : std::min(budgets.device_bytes, most_device_bytes_);
+    device_.emplace(shape, demand, cost, machine);
+  }
+
+  uint64_t device_budget() const { return device_budget_; }
+  uint64_t most_device_bytes() const { return most_device_bytes_; }
+  uint64_t minimum_bytes() const {
+    return device_ ? std::min(host_.minimum_bytes(), device_->minimum_host_bytes(device_budget_)) : host_.minimum_bytes();
+  }
+  std::optional<DevicePlacement> best(uint64_t host_budget, uint64_t device_budget) const {
+    const bool reads = host_budget != Budgets::kUnlimited;
+    const std::optional<DevicePlacement> alone = without_device(host_budget);
+    if (!device_) return alone;
+    std::optional<DevicePlacement> shared =
+        device_->best(reads ? host_budget : UINT64_MAX - 1, device_budget, reads, alone ? alone->time.total_s : HUGE_VAL);
+    return shared ? shared : alone;
+  }
+  std::optional<DevicePlacement> without_device(uint64_t host_budget) const {
+    const std::optional<Placement> found = host_budget == Budgets::kUnlimited ? host_.everything_resident() : host_.best(host_budget);
+    return found ? std::optional(outrigger::without_device(host_, *found)) : std::nullopt;
+  }
+  std::optional<DevicePlacement> everything_resident() const { return without_device(Budgets::kUnlimited); }
+  std::optional<DevicePlacement> everything_on_device() const { return device_ ? device_->everything() : std::nullopt; }
+
+ private:
+  PlacementSearch host_;
+  std::optional<DeviceSearch> device_;
+  uint64_t device_budget_ = 0, most_device_bytes_ = 0;
+};
+
 // What more memory would buy, in steps that matter at this model's size, as far as it buys anything.
-std::vector<PlanAlternative> alternatives_to(const Plan& plan, const PlacementSearch& search) {
+std::vector<PlanAlternative> alternatives_to(const Plan& plan, const Searches& searches) {
   std::vector<PlanAlternative> alternatives;
-  const bool all_resident = std::all_of(plan.tensors.begin(), plan.tensors.end(),
-                                        [](const TensorPlacement& tensor) { return tensor.mode == Residence::kResident; });
-  if (all_resident) return alternatives;
-  const std::optional<Placement> everything = search.everything_resident();
-  const uint64_t most_bytes = everything ? everything->planned_bytes : UINT64_MAX - 1;
+  const bool reads_nothing = std::all_of(plan.tensors.begin(), plan.tensors.end(), [](const TensorPlacement& tensor) {
+    return tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice;
+  });
+  if (reads_nothing) return alternatives;
+  const std::optional<DevicePlacement> everything = searches.everything_resident();
+  const uint64_t most_bytes = everything ? everything->host_bytes : UINT64_MAX - 1;
   double so_far = plan.predicted_decode_tokens_per_s;
   uint64_t more = std::max<uint64_t>(uint64_t{8} << 20, std::bit_floor((plan.decode.streamed_bytes + plan.decode.expert_bytes) / 16));
   for (int i = 0; i < 3; ++i, more *= 2) {
     const uint64_t budget = add_bytes(plan.host.budget_bytes, more);
     if (budget >= most_bytes) break;
-    const double rate = tokens_per_s(search.best(budget)->time);
+    const double rate = tokens_per_s(searches.best(budget, plan.device.budget_bytes)->time);
     if (rate < so_far * 1.005) continue;
-    alternatives.push_back({format_bytes(more) + " more host memory", budget, rate});
+    alternatives.push_back({format_bytes(more) + " more host memory", budget, rate, plan.device.budget_bytes});
     so_far = rate;
   }
-  if (everything) alternatives.push_back({"everything resident", most_bytes, tokens_per_s(everything->time)});
+  if (everything && plan.device.planned_bytes == 0) {
+    alternatives.push_back({"everything resident", most_bytes, tokens_per_s(everything->time), plan.device.budget_bytes});
+  }
   return alternatives;
+}
+
+// The same of a device's: a quarter more, twice as much, everything there; and what it is worth.
+void add_device_alternatives(const Searches& searches, Plan* plan) {
+  const uint64_t budget = plan->device.budget_bytes;
+  if (budget == 0) return;
+  double so_far = plan->predicted_decode_tokens_per_s;
+  const std::optional<DevicePlacement> everything = searches.everything_on_device();
+  uint64_t more = std::max<uint64_t>(uint64_t{1} << 20, std::bit_floor(budget / 4));
+  for (int i = 0; i < 2; ++i, more *= 4) {
+    const uint64_t bytes = add_bytes(budget, more);
+    if (everything && bytes >= everything->device_bytes) break;
+    const double rate = tokens_per_s(searches.best(plan->host.budget_bytes, bytes)->time);
+    if (rate < so_far * 1.005) continue;
+    plan->alternatives.push_back({format_bytes(more) + " more device memory", plan->host.budget_bytes, rate, bytes});
+    so_far = rate;
+  }
+  if (everything && everything->device_bytes > budget) {
+    plan->alternatives.push_back({"everything on the device", everything->host_bytes, tokens_per_s(everything->time), everything->device_bytes});
+  }
+  if (plan->device.planned_bytes == 0) return;
+  const std::optional<DevicePlacement> alone = searches.without_device(plan->host.budget_bytes);
+  if (alone) plan->alternatives.push_back({"without the device", plan->host.budget_bytes, tokens_per_s(alone->time), 0});
 }
 
 Status below_minimum(const Plan& least, const Demand& demand, uint64_t given_bytes) {
@@ -185,19 +281,22 @@ Result<Plan> PlacementPlanner::plan(const StepShape& shape, const MachineProfile
 
   const Demand demand = demand_of(machine, workload);
   const CostModel cost(shape, machine, workload);
-  const PlacementSearch search(shape, demand, cost);
-  const std::optional<Placement> best = budget == Budgets::kUnlimited ? search.everything_resident() : search.best(budget);
+  const Searches searches(shape, demand, cost, machine, budgets);
+  const uint64_t device_budget = searches.device_budget(), minimum = searches.minimum_bytes();
+  const std::optional<DevicePlacement> best = searches.best(budget, device_budget);
   if (!best) {
-    if (budget == Budgets::kUnlimited || search.minimum_bytes() == UINT64_MAX) {
+    if (budget == Budgets::kUnlimited || minimum == UINT64_MAX) {
       return Status(StatusCode::kInvalidArgument,
                     "this model and workload need more bytes than 64 bits can count; ask for a smaller context");
     }
-    return below_minimum(plan_of(shape, demand, cost, search, search.least()), demand, budget);
+    return below_minimum(plan_of(shape, demand, cost, *searches.best(minimum, device_budget)), demand, budget);
   }
-  Plan plan = plan_of(shape, demand, cost, search, *best);
+  Plan plan = plan_of(shape, demand, cost, *best);
   plan.host.budget_bytes = budget;
-  plan.minimum_host_bytes = search.minimum_bytes();
-  plan.alternatives = alternatives_to(plan, search);
+  plan.device.budget_bytes = device_budget;
+  plan.minimum_host_bytes = minimum;
+  plan.alternatives = alternatives_to(plan, searches);
+  add_device_alternatives(searches, &plan);
   return plan;
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none

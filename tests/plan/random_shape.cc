@@ -1,6 +1,7 @@
 // Shapes, machines and workloads for the planner's tests.
 #include "tests/plan/random_shape.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace outrigger {
@@ -71,7 +72,8 @@ StepShape random_shape(Random& random) {
     shape.matrices.push_back(matrix_of("token_embd.weight", pick(random, 1, 5000), 32 * pick(random, 1, 60), MatrixUse::kRowLookup));
   }
   shape.fixed_bytes = 64 * pick(random, 0, 1000);
-  shape.kv_bytes_per_token = 64 * pick(random, 0, 500);
+  shape.kv_layers = static_cast<uint32_t>(std::max<uint64_t>(1, layers));
+  shape.kv_bytes_per_token = 64 * shape.kv_layers * pick(random, 0, 500 / shape.kv_layers);
   shape.kv_takes_q8_0 = true;
   shape.kv_granule_tokens = pick(random, 0, 1) == 0 ? 1 : 16;
   shape.context_tokens = 4096;
@@ -79,6 +81,20 @@ StepShape random_shape(Random& random) {
   shape.logits_row_bytes = pick(random, 0, 200000);
   shape.attention_flops_per_token_per_position = static_cast<double>(pick(random, 0, 100000));
   add_steps(&shape, pick(random, 0, 50000));
+  shape.residual_row_bytes = 4 * pick(random, 0, 5000);
+  // The first matrices of a layer are its attention's, the others the feed-forward part's; a mixture's others are the host's.
+  const uint64_t of_attention = pick(random, 0, kinds);
+  uint32_t layer = UINT32_MAX;
+  uint64_t at = 0;
+  for (MatrixShape& matrix : shape.matrices) {
+    if (matrix.layer != layer || matrix.use != MatrixUse::kEveryToken) at = 0;
+    layer = matrix.layer;
+    if (matrix.use == MatrixUse::kLogits) matrix.part = MatrixPart::kHead;
+    if (matrix.use != MatrixUse::kEveryToken) continue;
+    matrix.window = static_cast<uint32_t>(8 * matrix.layer + at);
+    if (at++ < of_attention) matrix.part = MatrixPart::kAttention;
+    else if (experts == 0) matrix.part = MatrixPart::kFeedForward;
+  }
   return shape;
 }
 
@@ -93,6 +109,21 @@ MachineProfile random_machine(Random& random) {
   machine.disk_bytes.per_s = pick(random, 0, 9) == 0 ? 0 : log_uniform(random, 1e7, 1e11);
   machine.host_step_overhead_us = static_cast<double>(pick(random, 0, 200));
   return machine;
+}
+
+void add_random_device(Random& random, MachineProfile* machine) {
+  machine->device = "test device";
+  machine->device_memory_bytes = uint64_t{1} << pick(random, 18, 26);
+  machine->h2d_bytes.per_s = log_uniform(random, 1e8, 1e11);
+  machine->d2h_bytes.per_s = log_uniform(random, 1e8, 1e11);
+  machine->device_stream_bytes.per_s = log_uniform(random, 1e10, 5e12);
+  machine->device_int8_ops.per_s = log_uniform(random, 1e11, 1e15);
+  machine->device_small_batch_ops.per_s = log_uniform(random, 1e11, 1e14);
+  machine->device_attention_flops.per_s = log_uniform(random, 1e10, 1e14);
+  machine->link_latency_us = static_cast<double>(pick(random, 0, 30));
+  machine->device_threads = static_cast<uint32_t>(pick(random, 1, 40));
+  machine->device_step_overhead_us = static_cast<double>(pick(random, 0, 200));
+  if (pick(random, 0, 1) == 0) machine->host_stream_bytes_busy.per_s = machine->host_stream_bytes.per_s * 0.7;
 }
 
 Workload random_workload(Random& random) {
@@ -126,6 +157,7 @@ StepShape small_model() {
       shape.matrices.push_back(matrix_of(prefix + name + ".weight", rows, columns));
       shape.matrices.back().layer = layer;
       shape.matrices.back().window = 4 * layer + window;
+      shape.matrices.back().part = window < 2 ? MatrixPart::kAttention : MatrixPart::kFeedForward;
     };
     add("attn_q", 576, 576, 0);
     add("attn_k", 192, 576, 0);
@@ -139,6 +171,7 @@ StepShape small_model() {
   head.layer = 30;
   head.window = 120;
   head.also_rows = true;
+  head.part = MatrixPart::kHead;
   head.row_block_bytes = head.row_block_file_bytes = 18 * 544;  // Q8_0
   head.row_file_bytes = 18 * 34;
   head.packed_bytes = head.file_bytes = 49152 / 16 * head.row_block_bytes;
@@ -152,6 +185,7 @@ StepShape small_model() {
   add_steps(&shape, 4 * (576 * 4 + 1536 * 3) + 640);
   shape.activation_bytes_per_thread = 16384;
   shape.logits_row_bytes = 49152 * 4;
+  shape.residual_row_bytes = 576 * 4;
   shape.attention_flops_per_token_per_position = 4.0 * 576 * 30;
   return shape;
 }
@@ -167,6 +201,20 @@ MachineProfile two_cores() {
   machine.host_repack_bytes.per_s = 8e9;
   machine.disk_bytes.per_s = 2e9;
   machine.host_step_overhead_us = 60;
+  return machine;
+}
+
+MachineProfile with_device(MachineProfile machine, uint64_t memory_bytes) {
+  machine.device = "test device";
+  machine.device_memory_bytes = memory_bytes;
+  machine.h2d_bytes.per_s = machine.d2h_bytes.per_s = 12e9;
+  machine.device_stream_bytes.per_s = 400e9;
+  machine.device_int8_ops.per_s = 20e12;
+  machine.device_small_batch_ops.per_s = 5e12;
+  machine.device_attention_flops.per_s = 5e12;
+  machine.link_latency_us = 10;
+  machine.device_threads = 8;
+  machine.device_step_overhead_us = 400;
   return machine;
 }
 

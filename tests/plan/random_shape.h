@@ -21,6 +21,8 @@ MatrixShape matrix_of(std::string name, uint64_t rows, uint64_t columns, MatrixU
 StepShape random_shape(Random& random);
 /// Rates over some orders of magnitude; the disk is sometimes unknown.
 MachineProfile random_machine(Random& random);
+/// A device of 256 KiB to 64 MiB, as a rule faster than the host.
+void add_random_device(Random& random, MachineProfile* machine);
 Workload random_workload(Random& random);
 Workload workload_of(uint32_t prompt_tokens, uint32_t new_tokens, uint32_t batch = 1, uint32_t context_tokens = 0, uint32_t logit_rows = 1);
 
@@ -28,6 +30,9 @@ Workload workload_of(uint32_t prompt_tokens, uint32_t new_tokens, uint32_t batch
 StepShape small_model();
 /// Two cores and a solid-state disk.
 MachineProfile two_cores();
+
+/// The same machine and a device ten times as fast, at the end of a link of 12 GB/s.
+MachineProfile with_device(MachineProfile machine, uint64_t memory_bytes);
 
 /// The planner's objective: the time of one session of the workload.
 double predicted_ms(const Plan& plan, const Workload& workload);

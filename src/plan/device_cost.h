@@ -1,0 +1,88 @@
+// Device cost: the time a step's work takes on a device, and what the way there costs.
+#ifndef OUTRIGGER_SRC_PLAN_DEVICE_COST_H_
+#define OUTRIGGER_SRC_PLAN_DEVICE_COST_H_
+
+#include <outrigger/machine_profile.h>
+#include <outrigger/plan.h>
+#include <outrigger/step_shape.h>
+
+#include <cstdint>
+
+namespace outrigger {
+
+struct StepWork;
+
+/// What is multiplied with, and how many layers' attention.
+struct WorkSums {
+  double bytes = 0, weights = 0, attention_layers = 0;
+
+  WorkSums& operator+=(const WorkSums& other) {
+    bytes += other.bytes, weights += other.weights, attention_layers += other.attention_layers;
+    return *this;
+  }
+};
+
+/// What a step does on a device and over the link, whatever its size.
+struct DeviceSums {
+  WorkSums layers, heads;
+  uint32_t uploads = 0, downloads = 0;                  ///< of the residual, from part to part of the layers
+  uint32_t head_uploads = 0, head_downloads = 0;        ///< the same to the head, if logits are wanted
+  bool logits_download = false;
+  uint64_t layer_upload_bytes = 0, head_upload_bytes = 0;  ///< of weights, through the ring
+  WorkSums disk_gap;                                    ///< the longest stretch of the step that uses nothing of the host's: on the device
+  WorkSums link_gap_host, link_gap_device;              ///< the longest without anything that streams to the device
+
+  bool is_used() const { return layers.bytes + heads.bytes + layers.attention_layers > 0; }
+};
+
+/// One placement: its steps that stream weights to the device, and those too small for that.
+struct DeviceLoad {
+  DeviceSums small, large;
+  uint32_t from_tokens = 0;        ///< of the smallest large step; 0: all are small
+  uint32_t slots = 0;
+  uint64_t slot_bytes = 0;
+
+  const DeviceSums& sums(uint32_t tokens) const { return from_tokens > 0 && tokens >= from_tokens ? large : small; }
+};
+
+struct DeviceTime {
+  double device_s = 0;             ///< products, attention and the step's overhead
+  double up_s = 0, down_s = 0;     ///< residuals and logits, for which the step waits
+  double upload_s = 0;             ///< weights
+  double ring_s = 0;               ///< of that, a ring full
+  double disk_gap_s = 0, link_gap_s = 0;  ///< link_gap_s: the device's part of it
+  double last_slot_s = 0;          ///< the product with what comes last
+};
+
+/// All times are finite.
+class DeviceRates {
+ public:
+  DeviceRates() = default;
+  DeviceRates(const StepShape& shape, const MachineProfile& machine, const Workload& workload);
+
+  /// Whether the profile says all that a plan needs to know of a device.
+  static bool are_known(const MachineProfile& machine);
+
+  DeviceTime time(const DeviceLoad& load, const StepWork& work) const;
+  double product_s(double bytes, double weights, double tokens) const;
+  /// One layer's.
+  double attention_s(const StepWork& work) const;
+  double overhead_s() const { return overhead_s_; }
+  /// The residual of so many tokens, one way or the other; logits.
+  double up_s(double tokens) const { return latency_s_ + tokens * residual_bytes_ / h2d_; }
+  double down_s(double tokens) const { return latency_s_ + tokens * residual_bytes_ / d2h_; }
+  double logits_s(double rows) const { return latency_s_ + rows * logits_bytes_ / d2h_; }
+  /// A unit of weights. Each is asked for when a slot is free, and so pays the way to the device.
+  double upload_s(uint64_t packed_bytes) const { return latency_s_ + static_cast<double>(packed_bytes) / h2d_; }
+
+ private:
+  double work_s(const WorkSums& work, double tokens, double attention_s) const;
+
+  double stream_ = 1, int8_ = 1, small_ = 1, attention_ = 1, h2d_ = 1, d2h_ = 1, latency_s_ = 0, overhead_s_ = 0;
+  double residual_bytes_ = 0, logits_bytes_ = 0;
+  double layer_kv_bytes_per_position_ = 0, layer_attention_flops_ = 0;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_PLAN_DEVICE_COST_H_

@@ -1,0 +1,283 @@
+// PlacementPlanner with a device: where parts go when one can tell by hand, and what a step takes when it is added up link by link.
+#include <algorithm>
+#include <chrono>
+
+#include "tests/plan/random_shape.h"
+#include "tests/support/catch.h"
+
+namespace outrigger {
+namespace {
+
+Plan planned(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets, const Workload& workload = {}) {
+  const Result<Plan> plan = PlacementPlanner::plan(shape, machine, budgets, workload);
+  INFO(plan.status().to_string());
+  REQUIRE(plan.is_ok());
+  REQUIRE(check_plan(plan.value(), shape).to_string() == Status().to_string());
+  return plan.value();
+}
+
+int count(const Plan& plan, const StepShape& shape, MatrixPart part, Tier tier, Residence mode = Residence::kResident) {
+  int found = 0;
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    found += shape.matrices[i].part == part && plan.tensors[i].tier == tier && plan.tensors[i].mode == mode;
+  }
+  return found;
+}
+
+TEST_CASE("Planner: a device that holds everything, before a slow host, gets everything") {
+  const StepShape shape = small_model();
+  const Plan plan = planned(shape, with_device(two_cores(), uint64_t{1} << 30), {uint64_t{1} << 30});
+  for (const TensorPlacement& tensor : plan.tensors) REQUIRE((tensor.tier == Tier::kDevice && tensor.mode == Residence::kResident));
+  CHECK(plan.host.breakdown.kv_cache == 0);
+  CHECK(plan.host.breakdown.other == plan.transfer_bytes);
+  CHECK(plan.device.breakdown.kv_cache > 0);
+  CHECK(plan.row_buffer_bytes > 0);  // of the tied head, whose rows are looked up in the file
+  CHECK(plan.binding_lane == "device");
+  const Plan alone = planned(shape, two_cores(), {uint64_t{1} << 30});
+  CHECK(plan.predicted_decode_tokens_per_s > 2 * alone.predicted_decode_tokens_per_s);
+  REQUIRE_FALSE(plan.alternatives.empty());
+  CHECK(plan.alternatives.back().what == "without the device");
+  CHECK(plan.alternatives.back().predicted_decode_tokens_per_s == Approx(alone.predicted_decode_tokens_per_s));
+}
+
+TEST_CASE("Planner: a device slower than the host is not used") {
+  MachineProfile machine = with_device(two_cores(), uint64_t{1} << 30);
+  machine.device_stream_bytes.per_s = 1e9;
+  machine.device_int8_ops.per_s = machine.device_small_batch_ops.per_s = machine.device_attention_flops.per_s = 1e9;
+  const Plan plan = planned(small_model(), machine, {uint64_t{1} << 30});
+  CHECK(plan.device.planned_bytes == 0);
+  CHECK(plan.device_threads == 0);
+  CHECK(plan.host.breakdown.other == 0);
+  CHECK(plan.binding_lane == "host");
+}
+
+// The device has room for a ring and activations, hardly for weights.
+TEST_CASE("Planner: over a slow link one token is computed on the host, and a long prompt on the device, where the feed-forward part streams") {
+  const StepShape shape = small_model();
+  MachineProfile machine = with_device(two_cores(), 28 << 20);
+  machine.h2d_bytes.per_s = machine.d2h_bytes.per_s = 2e9;  // a twentieth of host memory's rate
+  machine.host_int8_ops.per_s = 100e9;
+  const Plan plan = planned(shape, machine, {uint64_t{1} << 30}, workload_of(4000, 1));
+  CHECK(count(plan, shape, MatrixPart::kFeedForward, Tier::kDevice, Residence::kStreamed) > 0);
+  CHECK(plan.device_from_tokens > 1);
+  CHECK(plan.decode.h2d_bytes == 0);
+  CHECK(plan.prefill.h2d_bytes > 0);
+  CHECK(plan.prefill.lanes.h2d_ms > 0);
+  CHECK(plan.device_slots >= 2);
+  CHECK(plan.device.breakdown.stream_slots == plan.device_slots * plan.device_slot_bytes);
+}
+
+TEST_CASE("Planner: keys and values that are larger than the weights bring attention to the device and leave the feed-forward part where it is") {
+  StepShape shape = small_model();
+  shape.kv_bytes_per_token *= 16;
+  shape.attention_flops_per_token_per_position *= 128;  // many heads share few keys: more work for each byte than the feed-forward part has
+  // Room for all the caches, a few weights and the activations.
+  const Workload workload = workload_of(64, 4000);
+  const Plan alone = planned(shape, two_cores(), {uint64_t{8} << 30}, workload);
+  MachineProfile machine = with_device(two_cores(), alone.host.breakdown.kv_cache + (32 << 20));
+  machine.h2d_bytes.per_s = machine.d2h_bytes.per_s = 1e9;  // too slow for weights
+  const Plan plan = planned(shape, machine, {uint64_t{8} << 30, Budgets::kUnlimited}, workload);
+  CHECK(count(plan, shape, MatrixPart::kAttention, Tier::kDevice) == 4 * 30);
+  CHECK(count(plan, shape, MatrixPart::kFeedForward, Tier::kHost) > 0);
+  CHECK(plan.host.breakdown.kv_cache == 0);
+  CHECK(plan.device.breakdown.kv_cache == alone.host.breakdown.kv_cache);
+}
+
+TEST_CASE("Planner: what neither holds is read from disk, and a device with memory for a third of the model saves a third of it") {
+  const StepShape shape = small_model();
+  MachineProfile machine = with_device(two_cores(), 64 << 20);
+  machine.disk_bytes.per_s = 0.3e9;
+  const Plan alone = planned(shape, two_cores(), {60 << 20}), plan = planned(shape, machine, {60 << 20, 64 << 20});
+  REQUIRE(alone.decode.streamed_bytes > 0);
+  CHECK(plan.decode.streamed_bytes + (25 << 20) < alone.decode.streamed_bytes);
+}
+
+TEST_CASE("Planner: layers that have a host part only leave attention to the device") {
+  StepShape shape = small_model();
+  for (MatrixShape& matrix : shape.matrices) {
+    if (matrix.part == MatrixPart::kFeedForward) matrix.part = MatrixPart::kHost;
+  }
+  const Plan plan = planned(shape, with_device(two_cores(), uint64_t{1} << 30), {uint64_t{1} << 30}, workload_of(64, 8000));
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    if (shape.matrices[i].part == MatrixPart::kHost) REQUIRE(plan.tensors[i].tier == Tier::kHost);
+  }
+}
+
+TEST_CASE("Planner: alternatives of a device say what the planner says when it is asked") {
+  const StepShape shape = small_model();
+  const MachineProfile machine = with_device(two_cores(), uint64_t{1} << 30);
+  const Plan plan = planned(shape, machine, {uint64_t{1} << 30, 40 << 20});
+  REQUIRE(plan.device.planned_bytes > 0);
+  int more = 0, everything = 0, without = 0;
+  for (const PlanAlternative& other : plan.alternatives) {
+    CAPTURE(other.what);
+    more += other.what.find("more device memory") != std::string::npos;
+    everything += other.what == "everything on the device";
+    without += other.what == "without the device";
+    MachineProfile asked = machine;
+    if (other.device_bytes == 0) asked.device_memory_bytes = 0;
+    CHECK(planned(shape, asked, {other.host_bytes, other.device_bytes}).predicted_decode_tokens_per_s == Approx(other.predicted_decode_tokens_per_s));
+  }
+  CHECK(more > 0);
+  CHECK(everything == 1);
+  CHECK(without == 1);
+}
+
+// The model of a step on a device, in the plain words of the issue: each part where it is, one after the other, the residual across the link
+// wherever sides change, logits back, both sides' overhead. Nothing streams.
+double added_up_ms(const StepShape& shape, const MachineProfile& machine, const Plan& plan, const StepPrediction& step, KvType kv_type) {
+  const double tokens = step.tokens, positions = tokens * step.position + tokens * (tokens + 1) / 2;
+  const double kv = static_cast<double>(shape.kv_bytes_per_token) * (kv_type == KvType::kF32 ? 2 : kv_type == KvType::kQ8_0 ? 17.0 / 32 : 1) / shape.kv_layers;
+  const double flops = shape.attention_flops_per_token_per_position / shape.kv_layers;
+  double host_bytes[2] = {}, host_weights[2] = {}, device_bytes[2] = {}, device_weights[2] = {}, seconds = 0;
+  uint32_t device_layers = 0, row_reads = 0;
+  bool was_there = false, uses_device = false;
+  for (const bool heads : {false, true}) {
+    uint32_t layer = UINT32_MAX;
+    for (size_t i = 0; i < shape.matrices.size(); ++i) {
+      const MatrixShape& matrix = shape.matrices[i];
+      if (plan.tensors[i].tier == Tier::kDevice && matrix.also_rows && heads) ++row_reads;
+      if (matrix.use == MatrixUse::kRowLookup || (matrix.use == MatrixUse::kLogits) != heads || (heads && step.logit_rows == 0)) continue;
+      const bool is_there = plan.tensors[i].tier == Tier::kDevice;
+      uses_device = uses_device || is_there;
+      if (is_there != was_there) {
+        seconds += machine.link_latency_us * 1e-6 + tokens * static_cast<double>(shape.residual_row_bytes) / (is_there ? machine.h2d_bytes.per_s : machine.d2h_bytes.per_s);
+      }
+      was_there = is_there;
+      if (is_there && matrix.part == MatrixPart::kAttention && matrix.layer != layer) ++device_layers, layer = matrix.layer;
+      (is_there ? device_bytes : host_bytes)[heads] += static_cast<double>(matrix.packed_bytes);
+      (is_there ? device_weights : host_weights)[heads] += static_cast<double>(matrix.rows * matrix.columns);
+    }
+  }
+  if (step.logit_rows > 0 && device_bytes[1] > 0) {
+    seconds += machine.link_latency_us * 1e-6 + step.logit_rows * static_cast<double>(shape.logits_row_bytes) / machine.d2h_bytes.per_s;
+  }
+  const auto product = [](double bytes, double weights, double n, double stream, double small, double large) {
+    return std::max(bytes / stream, 2 * weights * n / (n <= 8 ? small : large));
+  };
+  for (const int heads : {0, 1}) {
+    if (heads == 1 && step.logit_rows == 0) continue;
+    const double n = heads == 1 ? step.logit_rows : tokens;
+    seconds += product(host_bytes[heads], host_weights[heads], n, machine.host_stream_bytes.per_s, machine.host_small_batch_ops.per_s, machine.host_int8_ops.per_s);
+    seconds += product(device_bytes[heads], device_weights[heads], n, machine.device_stream_bytes.per_s, machine.device_small_batch_ops.per_s,
+                       machine.device_int8_ops.per_s);
+  }
+  seconds += (shape.kv_layers - device_layers) *
+             std::max(flops * positions / machine.host_attention_flops.per_s, kv * (step.position + tokens) / machine.host_stream_bytes.per_s);
+  seconds += device_layers *
+             std::max(flops * positions / machine.device_attention_flops.per_s, kv * (step.position + tokens) / machine.device_stream_bytes.per_s);
+  seconds += (machine.host_step_overhead_us + (uses_device ? machine.device_step_overhead_us : 0)) * 1e-6;
+  return (seconds + tokens * row_reads * 20e-6) * 1e3;
+}
+
+TEST_CASE("Planner: a step of which nothing streams takes what its parts take, one after the other, and the way between them") {
+  int compared = 0;
+  for (uint64_t seed = 0; seed < 2000; ++seed) {
+    Random random(seed);
+    const StepShape shape = random_shape(random);
+    MachineProfile machine = random_machine(random);
+    add_random_device(random, &machine);
+    const Workload workload = random_workload(random);
+    const Plan plan = planned(shape, machine, {Budgets::kUnlimited}, workload);
+    if (plan.device.planned_bytes == 0 || plan.device_slots > 0 || shape.used_experts > 0) continue;
+    CAPTURE(seed);
+    for (const StepPrediction* step : {&plan.decode, &plan.prefill}) {
+      REQUIRE(step->predicted_ms == Approx(added_up_ms(shape, machine, plan, *step, workload.kv_type)).epsilon(1e-9));
+    }
+    ++compared;
+  }
+  CHECK(compared > 200);
+}
+
+// A check of the search from outside: no set of whole layers on the device, of any size and whether or not the head is there, is faster by more
+// than rounding than what was found, where everything else is resident.
+TEST_CASE("Planner: no number of the first layers that fit the device is faster than what was found") {
+  int tried = 0;
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    Random random(seed);
+    const StepShape shape = random_shape(random);
+    MachineProfile machine = random_machine(random);
+    add_random_device(random, &machine);
+    const Workload workload = random_workload(random);
+    if (shape.used_experts > 0) continue;
+    const Plan found = planned(shape, machine, {Budgets::kUnlimited}, workload);
+    for (uint32_t layers = 1; layers <= shape.kv_layers; ++layers) {
+      // Asked for by leaving nothing else that a device could do.
+      StepShape limited = shape;
+      for (MatrixShape& matrix : limited.matrices) {
+        if (matrix.layer >= layers || matrix.part == MatrixPart::kHead) matrix.part = MatrixPart::kHost;
+      }
+      const Plan other = planned(limited, machine, {Budgets::kUnlimited}, workload);
+      // Of the smaller model the planner may take another selection than all of it, which is none of the larger one's.
+      const auto is_all_there = [&] {
+        for (size_t i = 0; i < other.tensors.size(); ++i) {
+          if (limited.matrices[i].part != MatrixPart::kHost && (other.tensors[i].tier != Tier::kDevice || other.tensors[i].mode != Residence::kResident)) return false;
+        }
+        return true;
+      };
+      if (!is_all_there()) continue;
+      CAPTURE(seed, layers);
+      REQUIRE(predicted_ms(found, workload) <= predicted_ms(other, workload) * (1 + 1e-9));
+      ++tried;
+    }
+  }
+  CHECK(tried > 100);
+}
+
+double best_planning_ms(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets, const Workload& workload = {}) {
+  double best_ms = 1e9;
+  for (int i = 0; i < 5; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    REQUIRE(PlacementPlanner::plan(shape, machine, budgets, workload).is_ok());
+    best_ms = std::min(best_ms, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+  }
+  return best_ms;
+}
+
+TEST_CASE("Planner: 100 layers with a device, dense or of 128 experts, are planned in a moment") {
+#if defined(NDEBUG) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  constexpr double kMostMs = 50;
+#else
+  constexpr double kMostMs = 5000;
+#endif
+  for (const bool has_experts : {false, true}) {
+    StepShape shape = small_model();
+    const MatrixShape head = shape.matrices.back();
+    shape.matrices.clear();
+    for (uint32_t layer = 0; layer < 100; ++layer) {
+      const std::string prefix = "blk." + std::to_string(layer) + ".";
+      const auto add = [&](const char* name, uint64_t rows, uint64_t columns, MatrixPart part) {
+        shape.matrices.push_back(matrix_of(prefix + name + ".weight", rows, columns));
+        shape.matrices.back().layer = layer;
+        shape.matrices.back().part = part;
+      };
+      for (const char* name : {"attn_q", "attn_k", "attn_v", "attn_output"}) add(name, 4096, 4096, MatrixPart::kAttention);
+      for (const char* name : {"ffn_gate", "ffn_up", "ffn_down"}) {
+        add(name, has_experts ? 1536 : 14336, 4096, has_experts ? MatrixPart::kHost : MatrixPart::kFeedForward);
+        MatrixShape& matrix = shape.matrices.back();
+        if (!has_experts) continue;
+        matrix.use = MatrixUse::kRouted;
+        matrix.experts = 128;
+        matrix.packed_bytes *= 128;
+        matrix.file_bytes *= 128;
+      }
+    }
+    shape.matrices.push_back(head);
+    shape.matrices.back().layer = 100;
+    shape.kv_layers = 100;
+    shape.kv_bytes_per_token = 100 * 4096;
+    shape.used_experts = has_experts ? 8 : 0;
+    for (const uint64_t host_gib : {4, 20, 200, 0}) {
+      for (const uint64_t device_gib : {2, 8, 24, 80}) {
+        if (has_experts && host_gib == 0) continue;
+        CAPTURE(has_experts, host_gib, device_gib);
+        const double ms = best_planning_ms(shape, with_device(two_cores(), device_gib << 30), {host_gib << 30, Budgets::kUnlimited});
+        if (getenv("OTR_SHOW_PLANNING")) fprintf(stderr, "experts %d host %d device %d: %.1f ms\n", has_experts, (int)host_gib, (int)device_gib, ms);
+        CHECK(ms < kMostMs);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace outrigger
