@@ -48,6 +48,7 @@ Status build(Engine::Impl& engine, const EngineOptions& options) {
   const GgufFile& file = engine.model.impl()->file;
   OTR_ASSIGN(engine.residency, TensorResidency::create(*engine.backend, file.shared_source(), layout.shape, layout.weights, engine.plan));
   engine.trace_events = options.trace_events;
+  engine.spill_directory = options.spill_directory;
   return engine.prepare_steps(options.progress, options.cancel);
 }
 
@@ -56,6 +57,13 @@ Status check_caches(const Engine::Impl& engine, const Plan& plan) {
   const uint64_t taken = engine.residency->report().current.kv_cache, planned = plan.host.breakdown.kv_cache;
   if (plan.kv_type != engine.plan.kv_type) {
     return Status(StatusCode::kInvalidArgument, fmt::format("replan: keys and values are {}, the new plan's {}; plan with the same kv_type", kv_type_name(engine.plan.kv_type), kv_type_name(plan.kv_type)));
+  }
+  const bool same_layers = engine.kv_spill ? engine.kv_spill->suits(plan) : plan.kv_spilled_layers == 0;
+  const bool has_sessions = engine.kv_spill ? engine.kv_spill->has_parts() : taken > 0;
+  if (!has_sessions) return {};
+  if (!same_layers) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("replan: open sessions keep {} layers' keys and values on disk in slots of {}, the new plan {} in slots of {}; plan with the same number of them (kv_spilled_layers), batch and context, or close sessions",
+                                                            engine.plan.kv_spilled_layers, format_bytes(engine.plan.kv_slot_bytes), plan.kv_spilled_layers, format_bytes(plan.kv_slot_bytes)));
   }
   if (taken <= planned) return {};
   return Status(StatusCode::kInvalidArgument, fmt::format("replan: open sessions hold {} of keys and values, the new plan has {} for them; plan for as large a batch and context, or close sessions",
@@ -90,12 +98,21 @@ Status Engine::replan(const Plan& plan, const Progress& progress, const CancelTo
   if (team) engine.team = std::move(team);
   {
     const std::unique_lock placing(engine.placement_mutex);
+    engine.drop_unsuitable_spill(next);
     engine.plan = std::move(next);
     OTR_TRY(engine.residency->place(engine.plan));
   }
   return engine.prepare_steps(progress, cancel);
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");
+}
+
+// Without sessions only, as check_caches() saw to.
+void Engine::Impl::drop_unsuitable_spill(const Plan& next) noexcept {
+  if (!kv_spill || kv_spill->suits(next)) return;
+  past_kv_read_bytes += kv_spill->bytes_read();
+  past_kv_written_bytes += kv_spill->bytes_written();
+  kv_spill.reset();
 }
 
 Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& cancel) {
@@ -105,7 +122,12 @@ Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& 
   OTR_TRY(load_fixed(file, layout(), fixed));
   OTR_TRY(check_rope_factors(file, layout(), fixed));
   OTR_ASSIGN(activations, residency->reserve(MemoryUse::kActivations, plan.host.breakdown.activations));
-  OTR_ASSIGN(graphs, StepGraphs::build(layout(), *residency, plan.step_tokens));
+  if (plan.kv_spilled_layers > 0 && !kv_spill) {
+    OTR_ASSIGN(auto spill, KvSpill::create(*residency, plan, spill_directory));
+    const std::unique_lock placing(placement_mutex);
+    kv_spill = std::move(spill);
+  }
+  OTR_ASSIGN(graphs, StepGraphs::build(layout(), *residency, plan.step_tokens, plan.kv_spilled_layers));
   for (const StepGraphs::Bucket& bucket : graphs.buckets()) OTR_TRY(executor->reserve(bucket.with_logits));
   if (trace_events > 0) {
     OTR_ASSIGN(tracer, Tracer::create(trace_events));
@@ -146,7 +168,12 @@ ExpertReport Engine::experts() const {
 
 StreamReport Engine::streamed() const {
   const std::shared_lock lock(impl_->placement_mutex);
-  return {impl_->residency->streamed_bytes(), 0, 0};
+  StreamReport report{impl_->residency->streamed_bytes(), 0, 0, impl_->past_kv_read_bytes, impl_->past_kv_written_bytes};
+  if (const KvSpill* const spill = impl_->kv_spill.get()) {
+    report.kv_read_bytes += spill->bytes_read();
+    report.kv_written_bytes += spill->bytes_written();
+  }
+  return report;
 }
 
 }  // namespace outrigger

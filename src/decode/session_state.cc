@@ -90,7 +90,10 @@ Result<std::vector<std::byte>> Session::save() const try {
   append(std::as_bytes(std::span(session.logits).first(header.logits)));
   const size_t kv_at = state.size();
   state.resize(kv_at + header.kv_bytes);
-  session.cache.copy_prefix_to(session.computed, std::span(state).subspan(kv_at));
+  {
+    const std::lock_guard lock(session.engine->step_mutex);  // the slots that spilled layers pass through are the steps' as well
+    OTR_TRY(session.cache.copy_prefix_to(session.computed, std::span(state).subspan(kv_at)));
+  }
   const uint64_t sum = checksum(state);
   append(bytes_of(sum));
   return state;
@@ -118,12 +121,18 @@ Status Session::restore(std::span<const std::byte> state) {
       return broken("token id", static_cast<uint64_t>(static_cast<uint32_t>(token)), session.engine->layout().vocabulary - 1, sizeof header + i * sizeof token);
     }
   }
+  const std::span<const std::byte> keys_and_values = state.subspan(sizeof header + header.tokens * sizeof(Token) + header.logits * sizeof(float), header.kv_bytes);
+  {
+    const std::lock_guard lock(session.engine->step_mutex);
+    if (Status status = session.cache.copy_prefix_from(header.computed, keys_and_values); !status.is_ok()) {
+      session.truncate(0);  // some layers are of one state, some of the other
+      return status;
+    }
+  }
   session.tokens.resize(header.tokens);  // within the reserved context: cannot fail
   if (header.tokens > 0) std::memcpy(session.tokens.data(), at, header.tokens * sizeof(Token));
   at += header.tokens * sizeof(Token);
   if (header.logits > 0) std::memcpy(session.logits.data(), at, header.logits * sizeof(float));
-  at += header.logits * sizeof(float);
-  session.cache.copy_prefix_from(header.computed, {at, header.kv_bytes});
   session.computed = header.computed;
   session.has_logits = header.logits > 0;
   return {};
@@ -154,8 +163,9 @@ Result<Session> Session::fork() const try {
   to.has_logits = from.has_logits;
   const uint64_t bytes = from.cache.prefix_bytes(from.computed);
   std::vector<std::byte> prefix(bytes);
-  from.cache.copy_prefix_to(from.computed, prefix);
-  to.cache.copy_prefix_from(from.computed, prefix);
+  const std::lock_guard lock(from.engine->step_mutex);
+  OTR_TRY(from.cache.copy_prefix_to(from.computed, prefix));
+  OTR_TRY(to.cache.copy_prefix_from(from.computed, prefix));
   return copy;
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");

@@ -34,6 +34,8 @@ const char* op_name(StepOp op) {
     case StepOp::kRequest: return "request unit";
     case StepOp::kFetchExperts: return "fetch experts";
     case StepOp::kFetchGuesses: return "fetch guesses";
+    case StepOp::kFetchKv: return "fetch kv";
+    case StepOp::kStoreKv: return "store kv";
   }
   return "unknown";
 }

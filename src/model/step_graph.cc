@@ -1,10 +1,12 @@
 // Builds the step's graph in two passes: first the host nodes in order, then the disk's between them, each where it is first possible.
 #include "src/model/step_graph.h"
 
+#include <algorithm>
 #include <initializer_list>
 #include <vector>
 
 #include "src/base/macros.h"
+#include "src/tensor/kv_spread.h"
 
 namespace outrigger {
 namespace {
@@ -87,10 +89,10 @@ class StepGraphBuilder {
     add(StepOp::kCombine, l);
   }
 
-  // Where other weights stream, the disk lane has no idle moment, and guesses would hold up what is sure to be needed.
+  // Where other weights stream, or keys and values do, the disk lane has no idle moment, and guesses would hold up what is sure to be needed.
   bool guesses_after(uint32_t layer) const {
     return residency_.experts() != nullptr && residency_.experts()->most_guesses() > 0 && residency_.stream().units.empty() &&
-           layer + 1 < layout_.layers.size();
+           options_.kv_spilled_layers == 0 && layer + 1 < layout_.layers.size();
   }
 
   void add(StepOp op, uint32_t argument) { host_.push_back({op, argument, kNoUnit, {}}); }
@@ -115,8 +117,17 @@ class StepGraphBuilder {
       add_arrivals(host.unit);
       after.push_back(arrivals_[host.unit]);
     }
+    // The first unit, which the step begins with, before them.
+    if (kv_fetches_.empty() && (host.unit != kNoUnit || host.op == StepOp::kRopeAppend)) {
+      while (kv_fetches_.size() < std::min(kKvSlots, options_.kv_spilled_layers)) add_kv_fetch();
+    }
+    if (host.op == StepOp::kRopeAppend && is_spilled(host.argument)) after.push_back(kv_fetches_[kv_number(host.argument)]);
     if (host.op == StepOp::kExperts && ExpertWave::of(host.argument).wave > 0) after.push_back(add_fetch(ExpertWave::of(host.argument)));
     const NodeId node = graph_.add(Lane::kHost, static_cast<uint16_t>(host.op), host.argument, host.operands, after);
+    if (host.op == StepOp::kAttention && is_spilled(host.argument)) {
+      add_disk(StepOp::kStoreKv, host.argument, node);
+      if (kv_fetches_.size() < options_.kv_spilled_layers) add_kv_fetch();
+    }
     if (host.op == StepOp::kRoute) waves_.assign(1, node);  // what the first wave's fetch waits for
     if (host.op == StepOp::kGuess) guess_ = node;
     if (host.op == StepOp::kExperts) {
@@ -129,6 +140,15 @@ class StepGraphBuilder {
 
   NodeId add_disk(StepOp op, uint32_t argument, NodeId after) {
     return graph_.add(Lane::kDisk, static_cast<uint16_t>(op), argument, {}, {&after, 1});
+  }
+
+  bool is_spilled(uint32_t layer) const { return is_kv_spilled(layout_.config.layers, options_.kv_spilled_layers, layer); }
+  uint32_t kv_number(uint32_t layer) const { return kv_spilled_before(layout_.config.layers, options_.kv_spilled_layers, layer); }
+
+  // Of the next spilled layer. What its slot held before was stored, on the same lane.
+  void add_kv_fetch() {
+    const uint32_t layer = kv_spilled_layer(layout_.config.layers, options_.kv_spilled_layers, static_cast<uint32_t>(kv_fetches_.size()));
+    kv_fetches_.push_back(graph_.add(Lane::kDisk, static_cast<uint16_t>(StepOp::kFetchKv), layer));
   }
 
   void add_arrivals(uint32_t unit) {
@@ -157,6 +177,7 @@ class StepGraphBuilder {
   std::vector<size_t> last_use_;                    // by unit: the host node
   TaskGraph graph_;
   std::vector<NodeId> arrivals_;                    // by unit
+  std::vector<NodeId> kv_fetches_;                  // by number of the spilled layer
   std::vector<NodeId> waves_;                       // of the layer: its routing, then its waves
   NodeId guess_ = 0;
 };

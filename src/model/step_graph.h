@@ -41,6 +41,8 @@ enum class StepOp : uint16_t {
   kRequest,        ///< begins to read a unit into the ring
   kFetchExperts,   ///< brings a wave of experts into memory
   kFetchGuesses,   ///< reads what kGuess said, until the layer is routed
+  kFetchKv,        ///< brings the keys and values of a spilled layer before the step's tokens into its slot
+  kStoreKv,        ///< writes those of the step's tokens back
 };
 
 /// A wave of a layer's experts, as TaskNode::argument.
@@ -54,12 +56,15 @@ struct ExpertWave {
 struct StepGraphOptions {
   bool with_logits = true;
   uint32_t expert_waves = 1;  ///< of each layer with experts; ExpertPool::waves()
+  uint32_t kv_spilled_layers = 0;
 };
 
 /// Builds the step's graph. A product whose matrices stream is cut into one node per unit it needs, so that computing begins with
 /// the first unit. A step of N units has N arrivals and N requests: once unit j was used last, unit (j + ring slots) mod N is requested into
 /// its slot; so a step ends with the ring as it found it, and the next one starts at once.
 /// Experts that are not all resident are computed in waves: those in memory at once, the others as they come.
+/// A layer whose keys and values are spilled is fetched into a slot before its rows are appended and stored after it has attended; the next but one's
+/// fetch follows, as the slot is free then. Both slots' first layers are fetched as the step begins.
 /// Errors: kInternal only.
 Result<TaskGraph> build_step_graph(const ModelLayout& layout, const TensorResidency& residency, const StepGraphOptions& options);
 

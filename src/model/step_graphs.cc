@@ -8,7 +8,8 @@
 
 namespace outrigger {
 
-Result<StepGraphs> StepGraphs::build(const ModelLayout& layout, const TensorResidency& residency, uint32_t step_tokens) {
+Result<StepGraphs> StepGraphs::build(const ModelLayout& layout, const TensorResidency& residency, uint32_t step_tokens,
+                                      uint32_t kv_spilled_layers) {
   StepGraphs graphs;
   const ExpertPool* const pool = residency.experts();
   for (const uint32_t tokens : kStepTokens) {
@@ -20,8 +21,8 @@ Result<StepGraphs> StepGraphs::build(const ModelLayout& layout, const TensorResi
       continue;
     }
     Bucket bucket{tokens, waves, {}, {}};
-    OTR_ASSIGN(bucket.without_logits, build_step_graph(layout, residency, {false, waves}));
-    OTR_ASSIGN(bucket.with_logits, build_step_graph(layout, residency, {true, waves}));
+    OTR_ASSIGN(bucket.without_logits, build_step_graph(layout, residency, {false, waves, kv_spilled_layers}));
+    OTR_ASSIGN(bucket.with_logits, build_step_graph(layout, residency, {true, waves, kv_spilled_layers}));
     graphs.buckets_.push_back(std::move(bucket));
   }
   return graphs;

@@ -24,7 +24,7 @@ class StepGraphs {
   };
 
   /// For steps of up to `step_tokens`. Errors: kInternal only.
-  static Result<StepGraphs> build(const ModelLayout& layout, const TensorResidency& residency, uint32_t step_tokens);
+  static Result<StepGraphs> build(const ModelLayout& layout, const TensorResidency& residency, uint32_t step_tokens, uint32_t kv_spilled_layers = 0);
 
   /// Precondition: 1 to step_tokens.
   const Bucket& bucket(size_t tokens) const;

@@ -34,6 +34,7 @@ Json step_json(const StepPrediction& step) {
           {"tokens", step.tokens},
           {"streamed_bytes", step.streamed_bytes},
           {"expert_bytes", step.expert_bytes},
+          {"kv_disk_bytes", step.kv_disk_bytes},
           {"position", step.position},
           {"logit_rows", step.logit_rows}};
 }
@@ -87,6 +88,7 @@ Status read_step(const JsonFields& json, StepPrediction* step) {
   OTR_TRY(json.read("streamed_bytes", &step->streamed_bytes));
   OTR_TRY(json.read("expert_bytes", &step->expert_bytes));
   // Not in the first plans that were saved.
+  if (json.has("kv_disk_bytes")) OTR_TRY(json.read("kv_disk_bytes", &step->kv_disk_bytes));
   if (json.has("position")) OTR_TRY(json.read("position", &step->position));
   if (json.has("logit_rows")) OTR_TRY(json.read("logit_rows", &step->logit_rows));
   return {};
@@ -111,6 +113,17 @@ Status read_alternative(const JsonFields& json, Plan* plan) {
   OTR_TRY(json.read("what", &other.what));
   OTR_TRY(json.read("host_bytes", &other.host_bytes));
   return json.read("predicted_decode_tokens_per_s", &other.predicted_decode_tokens_per_s);
+}
+
+// Not in the first plans that were saved.
+Status read_kv(const JsonFields& json, Plan* plan) {
+  if (!json.has("kv")) return {};
+  OTR_ASSIGN(const JsonFields kv, json.object("kv"));
+  OTR_TRY(kv.read("layers", &plan->kv_layers));
+  OTR_TRY(kv.read("spilled_layers", &plan->kv_spilled_layers));
+  OTR_TRY(kv.read("slots", &plan->kv_slots));
+  OTR_TRY(kv.read("slot_bytes", &plan->kv_slot_bytes));
+  return kv.read("spill_bytes", &plan->kv_spill_bytes);
 }
 
 Status read_plan(const JsonFields& json, Plan* plan) {
@@ -139,6 +152,7 @@ Status read_plan(const JsonFields& json, Plan* plan) {
   OTR_TRY(json.read("batch", &plan->batch));
   OTR_TRY(json.read("context_tokens", &plan->context_tokens));
   OTR_TRY(json.read_name("kv_type", kKvTypes, &plan->kv_type));
+  OTR_TRY(read_kv(json, plan));
   OTR_TRY(json.read("logit_rows", &plan->logit_rows));
   OTR_TRY(json.read("step_tokens", &plan->step_tokens));
   OTR_ASSIGN(const JsonFields stream, json.object("stream"));
@@ -169,6 +183,12 @@ std::string plan_to_json(const Plan& plan) {
       {"batch", plan.batch},
       {"context_tokens", plan.context_tokens},
       {"kv_type", kv_type_name(plan.kv_type)},
+      {"kv",
+       {{"layers", plan.kv_layers},
+        {"spilled_layers", plan.kv_spilled_layers},
+        {"slots", plan.kv_slots},
+        {"slot_bytes", plan.kv_slot_bytes},
+        {"spill_bytes", plan.kv_spill_bytes}}},
       {"logit_rows", plan.logit_rows},
       {"step_tokens", plan.step_tokens},
       {"stream",

@@ -30,7 +30,7 @@ Demand demand_of(const MachineProfile& machine, const Workload& workload) {
 
 // The lanes' times are those of the step as it is played; its own is the closed form's, which never grows with memory
 // (docs/design/0006-prediction.md). `player` is null where there are too many units to play.
-StepPrediction prediction(const CostModel& cost, const StepWork& work, const StreamLoad& load, uint64_t row_bytes, StepPlayer* player) {
+StepPrediction prediction(const CostModel& cost, const StepWork& work, const StreamLoad& load, uint64_t row_bytes, uint64_t kv_bytes, StepPlayer* player) {
   const StepTime time = cost.step(work, load), lanes = player != nullptr ? player->play(work) : time;
   StepPrediction step;
   step.tokens = work.tokens;
@@ -39,21 +39,29 @@ StepPrediction prediction(const CostModel& cost, const StepWork& work, const Str
   step.predicted_ms = time.total_s * 1e3;
   step.streamed_bytes = load.layer_file + load.head_file + work.tokens * row_bytes;
   step.expert_bytes = static_cast<uint64_t>(time.expert_bytes);
+  step.kv_disk_bytes = kv_bytes;
   step.position = work.position;
   step.logit_rows = work.logit_rows;
   return step;
 }
 
 // What a placement is made of, as the plan says it. Everything is counted again from the list of tensors, not taken from the search.
-Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost, const PlacementSearch& search,
-             const Placement& placement) {
+Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const PlacementSearch& search, const Placement& placement) {
   const ActivationCost& step = shape.activations[placement.step];
   const std::vector<bool> resident = search.resident(placement);
+  demand.kv_spilled_layers = placement.kv_spilled_layers;
   Plan plan;
   plan.threads = demand.threads;
   plan.batch = demand.batch;
   plan.context_tokens = demand.context_tokens;
   plan.kv_type = demand.kv_type;
+  plan.kv_layers = shape.kv_layers;
+  plan.kv_spilled_layers = demand.kv_spilled_layers;
+  if (demand.kv_spilled_layers > 0) {
+    plan.kv_slots = kKvSlots;
+    plan.kv_slot_bytes = kv_slot_bytes(shape, demand);
+    plan.kv_spill_bytes = multiply_bytes(plan.kv_spilled_layers, plan.kv_slot_bytes);
+  }
   plan.logit_rows = std::min(demand.logit_rows, step.tokens);
   plan.step_tokens = step.tokens;
   plan.stream_slots = placement.slots.ring;
@@ -68,6 +76,7 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
   load.slots = plan.stream_slots;
   load.slot_bytes = plan.slot_bytes;
   load.reads = plan.reads;
+  load.kv_spilled_layers = plan.kv_spilled_layers;
   if (plan.expert_slots > 0) load.absent_experts = 1 - static_cast<double>(plan.expert_slots) / expert_count(shape);
   uint64_t row_bytes = 0;
   plan.tensors.reserve(shape.matrices.size());
@@ -85,9 +94,13 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
 
   const WorkloadTime time = cost.workload(step.tokens, load);
   std::optional<StepPlayer> player;
-  if (least_units(shape, resident, plan.slot_bytes) <= kMostPlayedUnits) player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts, plan.reads);
-  plan.decode = prediction(cost, cost.decode_work(), load, row_bytes, player ? &*player : nullptr);
-  plan.prefill = prediction(cost, cost.prefill_work(step.tokens), load, row_bytes, player ? &*player : nullptr);
+  if (least_units(shape, resident, plan.slot_bytes) <= kMostPlayedUnits) player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts, plan.reads, plan.kv_spilled_layers);
+  const auto predict = [&](const StepWork& work) {
+    const uint64_t kv_bytes = kv_disk_bytes(shape, demand, static_cast<uint64_t>(work.position), work.tokens);
+    return prediction(cost, work, load, row_bytes, kv_bytes, player ? &*player : nullptr);
+  };
+  plan.decode = predict(cost.decode_work());
+  plan.prefill = predict(cost.prefill_work(step.tokens));
   plan.predicted_prefill_ms = time.prefill_s * 1e3;
   plan.predicted_decode_tokens_per_s = tokens_per_s(time);
   plan.binding_lane = plan.decode.lanes.disk_ms > plan.decode.lanes.host_ms ? "disk" : "host";
@@ -99,11 +112,11 @@ std::vector<PlanAlternative> alternatives_to(const Plan& plan, const PlacementSe
   std::vector<PlanAlternative> alternatives;
   const bool all_resident = std::all_of(plan.tensors.begin(), plan.tensors.end(),
                                         [](const TensorPlacement& tensor) { return tensor.mode == Residence::kResident; });
-  if (all_resident) return alternatives;
+  if (all_resident && plan.kv_spilled_layers == 0) return alternatives;
   const std::optional<Placement> everything = search.everything_resident();
   const uint64_t most_bytes = everything ? everything->planned_bytes : UINT64_MAX - 1;
   double so_far = plan.predicted_decode_tokens_per_s;
-  uint64_t more = std::max<uint64_t>(uint64_t{8} << 20, std::bit_floor((plan.decode.streamed_bytes + plan.decode.expert_bytes) / 16));
+  uint64_t more = std::max<uint64_t>(uint64_t{8} << 20, std::bit_floor((plan.decode.streamed_bytes + plan.decode.expert_bytes + plan.decode.kv_disk_bytes) / 16));
   for (int i = 0; i < 3; ++i, more *= 2) {
     const uint64_t budget = add_bytes(plan.host.budget_bytes, more);
     if (budget >= most_bytes) break;
@@ -185,7 +198,7 @@ Result<Plan> PlacementPlanner::plan(const StepShape& shape, const MachineProfile
 
   const Demand demand = demand_of(machine, workload);
   const CostModel cost(shape, machine, workload);
-  const PlacementSearch search(shape, demand, cost);
+  const PlacementSearch search(shape, demand, cost, workload.kv_spilled_layers);
   const std::optional<Placement> best = budget == Budgets::kUnlimited ? search.everything_resident() : search.best(budget);
   if (!best) {
     if (budget == Budgets::kUnlimited || search.minimum_bytes() == UINT64_MAX) {

@@ -31,9 +31,9 @@ void check_prefix(KvType type, const char* name) {
     }
   }
   std::vector<std::byte> prefix(small.prefix_bytes(17)), back(prefix.size());
-  small.copy_prefix_to(17, prefix);
-  large.copy_prefix_from(17, prefix);
-  large.copy_prefix_to(17, back);
+  must(small.copy_prefix_to(17, prefix));
+  must(large.copy_prefix_from(17, prefix));
+  must(large.copy_prefix_to(17, back));
   CHECK(prefix == back);
   // Position 16 of the last head and layer: keys and values of 32 positions come along.
   const auto place = [&](const KvCache& cache) {
