@@ -28,6 +28,7 @@ struct EngineOptions {
   CancelToken cancel;            ///< of loading
   size_t trace_events = 0;       ///< latest events of each lane to keep for write_trace(), a node of a step being one; 0: no trace.
                                  ///< Takes about 32 bytes an event and lane and 40 more, beside the budgets, and less than 1 % of the time
+  std::string spill_directory;   ///< where Plan::kv_spill_bytes are taken; a directory on a disk. Empty: TMPDIR, or /var/tmp
 };
 
 /// Bytes of one tier: what was allowed, planned, in use now, and the most that ever was.
@@ -42,7 +43,8 @@ struct MemoryReport {
 
 /// Bytes moved since the engine was opened, loading not counted.
 struct StreamReport {
-  uint64_t disk_bytes = 0, h2d_bytes = 0, d2h_bytes = 0;
+  uint64_t disk_bytes = 0, h2d_bytes = 0, d2h_bytes = 0;       ///< disk: of the model's file
+  uint64_t kv_read_bytes = 0, kv_written_bytes = 0;            ///< of keys and values on disk
 };
 
 /// Experts of a mixture since the engine was opened. All 0 where every expert is resident, or the model has none.
@@ -69,12 +71,13 @@ class OTR_API Engine {
 
   /// Reserves every byte of `plan`, starts plan.threads - 1 threads, reads and packs what is resident.
   /// Errors: kUnsupported with the reason when the model cannot run; kInvalidArgument when the plan is not this model's (check_plan);
-  /// kOutOfMemory; kIo when the file can no longer be read or has changed; kCorruptFile; kCancelled. Nothing is kept after a failure.
+  /// kOutOfMemory; kIo when the file can no longer be read or has changed, or the disk has no room for keys and values; kCorruptFile; kCancelled.
+  /// Nothing is kept after a failure.
   static Result<Engine> open(const Model& model, const Plan& plan, const EngineOptions& options = {});
 
   /// Places the weights anew as another plan says, under a lower or a higher budget: between steps, with every session as it is. The memory of the
   /// old placement is given back before that of the new one is taken. `plan` must have room for the caches of the sessions that are open, in the
-  /// same type; a plan() that was asked for before is no longer to be used. Cost: as open().
+  /// same type and with the same layers on disk (Workload::kv_spilled_layers), and where there are any, for the same batch and context; a plan() that was asked for before is no longer to be used. Cost: as open().
   /// Errors: kInvalidArgument, then nothing has changed; otherwise as open(): no weights are in memory then and steps are kUnavailable until a
   /// replan() succeeds. A trace starts anew.
   Status replan(const Plan& plan, const Progress& progress = {}, const CancelToken& cancel = {});

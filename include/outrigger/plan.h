@@ -29,6 +29,9 @@ struct Workload {
   uint32_t context_tokens = 0;   ///< of each session; 0: prompt_tokens + new_tokens
   KvType kv_type = KvType::kF16;
   uint32_t logit_rows = 1;       ///< most tokens of one step whose logits are wanted (evaluation and verification want many)
+  static constexpr uint32_t kAsItPays = UINT32_MAX;
+  /// Layers whose keys and values are on disk, evenly spread; kAsItPays: as many as the budget asks for, or as the prediction is best with.
+  uint32_t kv_spilled_layers = kAsItPays;
 };
 
 enum class Tier : int32_t { kDisk = 0, kHost = 1, kDevice = 2 };
@@ -52,7 +55,8 @@ struct TensorPlacement {
 ///   weights_resident  one arena: the fixed bytes, then each resident matrix, every one starting at a multiple of 64
 ///   stream_slots      the ring (slots * slot_bytes), the staging buffers, and the row buffer, each of its own
 ///   experts           one: expert_slots * expert_slot_bytes
-///   kv_cache          one for each session of the batch, for its context rounded up to StepShape::kv_granule_tokens
+///   kv_cache          one for each session of the batch, for its context rounded up to StepShape::kv_granule_tokens: the layers that are not
+///                     spilled; and one for the slots that the others pass through, kv_slots * kv_slot_bytes
 ///   activations       one: those of the step size, scratch of each thread, logits
 /// Of a device:
 ///   weights_resident  one arena: the fixed bytes, then each matrix that is resident there, every one starting at a multiple of 64
@@ -91,6 +95,7 @@ struct StepPrediction {
   /// Of experts, expected: as if every token were routed evenly. What a text really needs depends on the text, and is as a rule less.
   uint64_t expert_bytes = 0;
   uint64_t h2d_bytes = 0;          ///< of weights, copied to the device by one such step
+  uint64_t kv_disk_bytes = 0;      ///< of keys and values, read from disk and written there by one session's step
   double position = 0;             ///< of its first token, as planned for
   uint32_t logit_rows = 1;         ///< tokens whose logits it wants
 };
@@ -108,6 +113,11 @@ struct Plan {
   uint32_t threads = 0;
   uint32_t batch = 1, context_tokens = 0;
   KvType kv_type = KvType::kF16;
+  uint32_t kv_layers = 0;          ///< layers that have keys and values
+  uint32_t kv_spilled_layers = 0;  ///< of these, evenly spread, those that keep them on disk
+  uint32_t kv_slots = 0;           ///< that these pass through; 0 when none is spilled
+  uint64_t kv_slot_bytes = 0;      ///< of each: a layer's keys and values of every session of the batch, each session's in whole pages
+  uint64_t kv_spill_bytes = 0;     ///< taken on disk when the engine is opened: kv_spilled_layers * kv_slot_bytes
   uint32_t logit_rows = 1;         ///< never more than step_tokens
   uint32_t step_tokens = 0;        ///< most tokens in one step: the prefill chunk
   uint32_t stream_slots = 0;       ///< slots of the ring; 0 when nothing streams
@@ -136,7 +146,8 @@ struct Plan {
 /// Decides where every tensor lives. Pure: touches no memory, disk or device, allocates only the result.
 class OTR_API PlacementPlanner {
  public:
-  /// Keeps resident what saves most time per byte and streams the rest from disk through a ring of slots with read-ahead.
+  /// Keeps resident what saves most time per byte and streams the rest from disk through a ring of slots with read-ahead. Where it is predicted to
+  /// be faster, or nothing else fits, the keys and values of some layers go to disk, too.
   /// The plan is for the profile's threads. Budgets::kDefault must have been resolved by the caller (see default_host_budget()).
   /// More memory never predicts a slower workload, and the smallest feasible budget does not depend on the machine's rates.
   /// A disk of unknown rate (0) is taken for one of 500 MB/s.

@@ -94,7 +94,8 @@ class OTR_API Session {
   /// A second session with the same state. Errors: as open().
   Result<Session> fork() const;
   /// State as bytes: tokens and KV entries; only for the same model file and numerics. Restoring checks this and every size.
-  /// restore() errors: kCorruptFile, kInvalidArgument (another model, more tokens than the context); the session is then unchanged.
+  /// restore() errors: kCorruptFile, kInvalidArgument (another model, more tokens than the context); the session is then unchanged. Where layers'
+  /// keys and values are on disk, all three may be kIo; a session that was to be restored is then empty.
   Result<std::vector<std::byte>> save() const;
   Status restore(std::span<const std::byte> state);
   /// The same through a file, which appears complete or not at all.

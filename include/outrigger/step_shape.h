@@ -68,6 +68,7 @@ struct StepShape {
   uint64_t fixed_bytes = 0;                       ///< always resident: norms, biases, tables
   uint64_t kv_bytes_per_token = 0;                ///< of one session, all layers, as float16
   uint32_t kv_layers = 1;                         ///< layers that keep keys and values, each as many bytes
+  uint32_t kv_runs = 1;                           ///< pieces of a layer's that grow each on its own, one after the other: a head's keys, or its values
   bool kv_takes_q8_0 = false;                     ///< heads are whole groups of 32 elements; kv_bytes_per_token is a multiple of 64
   uint32_t kv_granule_tokens = 1;                 ///< a session's cache is a multiple of this many tokens
   uint64_t context_tokens = 0;                    ///< the most the model was made for and the library computes

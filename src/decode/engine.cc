@@ -47,6 +47,7 @@ Status build(Engine::Impl& engine, const EngineOptions& options) {
   const GgufFile& file = engine.model.impl()->file;
   OTR_ASSIGN(engine.residency, TensorResidency::create(*engine.backend, file.shared_source(), layout.shape, layout.weights, engine.plan, device));
   engine.trace_events = options.trace_events;
+  engine.spill_directory = options.spill_directory;
   return engine.prepare_steps(options.progress, options.cancel);
 }
 
@@ -63,9 +64,16 @@ Status check_caches(const Engine::Impl& engine, const Plan& plan) {
   }
   const TensorResidency& residency = *engine.residency;
   const uint64_t taken = residency.report().current.kv_cache, taken_there = residency.device() == nullptr ? 0 : residency.device()->report().current.kv_cache;
+  const bool same_layers = engine.kv_spill ? engine.kv_spill->suits(plan) : plan.kv_spilled_layers == 0;
+  const bool has_sessions = (engine.kv_spill ? engine.kv_spill->has_parts() : taken > 0) || taken_there > 0;
+  if (!has_sessions) return {};
+  if (!same_layers) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("replan: open sessions keep {} layers' keys and values on disk in slots of {}, the new plan {} in slots of {}; plan with the same number of them (kv_spilled_layers), batch and context, or close sessions",
+                                                            engine.plan.kv_spilled_layers, format_bytes(engine.plan.kv_slot_bytes), plan.kv_spilled_layers, format_bytes(plan.kv_slot_bytes)));
+  }
   OTR_TRY(check_cache_room("host", taken, plan.host.breakdown.kv_cache));
   OTR_TRY(check_cache_room("device", taken_there, plan.device.breakdown.kv_cache));
-  if (taken + taken_there == 0 || attention_on_device(engine.layout(), plan) == attention_on_device(engine.layout(), engine.plan)) return {};
+  if (attention_on_device(engine.layout(), plan) == attention_on_device(engine.layout(), engine.plan)) return {};
   return Status(StatusCode::kInvalidArgument, "replan: open sessions hold keys and values of other layers on the device than the new plan; plan with the same budget for the device, or close sessions");
 }
 
@@ -105,12 +113,21 @@ Status Engine::replan(const Plan& plan, const Progress& progress, const CancelTo
   if (team) engine.team = std::move(team);
   {
     const std::unique_lock placing(engine.placement_mutex);
+    engine.drop_unsuitable_spill(next);
     engine.plan = std::move(next);
     OTR_TRY(engine.residency->place(engine.plan));
   }
   return engine.prepare_steps(progress, cancel);
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");
+}
+
+// Without sessions only, as check_caches() saw to.
+void Engine::Impl::drop_unsuitable_spill(const Plan& next) noexcept {
+  if (!kv_spill || kv_spill->suits(next)) return;
+  past_kv_read_bytes += kv_spill->bytes_read();
+  past_kv_written_bytes += kv_spill->bytes_written();
+  kv_spill.reset();
 }
 
 Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& cancel) {
@@ -120,6 +137,11 @@ Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& 
   OTR_TRY(load_fixed(file, layout(), fixed));
   OTR_TRY(check_rope_factors(file, layout(), fixed));
   OTR_ASSIGN(activations, residency->reserve(MemoryUse::kActivations, plan.host.breakdown.activations));
+  if (plan.kv_spilled_layers > 0 && !kv_spill) {
+    OTR_ASSIGN(auto spill, KvSpill::create(*residency, plan, spill_directory));
+    const std::unique_lock placing(placement_mutex);
+    kv_spill = std::move(spill);
+  }
   OTR_ASSIGN(graphs, StepGraphs::build(layout(), plan, *residency));
   for (const StepGraphs::Bucket& bucket : graphs.buckets()) OTR_TRY(executor->reserve(bucket.with_logits));
   if (trace_events > 0) {
@@ -176,10 +198,14 @@ ExpertReport Engine::experts() const {
 
 StreamReport Engine::streamed() const {
   const std::shared_lock lock(impl_->placement_mutex);
-  StreamReport report{impl_->residency->streamed_bytes(), 0, 0};
+  StreamReport report{impl_->residency->streamed_bytes(), 0, 0, impl_->past_kv_read_bytes, impl_->past_kv_written_bytes};
   if (const DeviceResidency* device = std::as_const(*impl_->residency).device()) {
     report.h2d_bytes = device->copied_in_bytes();
     report.d2h_bytes = device->copied_out_bytes();
+  }
+  if (const KvSpill* const spill = impl_->kv_spill.get()) {
+    report.kv_read_bytes += spill->bytes_read();
+    report.kv_written_bytes += spill->bytes_written();
   }
   return report;
 }

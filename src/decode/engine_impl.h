@@ -8,11 +8,13 @@
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
+#include <string>
 
 #include "src/base/thread_team.h"
 #include "src/device/backend.h"
 #include "src/graph/executor.h"
 #include "src/graph/tracer.h"
+#include "src/memory/kv_spill.h"
 #include "src/memory/residency.h"
 #include "src/model/device_runner.h"
 #include "src/model/model_impl.h"
@@ -29,6 +31,7 @@ struct Engine::Impl {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<ThreadTeam> team;
   std::unique_ptr<TensorResidency> residency;
+  std::unique_ptr<KvSpill> kv_spill;  // null: keys and values of all layers are resident; sessions hold parts of it
   MemoryLease activations, device_activations;
   std::unique_ptr<GraphExecutor> executor;
   StepGraphs graphs;
@@ -38,6 +41,8 @@ struct Engine::Impl {
   std::mutex step_mutex;
   std::shared_mutex placement_mutex;  // what reports read of the residency is not to be replaced meanwhile
   size_t trace_events = 0;
+  std::string spill_directory;
+  uint64_t past_kv_read_bytes = 0, past_kv_written_bytes = 0;  // by earlier ones than kv_spill
 
   Impl(Model opened, Plan made, Numerics chosen) : model(std::move(opened)), plan(std::move(made)), numerics(chosen) {}
 
@@ -53,6 +58,8 @@ struct Engine::Impl {
     return {};
   }
 
+  /// Gives up slots and file where another plan needs others, or none. Under the placement's lock.
+  void drop_unsuitable_spill(const Plan& next) noexcept;
   /// After the residency was placed as `plan` says: loads it and makes everything a step needs.
   Status prepare_steps(const Progress& progress, const CancelToken& cancel);
 

@@ -90,6 +90,17 @@ Status check_room(const ModelLayout& layout, const Plan& plan, const TierPlan& t
       .with_bytes(tier.planned_bytes + taken + more - planned, tier.planned_bytes);
 }
 
+// The same of the slots that spilled layers pass through, each of which has a place for every session.
+Status check_slot_room(const ModelLayout& layout, const Plan& plan, const KvPlaces& places, uint32_t context) {
+  if (places.spilled_layers == 0) return {};
+  if (places.spill == nullptr) return Status(StatusCode::kUnavailable, "no memory for keys and values is taken since a change of the plan failed; change it again");
+  const uint64_t more = whole_kv_pages(KvCache::bytes(layout.config, plan.kv_type, context, 1));
+  if (places.spill->has_room(more)) return {};
+  return Status(StatusCode::kBudget, fmt::format("no room for another session: it needs {} of each slot for keys and values on disk, and the slots of {} have no such gap; plan for a larger batch",
+                                                 format_bytes(more), format_bytes(plan.kv_slot_bytes)))
+      .with_bytes(plan.host.planned_bytes + plan.kv_slots * more, plan.host.planned_bytes);
+}
+
 }  // namespace
 
 Result<Session> Session::open(const Engine& engine, const SessionOptions& options) try {
@@ -106,9 +117,11 @@ Result<Session> Session::open(const Engine& engine, const SessionOptions& option
   const std::lock_guard lock(impl->engine->step_mutex);  // two sessions must not both take the last cache
   const std::vector<bool> on_device = attention_on_device(layout, plan);
   const auto there = static_cast<uint32_t>(std::count(on_device.begin(), on_device.end(), true));
-  OTR_TRY(check_room(layout, plan, plan.host, residency.report(), context, layout.config.layers - there));
+  const KvPlaces places{on_device, impl->engine->kv_spill.get(), plan.kv_spilled_layers};
+  OTR_TRY(check_room(layout, plan, plan.host, residency.report(), context, layout.config.layers - there - plan.kv_spilled_layers));
   if (there > 0) OTR_TRY(check_room(layout, plan, plan.device, residency.device()->report(), context, there));
-  OTR_ASSIGN(impl->cache, KvCache::reserve(residency, layout.config, plan.kv_type, context, on_device));
+  OTR_TRY(check_slot_room(layout, plan, places, context));
+  OTR_ASSIGN(impl->cache, KvCache::reserve(residency, layout.config, plan.kv_type, context, places));
   impl->tokens.reserve(context);
   impl->logits.resize(layout.vocabulary);
   impl->logit_tokens.reserve(plan.logit_rows);

@@ -91,7 +91,7 @@ Result<std::vector<std::byte>> Session::save() const try {
   const size_t kv_at = state.size();
   state.resize(kv_at + header.kv_bytes);
   {
-    const std::lock_guard lock(session.engine->step_mutex);  // the transfer buffer is one
+    const std::lock_guard lock(session.engine->step_mutex);  // the transfer buffer, and the slots of spilled layers, are the steps' as well
     OTR_TRY(session.cache.copy_prefix_to(session.computed, std::span(state).subspan(kv_at), *session.engine->residency));
   }
   const uint64_t sum = checksum(state);
@@ -121,12 +121,11 @@ Status Session::restore(std::span<const std::byte> state) {
       return broken("token id", static_cast<uint64_t>(static_cast<uint32_t>(token)), session.engine->layout().vocabulary - 1, sizeof header + i * sizeof token);
     }
   }
-  // First what may fail: then the session holds nothing.
-  const std::byte* const keys = at + header.tokens * sizeof(Token) + header.logits * sizeof(float);
+  const std::span<const std::byte> keys_and_values = state.subspan(sizeof header + header.tokens * sizeof(Token) + header.logits * sizeof(float), header.kv_bytes);
   {
     const std::lock_guard lock(session.engine->step_mutex);
-    if (Status status = session.cache.copy_prefix_from(header.computed, {keys, header.kv_bytes}, *session.engine->residency); !status.is_ok()) {
-      session.truncate(0);
+    if (Status status = session.cache.copy_prefix_from(header.computed, keys_and_values, *session.engine->residency); !status.is_ok()) {
+      session.truncate(0);  // some layers are of one state, some of the other
       return status;
     }
   }

@@ -44,8 +44,9 @@ class TraceText {
   void add_event(int track, const char* lane, const TraceEvent& event, const TraceStep& step) {
     const NodeText& node = text_of(*step.graph, event.node);
     add(R"(,
-{{"ph":"X","pid":1,"tid":{},"cat":"{}","name":{},"ts":{:.3f},"dur":{:.3f},"args":{{"step":{},"tokens":{}{}}}}})",
-        track, lane, node.name, us(event.begin_ns - origin_ns_), us(event.end_ns - event.begin_ns), event.step, step.tokens, node.arguments);
+{{"ph":"X","pid":1,"tid":{},"cat":"{}","name":{},"ts":{:.3f},"dur":{:.3f},"args":{{"step":{},"tokens":{}{}{}}}}})",
+        track, lane, node.name, us(event.begin_ns - origin_ns_), us(event.end_ns - event.begin_ns), event.step, step.tokens, node.arguments,
+        event.pages > 0 ? fmt::format(",\"bytes\":{}", event.pages * kTracePageBytes) : "");
   }
 
   std::string finish(const std::string& dropped) {

@@ -17,11 +17,14 @@
 
 namespace outrigger {
 
+inline constexpr uint64_t kTracePageBytes = 4096;
+
 /// One node that ran. Times are of the steady clock.
 struct TraceEvent {
   int64_t begin_ns = 0, end_ns = 0;
   uint64_t step = 0;  ///< counted from 0 since the tracer was made
   NodeId node = 0;
+  uint32_t pages = 0;  ///< of 4096 bytes that it moved, where that changes from step to step; 0: what its label says
 };
 
 /// One step: its graph is what its nodes' numbers mean.
@@ -65,8 +68,8 @@ class Tracer {
   void begin_step(const TaskGraph& graph, uint32_t tokens, uint32_t logit_rows);
   void end_step(bool is_complete);
   /// Precondition: between begin_step() and end_step(); not before the end of the lane's last event. Allocates nothing.
-  void record(Lane lane, NodeId node, int64_t begin_ns, int64_t end_ns) {
-    lanes_[static_cast<size_t>(lane)].push({begin_ns, end_ns, step_number_, node});
+  void record(Lane lane, NodeId node, int64_t begin_ns, int64_t end_ns, uint32_t pages = 0) {
+    lanes_[static_cast<size_t>(lane)].push({begin_ns, end_ns, step_number_, node, pages});
   }
 
   /// What is kept, oldest first.
@@ -123,7 +126,7 @@ class NodeTrace {
  public:
   NodeTrace(Tracer* tracer, Lane lane) : tracer_(tracer), lane_(lane) {}
   ~NodeTrace() {
-    if (tracer_ != nullptr && is_running_) tracer_->record(lane_, node_, begin_ns_, Tracer::now_ns());
+    if (tracer_ != nullptr && is_running_) tracer_->record(lane_, node_, begin_ns_, Tracer::now_ns(), pages_);
   }
   NodeTrace(const NodeTrace&) = delete;
   NodeTrace& operator=(const NodeTrace&) = delete;
@@ -131,17 +134,22 @@ class NodeTrace {
   void next(NodeId node) {
     if (tracer_ == nullptr) return;
     const int64_t now = Tracer::now_ns();
-    if (is_running_) tracer_->record(lane_, node_, begin_ns_, now);
+    if (is_running_) tracer_->record(lane_, node_, begin_ns_, now, pages_);
     is_running_ = true;
+    pages_ = 0;
     node_ = node;
     begin_ns_ = now;
   }
+
+  /// By the node that runs; whole pages.
+  void moved(uint64_t bytes) { pages_ = static_cast<uint32_t>(bytes / kTracePageBytes); }
 
  private:
   Tracer* const tracer_;
   const Lane lane_;
   bool is_running_ = false;
   NodeId node_ = 0;
+  uint32_t pages_ = 0;
   int64_t begin_ns_ = 0;
 };
 

@@ -150,6 +150,7 @@ class LayoutBuilder {
     shape.used_experts = config.used_experts;
     shape.fixed_bytes = tensors_.fixed_floats() * sizeof(float);
     shape.kv_layers = config.layers;
+    shape.kv_runs = 2 * config.kv_heads;
     shape.kv_bytes_per_token = uint64_t{config.layers} * 2 * config.kv_width() * sizeof(uint16_t);
     shape.kv_takes_q8_0 = kv_type_fits(KvType::kQ8_0, config.head_dim);
     shape.kv_granule_tokens = kKvInterleave;

@@ -43,6 +43,8 @@ const char* op_name(StepOp op) {
     case StepOp::kUpload: return "upload residual";
     case StepOp::kDownload: return "download residual";
     case StepOp::kDownloadLogits: return "download logits";
+    case StepOp::kFetchKv: return "fetch kv";
+    case StepOp::kStoreKv: return "store kv";
   }
   return "unknown";
 }

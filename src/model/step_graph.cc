@@ -1,6 +1,7 @@
 // Builds the step's graph in two passes: first what is computed, in order, then the copies and reads between, each where it is first possible.
 #include "src/model/step_graph.h"
 
+#include <algorithm>
 #include <initializer_list>
 #include <optional>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "src/base/macros.h"
 #include "src/model/device_parts.h"
 #include "src/model/ring_nodes.h"
+#include "src/tensor/kv_spread.h"
 
 namespace outrigger {
 namespace {
@@ -101,10 +103,10 @@ class StepGraphBuilder {
     add(StepOp::kCombine, l);
   }
 
-  // Where other weights stream, the disk lane has no idle moment, and guesses would hold up what is sure to be needed.
+  // Where other weights stream, or keys and values do, the disk lane has no idle moment, and guesses would hold up what is sure to be needed.
   bool guesses_after(uint32_t layer) const {
     return residency_.experts() != nullptr && residency_.experts()->most_guesses() > 0 && residency_.stream().units.empty() &&
-           layer + 1 < layout_.layers.size();
+           plan_.kv_spilled_layers == 0 && layer + 1 < layout_.layers.size();
   }
 
   RingNodes& ring_of(Lane side) { return side == Lane::kDevice ? *link_ : disk_; }
@@ -137,8 +139,17 @@ class StepGraphBuilder {
     std::vector<NodeId> after;
     if (i > 0 && chain_[i - 1].lane != link.lane) after.push_back(last_);
     if (link.unit != kNoUnit) after.push_back(ring_of(link.lane).arrival(graph_, link.unit));
+    // The first unit, which the step begins with, before them.
+    if (kv_fetches_.empty() && (link.unit != kNoUnit || link.op == StepOp::kRopeAppend)) {
+      while (kv_fetches_.size() < std::min(kKvSlots, plan_.kv_spilled_layers)) add_kv_fetch();
+    }
+    if (link.op == StepOp::kRopeAppend && is_spilled(link.argument)) after.push_back(kv_fetches_[kv_number(link.argument)]);
     if (link.op == StepOp::kExperts && ExpertWave::of(link.argument).wave > 0) after.push_back(add_fetch(ExpertWave::of(link.argument)));
     const NodeId node = last_ = graph_.add(link.lane, static_cast<uint16_t>(link.op), link.argument, link.operands, after);
+    if (link.op == StepOp::kAttention && is_spilled(link.argument)) {
+      add_disk(StepOp::kStoreKv, link.argument, node);
+      if (kv_fetches_.size() < plan_.kv_spilled_layers) add_kv_fetch();
+    }
     if (link.op == StepOp::kRoute) waves_.assign(1, node);  // what the first wave's fetch waits for
     if (link.op == StepOp::kGuess) guess_ = node;
     if (link.op == StepOp::kExperts) {
@@ -151,6 +162,15 @@ class StepGraphBuilder {
 
   NodeId add_disk(StepOp op, uint32_t argument, NodeId after) {
     return graph_.add(Lane::kDisk, static_cast<uint16_t>(op), argument, {}, {&after, 1});
+  }
+
+  bool is_spilled(uint32_t layer) const { return is_kv_spilled(layout_.config.layers, plan_.kv_spilled_layers, layer); }
+  uint32_t kv_number(uint32_t layer) const { return kv_spilled_before(layout_.config.layers, plan_.kv_spilled_layers, layer); }
+
+  // Of the next spilled layer. What its slot held before was stored, on the same lane.
+  void add_kv_fetch() {
+    const uint32_t layer = kv_spilled_layer(layout_.config.layers, plan_.kv_spilled_layers, static_cast<uint32_t>(kv_fetches_.size()));
+    kv_fetches_.push_back(graph_.add(Lane::kDisk, static_cast<uint16_t>(StepOp::kFetchKv), layer));
   }
 
   // Wave w needs the slots of wave w - 2: waves_[w - 1], with the routing in front.
@@ -167,6 +187,7 @@ class StepGraphBuilder {
   std::vector<ChainNode> chain_;
   TaskGraph graph_;
   NodeId last_ = 0;                  // of the chain
+  std::vector<NodeId> kv_fetches_;   // by number of the spilled layer
   std::vector<NodeId> waves_;        // of the layer: its routing, then its waves
   NodeId guess_ = 0;
 };

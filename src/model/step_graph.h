@@ -42,6 +42,8 @@ enum class StepOp : uint16_t {
   kRequest,        ///< begins to read a unit into the ring
   kFetchExperts,   ///< brings a wave of experts into memory
   kFetchGuesses,   ///< reads what kGuess said, until the layer is routed
+  kFetchKv,        ///< brings the keys and values of a spilled layer before the step's tokens into its slot
+  kStoreKv,        ///< writes those of the step's tokens back
   // The link's lanes:
   kArriveOnDevice,    ///< waits until a unit of streamed weights is in the device's ring
   kRequestToDevice,   ///< begins to copy a unit into it
@@ -71,6 +73,8 @@ struct StepGraphOptions {
 /// Experts that are not all resident are computed in waves: those in memory at once, the others as they come.
 /// What the plan computes on a device is nodes of the device's lane, with the same ops; the residual moves where the next part is elsewhere. A ring of
 /// the device's is served by the link's lane as the host's is by the disk's.
+/// A layer whose keys and values are spilled is fetched into a slot before its rows are appended and stored after it has attended; the next but one's
+/// fetch follows, as the slot is free then. Both slots' first layers are fetched as the step begins.
 /// Errors: kInternal only.
 Result<TaskGraph> build_step_graph(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency, const StepGraphOptions& options);
 

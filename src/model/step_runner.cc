@@ -46,7 +46,7 @@ Status StepRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<cons
   if (lane == Lane::kDisk) {
     for (const NodeId id : nodes) {
       trace.next(id);
-      OTR_TRY(run_disk_node(graph.nodes()[id]));
+      OTR_TRY(run_disk_node(graph.nodes()[id], trace));
     }
     return {};
   }
@@ -62,12 +62,21 @@ Status StepRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<cons
   return failure_;
 }
 
-Status StepRunner::run_disk_node(const TaskNode& node) {
+Status StepRunner::move_kv(uint32_t layer, Status (KvCache::*move)(uint32_t, uint32_t, uint32_t, uint64_t*) const, NodeTrace& trace) const {
+  uint64_t moved = 0;
+  for (const SequenceSlice& slice : input_.slices) OTR_TRY((slice.cache->*move)(layer, slice.first_position, slice.tokens, &moved));
+  trace.moved(moved);
+  return {};
+}
+
+Status StepRunner::run_disk_node(const TaskNode& node, NodeTrace& trace) {
   switch (static_cast<StepOp>(node.op)) {
     case StepOp::kArrive: return residency_.arrive(node.argument);
     case StepOp::kRequest: return residency_.request(node.argument);
     case StepOp::kFetchExperts: return residency_.experts()->fetch(ExpertWave::of(node.argument).wave);
     case StepOp::kFetchGuesses: return residency_.experts()->fetch_guesses(node.argument);
+    case StepOp::kFetchKv: return move_kv(node.argument, &KvCache::fetch, trace);
+    case StepOp::kStoreKv: return move_kv(node.argument, &KvCache::store, trace);
     default: return Status(StatusCode::kInternal, "a node of the host on the disk lane");
   }
 }
@@ -98,7 +107,9 @@ void StepRunner::run_node(const TaskGraph& graph, const TaskNode& node, const Te
     case StepOp::kArrive:
     case StepOp::kRequest:
     case StepOp::kFetchExperts:
-    case StepOp::kFetchGuesses: return;  // the disk lane's
+    case StepOp::kFetchGuesses:
+    case StepOp::kFetchKv:
+    case StepOp::kStoreKv: return;  // the disk lane's
     case StepOp::kArriveOnDevice:
     case StepOp::kRequestToDevice:
     case StepOp::kUploadAngles:

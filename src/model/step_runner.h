@@ -51,7 +51,9 @@ class StepRunner final : public NodeRunner {
   Status run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) override;
 
  private:
-  Status run_disk_node(const TaskNode& node);
+  Status run_disk_node(const TaskNode& node, NodeTrace& trace);
+  /// A spilled layer's keys and values of every slice: `move` is KvCache::fetch or store.
+  Status move_kv(uint32_t layer, Status (KvCache::*move)(uint32_t, uint32_t, uint32_t, uint64_t*) const, NodeTrace& trace) const;
   void run_node(const TaskGraph& graph, const TaskNode& node, const TeamMember& member);
   void embed(const TeamMember& member);
   void fill_angles(const TeamMember& member);

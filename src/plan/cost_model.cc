@@ -38,6 +38,7 @@ CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, cons
     : kv_bytes_per_position_(static_cast<double>(kv_bytes_per_token(shape, workload.kv_type))),
       attention_flops_(shape.attention_flops_per_token_per_position),
       kv_layers_(shape.kv_layers),
+      kv_(kv_spill_shape(shape, workload.kv_type, workload.context_tokens > 0 ? workload.context_tokens : uint64_t{workload.prompt_tokens} + workload.new_tokens)),
       stream_(machine.host_stream_bytes.per_s),
       busy_stream_(machine.host_stream_bytes_busy.per_s > 0 ? std::min(stream_, machine.host_stream_bytes_busy.per_s) : stream_),
       int8_(machine.host_int8_ops.per_s),
@@ -95,6 +96,19 @@ double CostModel::disk_s(uint64_t file_bytes, uint64_t packed_bytes, const Strea
   return read_and_repack_s(static_cast<double>(file_bytes), static_cast<double>(packed_bytes), load.reads) + units(packed_bytes, load.slot_bytes) * kUnitOverheadS;
 }
 
+double CostModel::kv_move_s(uint64_t run_bytes) const {
+  const KvMove move = most_moved(kv_.runs, run_bytes);
+  return move.bytes / (disk_ * kRateOfReads[0]) + move.requests * kUnitOverheadS;
+}
+
+double CostModel::kv_fetch_s(const StepWork& work) const { return kv_move_s(kv_.extent(static_cast<uint64_t>(work.position), work.tokens).prefix); }
+
+// A disk of whose writing nothing is known is taken to write as it reads.
+double CostModel::kv_store_s(const StepWork& work) const {
+  const KvExtent extent = kv_.extent(static_cast<uint64_t>(work.position), work.tokens);
+  return kv_move_s(extent.end - extent.begin);
+}
+
 // Experts are read once their layer's router has spoken, so nothing of them overlaps with the rest of the step; what does is the reading of one
 // with the computing of another. Tokens are taken to be routed evenly and apart from each other.
 ExpertTime CostModel::experts(const StepWork& work, double absent_share, uint32_t reads) const {
@@ -115,7 +129,7 @@ ExpertTime CostModel::experts(const StepWork& work, double absent_share, uint32_
 double CostModel::overlapped_s(double host, double elsewhere, double disk, double repack, const StreamLoad& load) const {
   if (disk == 0) return host + elsewhere;
   const double slowed_host = host + elsewhere + repack / threads_;
-  const double bare = kUnevenness / (load.slots - 1) * std::min(slowed_host, disk);
+  const double bare = kUnevenness / (std::max(load.slots, kLeastSlots) - 1) * std::min(slowed_host, disk);
   const double last_slot = host * std::min(1.0, static_cast<double>(load.slot_bytes) / (layers_.bytes + heads_.bytes));
   return std::max(slowed_host, disk) + bare + std::min(disk, last_slot);
 }
@@ -129,7 +143,9 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load, const Dev
   const double host_layers = product_s(std::max(0.0, layers_.bytes - there.layers.bytes), layers_.weights - there.layers.weights, tokens, stream) + host_attention + overhead_s_;
   const double host_heads = rows > 0 ? product_s(std::max(0.0, heads_.bytes - there.heads.bytes), heads_.weights - there.heads.weights, rows, stream) : 0;
 
-  const double disk_layers = disk_s(load.layer_file, load.layer_packed, load);
+  const double fetch = load.kv_spilled_layers > 0 ? kv_fetch_s(work) : 0, store = load.kv_spilled_layers > 0 ? kv_store_s(work) : 0;
+  const double kv = load.kv_spilled_layers * (fetch + store);
+  const double disk_layers = disk_s(load.layer_file, load.layer_packed, load) + kv;
   const double disk_heads = rows > 0 ? disk_s(load.head_file, load.head_packed, load) : 0;
   const double repack = (static_cast<double>(load.layer_packed) + (rows > 0 ? static_cast<double>(load.head_packed) : 0)) / repack_;
   const double row_reads = row_reads_s(work.tokens, load.row_reads);
@@ -141,15 +157,18 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load, const Dev
   time.device_s = other.device_s;
   time.d2h_s = other.down_s;
   time.total_s = overlapped_s(time.host_s, elsewhere, disk_layers + disk_heads, repack, load);
-  // While one part of the step computes, no more of the other part can be read ahead than the ring holds.
+  // While one part of the step computes, no more of the other part can be read ahead than the ring holds, and no keys and values at all.
   const double ring = load.slot_bytes > 0 ? load.slots * disk_s(load.slot_bytes, load.slot_bytes, load) : 0;
-  time.total_s = std::max({time.total_s, host_layers + disk_heads - ring, host_heads + disk_layers - ring, other.disk_gap_s + disk_layers - ring});
+  time.total_s = std::max({time.total_s, host_layers + disk_heads - ring, host_heads + disk_layers - ring, host_heads + kv, other.disk_gap_s + disk_layers - ring});
   if (other.upload_s > 0) {  // the same of the link
     const double gap = other.link_gap_s + product_s(there.link_gap_host.bytes, there.link_gap_host.weights, tokens, stream);
     time.total_s = std::max({time.total_s, time.h2d_s, gap + other.upload_s - other.ring_s});
     time.total_s += kUnevenness / (device->slots - 1) * std::min(time.host_s + elsewhere, other.upload_s) + std::min(other.upload_s, other.last_slot_s);
   }
   time.total_s += row_reads;
+  // Nothing hides the first layer's fetch from a step that begins with it, nor the last one's store; between them there are two slots, whatever the
+  // ring has.
+  time.total_s += fetch + store + kUnevenness * std::min(host_layers, kv);
   const ExpertTime experts = this->experts(work, load.absent_experts, load.reads);
   time.host_s += experts.host_s;
   time.disk_s += experts.disk_s;

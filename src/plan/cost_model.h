@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "src/plan/device_cost.h"
+#include "src/plan/kv_spill_model.h"
 #include "src/plan/memory_model.h"
 
 namespace outrigger {
@@ -25,6 +26,7 @@ struct StreamLoad {
   uint32_t reads = kMostReads;  ///< in flight
   uint32_t row_reads = 0;  ///< matrices of which each token reads one row from the file
   double absent_experts = 0;  ///< share of a mixture's experts that are not in memory, 0 to 1
+  uint32_t kv_spilled_layers = 0;
 };
 
 /// A step: how many tokens, at which position the first, and of how many the logits are wanted.
@@ -78,6 +80,9 @@ class CostModel {
   double row_reads_s(uint32_t tokens, uint32_t row_reads) const;
   /// one unit of streamed weights, read and repacked while others are read, as far as there are slots;
   double fetch_s(uint64_t file_bytes, uint64_t packed_bytes, uint32_t reads) const;
+  /// keys and values of a spilled layer, one request after the other: what the step needs of them, and what it adds;
+  double kv_fetch_s(const StepWork& work) const;
+  double kv_store_s(const StepWork& work) const;
   /// a mixture's experts, of which the share `absent` is not in memory.
   ExpertTime experts(const StepWork& work, double absent, uint32_t reads) const;
   double expert_layers() const { return expert_layers_; }
@@ -102,6 +107,7 @@ class CostModel {
   double product_s(double bytes, double weights, double tokens, double stream) const;
   double read_and_repack_s(double file_bytes, double packed_bytes, uint32_t reads) const;
   double disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const;
+  double kv_move_s(uint64_t run_bytes) const;
   double overlapped_s(double host, double elsewhere, double disk, double repack, const StreamLoad& load) const;
 
   Lane layers_, heads_;
@@ -109,6 +115,7 @@ class CostModel {
   double expert_file_bytes_ = 0;   ///< the same
   double experts_ = 0, used_experts_ = 0, expert_layers_ = 0;
   double kv_bytes_per_position_, attention_flops_, kv_layers_;
+  KvSpillShape kv_;
   double stream_, busy_stream_, int8_, small_, attention_, repack_, disk_, overhead_s_, threads_;
   Workload workload_;
   DeviceRates device_;

@@ -225,7 +225,7 @@ void DeviceSearch::add_rest(const Candidate& candidate) {
   rests_.push_back(std::move(rest));
   Rest& kept = *rests_.back();
   HostRest beside{largest_row_block(shape_), candidate.row_bytes, candidate.row_reads, candidate.transfer_bytes, &kept.candidate.load, true};
-  kept.search = std::make_unique<PlacementSearch>(kept.shape, demand_, cost_, beside);
+  kept.search = std::make_unique<PlacementSearch>(kept.shape, demand_, cost_, 0, beside);
 }
 
 // What may stream to the device beside the first parts of an order, which are there.

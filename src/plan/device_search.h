@@ -21,6 +21,7 @@ struct DevicePlacement {
   std::vector<bool> resident;      ///< per matrix: does not stream from disk
   Slots slots;                     ///< the host's
   uint64_t host_bytes = 0, device_bytes = 0;
+  uint32_t kv_spilled_layers = 0;  ///< without a device only
   WorkloadTime time;
 };
 

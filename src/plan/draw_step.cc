@@ -27,6 +27,8 @@ struct Legend {
 const char* style_of(const ScheduledTask& task) {
   switch (task.kind) {
     case TaskKind::kFetchExperts:
+    case TaskKind::kFetchKv:
+    case TaskKind::kStoreKv:
     case TaskKind::kFetch: return task.layer % 2 == 0 ? "disk" : "disk2";
     case TaskKind::kExperts:
     case TaskKind::kProduct: return task.layer % 2 == 0 ? "host" : "host2";

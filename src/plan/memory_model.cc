@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "src/base/checked.h"
+#include "src/plan/kv_spill_model.h"
 
 namespace outrigger {
 namespace {
@@ -41,8 +42,10 @@ Status check_kv_type(const char* what, KvType type, const StepShape& shape) {
 
 uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand, uint32_t layers) {
   const CheckedSize tokens = CheckedSize(demand.context_tokens).round_up(shape.kv_granule_tokens);
-  const CheckedSize session = tokens * CheckedSize(kv_bytes_per_token(shape, demand.kv_type) / shape.kv_layers) * CheckedSize(layers);
-  return saturated(session.round_up(kPageBytes) * CheckedSize(demand.batch));
+  const uint64_t per_token = kv_bytes_per_token(shape, demand.kv_type) / shape.kv_layers;  // of a layer
+  const CheckedSize session = tokens * CheckedSize(multiply_bytes(per_token, layers - demand.kv_spilled_layers));
+  const uint64_t resident = saturated(session.round_up(kPageBytes) * CheckedSize(demand.batch));
+  return add_bytes(resident, demand.kv_spilled_layers == 0 ? 0 : multiply_bytes(kKvSlots, kv_slot_bytes(shape, demand)));
 }
 
 uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const ActivationCost& step) {
@@ -178,6 +181,7 @@ TierBreakdown device_breakdown(const StepShape& shape, const Demand& demand, con
   }
   Demand there = demand;
   there.threads = device.threads;
+  there.kv_spilled_layers = 0;
   breakdown.weights_resident = whole_pages(weights);
   breakdown.stream_slots = multiply_bytes(device.slots, device.slot_bytes);
   breakdown.kv_cache = kv_cache_bytes(shape, demand, device.attention_layers(shape));

@@ -28,13 +28,14 @@ inline uint64_t whole_pages(uint64_t bytes) { return round_up_bytes(bytes, kPage
 struct Demand {
   uint32_t threads = 1, batch = 1, context_tokens = 0, logit_rows = 1;
   KvType kv_type = KvType::kF16;
+  uint32_t kv_spilled_layers = 0;
 };
 
 /// Of one session, all layers. Precondition: the shape takes the type.
 uint64_t kv_bytes_per_token(const StepShape& shape, KvType type);
 /// kv_type is a known one that the shape takes. Errors: kInvalidArgument, which begins with `what`.
 Status check_kv_type(const char* what, KvType type, const StepShape& shape);
-/// Every session's cache, of so many layers.
+/// Every session's cache of so many layers, as far as it is in memory, and the slots that the spilled ones of them pass through.
 uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand, uint32_t layers);
 /// Activations, scratch and logits of steps of up to step.tokens; a step wants the logits of at most all its tokens.
 uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const ActivationCost& step);

@@ -69,15 +69,15 @@ struct PlacementSearch::Groups {
   uint32_t rest_row_reads;
 };
 
-PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, const HostRest& rest)
+PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, uint32_t kv_spilled_layers, const HostRest& rest)
     : shape_(shape),
       cost_(cost),
       rest_(rest),
       expert_slot_bytes_(expert_slot_bytes(shape)),
       expert_count_(expert_count(shape)),
       row_block_bytes_(std::max(largest_row_block(shape), rest.row_block_bytes)) {
-  const uint64_t kv = add_bytes(kv_cache_bytes(shape, demand, shape.kv_layers), rest.other_bytes);
-  for (const ActivationCost& step : shape.activations) step_bytes_.push_back(add_bytes(kv, activation_bytes(shape, demand, step)));
+  for (const ActivationCost& step : shape.activations) step_bytes_.push_back(add_bytes(rest.other_bytes, activation_bytes(shape, demand, step)));
+  add_kv_choices(demand, kv_spilled_layers);
 
   const Groups groups(shape, rest);
   std::vector<uint64_t> slots(std::begin(kSlotSizes), std::end(kSlotSizes));
@@ -90,6 +90,19 @@ PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, c
   std::sort(slots.begin(), slots.end());
   slots.erase(std::unique(slots.begin(), slots.end()), slots.end());
   for (uint64_t slot_bytes : slots) add_families(groups, slot_bytes);
+}
+
+void PlacementSearch::add_kv_choices(const Demand& demand, uint32_t asked_for) {
+  for (const uint32_t spilled : kv_spill_choices(shape_, demand, asked_for)) {
+    Demand wanted = demand;
+    wanted.kv_spilled_layers = spilled;
+    StreamLoad load;
+    load.kv_spilled_layers = spilled;
+    load.slots = kMostSlots;  // which hide most
+    KvChoice choice{spilled, kv_cache_bytes(shape_, wanted, shape_.kv_layers), {}};
+    for (const ActivationCost& step : shape_.activations) choice.least_s.push_back(cost_.workload(step.tokens, load, rest_.device).total_s);
+    kv_choices_.push_back(std::move(choice));
+  }
 }
 
 void PlacementSearch::add_families(const Groups& groups, uint64_t slot_bytes) {
@@ -121,6 +134,7 @@ void PlacementSearch::add_family(PlacementFamily family, const std::shared_ptr<c
 // what is resident only because its row blocks are too large is all that a smaller slot can save.
 uint64_t PlacementSearch::find_minimum(const Groups& groups) {
   const size_t step = static_cast<size_t>(std::min_element(step_bytes_.begin(), step_bytes_.end()) - step_bytes_.begin());
+  const KvChoice& kv = *std::min_element(kv_choices_.begin(), kv_choices_.end(), [](const KvChoice& a, const KvChoice& b) { return a.bytes < b.bytes; });
   uint64_t best_slot = 0;
   const auto consider_slot = [&](uint64_t slot_bytes) {
     for (unsigned outside = 0; outside < 16; ++outside) {
@@ -128,7 +142,7 @@ uint64_t PlacementSearch::find_minimum(const Groups& groups) {
       const PlacementFamily family = groups.family(shape_, outside, slot_bytes);
       const bool streams = family.load.layer_packed > 0 || family.load.head_packed > 0;
       if (streams != (slot_bytes > 0) || (streams && !can_use_slots(family, kLeastSlots))) continue;
-      const uint64_t bytes = bytes_without_choice(family, step, least_slots(family, streams ? kLeastSlots : 0));
+      const uint64_t bytes = bytes_without_choice(family, step, least_slots(family, streams ? kLeastSlots : 0), kv);
       if (bytes < minimum_bytes_) minimum_bytes_ = bytes, best_slot = slot_bytes;
     }
   };
@@ -149,10 +163,10 @@ Slots PlacementSearch::least_slots(const PlacementFamily& family, uint32_t ring)
   return slots;
 }
 
-uint64_t PlacementSearch::bytes_without_choice(const PlacementFamily& family, size_t step, const Slots& slots) const {
+uint64_t PlacementSearch::bytes_without_choice(const PlacementFamily& family, size_t step, const Slots& slots, const KvChoice& kv) const {
   const uint64_t rings = add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), multiply_bytes(slots.experts, slots.expert_slot_bytes));
   return add_bytes(add_bytes(add_bytes(whole_pages(family.base_weight_bytes), rings), staging_bytes(row_block_bytes_, slots)),
-                   add_bytes(family.row_buffer_bytes, step_bytes_[step]));
+                   add_bytes(family.row_buffer_bytes, add_bytes(kv.bytes, step_bytes_[step])));
 }
 
 // A ring has a use for a slot only if a step without logits cycles through as many; what would not fill them is better resident anyway,
@@ -173,22 +187,24 @@ uint64_t PlacementSearch::minimum_bytes(const std::vector<bool>& steps) const {
   return add_bytes(minimum_bytes_ - least_of_all, least);
 }
 
-void PlacementSearch::consider(const PlacementFamily& family, uint64_t budget_bytes, const std::vector<bool>* steps, std::optional<Placement>* best) const {
+void PlacementSearch::consider(const PlacementFamily& family, const KvChoice& kv, uint64_t budget_bytes, const std::vector<bool>* steps,
+                               std::optional<Placement>* best) const {
   const bool streams = family.slot_bytes > 0;
   for (uint32_t ring = streams ? kLeastSlots : 0; ring <= (streams ? kMostSlots : 0); ring += rest_.is_coarse ? 2 : 1) {
     if (streams && !can_use_slots(family, ring)) return;
     for (size_t step = 0; step < step_bytes_.size(); ++step) {
-      if (steps == nullptr || (*steps)[step]) consider_one({&family, step, least_slots(family, ring)}, budget_bytes, best);
+      if ((steps != nullptr && !(*steps)[step]) || (*best && kv.least_s[step] > (*best)->time.total_s)) continue;
+      consider_one({&family, step, least_slots(family, ring), kv.spilled_layers}, kv, budget_bytes, best);
     }
   }
 }
 
 // Slots that what is left of the budget buys. The readers' buffers grow with the first few of them.
-uint32_t PlacementSearch::more_expert_slots(const Placement& placement, uint64_t budget_bytes) const {
+uint32_t PlacementSearch::more_expert_slots(const Placement& placement, const KvChoice& kv, uint64_t budget_bytes) const {
   const auto bytes = [&](uint32_t experts) {
     Slots slots = placement.slots;
     slots.experts = experts;
-    return bytes_without_choice(*placement.family, placement.step, slots);
+    return bytes_without_choice(*placement.family, placement.step, slots, kv);
   };
   uint32_t least = placement.slots.experts, most = expert_count_;
   while (least < most) {
@@ -198,16 +214,17 @@ uint32_t PlacementSearch::more_expert_slots(const Placement& placement, uint64_t
   return least;
 }
 
-void PlacementSearch::consider_one(Placement placement, uint64_t budget_bytes, std::optional<Placement>* best) const {
+void PlacementSearch::consider_one(Placement placement, const KvChoice& kv, uint64_t budget_bytes, std::optional<Placement>* best) const {
   const PlacementFamily& family = *placement.family;
-  placement.planned_bytes = bytes_without_choice(family, placement.step, placement.slots);
+  placement.planned_bytes = bytes_without_choice(family, placement.step, placement.slots, kv);
   if (placement.planned_bytes > budget_bytes || placement.planned_bytes == UINT64_MAX) return;
   StreamLoad load = family.load;
   load.slots = placement.slots.ring;
+  load.kv_spilled_layers = placement.kv_spilled_layers;
   if (!family.experts_resident) {
     if (family.slot_bytes == 0) {
-      placement.slots.experts = more_expert_slots(placement, budget_bytes);
-      placement.planned_bytes = bytes_without_choice(family, placement.step, placement.slots);
+      placement.slots.experts = more_expert_slots(placement, kv, budget_bytes);
+      placement.planned_bytes = bytes_without_choice(family, placement.step, placement.slots, kv);
     }
     load.absent_experts = 1 - static_cast<double>(placement.slots.experts) / expert_count_;
   }
@@ -231,14 +248,18 @@ Placement PlacementSearch::least() const { return *best(minimum_bytes_); }
 
 std::optional<Placement> PlacementSearch::best(uint64_t budget_bytes, const std::vector<bool>* steps) const {
   std::optional<Placement> best;
-  for (const PlacementFamily& family : families_) consider(family, budget_bytes, steps, &best);
+  for (const KvChoice& kv : kv_choices_) {
+    for (const PlacementFamily& family : families_) consider(family, kv, budget_bytes, steps, &best);
+  }
   return best;
 }
 
 std::optional<Placement> PlacementSearch::everything_resident() const {
   std::optional<Placement> best;
   for (const PlacementFamily& family : families_) {
-    if (family.slot_bytes == 0 && family.lookups_resident && family.experts_resident) consider(family, UINT64_MAX - 1, nullptr, &best);
+    if (family.slot_bytes == 0 && family.lookups_resident && family.experts_resident) {
+      consider(family, kv_choices_.front(), UINT64_MAX - 1, nullptr, &best);
+    }
   }
   return best;
 }

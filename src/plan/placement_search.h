@@ -32,6 +32,7 @@ struct Placement {
   const PlacementFamily* family = nullptr;
   size_t step = 0;  ///< index into StepShape::activations
   Slots slots;
+  uint32_t kv_spilled_layers = 0;
   uint64_t choice_capacity_bytes = 0;
   uint64_t planned_bytes = 0;
   WorkloadTime time;
@@ -53,7 +54,9 @@ struct HostRest {
 /// Keeps references to `shape` and `cost`.
 class PlacementSearch {
  public:
-  PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, const HostRest& rest = {});
+  /// Keys and values are spilled as kv_spill_choices() says.
+  PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, uint32_t kv_spilled_layers = Workload::kAsItPays,
+                  const HostRest& rest = {});
 
   /// The fewest bytes any candidate needs; UINT64_MAX if that is beyond 64 bits.
   uint64_t minimum_bytes() const { return minimum_bytes_; }
@@ -75,17 +78,27 @@ class PlacementSearch {
   void add_families(const Groups& groups, uint64_t slot_bytes);
   uint64_t find_minimum(const Groups& groups);
   void add_family(PlacementFamily family, const std::shared_ptr<const FirstFit>& choice);
-  uint64_t bytes_without_choice(const PlacementFamily& family, size_t step, const Slots& slots) const;
+  /// A number of spilled layers, what caches then take in memory, and what each step size is predicted to take when nothing else comes from disk:
+  /// the least that any placement with it takes.
+  struct KvChoice {
+    uint32_t spilled_layers = 0;
+    uint64_t bytes = 0;
+    std::vector<double> least_s;
+  };
+  void add_kv_choices(const Demand& demand, uint32_t asked_for);
+  uint64_t bytes_without_choice(const PlacementFamily& family, size_t step, const Slots& slots, const KvChoice& kv) const;
   bool can_use_slots(const PlacementFamily& family, uint32_t slots) const;
   Slots least_slots(const PlacementFamily& family, uint32_t ring) const;
-  uint32_t more_expert_slots(const Placement& placement, uint64_t budget_bytes) const;
-  void consider_one(Placement placement, uint64_t budget_bytes, std::optional<Placement>* best) const;
-  void consider(const PlacementFamily& family, uint64_t budget_bytes, const std::vector<bool>* steps, std::optional<Placement>* best) const;
+  uint32_t more_expert_slots(const Placement& placement, const KvChoice& kv, uint64_t budget_bytes) const;
+  void consider_one(Placement placement, const KvChoice& kv, uint64_t budget_bytes, std::optional<Placement>* best) const;
+  void consider(const PlacementFamily& family, const KvChoice& kv, uint64_t budget_bytes, const std::vector<bool>* steps,
+                std::optional<Placement>* best) const;
 
   const StepShape& shape_;
   const CostModel& cost_;
   const HostRest rest_;
-  std::vector<uint64_t> step_bytes_;  ///< per step size: activations and KV cache, and what else is there
+  std::vector<uint64_t> step_bytes_;  ///< per step size: activations, and what else is there
+  std::vector<KvChoice> kv_choices_;  ///< ascending in spilled layers
   std::vector<PlacementFamily> families_;
   uint64_t minimum_bytes_ = UINT64_MAX;
   const uint64_t expert_slot_bytes_;

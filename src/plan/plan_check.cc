@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "src/base/macros.h"
+#include "src/plan/kv_spill_model.h"
 #include "src/plan/memory_model.h"
 #include "src/plan/plan_inputs.h"
 
@@ -137,6 +138,20 @@ Status check_streamed_bytes(const Plan& plan, const StepShape& shape, const std:
   return equal("step.prefill.streamed_bytes", plan.prefill.streamed_bytes, bytes + plan.prefill.tokens * row_bytes);
 }
 
+// Old plans know nothing of keys and values on disk, and have none there.
+Status check_spilled(const Plan& plan, const StepShape& shape, const Demand& demand) {
+  const bool spills = plan.kv_spilled_layers > 0;
+  if (plan.kv_spilled_layers > shape.kv_layers) return wrong(fmt::format("kv.spilled_layers is {}, need at most {}", plan.kv_spilled_layers, shape.kv_layers));
+  if (spills) OTR_TRY(equal("kv.layers", plan.kv_layers, shape.kv_layers));
+  OTR_TRY(equal("kv.slots", plan.kv_slots, spills ? kKvSlots : 0));
+  OTR_TRY(equal("kv.slot_bytes", plan.kv_slot_bytes, spills ? kv_slot_bytes(shape, demand) : 0));
+  OTR_TRY(equal("kv.spill_bytes", plan.kv_spill_bytes, multiply_bytes(plan.kv_spilled_layers, plan.kv_slot_bytes)));
+  for (const auto& [name, step] : {std::pair{"step.decode.kv_disk_bytes", &plan.decode}, {"step.prefill.kv_disk_bytes", &plan.prefill}}) {
+    OTR_TRY(equal(name, step->kv_disk_bytes, kv_disk_bytes(shape, demand, static_cast<uint64_t>(step->position), step->tokens)));
+  }
+  return {};
+}
+
 Status check_breakdown(const char* tier, const TierPlan& got, const TierBreakdown& need) {
   const auto part = [tier](const char* name, uint64_t got_bytes, uint64_t need_bytes) {
     return equal(fmt::format("tiers.{}.{}", tier, name).c_str(), got_bytes, need_bytes);
@@ -193,17 +208,18 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
   OTR_TRY(check_device_ring(plan, shape, device));
   OTR_TRY(check_ring(plan, shape, resident));
   OTR_TRY(check_streamed_bytes(plan, shape, resident));
-  const Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type};
+  OTR_TRY(check_predictions(plan));
+  const Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type, plan.kv_spilled_layers};
+  OTR_TRY(check_spilled(plan, shape, demand));
+  if (plan.kv_spilled_layers > 0 && device.is_used()) return wrong("keys and values are on disk and parts of the model on a device, need one or the other");
   OTR_TRY(check_breakdown("host", plan.host, host_breakdown(shape, demand, *step, resident, slots_of(plan), device)));
   OTR_TRY(check_breakdown("device", plan.device, device_breakdown(shape, demand, *step, device)));
   if (plan.minimum_host_bytes > plan.host.planned_bytes) {
     return wrong(
         fmt::format("minimum.host_bytes is {}, need at most the {} bytes planned", plan.minimum_host_bytes, plan.host.planned_bytes));
   }
-  if (plan.minimum_device_bytes > plan.device.planned_bytes) {
-    return wrong(fmt::format("minimum.device_bytes is {}, need at most the {} bytes planned", plan.minimum_device_bytes, plan.device.planned_bytes));
-  }
-  return check_predictions(plan);
+  if (plan.minimum_device_bytes <= plan.device.planned_bytes) return {};
+  return wrong(fmt::format("minimum.device_bytes is {}, need at most the {} bytes planned", plan.minimum_device_bytes, plan.device.planned_bytes));
 }
 
 }  // namespace outrigger

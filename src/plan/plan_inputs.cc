@@ -92,6 +92,10 @@ Status check_shape(const StepShape& shape) {
     return invalid(fmt::format("step shape: {} bytes of keys and values a token are not those of {} equal layers", shape.kv_bytes_per_token, shape.kv_layers));
   }
   OTR_TRY(check_parts(shape));
+  if (shape.kv_runs == 0 || multiply_bytes(shape.kv_bytes_per_token / shape.kv_layers, shape.kv_granule_tokens) % shape.kv_runs != 0) {
+    return invalid(fmt::format("step shape: a layer's {} bytes of keys and values a token are not those of {} equal runs", shape.kv_bytes_per_token / shape.kv_layers,
+                               shape.kv_runs));
+  }
   uint32_t experts = 0;
   for (const MatrixShape& matrix : shape.matrices) {
     OTR_TRY(check_matrix(matrix));
@@ -138,6 +142,9 @@ Status check_workload(const Workload& workload, const StepShape& shape) {
   if (tokens == 0) return invalid("workload: 0 tokens, need a prompt or new tokens");
   if (workload.batch == 0) return invalid("workload: batch is 0, need at least 1 session");
   OTR_TRY(check_kv_type("workload", workload.kv_type, shape));
+  if (workload.kv_spilled_layers != Workload::kAsItPays && workload.kv_spilled_layers > shape.kv_layers) {
+    return invalid(fmt::format("workload: keys and values of {} layers are to be on disk, the model has {}", workload.kv_spilled_layers, shape.kv_layers));
+  }
   if (workload.logit_rows == 0) return invalid("workload: logit_rows is 0, need at least 1");
   if (context < tokens) {
     return invalid(fmt::format("workload: {} prompt and {} new tokens in a context of {}, need a context of at least {}",

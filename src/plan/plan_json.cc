@@ -35,6 +35,7 @@ Json step_json(const StepPrediction& step) {
           {"streamed_bytes", step.streamed_bytes},
           {"expert_bytes", step.expert_bytes},
           {"h2d_bytes", step.h2d_bytes},
+          {"kv_disk_bytes", step.kv_disk_bytes},
           {"position", step.position},
           {"logit_rows", step.logit_rows}};
 }
@@ -90,6 +91,7 @@ Status read_step(const JsonFields& json, StepPrediction* step) {
   OTR_TRY(json.read("streamed_bytes", &step->streamed_bytes));
   OTR_TRY(json.read("expert_bytes", &step->expert_bytes));
   // Not in the first plans that were saved.
+  if (json.has("kv_disk_bytes")) OTR_TRY(json.read("kv_disk_bytes", &step->kv_disk_bytes));
   if (json.has("position")) OTR_TRY(json.read("position", &step->position));
   if (json.has("logit_rows")) OTR_TRY(json.read("logit_rows", &step->logit_rows));
   if (json.has("h2d_bytes")) OTR_TRY(json.read("h2d_bytes", &step->h2d_bytes));
@@ -129,6 +131,17 @@ Status read_device_stream(const JsonFields& json, Plan* plan) {
   return stream.read("transfer_bytes", &plan->transfer_bytes);
 }
 
+// Not in the first plans that were saved.
+Status read_kv(const JsonFields& json, Plan* plan) {
+  if (!json.has("kv")) return {};
+  OTR_ASSIGN(const JsonFields kv, json.object("kv"));
+  OTR_TRY(kv.read("layers", &plan->kv_layers));
+  OTR_TRY(kv.read("spilled_layers", &plan->kv_spilled_layers));
+  OTR_TRY(kv.read("slots", &plan->kv_slots));
+  OTR_TRY(kv.read("slot_bytes", &plan->kv_slot_bytes));
+  return kv.read("spill_bytes", &plan->kv_spill_bytes);
+}
+
 Status read_plan(const JsonFields& json, Plan* plan) {
   bool feasible = false;
   OTR_TRY(json.read("feasible", &feasible));
@@ -155,6 +168,7 @@ Status read_plan(const JsonFields& json, Plan* plan) {
   OTR_TRY(json.read("batch", &plan->batch));
   OTR_TRY(json.read("context_tokens", &plan->context_tokens));
   OTR_TRY(json.read_name("kv_type", kKvTypes, &plan->kv_type));
+  OTR_TRY(read_kv(json, plan));
   OTR_TRY(json.read("logit_rows", &plan->logit_rows));
   OTR_TRY(json.read("step_tokens", &plan->step_tokens));
   OTR_TRY(read_device_stream(json, plan));
@@ -186,6 +200,12 @@ std::string plan_to_json(const Plan& plan) {
       {"batch", plan.batch},
       {"context_tokens", plan.context_tokens},
       {"kv_type", kv_type_name(plan.kv_type)},
+      {"kv",
+       {{"layers", plan.kv_layers},
+        {"spilled_layers", plan.kv_spilled_layers},
+        {"slots", plan.kv_slots},
+        {"slot_bytes", plan.kv_slot_bytes},
+        {"spill_bytes", plan.kv_spill_bytes}}},
       {"logit_rows", plan.logit_rows},
       {"step_tokens", plan.step_tokens},
       {"stream",

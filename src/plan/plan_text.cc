@@ -41,6 +41,10 @@ void add_memory(Text* text, const Plan& plan) {
   add_tier(text, "host", plan.host);
   if (plan.device.planned_bytes > 0) add_tier(text, "device", plan.device);
   text->line("The least that would do: {}.", format_bytes(plan.minimum_host_bytes));
+  if (plan.kv_spilled_layers > 0) {
+    text->line("Keys and values of {} of {} layers are on disk, where they take {}, and pass through {} slots of {}.", plan.kv_spilled_layers, plan.kv_layers,
+               format_bytes(plan.kv_spill_bytes), plan.kv_slots, format_bytes(plan.kv_slot_bytes));
+  }
 }
 
 void add_tensors(Text* text, const Plan& plan) {
@@ -73,7 +77,7 @@ void add_tensors(Text* text, const Plan& plan) {
 void add_steps(Text* text, const Plan& plan) {
   text->line("{:<20}{:>12}{:>12}{:>12}{:>14}", "step", "predicted", "disk", "host", "from disk");
   const auto add = [text](const std::string& name, const StepPrediction& step) {
-    const uint64_t bytes = step.streamed_bytes + step.expert_bytes;
+    const uint64_t bytes = step.streamed_bytes + step.expert_bytes + step.kv_disk_bytes;
     const bool reads = bytes > 0;
     text->line("{:<20}{:>12}{:>12}{:>12}{:>14}", name, time_text(step.predicted_ms), reads ? time_text(step.lanes.disk_ms) : "-",
                time_text(step.lanes.host_ms), bytes_or_none(bytes));

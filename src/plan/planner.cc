@@ -33,7 +33,7 @@ Demand demand_of(const MachineProfile& machine, const Workload& workload) {
 // The lanes' times are those of the step as it is played; its own is the closed form's, which never grows with memory
 // (docs/design/0006-prediction.md). `player` is null where there are too many units to play.
 StepPrediction prediction(const CostModel& cost, const StepWork& work, const StreamLoad& load, const DeviceLoad& device, uint64_t row_bytes,
-                          StepPlayer* player) {
+                          uint64_t kv_bytes, StepPlayer* player) {
   const StepTime time = cost.step(work, load, &device), lanes = player != nullptr ? player->play(work) : time;
   StepPrediction step;
   step.tokens = work.tokens;
@@ -45,6 +45,7 @@ StepPrediction prediction(const CostModel& cost, const StepWork& work, const Str
   step.streamed_bytes = load.layer_file + load.head_file + work.tokens * row_bytes;
   step.expert_bytes = static_cast<uint64_t>(time.expert_bytes);
   step.h2d_bytes = device.sums(work.tokens).layer_upload_bytes + device.sums(work.tokens).head_upload_bytes;
+  step.kv_disk_bytes = kv_bytes;
   step.position = work.position;
   step.logit_rows = work.logit_rows;
   return step;
@@ -58,6 +59,7 @@ DevicePlacement without_device(const PlacementSearch& search, const Placement& p
   alone.slots = placement.slots;
   alone.time = placement.time;
   alone.host_bytes = placement.planned_bytes;
+  alone.kv_spilled_layers = placement.kv_spilled_layers;
   return alone;
 }
 
@@ -68,15 +70,23 @@ const char* binding_lane(const LaneTimes& lanes) {
 }
 
 // What a placement is made of, as the plan says it. Everything is counted again from the list of tensors, not taken from the search.
-Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost, const DevicePlacement& placement) {
+Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const DevicePlacement& placement) {
   const ActivationCost& step = shape.activations[placement.step];
   const std::vector<bool>& resident = placement.resident;
   const DeviceUse& device = placement.use;
+  demand.kv_spilled_layers = placement.kv_spilled_layers;
   Plan plan;
   plan.threads = demand.threads;
   plan.batch = demand.batch;
   plan.context_tokens = demand.context_tokens;
   plan.kv_type = demand.kv_type;
+  plan.kv_layers = shape.kv_layers;
+  plan.kv_spilled_layers = demand.kv_spilled_layers;
+  if (demand.kv_spilled_layers > 0) {
+    plan.kv_slots = kKvSlots;
+    plan.kv_slot_bytes = kv_slot_bytes(shape, demand);
+    plan.kv_spill_bytes = multiply_bytes(plan.kv_spilled_layers, plan.kv_slot_bytes);
+  }
   plan.logit_rows = std::min(demand.logit_rows, step.tokens);
   plan.step_tokens = step.tokens;
   plan.stream_slots = placement.slots.ring;
@@ -96,6 +106,7 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
   load.slots = plan.stream_slots;
   load.slot_bytes = plan.slot_bytes;
   load.reads = plan.reads;
+  load.kv_spilled_layers = plan.kv_spilled_layers;
   if (plan.expert_slots > 0) load.absent_experts = 1 - static_cast<double>(plan.expert_slots) / expert_count(shape);
   uint64_t row_bytes = 0;
   plan.tensors.reserve(shape.matrices.size());
@@ -116,9 +127,15 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
 
   const WorkloadTime time = cost.workload(step.tokens, load, &placement.load);
   std::optional<StepPlayer> player;
-  if (!device.is_used() && least_units(shape, resident, plan.slot_bytes) <= kMostPlayedUnits) player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts, plan.reads);
-  plan.decode = prediction(cost, cost.decode_work(), load, placement.load, row_bytes, player ? &*player : nullptr);
-  plan.prefill = prediction(cost, cost.prefill_work(step.tokens), load, placement.load, row_bytes, player ? &*player : nullptr);
+  if (!device.is_used() && least_units(shape, resident, plan.slot_bytes) <= kMostPlayedUnits) {
+    player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts, plan.reads, plan.kv_spilled_layers);
+  }
+  const auto predict = [&](const StepWork& work) {
+    const uint64_t kv_bytes = kv_disk_bytes(shape, demand, static_cast<uint64_t>(work.position), work.tokens);
+    return prediction(cost, work, load, placement.load, row_bytes, kv_bytes, player ? &*player : nullptr);
+  };
+  plan.decode = predict(cost.decode_work());
+  plan.prefill = predict(cost.prefill_work(step.tokens));
   plan.predicted_prefill_ms = time.prefill_s * 1e3;
   plan.predicted_decode_tokens_per_s = tokens_per_s(time);
   plan.binding_lane = binding_lane(plan.decode.lanes);
@@ -128,9 +145,10 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
 // A search with and without the device, if there is one.
 class Searches {
  public:
-  Searches(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine, const Budgets& budgets)
-      : host_(shape, demand, cost) {
-    if (!DeviceRates::are_known(machine)) return;
+  Searches(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine, const Budgets& budgets, uint32_t kv_spilled_layers)
+      : host_(shape, demand, cost, kv_spilled_layers) {
+    const bool must_spill = kv_spilled_layers != Workload::kAsItPays && kv_spilled_layers > 0;  // which is the host's alone
+    if (!DeviceRates::are_known(machine) || must_spill) return;
     most_device_bytes_ = machine.device_memory_bytes;
     device_budget_ = budgets.device_bytes == Budgets::kDefault     ? most_device_bytes_ / 10 * 9
                      : budgets.device_bytes == Budgets::kUnlimited ? most_device_bytes_
@@ -170,11 +188,11 @@ std::vector<PlanAlternative> alternatives_to(const Plan& plan, const Searches& s
   const bool reads_nothing = std::all_of(plan.tensors.begin(), plan.tensors.end(), [](const TensorPlacement& tensor) {
     return tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice;
   });
-  if (reads_nothing) return alternatives;
+  if (reads_nothing && plan.kv_spilled_layers == 0) return alternatives;
   const std::optional<DevicePlacement> everything = searches.everything_resident();
   const uint64_t most_bytes = everything ? everything->host_bytes : UINT64_MAX - 1;
   double so_far = plan.predicted_decode_tokens_per_s;
-  uint64_t more = std::max<uint64_t>(uint64_t{8} << 20, std::bit_floor((plan.decode.streamed_bytes + plan.decode.expert_bytes) / 16));
+  uint64_t more = std::max<uint64_t>(uint64_t{8} << 20, std::bit_floor((plan.decode.streamed_bytes + plan.decode.expert_bytes + plan.decode.kv_disk_bytes) / 16));
   for (int i = 0; i < 3; ++i, more *= 2) {
     const uint64_t budget = add_bytes(plan.host.budget_bytes, more);
     if (budget >= most_bytes) break;
@@ -281,7 +299,7 @@ Result<Plan> PlacementPlanner::plan(const StepShape& shape, const MachineProfile
 
   const Demand demand = demand_of(machine, workload);
   const CostModel cost(shape, machine, workload);
-  const Searches searches(shape, demand, cost, machine, budgets);
+  const Searches searches(shape, demand, cost, machine, budgets, workload.kv_spilled_layers);
   const uint64_t device_budget = searches.device_budget(), minimum = searches.minimum_bytes();
   const std::optional<DevicePlacement> best = searches.best(budget, device_budget);
   if (!best) {

@@ -15,10 +15,11 @@ namespace {
 // A plan of a file of a TiB through slots of 256 KiB; beyond that something is wrong with the plan, and memory would be short first.
 constexpr uint64_t kMostUnits = uint64_t{1} << 22;
 
-// The cost model asks a workload for the type of its caches only, as far as single steps go.
+// The cost model asks a workload for the type and the size of its caches only, as far as single steps go.
 Workload workload_of(const Plan& plan) {
   Workload workload;
   workload.kv_type = plan.kv_type;
+  workload.context_tokens = plan.context_tokens;
   return workload;
 }
 
@@ -108,6 +109,10 @@ std::string task_label(const StepShape& shape, const ScheduledTask& task) {
       return "rows of " + matrices_label(shape, task.first_matrix, task.last_matrix);
     case TaskKind::kFetch:
       return fmt::format("fetch unit {}: {}", task.unit, matrices_label(shape, task.first_matrix, task.last_matrix));
+    case TaskKind::kFetchKv:
+      return fmt::format("fetch keys and values, layer {}", task.layer);
+    case TaskKind::kStoreKv:
+      return fmt::format("store keys and values, layer {}", task.layer);
     case TaskKind::kExperts:
       return fmt::format("experts, layer {}", task.layer);
     case TaskKind::kFetchExperts:
@@ -130,13 +135,14 @@ Result<StepSchedule> schedule_step(const StepShape& shape, const Plan& plan, con
   }
   const CostModel cost(shape, machine, workload_of(plan));
   const double absent = plan.expert_slots == 0 ? 0 : 1 - static_cast<double>(plan.expert_slots) / expert_count(shape);
-  StepPlayer player(shape, cost, resident, plan.slot_bytes, plan.stream_slots, absent, plan.reads);
+  StepPlayer player(shape, cost, resident, plan.slot_bytes, plan.stream_slots, absent, plan.reads, plan.kv_spilled_layers);
   const StepTime time = player.play(work);
   StepSchedule schedule;
   schedule.work = work;
   schedule.tasks = player.fetches();
   schedule.tasks.insert(schedule.tasks.end(), player.expert_fetches().begin(), player.expert_fetches().end());
-  std::stable_sort(schedule.tasks.begin(), schedule.tasks.end(), [](const ScheduledTask& a, const ScheduledTask& b) { return a.begin_s < b.begin_s; });
+  schedule.tasks.insert(schedule.tasks.end(), player.kv_tasks().begin(), player.kv_tasks().end());
+  std::stable_sort(schedule.tasks.begin(), schedule.tasks.end(), [](const ScheduledTask& a, const ScheduledTask& b) { return std::pair(a.begin_s, a.end_s) < std::pair(b.begin_s, b.end_s); });
   schedule.tasks.insert(schedule.tasks.end(), player.host_tasks().begin(), player.host_tasks().end());
   schedule.busy_s = {time.disk_s, time.host_s};
   schedule.total_s = time.total_s;

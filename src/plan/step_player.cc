@@ -23,8 +23,8 @@ struct StepPlayer::Product {
 };
 
 StepPlayer::StepPlayer(const StepShape& shape, const CostModel& cost, const std::vector<bool>& resident, uint64_t slot_bytes, uint32_t slots,
-                       double absent_experts, uint32_t reads)
-    : shape_(shape), cost_(cost), resident_(resident), absent_experts_(absent_experts), reads_(reads), layout_(layout_stream(shape, resident, slot_bytes, slots)) {
+                       double absent_experts, uint32_t reads, uint32_t kv_spilled_layers)
+    : shape_(shape), cost_(cost), resident_(resident), absent_experts_(absent_experts), reads_(reads), kv_spilled_layers_(kv_spilled_layers), layout_(layout_stream(shape, resident, slot_bytes, slots)) {
   pieces_begin_.assign(shape.matrices.size() + 1, 0);
   for (const StreamUnit& unit : layout_.units) {
     for (const StreamPiece& piece : unit.pieces) ++pieces_begin_[piece.matrix + 1];
@@ -42,6 +42,8 @@ StepTime StepPlayer::play(const StepWork& work) {
   host_.clear();
   fetches_.clear();
   expert_fetches_.clear();
+  kv_tasks_.clear();
+  kv_ready_.clear();
   attention_.clear();
   const uint32_t units = layout_.step_units(work.logit_rows > 0);
   add_row_reads();
@@ -179,6 +181,7 @@ StepTime StepPlayer::take_times(uint32_t units) {
   fetches_.reserve(units);
   StepTime time;
   double host_free = 0, disk_free = 0;
+  begin_kv(&disk_free, &time);
   for (size_t i = 0; i < host_.size(); ++i) {
     ScheduledTask& task = host_[i];
     if (task.kind == TaskKind::kExperts) {
@@ -186,9 +189,10 @@ StepTime StepPlayer::take_times(uint32_t units) {
       continue;
     }
     const double duration = task.end_s, ready = task.unit != kNoUnit && task.unit >= slots ? fetches_[task.unit - slots].end_s : 0;
-    task.begin_s = std::max(host_free, ready);
+    task.begin_s = std::max({host_free, ready, is_spilled(task) ? kv_ready_[kv_spilled_before(shape_.kv_layers, kv_spilled_layers_, task.layer)] : 0});
     host_free = task.end_s = task.begin_s + duration;
     time.host_s += duration;
+    if (is_spilled(task)) end_attention(task, &disk_free, &time);
     if (task.unit == kNoUnit || last_use[task.unit] != i) continue;
     const auto j = static_cast<uint32_t>(fetches_.size());
     const double begin_s = std::max(disk_free, task.end_s);
@@ -197,6 +201,34 @@ StepTime StepPlayer::take_times(uint32_t units) {
   }
   time.total_s = std::max(host_free, disk_free);
   return time;
+}
+
+bool StepPlayer::is_spilled(const ScheduledTask& task) const {
+  return task.kind == TaskKind::kAttention && task.layer < shape_.kv_layers && is_kv_spilled(shape_.kv_layers, kv_spilled_layers_, task.layer);
+}
+
+void StepPlayer::add_kv_task(TaskKind kind, uint32_t number, double begin_s, double* disk_free, StepTime* time) {
+  ScheduledTask task;
+  task.lane = ScheduleLane::kDisk;
+  task.kind = kind;
+  task.layer = kv_spilled_layer(shape_.kv_layers, kv_spilled_layers_, number);
+  task.begin_s = std::max(begin_s, *disk_free);
+  *disk_free = task.end_s = task.begin_s + (kind == TaskKind::kFetchKv ? cost_.kv_fetch_s(work_) : cost_.kv_store_s(work_));
+  time->disk_s += task.end_s - task.begin_s;
+  if (kind == TaskKind::kFetchKv) kv_ready_.push_back(task.end_s);
+  kv_tasks_.push_back(task);
+}
+
+// Each slot's first layer is fetched as the step begins.
+void StepPlayer::begin_kv(double* disk_free, StepTime* time) {
+  for (uint32_t number = 0; number < std::min(kKvSlots, kv_spilled_layers_); ++number) add_kv_task(TaskKind::kFetchKv, number, 0, disk_free, time);
+}
+
+// A layer is written back when it has attended, and makes room for the next but one.
+void StepPlayer::end_attention(const ScheduledTask& task, double* disk_free, StepTime* time) {
+  const uint32_t number = kv_spilled_before(shape_.kv_layers, kv_spilled_layers_, task.layer);
+  add_kv_task(TaskKind::kStoreKv, number, task.end_s, disk_free, time);
+  if (number + kKvSlots < kv_spilled_layers_) add_kv_task(TaskKind::kFetchKv, number + kKvSlots, 0, disk_free, time);
 }
 
 // A layer's even share of what all of them take. Reading begins when the layer is routed.

@@ -24,6 +24,8 @@ enum class TaskKind : uint8_t {
   kHead,       ///< host: a product of the output head
   kExperts,    ///< host: the experts that a layer's tokens are expected to take, and waiting for those that are read
   kFetch,      ///< disk: reads and repacks one unit
+  kFetchKv,    ///< disk: a spilled layer's keys and values, into its slot
+  kStoreKv,    ///< disk: what a step added to them
   kFetchExperts,  ///< disk: those of a layer's experts that are expected not to be in memory
 };
 
@@ -51,7 +53,7 @@ class StepPlayer {
  public:
   /// `absent_experts`: the share of a mixture's experts that is not in memory; `reads`: in flight.
   StepPlayer(const StepShape& shape, const CostModel& cost, const std::vector<bool>& resident, uint64_t slot_bytes, uint32_t slots,
-             double absent_experts, uint32_t reads);
+             double absent_experts, uint32_t reads, uint32_t kv_spilled_layers = 0);
 
   const StreamLayout& layout() const { return layout_; }
   /// When everything is done, and how long each lane was busy. Cost: linear in units and matrices: 5 us for 211 matrices and 47 units, 0.1 ms for 13,200 and 1051.
@@ -60,6 +62,7 @@ class StepPlayer {
   const std::vector<ScheduledTask>& host_tasks() const { return host_; }
   const std::vector<ScheduledTask>& fetches() const { return fetches_; }
   const std::vector<ScheduledTask>& expert_fetches() const { return expert_fetches_; }
+  const std::vector<ScheduledTask>& kv_tasks() const { return kv_tasks_; }
 
  private:
   struct Product;
@@ -80,17 +83,22 @@ class StepPlayer {
   void spread_overheads(uint32_t units);
   StepTime take_times(uint32_t units);
   double add_fetch(uint32_t index, uint32_t slot, double begin_s);
+  bool is_spilled(const ScheduledTask& task) const;
+  void add_kv_task(TaskKind kind, uint32_t number, double begin_s, double* disk_free, StepTime* time);
+  void begin_kv(double* disk_free, StepTime* time);
+  void end_attention(const ScheduledTask& task, double* disk_free, StepTime* time);
 
   const StepShape& shape_;
   const CostModel& cost_;
   const std::vector<bool> resident_;
   const double absent_experts_;
-  const uint32_t reads_;
+  const uint32_t reads_, kv_spilled_layers_;
   const StreamLayout layout_;
   std::vector<Piece> pieces_;               // grouped by matrix, in order
   std::vector<uint32_t> pieces_begin_;      // per matrix, and the end
   StepWork work_;
-  std::vector<ScheduledTask> host_, fetches_, expert_fetches_;
+  std::vector<ScheduledTask> host_, fetches_, expert_fetches_, kv_tasks_;
+  std::vector<double> kv_ready_;            // by number of the spilled layer: when it is in its slot
   std::vector<uint32_t> attention_;         // places in host_
 };
 

@@ -265,6 +265,7 @@ TEST_CASE("Planner: 100 layers with a device, dense or of 128 experts, are plann
     shape.matrices.push_back(head);
     shape.matrices.back().layer = 100;
     shape.kv_layers = 100;
+    shape.kv_runs = 16;
     shape.kv_bytes_per_token = 100 * 4096;
     shape.used_experts = has_experts ? 8 : 0;
     for (const uint64_t host_gib : {4, 20, 200, 0}) {

@@ -39,7 +39,7 @@ uint64_t largest_expert(const Case& c) {
 }
 
 // The definition of the minimum: every set of resident matrices, the experts as one of them, with the smallest ring it can do with and slots for two experts,
-// in the words of TierBreakdown.
+// and every number of layers whose keys and values are on disk, in the words of TierBreakdown.
 uint64_t minimum_by_definition(const Case& c) {
   std::vector<MatrixShape> matrices;
   MatrixShape experts;
@@ -79,14 +79,18 @@ uint64_t minimum_by_definition(const Case& c) {
   const uint32_t context = c.workload.context_tokens > 0 ? c.workload.context_tokens : c.workload.prompt_tokens + c.workload.new_tokens;
   const uint64_t granule = c.shape.kv_granule_tokens, halves = c.shape.kv_bytes_per_token;
   const uint64_t token = c.workload.kv_type == KvType::kF32 ? 2 * halves : c.workload.kv_type == KvType::kQ8_0 ? halves * 17 / 32 : halves;
-  const uint64_t session = ((context + granule - 1) / granule * granule * token + 4095) / 4096 * 4096;
+  const uint64_t layer = (context + granule - 1) / granule * granule * token / c.shape.kv_layers;
+  uint64_t caches = c.workload.batch * pages(c.shape.kv_layers * layer);
+  for (uint32_t spilled = 1; spilled <= (c.workload.kv_spilled_layers == 0 ? 0 : c.shape.kv_layers); ++spilled) {
+    caches = std::min(caches, c.workload.batch * (pages((c.shape.kv_layers - spilled) * layer) + 2 * pages(layer)));
+  }
   uint64_t step = kNone;
   for (const ActivationCost& cost : c.shape.activations) {
     const uint64_t rows = std::min(cost.tokens, c.workload.logit_rows);
     step = std::min(step, (cost.bytes + c.machine.threads * c.shape.activation_bytes_per_thread + rows * c.shape.logits_row_bytes + 4095) /
                               4096 * 4096);
   }
-  return best + c.workload.batch * session + step;
+  return best + caches + step;
 }
 
 TEST_CASE("Planner: the minimum is that of all residencies there are, tried one by one") {
@@ -131,6 +135,27 @@ TEST_CASE("Planner: no plan is above its budget, and its parts add up to what it
       REQUIRE(check_plan(plan.value(), c.shape).to_string() == Status().to_string());
     }
   }
+}
+
+TEST_CASE("Planner: random plans spill keys and values, and those that were asked for are spilled") {
+  int spilling = 0, beside_resident_weights = 0;
+  for (uint64_t seed = 0; seed < 500; ++seed) {
+    Case c(seed);
+    CAPTURE(seed);
+    const Plan plan = c.plan(c.minimum() + (uint64_t{1} << pick(c.random, 10, 23))).value();
+    spilling += plan.kv_spilled_layers > 0;
+    beside_resident_weights += plan.kv_spilled_layers > 0 && plan.stream_slots == 0;
+    c.workload.kv_spilled_layers = static_cast<uint32_t>(pick(c.random, 0, c.shape.kv_layers));
+    for (const uint64_t budget : {c.minimum(), Budgets::kUnlimited}) {
+      const Plan asked = c.plan(budget).value();
+      REQUIRE(asked.kv_spilled_layers == c.workload.kv_spilled_layers);
+      REQUIRE(check_plan(asked, c.shape).to_string() == Status().to_string());
+    }
+    c.workload.kv_spilled_layers = c.shape.kv_layers + 1;
+    REQUIRE(c.plan(Budgets::kUnlimited).status().code() == StatusCode::kInvalidArgument);
+  }
+  REQUIRE(spilling > 50);
+  REQUIRE(beside_resident_weights > 5);
 }
 
 TEST_CASE("Planner: more memory never predicts a slower workload") {
@@ -184,7 +209,10 @@ TEST_CASE("Planner: sizes near 2^60 are planned or refused, never wrapped around
       matrix.file_bytes <<= shift;
       if (pick(c.random, 0, 3) == 0) matrix.row_block_bytes <<= shift, matrix.row_block_file_bytes <<= shift, matrix.row_file_bytes <<= shift;
     }
-    if (pick(c.random, 0, 3) == 0) c.shape.kv_bytes_per_token = uint64_t{1} << pick(c.random, 30, 63);
+    if (pick(c.random, 0, 3) == 0) {
+      c.shape.kv_layers = uint32_t{1} << pick(c.random, 0, 6);
+      c.shape.kv_bytes_per_token = uint64_t{1} << pick(c.random, 30, 63);
+    }
     if (pick(c.random, 0, 3) == 0) c.shape.fixed_bytes = UINT64_MAX - pick(c.random, 0, 5000);
     for (uint64_t budget : {uint64_t{0}, uint64_t{1}, uint64_t{1} << 30, uint64_t{1} << 62, UINT64_MAX - 1}) {
       CAPTURE(seed, budget);

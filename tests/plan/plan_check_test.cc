@@ -62,8 +62,27 @@ TEST_CASE("check_plan: refuses a plan that was changed anywhere, and says where"
       {"predicted time", [](Plan* plan) { plan->predicted_decode_tokens_per_s = 0.0 / 0.0; }},
       {"binding_lane", [](Plan* plan) { plan->binding_lane = "d2h"; }},
   };
-  for (const Tampering& tampering : tamperings) {
-    Plan plan = good_plan();
+  const std::vector<Tampering> of_spilled = {
+      {"kv_cache", [](Plan* plan) { plan->host.breakdown.kv_cache += 4096; }},
+      {"kv.spill_bytes", [](Plan* plan) { --plan->kv_spilled_layers; }},
+      {"kv.spilled_layers", [](Plan* plan) { plan->kv_spilled_layers = 31; }},
+      {"kv.layers", [](Plan* plan) { plan->kv_layers = 29; }},
+      {"kv.slots", [](Plan* plan) { plan->kv_slots = 3; }},
+      {"kv.slots", [](Plan* plan) { plan->kv_spilled_layers = 0; }},
+      {"kv.slot_bytes", [](Plan* plan) { plan->kv_slot_bytes += 4096; }},
+      {"kv.slot_bytes", [](Plan* plan) { plan->context_tokens += 16; }},
+      {"kv.slot_bytes", [](Plan* plan) { ++plan->batch; }},
+      {"kv.spill_bytes", [](Plan* plan) { plan->kv_spill_bytes -= 4096; }},
+      {"step.decode.kv_disk_bytes", [](Plan* plan) { plan->decode.kv_disk_bytes += 4096; }},
+      {"step.prefill.kv_disk_bytes", [](Plan* plan) { plan->prefill.kv_disk_bytes = 0; }},
+  };
+  Workload spilled;
+  spilled.kv_spilled_layers = 20;
+  std::vector<std::pair<Tampering, Plan>> cases;
+  for (const Tampering& tampering : tamperings) cases.emplace_back(tampering, good_plan());
+  for (const Tampering& tampering : of_spilled) cases.emplace_back(tampering, PlacementPlanner::plan(small_model(), two_cores(), {64 << 20}, spilled).value());
+  for (auto& [tampering, plan] : cases) {
+    REQUIRE(check_plan(plan, small_model()).is_ok());
     tampering.change(&plan);
     const Status status = check_plan(plan, small_model());
     INFO("expected '" << tampering.named << "' in: " << status.to_string());

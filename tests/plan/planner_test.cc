@@ -80,7 +80,9 @@ TEST_CASE("Planner: a tied head that streams needs a buffer for the rows that ar
 
 TEST_CASE("Planner: a long prompt in chunks makes layers worth more than the head") {
   // Layers are read once for each chunk, the head once for the prompt.
-  const Plan plan = plan_small(80 << 20, workload_of(2000, 1, 1, 0, 1)).value();
+  Workload workload = workload_of(2000, 1, 1, 0, 1);
+  workload.kv_spilled_layers = 0;
+  const Plan plan = plan_small(80 << 20, workload).value();
   REQUIRE(plan.step_tokens < 2000);
   REQUIRE(mode_of(plan, "token_embd.weight") == Residence::kStreamed);
 }
@@ -127,7 +129,9 @@ TEST_CASE("Planner: alternatives cost more memory, and each is faster than the o
 }
 
 TEST_CASE("Planner: the budget error says what binds and what to do about it") {
-  const Status kv = plan_small(20 << 20, workload_of(512, 128, 1, 8192)).status();
+  Workload long_context = workload_of(512, 128, 1, 8192);
+  long_context.kv_spilled_layers = 0;
+  const Status kv = plan_small(20 << 20, long_context).status();
   REQUIRE(kv.code() == StatusCode::kBudget);
   REQUIRE(kv.message().find("the KV cache of 8192 tokens; raise the budget or use a smaller context") != std::string::npos);
   REQUIRE(kv.message().find("20.0 MiB (20971520 bytes)") != std::string::npos);
@@ -135,6 +139,48 @@ TEST_CASE("Planner: the budget error says what binds and what to do about it") {
   shape.fixed_bytes = 100 << 20;
   const Status weights = PlacementPlanner::plan(shape, two_cores(), {20 << 20}, {}).status();
   REQUIRE(weights.message().find("weights that cannot stream") != std::string::npos);
+}
+
+TEST_CASE("Planner: a long context in a small budget is feasible with keys and values on disk, and only so") {
+  Workload workload = workload_of(8000, 100);
+  const Plan spilled = plan_small(48 << 20, workload).value();
+  REQUIRE(spilled.kv_spilled_layers > 0);
+  REQUIRE(spilled.kv_slots == 2);
+  REQUIRE(spilled.kv_slot_bytes == uint64_t{8112} * 768);  // whole blocks of 16 tokens, 192 keys and values each in two bytes
+  REQUIRE(spilled.kv_spill_bytes == spilled.kv_spilled_layers * spilled.kv_slot_bytes);
+  REQUIRE(spilled.host.breakdown.kv_cache == (32 - spilled.kv_spilled_layers) * spilled.kv_slot_bytes);
+  workload.kv_spilled_layers = 0;
+  const Status in_memory = plan_small(48 << 20, workload).status();
+  REQUIRE(in_memory.code() == StatusCode::kBudget);
+  REQUIRE(in_memory.needed_bytes() > 30 * spilled.kv_slot_bytes);
+  // More than twice as much is read for a token as in memory is all there is, and the plan knows.
+  REQUIRE(spilled.decode.kv_disk_bytes > spilled.kv_spilled_layers * uint64_t{8000} * 768);
+  REQUIRE(spilled.decode.lanes.disk_ms > spilled.decode.kv_disk_bytes / 2e9 * 1e3);
+}
+
+TEST_CASE("Planner: a context that is mostly empty is cheaper to keep on disk than weights are, and the plan predicts it") {
+  Workload workload = workload_of(100, 50, 1, 8192);
+  const Plan spilled = plan_small(220 << 20, workload).value();
+  REQUIRE(spilled.kv_spilled_layers > 0);
+  REQUIRE(spilled.decode.streamed_bytes == 0);
+  workload.kv_spilled_layers = 0;
+  const Plan streamed = plan_small(220 << 20, workload).value();
+  REQUIRE(streamed.decode.streamed_bytes > 0);
+  REQUIRE(spilled.predicted_decode_tokens_per_s > 1.2 * streamed.predicted_decode_tokens_per_s);
+  REQUIRE(spilled.alternatives.back().what == "everything resident");
+  REQUIRE(spilled.alternatives.back().predicted_decode_tokens_per_s > spilled.predicted_decode_tokens_per_s);
+}
+
+TEST_CASE("Planner: with room for everything nothing is spilled, unless it was asked for") {
+  Workload workload = workload_of(512, 128);
+  REQUIRE(plan_small(Budgets::kUnlimited, workload).value().kv_spilled_layers == 0);
+  REQUIRE(plan_small(uint64_t{1} << 30, workload).value().kv_spilled_layers == 0);
+  workload.kv_spilled_layers = 7;
+  REQUIRE(plan_small(Budgets::kUnlimited, workload).value().kv_spilled_layers == 7);
+  workload.kv_spilled_layers = 31;
+  const Status refused = plan_small(Budgets::kUnlimited, workload).status();
+  REQUIRE(refused.code() == StatusCode::kInvalidArgument);
+  REQUIRE(refused.message().find("31 layers") != std::string::npos);
 }
 
 TEST_CASE("Planner: rates that are no positive numbers are refused by name") {

@@ -72,8 +72,9 @@ StepShape random_shape(Random& random) {
     shape.matrices.push_back(matrix_of("token_embd.weight", pick(random, 1, 5000), 32 * pick(random, 1, 60), MatrixUse::kRowLookup));
   }
   shape.fixed_bytes = 64 * pick(random, 0, 1000);
-  shape.kv_layers = static_cast<uint32_t>(std::max<uint64_t>(1, layers));
-  shape.kv_bytes_per_token = 64 * shape.kv_layers * pick(random, 0, 500 / shape.kv_layers);
+  shape.kv_layers = static_cast<uint32_t>(std::max<uint64_t>(layers, 1));
+  shape.kv_runs = uint32_t{1} << pick(random, 0, 4);
+  shape.kv_bytes_per_token = 64 * shape.kv_layers * shape.kv_runs * pick(random, 0, 500 / (shape.kv_layers * shape.kv_runs));
   shape.kv_takes_q8_0 = true;
   shape.kv_granule_tokens = pick(random, 0, 1) == 0 ? 1 : 16;
   shape.context_tokens = 4096;
@@ -136,6 +137,7 @@ Workload random_workload(Random& random) {
   workload.logit_rows = pick(random, 0, 2) > 0 ? 1 : static_cast<uint32_t>(pick(random, 1, 600));
   constexpr KvType kTypes[] = {KvType::kF16, KvType::kF16, KvType::kF32, KvType::kQ8_0};
   workload.kv_type = kTypes[pick(random, 0, 3)];
+  if (pick(random, 0, 5) == 0) workload.kv_spilled_layers = 0;
   return workload;
 }
 
@@ -178,6 +180,7 @@ StepShape small_model() {
   shape.matrices.push_back(head);
   shape.fixed_bytes = 61 * 576 * 4;
   shape.kv_layers = 30;
+  shape.kv_runs = 6;
   shape.kv_bytes_per_token = 30 * 2 * 192 * 2;
   shape.kv_takes_q8_0 = true;
   shape.kv_granule_tokens = 16;

@@ -58,6 +58,7 @@ struct EngineSetup {
   uint32_t logit_rows = 8;
   KvType kv_type = KvType::kF16;
   Numerics numerics = Numerics::kFast;
+  uint32_t kv_spilled_layers = Workload::kAsItPays;
 };
 
 /// Everything in float32.
@@ -78,6 +79,7 @@ inline Result<Plan> plan_for(const Model& model, const EngineSetup& setup) {
   workload.context_tokens = setup.context_tokens;
   workload.logit_rows = setup.logit_rows;
   workload.kv_type = setup.kv_type;
+  workload.kv_spilled_layers = setup.kv_spilled_layers;
   return PlacementPlanner::plan(shape.value(), made_up_machine(setup.threads), {setup.host_bytes, Budgets::kUnlimited}, workload);
 }
 
