@@ -116,7 +116,9 @@ Plan plan_of(const StepShape& shape, const Demand& demand, const CostModel& cost
 
   const WorkloadTime time = cost.workload(step.tokens, load, &placement.load);
   std::optional<StepPlayer> player;
-  if (!device.is_used() && least_units(shape, resident, plan.slot_bytes) <= kMostPlayedUnits) player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts, plan.reads);
+  if (least_units(shape, resident, plan.slot_bytes) <= kMostPlayedUnits && least_device_units(shape, device) <= kMostPlayedUnits) {
+    player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts, plan.reads, device, plan.device_from_tokens);
+  }
   plan.decode = prediction(cost, cost.decode_work(), load, placement.load, row_bytes, player ? &*player : nullptr);
   plan.prefill = prediction(cost, cost.prefill_work(step.tokens), load, placement.load, row_bytes, player ? &*player : nullptr);
   plan.predicted_prefill_ms = time.prefill_s * 1e3;
