@@ -119,7 +119,7 @@ class StepDrawing {
     }
     add_axis(y - kLaneGap + 4);
     y += 30;
-    add_legend(y);
+    y = add_legend(y);
     const auto busy = [this](ScheduleLane lane) { return duration_text(schedule_.busy_s[static_cast<size_t>(lane)]); };
     const std::string with_device =
         uses_device(plan_) ? fmt::format(", the device {} and the link to it {}", busy(ScheduleLane::kDevice), busy(ScheduleLane::kToDevice)) : "";
@@ -196,7 +196,8 @@ class StepDrawing {
     canvas_.text(kLeft + kTrack + 14, y + 17, "soft small", name);
   }
 
-  void add_legend(double y) {
+  // In as many lines as it takes; where the last of them is.
+  double add_legend(double y) {
     constexpr Legend kKinds[] = {{"disk", "read and unpack weights"}, {"host", "products, a shade a layer"}, {"attention", "attention"},
                                  {"head", "output head"}, {"rows", "rows of the embedding"}, {"device", "products on the device"}, {"link", "over the link"}};
     double x = kLeft;
@@ -205,10 +206,13 @@ class StepDrawing {
         return std::string_view(style_of(task)).substr(0, 4) == std::string_view(kind.style).substr(0, 4);
       });
       if (!is_there) continue;
+      const double width = 17 + Canvas::small_width(kind.name) + 16;
+      if (x + width > Canvas::kWidth) x = kLeft, y += 18;
       canvas_.rect(x, y - 9, 11, 11, kind.style, {}, 2);
       canvas_.text(x + 17, y, "soft small", kind.name);
-      x += 17 + Canvas::small_width(kind.name) + 16;
+      x += width;
     }
+    return y;
   }
 
   const StepShape& shape_;

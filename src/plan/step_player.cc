@@ -103,7 +103,8 @@ void StepPlayer::add_logits_download() {
   task.layer = host_.back().layer;
   task.bytes = work_.logit_rows * shape_.logits_row_bytes;
   task.end_s = cost_.device().logits_s(work_.logit_rows);
-  if (host_.back().kind == TaskKind::kHead) host_.push_back(task);  // else the last layers are there, and nobody wants what they made
+  // Without a head what is there are the last layers, and nobody wants what they made.
+  if (std::any_of(host_.begin(), host_.end(), [](const ScheduledTask& of) { return of.kind == TaskKind::kHead; })) host_.push_back(task);
 }
 
 bool StepPlayer::is_used(const MatrixShape& matrix) const {
