@@ -197,6 +197,14 @@ otr_status otr_plan_get_summary(const otr_plan* plan, otr_plan_summary* summary,
     full.logit_rows = known.logit_rows;
     full.step_tokens = known.step_tokens;
     full.kv_type = static_cast<int32_t>(known.kv_type);
+    for (const outrigger::TensorPlacement& tensor : known.tensors) {
+      if (tensor.tier != outrigger::Tier::kDevice) continue;
+      ++(tensor.mode == outrigger::Residence::kResident ? full.device_resident_tensors : full.device_streamed_tensors);
+    }
+    full.device_bytes_per_token = known.decode.h2d_bytes;
+    full.device_from_tokens = known.device_from_tokens;
+    full.device_slots = known.device_slots;
+    full.device_slot_bytes = known.device_slot_bytes;
     give_info(full, summary);
     return {};
   });

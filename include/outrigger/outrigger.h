@@ -360,7 +360,7 @@ typedef struct otr_plan_options {
   uint32_t struct_size;
   uint32_t threads;             /**< 0 (default): the profile's, or the physical cores this process may use */
   uint64_t host_budget_bytes;   /**< everything counted: weights, KV cache, activations, scratch. Default: OTR_BUDGET_DEFAULT; 0: no limit */
-  uint64_t device_budget_bytes; /**< the same for a device; ignored without one */
+  uint64_t device_budget_bytes; /**< the same of the memory of the profile's device, never more than it has; ignored without one */
   uint32_t prompt_tokens;       /**< default 512 */
   uint32_t new_tokens;          /**< default 128 */
   uint32_t batch;               /**< sessions that exist at once, each with its own KV cache; default 1 */
@@ -384,13 +384,19 @@ typedef struct otr_plan_summary {
   uint64_t streamed_bytes_per_token;    /**< read from disk by one step of decode */
   double predicted_prefill_ms;          /**< of the workload's whole prompt */
   double predicted_decode_tokens_per_s;
-  const char* binding_lane;             /**< what a decode step waits for: "disk" or "host" */
+  const char* binding_lane;             /**< the lane that is busy longest in a decode step: "disk", "host", "h2d" or "device" */
   uint32_t batch;
   uint32_t context_tokens;              /**< of each session */
   uint32_t logit_rows;
   uint32_t step_tokens;                 /**< most tokens in one step: the prefill chunk */
   int32_t kv_type;                      /**< otr_kv_type_values */
   uint32_t reserved;
+  uint64_t device_resident_tensors;     /**< of the resident ones, in the device's memory */
+  uint64_t device_streamed_tensors;     /**< of the streamed ones, from host memory to the device and not from disk */
+  uint64_t device_bytes_per_token;      /**< of weights, copied to the device by one step of decode */
+  uint32_t device_from_tokens;          /**< tokens of the smallest step that streams weights to the device; 0: none does */
+  uint32_t device_slots;                /**< that they pass through */
+  uint64_t device_slot_bytes;           /**< of each */
 } otr_plan_summary;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */

@@ -52,7 +52,11 @@ Status read_device(const JsonFields& json, MachineProfile* profile) {
   OTR_TRY(json.read("device", &profile->device));
   OTR_TRY(json.read("device_memory_bytes", &profile->device_memory_bytes));
   for (const NamedRate& named : kDeviceRates) OTR_TRY(read_rate(json, named, profile));
-  return json.read("device_step_overhead_us", &profile->device_step_overhead_us);
+  OTR_TRY(json.read("device_step_overhead_us", &profile->device_step_overhead_us));
+  // Not in the first profiles of devices; without them no plan uses the device.
+  if (json.has("link_latency_us")) OTR_TRY(json.read("link_latency_us", &profile->link_latency_us));
+  if (json.has("device_threads")) OTR_TRY(json.read("device_threads", &profile->device_threads));
+  return {};
 }
 
 Status read_profile(const JsonFields& json, MachineProfile* profile) {
@@ -104,6 +108,8 @@ std::string profile_to_json(const MachineProfile& profile) {
     json["device_memory_bytes"] = profile.device_memory_bytes;
     for (const NamedRate& named : kDeviceRates) write(named);
     json["device_step_overhead_us"] = profile.device_step_overhead_us;
+    json["link_latency_us"] = profile.link_latency_us;
+    json["device_threads"] = profile.device_threads;
   }
   return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }

@@ -114,6 +114,15 @@ Result<Rate> measure_link(Measurement& measurement, const Link& link) {
   return samples.rate(fmt::format("{} copies of {} {}", kCopies, format_bytes(bytes), link.direction));
 }
 
+// What a residual pays before its first byte: copies of a few bytes, each waited for before the next.
+Result<double> measure_link_latency_us(Measurement& measurement) {
+  constexpr uint64_t kBytes = 64;
+  OTR_ASSIGN(const DeviceMemory device, measurement.backend().allocate(kBytes));
+  OTR_ASSIGN(const PinnedMemory host, measurement.backend().allocate_pinned(kBytes));
+  OTR_ASSIGN(const Samples samples, measurement.collect(1, kToDevice.stream, [&] { return kToDevice.copy(measurement.backend(), device, host, kBytes); }));
+  return 1e6 / samples.rate("").per_s;
+}
+
 // `count` matrices of rows x columns, one after the other, with the same tokens.
 Result<Samples> measure_products(Measurement& measurement, size_t rows, size_t columns, size_t count, size_t tokens, double amount) {
   Backend& backend = measurement.backend();
@@ -181,6 +190,15 @@ Result<double> measure_device_overhead_us(Measurement& measurement) {
   return 1e6 / samples.fastest();
 }
 
+// As a plan counts them: a host thread's scratch is what one of them takes.
+uint32_t device_threads(const Backend& backend) {
+  AttentionArgs args{};
+  args.tokens = args.heads = args.kv_heads = 1;
+  args.head_dim = 128;
+  const uint64_t each = attention_scratch_bytes(args.head_dim);
+  return static_cast<uint32_t>(std::max<uint64_t>(1, (backend.scratch_bytes(args) + each - 1) / each));
+}
+
 }  // namespace
 
 Status measure_device(Backend& backend, double seconds, MachineProfile* profile) {
@@ -188,11 +206,13 @@ Status measure_device(Backend& backend, double seconds, MachineProfile* profile)
   Measurement measurement(backend, seconds);
   OTR_ASSIGN(profile->h2d_bytes, measure_link(measurement, kToDevice));
   OTR_ASSIGN(profile->d2h_bytes, measure_link(measurement, kToHost));
+  OTR_ASSIGN(profile->link_latency_us, measure_link_latency_us(measurement));
   OTR_ASSIGN(profile->device_stream_bytes, measure_device_stream(measurement));
   OTR_ASSIGN(profile->device_int8_ops, measure_device_ops(measurement, 128, 1));
   OTR_ASSIGN(profile->device_small_batch_ops, measure_device_ops(measurement, 4, 4));
   OTR_ASSIGN(profile->device_attention_flops, measure_device_attention(measurement));
   OTR_ASSIGN(profile->device_step_overhead_us, measure_device_overhead_us(measurement));
+  profile->device_threads = device_threads(backend);
   profile->device = inventory.name;
   profile->device_memory_bytes = inventory.memory_bytes;
   return {};

@@ -83,17 +83,18 @@ void Canvas::text(double x, double y, std::string_view style, std::string_view t
   fmt::format_to(std::back_inserter(elements_), R"(<text class="{}" x="{:.2f}" y="{:.2f}">{}</text>)" "\n", style, x, y, markup_text(text));
 }
 
-// What comes from the disk is amber wherever it appears, what stays in memory blue, keys and values violet.
+// What comes from the disk is amber wherever it appears, what stays in memory blue, keys and values violet; what is the device's is green, and what goes
+// to it or comes from it red.
 std::string_view light_colours() {
   return R"(--page:#ffffff;--panel:#f7f8fa;--track:#eceff3;--rule:#dfe4ea;--ink:#17212b;--soft:#5b6875;
 --disk:#f0a02c;--disk2:#d98712;--host:#3f7fd6;--host2:#2c63b4;--attention:#8a63d2;--head:#d6568c;--rows:#7b8794;
---activations:#35a08f;--other:#9aa5b1;--bind:#b45309;)";
+--activations:#35a08f;--device:#4d9a3f;--device2:#3a7a30;--link:#b5563f;--other:#9aa5b1;--bind:#b45309;)";
 }
 
 std::string_view dark_colours() {
   return R"(--page:#0f151b;--panel:#161e26;--track:#202a34;--rule:#2b3640;--ink:#e6ebf0;--soft:#9aa7b4;
 --disk:#e39a33;--disk2:#bf7a1c;--host:#5b95e5;--host2:#3f76c4;--attention:#a184e0;--head:#e0729f;--rows:#8b98a5;
---activations:#46b3a1;--other:#6f7b87;--bind:#f2b35a;)";
+--activations:#46b3a1;--device:#68b35a;--device2:#4c9040;--link:#d0735c;--other:#6f7b87;--bind:#f2b35a;)";
 }
 
 std::string_view drawing_style() {
@@ -108,6 +109,7 @@ svg.plan .edge{stroke:var(--soft);stroke-width:1;fill:none}svg.plan .limit{strok
 svg.plan .disk{fill:var(--disk)}svg.plan .disk2{fill:var(--disk2)}svg.plan .host{fill:var(--host)}svg.plan .host2{fill:var(--host2)}
 svg.plan .attention{fill:var(--attention)}svg.plan .head{fill:var(--head)}svg.plan .rows{fill:var(--rows)}
 svg.plan .activations{fill:var(--activations)}svg.plan .other{fill:var(--other)}svg.plan .ring{fill:var(--disk);opacity:.35}
+svg.plan .device{fill:var(--device)}svg.plan .device2{fill:var(--device2)}svg.plan .link{fill:var(--link)}svg.plan .linkring{fill:var(--link);opacity:.35}
 )";
 }
 

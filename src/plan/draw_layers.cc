@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "src/base/bytes.h"
@@ -11,13 +12,34 @@
 namespace outrigger {
 namespace {
 
-constexpr double kLeft = 168, kRight = 222, kGrid = Canvas::kWidth - kLeft - kRight, kRow = 20, kCell = 15;
+constexpr double kLeft = 168, kRow = 20, kCell = 15;
 constexpr size_t kMostRows = 20;  // as many kinds as fit a screen; what more there are is one row
 
+using Place = TensorGroup::Place;
+
+// By place, in the order in which a cell is filled from the bottom up.
 struct Bytes {
-  uint64_t resident = 0, streamed = 0;
-  void add(const TensorPlacement& tensor) { (tensor.mode == Residence::kResident ? resident : streamed) += tensor.bytes; }
+  std::array<uint64_t, TensorGroup::kPlaces> at{};
+
+  void add(const TensorPlacement& tensor) { at[TensorGroup::place_of(tensor)] += tensor.bytes; }
+  uint64_t total() const { return at[Place::kHost] + at[Place::kDisk] + at[Place::kDevice] + at[Place::kLink]; }
 };
+
+// A device's places are told only where there is one.
+struct Column {
+  Place place;
+  const char *style, *name;
+};
+std::vector<Column> columns_of(const Plan& plan) {
+  if (!uses_device(plan)) return {{Place::kHost, "host", "resident"}, {Place::kDisk, "disk", "streamed"}};
+  return {{Place::kHost, "host", "host"}, {Place::kDevice, "device", "device"}, {Place::kLink, "link", "to device"}, {Place::kDisk, "disk", "from disk"}};
+}
+
+std::string words_of(const std::vector<Column>& columns, const Bytes& bytes) {
+  std::string words;
+  for (const Column& column : columns) words += fmt::format("{}{} {}", words.empty() ? "" : ", ", format_bytes(bytes.at[column.place]), column.name);
+  return words;
+}
 
 struct Row {
   std::string name;
@@ -49,28 +71,48 @@ std::vector<Row> rows_of(const StepShape& shape, const Plan& plan) {
   return rows;
 }
 
-// Streamed, with what is resident standing in it from the bottom up.
-void add_cell(Canvas& canvas, double x, double y, double width, const Bytes& bytes, const std::string& what) {
-  const double all = static_cast<double>(bytes.resident + bytes.streamed), share = all > 0 ? static_cast<double>(bytes.resident) / all : 1;
-  const std::string tooltip = fmt::format("{}\n{} resident, {} streamed", what, format_bytes(bytes.resident), format_bytes(bytes.streamed));
-  if (share < 1) canvas.rect(x, y, width, kCell, "disk", tooltip, 1.5);
-  if (share > 0) canvas.rect(x, y + kCell * (1 - share), width, kCell * share, "host", tooltip, share < 1 ? 0 : 1.5);
-}
+// The grid's right edge: further left where there are more sums to tell.
+double right_of(const std::vector<Column>& columns) { return 110.0 * static_cast<double>(columns.size()) + 2; }
+double grid_of(const std::vector<Column>& columns) { return Canvas::kWidth - kLeft - right_of(columns); }
 
-void add_row(Canvas& canvas, double y, const Row& row, uint32_t layers) {
-  canvas.text(0, y + 12, "", shortened(row.name, 21));
-  if (!row.is_of_layers) {
-    add_cell(canvas, kLeft, y, kGrid - 1, row.all, row.name);
-  } else {
-    const double column = kGrid / layers, width = std::max(0.5, column - (column > 4 ? 1 : 0));
-    for (const auto& [layer, bytes] : row.by_layer) add_cell(canvas, kLeft + layer * column, y, width, bytes, fmt::format("{}, layer {}", row.name, layer));
+// What there is of each place, one standing on the other.
+void add_cell(Canvas& canvas, double x, double y, double width, const std::vector<Column>& columns, const Bytes& bytes, const std::string& what) {
+  const std::string tooltip = fmt::format("{}\n{}", what, words_of(columns, bytes));
+  const uint64_t all = bytes.total();
+  if (all == 0) return;
+  double bottom = y + kCell;
+  for (const Column& column : columns) {
+    const uint64_t part = bytes.at[column.place];
+    if (part == 0) continue;
+    const double height = kCell * static_cast<double>(part) / static_cast<double>(all);
+    canvas.rect(x, bottom - height, width, height, column.style, tooltip, part == all ? 1.5 : 0);
+    bottom -= height;
   }
-  canvas.text(Canvas::kWidth - 112, y + 12, "right", bytes_or_none(row.all.resident));
-  canvas.text(Canvas::kWidth, y + 12, "right", bytes_or_none(row.all.streamed));
 }
 
-void add_columns(Canvas& canvas, double y, uint32_t layers) {
-  const double column = kGrid / layers;
+// Sums at the right, a column for each place.
+void add_sums(Canvas& canvas, double y, const char* style, const std::vector<Column>& columns, const Bytes& bytes) {
+  double x = Canvas::kWidth - 112.0 * static_cast<double>(columns.size() - 1);
+  for (const Column& column : columns) {
+    canvas.text(x, y, style, bytes_or_none(bytes.at[column.place]));
+    x += 112;
+  }
+}
+
+void add_row(Canvas& canvas, double y, const Row& row, uint32_t layers, const std::vector<Column>& columns) {
+  canvas.text(0, y + 12, "", shortened(row.name, 21));
+  const double grid = grid_of(columns);
+  if (!row.is_of_layers) {
+    add_cell(canvas, kLeft, y, grid - 1, columns, row.all, row.name);
+  } else {
+    const double column = grid / layers, width = std::max(0.5, column - (column > 4 ? 1 : 0));
+    for (const auto& [layer, bytes] : row.by_layer) add_cell(canvas, kLeft + layer * column, y, width, columns, bytes, fmt::format("{}, layer {}", row.name, layer));
+  }
+  add_sums(canvas, y + 12, "right", columns, row.all);
+}
+
+void add_columns(Canvas& canvas, double y, uint32_t layers, double grid) {
+  const double column = grid / layers;
   // Labels that stand at least 40 units apart.
   uint32_t every = 1;
   for (const uint32_t next : {2u, 5u, 10u, 20u, 50u, 100u, 1000u, 10000u}) {
@@ -89,27 +131,28 @@ Drawing draw_layers(const StepShape& shape, const Plan& plan) {
   for (const Row& row : rows) {
     if (row.is_of_layers) layers = std::max(layers, row.by_layer.rbegin()->first + 1);
   }
+  const std::vector<Column> columns = columns_of(plan);
   Canvas canvas;
   canvas.text(0, 16, "title", "Where each matrix lives, by layer");
   canvas.text(0, 42, "soft small", "layer");
-  canvas.rect(Canvas::kWidth - 112 - 64, 32, 11, 11, "host", {}, 2);
-  canvas.text(Canvas::kWidth - 112, 42, "soft small right", "resident");
-  canvas.rect(Canvas::kWidth - 72, 32, 11, 11, "disk", {}, 2);
-  canvas.text(Canvas::kWidth, 42, "soft small right", "streamed");
-  add_columns(canvas, 42, layers);
+  double right = Canvas::kWidth - 112.0 * static_cast<double>(columns.size() - 1);
+  for (const Column& column : columns) {
+    canvas.rect(right - Canvas::small_width(column.name) - 16, 32, 11, 11, column.style, {}, 2);
+    canvas.text(right, 42, "soft small right", column.name);
+    right += 112;
+  }
+  add_columns(canvas, 42, layers, grid_of(columns));
   double y = 52;
   Bytes all;
   for (const Row& row : rows) {
-    add_row(canvas, y, row, layers);
-    all.resident += row.all.resident;
-    all.streamed += row.all.streamed;
+    add_row(canvas, y, row, layers, columns);
+    for (size_t place = 0; place < all.at.size(); ++place) all.at[place] += row.all.at[place];
     y += kRow;
   }
   canvas.line(0, y + 2, Canvas::kWidth, y + 2, "rule");
   canvas.text(0, y + 20, "strong", "all");
-  canvas.text(Canvas::kWidth - 112, y + 20, "right strong", bytes_or_none(all.resident));
-  canvas.text(Canvas::kWidth, y + 20, "right strong", bytes_or_none(all.streamed));
-  return {fmt::format("By layer: {} resident, {} streamed", format_bytes(all.resident), format_bytes(all.streamed)), y + 28, canvas.elements()};
+  add_sums(canvas, y + 20, "right strong", columns, all);
+  return {"By layer: " + words_of(columns, all), y + 28, canvas.elements()};
 }
 
 }  // namespace outrigger

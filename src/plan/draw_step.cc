@@ -30,8 +30,15 @@ const char* style_of(const ScheduledTask& task) {
     case TaskKind::kFetchKv:
     case TaskKind::kStoreKv:
     case TaskKind::kFetch: return task.layer % 2 == 0 ? "disk" : "disk2";
+    case TaskKind::kBring:
+    case TaskKind::kUpload:
+    case TaskKind::kDownload:
+    case TaskKind::kLogits: return "link";
+    case TaskKind::kSubmit:
     case TaskKind::kExperts:
-    case TaskKind::kProduct: return task.layer % 2 == 0 ? "host" : "host2";
+    case TaskKind::kProduct:
+      if (task.lane == ScheduleLane::kDevice) return task.layer % 2 == 0 ? "device" : "device2";
+      return task.layer % 2 == 0 ? "host" : "host2";
     case TaskKind::kAttention: return "attention";
     case TaskKind::kHead: return "head";
     case TaskKind::kRowReads: return "rows";
@@ -71,6 +78,10 @@ std::vector<Bar> bars_of(const StepSchedule& schedule, ScheduleLane lane) {
   return bars;
 }
 
+const char* lane_name(ScheduleLane lane) {
+  return lane == ScheduleLane::kToDevice ? "to device" : lane == ScheduleLane::kToHost ? "to host" : schedule_lane_name(lane);
+}
+
 // A step between 1, 2 and 5 times a power of ten, of which at most ten fit.
 double tick_of(double total_s) {
   const double power = std::pow(10, std::floor(std::log10(total_s / 10)));
@@ -96,19 +107,25 @@ class StepDrawing {
     const std::string predicted = duration_text(predicted_ms * 1e-3);
     canvas_.text(Canvas::kWidth, 16, "right strong", predicted == total ? total : fmt::format("{} as drawn, {} predicted", total, predicted));
     double y = 32;
-    for (size_t lane = 0; lane < kScheduleLanes; ++lane) {
+    for (size_t lane = 0; lane < (uses_device(plan_) ? kScheduleLanes : size_t{2}); ++lane) {
       add_lane(static_cast<ScheduleLane>(lane), y);
       y += kLaneHeight + kLaneGap;
     }
     if (schedule_.units > 0) {
-      add_ring(y);
+      add_ring(y, "ring", "ring", &MemoryMoment::filled_slots, schedule_.ring_slots, plan_.stream_slots, plan_.slot_bytes);
+      y += kRingHeight + kLaneGap;
+    }
+    if (schedule_.device_units > 0) {
+      add_ring(y, "its ring", "linkring", &MemoryMoment::filled_device_slots, schedule_.device_ring_slots, plan_.device_slots, plan_.device_slot_bytes);
       y += kRingHeight + kLaneGap;
     }
     add_axis(y - kLaneGap + 4);
     y += 30;
-    add_legend(y);
-    return {fmt::format("{}: {}, of which the disk is busy {} and the host {}", what, total, duration_text(schedule_.busy_s[0]),
-                        duration_text(schedule_.busy_s[1])),
+    y = add_legend(y);
+    const auto busy = [this](ScheduleLane lane) { return duration_text(schedule_.busy_s[static_cast<size_t>(lane)]); };
+    const std::string with_device =
+        uses_device(plan_) ? fmt::format(", the device {} and the link to it {}", busy(ScheduleLane::kDevice), busy(ScheduleLane::kToDevice)) : "";
+    return {fmt::format("{}: {}, of which the disk is busy {} and the host {}{}", what, total, busy(ScheduleLane::kDisk), busy(ScheduleLane::kHost), with_device),
             y + 8, canvas_.elements()};
   }
 
@@ -119,7 +136,7 @@ class StepDrawing {
   void add_lane(ScheduleLane lane, double y) {
     const double busy = schedule_.busy_s[static_cast<size_t>(lane)];
     const bool binds = lane == schedule_.binding_lane();
-    canvas_.text(0, y + (binds ? 17 : 24), "strong", schedule_lane_name(lane));
+    canvas_.text(0, y + (binds ? 17 : 24), "strong", lane_name(lane));
     if (binds) canvas_.text(0, y + 32, "bind small", "binds");
     canvas_.rect(kLeft, y, kTrack, kLaneHeight, "track", {}, 3);
     for (const Bar& bar : bars_of(schedule_, lane)) add_bar(bar, y);
@@ -146,26 +163,26 @@ class StepDrawing {
   }
 
   // How many slots hold something, as an area; of moments that share a place, the emptiest and the fullest are drawn.
-  void add_ring(double y) {
-    canvas_.text(0, y + 14, "soft small", "ring");
+  void add_ring(double y, const char* name, const char* style, uint32_t MemoryMoment::*filled, uint32_t ring_slots, uint32_t plan_slots, uint64_t slot_bytes) {
+    canvas_.text(0, y + 14, "soft small", name);
     canvas_.rect(kLeft, y, kTrack, kRingHeight, "track", {}, 3);
-    const auto level = [&](uint32_t slots) { return y + kRingHeight * (1 - static_cast<double>(slots) / schedule_.ring_slots); };
+    const auto level = [&](uint32_t slots) { return y + kRingHeight * (1 - static_cast<double>(slots) / ring_slots); };
     std::string path = fmt::format("M{:.2f} {:.2f}", kLeft, y + kRingHeight);
-    uint32_t slots = schedule_.memory.front().filled_slots, least = slots;
+    uint32_t slots = schedule_.memory.front().*filled, least = slots;
     double drawn = kLeft;
     for (const MemoryMoment& moment : schedule_.memory) {
       const double x = x_of(moment.time_s);
       if (x - drawn >= kLeastWidth) {
         fmt::format_to(std::back_inserter(path), "V{:.2f}V{:.2f}H{:.2f}", level(least), level(slots), x);
         drawn = x;
-        least = moment.filled_slots;
+        least = moment.*filled;
       }
-      slots = moment.filled_slots;
+      slots = moment.*filled;
       least = std::min(least, slots);
     }
     fmt::format_to(std::back_inserter(path), "V{:.2f}H{:.2f}V{:.2f}Z", level(slots), kLeft + kTrack, y + kRingHeight);
-    canvas_.path(path, "ring");
-    canvas_.text(kLeft + kTrack + 14, y + 14, "soft small", fmt::format("{} x {}", plan_.stream_slots, format_bytes(plan_.slot_bytes)));
+    canvas_.path(path, style);
+    canvas_.text(kLeft + kTrack + 14, y + 14, "soft small", fmt::format("{} x {}", plan_slots, format_bytes(slot_bytes)));
   }
 
   void add_axis(double y) {
@@ -181,19 +198,23 @@ class StepDrawing {
     canvas_.text(kLeft + kTrack + 14, y + 17, "soft small", name);
   }
 
-  void add_legend(double y) {
+  // In as many lines as it takes; where the last of them is.
+  double add_legend(double y) {
     constexpr Legend kKinds[] = {{"disk", "read and unpack weights"}, {"host", "products, a shade a layer"}, {"attention", "attention"},
-                                 {"head", "output head"}, {"rows", "rows of the embedding"}};
+                                 {"head", "output head"}, {"rows", "rows of the embedding"}, {"device", "products on the device"}, {"link", "over the link"}};
     double x = kLeft;
     for (const Legend& kind : kKinds) {
       const bool is_there = std::any_of(schedule_.tasks.begin(), schedule_.tasks.end(), [&](const ScheduledTask& task) {
         return std::string_view(style_of(task)).substr(0, 4) == std::string_view(kind.style).substr(0, 4);
       });
       if (!is_there) continue;
+      const double width = 17 + Canvas::small_width(kind.name) + 16;
+      if (x + width > Canvas::kWidth) x = kLeft, y += 18;
       canvas_.rect(x, y - 9, 11, 11, kind.style, {}, 2);
       canvas_.text(x + 17, y, "soft small", kind.name);
-      x += 17 + Canvas::small_width(kind.name) + 16;
+      x += width;
     }
+    return y;
   }
 
   const StepShape& shape_;

@@ -40,8 +40,25 @@ std::string bytes_or_none(uint64_t bytes) { return bytes == 0 ? "-" : format_byt
 std::string tokens_text(uint32_t tokens) { return fmt::format("{} {}", tokens, tokens == 1 ? "token" : "tokens"); }
 
 std::string headline(const Plan& plan) {
-  return fmt::format("Decode at {}, bound by the {}; the prompt in {}.", rate_text(plan.predicted_decode_tokens_per_s), plan.binding_lane,
+  return fmt::format("Decode at {}, bound by the {}; the prompt in {}.", rate_text(plan.predicted_decode_tokens_per_s), lane_words(plan.binding_lane),
                      time_text(plan.predicted_prefill_ms));
+}
+
+const char* lane_words(const std::string& lane) { return lane == "h2d" ? "link" : lane == "disk" ? "disk" : lane == "device" ? "device" : "host"; }
+
+bool uses_device(const Plan& plan) { return plan.device.planned_bytes > 0; }
+
+TensorGroup::Place TensorGroup::place_of(const TensorPlacement& tensor) {
+  const bool resident = tensor.mode == Residence::kResident;
+  if (tensor.tier == Tier::kDevice) return resident ? kDevice : kLink;
+  return resident ? kHost : kDisk;
+}
+
+void TensorGroup::add(const TensorGroup& other) {
+  for (size_t place = 0; place < kPlaces; ++place) {
+    tensors_at[place] += other.tensors_at[place];
+    bytes_at[place] += other.bytes_at[place];
+  }
 }
 
 std::string workload_text(const Plan& plan) {
@@ -57,9 +74,9 @@ std::vector<TensorGroup> group_tensors(const Plan& plan) {
     const auto [at, is_new] = index.try_emplace(group_name(tensor.name), groups.size());
     if (is_new) groups.push_back({at->first});
     TensorGroup& group = groups[at->second];
-    const bool resident = tensor.mode == Residence::kResident;
-    ++(resident ? group.resident : group.streamed);
-    (resident ? group.resident_bytes : group.streamed_bytes) += tensor.bytes;
+    const TensorGroup::Place place = TensorGroup::place_of(tensor);
+    ++group.tensors_at[place];
+    group.bytes_at[place] += tensor.bytes;
     group.tensors.push_back(i);
   }
   return groups;

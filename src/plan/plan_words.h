@@ -4,6 +4,7 @@
 
 #include <outrigger/plan.h>
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -17,14 +18,24 @@ std::string tokens_text(uint32_t tokens);       ///< "1 token", "64 tokens"
 
 /// What a person wants to know first: rate, what binds, the prompt's time.
 std::string headline(const Plan& plan);
+/// As a person calls a lane: "disk", "link", "host", "device".
+const char* lane_words(const std::string& lane);
+/// Whether anything is computed on a device.
+bool uses_device(const Plan& plan);
 /// "1 session of 640 tokens, 2 threads"
 std::string workload_text(const Plan& plan);
 
 /// Tensors of the same name in different layers, or of different experts.
 struct TensorGroup {
   std::string name;                ///< "blk.*.ffn_up.weight"
-  uint32_t resident = 0, streamed = 0;
-  uint64_t resident_bytes = 0, streamed_bytes = 0;
+  /// In host memory, from disk, in the device's memory, from host memory to the device.
+  enum Place { kHost, kDisk, kDevice, kLink };
+  static constexpr size_t kPlaces = 4;
+  std::array<uint32_t, kPlaces> tensors_at{};
+  std::array<uint64_t, kPlaces> bytes_at{};
+
+  static Place place_of(const TensorPlacement& tensor);
+  void add(const TensorGroup& other);
   std::vector<uint32_t> tensors;   ///< indices in Plan::tensors
 };
 /// In the order of their first tensors.

@@ -127,8 +127,8 @@ Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const
 
   const WorkloadTime time = cost.workload(step.tokens, load, &placement.load);
   std::optional<StepPlayer> player;
-  if (!device.is_used() && least_units(shape, resident, plan.slot_bytes) <= kMostPlayedUnits) {
-    player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts, plan.reads, plan.kv_spilled_layers);
+  if (least_units(shape, resident, plan.slot_bytes) <= kMostPlayedUnits && least_device_units(shape, device) <= kMostPlayedUnits) {
+    player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts, plan.reads, plan.kv_spilled_layers, device, plan.device_from_tokens);
   }
   const auto predict = [&](const StepWork& work) {
     const uint64_t kv_bytes = kv_disk_bytes(shape, demand, static_cast<uint64_t>(work.position), work.tokens);

@@ -31,37 +31,43 @@ class MemoryNotes {
   // A slot is full from the beginning of a fetch to the last use of what it brought; the step begins with all of them full.
   void note() {
     std::vector<Change> changes;
-    std::vector<double> used(schedule_.units, 0);
+    std::vector<double> used(schedule_.units, 0), used_there(schedule_.device_units, 0);
     for (const ScheduledTask& task : schedule_.tasks) {
-      if (task.kind == TaskKind::kRowReads) changes.insert(changes.end(), {{task.begin_s, 0, 0, 1}, {task.end_s, 0, 0, -1}});
-      if (task.kind == TaskKind::kFetchExperts) changes.insert(changes.end(), {{task.begin_s, 0, 1, 0}, {task.end_s, 0, -1, 0}});
+      if (task.kind == TaskKind::kRowReads) changes.insert(changes.end(), {{task.begin_s, 0, 0, 1, 0}, {task.end_s, 0, 0, -1, 0}});
+      if (task.kind == TaskKind::kFetchExperts) changes.insert(changes.end(), {{task.begin_s, 0, 1, 0, 0}, {task.end_s, 0, -1, 0, 0}});
       if (task.kind == TaskKind::kFetch) {
-        changes.insert(changes.end(), {{task.begin_s, 1, 1, 0}, {task.end_s, 0, -1, 0}});
+        changes.insert(changes.end(), {{task.begin_s, 1, 1, 0, 0}, {task.end_s, 0, -1, 0, 0}});
+      } else if (task.kind == TaskKind::kBring) {
+        changes.push_back({task.begin_s, 0, 0, 0, 1});
       } else if (task.unit != kNoUnit) {
-        used[task.unit] = task.end_s;
+        (task.lane == ScheduleLane::kDevice ? used_there : used)[task.unit] = task.end_s;
       }
     }
-    for (const double time_s : used) changes.push_back({time_s, -1, 0, 0});
+    for (const double time_s : used) changes.push_back({time_s, -1, 0, 0, 0});
+    for (const double time_s : used_there) changes.push_back({time_s, 0, 0, 0, -1});
     // What ends at a moment makes room for what begins then.
-    std::sort(changes.begin(), changes.end(), [](const Change& a, const Change& b) {
-      return std::pair(a.time_s, a.slots + a.staging + a.rows) < std::pair(b.time_s, b.slots + b.staging + b.rows);
-    });
-    int slots = static_cast<int>(schedule_.ring_slots), staging = 0, rows = 0;
-    add_moment(0, slots, staging, rows);
-    for (const Change& change : changes) add_moment(change.time_s, slots += change.slots, staging += change.staging, rows += change.rows);
+    std::sort(changes.begin(), changes.end(), [](const Change& a, const Change& b) { return std::pair(a.time_s, a.sum()) < std::pair(b.time_s, b.sum()); });
+    Change now{0, static_cast<int>(schedule_.ring_slots), 0, 0, static_cast<int>(schedule_.device_ring_slots)};
+    add_moment(now);
+    for (const Change& change : changes) {
+      now = {change.time_s, now.slots + change.slots, now.staging + change.staging, now.rows + change.rows, now.device_slots + change.device_slots};
+      add_moment(now);
+    }
   }
 
  private:
   struct Change {
     double time_s;
-    int slots, staging, rows;
+    int slots, staging, rows, device_slots;
+    int sum() const { return slots + staging + rows + device_slots; }
   };
 
-  void add_moment(double time_s, int slots, int staging, int rows) {
-    if (!schedule_.memory.empty() && schedule_.memory.back().time_s == time_s) schedule_.memory.pop_back();
-    MemoryMoment moment{time_s, static_cast<uint32_t>(slots), plan_.host.breakdown};
-    moment.host.stream_slots = static_cast<uint64_t>(slots) * plan_.slot_bytes + static_cast<uint64_t>(staging) * plan_.staging_bytes +
-                               static_cast<uint64_t>(rows) * whole_pages(plan_.row_buffer_bytes);
+  void add_moment(const Change& now) {
+    if (!schedule_.memory.empty() && schedule_.memory.back().time_s == now.time_s) schedule_.memory.pop_back();
+    MemoryMoment moment{now.time_s, static_cast<uint32_t>(now.slots), static_cast<uint32_t>(now.device_slots), plan_.host.breakdown, plan_.device.breakdown};
+    moment.host.stream_slots = static_cast<uint64_t>(now.slots) * plan_.slot_bytes + static_cast<uint64_t>(now.staging) * plan_.staging_bytes +
+                               static_cast<uint64_t>(now.rows) * whole_pages(plan_.row_buffer_bytes);
+    moment.device.stream_slots = static_cast<uint64_t>(now.device_slots) * plan_.device_slot_bytes;
     schedule_.memory.push_back(moment);
   }
 
@@ -95,10 +101,24 @@ std::string matrices_label(const StepShape& shape, uint32_t first, uint32_t last
 
 }  // namespace
 
-const char* schedule_lane_name(ScheduleLane lane) { return lane == ScheduleLane::kDisk ? "disk" : "host"; }
+const char* schedule_lane_name(ScheduleLane lane) {
+  switch (lane) {
+    case ScheduleLane::kDisk: return "disk";
+    case ScheduleLane::kHost: return "host";
+    case ScheduleLane::kToDevice: return "h2d";
+    case ScheduleLane::kDevice: return "device";
+    case ScheduleLane::kToHost: return "d2h";
+  }
+  return "unknown";
+}
 
+// Of the lanes that a plan names; equals in this order.
 ScheduleLane StepSchedule::binding_lane() const {
-  return static_cast<ScheduleLane>(std::max_element(busy_s.rbegin(), busy_s.rend()).base() - busy_s.begin() - 1);
+  ScheduleLane binding = ScheduleLane::kHost;
+  for (const ScheduleLane lane : {ScheduleLane::kDevice, ScheduleLane::kToDevice, ScheduleLane::kDisk}) {
+    if (busy_s[static_cast<size_t>(lane)] > busy_s[static_cast<size_t>(binding)]) binding = lane;
+  }
+  return binding;
 }
 
 std::string task_label(const StepShape& shape, const ScheduledTask& task) {
@@ -117,6 +137,16 @@ std::string task_label(const StepShape& shape, const ScheduledTask& task) {
       return fmt::format("experts, layer {}", task.layer);
     case TaskKind::kFetchExperts:
       return fmt::format("fetch experts, layer {}", task.layer);
+    case TaskKind::kSubmit:
+      return "submit to the device";
+    case TaskKind::kUpload:
+      return fmt::format("residual to the device, layer {}", task.layer);
+    case TaskKind::kDownload:
+      return fmt::format("residual to the host, layer {}", task.layer);
+    case TaskKind::kLogits:
+      return "logits to the host";
+    case TaskKind::kBring:
+      return fmt::format("bring unit {}: {}", task.unit, matrices_label(shape, task.first_matrix, task.last_matrix));
     case TaskKind::kProduct:
     case TaskKind::kHead:
       break;
@@ -128,26 +158,39 @@ Result<StepSchedule> schedule_step(const StepShape& shape, const Plan& plan, con
   OTR_TRY(check_plan(plan, shape));
   OTR_TRY(check_profile(machine));
   std::vector<bool> resident;
-  for (const TensorPlacement& tensor : plan.tensors) resident.push_back(tensor.mode == Residence::kResident);
-  if (least_units(shape, resident, plan.slot_bytes) > kMostUnits) {
+  for (const TensorPlacement& tensor : plan.tensors) resident.push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
+  const DeviceUse device = device_use(plan);
+  if (device.is_used() && !DeviceRates::are_known(machine)) {
+    return Status(StatusCode::kInvalidArgument, "the plan uses a device, of which this machine profile does not have all rates; measure it with the device");
+  }
+  if (least_units(shape, resident, plan.slot_bytes) > kMostUnits || least_device_units(shape, device) > kMostUnits) {
     return Status(StatusCode::kUnsupported,
-                  fmt::format("the plan streams through slots of {} bytes, which makes more units than a schedule is made for", plan.slot_bytes));
+                  fmt::format("the plan streams through slots of {} bytes, which makes more units than a schedule is made for",
+                              plan.device_slots > 0 ? plan.device_slot_bytes : plan.slot_bytes));
   }
   const CostModel cost(shape, machine, workload_of(plan));
   const double absent = plan.expert_slots == 0 ? 0 : 1 - static_cast<double>(plan.expert_slots) / expert_count(shape);
-  StepPlayer player(shape, cost, resident, plan.slot_bytes, plan.stream_slots, absent, plan.reads, plan.kv_spilled_layers);
+  StepPlayer player(shape, cost, resident, plan.slot_bytes, plan.stream_slots, absent, plan.reads, plan.kv_spilled_layers, device, plan.device_from_tokens);
   const StepTime time = player.play(work);
   StepSchedule schedule;
   schedule.work = work;
   schedule.tasks = player.fetches();
-  schedule.tasks.insert(schedule.tasks.end(), player.expert_fetches().begin(), player.expert_fetches().end());
-  schedule.tasks.insert(schedule.tasks.end(), player.kv_tasks().begin(), player.kv_tasks().end());
+  for (const std::vector<ScheduledTask>* others : {&player.expert_fetches(), &player.kv_tasks(), &player.brought()}) {
+    schedule.tasks.insert(schedule.tasks.end(), others->begin(), others->end());
+  }
   std::stable_sort(schedule.tasks.begin(), schedule.tasks.end(), [](const ScheduledTask& a, const ScheduledTask& b) { return std::pair(a.begin_s, a.end_s) < std::pair(b.begin_s, b.end_s); });
+  const auto at = static_cast<std::ptrdiff_t>(schedule.tasks.size());
   schedule.tasks.insert(schedule.tasks.end(), player.host_tasks().begin(), player.host_tasks().end());
-  schedule.busy_s = {time.disk_s, time.host_s};
+  // The link's lane has both of what is brought and of the residual's ways.
+  std::inplace_merge(schedule.tasks.begin(), schedule.tasks.begin() + at, schedule.tasks.end(), [](const ScheduledTask& a, const ScheduledTask& b) {
+    return a.begin_s < b.begin_s;
+  });
+  schedule.busy_s = {time.disk_s, time.host_s, time.h2d_s, time.device_s, time.d2h_s};
   schedule.total_s = time.total_s;
   schedule.units = player.layout().step_units(work.logit_rows > 0);
   schedule.ring_slots = player.layout().ring_slots;
+  schedule.device_units = player.streams_to_device() ? player.device_layout().step_units(work.logit_rows > 0) : 0;
+  schedule.device_ring_slots = player.device_layout().ring_slots;
   MemoryNotes(plan, &schedule).note();
   return schedule;
 }

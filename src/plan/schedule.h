@@ -24,7 +24,8 @@ const char* schedule_lane_name(ScheduleLane lane);
 struct MemoryMoment {
   double time_s = 0;
   uint32_t filled_slots = 0;  ///< with a unit that is still wanted, or on its way
-  TierBreakdown host;
+  uint32_t filled_device_slots = 0;
+  TierBreakdown host, device;
 };
 
 struct StepSchedule {
@@ -34,6 +35,7 @@ struct StepSchedule {
   std::array<double, kScheduleLanes> busy_s{};
   double total_s = 0;
   uint32_t units = 0, ring_slots = 0;  ///< units this step cycles through, and the slots it can use
+  uint32_t device_units = 0, device_ring_slots = 0;  ///< the same of the device's ring; its slots are there in smaller steps too
 
   /// The lane that was busy longest.
   ScheduleLane binding_lane() const;

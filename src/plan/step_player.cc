@@ -16,40 +16,98 @@ uint64_t least_units(const StepShape& shape, const std::vector<bool>& resident, 
   return slot_bytes == 0 ? 0 : streamed_bytes / slot_bytes;
 }
 
+uint64_t least_device_units(const StepShape& shape, const DeviceUse& device) {
+  uint64_t streamed_bytes = 0;
+  for (size_t i = 0; i < shape.matrices.size(); ++i) {
+    if (device.is_streamed(i)) streamed_bytes = add_bytes(streamed_bytes, shape.matrices[i].packed_bytes);
+  }
+  return device.slot_bytes == 0 ? 0 : streamed_bytes / device.slot_bytes;
+}
+
 // What one node multiplies with, in the making.
 struct StepPlayer::Product {
   ScheduledTask task;
   double weights = 0;
 };
 
-StepPlayer::StepPlayer(const StepShape& shape, const CostModel& cost, const std::vector<bool>& resident, uint64_t slot_bytes, uint32_t slots,
-                       double absent_experts, uint32_t reads, uint32_t kv_spilled_layers)
-    : shape_(shape), cost_(cost), resident_(resident), absent_experts_(absent_experts), reads_(reads), kv_spilled_layers_(kv_spilled_layers), layout_(layout_stream(shape, resident, slot_bytes, slots)) {
-  pieces_begin_.assign(shape.matrices.size() + 1, 0);
-  for (const StreamUnit& unit : layout_.units) {
-    for (const StreamPiece& piece : unit.pieces) ++pieces_begin_[piece.matrix + 1];
+StepPlayer::Ring::Ring(const StepShape& shape, const std::vector<bool>& stays, uint64_t slot_bytes, uint32_t slots)
+    : layout(layout_stream(shape, stays, slot_bytes, slots)) {
+  pieces_begin.assign(shape.matrices.size() + 1, 0);
+  for (const StreamUnit& unit : layout.units) {
+    for (const StreamPiece& piece : unit.pieces) ++pieces_begin[piece.matrix + 1];
   }
-  for (size_t i = 1; i < pieces_begin_.size(); ++i) pieces_begin_[i] += pieces_begin_[i - 1];
-  pieces_.resize(pieces_begin_.back());
-  std::vector<uint32_t> next(pieces_begin_.begin(), pieces_begin_.end() - 1);
-  for (uint32_t unit = 0; unit < layout_.units.size(); ++unit) {
-    for (const StreamPiece& piece : layout_.units[unit].pieces) pieces_[next[piece.matrix]++] = {unit, piece.blocks};
+  for (size_t i = 1; i < pieces_begin.size(); ++i) pieces_begin[i] += pieces_begin[i - 1];
+  pieces.resize(pieces_begin.back());
+  std::vector<uint32_t> next(pieces_begin.begin(), pieces_begin.end() - 1);
+  for (uint32_t unit = 0; unit < layout.units.size(); ++unit) {
+    for (const StreamPiece& piece : layout.units[unit].pieces) pieces[next[piece.matrix]++] = {unit, piece.blocks};
   }
 }
 
+namespace {
+
+std::vector<bool> stays_off_device(const StepShape& shape, const DeviceUse& device) {
+  std::vector<bool> stays(shape.matrices.size(), true);
+  for (size_t i = 0; i < stays.size(); ++i) stays[i] = !device.is_streamed(i);
+  return stays;
+}
+
+}  // namespace
+
+StepPlayer::StepPlayer(const StepShape& shape, const CostModel& cost, const std::vector<bool>& resident, uint64_t slot_bytes, uint32_t slots,
+                       double absent_experts, uint32_t reads, uint32_t kv_spilled_layers, const DeviceUse& device, uint32_t from_tokens)
+    : shape_(shape),
+      cost_(cost),
+      resident_(resident),
+      absent_experts_(absent_experts),
+      reads_(reads),
+      kv_spilled_layers_(kv_spilled_layers),
+      device_(device),
+      from_tokens_(from_tokens),
+      disk_ring_(shape, resident, slot_bytes, slots),
+      device_ring_(shape, stays_off_device(shape, device), device.slot_bytes, device.slots) {}
+
 StepTime StepPlayer::play(const StepWork& work) {
   work_ = work;
+  streams_ = from_tokens_ > 0 && work.tokens >= from_tokens_;
+  is_link_busy_ = streams_ && device_ring_.layout.step_units(work.logit_rows > 0) > 0;
+  was_there_ = false;
   host_.clear();
   fetches_.clear();
   expert_fetches_.clear();
   kv_tasks_.clear();
   kv_ready_.clear();
+  brought_.clear();
   attention_.clear();
-  const uint32_t units = layout_.step_units(work.logit_rows > 0);
   add_row_reads();
   add_products();
-  spread_overheads(units);
-  return take_times(units);
+  if (was_there_ && work.logit_rows > 0) add_logits_download();
+  spread_overheads(disk_ring_.layout.step_units(work.logit_rows > 0));
+  return take_times();
+}
+
+// The way of the residual to where what comes next is computed.
+void StepPlayer::cross(bool to_device, uint32_t layer) {
+  if (to_device == was_there_) return;
+  was_there_ = to_device;
+  ScheduledTask task;
+  task.lane = to_device ? ScheduleLane::kToDevice : ScheduleLane::kToHost;
+  task.kind = to_device ? TaskKind::kUpload : TaskKind::kDownload;
+  task.layer = layer;
+  task.bytes = work_.tokens * shape_.residual_row_bytes;
+  task.end_s = to_device ? cost_.device().up_s(work_.tokens) : cost_.device().down_s(work_.tokens);
+  host_.push_back(task);
+}
+
+void StepPlayer::add_logits_download() {
+  ScheduledTask task;
+  task.lane = ScheduleLane::kToHost;
+  task.kind = TaskKind::kLogits;
+  task.layer = host_.back().layer;
+  task.bytes = work_.logit_rows * shape_.logits_row_bytes;
+  task.end_s = cost_.device().logits_s(work_.logit_rows);
+  // Without a head what is there are the last layers, and nobody wants what they made.
+  if (std::any_of(host_.begin(), host_.end(), [](const ScheduledTask& of) { return of.kind == TaskKind::kHead; })) host_.push_back(task);
 }
 
 bool StepPlayer::is_used(const MatrixShape& matrix) const {
@@ -61,7 +119,7 @@ void StepPlayer::add_row_reads() {
   ScheduledTask task;
   task.kind = TaskKind::kRowReads;
   for (uint32_t i = 0; i < shape_.matrices.size(); ++i) {
-    if (!is_looked_up(shape_.matrices[i]) || resident_[i]) continue;
+    if (!reads_rows(shape_, resident_, device_, i)) continue;
     ++row_reads;
     task.first_matrix = task.last_matrix = i;
     task.bytes += shape_.matrices[i].row_file_bytes * work_.tokens;
@@ -78,14 +136,16 @@ void StepPlayer::add_products() {
   for (uint32_t i = 0; i < matrices.size();) {
     uint32_t end = i + 1;
     const auto shares_window = [&](const MatrixShape& matrix) {
-      return matrix.layer == matrices[i].layer && matrix.window == matrices[i].window && matrix.use == matrices[i].use;
+      return matrix.layer == matrices[i].layer && matrix.window == matrices[i].window && matrix.use == matrices[i].use && matrix.part == matrices[i].part;
     };
     while (end < matrices.size() && shares_window(matrices[end])) ++end;
     if (matrices[i].use == MatrixUse::kRouted) {
       while (end < matrices.size() && matrices[end].use == MatrixUse::kRouted && matrices[end].layer == matrices[i].layer) ++end;
+      cross(false, matrices[i].layer);
       add_experts(i, end);
     }
     if (is_used(matrices[i])) {
+      cross(is_there(i), matrices[i].layer);
       add_window(i, end);
       if (matrices[i].use == MatrixUse::kEveryToken && is_first_of_layer) add_attention(matrices[i].layer);
     }
@@ -101,14 +161,15 @@ void StepPlayer::add_window(uint32_t begin, uint32_t end) {
   for (uint32_t i = begin; i < end; ++i) {
     const MatrixShape& matrix = shape_.matrices[i];
     product.task.last_matrix = i;
-    if (resident_[i]) {
+    if (resident_[i] && !is_brought(i)) {
       product.task.bytes += matrix.packed_bytes;
       product.weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
       continue;
     }
+    const Ring& ring = is_brought(i) ? device_ring_ : disk_ring_;
     uint64_t row = 0;
-    for (uint32_t p = pieces_begin_[i]; p < pieces_begin_[i + 1]; ++p) {
-      const Piece& piece = pieces_[p];
+    for (uint32_t p = ring.pieces_begin[i]; p < ring.pieces_begin[i + 1]; ++p) {
+      const Piece& piece = ring.pieces[p];
       if (product.task.unit != kNoUnit && product.task.unit != piece.unit) {
         finish(product);
         product = new_product(i);
@@ -116,7 +177,7 @@ void StepPlayer::add_window(uint32_t begin, uint32_t end) {
       const uint64_t rows = std::min<uint64_t>(uint64_t{piece.blocks} * kPackRows, matrix.rows - row);
       row += rows;
       product.task.unit = piece.unit;
-      product.task.slot = piece.unit % std::max(1u, layout_.ring_slots);
+      product.task.slot = piece.unit % std::max(1u, ring.layout.ring_slots);
       product.task.bytes += piece.blocks * matrix.row_block_bytes;
       product.weights += static_cast<double>(rows) * static_cast<double>(matrix.columns);
     }
@@ -135,6 +196,7 @@ void StepPlayer::add_experts(uint32_t begin, uint32_t end) {
 
 StepPlayer::Product StepPlayer::new_product(uint32_t matrix) const {
   Product product;
+  product.task.lane = is_there(matrix) ? ScheduleLane::kDevice : ScheduleLane::kHost;
   product.task.kind = shape_.matrices[matrix].use == MatrixUse::kLogits ? TaskKind::kHead : TaskKind::kProduct;
   product.task.layer = shape_.matrices[matrix].layer;
   product.task.first_matrix = product.task.last_matrix = matrix;
@@ -142,64 +204,82 @@ StepPlayer::Product StepPlayer::new_product(uint32_t matrix) const {
 }
 
 void StepPlayer::finish(Product& product) {
-  const double tokens = product.task.kind == TaskKind::kHead ? work_.logit_rows : work_.tokens;
-  product.task.end_s = cost_.product_s(static_cast<double>(product.task.bytes), product.weights, tokens);
+  const double tokens = product.task.kind == TaskKind::kHead ? work_.logit_rows : work_.tokens, bytes = static_cast<double>(product.task.bytes);
+  if (product.task.lane == ScheduleLane::kDevice) {
+    product.task.end_s = cost_.device().product_s(bytes, product.weights, tokens);
+  } else {
+    product.task.end_s = is_link_busy_ ? cost_.product_beside_link_s(bytes, product.weights, tokens) : cost_.product_s(bytes, product.weights, tokens);
+  }
   host_.push_back(product.task);
 }
 
+// After the layer's first products: with them, if they are attention's.
 void StepPlayer::add_attention(uint32_t layer) {
   ScheduledTask task;
   task.kind = TaskKind::kAttention;
   task.layer = layer;
+  if (!host_.empty() && host_.back().lane == ScheduleLane::kDevice && shape_.matrices[host_.back().last_matrix].part == MatrixPart::kAttention) {
+    task.lane = ScheduleLane::kDevice;
+  }
   attention_.push_back(static_cast<uint32_t>(host_.size()));
   host_.push_back(task);
 }
 
-// Until here end_s is a duration. A step's overhead and the reader's share of the cores are spread over the host's work.
+// Until here end_s is a duration. A step's overhead and the reader's share of the cores are spread over the host's work, the device's over its own.
 void StepPlayer::spread_overheads(uint32_t units) {
-  for (const uint32_t i : attention_) host_[i].end_s = cost_.attention_s(work_) / static_cast<double>(attention_.size());
+  double there = 0;
+  for (const uint32_t i : attention_) there += host_[i].lane == ScheduleLane::kDevice;
+  const double here = static_cast<double>(attention_.size()) - there, share = there > 0 ? 1 - there / shape_.kv_layers : 1;
+  for (const uint32_t i : attention_) {
+    host_[i].end_s = host_[i].lane == ScheduleLane::kDevice ? cost_.device().attention_s(work_) : cost_.attention_s(work_) * share / here;
+  }
+  const auto is_spread = [](const ScheduledTask& task, ScheduleLane lane) {
+    return task.lane == lane && task.kind != TaskKind::kRowReads && task.kind != TaskKind::kExperts;
+  };
   double work_s = 0;
-  uint64_t repacked = 0, tasks = 0;
+  uint64_t repacked = 0, tasks = 0, device_tasks = 0;
   for (const ScheduledTask& task : host_) {
-    if (task.kind == TaskKind::kRowReads || task.kind == TaskKind::kExperts) continue;
+    device_tasks += is_spread(task, ScheduleLane::kDevice);
+    if (!is_spread(task, ScheduleLane::kHost)) continue;
     work_s += task.end_s;
     ++tasks;
   }
-  for (uint32_t unit = 0; unit < units; ++unit) repacked += layout_.units[unit].packed_bytes;
+  if (tasks == 0) {
+    ScheduledTask submit;
+    submit.kind = TaskKind::kSubmit;
+    host_.insert(host_.begin(), submit);
+    tasks = 1;
+  }
+  for (uint32_t unit = 0; unit < units; ++unit) repacked += disk_ring_.layout.units[unit].packed_bytes;
   const double slowed = work_s > 0 ? 1 + cost_.repack_share_s(repacked) / work_s : 1, overhead = cost_.step_overhead_s() / static_cast<double>(tasks);
+  const double device_overhead = device_tasks > 0 ? cost_.device().overhead_s() / static_cast<double>(device_tasks) : 0;
   for (ScheduledTask& task : host_) {
-    if (task.kind != TaskKind::kRowReads && task.kind != TaskKind::kExperts) task.end_s = task.end_s * slowed + overhead;
+    if (is_spread(task, ScheduleLane::kHost)) task.end_s = task.end_s * slowed + overhead;
+    if (is_spread(task, ScheduleLane::kDevice)) task.end_s += device_overhead;
   }
 }
 
-StepTime StepPlayer::take_times(uint32_t units) {
-  const uint32_t slots = layout_.ring_slots;
-  std::vector<size_t> last_use(units, 0);
+StepTime StepPlayer::take_times() {
+  const bool with_head = work_.logit_rows > 0;
+  std::vector<size_t> disk_use(disk_ring_.layout.step_units(with_head), 0), device_use(streams_ ? device_ring_.layout.step_units(with_head) : 0, 0);
   for (size_t i = 0; i < host_.size(); ++i) {
-    if (host_[i].unit != kNoUnit) last_use[host_[i].unit] = i;
+    if (host_[i].unit != kNoUnit) (host_[i].lane == ScheduleLane::kDevice ? device_use : disk_use)[host_[i].unit] = i;
   }
-  fetches_.reserve(units);
+  fetches_.reserve(disk_use.size());
+  brought_.reserve(device_use.size());
   StepTime time;
-  double host_free = 0, disk_free = 0;
-  begin_kv(&disk_free, &time);
+  Clock clock;
+  begin_kv(&clock.disk, &time);
   for (size_t i = 0; i < host_.size(); ++i) {
     ScheduledTask& task = host_[i];
     if (task.kind == TaskKind::kExperts) {
-      take_experts_time(task, &host_free, &disk_free, &time);
+      take_experts_time(task, &clock.chain, &clock.disk, &time);
       continue;
     }
-    const double duration = task.end_s, ready = task.unit != kNoUnit && task.unit >= slots ? fetches_[task.unit - slots].end_s : 0;
-    task.begin_s = std::max({host_free, ready, is_spilled(task) ? kv_ready_[kv_spilled_before(shape_.kv_layers, kv_spilled_layers_, task.layer)] : 0});
-    host_free = task.end_s = task.begin_s + duration;
-    time.host_s += duration;
-    if (is_spilled(task)) end_attention(task, &disk_free, &time);
-    if (task.unit == kNoUnit || last_use[task.unit] != i) continue;
-    const auto j = static_cast<uint32_t>(fetches_.size());
-    const double begin_s = std::max(disk_free, task.end_s);
-    disk_free = add_fetch((j + slots) % units, j % slots, begin_s);
-    time.disk_s += disk_free - begin_s;
+    const std::vector<size_t>& use = task.lane == ScheduleLane::kDevice ? device_use : disk_use;
+    take_time(task, task.unit != kNoUnit && use[task.unit] == i, &clock, &time);
   }
-  time.total_s = std::max(host_free, disk_free);
+  time.total_s = std::max({clock.chain, clock.disk, clock.link});
   return time;
 }
 
@@ -231,6 +311,35 @@ void StepPlayer::end_attention(const ScheduledTask& task, double* disk_free, Ste
   if (number + kKvSlots < kv_spilled_layers_) add_kv_task(TaskKind::kFetchKv, number + kKvSlots, 0, disk_free, time);
 }
 
+// As soon as what is before it is done, its unit is there, and its lane is free. After a unit's last use its slot is filled again.
+void StepPlayer::take_time(ScheduledTask& task, bool is_last_use, Clock* clock, StepTime* time) {
+  const bool is_there = task.lane == ScheduleLane::kDevice;
+  const Ring& ring = is_there ? device_ring_ : disk_ring_;
+  std::vector<ScheduledTask>& requests = is_there ? brought_ : fetches_;
+  const uint32_t slots = ring.layout.ring_slots, units = ring.layout.step_units(work_.logit_rows > 0);
+  const double duration = task.end_s, ready = task.unit != kNoUnit && task.unit >= slots ? requests[task.unit - slots].end_s : 0;
+  task.begin_s = std::max({clock->chain, ready, is_spilled(task) ? kv_ready_[kv_spilled_before(shape_.kv_layers, kv_spilled_layers_, task.layer)] : 0});
+  if (task.lane == ScheduleLane::kToDevice) task.begin_s = std::max(task.begin_s, clock->link);
+  clock->chain = task.end_s = task.begin_s + duration;
+  if (task.lane == ScheduleLane::kToDevice) clock->link = task.end_s;
+  double* const busy[kScheduleLanes] = {&time->disk_s, &time->host_s, &time->h2d_s, &time->device_s, &time->d2h_s};
+  *busy[static_cast<size_t>(task.lane)] += duration;
+  if (is_spilled(task)) end_attention(task, &clock->disk, time);
+  if (!is_last_use) return;
+  const auto j = static_cast<uint32_t>(requests.size());
+  ScheduledTask request = unit_task(ring, (j + slots) % units, j % slots);
+  double* const lane_free = is_there ? &clock->link : &clock->disk;
+  request.begin_s = std::max(*lane_free, task.end_s);
+  const StreamUnit& unit = ring.layout.units[request.unit];
+  request.end_s = request.begin_s + (is_there ? cost_.device().upload_s(unit.packed_bytes) : cost_.fetch_s(unit.file_bytes, unit.packed_bytes, reads_));
+  request.lane = is_there ? ScheduleLane::kToDevice : ScheduleLane::kDisk;
+  request.kind = is_there ? TaskKind::kBring : TaskKind::kFetch;
+  request.bytes = is_there ? unit.packed_bytes : unit.file_bytes;
+  *lane_free = request.end_s;
+  (is_there ? time->h2d_s : time->disk_s) += request.end_s - request.begin_s;
+  requests.push_back(request);
+}
+
 // A layer's even share of what all of them take. Reading begins when the layer is routed.
 void StepPlayer::take_experts_time(ScheduledTask& task, double* host_free, double* disk_free, StepTime* time) {
   const ExpertTime all = cost_.experts(work_, absent_experts_, reads_);
@@ -251,21 +360,15 @@ void StepPlayer::take_experts_time(ScheduledTask& task, double* host_free, doubl
   expert_fetches_.push_back(fetch);
 }
 
-double StepPlayer::add_fetch(uint32_t index, uint32_t slot, double begin_s) {
-  const StreamUnit& unit = layout_.units[index];
+ScheduledTask StepPlayer::unit_task(const Ring& ring, uint32_t index, uint32_t slot) const {
+  const StreamUnit& unit = ring.layout.units[index];
   ScheduledTask task;
-  task.lane = ScheduleLane::kDisk;
-  task.kind = TaskKind::kFetch;
-  task.begin_s = begin_s;
-  task.end_s = begin_s + cost_.fetch_s(unit.file_bytes, unit.packed_bytes, reads_);
-  task.bytes = unit.file_bytes;
   task.layer = shape_.matrices[unit.pieces.front().matrix].layer;
   task.first_matrix = unit.pieces.front().matrix;
   task.last_matrix = unit.pieces.back().matrix;
   task.unit = index;
   task.slot = slot;
-  fetches_.push_back(task);
-  return task.end_s;
+  return task;
 }
 
 }  // namespace outrigger

@@ -14,19 +14,24 @@
 namespace outrigger {
 
 /// In the order in which they are drawn, from the source of bytes to what computes with them.
-enum class ScheduleLane : uint8_t { kDisk = 0, kHost = 1 };
-inline constexpr size_t kScheduleLanes = 2;
+enum class ScheduleLane : uint8_t { kDisk = 0, kHost = 1, kToDevice = 2, kDevice = 3, kToHost = 4 };
+inline constexpr size_t kScheduleLanes = 5;
 
 enum class TaskKind : uint8_t {
   kRowReads,   ///< host: rows of an embedding that is not resident
-  kProduct,    ///< host: what is in memory of one window's matrices
-  kAttention,  ///< host
-  kHead,       ///< host: a product of the output head
+  kProduct,    ///< host or device: what is in memory of one window's matrices
+  kAttention,  ///< host or device
+  kHead,       ///< host or device: a product of the output head
   kExperts,    ///< host: the experts that a layer's tokens are expected to take, and waiting for those that are read
   kFetch,      ///< disk: reads and repacks one unit
   kFetchKv,    ///< disk: a spilled layer's keys and values, into its slot
   kStoreKv,    ///< disk: what a step added to them
   kFetchExperts,  ///< disk: those of a layer's experts that are expected not to be in memory
+  kSubmit,     ///< host: all that it does in a step that is the device's alone
+  kUpload,     ///< to the device: the residual
+  kDownload,   ///< to the host: the residual
+  kLogits,     ///< to the host
+  kBring,      ///< to the device: one unit of the device's ring
 };
 
 inline constexpr uint32_t kNoUnit = UINT32_MAX;
@@ -38,28 +43,37 @@ struct ScheduledTask {
   uint64_t bytes = 0;                           ///< a product's packed weights; a fetch's, of the file
   uint32_t layer = 0;
   uint32_t first_matrix = 0, last_matrix = 0;   ///< of products and fetches
-  uint32_t unit = kNoUnit;                      ///< the one that a product needs or a fetch brings
+  uint32_t unit = kNoUnit;                      ///< the one that a product needs or a fetch brings: of the device's ring, if it is computed there
   uint32_t slot = 0;                            ///< where that unit is, if there is one
 };
 
 /// How many units `resident` leaves to be streamed, at least: known without making them.
 uint64_t least_units(const StepShape& shape, const std::vector<bool>& resident, uint64_t slot_bytes);
+/// The same of what streams to a device.
+uint64_t least_device_units(const StepShape& shape, const DeviceUse& device);
 
 /// The steps of one placement, as the engine runs them (src/model/step_graph.h): the host's products in order, each window cut where a new
 /// unit begins; the first ring_slots units are there when a step begins, and the j-th fetch brings unit (j + ring_slots) mod units into the slot
-/// of unit j once that was used. Each lane does one thing at a time, as soon as it can; durations are the cost model's.
+/// of unit j once that was used. The device's ring goes by the same rules, in steps that use it. Each lane does one thing at a time, as soon as it can;
+/// host and device never compute at once, since every product needs the one before. Durations are the cost model's.
 /// Keeps references to all but the residence. Reusable: a second step of the same kind allocates little.
 class StepPlayer {
  public:
-  /// `absent_experts`: the share of a mixture's experts that is not in memory; `reads`: in flight.
+  /// `absent_experts`: the share of a mixture's experts that is not in memory; `reads`: in flight; `from_tokens`: Plan::device_from_tokens.
   StepPlayer(const StepShape& shape, const CostModel& cost, const std::vector<bool>& resident, uint64_t slot_bytes, uint32_t slots,
-             double absent_experts, uint32_t reads, uint32_t kv_spilled_layers = 0);
+             double absent_experts, uint32_t reads, uint32_t kv_spilled_layers = 0, const DeviceUse& device = {}, uint32_t from_tokens = 0);
 
-  const StreamLayout& layout() const { return layout_; }
+  const StreamLayout& layout() const { return disk_ring_.layout; }
+  const StreamLayout& device_layout() const { return device_ring_.layout; }
+  /// Whether the step that was played last streams to the device.
+  bool streams_to_device() const { return streams_; }
   /// When everything is done, and how long each lane was busy. Cost: linear in units and matrices: 5 us for 211 matrices and 47 units, 0.1 ms for 13,200 and 1051.
   StepTime play(const StepWork& work);
-  /// Of the step that was played last: each lane's in order of time.
+  /// Of the step that was played last: each lane's in order of time. The host's, and where there is a device, what it computes and the residual's ways
+  /// between the two: one after the other.
   const std::vector<ScheduledTask>& host_tasks() const { return host_; }
+  /// Units brought to the device.
+  const std::vector<ScheduledTask>& brought() const { return brought_; }
   const std::vector<ScheduledTask>& fetches() const { return fetches_; }
   const std::vector<ScheduledTask>& expert_fetches() const { return expert_fetches_; }
   const std::vector<ScheduledTask>& kv_tasks() const { return kv_tasks_; }
@@ -71,7 +85,26 @@ class StepPlayer {
     uint32_t unit = 0, blocks = 0;
   };
 
+  /// What streams through one ring.
+  struct Ring {
+    StreamLayout layout;
+    std::vector<Piece> pieces;               // grouped by matrix, in order
+    std::vector<uint32_t> pieces_begin;      // per matrix, and the end
+
+    Ring(const StepShape& shape, const std::vector<bool>& stays, uint64_t slot_bytes, uint32_t slots);
+  };
+  // When each lane is free again, and the chain.
+  struct Clock {
+    double chain = 0, disk = 0, link = 0;
+  };
+
   bool is_used(const MatrixShape& matrix) const;
+  bool is_there(uint32_t matrix) const { return device_.is_resident(matrix) || is_brought(matrix); }
+  bool is_brought(uint32_t matrix) const { return streams_ && device_.is_streamed(matrix); }
+  void cross(bool to_device, uint32_t layer);
+  void add_logits_download();
+  void take_time(ScheduledTask& task, bool is_last_use, Clock* clock, StepTime* time);
+  ScheduledTask unit_task(const Ring& ring, uint32_t index, uint32_t slot) const;
   void add_row_reads();
   void add_products();
   void add_window(uint32_t begin, uint32_t end);
@@ -81,8 +114,7 @@ class StepPlayer {
   void finish(Product& product);
   void add_attention(uint32_t layer);
   void spread_overheads(uint32_t units);
-  StepTime take_times(uint32_t units);
-  double add_fetch(uint32_t index, uint32_t slot, double begin_s);
+  StepTime take_times();
   bool is_spilled(const ScheduledTask& task) const;
   void add_kv_task(TaskKind kind, uint32_t number, double begin_s, double* disk_free, StepTime* time);
   void begin_kv(double* disk_free, StepTime* time);
@@ -93,11 +125,14 @@ class StepPlayer {
   const std::vector<bool> resident_;
   const double absent_experts_;
   const uint32_t reads_, kv_spilled_layers_;
-  const StreamLayout layout_;
-  std::vector<Piece> pieces_;               // grouped by matrix, in order
-  std::vector<uint32_t> pieces_begin_;      // per matrix, and the end
+  const DeviceUse device_;
+  const uint32_t from_tokens_;
+  const Ring disk_ring_, device_ring_;
+  bool streams_ = false;                    // this step does, to the device
+  bool is_link_busy_ = false;               // and has something to bring
+  bool was_there_ = false;                  // what was added last to the chain
   StepWork work_;
-  std::vector<ScheduledTask> host_, fetches_, expert_fetches_, kv_tasks_;
+  std::vector<ScheduledTask> host_, fetches_, expert_fetches_, brought_, kv_tasks_;
   std::vector<double> kv_ready_;            // by number of the spilled layer: when it is in its slot
   std::vector<uint32_t> attention_;         // places in host_
 };

@@ -221,7 +221,7 @@ Status bench(const BenchOptions& options) {
   profile_options.disk_path = model.value().info().file;
   const auto machine = measure_machine(profile_options);
   if (!machine.is_ok()) return machine.status();
-  store_profile(machine.value(), profile_options.disk_path);
+  store_profile(machine.value(), profile_options.disk_path, profile_options.device);
 
   const auto engine = load_engine(model.value(), options.common, workload_for(tests), nullptr, &machine.value());
   if (!engine.is_ok()) return engine.status();

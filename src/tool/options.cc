@@ -45,12 +45,17 @@ bool is_cuda_device(std::string_view device) {
 
 }  // namespace
 
-Status check_common(const CommonOptions& options) {
+Status check_device(const CommonOptions& options) {
   if (is_cuda_device(options.device)) {
     return Status(StatusCode::kUnavailable, fmt::format("--device {}: this build has no CUDA; use --device cpu", options.device));
   }
-  if (is_emulated_device(options.device)) return not_there_yet("--device emulated", "use --device cpu");
-  if (options.device != "cpu") return bad_device(options.device);
+  if (options.device != "cpu" && !is_emulated_device(options.device)) return bad_device(options.device);
+  return Status();
+}
+
+Status check_common(const CommonOptions& options) {
+  if (Status status = check_device(options); !status.is_ok()) return status;
+  if (options.device != "cpu") return not_there_yet("--device emulated", "use --device cpu");
   if (options.device_budget) return not_there_yet("--device-budget (there is no device besides the cpu)", "leave it out");
   return Status();
 }

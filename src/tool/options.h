@@ -38,7 +38,9 @@ struct CommonOptions {
   bool json = false;
 };
 
-/// Refuses what this version does not have: a device. Errors: kUnsupported, kUnavailable, kInvalidArgument.
+/// Whether --device says anything, and this build knows it. Errors: kUnavailable, kInvalidArgument.
+Status check_device(const CommonOptions& options);
+/// Refuses what this version's steps do not have: a device. Errors: kUnsupported, and those of check_device.
 Status check_common(const CommonOptions& options);
 /// Whether the trace that was asked for, if any, can be written: known before the work, not after it. Errors: kInvalidArgument where no steps
 /// run, kNotFound, kIo.

@@ -49,7 +49,12 @@ Status draw(const PlanCommandOptions& options, const Model& model, const Plan& p
 Status plan(const PlanCommandOptions& options) {
   apply_log_level(options.common);
   if (Status status = check_trace(options.common, false); !status.is_ok()) return status;
-  const auto model = open_runnable(options.model, options.common);
+  if (Status status = check_device(options.common); !status.is_ok()) return status;
+  // Planning for a device needs none.
+  CommonOptions header_only = options.common;
+  header_only.device = "cpu";
+  header_only.device_budget.reset();
+  const auto model = open_runnable(options.model, header_only);
   if (!model.is_ok()) return model.status();
 
   MachineProfile given;
@@ -82,13 +87,14 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_option("--svg", options->svg_file, "Write a picture of it: lanes over time, memory, layers")->type_name("FILE");
   command->add_option("--html", options->html_file, "Write a page about it: the picture, the alternatives, every tensor")->type_name("FILE");
   add_common_options(*command, options->common, Shows::kMachine);
-  profile->excludes("--threads", "--plan");
+  profile->excludes("--threads", "--plan", "--device");
   command->footer(
       "A budget that is too small is exit code 15, and the error tells the smallest one that does.\n"
       "Examples:\n"
       "  outrigger plan model.gguf --host-budget 64MiB\n"
       "  outrigger plan model.gguf --host-budget 64MiB --workload prompt=2000,new=500 --json > plan.json\n"
       "  outrigger plan model.gguf --host-budget 64MiB --html plan.html\n"
+      "  outrigger plan model.gguf --device emulated:memory=256MiB,link=4GB/s --device-budget 128MiB\n"
       "  outrigger run model.gguf --plan plan.json -p \"Once upon a time\"\n");
   command->callback([&action, options] {
     const auto workload = parse_workload(options->workload_text);

@@ -22,9 +22,8 @@ struct ProfileCommandOptions {
 constexpr double kSecondsPerLane = 0.3;
 
 Result<MachineProfile> measured_or_stored(const ProfileCommandOptions& options) {
-  // A stored profile may be another device's, or none's: with a device it is measured again.
-  if (!options.again && options.common.device == "cpu") {
-    if (auto stored = stored_profile(options.common.threads, options.disk_file)) return std::move(*stored);
+  if (!options.again) {
+    if (auto stored = stored_profile(options.common.threads, options.disk_file, options.common.device)) return std::move(*stored);
   }
   ProfileOptions profile_options;
   profile_options.threads = options.common.threads;
@@ -32,7 +31,7 @@ Result<MachineProfile> measured_or_stored(const ProfileCommandOptions& options) 
   profile_options.seconds_per_lane = kSecondsPerLane;
   profile_options.device = options.common.device;
   auto profile = measure_machine(profile_options);
-  if (profile.is_ok()) store_profile(profile.value(), options.disk_file);
+  if (profile.is_ok()) store_profile(profile.value(), options.disk_file, options.common.device);
   return profile;
 }
 
@@ -55,8 +54,8 @@ std::string to_text(const MachineProfile& profile) {
   if (profile.host_stream_bytes_busy.per_s > 0) line("host memory, others at work", profile.host_stream_bytes_busy, 1e9, "GB/s");
   if (profile.disk_bytes_busy.per_s > 0) line("disk, others at work", profile.disk_bytes_busy, 1e9, "GB/s");
   if (profile.device.empty()) return text;
-  text += fmt::format("\n{}\n{} of memory, {:.1f} us for a step of any size\n\n", profile.device, format_size(profile.device_memory_bytes),
-                      profile.device_step_overhead_us);
+  text += fmt::format("\n{}\n{} of memory, {:.1f} us for a step of any size, {:.1f} us over the link\n\n", profile.device,
+                      format_size(profile.device_memory_bytes), profile.device_step_overhead_us, profile.link_latency_us);
   line("host to device", profile.h2d_bytes, 1e9, "GB/s");
   line("device to host", profile.d2h_bytes, 1e9, "GB/s");
   line("device memory", profile.device_stream_bytes, 1e9, "GB/s");
@@ -70,9 +69,7 @@ Status profile(const ProfileCommandOptions& options) {
   apply_log_level(options.common);
   if (Status status = check_trace(options.common, false); !status.is_ok()) return status;
   // This command has emulated devices although steps cannot run on them yet.
-  CommonOptions other = options.common;
-  if (other.device.starts_with("emulated:")) other.device = "cpu";
-  if (Status status = check_common(other); !status.is_ok()) return status;
+  if (Status status = check_device(options.common); !status.is_ok()) return status;
   const auto measured = measured_or_stored(options);
   if (!measured.is_ok()) return measured.status();
   if (!options.common.json) return write_out(to_text(measured.value()));

@@ -45,6 +45,17 @@ Validity validity_of(const std::string& disk_path) {
   return {static_cast<uint64_t>(facts.st_dev), std::min(sample_bytes(disk_path, facts), kFairDiskSample)};
 }
 
+// The host's part of a profile.
+MachineProfile of_host(const MachineProfile& profile) {
+  MachineProfile host = profile;
+  host.device.clear();
+  host.device_memory_bytes = 0;
+  host.device_threads = 0;
+  host.h2d_bytes = host.d2h_bytes = host.device_stream_bytes = host.device_int8_ops = host.device_small_batch_ops = host.device_attention_flops = {};
+  host.link_latency_us = host.device_step_overhead_us = 0;
+  return host;
+}
+
 }  // namespace
 
 std::string profile_path() {
@@ -53,7 +64,7 @@ std::string profile_path() {
   return "";
 }
 
-std::optional<MachineProfile> stored_profile(uint32_t threads, const std::string& disk_path) {
+std::optional<MachineProfile> stored_profile(uint32_t threads, const std::string& disk_path, const std::string& device) {
   const auto text = read_file(profile_path());
   if (!text.is_ok()) return std::nullopt;
   const auto profile = profile_from_json(text.value());
@@ -68,10 +79,12 @@ std::optional<MachineProfile> stored_profile(uint32_t threads, const std::string
   const Validity need = validity_of(disk_path);
   const bool disk_fits = number("disk") == need.disk && number("disk_sample_bytes") >= need.disk_sample_bytes;
   if (!disk_path.empty() && !disk_fits) return std::nullopt;
-  return profile.value();
+  if (device == "cpu") return of_host(profile.value());
+  const auto measured = document.find("device_option");
+  return measured != document.end() && *measured == device ? std::optional(profile.value()) : std::nullopt;
 }
 
-void store_profile(const MachineProfile& profile, const std::string& disk_path) {
+void store_profile(const MachineProfile& profile, const std::string& disk_path, const std::string& device) {
   const std::string path = profile_path();
   if (path.empty()) return;
   Json document = Json::parse(profile_to_json(profile), nullptr, false);
@@ -79,6 +92,7 @@ void store_profile(const MachineProfile& profile, const std::string& disk_path) 
   const Validity validity = validity_of(disk_path);
   document["disk"] = validity.disk;
   document["disk_sample_bytes"] = validity.disk_sample_bytes;
+  document["device_option"] = device;
   std::error_code ignored;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
   const Status status = write_file(path, document.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
@@ -86,13 +100,14 @@ void store_profile(const MachineProfile& profile, const std::string& disk_path) 
 }
 
 Result<MachineProfile> known_profile(const CommonOptions& common, const std::string& disk_path) {
-  if (auto stored = stored_profile(common.threads, disk_path)) return std::move(*stored);
+  if (auto stored = stored_profile(common.threads, disk_path, common.device)) return std::move(*stored);
   if (common.log_level >= static_cast<int>(LogLevel::kInfo)) say("info: measuring this machine for the planner, into " + profile_path());
   ProfileOptions options;
   options.threads = common.threads;
   options.disk_path = disk_path;
+  options.device = common.device;
   auto profile = measure_machine(options);
-  if (profile.is_ok()) store_profile(profile.value(), disk_path);
+  if (profile.is_ok()) store_profile(profile.value(), disk_path, common.device);
   return profile;
 }
 

@@ -44,6 +44,7 @@ void a_text_stream_never_splits_a_character(void);
 void a_chat_becomes_tokens(void);
 void a_profile_survives_json(void);
 void a_plan_survives_json(void);
+void a_profile_with_a_device_makes_plans_for_it(void);
 void a_plan_becomes_a_picture(void);
 void a_budget_error_says_what_would_do(void);
 void a_plan_without_a_profile_measures_once(void);

@@ -107,6 +107,12 @@ int main(void) {
   FIELD(otr_plan_summary, step_tokens);
   FIELD(otr_plan_summary, kv_type);
   FIELD(otr_plan_summary, reserved);
+  FIELD(otr_plan_summary, device_resident_tensors);
+  FIELD(otr_plan_summary, device_streamed_tensors);
+  FIELD(otr_plan_summary, device_bytes_per_token);
+  FIELD(otr_plan_summary, device_from_tokens);
+  FIELD(otr_plan_summary, device_slots);
+  FIELD(otr_plan_summary, device_slot_bytes);
   STRUCT(otr_engine_options);
   FIELD(otr_engine_options, struct_size);
   FIELD(otr_engine_options, numerics);

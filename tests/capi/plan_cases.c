@@ -94,6 +94,54 @@ void a_plan_survives_json(void) {
   stack_close(&s);
 }
 
+void a_profile_with_a_device_makes_plans_for_it(void) {
+  static const char kDevice[] =
+      ",\"device\":\"a fast one\",\"device_memory_bytes\":1073741824,\"device_step_overhead_us\":0,\"link_latency_us\":0,\"device_threads\":4";
+  static const char* const kRates[] = {"h2d_bytes", "d2h_bytes", "device_stream_bytes", "device_int8_ops", "device_small_batch_ops", "device_attention_flops"};
+  otr_plan_summary summary = {sizeof summary};
+  otr_plan_options options;
+  otr_profile* profile = NULL;
+  otr_plan* plan = NULL;
+  char *json, *with_device;
+  size_t i;
+  stack s;
+  if (!stack_open(&s, 1, 64)) return;
+  json = profile_json(some_profile());
+  NEED_C(json != NULL && strrchr(json, '}') != NULL);
+  NEED_C((with_device = malloc(strlen(json) + 1000)) != NULL);
+  *strrchr(json, '}') = '\0';
+  strcpy(with_device, json);
+  strcat(with_device, kDevice);
+  for (i = 0; i < sizeof kRates / sizeof kRates[0]; ++i) {
+    sprintf(with_device + strlen(with_device), ",\"%s\":{\"per_s\":1e15,\"spread\":0,\"how\":\"by hand\"}", kRates[i]);
+  }
+  strcat(with_device, "}");
+  NEED_C(otr_profile_from_json(with_device, strlen(with_device), &profile, &s.error) == OTR_OK);
+  otr_plan_options_init(&options, sizeof options);
+  options.prompt_tokens = options.new_tokens = 32;
+  options.host_budget_bytes = 0;
+  NEED_C(otr_plan_make(s.model, profile, &options, &plan, &s.error) == OTR_OK);
+  NEED_C(otr_plan_get_summary(plan, &summary, &s.error) == OTR_OK);
+  CHECK_C(summary.device_budget_bytes == 1073741824 / 10 * 9);
+  CHECK_C(summary.device_planned_bytes > 0 && summary.device_planned_bytes <= summary.device_budget_bytes && summary.device_minimum_bytes == 0);
+  CHECK_C(summary.device_resident_tensors > 0 && summary.device_resident_tensors <= summary.resident_tensors);
+  /* A head that streams there is in host memory too, where its rows are looked up: it may pay. */
+  CHECK_C(summary.device_streamed_tensors <= summary.streamed_tensors && summary.streamed_bytes_per_token < 4096);
+  CHECK_C((summary.device_streamed_tensors > 0) == (summary.device_slots > 0) && (summary.device_slots > 0) == (summary.device_from_tokens > 0));
+  CHECK_C((summary.device_bytes_per_token > 0) == (summary.device_from_tokens == 1));
+  CHECK_C(summary.device_slot_bytes % 4096 == 0);
+  otr_plan_close(&plan);
+  options.device_budget_bytes = 4096;
+  NEED_C(otr_plan_make(s.model, profile, &options, &plan, &s.error) == OTR_OK);
+  NEED_C(otr_plan_get_summary(plan, &summary, &s.error) == OTR_OK);
+  CHECK_C(summary.device_budget_bytes == 4096 && summary.device_planned_bytes == 0 && summary.device_resident_tensors == 0);
+  otr_plan_close(&plan);
+  otr_profile_close(&profile);
+  free(with_device);
+  free(json);
+  stack_close(&s);
+}
+
 void a_plan_becomes_a_picture(void) {
   const struct {
     otr_status (*write)(const otr_plan*, const otr_model*, const otr_profile*, char*, size_t, size_t*, otr_error*);

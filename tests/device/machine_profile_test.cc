@@ -63,6 +63,8 @@ MachineProfile profile_of_a_device() {
   profile.device_small_batch_ops = {1e13, 0, "twelve"};
   profile.device_attention_flops = {5e13, 0, "thirteen"};
   profile.device_step_overhead_us = 130.25;
+  profile.link_latency_us = 7.5;
+  profile.device_threads = 132;
   return profile;
 }
 
@@ -85,6 +87,8 @@ TEST_CASE("profile JSON: a device's rates and those of busy lanes are read back 
   REQUIRE(back.value().device_small_batch_ops.per_s == 1e13);
   REQUIRE(back.value().device_attention_flops.per_s == 5e13);
   REQUIRE(back.value().device_step_overhead_us == 130.25);
+  REQUIRE(back.value().link_latency_us == 7.5);
+  REQUIRE(back.value().device_threads == 132);
 }
 
 TEST_CASE("profile JSON: one from before there were devices has none, and nothing is written of what was not measured") {
@@ -95,6 +99,18 @@ TEST_CASE("profile JSON: one from before there were devices has none, and nothin
   REQUIRE(profile.device.empty());
   REQUIRE(profile.h2d_bytes.per_s == 0);
   REQUIRE(profile.disk_bytes_busy.per_s == 0);
+}
+
+TEST_CASE("profile JSON: the first profiles of devices did not say the link's latency, nor the device's threads") {
+  nlohmann::json json = nlohmann::json::parse(profile_to_json(profile_of_a_device()));
+  json.erase("link_latency_us");
+  json.erase("device_threads");
+  const Result<MachineProfile> profile = profile_from_json(json.dump());
+  REQUIRE(profile.is_ok());
+  REQUIRE(profile.value().link_latency_us == 0);
+  REQUIRE(profile.value().device_threads == 0);
+  json["device_threads"] = "many";
+  REQUIRE(profile_from_json(json.dump()).status().message().find("device_threads") != std::string::npos);
 }
 
 TEST_CASE("profile JSON: half a device is an error that names what is missing") {

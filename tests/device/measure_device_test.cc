@@ -35,9 +35,21 @@ TEST_CASE("measure_device: finds the link's rate, in both directions, and a rate
     REQUIRE(rate->per_s < 1e13);
     REQUIRE_FALSE(rate->how.empty());
   }
+  // What was asked for, and what waking up takes; a busy machine takes its time.
+  REQUIRE(profile.link_latency_us >= 10);
+  REQUIRE(profile.link_latency_us < 1e4);
+  REQUIRE(profile.device_threads > 0);
   REQUIRE(profile.device_step_overhead_us > 0);
   REQUIRE(profile.device_step_overhead_us < 1e5);
   REQUIRE(backend->inventory().free_bytes == backend->inventory().memory_bytes);  // nothing is kept
+}
+
+TEST_CASE("measure_device: counts the scratch buffers that attention has on the device") {
+  for (const uint32_t threads : {1u, 3u}) {
+    MachineProfile profile;
+    REQUIRE(measure_device(*open("emulated:memory=16MiB,link=10GB/s,threads=" + std::to_string(threads)), 0, &profile).is_ok());
+    REQUIRE(profile.device_threads == threads);
+  }
 }
 
 TEST_CASE("measure_device: 8 MiB are enough, and too little is an error") {

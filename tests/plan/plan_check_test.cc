@@ -91,6 +91,74 @@ TEST_CASE("check_plan: refuses a plan that was changed anywhere, and says where"
   }
 }
 
+// With a device that has some parts, and others streamed to it.
+Plan good_device_plan() {
+  MachineProfile machine = with_device(two_cores(), 40 << 20);
+  machine.host_int8_ops.per_s = 100e9;
+  return PlacementPlanner::plan(small_model(), machine, {uint64_t{1} << 30}, workload_of(4000, 1)).value();
+}
+
+size_t first(const Plan& plan, MatrixPart part, Residence mode, Tier tier) {
+  const StepShape shape = small_model();
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    if (shape.matrices[i].part == part && plan.tensors[i].mode == mode && plan.tensors[i].tier == tier) return i;
+  }
+  FAIL("no such tensor");
+  return 0;
+}
+
+TEST_CASE("check_plan: refuses a plan of a device that was changed anywhere, and says where") {
+  REQUIRE(check_plan(good_device_plan(), small_model()).to_string() == Status().to_string());
+  const std::vector<Tampering> tamperings = {
+      {"the same", [](Plan* plan) { plan->tensors[first(*plan, MatrixPart::kFeedForward, Residence::kStreamed, Tier::kDevice)].compute = Tier::kHost; }},
+      {"belongs to the same part",
+       [](Plan* plan) {
+         TensorPlacement& tensor = plan->tensors[first(*plan, MatrixPart::kFeedForward, Residence::kStreamed, Tier::kDevice) + 1];
+         tensor.tier = tensor.compute = Tier::kHost;
+         tensor.mode = Residence::kResident;
+       }},
+      {"belongs to the same part",
+       [](Plan* plan) { plan->tensors[first(*plan, MatrixPart::kFeedForward, Residence::kStreamed, Tier::kDevice) + 1].mode = Residence::kResident; }},
+      {"device_from_tokens", [](Plan* plan) { plan->device_from_tokens = 0; }},
+      {"device_from_tokens", [](Plan* plan) { plan->device_from_tokens = plan->step_tokens + 1; }},
+      {"device_slots", [](Plan* plan) { plan->device_slots = 1; }},
+      {"tiers.device.stream_slots", [](Plan* plan) { ++plan->device_slots; }},
+      {"device_slot_bytes", [](Plan* plan) { plan->device_slot_bytes = 4096; }},
+      {"device_slot_bytes", [](Plan* plan) { plan->device_slot_bytes += 64; }},
+      {"device_threads", [](Plan* plan) { plan->device_threads = 0; }},
+      {"tiers.device.activations", [](Plan* plan) { ++plan->device_threads; }},
+      {"transfer_bytes", [](Plan* plan) { plan->transfer_bytes += 4096; }},
+      {"tiers.host.other", [](Plan* plan) { plan->host.breakdown.other = 0; }},
+      {"step.decode.h2d_bytes", [](Plan* plan) { plan->decode.h2d_bytes += 1; }},
+      {"step.prefill.h2d_bytes", [](Plan* plan) { plan->prefill.h2d_bytes -= 1; }},
+      {"tiers.device.weights_resident", [](Plan* plan) { plan->device.breakdown.weights_resident += 4096; }},
+      {"tiers.device.kv_cache", [](Plan* plan) { plan->device.breakdown.kv_cache += 4096; }},
+      {"tiers.device.planned_bytes", [](Plan* plan) { plan->device.planned_bytes -= 4096; }},
+      {"of device memory, above the budget", [](Plan* plan) { plan->device.budget_bytes = plan->device.planned_bytes - 1; }},
+      {"predicted time", [](Plan* plan) { plan->prefill.lanes.h2d_ms = -1; }},
+      {"predicted time", [](Plan* plan) { plan->decode.lanes.device_ms = 0.0 / 0.0; }},
+  };
+  for (const Tampering& tampering : tamperings) {
+    Plan plan = good_device_plan();
+    tampering.change(&plan);
+    const Status status = check_plan(plan, small_model());
+    INFO("expected '" << tampering.named << "' in: " << status.to_string());
+    CHECK(status.code() == StatusCode::kInvalidArgument);
+    CHECK(status.to_string().find(tampering.named) != std::string::npos);
+  }
+}
+
+TEST_CASE("check_plan: refuses what only the host computes with on a device, and attention that streams there for some steps only") {
+  Plan plan = PlacementPlanner::plan(small_model(), with_device(two_cores(), uint64_t{1} << 30), {uint64_t{1} << 30}, {}).value();
+  REQUIRE(plan.tensors[0].tier == Tier::kDevice);
+  StepShape shape = small_model();
+  shape.matrices[4].part = MatrixPart::kHost;
+  CHECK(check_plan(plan, shape).message().find("does not compute with it") != std::string::npos);
+  for (int i = 0; i < 4; ++i) plan.tensors[static_cast<size_t>(i)].mode = Residence::kStreamed;
+  plan.device_from_tokens = 8;
+  CHECK(check_plan(plan, small_model()).message().find("need 1") != std::string::npos);
+}
+
 TEST_CASE("check_plan: refuses a plan for another model") {
   StepShape other = small_model();
   other.matrices[10].packed_bytes += 64;

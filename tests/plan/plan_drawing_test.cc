@@ -83,6 +83,22 @@ TEST_CASE("plan drawings: random plans with names from anywhere, for check_drawi
     ++drawn;
   }
   REQUIRE(drawn >= 50);
+  int with_device = 0;
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    CAPTURE(seed);
+    Random random(seed);
+    const StepShape shape = random_shape(random);
+    MachineProfile machine = random_machine(random);
+    add_random_device(random, &machine);
+    const Workload workload = random_workload(random);
+    const uint64_t budget = seed % 5 == 0 ? 0 : PlacementPlanner::plan(shape, machine, {1}, workload).status().needed_bytes() + pick(random, 0, 1 << 22);
+    const Result<Plan> plan = PlacementPlanner::plan(shape, machine, {budget}, workload);
+    if (!plan.is_ok() || plan.value().device.planned_bytes == 0) continue;
+    std::ofstream(folder / ("device-" + std::to_string(seed) + ".svg"), std::ios::binary) << svg_of(plan.value(), shape, machine);
+    std::ofstream(folder / ("device-" + std::to_string(seed) + ".html"), std::ios::binary) << html_of(plan.value(), shape, machine);
+    ++with_device;
+  }
+  REQUIRE(with_device >= 20);
   const Plan plan = PlacementPlanner::plan(small_model(), two_cores(), {64 << 20}, {}).value();
   std::ofstream(folder / "small.svg", std::ios::binary) << svg_of(plan, small_model(), two_cores());
   std::ofstream(folder / "small.html", std::ios::binary) << html_of(plan, small_model(), two_cores());
@@ -110,6 +126,26 @@ TEST_CASE("plan drawings: say what the plan says") {
   for (const TensorPlacement& tensor : plan.tensors) REQUIRE(html.find("<td>" + tensor.name + "</td>") != std::string::npos);
   REQUIRE(count(html, "<svg ") == 4);
   REQUIRE(html.find("<script") == std::string::npos);
+}
+
+TEST_CASE("plan drawings: say what a device does, holds and is sent") {
+  const StepShape shape = small_model();
+  MachineProfile machine = with_device(two_cores(), 40 << 20);
+  machine.host_int8_ops.per_s = 100e9;
+  const Plan plan = PlacementPlanner::plan(shape, machine, {uint64_t{1} << 30}, workload_of(4000, 1)).value();
+  REQUIRE(plan.device.planned_bytes > 0);
+  REQUIRE(plan.device_slots > 0);
+  const std::string svg = svg_of(plan, shape, machine), html = html_of(plan, shape, machine);
+  for (const std::string& text : {svg, html}) {
+    for (const char* word : {">device<", ">to device<", ">to host<", ">its ring<", "bring unit ", "residual to the device", "products on the device", "on the device"}) {
+      CAPTURE(word);
+      REQUIRE(text.find(word) != std::string::npos);
+    }
+  }
+  REQUIRE(html.find("device memory") != std::string::npos);
+  REQUIRE(html.find("without the device") != std::string::npos);
+  // Of a machine without one it cannot be drawn.
+  REQUIRE(plan_to_svg(plan, shape, two_cores()).status().code() == StatusCode::kInvalidArgument);
 }
 
 TEST_CASE("plan drawings: without a prompt or a ring there is nothing to draw of them") {

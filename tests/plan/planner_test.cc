@@ -276,6 +276,9 @@ TEST_CASE("Planner: shapes that contradict themselves are refused, with the matr
     shape->matrices[7].row_file_bytes = shape->matrices[7].row_block_bytes + 1;
   }));
   REQUIRE(refused([](StepShape* shape) { shape->matrices[7].also_rows = true; }));
+  REQUIRE(refused([](StepShape* shape) { shape->matrices[7].part = MatrixPart::kHead; }));
+  REQUIRE(refused([](StepShape* shape) { shape->matrices[8].part = MatrixPart::kHost, shape->matrices[7].name.swap(shape->matrices[9].name); }));
+  REQUIRE(refused([](StepShape* shape) { shape->kv_layers = 15; }));
 }
 
 TEST_CASE("Planner: 100 layers of 128 experts are planned in a moment") {

@@ -229,6 +229,76 @@ class Plan(ToolTest):
         self.refuse(INVALID_ARGUMENT, "plan", valid(), "--profile", path, naming="fast_machine.json")
 
 
+class DevicePlan(ToolTest):
+    DEVICE = "emulated:memory=64MiB,link=4GB/s"
+    RATES = {"h2d_bytes": 12e9, "d2h_bytes": 12e9, "device_stream_bytes": 4e11, "device_int8_ops": 2e13, "device_small_batch_ops": 5e12,
+             "device_attention_flops": 5e12}
+
+    def machine(self, **more):
+        """The file of a profile with a device of 1 GiB, ten times as fast as the host was, unless told otherwise."""
+        profile = self.document("profile", "--disk", valid())
+        profile.update({"device": "some device", "device_memory_bytes": 1 << 30, "device_step_overhead_us": 0.0, "link_latency_us": 0.0, "device_threads": 4})
+        for lane in ("host_stream_bytes", "host_small_batch_ops", "host_int8_ops", "host_attention_flops"):
+            profile[lane]["per_s"] = 1e6
+        profile.update({name: {"per_s": rate, "spread": 0.0, "how": "by hand"} for name, rate in self.RATES.items()})
+        profile.update(more)
+        path = tool.options.scratch / "device_machine.json"
+        path.write_text(json.dumps(profile))
+        return path
+
+    def test_a_given_machine_with_a_fast_device_has_everything_there(self):
+        document = self.document("plan", valid(), "--profile", self.machine())
+        parts = [tensor for tensor in document["tensors"] if tensor["tier"] == "device"]
+        self.assertGreater(len(parts), 0)
+        for tensor in parts:
+            self.assertEqual((tensor["home"], tensor["mode"], tensor["compute"]), ("disk", "resident", "device"))
+        device = document["tiers"]["device"]
+        self.assertEqual(device["budget_bytes"], (1 << 30) // 10 * 9)
+        self.assertEqual(sum(device["breakdown"].values()), device["planned_bytes"])
+        self.assertGreater(document["step"]["decode"]["lanes"]["device_ms"], 0)
+        self.check_fields(document["device_stream"], {"slots": 0, "slot_bytes": 0, "from_tokens": 0, "threads": 0, "transfer_bytes": 0})
+        self.assertIn("without the device", [other["what"] for other in document["alternatives"]])
+
+    def test_the_device_budget_holds_and_may_be_a_share(self):
+        path = self.machine()
+        half = self.document("plan", valid(), "--profile", path, "--device-budget", "50%")["tiers"]["device"]
+        self.assertEqual(half["budget_bytes"], 1 << 29)
+        small = self.document("plan", valid(), "--profile", path, "--device-budget", "4KiB")
+        self.assertEqual(small["tiers"]["device"]["planned_bytes"], 0)
+        self.assertEqual({tensor["tier"] for tensor in small["tensors"]}, {"host"})
+        unlimited = self.document("plan", valid(), "--profile", path, "--device-budget", "0")
+        self.assertEqual(unlimited["tiers"]["device"]["budget_bytes"], 1 << 30)
+
+    def test_the_table_fits_a_screen_and_says_what_is_where(self):
+        out = self.succeed("plan", valid(), "--profile", self.machine(), "--host-budget", "64MiB").out
+        self.assertLessEqual(len(out.splitlines()), 28)
+        self.assertLessEqual(max(map(len, out.splitlines())), 120)
+        for word in ("device", "from disk", "over link", "other memory"):
+            self.assertIn(word, out)
+
+    def test_a_device_of_this_machine_is_measured_once_and_the_cpu_knows_nothing_of_it(self):
+        cache = tool.options.scratch / "cache" / "profile.json"
+        document = self.document("plan", valid(), "--device", self.DEVICE)
+        self.assertEqual(document["tiers"]["device"]["budget_bytes"], (64 << 20) // 10 * 9)
+        kept = cache.read_text()
+        self.document("plan", valid(), "--device", self.DEVICE)
+        self.assertEqual(cache.read_text(), kept)
+        self.assertEqual(self.document("plan", valid())["tiers"]["device"]["budget_bytes"], 0)
+        self.assertNotIn("device", self.document("profile"))
+        self.document("plan", valid(), "--device", "emulated:memory=32MiB,link=4GB/s")
+        self.assertNotEqual(cache.read_text(), kept)
+
+    def test_a_device_budget_without_a_device_and_a_device_beside_a_profile_are_refused(self):
+        self.refuse(INVALID_ARGUMENT, "plan", valid(), "--device-budget", "1MiB", naming="--device-budget")
+        self.refuse(USAGE, "plan", valid(), "--profile", self.machine(), "--device", self.DEVICE, naming="--device")
+        for device in ("gpu", "emulated:memory=256MiB"):
+            self.refuse(INVALID_ARGUMENT, "plan", valid(), "--device", device, naming="--device")
+
+    def test_a_profile_of_a_device_without_its_threads_plans_as_if_it_were_not_there(self):
+        path = self.machine(device_threads=0)
+        self.assertEqual(self.document("plan", valid(), "--profile", path)["tiers"]["device"]["planned_bytes"], 0)
+
+
 class Profile(ToolTest):
     def test_it_is_measured_once_and_kept(self):
         cache = tool.options.scratch / "cache" / "profile.json"
