@@ -37,6 +37,7 @@ otr_status otr_engine_open(const otr_model* model, const otr_plan* plan, const o
     wanted.progress = progress_of(known.progress, known.user);
     wanted.cancel = token_of(known.cancel);
     wanted.trace_events = known.trace_events;
+    if (known.spill_directory != nullptr) wanted.spill_directory = known.spill_directory;
     return give_handle(Engine::open(model->model, plan->plan, wanted), engine);
   });
 }
@@ -107,6 +108,8 @@ otr_status otr_engine_get_streamed(const otr_engine* engine, otr_stream_report* 
     full.disk_bytes = streamed.disk_bytes;
     full.h2d_bytes = streamed.h2d_bytes;
     full.d2h_bytes = streamed.d2h_bytes;
+    full.kv_read_bytes = streamed.kv_read_bytes;
+    full.kv_written_bytes = streamed.kv_written_bytes;
     give_info(full, report);
     return {};
   });

@@ -27,6 +27,7 @@ otr_plan_options plan_defaults() {
   options.batch = workload.batch;
   options.logit_rows = workload.logit_rows;
   options.kv_type = static_cast<int32_t>(workload.kv_type);
+  options.kv_spilled_layers = workload.kv_spilled_layers;
   return options;
 }
 
@@ -133,6 +134,7 @@ otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, con
     workload.context_tokens = known.context_tokens;
     workload.logit_rows = known.logit_rows;
     workload.kv_type = static_cast<outrigger::KvType>(known.kv_type);
+    workload.kv_spilled_layers = known.kv_spilled_layers;
     OTR_CAPI_ASSIGN(machine, profile_for(model, profile, known.threads));
     outrigger::Budgets budgets;
     budgets.host_bytes = known.host_budget_bytes == OTR_BUDGET_DEFAULT ? outrigger::default_host_budget() : known.host_budget_bytes;
@@ -205,6 +207,10 @@ otr_status otr_plan_get_summary(const otr_plan* plan, otr_plan_summary* summary,
     full.device_from_tokens = known.device_from_tokens;
     full.device_slots = known.device_slots;
     full.device_slot_bytes = known.device_slot_bytes;
+    full.kv_layers = known.kv_layers;
+    full.kv_spilled_layers = known.kv_spilled_layers;
+    full.kv_spill_bytes = known.kv_spill_bytes;
+    full.kv_disk_bytes_per_token = known.decode.kv_disk_bytes;
     give_info(full, summary);
     return {};
   });

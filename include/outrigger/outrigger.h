@@ -355,6 +355,9 @@ enum otr_kv_type_values {
   OTR_KV_Q8_0 = 2 /**< 17/32 of the bytes: 8-bit codes, a float16 scale for 32 elements; heads must be a multiple of 32 elements */
 };
 
+/** For otr_plan_options.kv_spilled_layers: as many as the budget asks for, or as the prediction is best with. */
+#define OTR_KV_SPILL_AS_IT_PAYS UINT32_MAX
+
 /** What to plan for. */
 typedef struct otr_plan_options {
   uint32_t struct_size;
@@ -367,6 +370,8 @@ typedef struct otr_plan_options {
   uint32_t context_tokens;      /**< of each session; 0 (default): prompt_tokens + new_tokens */
   uint32_t logit_rows;          /**< most tokens of one step whose logits are wanted; default 1 */
   int32_t kv_type;              /**< OTR_KV_F16 (default), _F32, _Q8_0 */
+  uint32_t kv_spilled_layers;   /**< layers whose keys and values are on disk; default OTR_KV_SPILL_AS_IT_PAYS */
+  uint32_t reserved;
 } otr_plan_options;
 
 /** A plan in figures; otr_plan_to_json has all of it. The text belongs to the plan and is valid until it is closed. */
@@ -397,6 +402,10 @@ typedef struct otr_plan_summary {
   uint32_t device_from_tokens;          /**< tokens of the smallest step that streams weights to the device; 0: none does */
   uint32_t device_slots;                /**< that they pass through */
   uint64_t device_slot_bytes;           /**< of each */
+  uint32_t kv_layers;                   /**< layers that have keys and values */
+  uint32_t kv_spilled_layers;           /**< of these, those that keep them on disk */
+  uint64_t kv_spill_bytes;              /**< taken on disk for them when an engine is opened */
+  uint64_t kv_disk_bytes_per_token;     /**< of keys and values, read from disk and written there by one step of decode */
 } otr_plan_summary;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
@@ -460,6 +469,8 @@ typedef struct otr_engine_options {
   const otr_cancel* cancel; /**< stops the loading; NULL (default): nothing does */
   uint64_t trace_events;    /**< latest events of each lane to keep for otr_engine_write_trace, about 32 bytes an event and lane and 40 more
                                  beside the budgets; 0 (default): no trace */
+  const char* spill_directory; /**< a directory on a disk, where keys and values go that the plan has no memory for; NULL (default): TMPDIR,
+                                    or /var/tmp */
 } otr_engine_options;
 
 /** Values of `tier`. */
@@ -487,9 +498,11 @@ typedef struct otr_memory_report {
 typedef struct otr_stream_report {
   uint32_t struct_size; /**< set by the caller: sizeof(otr_stream_report) */
   uint32_t reserved;
-  uint64_t disk_bytes;
+  uint64_t disk_bytes;       /**< of the model's file */
   uint64_t h2d_bytes;
   uint64_t d2h_bytes;
+  uint64_t kv_read_bytes;    /**< of keys and values, from disk */
+  uint64_t kv_written_bytes; /**< the same, to disk */
 } otr_stream_report;
 
 /** Experts of a mixture since the engine was opened; all 0 where every expert is resident, or the model has none. */
@@ -534,7 +547,7 @@ OTR_C_API otr_status otr_engine_get_memory(const otr_engine* engine, int32_t tie
 /** Fills *report. Any time, any thread. Since 0.1, stable. */
 OTR_C_API otr_status otr_engine_get_streamed(const otr_engine* engine, otr_stream_report* report, otr_error* error);
 /** Places the weights anew as another plan says, under a lower or a higher budget: between steps, with every session as it is. The plan must have
- * room for the caches of the sessions that are open. `options` (NULL: none) gives progress and cancellation; its other fields are not looked at.
+ * room for the caches of the sessions that are open, with the same layers' keys and values on disk. `options` (NULL: none) gives progress and cancellation; its other fields are not looked at.
  * Errors: OTR_INVALID_ARGUMENT, then nothing has changed; others as otr_engine_open: no weights are in memory then, and steps are
  * OTR_UNAVAILABLE until a call succeeds. Waits for a running step. Any thread. Since 0.1, stable. */
 OTR_C_API otr_status otr_engine_replan(otr_engine* engine, const otr_plan* plan, const otr_engine_options* options, otr_error* error);

@@ -64,6 +64,32 @@ Result<std::unique_ptr<SpillFile>> SpillFile::create(const std::string& director
   return file;
 }
 
+class SpillFile::Source final : public ByteSource {
+ public:
+  explicit Source(const SpillFile& file) : file_(file) {}
+
+  const std::string& name() const override { return file_.directory_; }
+  uint64_t size_bytes() const override { return file_.bytes_; }
+  bool is_direct() const override { return file_.is_direct_; }
+  Status read(uint64_t offset, std::span<std::byte> dst) const override { return file_.read(offset, dst); }
+  Result<const std::byte*> read_direct(uint64_t offset, uint64_t length, std::span<std::byte> staging) const override {
+    OTR_TRY(file_.read(offset, staging.first(length)));
+    return static_cast<const std::byte*>(staging.data());
+  }
+  uint64_t direct_staging_bytes(uint64_t length) const override { return length; }
+  // Buffered reads leave something to be dropped from the page cache, which read() knows and the system's queue does not.
+  std::optional<DescriptorRead> descriptor_read(uint64_t offset, uint64_t length) const override {
+    if (!file_.is_direct_) return std::nullopt;
+    return DescriptorRead{file_.file_, offset, length, 0};
+  }
+  Status check_unchanged() const override { return {}; }  // nobody else can open it
+
+ private:
+  const SpillFile& file_;
+};
+
+std::shared_ptr<const ByteSource> SpillFile::as_source(const SpillFile& file) { return std::make_shared<Source>(file); }
+
 SpillFile::~SpillFile() { ::close(file_); }
 
 Status SpillFile::reserve() {

@@ -36,11 +36,16 @@ class SpillFile {
   /// After some writes: leaves nothing of them in memory. Free where they went past the page cache. Errors: kIo.
   Status settle();
 
+  /// The same file for a queue of reads. Preconditions as read(); `file` outlives it.
+  static std::shared_ptr<const ByteSource> as_source(const SpillFile& file);
+
   bool is_direct() const { return is_direct_; }
   uint64_t bytes() const { return bytes_; }
   const std::string& directory() const { return directory_; }
 
  private:
+  class Source;
+
   SpillFile(std::string directory, int file, uint64_t bytes) : directory_(std::move(directory)), file_(file), bytes_(bytes) {}
   Status reserve();
   void go_direct();

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -30,6 +31,10 @@ Result<std::unique_ptr<KvSpill>> KvSpill::create(TensorResidency& residency, con
   std::unique_ptr<KvSpill> spill(new KvSpill(plan.kv_spilled_layers, plan.kv_slot_bytes));
   OTR_ASSIGN(spill->slots_, residency.reserve(MemoryUse::kKvCache, kKvSlots * plan.kv_slot_bytes));
   OTR_ASSIGN(spill->file_, SpillFile::create(directory.empty() ? default_spill_directory() : directory, plan.kv_spill_bytes));
+  ReadQueueOptions options;
+  options.depth = kKvReads;
+  options.staging_area = {spill->slots_.data(), spill->slots_.bytes()};
+  OTR_ASSIGN(spill->reads_, ReadQueue::create(SpillFile::as_source(*spill->file_), options));
   return spill;
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
@@ -70,15 +75,30 @@ void KvSpill::give_back(uint64_t offset) noexcept {
   parts_.erase(offset);
 }
 
+// A read that has no company is made here: handing it over and being woken takes longer than a small one. Of the others as many are in flight as may be.
+Status KvSpill::submit(uint64_t offset, std::span<std::byte> dst) {
+  if (reads_->in_flight() == reads_->depth()) OTR_TRY(reads_->wait().status);
+  return reads_->submit({offset, dst.size(), dst, 0});
+}
+
 Status KvSpill::fetch(const KvSpillPart& part, uint32_t number, const KvRuns& runs, uint64_t end) {
   std::byte* const memory = slot(number) + part.offset();
   const uint64_t place = number * slot_bytes_ + part.offset();
   Status status;
+  uint64_t total = 0;
   for_each_kv_range(runs, 0, end, [&](uint64_t offset, uint64_t bytes) {
-    if (!status.is_ok()) return;
-    status = file_->read(place + offset, {memory + offset, bytes});
-    if (status.is_ok()) bytes_read_.fetch_add(bytes, std::memory_order_relaxed);
+    total += bytes;
+    if (runs.moves_as_one(end) && bytes <= kKvReadBytes) {
+      status = file_->read(place + offset, {memory + offset, bytes});
+      return;
+    }
+    for (uint64_t done = 0; done < bytes && status.is_ok(); done += kKvReadBytes) {
+      status = submit(place + offset + done, {memory + offset + done, std::min(kKvReadBytes, bytes - done)});
+    }
   });
+  while (status.is_ok() && reads_->in_flight() > 0) status = reads_->wait().status;
+  reads_->drain();
+  if (status.is_ok()) bytes_read_.fetch_add(total, std::memory_order_relaxed);
   return status;
 }
 

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <string>
 
+#include "src/io/read_queue.h"
 #include "src/io/spill_file.h"
 #include "src/memory/residency.h"
 #include "src/tensor/kv_spread.h"
@@ -73,6 +74,7 @@ class KvSpill {
   static constexpr uint64_t kNowhere = UINT64_MAX;
 
   KvSpill(uint32_t layers, uint64_t slot_bytes) : layers_(layers), slot_bytes_(slot_bytes) {}
+  Status submit(uint64_t offset, std::span<std::byte> dst);
   uint64_t place_for(uint64_t bytes) const;
   uint64_t first_gap(uint64_t bytes) const;
   void give_back(uint64_t offset) noexcept;
@@ -81,6 +83,7 @@ class KvSpill {
   const uint64_t slot_bytes_;
   MemoryLease slots_;
   std::unique_ptr<SpillFile> file_;
+  std::unique_ptr<ReadQueue> reads_;    ///< of the file, into the slots; before both in the order of destruction
   mutable std::mutex mutex_;
   std::map<uint64_t, uint64_t> parts_;  ///< bytes by offset; guarded by mutex_
   std::atomic<uint64_t> bytes_read_{0}, bytes_written_{0};

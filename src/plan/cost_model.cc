@@ -21,6 +21,7 @@ constexpr double kUnevenness = 0.1;
 // What fewer reads than were in flight when the disk was measured get of its rate: on a virtio disk 1.04 GB/s for one of 1 MiB and 3.1 for four; between
 // them the first is worth most.
 constexpr double kRateOfReads[kMostReads] = {0.4, 0.7, 0.9, 1};
+static_assert(kKvReads <= kMostReads);
 
 // While a step streams, the host computes and repacks.
 double disk_rate(const MachineProfile& machine) {
@@ -96,17 +97,19 @@ double CostModel::disk_s(uint64_t file_bytes, uint64_t packed_bytes, const Strea
   return read_and_repack_s(static_cast<double>(file_bytes), static_cast<double>(packed_bytes), load.reads) + units(packed_bytes, load.slot_bytes) * kUnitOverheadS;
 }
 
-double CostModel::kv_move_s(uint64_t run_bytes) const {
-  const KvMove move = most_moved(kv_.runs, run_bytes);
-  return move.bytes / (disk_ * kRateOfReads[0]) + move.requests * kUnitOverheadS;
+double CostModel::kv_fetch_s(const StepWork& work) const {
+  const KvMove move = most_moved(kv_.runs, kv_.extent(static_cast<uint64_t>(work.position), work.tokens).prefix);
+  if (move.ranges == 0) return 0;
+  const double reads = std::max(move.ranges, move.bytes / static_cast<double>(kKvReadBytes));
+  const auto in_flight = static_cast<uint32_t>(std::min<double>(reads, kKvReads));
+  return move.bytes / (disk_ * kRateOfReads[in_flight - 1]) + reads * kUnitOverheadS / in_flight;
 }
-
-double CostModel::kv_fetch_s(const StepWork& work) const { return kv_move_s(kv_.extent(static_cast<uint64_t>(work.position), work.tokens).prefix); }
 
 // A disk of whose writing nothing is known is taken to write as it reads.
 double CostModel::kv_store_s(const StepWork& work) const {
   const KvExtent extent = kv_.extent(static_cast<uint64_t>(work.position), work.tokens);
-  return kv_move_s(extent.end - extent.begin);
+  const KvMove move = most_moved(kv_.runs, extent.end - extent.begin);
+  return move.bytes / (disk_ * kRateOfReads[0]) + move.ranges * kUnitOverheadS;
 }
 
 // Experts are read once their layer's router has spoken, so nothing of them overlaps with the rest of the step; what does is the reading of one

@@ -80,7 +80,7 @@ class CostModel {
   double row_reads_s(uint32_t tokens, uint32_t row_reads) const;
   /// one unit of streamed weights, read and repacked while others are read, as far as there are slots;
   double fetch_s(uint64_t file_bytes, uint64_t packed_bytes, uint32_t reads) const;
-  /// keys and values of a spilled layer, one request after the other: what the step needs of them, and what it adds;
+  /// keys and values of a spilled layer: what the step needs of them, several reads in flight, and what it adds, one write after the other;
   double kv_fetch_s(const StepWork& work) const;
   double kv_store_s(const StepWork& work) const;
   /// a mixture's experts, of which the share `absent` is not in memory.
@@ -107,7 +107,6 @@ class CostModel {
   double product_s(double bytes, double weights, double tokens, double stream) const;
   double read_and_repack_s(double file_bytes, double packed_bytes, uint32_t reads) const;
   double disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const;
-  double kv_move_s(uint64_t run_bytes) const;
   double overlapped_s(double host, double elsewhere, double disk, double repack, const StreamLoad& load) const;
 
   Lane layers_, heads_;

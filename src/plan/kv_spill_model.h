@@ -31,9 +31,9 @@ struct KvSpillShape {
 };
 KvSpillShape kv_spill_shape(const StepShape& shape, KvType type, uint64_t context_tokens);
 
-/// What moving so many bytes of each run takes, at most: wherever they begin, up to two pages more for each request.
+/// What moving so many bytes of each run takes, at most: wherever they begin, up to two pages more for each range.
 struct KvMove {
-  double bytes = 0, requests = 0;
+  double bytes = 0, ranges = 0;
 };
 KvMove most_moved(const KvRuns& runs, uint64_t bytes);
 

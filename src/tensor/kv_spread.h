@@ -28,6 +28,10 @@ inline constexpr uint64_t whole_kv_pages(uint64_t bytes) { return (bytes + kKvPa
 /// A request costs a disk as much time as so many bytes (0.1 ms at some GB/s): what lies between two ranges is moved too where it is less.
 inline constexpr uint64_t kKvGapBytes = 128 << 10;
 
+/// Reads in flight at once, and the most bytes of each: docs/design/0005-reading-the-disk.md.
+inline constexpr uint32_t kKvReads = 4;
+inline constexpr uint64_t kKvReadBytes = 1 << 20;
+
 /// A layer's keys and values as they lie in memory and on disk: `count` runs of equal size, each a head's keys or its values, position after position.
 struct KvRuns {
   uint32_t count = 1;

@@ -49,6 +49,8 @@ void add_common_options(CLI::App& command, CommonOptions& options, Shows shows) 
               "What keys and values are stored as; q8_0 takes half the memory of f16")
           ->type_name("f16|q8_0|f32")
           ->check(CLI::IsMember({"f16", "q8_0", "f32"}).description("")),
+      command.add_option("--spill-dir", options.spill_directory, "Where keys and values go that a plan has no memory for; none: nowhere. Unset: TMPDIR, or /var/tmp")
+          ->type_name("DIR|none"),
   };
   for (CLI::Option* option : machine) option->group(shows == Shows::kMachine ? "Machine" : "");
   machine[6]->excludes(machine[0], machine[2], machine[9]);

@@ -43,10 +43,14 @@ Result<Plan> make_plan(const Model& model, const CommonOptions& options, Workloa
     auto plan = plan_from_json(text.value());
     if (!plan.is_ok()) return plan.status().file().empty() ? plan.status().in_file(options.plan_file) : plan.status();
     if (Status status = check_plan(plan.value(), shape.value()); !status.is_ok()) return std::move(status).in_file(options.plan_file);
+    if (options.spill_directory == kNoSpill && plan.value().kv_spilled_layers > 0) {
+      return Status(StatusCode::kInvalidArgument, "--spill-dir none: the plan keeps keys and values on disk; make another, or name a directory").in_file(options.plan_file);
+    }
     return plan;
   }
   // The reference rounds nothing on its way, the cache included.
   workload.kv_type = options.kv_type.value_or(options.numerics == Numerics::kFloat32 ? KvType::kF32 : KvType::kF16);
+  if (options.spill_directory == kNoSpill) workload.kv_spilled_layers = 0;
   Budgets budgets;
   budgets.host_bytes = host_budget_bytes(options);
   const auto profile = plan_profile(model, options, given);
@@ -75,6 +79,7 @@ Result<Engine> load_engine(const Model& model, const CommonOptions& options, con
   engine_options.numerics = options.numerics;
   engine_options.progress = progress.callback();
   engine_options.cancel = interrupt_token();
+  if (options.spill_directory != kNoSpill) engine_options.spill_directory = options.spill_directory;
   if (!options.trace_file.empty()) engine_options.trace_events = kTraceEvents;
   auto engine = Engine::open(model, plan.value(), engine_options);
   if (load_ms != nullptr) *load_ms = watch.ms();
@@ -100,7 +105,11 @@ Json memory_json(const Engine& engine) {
 
 Json streamed_json(const Engine& engine) {
   const StreamReport streamed = engine.streamed();
-  return {{"disk_bytes", streamed.disk_bytes}, {"h2d_bytes", streamed.h2d_bytes}, {"d2h_bytes", streamed.d2h_bytes}};
+  return {{"disk_bytes", streamed.disk_bytes},
+          {"h2d_bytes", streamed.h2d_bytes},
+          {"d2h_bytes", streamed.d2h_bytes},
+          {"kv_read_bytes", streamed.kv_read_bytes},
+          {"kv_written_bytes", streamed.kv_written_bytes}};
 }
 
 Json experts_json(const Engine& engine) {

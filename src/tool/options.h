@@ -33,10 +33,13 @@ struct CommonOptions {
   std::string trace_file;
   Numerics numerics = Numerics::kFast;
   std::optional<KvType> kv_type;  ///< unset: float16, and float32 with the numerics of that name
+  std::string spill_directory;    ///< empty: the library's choice; kNoSpill: keys and values stay in memory
   ProgressMode progress = ProgressMode::kAuto;
   int log_level = 1;
   bool json = false;
 };
+
+inline constexpr const char* kNoSpill = "none";
 
 /// Whether --device says anything, and this build knows it. Errors: kUnavailable, kInvalidArgument.
 Status check_device(const CommonOptions& options);

@@ -78,6 +78,7 @@ TEST_CASE("C: a budget error says what would do") { a_budget_error_says_what_wou
 TEST_CASE("C: a plan without a profile measures once") { a_plan_without_a_profile_measures_once(); }
 TEST_CASE("C: an engine loads and reports") { an_engine_loads_and_reports(); }
 TEST_CASE("C: loading can be cancelled") { loading_can_be_cancelled(); }
+TEST_CASE("C: keys and values can be on disk") { keys_and_values_can_be_on_disk(); }
 TEST_CASE("C: an engine can be planned anew") { an_engine_can_be_planned_anew(); }
 TEST_CASE("C: an engine refuses what does not fit") { an_engine_refuses_what_does_not_fit(); }
 TEST_CASE("C: handles close in any order") { handles_close_in_any_order(); }

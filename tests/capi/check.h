@@ -51,6 +51,7 @@ void a_plan_without_a_profile_measures_once(void);
 void an_engine_loads_and_reports(void);
 void loading_can_be_cancelled(void);
 void an_engine_can_be_planned_anew(void);
+void keys_and_values_can_be_on_disk(void);
 void an_engine_refuses_what_does_not_fit(void);
 void handles_close_in_any_order(void);
 void an_engine_keeps_a_trace(void);

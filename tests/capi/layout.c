@@ -86,6 +86,8 @@ int main(void) {
   FIELD(otr_plan_options, context_tokens);
   FIELD(otr_plan_options, logit_rows);
   FIELD(otr_plan_options, kv_type);
+  FIELD(otr_plan_options, kv_spilled_layers);
+  FIELD(otr_plan_options, reserved);
   STRUCT(otr_plan_summary);
   FIELD(otr_plan_summary, struct_size);
   FIELD(otr_plan_summary, threads);
@@ -113,6 +115,10 @@ int main(void) {
   FIELD(otr_plan_summary, device_from_tokens);
   FIELD(otr_plan_summary, device_slots);
   FIELD(otr_plan_summary, device_slot_bytes);
+  FIELD(otr_plan_summary, kv_layers);
+  FIELD(otr_plan_summary, kv_spilled_layers);
+  FIELD(otr_plan_summary, kv_spill_bytes);
+  FIELD(otr_plan_summary, kv_disk_bytes_per_token);
   STRUCT(otr_engine_options);
   FIELD(otr_engine_options, struct_size);
   FIELD(otr_engine_options, numerics);
@@ -121,6 +127,7 @@ int main(void) {
   FIELD(otr_engine_options, user);
   FIELD(otr_engine_options, cancel);
   FIELD(otr_engine_options, trace_events);
+  FIELD(otr_engine_options, spill_directory);
   STRUCT(otr_memory_report);
   FIELD(otr_memory_report, struct_size);
   FIELD(otr_memory_report, tier);
@@ -142,6 +149,8 @@ int main(void) {
   FIELD(otr_stream_report, disk_bytes);
   FIELD(otr_stream_report, h2d_bytes);
   FIELD(otr_stream_report, d2h_bytes);
+  FIELD(otr_stream_report, kv_read_bytes);
+  FIELD(otr_stream_report, kv_written_bytes);
   STRUCT(otr_expert_report);
   FIELD(otr_expert_report, struct_size);
   FIELD(otr_expert_report, reserved);

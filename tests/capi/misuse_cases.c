@@ -197,8 +197,8 @@ void a_null_is_an_error(void) {
   stack_close(&s);
 }
 
-/* Before it could keep a trace. */
-enum { kFirstEngineOptions = 40 };
+/* Before it could keep a trace; the others, before keys and values could be on disk. */
+enum { kFirstEngineOptions = 40, kFirstPlanOptions = 48, kFirstPlanSummary = 128, kFirstStreamReport = 32 };
 
 /* `call` with each struct_size that no version ever had; `first` is that of the version that had the struct first. */
 #define WRONG_SIZES_C(object, call) WRONG_SIZES_SINCE_C(object, (uint32_t)sizeof(object), call)
@@ -264,16 +264,16 @@ void a_wrong_struct_size_is_an_error(void) {
   WRONG_SIZES_C(build, otr_get_build_info(&build, &error));
   WRONG_SIZES_C(info, otr_model_get_info(s.model, &info, &error));
   WRONG_SIZES_C(tensor, otr_model_get_tensor(s.model, 0, &tensor, &error));
-  WRONG_SIZES_SINCE_C(summary, 128, otr_plan_get_summary(s.plan, &summary, &error));
+  WRONG_SIZES_SINCE_C(summary, kFirstPlanSummary, otr_plan_get_summary(s.plan, &summary, &error));
   WRONG_SIZES_SINCE_C(memory, 96, otr_engine_get_memory(s.engine, OTR_TIER_HOST, &memory, &error));
-  WRONG_SIZES_C(streamed, otr_engine_get_streamed(s.engine, &streamed, &error));
+  WRONG_SIZES_SINCE_C(streamed, kFirstStreamReport, otr_engine_get_streamed(s.engine, &streamed, &error));
   WRONG_SIZES_C(experts, otr_engine_get_experts(s.engine, &experts, &error));
   WRONG_SIZES_C(busy, otr_engine_lane_busy(s.engine, 1, &busy, &error));
   WRONG_SIZES_C(result, otr_session_generate(s.session, &token, 1, NULL, &result, &error));
   WRONG_SIZES_C(model_options, otr_model_open(tiny_model_path(), &model_options, &model, &error));
   WRONG_SIZES_C(pack_options, otr_model_pack(s.model, scratch_path("packed.gguf"), &pack_options, &error));
   WRONG_SIZES_C(profile_options, otr_profile_measure(&profile_options, &profile, &error));
-  WRONG_SIZES_C(plan_options, otr_plan_make(s.model, some_profile(), &plan_options, &plan, &error));
+  WRONG_SIZES_SINCE_C(plan_options, kFirstPlanOptions, otr_plan_make(s.model, some_profile(), &plan_options, &plan, &error));
   WRONG_SIZES_SINCE_C(engine_options, kFirstEngineOptions, otr_engine_open(s.model, s.plan, &engine_options, &engine, &error));
   WRONG_SIZES_C(sampling_options, otr_sampler_create(&sampling_options, &sampler, &error));
   generate_options.sampling = &sampling_options;
@@ -343,6 +343,10 @@ void other_versions_of_a_struct_are_understood(void) {
   CHECK_C(older.options.struct_size == 77);
   otr_engine_options_init(&engine_options, kFirstEngineOptions);
   CHECK_C(engine_options.struct_size == kFirstEngineOptions && engine_options.trace_events == UINT64_MAX);
+  /* An older program's options end before kv_spilled_layers: what is behind them is not looked at. */
+  options.kv_spilled_layers = 1000;
+  otr_plan_options_init(&options, kFirstPlanOptions);
+  CHECK_C(options.struct_size == kFirstPlanOptions && options.kv_spilled_layers == 1000);
   options.host_budget_bytes = 0;
   options.prompt_tokens = options.new_tokens = 32;
   CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_OK);

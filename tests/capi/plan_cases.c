@@ -350,6 +350,54 @@ void an_engine_can_be_planned_anew(void) {
   stack_close(&s);
 }
 
+void keys_and_values_can_be_on_disk(void) {
+  const int32_t tokens[] = {5, 6, 7, 8, 9};
+  otr_plan_options options;
+  otr_engine_options engine_options;
+  otr_plan_summary summary = {sizeof summary};
+  otr_stream_report streamed = {sizeof streamed};
+  otr_plan* plan = NULL;
+  otr_engine* engine = NULL;
+  otr_session* session = NULL;
+  const float *logits = NULL, *expected = NULL;
+  size_t count = 0, expected_count = 0;
+  stack s;
+  if (!stack_open(&s, 1, 64)) return;
+  CHECK_C(otr_plan_get_summary(s.plan, &summary, &s.error) == OTR_OK);
+  CHECK_C(summary.kv_layers == 2 && summary.kv_spilled_layers == 0 && summary.kv_spill_bytes == 0 && summary.kv_disk_bytes_per_token == 0);
+  otr_plan_options_init(&options, sizeof options);
+  CHECK_C(options.kv_spilled_layers == OTR_KV_SPILL_AS_IT_PAYS && options.reserved == 0);
+  options.prompt_tokens = options.new_tokens = 32;
+  options.host_budget_bytes = 0;
+  options.kv_spilled_layers = 3;
+  CHECK_C(otr_plan_make(s.model, some_profile(), &options, &plan, &s.error) == OTR_INVALID_ARGUMENT && plan == NULL);
+  options.kv_spilled_layers = 2;
+  NEED_C(otr_plan_make(s.model, some_profile(), &options, &plan, &s.error) == OTR_OK);
+  CHECK_C(otr_plan_get_summary(plan, &summary, &s.error) == OTR_OK);
+  CHECK_C(summary.kv_spilled_layers == 2 && summary.kv_spill_bytes > 0 && summary.kv_spill_bytes % 4096 == 0 && summary.kv_disk_bytes_per_token > 0);
+  otr_engine_options_init(&engine_options, sizeof engine_options);
+  CHECK_C(engine_options.spill_directory == NULL);
+  engine_options.spill_directory = "/no/such/folder";
+  CHECK_C(otr_engine_open(s.model, plan, &engine_options, &engine, &s.error) == OTR_IO && engine == NULL);
+  CHECK_C(strcmp(s.error.file, "/no/such/folder") == 0);
+  engine_options.spill_directory = "/var/tmp";
+  NEED_C(otr_engine_open(s.model, plan, &engine_options, &engine, &s.error) == OTR_OK);
+  NEED_C(otr_session_open(engine, NULL, &session, &s.error) == OTR_OK);
+  CHECK_C(otr_session_prefill(session, tokens, 4, NULL, &s.error) == OTR_OK && otr_session_step(session, tokens[4], &s.error) == OTR_OK);
+  CHECK_C(otr_session_prefill(s.session, tokens, 5, NULL, &s.error) == OTR_OK);
+  CHECK_C(otr_session_get_logits(session, &logits, &count, &s.error) == OTR_OK);
+  CHECK_C(otr_session_get_logits(s.session, &expected, &expected_count, &s.error) == OTR_OK);
+  CHECK_C(count == expected_count && count > 0 && memcmp(logits, expected, count * sizeof *logits) == 0);
+  CHECK_C(otr_engine_get_streamed(engine, &streamed, &s.error) == OTR_OK);
+  CHECK_C(streamed.disk_bytes == 0 && streamed.kv_read_bytes > 0 && streamed.kv_written_bytes > 0);
+  CHECK_C(otr_engine_replan(engine, s.plan, NULL, &s.error) == OTR_INVALID_ARGUMENT);
+  otr_session_close(&session);
+  CHECK_C(otr_engine_replan(engine, s.plan, NULL, &s.error) == OTR_OK);
+  otr_engine_close(&engine);
+  otr_plan_close(&plan);
+  stack_close(&s);
+}
+
 void loading_can_be_cancelled(void) {
   progress_log log = {0, 1, 0};
   otr_engine_options options;

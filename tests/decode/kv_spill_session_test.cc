@@ -95,11 +95,11 @@ TEST_CASE("Spilled keys and values: logits, text and saved state are those of me
 }
 
 TEST_CASE("Spilled keys and values: at the smallest budget, where weights and experts stream as well, nothing changes") {
-  for (const char* name : {"tied-q4_1", "llama3-mixed", "mixtral", "qwen2moe"}) {
+  for (const char* name : {"tied-q4_1", "llama3-mixed", "mixtral"}) {
     const Deep deep(name, 8);
     EngineSetup setup{.context_tokens = 200};
-    const std::vector<Token> prompt = some_tokens(deep.model, 70);
-    const Said expected = said(open_engine(deep.model, setup), prompt, 15);
+    const std::vector<Token> prompt = some_tokens(deep.model, 40);
+    const Said expected = said(open_engine(deep.model, setup), prompt, 6);
     const uint64_t least = smallest_budget(deep.model, setup);
     setup.kv_spilled_layers = 0;
     CHECK(smallest_budget(deep.model, setup) > least);
@@ -110,7 +110,7 @@ TEST_CASE("Spilled keys and values: at the smallest budget, where weights and ex
       const Engine engine = open_engine(deep.model, setup);
       if (more == 0) REQUIRE(engine.plan().kv_spilled_layers == 8);
       if (more == 0) REQUIRE((engine.plan().stream_slots > 0 || engine.plan().expert_slots > 0));
-      CHECK(said(engine, prompt, 15) == expected);
+      CHECK(said(engine, prompt, 6) == expected);
       check_memory(engine);
       CHECK(engine.memory().host.current_bytes <= least + more);
     }

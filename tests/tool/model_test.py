@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import tool
-from tool import BUDGET, INTERRUPTED, ToolTest, interrupt, interrupt_once_busy, read_until, start
+from tool import BUDGET, INTERRUPTED, INVALID_ARGUMENT, IO, ToolTest, interrupt, interrupt_once_busy, read_until, start
 
 NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 QUESTION = ("--chat", "-p", "What is the capital of France, and what is it known for?", "-n", "16", "--temp", "0")
@@ -43,6 +43,26 @@ class Model(ToolTest):
         self.assertGreater(tight["streamed"]["disk_bytes"], 0)
         self.assertEqual(free["streamed"]["disk_bytes"], 0)
 
+    def test_a_context_that_memory_cannot_hold_is_on_disk_and_changes_no_token(self):
+        long = ("run", model(), *QUESTION, "--ctx", "8192")
+        free = self.document(*long, "--host-budget", "0")
+        self.assertEqual((free["streamed"]["kv_read_bytes"], free["streamed"]["kv_written_bytes"]), (0, 0))
+        tight = self.document(*long, "--host-budget", "32MiB")
+        self.assertEqual(tight["tokens"], free["tokens"])
+        self.assertLessEqual(tight["memory"]["host"]["peak_bytes"], 32 << 20)
+        self.assertGreater(tight["streamed"]["kv_read_bytes"], 0)
+        self.assertGreater(tight["streamed"]["kv_written_bytes"], 0)
+        plan = self.document("plan", model(), "--host-budget", "32MiB", "--workload", "prompt=100,new=100,ctx=8192")
+        self.assertGreater(plan["kv"]["spilled_layers"], 0)
+        self.assertGreater(plan["kv"]["spill_bytes"], 32 << 20)
+        path = tool.options.scratch / "spilled.json"
+        path.write_text(json.dumps(plan))
+        self.refuse(INVALID_ARGUMENT, "run", model(), *QUESTION, "--plan", path, "--spill-dir", "none", naming="--spill-dir")
+        self.refuse(BUDGET, *long, "--host-budget", "32MiB", "--spill-dir", "none", naming="KV cache")
+        self.refuse(IO, *long, "--host-budget", "32MiB", "--spill-dir", "/no/such/folder", naming="/no/such/folder")
+        table = self.succeed("plan", model(), "--host-budget", "32MiB", "--workload", "prompt=100,new=100,ctx=8192").out
+        self.assertIn(f"Keys and values of {plan['kv']['spilled_layers']} of 30 layers are on disk", table)
+
     def test_the_process_stays_near_its_budget(self):
         if tool.options.sanitizer:
             self.skipTest("a sanitizer's shadow is no part of a budget")
@@ -59,7 +79,7 @@ class Model(ToolTest):
 
     def test_the_smallest_budget_works(self):
         args = ("run", model(), "--chat", "-p", "Hi", "-n", "4", "--temp", "0")
-        minimum = self.refuse(BUDGET, *args, "--host-budget", "1MiB")["minimum_bytes"]
+        minimum = self.refuse(BUDGET, *args, "--host-budget", "64KiB")["minimum_bytes"]
         tight = self.document(*args, "--host-budget", str(minimum))
         self.assertEqual(tight["tokens"], self.document(*args)["tokens"])
         self.assertLessEqual(tight["memory"]["host"]["peak_bytes"], minimum)

@@ -9,7 +9,7 @@ from tool import BUDGET, CORRUPT_FILE, INTERRUPTED, INVALID_ARGUMENT, UNSUPPORTE
 TIMINGS = {"prefill_ms": 0.0, "prefill_tokens_per_s": 0.0, "time_to_first_token_ms": 0.0, "decode_ms": 0.0, "decode_tokens_per_s": 0.0}
 TIER = {"budget_bytes": 0, "planned_bytes": 0, "peak_bytes": 0}
 GENERATION = {"prompt_tokens": [], "tokens": [], "text": "", "stop_reason": "", "timings": TIMINGS}
-SHARED = {"memory": {"host": TIER, "device": TIER}, "streamed": {"disk_bytes": 0, "h2d_bytes": 0, "d2h_bytes": 0},
+SHARED = {"memory": {"host": TIER, "device": TIER}, "streamed": {"disk_bytes": 0, "h2d_bytes": 0, "d2h_bytes": 0, "kv_read_bytes": 0, "kv_written_bytes": 0},
           "plan": {"predicted_prefill_ms": 0.0, "predicted_decode_tokens_per_s": 0.0},
           "speculation": {"draft": "", "passes": 0, "drafted": 0, "accepted": 0, "tokens_per_pass": 0.0, "auto_off": False},
           "model": {"file": "", "architecture": "", "parameters": 0, "bytes": 0}, "seed": 0}
