@@ -24,9 +24,9 @@ void add_model(CLI::App& command, std::string& path) { command.add_option("MODEL
 void add_common_options(CLI::App& command, CommonOptions& options, Shows shows) {
   std::vector<CLI::Option*> machine = {
       command.add_option("--threads", options.threads, "Compute threads; 0: the physical cores this process may use")->type_name("N"),
-      command.add_option("--device", options.device, "Where to compute: cpu in this version")->type_name("cpu|cuda[:N]|emulated:..."),
+      command.add_option("--device", options.device, "Where to compute besides the cpu")->type_name("cpu|cuda[:N]|emulated:..."),
       add_size(command, "--host-budget", options.host_budget, "Host memory for everything; 0: no limit; unset: 90 % of what is available"),
-      add_size(command, "--device-budget", options.device_budget, "The same for the memory of a device (none yet)"),
+      add_size(command, "--device-budget", options.device_budget, "The same for the memory of a device: a share is of all it has"),
       add_choice<DiskDirect>(command, "--disk-direct", options.disk_direct, "Read past the page cache",
                              {{"auto", DiskDirect::kAuto}, {"on", DiskDirect::kOn}, {"off", DiskDirect::kOff}}),
       command

@@ -16,7 +16,7 @@ constexpr size_t kTraceEvents = 1 << 16;
 }  // namespace
 
 Result<Model> open_model(const std::string& path, const CommonOptions& options) {
-  if (Status status = check_common(options); !status.is_ok()) return status;
+  if (Status status = check_device(options); !status.is_ok()) return status;
   ModelOptions model_options;
   model_options.disk_direct = options.disk_direct;
   return Model::open(path, model_options);

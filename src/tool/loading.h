@@ -25,7 +25,7 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// Opens the file. Errors: those of Model::open and check_common.
+/// Opens the file. Errors: those of Model::open and check_device.
 Result<Model> open_model(const std::string& path, const CommonOptions& options);
 /// Also refuses at once, with the reason, a model that cannot run.
 Result<Model> open_runnable(const std::string& path, const CommonOptions& options);

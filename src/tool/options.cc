@@ -53,13 +53,6 @@ Status check_device(const CommonOptions& options) {
   return Status();
 }
 
-Status check_common(const CommonOptions& options) {
-  if (Status status = check_device(options); !status.is_ok()) return status;
-  if (options.device != "cpu") return not_there_yet("--device emulated", "use --device cpu");
-  if (options.device_budget) return not_there_yet("--device-budget (there is no device besides the cpu)", "leave it out");
-  return Status();
-}
-
 Status check_trace(const CommonOptions& options, bool has_steps) {
   if (options.trace_file.empty()) return Status();
   if (!has_steps) return Status(StatusCode::kInvalidArgument, "--trace: this command runs no steps; use it with run, bench or eval");

@@ -43,8 +43,6 @@ inline constexpr const char* kNoSpill = "none";
 
 /// Whether --device says anything, and this build knows it. Errors: kUnavailable, kInvalidArgument.
 Status check_device(const CommonOptions& options);
-/// Refuses what this version's steps do not have: a device. Errors: kUnsupported, and those of check_device.
-Status check_common(const CommonOptions& options);
 /// Whether the trace that was asked for, if any, can be written: known before the work, not after it. Errors: kInvalidArgument where no steps
 /// run, kNotFound, kIo.
 Status check_trace(const CommonOptions& options, bool has_steps);

@@ -49,12 +49,7 @@ Status draw(const PlanCommandOptions& options, const Model& model, const Plan& p
 Status plan(const PlanCommandOptions& options) {
   apply_log_level(options.common);
   if (Status status = check_trace(options.common, false); !status.is_ok()) return status;
-  if (Status status = check_device(options.common); !status.is_ok()) return status;
-  // Planning for a device needs none.
-  CommonOptions header_only = options.common;
-  header_only.device = "cpu";
-  header_only.device_budget.reset();
-  const auto model = open_runnable(options.model, header_only);
+  const auto model = open_runnable(options.model, options.common);
   if (!model.is_ok()) return model.status();
 
   MachineProfile given;

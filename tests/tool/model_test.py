@@ -43,6 +43,23 @@ class Model(ToolTest):
         self.assertGreater(tight["streamed"]["disk_bytes"], 0)
         self.assertEqual(free["streamed"]["disk_bytes"], 0)
 
+    def test_a_device_takes_what_host_memory_cannot_hold_and_changes_no_token(self):
+        device = ("--device", "emulated:memory=128MiB,link=8GB/s", "--device-budget", "100MiB")
+        free = self.document("run", model(), *QUESTION, "--host-budget", "0")
+        shared = self.document("run", model(), *QUESTION, "--host-budget", "40MiB", *device)
+        self.assertEqual(shared["tokens"], free["tokens"])
+        for tier, budget in (("host", 40 << 20), ("device", 100 << 20)):
+            memory = shared["memory"][tier]
+            self.assertEqual(memory["budget_bytes"], budget)
+            self.assertGreater(memory["peak_bytes"], 0)
+            self.assertLessEqual(memory["peak_bytes"], budget)
+        self.assertGreater(shared["streamed"]["h2d_bytes"], 0)
+        self.assertGreater(shared["streamed"]["d2h_bytes"], 0)
+        trace = tool.options.scratch / "device_trace.json"
+        self.document("run", model(), *QUESTION, "--host-budget", "40MiB", *device, "--trace", trace)
+        lanes = {event["args"]["name"] for event in json.loads(trace.read_text())["traceEvents"] if event["name"] == "thread_name"}
+        self.assertLessEqual({"host lane", "device lane", "h2d lane", "d2h lane"}, lanes)
+
     def test_a_context_that_memory_cannot_hold_is_on_disk_and_changes_no_token(self):
         long = ("run", model(), *QUESTION, "--ctx", "8192")
         free = self.document(*long, "--host-budget", "0")
