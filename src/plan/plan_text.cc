@@ -75,7 +75,8 @@ void add_tensors(Text* text, const Plan& plan) {
 }
 
 void add_steps(Text* text, const Plan& plan) {
-  text->line("{:<20}{:>12}{:>12}{:>12}{:>14}", "step", "predicted", "disk", "host", "from disk");
+  // Keys and values are written there too.
+  text->line("{:<20}{:>12}{:>12}{:>12}{:>14}", "step", "predicted", "disk", "host", plan.kv_spilled_layers > 0 ? "disk bytes" : "from disk");
   const auto add = [text](const std::string& name, const StepPrediction& step) {
     const uint64_t bytes = step.streamed_bytes + step.expert_bytes + step.kv_disk_bytes;
     const bool reads = bytes > 0;
