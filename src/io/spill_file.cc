@@ -33,16 +33,17 @@ int open_nameless(const std::string& directory) {
   return named;
 }
 
-bool is_memory(int file) {
-  struct statfs system;
-  return ::fstatfs(file, &system) == 0 && (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC || system.f_type == HUGETLBFS_MAGIC);
+bool is_memory(const struct statfs& system) {
+  return system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC || system.f_type == HUGETLBFS_MAGIC;
 }
 
 }  // namespace
 
 std::string default_spill_directory() {
   const char* const named = std::getenv("TMPDIR");
-  return named != nullptr && *named != '\0' ? named : "/var/tmp";
+  if (named == nullptr || *named == '\0') return "/var/tmp";
+  struct statfs system;
+  return ::statfs(named, &system) == 0 && is_memory(system) ? "/var/tmp" : named;
 }
 
 Result<std::unique_ptr<SpillFile>> SpillFile::create(const std::string& directory, uint64_t bytes, DirectIo direct) {
@@ -52,7 +53,8 @@ Result<std::unique_ptr<SpillFile>> SpillFile::create(const std::string& director
         .in_file(directory);
   }
   std::unique_ptr<SpillFile> file(new SpillFile(directory, handle, bytes));
-  if (is_memory(handle)) {
+  struct statfs system;
+  if (::fstatfs(handle, &system) == 0 && is_memory(system)) {
     return Status(StatusCode::kInvalidArgument, "this directory is memory itself, and what spills there would be beside the budget; name one on a disk")
         .in_file(directory);
   }
