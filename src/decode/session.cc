@@ -93,7 +93,9 @@ Result<Session> Session::open(const Engine& engine, const SessionOptions& option
   // The plan's share for caches is what sessions may take together, even where the budget would still hold another one.
   const uint32_t spilled = plan.kv_spilled_layers;
   KvSpill* const spill = impl->engine->kv_spill.get();
-  if (spilled > 0 && spill == nullptr) return Status(StatusCode::kUnavailable, "no memory for keys and values is taken since a change of the plan failed; change it again");
+  if (spilled > 0 && spill == nullptr) {
+    return Status(StatusCode::kUnavailable, "no memory for keys and values is taken since a change of the plan failed; change it again");
+  }
   const uint64_t taken = residency.report().current.kv_cache, more = KvCache::bytes(layout.config, plan.kv_type, context, spilled), planned = plan.host.breakdown.kv_cache;
   const uint64_t slot_bytes = spilled > 0 ? whole_kv_pages(KvCache::layer_bytes(layout.config, plan.kv_type, context)) : 0;
   if (taken + more > planned || (spilled > 0 && !spill->has_room(slot_bytes))) {

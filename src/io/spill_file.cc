@@ -101,7 +101,8 @@ Status SpillFile::reserve() {
   } while (error == EINTR);
   if (error == EOPNOTSUPP || error == ENOSYS) error = ::posix_fallocate(file_, 0, static_cast<off_t>(bytes_));
   if (error == 0) return {};
-  return Status(StatusCode::kIo, fmt::format("cannot take {} ({} bytes) for keys and values: {}; name a directory with more room, or raise the budget so that they stay in memory",
+  return Status(StatusCode::kIo, fmt::format("cannot take {} ({} bytes) for keys and values: {}; name a directory with more room, or raise the budget "
+                                             "so that they stay in memory",
                                              format_bytes(bytes_), bytes_, reason(error)))
       .in_file(directory_);
 }

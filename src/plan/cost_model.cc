@@ -40,7 +40,8 @@ double units(uint64_t packed_bytes, uint64_t slot_bytes) {
 CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, const Workload& workload)
     : kv_bytes_per_position_(static_cast<double>(kv_bytes_per_token(shape, workload.kv_type))),
       attention_flops_(shape.attention_flops_per_token_per_position),
-      kv_(kv_spill_shape(shape, workload.kv_type, workload.context_tokens > 0 ? workload.context_tokens : uint64_t{workload.prompt_tokens} + workload.new_tokens)),
+      kv_(kv_spill_shape(shape, workload.kv_type,
+                         workload.context_tokens > 0 ? workload.context_tokens : uint64_t{workload.prompt_tokens} + workload.new_tokens)),
       stream_(machine.host_stream_bytes.per_s),
       int8_(machine.host_int8_ops.per_s),
       small_(machine.host_small_batch_ops.per_s),

@@ -37,6 +37,8 @@ struct KvMove {
 };
 KvMove most_moved(const KvRuns& runs, uint64_t bytes);
 
+/// The pages that hold bytes [begin, end) of each run.
+uint64_t kv_range_bytes(const KvRuns& runs, uint64_t begin, uint64_t end);
 /// Read and written by one session's step, all spilled layers, to the byte.
 uint64_t kv_disk_bytes(const StepShape& shape, const Demand& demand, double position, uint32_t tokens);
 
