@@ -68,8 +68,10 @@ Status check_caches(const Engine::Impl& engine, const Plan& plan) {
   const bool has_sessions = (engine.kv_spill ? engine.kv_spill->has_parts() : taken > 0) || taken_there > 0;
   if (!has_sessions) return {};
   if (!same_layers) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("replan: open sessions keep {} layers' keys and values on disk in slots of {}, the new plan {} in slots of {}; plan with the same number of them (kv_spilled_layers), batch and context, or close sessions",
-                                                            engine.plan.kv_spilled_layers, format_bytes(engine.plan.kv_slot_bytes), plan.kv_spilled_layers, format_bytes(plan.kv_slot_bytes)));
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("replan: open sessions keep {} layers' keys and values on disk in slots of {}, the new plan {} in slots of {}; plan with "
+                              "the same number of them (kv_spilled_layers), batch and context, or close sessions",
+                              engine.plan.kv_spilled_layers, format_bytes(engine.plan.kv_slot_bytes), plan.kv_spilled_layers, format_bytes(plan.kv_slot_bytes)));
   }
   OTR_TRY(check_cache_room("host", taken, plan.host.breakdown.kv_cache));
   OTR_TRY(check_cache_room("device", taken_there, plan.device.breakdown.kv_cache));

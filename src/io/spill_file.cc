@@ -33,16 +33,17 @@ int open_nameless(const std::string& directory) {
   return named;
 }
 
-bool is_memory(int file) {
-  struct statfs system;
-  return ::fstatfs(file, &system) == 0 && (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC || system.f_type == HUGETLBFS_MAGIC);
+bool is_memory(const struct statfs& system) {
+  return system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC || system.f_type == HUGETLBFS_MAGIC;
 }
 
 }  // namespace
 
 std::string default_spill_directory() {
   const char* const named = std::getenv("TMPDIR");
-  return named != nullptr && *named != '\0' ? named : "/var/tmp";
+  if (named == nullptr || *named == '\0') return "/var/tmp";
+  struct statfs system;
+  return ::statfs(named, &system) == 0 && is_memory(system) ? "/var/tmp" : named;
 }
 
 Result<std::unique_ptr<SpillFile>> SpillFile::create(const std::string& directory, uint64_t bytes, DirectIo direct) {
@@ -52,7 +53,8 @@ Result<std::unique_ptr<SpillFile>> SpillFile::create(const std::string& director
         .in_file(directory);
   }
   std::unique_ptr<SpillFile> file(new SpillFile(directory, handle, bytes));
-  if (is_memory(handle)) {
+  struct statfs system;
+  if (::fstatfs(handle, &system) == 0 && is_memory(system)) {
     return Status(StatusCode::kInvalidArgument, "this directory is memory itself, and what spills there would be beside the budget; name one on a disk")
         .in_file(directory);
   }
@@ -99,7 +101,8 @@ Status SpillFile::reserve() {
   } while (error == EINTR);
   if (error == EOPNOTSUPP || error == ENOSYS) error = ::posix_fallocate(file_, 0, static_cast<off_t>(bytes_));
   if (error == 0) return {};
-  return Status(StatusCode::kIo, fmt::format("cannot take {} ({} bytes) for keys and values: {}; name a directory with more room, or raise the budget so that they stay in memory",
+  return Status(StatusCode::kIo, fmt::format("cannot take {} ({} bytes) for keys and values: {}; name a directory with more room, or raise the budget "
+                                             "so that they stay in memory",
                                              format_bytes(bytes_), bytes_, reason(error)))
       .in_file(directory_);
 }

@@ -14,7 +14,7 @@
 
 namespace outrigger {
 
-/// Where it is when nobody says: TMPDIR, or /var/tmp, as /tmp is often memory.
+/// Where it is when nobody says: TMPDIR, unless there is none or it is memory, as /tmp often is; then /var/tmp.
 std::string default_spill_directory();
 
 /// Gone with the process, however that ends. Its space is taken when it is made, so that no later write finds the disk full. Reads and writes

@@ -39,7 +39,8 @@ CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, cons
     : kv_bytes_per_position_(static_cast<double>(kv_bytes_per_token(shape, workload.kv_type))),
       attention_flops_(shape.attention_flops_per_token_per_position),
       kv_layers_(shape.kv_layers),
-      kv_(kv_spill_shape(shape, workload.kv_type, workload.context_tokens > 0 ? workload.context_tokens : uint64_t{workload.prompt_tokens} + workload.new_tokens)),
+      kv_(kv_spill_shape(shape, workload.kv_type,
+                         workload.context_tokens > 0 ? workload.context_tokens : uint64_t{workload.prompt_tokens} + workload.new_tokens)),
       stream_(machine.host_stream_bytes.per_s),
       busy_stream_(machine.host_stream_bytes_busy.per_s > 0 ? std::min(stream_, machine.host_stream_bytes_busy.per_s) : stream_),
       int8_(machine.host_int8_ops.per_s),
@@ -98,7 +99,7 @@ double CostModel::disk_s(uint64_t file_bytes, uint64_t packed_bytes, const Strea
 }
 
 double CostModel::kv_fetch_s(const StepWork& work) const {
-  const KvMove move = most_moved(kv_.runs, kv_.extent(static_cast<uint64_t>(work.position), work.tokens).prefix);
+  const KvMove move = most_moved(kv_.runs, kv_.extent(work.position, work.tokens).prefix);
   if (move.ranges == 0) return 0;
   const double reads = std::max(move.ranges, move.bytes / static_cast<double>(kKvReadBytes));
   const auto in_flight = static_cast<uint32_t>(std::min<double>(reads, kKvReads));
@@ -107,7 +108,7 @@ double CostModel::kv_fetch_s(const StepWork& work) const {
 
 // A disk of whose writing nothing is known is taken to write as it reads.
 double CostModel::kv_store_s(const StepWork& work) const {
-  const KvExtent extent = kv_.extent(static_cast<uint64_t>(work.position), work.tokens);
+  const KvExtent extent = kv_.extent(work.position, work.tokens);
   const KvMove move = most_moved(kv_.runs, extent.end - extent.begin);
   return move.bytes / (disk_ * kRateOfReads[0]) + move.ranges * kUnitOverheadS;
 }

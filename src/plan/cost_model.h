@@ -85,6 +85,7 @@ class CostModel {
   double kv_store_s(const StepWork& work) const;
   /// a mixture's experts, of which the share `absent` is not in memory.
   ExpertTime experts(const StepWork& work, double absent, uint32_t reads) const;
+  const KvSpillShape& kv() const { return kv_; }
   double expert_layers() const { return expert_layers_; }
   double step_overhead_s() const { return overhead_s_; }
   /// What repacking so many bytes takes from the host's cores.

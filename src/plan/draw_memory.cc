@@ -56,6 +56,21 @@ double add_tier(Canvas& canvas, double y, const char* name, const TierPlan& tier
   return y + kHeight + 50;
 }
 
+// What stays there, and what of it a token needs.
+std::string disk_text(const Plan& plan) {
+  uint64_t streamed = 0;
+  for (const TensorPlacement& tensor : plan.tensors) streamed += tensor.mode == Residence::kStreamed ? tensor.file_bytes : 0;
+  std::string text = "nothing is read from the disk once the model is loaded";
+  if (streamed > 0) {
+    text = fmt::format("{} of weights stay there; {} are read for each decoded token", format_bytes(streamed),
+                       format_bytes(plan.decode.streamed_bytes + plan.decode.expert_bytes));
+  }
+  if (plan.kv_spilled_layers == 0) return text;
+  const std::string kv = fmt::format("{} for keys and values of {} of {} layers; {} of them for each decoded token", format_bytes(plan.kv_spill_bytes),
+                                     plan.kv_spilled_layers, plan.kv_layers, format_bytes(plan.decode.kv_disk_bytes));
+  return streamed > 0 ? text + ". " + kv : kv;
+}
+
 }  // namespace
 
 Drawing draw_memory(const Plan& plan) {
@@ -65,13 +80,8 @@ Drawing draw_memory(const Plan& plan) {
               fmt::format("the least that would do, marked: {}", format_bytes(plan.minimum_host_bytes)));
   double y = add_tier(canvas, 36, "host", plan.host, plan.minimum_host_bytes);
   if (plan.device.planned_bytes > 0) y = add_tier(canvas, y, "device", plan.device, plan.minimum_device_bytes);
-  uint64_t streamed = 0;
-  for (const TensorPlacement& tensor : plan.tensors) streamed += TensorGroup::place_of(tensor) == TensorGroup::kDisk ? tensor.file_bytes : 0;
   canvas.text(0, y + 2, "strong", "disk");
-  canvas.text(kLeft, y + 2, "soft",
-              streamed == 0 ? "nothing is read from the disk once the model is loaded"
-                            : fmt::format("{} of weights stay there; {} are read for each decoded token", format_bytes(streamed),
-                                          format_bytes(plan.decode.streamed_bytes + plan.decode.expert_bytes)));
+  canvas.text(kLeft, y + 2, "soft", disk_text(plan));
   const std::string there = uses_device(plan) ? fmt::format(", {} of {} on the device", format_bytes(plan.device.planned_bytes), format_bytes(plan.device.budget_bytes)) : "";
   return {fmt::format("Memory: {} of {} are planned on the host{}", format_bytes(plan.host.planned_bytes),
                       plan.host.budget_bytes > 0 ? format_bytes(plan.host.budget_bytes) : "no limit", there),

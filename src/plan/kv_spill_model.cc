@@ -30,8 +30,8 @@ KvSpillShape kv_spill_shape(const StepShape& shape, KvType type, uint64_t contex
 }
 
 // A step that a plan speaks of may reach beyond a context that is smaller than its workload.
-KvExtent KvSpillShape::extent(uint64_t position, uint32_t tokens) const {
-  const uint64_t first = std::min(position, context_tokens), last = std::min(first + tokens, context_tokens);
+KvExtent KvSpillShape::extent(double position, uint32_t tokens) const {
+  const auto first = static_cast<uint64_t>(std::min(position, static_cast<double>(context_tokens))), last = std::min(first + tokens, context_tokens);
   const auto whole = [this](uint64_t positions) { return (positions + granule_tokens - 1) / granule_tokens * granule_bytes; };
   return {whole(first), first / granule_tokens * granule_bytes, whole(last)};
 }
@@ -43,14 +43,17 @@ KvMove most_moved(const KvRuns& runs, uint64_t bytes) {
   return {runs.count * own, static_cast<double>(runs.count)};
 }
 
-uint64_t kv_disk_bytes(const StepShape& shape, const Demand& demand, uint64_t position, uint32_t tokens) {
+uint64_t kv_range_bytes(const KvRuns& runs, uint64_t begin, uint64_t end) {
+  uint64_t bytes = 0;
+  for_each_kv_range(runs, begin, end, [&bytes](uint64_t /*offset*/, uint64_t some) { bytes = add_bytes(bytes, some); });
+  return bytes;
+}
+
+uint64_t kv_disk_bytes(const StepShape& shape, const Demand& demand, double position, uint32_t tokens) {
   if (demand.kv_spilled_layers == 0) return 0;
   const KvSpillShape spilled = kv_spill_shape(shape, demand.kv_type, demand.context_tokens);
   const KvExtent extent = spilled.extent(position, tokens);
-  uint64_t bytes = 0;
-  const auto add = [&bytes](uint64_t /*offset*/, uint64_t some) { bytes = add_bytes(bytes, some); };
-  for_each_kv_range(spilled.runs, 0, extent.prefix, add);
-  for_each_kv_range(spilled.runs, extent.begin, extent.end, add);
+  const uint64_t bytes = add_bytes(kv_range_bytes(spilled.runs, 0, extent.prefix), kv_range_bytes(spilled.runs, extent.begin, extent.end));
   return multiply_bytes(bytes, demand.kv_spilled_layers);
 }
 

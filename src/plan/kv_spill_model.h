@@ -26,8 +26,8 @@ struct KvSpillShape {
   uint64_t granule_bytes = 0;  ///< of each run
   uint64_t granule_tokens = 1, context_tokens = 0;
 
-  /// A step of `tokens` from `position` on.
-  KvExtent extent(uint64_t position, uint32_t tokens) const;
+  /// A step of `tokens` from `position` on, which may be any number from 0 on.
+  KvExtent extent(double position, uint32_t tokens) const;
 };
 KvSpillShape kv_spill_shape(const StepShape& shape, KvType type, uint64_t context_tokens);
 
@@ -37,8 +37,10 @@ struct KvMove {
 };
 KvMove most_moved(const KvRuns& runs, uint64_t bytes);
 
+/// The pages that hold bytes [begin, end) of each run.
+uint64_t kv_range_bytes(const KvRuns& runs, uint64_t begin, uint64_t end);
 /// Read and written by one session's step, all spilled layers, to the byte.
-uint64_t kv_disk_bytes(const StepShape& shape, const Demand& demand, uint64_t position, uint32_t tokens);
+uint64_t kv_disk_bytes(const StepShape& shape, const Demand& demand, double position, uint32_t tokens);
 
 /// Numbers of spilled layers to choose from, ascending: none, quarters, all; only what needs less memory than none does. They depend on nothing but
 /// sizes, so that a larger budget has no fewer to choose from. With a number that was asked for, only that.

@@ -147,7 +147,7 @@ Status check_spilled(const Plan& plan, const StepShape& shape, const Demand& dem
   OTR_TRY(equal("kv.slot_bytes", plan.kv_slot_bytes, spills ? kv_slot_bytes(shape, demand) : 0));
   OTR_TRY(equal("kv.spill_bytes", plan.kv_spill_bytes, multiply_bytes(plan.kv_spilled_layers, plan.kv_slot_bytes)));
   for (const auto& [name, step] : {std::pair{"step.decode.kv_disk_bytes", &plan.decode}, {"step.prefill.kv_disk_bytes", &plan.prefill}}) {
-    OTR_TRY(equal(name, step->kv_disk_bytes, kv_disk_bytes(shape, demand, static_cast<uint64_t>(step->position), step->tokens)));
+    OTR_TRY(equal(name, step->kv_disk_bytes, kv_disk_bytes(shape, demand, step->position, step->tokens)));
   }
   return {};
 }

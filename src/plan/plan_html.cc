@@ -76,8 +76,8 @@ class Page {
     figure(format_bytes(plan_.host.planned_bytes),
            plan_.host.budget_bytes > 0 ? fmt::format("of {} host memory", format_bytes(plan_.host.budget_bytes)) : "host memory, no limit");
     if (uses_device(plan_)) figure(format_bytes(plan_.device.planned_bytes), fmt::format("of {} device memory", format_bytes(plan_.device.budget_bytes)));
-    const uint64_t read_bytes = plan_.decode.streamed_bytes + plan_.decode.expert_bytes;
-    figure(read_bytes > 0 ? format_bytes(read_bytes) : "nothing", "read from disk for a token");
+    const uint64_t disk_bytes = plan_.decode.streamed_bytes + plan_.decode.expert_bytes + plan_.decode.kv_disk_bytes;
+    figure(disk_bytes > 0 ? format_bytes(disk_bytes) : "nothing", plan_.kv_spilled_layers > 0 ? "from disk and to it for a token" : "read from disk for a token");
     add("</div>\n");
   }
 

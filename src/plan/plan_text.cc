@@ -87,8 +87,9 @@ void add_tensors(Text* text, const Plan& plan) {
 
 void add_steps(Text* text, const Plan& plan) {
   const bool has_device = uses_device(plan);
+  // Keys and values are written there too.
   text->line("{:<20}{:>12}{:>12}{}{:>12}{}{:>14}{}", "step", "predicted", "disk", has_device ? "        link" : "", "host", has_device ? "      device" : "",
-             "from disk", has_device ? "     over link" : "");
+             plan.kv_spilled_layers > 0 ? "disk bytes" : "from disk", has_device ? "     over link" : "");
   const auto add = [text, has_device](const std::string& name, const StepPrediction& step) {
     const uint64_t bytes = step.streamed_bytes + step.expert_bytes + step.kv_disk_bytes;
     const auto only_with = [has_device](std::string cell, int width) { return has_device ? fmt::format("{:>{}}", cell, width) : std::string(); };

@@ -131,7 +131,7 @@ Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const
     player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts, plan.reads, plan.kv_spilled_layers, device, plan.device_from_tokens);
   }
   const auto predict = [&](const StepWork& work) {
-    const uint64_t kv_bytes = kv_disk_bytes(shape, demand, static_cast<uint64_t>(work.position), work.tokens);
+    const uint64_t kv_bytes = kv_disk_bytes(shape, demand, work.position, work.tokens);
     return prediction(cost, work, load, placement.load, row_bytes, kv_bytes, player ? &*player : nullptr);
   };
   plan.decode = predict(cost.decode_work());

@@ -40,7 +40,7 @@ struct ScheduledTask {
   ScheduleLane lane = ScheduleLane::kHost;
   TaskKind kind = TaskKind::kProduct;
   double begin_s = 0, end_s = 0;
-  uint64_t bytes = 0;                           ///< a product's packed weights; a fetch's, of the file
+  uint64_t bytes = 0;                           ///< a product's packed weights; a fetch's, of the file; of keys and values, moved
   uint32_t layer = 0;
   uint32_t first_matrix = 0, last_matrix = 0;   ///< of products and fetches
   uint32_t unit = kNoUnit;                      ///< the one that a product needs or a fetch brings: of the device's ring, if it is computed there

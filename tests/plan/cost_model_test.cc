@@ -102,6 +102,36 @@ TEST_CASE("CostModel: a head that streams after resident layers hides no more be
   REQUIRE(CostModel(shape(), slow_host, kWorkload).step({1, 0, 1}, load).total_s > 40e-3 + 35e-3);
 }
 
+TEST_CASE("CostModel: keys and values on disk are read before a layer attends and written after it, and little of that is hidden from two slots") {
+  StepShape with = shape();
+  with.kv_layers = 10;
+  with.kv_runs = 2;
+  with.kv_granule_tokens = 16;
+  with.kv_bytes_per_token = 10 * 4096;  // of a layer 4096, of a run 2048
+  Workload long_context = kWorkload;
+  long_context.context_tokens = 16000;  // runs of 32 MB: each is read on its own
+  const CostModel cost(with, machine(), long_context);
+  // 1600 tokens are 3.125 MiB of each run: more than four reads of 1 MiB. The step adds a block of each, and whatever pages its ends lie in.
+  const StepWork work{1, 1600, 1};
+  const double fetch = 2 * (1600 * 2048 + 2 * 4096) / 1e8 + 2 * (1600 * 2048 + 2 * 4096) / 1048576.0 * 60e-6 / 4;
+  const double store = 2 * (16 * 2048 + 2 * 4096) / (1e8 * 0.4) + 2 * 60e-6;
+  CHECK(cost.kv_fetch_s(work) == Approx(fetch));
+  CHECK(cost.kv_store_s(work) == Approx(store));
+  StreamLoad load;
+  const StepTime none = cost.step(work, load);
+  load.kv_spilled_layers = 4;
+  const StepTime some = cost.step(work, load);
+  CHECK(some.disk_s - none.disk_s == Approx(4 * (fetch + store)));
+  CHECK(some.host_s == none.host_s);
+  CHECK(some.total_s >= std::max(some.host_s, some.disk_s) + fetch + store);
+  CHECK(some.total_s <= some.host_s + some.disk_s + fetch + store);
+  // At the beginning there is nothing to read, and short contexts are one request.
+  CHECK(cost.kv_fetch_s({1, 0, 1}) == 0);
+  long_context.context_tokens = 48;  // two runs of 96 KiB, side by side
+  const double together = 48 * 2048 + 32 * 2048 + 2 * 4096;
+  CHECK(CostModel(with, machine(), long_context).kv_fetch_s({1, 32, 1}) == Approx(together / (1e8 * 0.4) + 60e-6));
+}
+
 TEST_CASE("CostModel: more bytes to stream never make a step faster, more slots never slower") {
   const CostModel cost(shape(), machine(), kWorkload);
   double before = 0;

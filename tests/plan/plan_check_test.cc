@@ -75,6 +75,8 @@ TEST_CASE("check_plan: refuses a plan that was changed anywhere, and says where"
       {"kv.spill_bytes", [](Plan* plan) { plan->kv_spill_bytes -= 4096; }},
       {"step.decode.kv_disk_bytes", [](Plan* plan) { plan->decode.kv_disk_bytes += 4096; }},
       {"step.prefill.kv_disk_bytes", [](Plan* plan) { plan->prefill.kv_disk_bytes = 0; }},
+      {"step.decode.kv_disk_bytes", [](Plan* plan) { plan->decode.position = 1e300; }},
+      {"predicted time", [](Plan* plan) { plan->decode.position = -1; }},
   };
   Workload spilled;
   spilled.kv_spilled_layers = 20;

@@ -148,6 +148,17 @@ TEST_CASE("plan drawings: say what a device does, holds and is sent") {
   REQUIRE(plan_to_svg(plan, shape, two_cores()).status().code() == StatusCode::kInvalidArgument);
 }
 
+TEST_CASE("plan drawings: keys and values on disk are told and played") {
+  Workload workload = workload_of(4000, 100);
+  workload.kv_spilled_layers = 20;
+  const Plan plan = PlacementPlanner::plan(small_model(), two_cores(), {80 << 20}, workload).value();
+  const std::string html = plan_to_html(plan, small_model(), two_cores()).value(), text = plan_to_text(plan);
+  for (const std::string& said : {html, text}) CHECK(said.find("eys and values of 20 of 30 layers") != std::string::npos);
+  CHECK(html.find("fetch keys and values, layer 29") != std::string::npos);
+  CHECK(html.find("store keys and values, layer 29") != std::string::npos);
+  CHECK(text.find("disk bytes") != std::string::npos);
+}
+
 TEST_CASE("plan drawings: without a prompt or a ring there is nothing to draw of them") {
   const StepShape shape = small_model();
   const Plan plan = PlacementPlanner::plan(shape, two_cores(), {0}, workload_of(0, 10)).value();

@@ -140,6 +140,13 @@ TEST_CASE("Schedule: keys and values are in their slot when a layer attends, are
       REQUIRE(stores[i].begin_s >= attention[fetches[i].layer].end_s);
       if (i >= 2) REQUIRE(fetches[i].begin_s >= stores[i - 2].end_s);
     }
+    for (const StepPrediction* step : {&c.plan.decode, &c.plan.prefill}) {
+      uint64_t moved = 0;
+      for (const ScheduledTask& task : scheduled(c.shape, c.plan, c.machine, {step->tokens, step->position, step->logit_rows}).tasks) {
+        if (task.kind == TaskKind::kFetchKv || task.kind == TaskKind::kStoreKv) moved += task.bytes;
+      }
+      REQUIRE(moved == step->kv_disk_bytes);
+    }
     // Where nothing else is on the lane the closed form is never below what is played.
     if (fetches.empty() || c.plan.stream_slots > 0 || c.plan.expert_slots > 0) continue;
     ++alone;
