@@ -66,13 +66,16 @@ Drawing draw_memory(const Plan& plan) {
   double y = add_tier(canvas, 36, "host", plan.host, plan.minimum_host_bytes);
   if (plan.device.planned_bytes > 0) y = add_tier(canvas, y, "device", plan.device, plan.minimum_device_bytes);
   uint64_t streamed = 0;
-  for (const TensorPlacement& tensor : plan.tensors) streamed += TensorGroup::place_of(tensor) == TensorGroup::kDisk ? tensor.file_bytes : 0;
+  for (const TensorPlacement& tensor : plan.tensors)
+    streamed += TensorGroup::place_of(tensor) == TensorGroup::kDisk ? tensor.file_bytes : 0;
   canvas.text(0, y + 2, "strong", "disk");
   canvas.text(kLeft, y + 2, "soft",
               streamed == 0 ? "nothing is read from the disk once the model is loaded"
                             : fmt::format("{} of weights stay there; {} are read for each decoded token", format_bytes(streamed),
                                           format_bytes(plan.decode.streamed_bytes + plan.decode.expert_bytes)));
-  const std::string there = uses_device(plan) ? fmt::format(", {} of {} on the device", format_bytes(plan.device.planned_bytes), format_bytes(plan.device.budget_bytes)) : "";
+  const std::string there = uses_device(plan) ? fmt::format(", {} of {} on the device", format_bytes(plan.device.planned_bytes),
+                                                            format_bytes(plan.device.budget_bytes))
+                                              : "";
   return {fmt::format("Memory: {} of {} are planned on the host{}", format_bytes(plan.host.planned_bytes),
                       plan.host.budget_bytes > 0 ? format_bytes(plan.host.budget_bytes) : "no limit", there),
           y + 10, canvas.elements()};

@@ -57,7 +57,8 @@ struct PlacementSearch::Groups {
     }
     family.row_buffer_bytes = whole_pages(round_up_bytes(row, kWeightAlignment));
     family.load = {layer.file_bytes, layer.packed_bytes, head.file_bytes, head.packed_bytes, slot_bytes};
-    family.load.row_reads = (lookups_resident ? 0 : static_cast<uint32_t>(lookups.size())) + (head.row_bytes > 0 ? rows_of_heads : 0) + rest_row_reads;
+    family.load.row_reads =
+        (lookups_resident ? 0 : static_cast<uint32_t>(lookups.size())) + (head.row_bytes > 0 ? rows_of_heads : 0) + rest_row_reads;
     return family;
   }
 
@@ -173,7 +174,8 @@ uint64_t PlacementSearch::minimum_bytes(const std::vector<bool>& steps) const {
   return add_bytes(minimum_bytes_ - least_of_all, least);
 }
 
-void PlacementSearch::consider(const PlacementFamily& family, uint64_t budget_bytes, const std::vector<bool>* steps, std::optional<Placement>* best) const {
+void PlacementSearch::consider(const PlacementFamily& family, uint64_t budget_bytes, const std::vector<bool>* steps,
+                               std::optional<Placement>* best) const {
   const bool streams = family.slot_bytes > 0;
   for (uint32_t ring = streams ? kLeastSlots : 0; ring <= (streams ? kMostSlots : 0); ring += rest_.is_coarse ? 2 : 1) {
     if (streams && !can_use_slots(family, ring)) return;
