@@ -119,7 +119,8 @@ Result<double> measure_link_latency_us(Measurement& measurement) {
   constexpr uint64_t kBytes = 64;
   OTR_ASSIGN(const DeviceMemory device, measurement.backend().allocate(kBytes));
   OTR_ASSIGN(const PinnedMemory host, measurement.backend().allocate_pinned(kBytes));
-  OTR_ASSIGN(const Samples samples, measurement.collect(1, kToDevice.stream, [&] { return kToDevice.copy(measurement.backend(), device, host, kBytes); }));
+  OTR_ASSIGN(const Samples samples,
+             measurement.collect(1, kToDevice.stream, [&] { return kToDevice.copy(measurement.backend(), device, host, kBytes); }));
   return 1e6 / samples.rate("").per_s;
 }
 

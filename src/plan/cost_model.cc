@@ -144,8 +144,11 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load, const Dev
   const DeviceTime other = device != nullptr ? device_.time(*device, work) : DeviceTime();
   const double elsewhere = other.device_s + other.up_s + other.down_s, stream = other.upload_s > 0 ? busy_stream_ : stream_;
   const double host_attention = attention_s(work) * (1 - there.layers.attention_layers / kv_layers_);
-  const double host_layers = product_s(std::max(0.0, layers_.bytes - there.layers.bytes), layers_.weights - there.layers.weights, tokens, stream) + host_attention + overhead_s_;
-  const double host_heads = rows > 0 ? product_s(std::max(0.0, heads_.bytes - there.heads.bytes), heads_.weights - there.heads.weights, rows, stream) : 0;
+  const double host_layers =
+      product_s(std::max(0.0, layers_.bytes - there.layers.bytes), layers_.weights - there.layers.weights, tokens, stream) +
+      host_attention + overhead_s_;
+  const double host_heads =
+      rows > 0 ? product_s(std::max(0.0, heads_.bytes - there.heads.bytes), heads_.weights - there.heads.weights, rows, stream) : 0;
 
   const double fetch = load.kv_spilled_layers > 0 ? kv_fetch_s(work) : 0, store = load.kv_spilled_layers > 0 ? kv_store_s(work) : 0;
   const double kv = load.kv_spilled_layers * (fetch + store);
@@ -163,11 +166,13 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load, const Dev
   time.total_s = overlapped_s(time.host_s, elsewhere, disk_layers + disk_heads, repack, load);
   // While one part of the step computes, no more of the other part can be read ahead than the ring holds, and no keys and values at all.
   const double ring = load.slot_bytes > 0 ? load.slots * disk_s(load.slot_bytes, load.slot_bytes, load) : 0;
-  time.total_s = std::max({time.total_s, host_layers + disk_heads - ring, host_heads + disk_layers - ring, host_heads + kv, other.disk_gap_s + disk_layers - ring});
+  time.total_s = std::max({time.total_s, host_layers + disk_heads - ring, host_heads + disk_layers - ring, host_heads + kv,
+                           other.disk_gap_s + disk_layers - ring});
   if (other.upload_s > 0) {  // the same of the link
     const double gap = other.link_gap_s + product_s(there.link_gap_host.bytes, there.link_gap_host.weights, tokens, stream);
     time.total_s = std::max({time.total_s, time.h2d_s, gap + other.upload_s - other.ring_s});
-    time.total_s += kUnevenness / (device->slots - 1) * std::min(time.host_s + elsewhere, other.upload_s) + std::min(other.upload_s, other.last_slot_s);
+    time.total_s +=
+        kUnevenness / (device->slots - 1) * std::min(time.host_s + elsewhere, other.upload_s) + std::min(other.upload_s, other.last_slot_s);
   }
   time.total_s += row_reads;
   // Nothing hides the first layer's fetch from a step that begins with it, nor the last one's store; between them there are two slots, whatever the

@@ -73,7 +73,9 @@ class CostModel {
   /// The parts of a step that the schedule plays one by one. What `bytes` and `weights` of a product cost with so many tokens;
   double product_s(double bytes, double weights, double tokens) const { return product_s(bytes, weights, tokens, stream_); }
   /// the same while the link brings weights to a device, from the same memory;
-  double product_beside_link_s(double bytes, double weights, double tokens) const { return product_s(bytes, weights, tokens, busy_stream_); }
+  double product_beside_link_s(double bytes, double weights, double tokens) const {
+    return product_s(bytes, weights, tokens, busy_stream_);
+  }
   /// all layers' attention;
   double attention_s(const StepWork& work) const;
   /// rows of an embedding from the file, before anything else can start;

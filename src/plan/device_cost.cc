@@ -23,8 +23,8 @@ DeviceRates::DeviceRates(const StepShape& shape, const MachineProfile& machine, 
       layer_attention_flops_(shape.attention_flops_per_token_per_position / shape.kv_layers) {}
 
 bool DeviceRates::are_known(const MachineProfile& machine) {
-  for (const Rate* rate : {&machine.h2d_bytes, &machine.d2h_bytes, &machine.device_stream_bytes, &machine.device_int8_ops, &machine.device_small_batch_ops,
-                           &machine.device_attention_flops}) {
+  for (const Rate* rate : {&machine.h2d_bytes, &machine.d2h_bytes, &machine.device_stream_bytes, &machine.device_int8_ops,
+                           &machine.device_small_batch_ops, &machine.device_attention_flops}) {
     if (rate->per_s <= 0) return false;
   }
   return machine.device_memory_bytes > 0 && machine.device_threads > 0;
@@ -36,7 +36,8 @@ double DeviceRates::product_s(double bytes, double weights, double tokens) const
 
 double DeviceRates::attention_s(const StepWork& work) const {
   const double tokens = work.tokens;
-  return std::max(layer_attention_flops_ * positions_seen(work) / attention_, layer_kv_bytes_per_position_ * (work.position + tokens) / stream_);
+  return std::max(layer_attention_flops_ * positions_seen(work) / attention_,
+                  layer_kv_bytes_per_position_ * (work.position + tokens) / stream_);
 }
 
 double DeviceRates::work_s(const WorkSums& work, double tokens, double attention_s) const {
@@ -49,7 +50,8 @@ DeviceTime DeviceRates::time(const DeviceLoad& load, const StepWork& work) const
   if (!sums.is_used()) return time;
   const double tokens = work.tokens, rows = work.logit_rows, attention = attention_s(work);
   const bool with_head = rows > 0;
-  const double layers = work_s(sums.layers, tokens, attention), heads = with_head ? product_s(sums.heads.bytes, sums.heads.weights, rows) : 0;
+  const double layers = work_s(sums.layers, tokens, attention),
+               heads = with_head ? product_s(sums.heads.bytes, sums.heads.weights, rows) : 0;
   time.device_s = layers + heads + overhead_s_;
   time.up_s = (sums.uploads + (with_head ? sums.head_uploads : 0)) * up_s(tokens);
   time.down_s = (sums.downloads + (with_head ? sums.head_downloads : 0)) * down_s(tokens);

@@ -25,12 +25,12 @@ struct WorkSums {
 /// What a step does on a device and over the link, whatever its size.
 struct DeviceSums {
   WorkSums layers, heads;
-  uint32_t uploads = 0, downloads = 0;                  ///< of the residual, from part to part of the layers
-  uint32_t head_uploads = 0, head_downloads = 0;        ///< the same to the head, if logits are wanted
+  uint32_t uploads = 0, downloads = 0;            ///< of the residual, from part to part of the layers
+  uint32_t head_uploads = 0, head_downloads = 0;  ///< the same to the head, if logits are wanted
   bool logits_download = false;
   uint64_t layer_upload_bytes = 0, head_upload_bytes = 0;  ///< of weights, through the ring
-  WorkSums disk_gap;                                    ///< the longest stretch of the step that uses nothing of the host's: on the device
-  WorkSums link_gap_host, link_gap_device;              ///< the longest without anything that streams to the device
+  WorkSums disk_gap;                        ///< the longest stretch of the step that uses nothing of the host's: on the device
+  WorkSums link_gap_host, link_gap_device;  ///< the longest without anything that streams to the device
 
   bool is_used() const { return layers.bytes + heads.bytes + layers.attention_layers > 0; }
 };
@@ -38,7 +38,7 @@ struct DeviceSums {
 /// One placement: its steps that stream weights to the device, and those too small for that.
 struct DeviceLoad {
   DeviceSums small, large;
-  uint32_t from_tokens = 0;        ///< of the smallest large step; 0: all are small
+  uint32_t from_tokens = 0;  ///< of the smallest large step; 0: all are small
   uint32_t slots = 0;
   uint64_t slot_bytes = 0;
 
@@ -46,12 +46,12 @@ struct DeviceLoad {
 };
 
 struct DeviceTime {
-  double device_s = 0;             ///< products, attention and the step's overhead
-  double up_s = 0, down_s = 0;     ///< residuals and logits, for which the step waits
-  double upload_s = 0;             ///< weights
-  double ring_s = 0;               ///< of that, a ring full
+  double device_s = 0;                    ///< products, attention and the step's overhead
+  double up_s = 0, down_s = 0;            ///< residuals and logits, for which the step waits
+  double upload_s = 0;                    ///< weights
+  double ring_s = 0;                      ///< of that, a ring full
   double disk_gap_s = 0, link_gap_s = 0;  ///< link_gap_s: the device's part of it
-  double last_slot_s = 0;          ///< the product with what comes last
+  double last_slot_s = 0;                 ///< the product with what comes last
 };
 
 /// All times are finite.

@@ -21,7 +21,8 @@ PartChain::PartChain(const StepShape& shape) : part_of(shape.matrices.size(), kN
       // Experts are the host's, and a link of its chain; what they cost depends on where they are and is not summed here.
       if (matrix.use == MatrixUse::kRowLookup || (matrix.use == MatrixUse::kLogits) != heads) continue;
       const bool is_part = matrix.part != MatrixPart::kHost;
-      const bool joins = !links.empty() && links.back().is_head == heads && matrix.part == last_part && (!is_part || matrix.layer == last_layer);
+      const bool joins =
+          !links.empty() && links.back().is_head == heads && matrix.part == last_part && (!is_part || matrix.layer == last_layer);
       last_part = matrix.part;
       last_layer = matrix.layer;
       if (!joins) {
@@ -56,7 +57,10 @@ DeviceSums device_sums(const PartChain& chain, const std::vector<PartPlace>& pla
     if (is_streamed) (link.is_head ? sums.head_upload_bytes : sums.layer_upload_bytes) += chain.parts[link.part].packed_bytes;
     if (link.is_head) continue;
 
-    if (is_there) disk_run += link.work; else disk_run = {};
+    if (is_there)
+      disk_run += link.work;
+    else
+      disk_run = {};
     if (disk_run.bytes > sums.disk_gap.bytes) sums.disk_gap = disk_run;
     if (is_streamed) {
       link_run_host = link_run_device = {};
@@ -81,7 +85,8 @@ std::vector<PartPlace> part_places(const PartChain& chain, const DeviceUse& devi
   return places;
 }
 
-DeviceLoad device_load(const PartChain& chain, const std::vector<PartPlace>& places, uint32_t from_tokens, uint32_t slots, uint64_t slot_bytes) {
+DeviceLoad device_load(const PartChain& chain, const std::vector<PartPlace>& places, uint32_t from_tokens, uint32_t slots,
+                       uint64_t slot_bytes) {
   DeviceLoad load;
   load.small = device_sums(chain, places, false);
   if (from_tokens > 0) load.large = device_sums(chain, places, true);

@@ -16,9 +16,9 @@ namespace outrigger {
 struct DevicePart {
   MatrixPart part = MatrixPart::kHost;
   std::vector<uint32_t> matrices;
-  uint64_t arena_bytes = 0;        ///< of all of them, each at its place in the arena of resident weights
+  uint64_t arena_bytes = 0;  ///< of all of them, each at its place in the arena of resident weights
   uint64_t packed_bytes = 0;
-  uint64_t row_block_bytes = 0;    ///< the largest
+  uint64_t row_block_bytes = 0;  ///< the largest
 };
 
 enum class PartPlace : uint8_t { kHost, kDevice, kStreamed };
@@ -27,16 +27,16 @@ enum class PartPlace : uint8_t { kHost, kDevice, kStreamed };
 struct PartChain {
   static constexpr uint32_t kNone = UINT32_MAX;
   struct Link {
-    uint32_t part = kNone;         ///< kNone: the host's
+    uint32_t part = kNone;  ///< kNone: the host's
     WorkSums work;
     bool is_head = false;
   };
 
   explicit PartChain(const StepShape& shape);
 
-  std::vector<DevicePart> parts;   ///< in the order of the step
-  std::vector<Link> links;         ///< the layers', then the heads'
-  std::vector<uint32_t> part_of;   ///< per matrix
+  std::vector<DevicePart> parts;  ///< in the order of the step
+  std::vector<Link> links;        ///< the layers', then the heads'
+  std::vector<uint32_t> part_of;  ///< per matrix
   uint32_t kv_layers = 1;
 };
 
@@ -46,7 +46,8 @@ DeviceSums device_sums(const PartChain& chain, const std::vector<PartPlace>& pla
 /// Where a plan puts each part. Precondition: the plan was checked.
 std::vector<PartPlace> part_places(const PartChain& chain, const DeviceUse& device);
 /// The same as what is computed there. `from_tokens`: Plan::device_from_tokens.
-DeviceLoad device_load(const PartChain& chain, const std::vector<PartPlace>& places, uint32_t from_tokens, uint32_t slots, uint64_t slot_bytes);
+DeviceLoad device_load(const PartChain& chain, const std::vector<PartPlace>& places, uint32_t from_tokens, uint32_t slots,
+                       uint64_t slot_bytes);
 
 }  // namespace outrigger
 

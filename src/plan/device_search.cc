@@ -5,47 +5,10 @@
 #include <cmath>
 
 namespace outrigger {
-namespace {
-
-struct Ring {
-  uint32_t slots;
-  uint64_t slot_bytes;
-};
-// From what a device of few MiB can spare to what hides an uneven step; a matrix of longer row blocks makes slots as large as these.
-constexpr Ring kRings[] = {{2, 256 << 10}, {3, 1 << 20}, {4, 1 << 20}, {4, 4 << 20}};
-// Copying what is used once pays from where products take longer than the copy: a few tokens where the link is fast, some tens where it is not.
-constexpr uint32_t kFromTokens[] = {8, 32, 128};
-// Every feed-forward part streams, every second, or every third: the host computes the others while the link is busy.
-constexpr uint32_t kStrides[] = {1, 2, 3};
-// A search for the rest of a model takes about 0.1 us for each of its matrices.
-constexpr size_t kMostSearched = 40000;
-// Where the host reads from disk too, one way of streaming to the device is tried: the middle of each of these.
-constexpr Ring kRingBesideDisk = {4, 1 << 20};
-constexpr uint32_t kFromTokensBesideDisk = 32;
-
-// 1, 2, 3, and so on with ever larger gaps, at least a `ratio` of the length; the last is `most`.
-std::vector<bool> spaced(size_t most, double ratio) {
-  std::vector<bool> taken(most + 1);
-  for (double length = 1; length < static_cast<double>(most); length = std::max(length + 1, length * ratio)) taken[static_cast<size_t>(length)] = true;
-  taken[most] = true;
-  return taken;
-}
-
-}  // namespace
-
-// One placement but for the step size, and the sums of its bytes.
-struct DeviceSearch::Candidate {
-  std::vector<PartPlace> places;
-  DeviceLoad load;
-  uint64_t device_weights = 0, host_weights = 0;  ///< host_weights: everything else resident
-  uint64_t transfer_bytes = 0, row_bytes = 0, row_buffer_bytes = 0;
-  uint32_t row_reads = 0, attention_layers = 0;
-  uint64_t least_slot_bytes = 0;                  ///< of the device's ring; 0: nothing streams there
-};
 
 // What a candidate leaves to the host, to be searched.
 struct DeviceSearch::Rest {
-  Candidate candidate;
+  DeviceCandidate candidate;
   StepShape shape;
   std::vector<uint32_t> matrices;  ///< of the whole shape, for each of this one's
   std::unique_ptr<PlacementSearch> search;
@@ -60,7 +23,6 @@ class DeviceSearch::Best {
     to_beat_s_ = placement.time.total_s;
     placement_ = std::move(placement);
   }
-  double to_beat_s() const { return to_beat_s_; }
   std::optional<DevicePlacement> placement() && { return std::move(placement_); }
 
  private:
@@ -71,7 +33,7 @@ class DeviceSearch::Best {
 DeviceSearch::~DeviceSearch() = default;
 
 DeviceSearch::DeviceSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine)
-    : shape_(shape), demand_(demand), cost_(cost), chain_(shape), threads_(machine.device_threads) {
+    : shape_(shape), demand_(demand), cost_(cost), candidates_(shape, demand), threads_(machine.device_threads) {
   Demand there = demand;
   there.threads = threads_;
   for (const ActivationCost& step : shape.activations) {
@@ -80,133 +42,47 @@ DeviceSearch::DeviceSearch(const StepShape& shape, const Demand& demand, const C
   }
   for (uint32_t layers = 0; layers <= shape.kv_layers; ++layers) kv_bytes_.push_back(kv_cache_bytes(shape, demand, layers));
   for (const MatrixShape& matrix : shape.matrices) {
-    all_bytes_ = add_bytes(all_bytes_, resident_bytes(matrix));
     if (matrix.use != MatrixUse::kEveryToken) continue;
     layer_bytes_ = add_bytes(layer_bytes_, resident_bytes(matrix));
     least_file_share_ = std::min(least_file_share_, static_cast<double>(matrix.file_bytes) / static_cast<double>(resident_bytes(matrix)));
   }
 
-  std::vector<uint32_t> all, attention, ffn, heads;
-  for (uint32_t i = 0; i < chain_.parts.size(); ++i) {
-    const MatrixPart part = chain_.parts[i].part;
-    if (part == MatrixPart::kHead) {
-      heads.push_back(i);
-      continue;
-    }
-    all.push_back(i);
-    (part == MatrixPart::kAttention ? attention : ffn).push_back(i);
-  }
-  const auto joined = [](std::vector<uint32_t> first, const std::vector<uint32_t>& then) {
-    first.insert(first.end(), then.begin(), then.end());
-    return first;
-  };
-  for (const std::vector<uint32_t>& order : {all, joined(attention, ffn), joined(ffn, attention)}) {
-    for (const bool with_heads : {false, true}) {
-      std::vector<uint32_t> next = with_heads ? joined(heads, order) : order;
-      if (std::find(orders_.begin(), orders_.end(), next) == orders_.end()) orders_.push_back(std::move(next));
-    }
-  }
-
-  add_candidates();
   bare_ = shape;
   for (MatrixShape& matrix : bare_.matrices) matrix.name.clear();
-  add_rests();
+  for (const DeviceCandidate& candidate : candidates_.beside_disk()) add_rest(candidate);
 }
 
-void DeviceSearch::add_rests() {
-  const size_t searches = std::clamp<size_t>(kMostSearched / std::max<size_t>(1, shape_.matrices.size()), 4, 100);
-  // A ratio that leaves each order its share of them.
-  const double lengths = static_cast<double>(searches) / static_cast<double>(std::max<size_t>(1, orders_.size()));
-  for (const std::vector<uint32_t>& order : orders_) {
-    if (order.empty()) continue;
-    const std::vector<bool> taken = spaced(order.size(), std::max(1.2, std::pow(static_cast<double>(order.size()), 1 / lengths)));
-    std::vector<PartPlace> places(chain_.parts.size(), PartPlace::kHost);
-    for (size_t length = 1; length <= order.size(); ++length) {
-      places[order[length - 1]] = PartPlace::kDevice;
-      if (taken[length]) add_rest(candidate_of(places, 0));
-    }
-  }
-  if (orders_.empty() || searches < 20) return;
-  const std::vector<uint32_t>& order = orders_.front();
-  const std::vector<bool> taken = spaced(order.size(), 2);
-  std::vector<PartPlace> places(chain_.parts.size(), PartPlace::kHost);
-  for (size_t length = 0; length <= order.size(); ++length) {
-    if (length > 0) places[order[length - 1]] = PartPlace::kDevice;
-    if (length > 0 && !taken[length]) continue;
-    for (const uint32_t stride : kStrides) {
-      std::vector<PartPlace> with_streams = places;
-      stream_feed_forward(order, length, stride, &with_streams);
-      Candidate candidate = candidate_of(with_streams, kFromTokensBesideDisk);
-      if (candidate.least_slot_bytes == 0) continue;
-      candidate.load.slots = kRingBesideDisk.slots;
-      candidate.load.slot_bytes = std::max(kRingBesideDisk.slot_bytes, candidate.least_slot_bytes);
-      add_rest(candidate);
-    }
-  }
-}
-
-// Every so many-th of the feed-forward parts from `length` on.
-void DeviceSearch::stream_feed_forward(const std::vector<uint32_t>& order, size_t length, uint32_t stride, std::vector<PartPlace>* places) const {
-  uint32_t at = 0;
-  for (size_t i = length; i < order.size(); ++i) {
-    if (chain_.parts[order[i]].part == MatrixPart::kFeedForward && at++ % stride == 0) (*places)[order[i]] = PartPlace::kStreamed;
-  }
-}
-
-DeviceSearch::Candidate DeviceSearch::candidate_of(const std::vector<PartPlace>& places, uint32_t from_tokens) const {
-  Candidate candidate;
-  candidate.places = places;
-  candidate.load = device_load(chain_, places, from_tokens, 0, 0);
-  uint64_t on_device = 0, row_block = 0;
-  for (size_t i = 0; i < places.size(); ++i) {
-    const DevicePart& part = chain_.parts[i];
-    if (places[i] != PartPlace::kHost && part.part == MatrixPart::kAttention) ++candidate.attention_layers;
-    if (places[i] == PartPlace::kStreamed) candidate.least_slot_bytes = std::max(candidate.least_slot_bytes, whole_pages(part.row_block_bytes));
-    if (places[i] != PartPlace::kDevice) continue;
-    on_device = add_bytes(on_device, part.arena_bytes);
-    row_block = std::max(row_block, part.row_block_bytes);
-    for (uint32_t matrix : part.matrices) {
-      if (!is_looked_up(shape_.matrices[matrix])) continue;
-      candidate.row_bytes = std::max(candidate.row_bytes, shape_.matrices[matrix].row_file_bytes);
-      ++candidate.row_reads;
-    }
-  }
-  candidate.device_weights = whole_pages(add_bytes(fixed_arena_bytes(shape_), on_device));
-  candidate.host_weights = all_bytes_ == UINT64_MAX ? UINT64_MAX : whole_pages(add_bytes(fixed_arena_bytes(shape_), all_bytes_ - on_device));
-  candidate.transfer_bytes = std::max(kLeastTransferBytes, whole_pages(row_block));
-  candidate.row_buffer_bytes = whole_pages(round_up_bytes(candidate.row_bytes, kWeightAlignment));
-  return candidate;
-}
-
-uint64_t DeviceSearch::device_bytes(const Candidate& candidate, size_t step) const {
+uint64_t DeviceSearch::device_bytes(const DeviceCandidate& candidate, size_t step) const {
   return add_bytes(add_bytes(candidate.device_weights, multiply_bytes(candidate.load.slots, candidate.load.slot_bytes)),
                    add_bytes(kv_bytes_[candidate.attention_layers], device_step_bytes_[step]));
 }
 
-uint64_t DeviceSearch::host_bytes(const Candidate& candidate, size_t step) const {
-  return add_bytes(add_bytes(candidate.host_weights, candidate.row_buffer_bytes),
-                   add_bytes(add_bytes(kv_bytes_[shape_.kv_layers - candidate.attention_layers], host_step_bytes_[step]), candidate.transfer_bytes));
+uint64_t DeviceSearch::host_bytes(const DeviceCandidate& candidate, size_t step) const {
+  return add_bytes(
+      add_bytes(candidate.host_weights, candidate.row_buffer_bytes),
+      add_bytes(add_bytes(kv_bytes_[shape_.kv_layers - candidate.attention_layers], host_step_bytes_[step]), candidate.transfer_bytes));
 }
 
-bool DeviceSearch::takes_step(const Candidate& candidate, size_t step, uint64_t device_budget) const {
+bool DeviceSearch::takes_step(const DeviceCandidate& candidate, size_t step, uint64_t device_budget) const {
   const uint64_t bytes = device_bytes(candidate, step);
   return bytes <= device_budget && bytes != UINT64_MAX && shape_.activations[step].tokens >= candidate.load.from_tokens;
 }
 
-std::vector<bool> DeviceSearch::steps_within(const Candidate& candidate, uint64_t device_budget) const {
+std::vector<bool> DeviceSearch::steps_within(const DeviceCandidate& candidate, uint64_t device_budget) const {
   std::vector<bool> steps;
   for (size_t step = 0; step < shape_.activations.size(); ++step) steps.push_back(takes_step(candidate, step, device_budget));
   return steps;
 }
 
-void DeviceSearch::add_rest(const Candidate& candidate) {
+void DeviceSearch::add_rest(const DeviceCandidate& candidate) {
   auto rest = std::make_unique<Rest>();
   rest->candidate = candidate;
   StepShape& shape = rest->shape;
   uint64_t streamed = 0;  // to the device: resident here
   shape.matrices.reserve(bare_.matrices.size());
   for (uint32_t i = 0; i < bare_.matrices.size(); ++i) {
-    const PartPlace place = chain_.part_of[i] == PartChain::kNone ? PartPlace::kHost : candidate.places[chain_.part_of[i]];
+    const PartPlace place =
+        candidates_.chain().part_of[i] == PartChain::kNone ? PartPlace::kHost : candidate.places[candidates_.chain().part_of[i]];
     if (place == PartPlace::kStreamed) streamed = add_bytes(streamed, resident_bytes(bare_.matrices[i]));
     if (place != PartPlace::kHost) continue;
     shape.matrices.push_back(bare_.matrices[i]);
@@ -224,80 +100,24 @@ void DeviceSearch::add_rest(const Candidate& candidate) {
   shape.logits_row_bytes = shape_.logits_row_bytes;
   rests_.push_back(std::move(rest));
   Rest& kept = *rests_.back();
-  HostRest beside{largest_row_block(shape_), candidate.row_bytes, candidate.row_reads, candidate.transfer_bytes, &kept.candidate.load, true};
+  HostRest beside{largest_row_block(shape_), candidate.row_bytes,  candidate.row_reads,
+                  candidate.transfer_bytes,  &kept.candidate.load, true};
   kept.search = std::make_unique<PlacementSearch>(kept.shape, demand_, cost_, 0, beside);
-}
-
-// What may stream to the device beside the first parts of an order, which are there.
-void DeviceSearch::add_streams(std::vector<PartPlace> places, const std::vector<uint32_t>& order, size_t length) {
-  const std::vector<PartPlace> before = places;
-  bool has_head = false;
-  for (size_t i = 0; i < places.size(); ++i) has_head = has_head || (chain_.parts[i].part == MatrixPart::kHead && places[i] == PartPlace::kHost);
-  const auto add = [&](uint32_t from_tokens, bool with_head) {
-    for (size_t i = 0; with_head && i < places.size(); ++i) {
-      if (chain_.parts[i].part == MatrixPart::kHead) places[i] = PartPlace::kStreamed;
-    }
-    Candidate candidate = candidate_of(places, from_tokens);
-    if (candidate.least_slot_bytes > 0) candidates_.push_back(std::move(candidate));
-    places = before;
-  };
-  for (const bool with_head : {false, true}) {
-    if (with_head && !has_head) break;
-    for (size_t i = length; i < order.size(); ++i) places[order[i]] = PartPlace::kStreamed;
-    add(1, with_head);
-    for (const uint32_t from_tokens : kFromTokens) {
-      if (with_head && demand_.logit_rows < from_tokens) break;  // of few rows the head is not worth the way
-      for (const uint32_t stride : kStrides) {
-        stream_feed_forward(order, length, stride, &places);
-        add(from_tokens, with_head);
-      }
-    }
-  }
-}
-
-void DeviceSearch::add_candidates() {
-  for (const std::vector<uint32_t>& order : orders_) {
-    const std::vector<bool> with_streams = spaced(order.size(), 1.6);
-    std::vector<PartPlace> places(chain_.parts.size(), PartPlace::kHost);
-    for (size_t length = 0; length <= order.size(); ++length) {
-      if (length > 0) {
-        places[order[length - 1]] = PartPlace::kDevice;
-        candidates_.push_back(candidate_of(places, 0));
-      }
-      if (length == 0 || with_streams[length]) add_streams(places, order, length);
-    }
-  }
-}
-
-// visit(candidate), with each ring that it may stream through.
-template <typename Visit>
-void DeviceSearch::for_each_candidate(Visit visit) const {
-  for (const Candidate& candidate : candidates_) {
-    if (candidate.least_slot_bytes == 0) {
-      visit(candidate);
-      continue;
-    }
-    Candidate with_ring = candidate;
-    for (const Ring& ring : kRings) {
-      with_ring.load.slots = ring.slots;
-      with_ring.load.slot_bytes = std::max(ring.slot_bytes, candidate.least_slot_bytes);
-      visit(with_ring);
-    }
-  }
 }
 
 uint64_t DeviceSearch::minimum_host_bytes(uint64_t device_budget) const {
   uint64_t least = UINT64_MAX;
-  for_each_candidate([&](const Candidate& candidate) {
+  candidates_.for_each([&](const DeviceCandidate& candidate) {
     for (size_t step = 0; step < shape_.activations.size(); ++step) {
       if (takes_step(candidate, step, device_budget)) least = std::min(least, host_bytes(candidate, step));
     }
   });
-  for (const std::unique_ptr<Rest>& rest : rests_) least = std::min(least, rest->search->minimum_bytes(steps_within(rest->candidate, device_budget)));
+  for (const std::unique_ptr<Rest>& rest : rests_)
+    least = std::min(least, rest->search->minimum_bytes(steps_within(rest->candidate, device_budget)));
   return least;
 }
 
-DevicePlacement DeviceSearch::placement_of(const Candidate& candidate, size_t step) const {
+DevicePlacement DeviceSearch::placement_of(const DeviceCandidate& candidate, size_t step) const {
   DevicePlacement placement;
   placement.places = candidate.places;
   placement.load = candidate.load;
@@ -306,9 +126,9 @@ DevicePlacement DeviceSearch::placement_of(const Candidate& candidate, size_t st
   placement.use.resident.assign(shape_.matrices.size(), false);
   placement.use.streamed.assign(shape_.matrices.size(), false);
   for (size_t i = 0; i < shape_.matrices.size(); ++i) {
-    if (chain_.part_of[i] == PartChain::kNone) continue;
-    placement.use.resident[i] = candidate.places[chain_.part_of[i]] == PartPlace::kDevice;
-    placement.use.streamed[i] = candidate.places[chain_.part_of[i]] == PartPlace::kStreamed;
+    if (candidates_.chain().part_of[i] == PartChain::kNone) continue;
+    placement.use.resident[i] = candidate.places[candidates_.chain().part_of[i]] == PartPlace::kDevice;
+    placement.use.streamed[i] = candidate.places[candidates_.chain().part_of[i]] == PartPlace::kStreamed;
   }
   placement.use.slots = candidate.load.slots;
   placement.use.slot_bytes = candidate.load.slot_bytes;
@@ -320,10 +140,10 @@ DevicePlacement DeviceSearch::placement_of(const Candidate& candidate, size_t st
 }
 
 // No placement of the rest is faster: as if everything but the layers needed no memory, and reading did nothing but read.
-double DeviceSearch::least_time_s(const Candidate& candidate, const std::vector<bool>& steps, uint64_t host_budget) const {
+double DeviceSearch::least_time_s(const DeviceCandidate& candidate, const std::vector<bool>& steps, uint64_t host_budget) const {
   uint64_t on_device = 0, streamed = 0;
   for (size_t i = 0; i < candidate.places.size(); ++i) {
-    const DevicePart& part = chain_.parts[i];
+    const DevicePart& part = candidates_.chain().parts[i];
     if (candidate.places[i] == PartPlace::kDevice && part.part != MatrixPart::kHead) on_device = add_bytes(on_device, part.arena_bytes);
     if (candidate.places[i] == PartPlace::kStreamed) streamed = add_bytes(streamed, part.arena_bytes);
   }
@@ -344,7 +164,7 @@ double DeviceSearch::least_time_s(const Candidate& candidate, const std::vector<
 
 std::optional<DevicePlacement> DeviceSearch::best(uint64_t host_budget, uint64_t device_budget, bool reads, double to_beat_s) const {
   Best best(to_beat_s);
-  for_each_candidate([&](const Candidate& candidate) {
+  candidates_.for_each([&](const DeviceCandidate& candidate) {
     StreamLoad load;
     load.row_reads = candidate.row_reads;
     for (size_t step = 0; step < shape_.activations.size(); ++step) {
@@ -376,9 +196,9 @@ std::optional<DevicePlacement> DeviceSearch::best(uint64_t host_budget, uint64_t
 }
 
 std::optional<DevicePlacement> DeviceSearch::everything() const {
-  const std::vector<PartPlace> places(chain_.parts.size(), PartPlace::kDevice);
+  const std::vector<PartPlace> places(candidates_.chain().parts.size(), PartPlace::kDevice);
   if (places.empty()) return std::nullopt;
-  const Candidate candidate = candidate_of(places, 0);
+  const DeviceCandidate candidate = candidates_.of(places, 0);
   StreamLoad load;
   load.row_reads = candidate.row_reads;
   std::optional<DevicePlacement> best;

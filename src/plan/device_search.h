@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-#include "src/plan/device_parts.h"
+#include "src/plan/device_candidates.h"
 #include "src/plan/placement_search.h"
 
 namespace outrigger {
@@ -17,17 +17,17 @@ struct DevicePlacement {
   std::vector<PartPlace> places;
   DeviceUse use;
   DeviceLoad load;
-  size_t step = 0;                 ///< index into StepShape::activations
-  std::vector<bool> resident;      ///< per matrix: does not stream from disk
-  Slots slots;                     ///< the host's
+  size_t step = 0;             ///< index into StepShape::activations
+  std::vector<bool> resident;  ///< per matrix: does not stream from disk
+  Slots slots;                 ///< the host's
   uint64_t host_bytes = 0, device_bytes = 0;
   uint32_t kv_spilled_layers = 0;  ///< without a device only
   WorkloadTime time;
 };
 
-/// More of either budget never finds a slower way: which parts go to the device, through what ring others do, and the step size are candidates
-/// that depend on neither budget; what remains for the host is all resident, or left to a PlacementSearch of its own.
-/// Keeps references to all that it is given.
+/// More of either budget never finds a slower way: which parts go to the device, through what ring others do, and the step size are
+/// candidates that depend on neither budget; what remains for the host is all resident, or left to a PlacementSearch of its own. Keeps
+/// references to all that it is given.
 class DeviceSearch {
  public:
   /// Precondition: DeviceRates::are_known(machine).
@@ -36,44 +36,35 @@ class DeviceSearch {
 
   /// The fewest bytes of host memory that any candidate needs which fits the device; UINT64_MAX if none does.
   uint64_t minimum_host_bytes(uint64_t device_bytes) const;
-  /// The fastest within both budgets. `reads`: whether weights may be read from disk in a step; what is not faster than `to_beat_s` is not found.
+  /// The fastest within both budgets. `reads`: whether weights may be read from disk in a step; what is not faster than `to_beat_s` is not
+  /// found.
   std::optional<DevicePlacement> best(uint64_t host_bytes, uint64_t device_bytes, bool reads, double to_beat_s) const;
   /// With everything on the device that can be there; nothing if that is beyond 64 bits.
   std::optional<DevicePlacement> everything() const;
 
  private:
-  struct Candidate;
   struct Rest;
   class Best;
 
-  template <typename Visit>
-  void for_each_candidate(Visit visit) const;
-  void add_candidates();
-  void add_rests();
-  void stream_feed_forward(const std::vector<uint32_t>& order, size_t length, uint32_t stride, std::vector<PartPlace>* places) const;
-  void add_streams(std::vector<PartPlace> places, const std::vector<uint32_t>& order, size_t length);
-  Candidate candidate_of(const std::vector<PartPlace>& places, uint32_t from_tokens) const;
-  uint64_t device_bytes(const Candidate& candidate, size_t step) const;
-  uint64_t host_bytes(const Candidate& candidate, size_t step) const;
-  bool takes_step(const Candidate& candidate, size_t step, uint64_t device_budget) const;
-  std::vector<bool> steps_within(const Candidate& candidate, uint64_t device_budget) const;
-  double least_time_s(const Candidate& candidate, const std::vector<bool>& steps, uint64_t host_budget) const;
-  void add_rest(const Candidate& candidate);
-  DevicePlacement placement_of(const Candidate& candidate, size_t step) const;
+  uint64_t device_bytes(const DeviceCandidate& candidate, size_t step) const;
+  uint64_t host_bytes(const DeviceCandidate& candidate, size_t step) const;
+  bool takes_step(const DeviceCandidate& candidate, size_t step, uint64_t device_budget) const;
+  std::vector<bool> steps_within(const DeviceCandidate& candidate, uint64_t device_budget) const;
+  double least_time_s(const DeviceCandidate& candidate, const std::vector<bool>& steps, uint64_t host_budget) const;
+  void add_rest(const DeviceCandidate& candidate);
+  DevicePlacement placement_of(const DeviceCandidate& candidate, size_t step) const;
 
   const StepShape& shape_;
   const Demand demand_;
   const CostModel& cost_;
-  const PartChain chain_;
+  const DeviceCandidates candidates_;
   const uint32_t threads_;
-  StepShape bare_;                             ///< the shape without names
-  std::vector<std::vector<uint32_t>> orders_;  ///< of parts
-  std::vector<uint64_t> kv_bytes_;             ///< of 0, 1, 2, ... layers
+  StepShape bare_;                  ///< the shape without names
+  std::vector<uint64_t> kv_bytes_;  ///< of 0, 1, 2, ... layers
   std::vector<uint64_t> host_step_bytes_, device_step_bytes_;
-  uint64_t lookup_bytes_ = 0, all_bytes_ = 0, layer_bytes_ = 0, layer_file_bytes_ = 0;
-  double least_file_share_ = 1;                ///< of a layer's matrix, file bytes for each byte of the arena
-  std::vector<Candidate> candidates_;          ///< everything else resident; the rings that they may stream through are the same for all
-  std::vector<std::unique_ptr<Rest>> rests_;   ///< candidates whose host part may read from disk
+  uint64_t layer_bytes_ = 0;
+  double least_file_share_ = 1;               ///< of a layer's matrix, file bytes for each byte of the arena
+  std::vector<std::unique_ptr<Rest>> rests_;  ///< candidates whose host part may read from disk
 };
 
 }  // namespace outrigger

@@ -32,12 +32,16 @@ struct Column {
 };
 std::vector<Column> columns_of(const Plan& plan) {
   if (!uses_device(plan)) return {{Place::kHost, "host", "resident"}, {Place::kDisk, "disk", "streamed"}};
-  return {{Place::kHost, "host", "host"}, {Place::kDevice, "device", "device"}, {Place::kLink, "link", "to device"}, {Place::kDisk, "disk", "from disk"}};
+  return {{Place::kHost, "host", "host"},
+          {Place::kDevice, "device", "device"},
+          {Place::kLink, "link", "to device"},
+          {Place::kDisk, "disk", "from disk"}};
 }
 
 std::string words_of(const std::vector<Column>& columns, const Bytes& bytes) {
   std::string words;
-  for (const Column& column : columns) words += fmt::format("{}{} {}", words.empty() ? "" : ", ", format_bytes(bytes.at[column.place]), column.name);
+  for (const Column& column : columns)
+    words += fmt::format("{}{} {}", words.empty() ? "" : ", ", format_bytes(bytes.at[column.place]), column.name);
   return words;
 }
 
@@ -76,7 +80,8 @@ double right_of(const std::vector<Column>& columns) { return 110.0 * static_cast
 double grid_of(const std::vector<Column>& columns) { return Canvas::kWidth - kLeft - right_of(columns); }
 
 // What there is of each place, one standing on the other.
-void add_cell(Canvas& canvas, double x, double y, double width, const std::vector<Column>& columns, const Bytes& bytes, const std::string& what) {
+void add_cell(Canvas& canvas, double x, double y, double width, const std::vector<Column>& columns, const Bytes& bytes,
+              const std::string& what) {
   const std::string tooltip = fmt::format("{}\n{}", what, words_of(columns, bytes));
   const uint64_t all = bytes.total();
   if (all == 0) return;
@@ -106,7 +111,8 @@ void add_row(Canvas& canvas, double y, const Row& row, uint32_t layers, const st
     add_cell(canvas, kLeft, y, grid - 1, columns, row.all, row.name);
   } else {
     const double column = grid / layers, width = std::max(0.5, column - (column > 4 ? 1 : 0));
-    for (const auto& [layer, bytes] : row.by_layer) add_cell(canvas, kLeft + layer * column, y, width, columns, bytes, fmt::format("{}, layer {}", row.name, layer));
+    for (const auto& [layer, bytes] : row.by_layer)
+      add_cell(canvas, kLeft + layer * column, y, width, columns, bytes, fmt::format("{}, layer {}", row.name, layer));
   }
   add_sums(canvas, y + 12, "right", columns, row.all);
 }

@@ -59,7 +59,7 @@ double add_tier(Canvas& canvas, double y, const char* name, const TierPlan& tier
 // What stays there, and what of it a token needs.
 std::string disk_text(const Plan& plan) {
   uint64_t streamed = 0;
-  for (const TensorPlacement& tensor : plan.tensors) streamed += tensor.mode == Residence::kStreamed ? tensor.file_bytes : 0;
+  for (const TensorPlacement& tensor : plan.tensors) streamed += TensorGroup::place_of(tensor) == TensorGroup::kDisk ? tensor.file_bytes : 0;
   std::string text = "nothing is read from the disk once the model is loaded";
   if (streamed > 0) {
     text = fmt::format("{} of weights stay there; {} are read for each decoded token", format_bytes(streamed),
@@ -82,7 +82,9 @@ Drawing draw_memory(const Plan& plan) {
   if (plan.device.planned_bytes > 0) y = add_tier(canvas, y, "device", plan.device, plan.minimum_device_bytes);
   canvas.text(0, y + 2, "strong", "disk");
   canvas.text(kLeft, y + 2, "soft", disk_text(plan));
-  const std::string there = uses_device(plan) ? fmt::format(", {} of {} on the device", format_bytes(plan.device.planned_bytes), format_bytes(plan.device.budget_bytes)) : "";
+  const std::string there = uses_device(plan) ? fmt::format(", {} of {} on the device", format_bytes(plan.device.planned_bytes),
+                                                            format_bytes(plan.device.budget_bytes))
+                                              : "";
   return {fmt::format("Memory: {} of {} are planned on the host{}", format_bytes(plan.host.planned_bytes),
                       plan.host.budget_bytes > 0 ? format_bytes(plan.host.budget_bytes) : "no limit", there),
           y + 10, canvas.elements()};

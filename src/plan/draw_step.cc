@@ -33,7 +33,8 @@ const char* style_of(const ScheduledTask& task) {
     case TaskKind::kBring:
     case TaskKind::kUpload:
     case TaskKind::kDownload:
-    case TaskKind::kLogits: return "link";
+    case TaskKind::kLogits:
+      return "link";
     case TaskKind::kSubmit:
     case TaskKind::kExperts:
     case TaskKind::kProduct:
@@ -116,16 +117,19 @@ class StepDrawing {
       y += kRingHeight + kLaneGap;
     }
     if (schedule_.device_units > 0) {
-      add_ring(y, "its ring", "linkring", &MemoryMoment::filled_device_slots, schedule_.device_ring_slots, plan_.device_slots, plan_.device_slot_bytes);
+      add_ring(y, "its ring", "linkring", &MemoryMoment::filled_device_slots, schedule_.device_ring_slots, plan_.device_slots,
+               plan_.device_slot_bytes);
       y += kRingHeight + kLaneGap;
     }
     add_axis(y - kLaneGap + 4);
     y += 30;
     y = add_legend(y);
     const auto busy = [this](ScheduleLane lane) { return duration_text(schedule_.busy_s[static_cast<size_t>(lane)]); };
-    const std::string with_device =
-        uses_device(plan_) ? fmt::format(", the device {} and the link to it {}", busy(ScheduleLane::kDevice), busy(ScheduleLane::kToDevice)) : "";
-    return {fmt::format("{}: {}, of which the disk is busy {} and the host {}{}", what, total, busy(ScheduleLane::kDisk), busy(ScheduleLane::kHost), with_device),
+    const std::string with_device = uses_device(plan_) ? fmt::format(", the device {} and the link to it {}", busy(ScheduleLane::kDevice),
+                                                                     busy(ScheduleLane::kToDevice))
+                                                       : "";
+    return {fmt::format("{}: {}, of which the disk is busy {} and the host {}{}", what, total, busy(ScheduleLane::kDisk),
+                        busy(ScheduleLane::kHost), with_device),
             y + 8, canvas_.elements()};
   }
 
@@ -163,7 +167,8 @@ class StepDrawing {
   }
 
   // How many slots hold something, as an area; of moments that share a place, the emptiest and the fullest are drawn.
-  void add_ring(double y, const char* name, const char* style, uint32_t MemoryMoment::*filled, uint32_t ring_slots, uint32_t plan_slots, uint64_t slot_bytes) {
+  void add_ring(double y, const char* name, const char* style, uint32_t MemoryMoment::*filled, uint32_t ring_slots, uint32_t plan_slots,
+                uint64_t slot_bytes) {
     canvas_.text(0, y + 14, "soft small", name);
     canvas_.rect(kLeft, y, kTrack, kRingHeight, "track", {}, 3);
     const auto level = [&](uint32_t slots) { return y + kRingHeight * (1 - static_cast<double>(slots) / ring_slots); };
@@ -200,8 +205,9 @@ class StepDrawing {
 
   // In as many lines as it takes; where the last of them is.
   double add_legend(double y) {
-    constexpr Legend kKinds[] = {{"disk", "read and unpack weights"}, {"host", "products, a shade a layer"}, {"attention", "attention"},
-                                 {"head", "output head"}, {"rows", "rows of the embedding"}, {"device", "products on the device"}, {"link", "over the link"}};
+    constexpr Legend kKinds[] = {
+        {"disk", "read and unpack weights"}, {"host", "products, a shade a layer"}, {"attention", "attention"}, {"head", "output head"},
+        {"rows", "rows of the embedding"},   {"device", "products on the device"},  {"link", "over the link"}};
     double x = kLeft;
     for (const Legend& kind : kKinds) {
       const bool is_there = std::any_of(schedule_.tasks.begin(), schedule_.tasks.end(), [&](const ScheduledTask& task) {

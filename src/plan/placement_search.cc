@@ -57,7 +57,8 @@ struct PlacementSearch::Groups {
     }
     family.row_buffer_bytes = whole_pages(round_up_bytes(row, kWeightAlignment));
     family.load = {layer.file_bytes, layer.packed_bytes, head.file_bytes, head.packed_bytes, slot_bytes};
-    family.load.row_reads = (lookups_resident ? 0 : static_cast<uint32_t>(lookups.size())) + (head.row_bytes > 0 ? rows_of_heads : 0) + rest_row_reads;
+    family.load.row_reads =
+        (lookups_resident ? 0 : static_cast<uint32_t>(lookups.size())) + (head.row_bytes > 0 ? rows_of_heads : 0) + rest_row_reads;
     return family;
   }
 

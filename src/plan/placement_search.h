@@ -40,8 +40,8 @@ struct Placement {
 
 /// What the host holds and does beside what a search places, where a device has a part of the model.
 struct HostRest {
-  uint64_t row_block_bytes = 0;        ///< the largest of the whole model
-  uint64_t row_bytes = 0;              ///< rows that are read from the file whatever is resident
+  uint64_t row_block_bytes = 0;  ///< the largest of the whole model
+  uint64_t row_bytes = 0;        ///< rows that are read from the file whatever is resident
   uint32_t row_reads = 0;
   uint64_t other_bytes = 0;
   const DeviceLoad* device = nullptr;  ///< outlives the search

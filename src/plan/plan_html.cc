@@ -75,7 +75,8 @@ class Page {
     figure(time_text(plan_.predicted_prefill_ms), "for the whole prompt");
     figure(format_bytes(plan_.host.planned_bytes),
            plan_.host.budget_bytes > 0 ? fmt::format("of {} host memory", format_bytes(plan_.host.budget_bytes)) : "host memory, no limit");
-    if (uses_device(plan_)) figure(format_bytes(plan_.device.planned_bytes), fmt::format("of {} device memory", format_bytes(plan_.device.budget_bytes)));
+    if (uses_device(plan_))
+      figure(format_bytes(plan_.device.planned_bytes), fmt::format("of {} device memory", format_bytes(plan_.device.budget_bytes)));
     const uint64_t disk_bytes = plan_.decode.streamed_bytes + plan_.decode.expert_bytes + plan_.decode.kv_disk_bytes;
     figure(disk_bytes > 0 ? format_bytes(disk_bytes) : "nothing", plan_.kv_spilled_layers > 0 ? "from disk and to it for a token" : "read from disk for a token");
     add("</div>\n");
@@ -95,12 +96,15 @@ class Page {
     add("<h2>What {} memory would buy</h2>\n<div class=\"scroll\"><table>\n<tr><th>memory</th><th>{}</th>{}<th>decode</th><th></th></tr>\n",
         has_device ? "other" : "more", has_device ? "host" : "budget", has_device ? "<th>device</th>" : "");
     const auto row = [&](const std::string& what, uint64_t bytes, uint64_t device_bytes, double rate) {
-      add("<tr><td>{}</td><td>{}</td>{}<td>{}</td><td><span class=\"meter\"><i style=\"width:{:.1f}%\"></i></span></td></tr>\n", markup_text(what),
-          bytes == 0 ? "no limit" : format_bytes(bytes), has_device ? fmt::format("<td>{}</td>", bytes_or_none(device_bytes)) : "", rate_text(rate), fastest > 0 ? std::max(1.0, 100 * rate / fastest) : 0);
+      add("<tr><td>{}</td><td>{}</td>{}<td>{}</td><td><span class=\"meter\"><i style=\"width:{:.1f}%\"></i></span></td></tr>\n",
+          markup_text(what), bytes == 0 ? "no limit" : format_bytes(bytes),
+          has_device ? fmt::format("<td>{}</td>", bytes_or_none(device_bytes)) : "", rate_text(rate),
+          fastest > 0 ? std::max(1.0, 100 * rate / fastest) : 0);
     };
     row("this plan", plan_.host.budget_bytes > 0 ? plan_.host.budget_bytes : plan_.host.planned_bytes, plan_.device.budget_bytes,
         plan_.predicted_decode_tokens_per_s);
-    for (const PlanAlternative& other : plan_.alternatives) row(other.what, other.host_bytes, other.device_bytes, other.predicted_decode_tokens_per_s);
+    for (const PlanAlternative& other : plan_.alternatives)
+      row(other.what, other.host_bytes, other.device_bytes, other.predicted_decode_tokens_per_s);
     add("</table></div>\n");
   }
 
@@ -111,8 +115,8 @@ class Page {
     add("<tr><th>tensor</th><th>in memory</th><th>in the file</th><th>mode</th><th>tier</th><th>computed on</th></tr>\n");
     for (const TensorPlacement& tensor : plan_.tensors) {
       add("<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"mode {} {}\">{}</td><td>{}</td><td>{}</td></tr>\n", markup_text(tensor.name),
-          format_bytes(tensor.bytes), format_bytes(tensor.file_bytes), residence_name(tensor.mode), tier_name(tensor.tier), residence_name(tensor.mode),
-          tier_name(tensor.tier), tier_name(tensor.compute));
+          format_bytes(tensor.bytes), format_bytes(tensor.file_bytes), residence_name(tensor.mode), tier_name(tensor.tier),
+          residence_name(tensor.mode), tier_name(tensor.tier), tier_name(tensor.compute));
     }
     add("</table></div></details>\n");
   }

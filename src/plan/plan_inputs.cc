@@ -56,7 +56,8 @@ Status check_parts(const StepShape& shape) {
     const bool joins = before != nullptr && before->part == matrix.part && before->layer == matrix.layer;
     before = &matrix;
     if (joins || matrix.part == MatrixPart::kHost) continue;
-    if (!parts.emplace(matrix.layer, matrix.part).second) return invalid("step shape: a part of its layer that others stand in between of").about(matrix.name);
+    if (!parts.emplace(matrix.layer, matrix.part).second)
+      return invalid("step shape: a part of its layer that others stand in between of").about(matrix.name);
     attentions += matrix.part == MatrixPart::kAttention;
   }
   if (attentions <= shape.kv_layers) return {};
@@ -126,8 +127,10 @@ Status check_profile(const MachineProfile& machine) {
   OTR_TRY(check_rate("device_int8_ops", machine.device_int8_ops, true));
   OTR_TRY(check_rate("device_small_batch_ops", machine.device_small_batch_ops, true));
   OTR_TRY(check_rate("device_attention_flops", machine.device_attention_flops, true));
-  for (const auto& [name, us] : {std::pair("device_step_overhead_us", machine.device_step_overhead_us), {"link_latency_us", machine.link_latency_us}}) {
-    if (!std::isfinite(us) || us < 0) return invalid(fmt::format("machine profile: {} is {}, need a finite number of at least 0", name, us));
+  for (const auto& [name, us] :
+       {std::pair("device_step_overhead_us", machine.device_step_overhead_us), {"link_latency_us", machine.link_latency_us}}) {
+    if (!std::isfinite(us) || us < 0)
+      return invalid(fmt::format("machine profile: {} is {}, need a finite number of at least 0", name, us));
   }
   if (!std::isfinite(machine.host_step_overhead_us) || machine.host_step_overhead_us < 0) {
     return invalid(

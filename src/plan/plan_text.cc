@@ -52,7 +52,8 @@ void add_memory(Text* text, const Plan& plan) {
 // The places that a table has columns for: a device's only where there is one.
 std::vector<std::pair<TensorGroup::Place, const char*>> places_of(const Plan& plan) {
   if (!uses_device(plan)) return {{TensorGroup::kHost, "resident"}, {TensorGroup::kDisk, "streamed"}};
-  return {{TensorGroup::kHost, "host"}, {TensorGroup::kDevice, "device"}, {TensorGroup::kLink, "to device"}, {TensorGroup::kDisk, "from disk"}};
+  return {
+      {TensorGroup::kHost, "host"}, {TensorGroup::kDevice, "device"}, {TensorGroup::kLink, "to device"}, {TensorGroup::kDisk, "from disk"}};
 }
 
 void add_tensors(Text* text, const Plan& plan) {
@@ -73,29 +74,33 @@ void add_tensors(Text* text, const Plan& plan) {
     std::string cells;
     for (const auto& [place, name] : places) {
       const uint32_t tensors = group.tensors_at[place];
-      cells += fmt::format("{:>10}{:>12}", tensors > 0 ? fmt::to_string(tensors) : "-", tensors > 0 ? format_bytes(group.bytes_at[place]) : "");
+      cells +=
+          fmt::format("{:>10}{:>12}", tensors > 0 ? fmt::to_string(tensors) : "-", tensors > 0 ? format_bytes(group.bytes_at[place]) : "");
     }
     text->line("{:<{}}{}", group.name, width, cells);
   }
   if (plan.stream_slots > 0) text->line("Streamed through {} slots of {}.", plan.stream_slots, format_bytes(plan.slot_bytes));
   if (plan.expert_slots > 0) text->line("Experts pass through {} slots of {}.", plan.expert_slots, format_bytes(plan.expert_slot_bytes));
   if (plan.device_slots > 0) {
-    text->line("Steps of {} or more bring to the device what it does not hold, through {} slots of {}; smaller ones compute with it on the host.",
-               tokens_text(plan.device_from_tokens), plan.device_slots, format_bytes(plan.device_slot_bytes));
+    text->line(
+        "Steps of {} or more bring to the device what it does not hold, through {} slots of {}; smaller ones compute with it on the host.",
+        tokens_text(plan.device_from_tokens), plan.device_slots, format_bytes(plan.device_slot_bytes));
   }
 }
 
 void add_steps(Text* text, const Plan& plan) {
   const bool has_device = uses_device(plan);
   // Keys and values are written there too.
-  text->line("{:<20}{:>12}{:>12}{}{:>12}{}{:>14}{}", "step", "predicted", "disk", has_device ? "        link" : "", "host", has_device ? "      device" : "",
-             plan.kv_spilled_layers > 0 ? "disk bytes" : "from disk", has_device ? "     over link" : "");
+  text->line("{:<20}{:>12}{:>12}{}{:>12}{}{:>14}{}", "step", "predicted", "disk", has_device ? "        link" : "", "host",
+             has_device ? "      device" : "", plan.kv_spilled_layers > 0 ? "disk bytes" : "from disk", has_device ? "     over link" : "");
   const auto add = [text, has_device](const std::string& name, const StepPrediction& step) {
     const uint64_t bytes = step.streamed_bytes + step.expert_bytes + step.kv_disk_bytes;
-    const auto only_with = [has_device](std::string cell, int width) { return has_device ? fmt::format("{:>{}}", cell, width) : std::string(); };
+    const auto only_with = [has_device](std::string cell, int width) {
+      return has_device ? fmt::format("{:>{}}", cell, width) : std::string();
+    };
     text->line("{:<20}{:>12}{:>12}{}{:>12}{}{:>14}{}", name, time_text(step.predicted_ms), bytes > 0 ? time_text(step.lanes.disk_ms) : "-",
-               only_with(time_text(step.lanes.h2d_ms), 12), time_text(step.lanes.host_ms), only_with(time_text(step.lanes.device_ms), 12), bytes_or_none(bytes),
-               only_with(bytes_or_none(step.h2d_bytes), 14));
+               only_with(time_text(step.lanes.h2d_ms), 12), time_text(step.lanes.host_ms), only_with(time_text(step.lanes.device_ms), 12),
+               bytes_or_none(bytes), only_with(bytes_or_none(step.h2d_bytes), 14));
   };
   add("decode, 1 token", plan.decode);
   add("prefill, " + tokens_text(plan.prefill.tokens), plan.prefill);
@@ -108,7 +113,8 @@ void add_alternatives(Text* text, const Plan& plan) {
   const bool has_device = plan.device.budget_bytes > 0;
   size_t width = 16;
   for (const PlanAlternative& other : plan.alternatives) width = std::max(width, other.what.size() + 2);
-  text->line("{:<{}}{:>11}{}{:>18}", has_device ? "other memory" : "more memory", width, has_device ? "host" : "budget", has_device ? "     device" : "", "decode");
+  text->line("{:<{}}{:>11}{}{:>18}", has_device ? "other memory" : "more memory", width, has_device ? "host" : "budget",
+             has_device ? "     device" : "", "decode");
   for (const PlanAlternative& other : plan.alternatives) {
     text->line("{:<{}}{:>11}{}{:>18}", other.what, width, other.host_bytes == 0 ? "no limit" : format_bytes(other.host_bytes),
                has_device ? fmt::format("{:>11}", bytes_or_none(other.device_bytes)) : "", rate_text(other.predicted_decode_tokens_per_s));

@@ -65,7 +65,8 @@ DevicePlacement without_device(const PlacementSearch& search, const Placement& p
 
 // The lane that is busy longest; the host's, if none is busier.
 const char* binding_lane(const LaneTimes& lanes) {
-  const std::pair<double, const char*> all[] = {{lanes.host_ms, "host"}, {lanes.device_ms, "device"}, {lanes.h2d_ms, "h2d"}, {lanes.disk_ms, "disk"}};
+  const std::pair<double, const char*> all[] = {
+      {lanes.host_ms, "host"}, {lanes.device_ms, "device"}, {lanes.h2d_ms, "h2d"}, {lanes.disk_ms, "disk"}};
   return std::max_element(std::begin(all), std::end(all), [](const auto& a, const auto& b) { return a.first < b.first; })->second;
 }
 
@@ -128,7 +129,8 @@ Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const
   const WorkloadTime time = cost.workload(step.tokens, load, &placement.load);
   std::optional<StepPlayer> player;
   if (least_units(shape, resident, plan.slot_bytes) <= kMostPlayedUnits && least_device_units(shape, device) <= kMostPlayedUnits) {
-    player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts, plan.reads, plan.kv_spilled_layers, device, plan.device_from_tokens);
+    player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts, plan.reads, plan.kv_spilled_layers, device,
+                   plan.device_from_tokens);
   }
   const auto predict = [&](const StepWork& work) {
     const uint64_t kv_bytes = kv_disk_bytes(shape, demand, work.position, work.tokens);
@@ -223,7 +225,8 @@ void add_device_alternatives(const Searches& searches, Plan* plan) {
     so_far = rate;
   }
   if (everything && everything->device_bytes > budget) {
-    plan->alternatives.push_back({"everything on the device", everything->host_bytes, tokens_per_s(everything->time), everything->device_bytes});
+    plan->alternatives.push_back(
+        {"everything on the device", everything->host_bytes, tokens_per_s(everything->time), everything->device_bytes});
   }
   if (plan->device.planned_bytes == 0) return;
   const std::optional<DevicePlacement> alone = searches.without_device(plan->host.budget_bytes);

@@ -46,11 +46,13 @@ class MemoryNotes {
     for (const double time_s : used) changes.push_back({time_s, -1, 0, 0, 0});
     for (const double time_s : used_there) changes.push_back({time_s, 0, 0, 0, -1});
     // What ends at a moment makes room for what begins then.
-    std::sort(changes.begin(), changes.end(), [](const Change& a, const Change& b) { return std::pair(a.time_s, a.sum()) < std::pair(b.time_s, b.sum()); });
+    std::sort(changes.begin(), changes.end(),
+              [](const Change& a, const Change& b) { return std::pair(a.time_s, a.sum()) < std::pair(b.time_s, b.sum()); });
     Change now{0, static_cast<int>(schedule_.ring_slots), 0, 0, static_cast<int>(schedule_.device_ring_slots)};
     add_moment(now);
     for (const Change& change : changes) {
-      now = {change.time_s, now.slots + change.slots, now.staging + change.staging, now.rows + change.rows, now.device_slots + change.device_slots};
+      now = {change.time_s, now.slots + change.slots, now.staging + change.staging, now.rows + change.rows,
+             now.device_slots + change.device_slots};
       add_moment(now);
     }
   }
@@ -64,8 +66,10 @@ class MemoryNotes {
 
   void add_moment(const Change& now) {
     if (!schedule_.memory.empty() && schedule_.memory.back().time_s == now.time_s) schedule_.memory.pop_back();
-    MemoryMoment moment{now.time_s, static_cast<uint32_t>(now.slots), static_cast<uint32_t>(now.device_slots), plan_.host.breakdown, plan_.device.breakdown};
-    moment.host.stream_slots = static_cast<uint64_t>(now.slots) * plan_.slot_bytes + static_cast<uint64_t>(now.staging) * plan_.staging_bytes +
+    MemoryMoment moment{now.time_s, static_cast<uint32_t>(now.slots), static_cast<uint32_t>(now.device_slots), plan_.host.breakdown,
+                        plan_.device.breakdown};
+    moment.host.stream_slots = static_cast<uint64_t>(now.slots) * plan_.slot_bytes +
+                               static_cast<uint64_t>(now.staging) * plan_.staging_bytes +
                                static_cast<uint64_t>(now.rows) * whole_pages(plan_.row_buffer_bytes);
     moment.device.stream_slots = static_cast<uint64_t>(now.device_slots) * plan_.device_slot_bytes;
     schedule_.memory.push_back(moment);
@@ -103,11 +107,16 @@ std::string matrices_label(const StepShape& shape, uint32_t first, uint32_t last
 
 const char* schedule_lane_name(ScheduleLane lane) {
   switch (lane) {
-    case ScheduleLane::kDisk: return "disk";
-    case ScheduleLane::kHost: return "host";
-    case ScheduleLane::kToDevice: return "h2d";
-    case ScheduleLane::kDevice: return "device";
-    case ScheduleLane::kToHost: return "d2h";
+    case ScheduleLane::kDisk:
+      return "disk";
+    case ScheduleLane::kHost:
+      return "host";
+    case ScheduleLane::kToDevice:
+      return "h2d";
+    case ScheduleLane::kDevice:
+      return "device";
+    case ScheduleLane::kToHost:
+      return "d2h";
   }
   return "unknown";
 }
@@ -158,10 +167,12 @@ Result<StepSchedule> schedule_step(const StepShape& shape, const Plan& plan, con
   OTR_TRY(check_plan(plan, shape));
   OTR_TRY(check_profile(machine));
   std::vector<bool> resident;
-  for (const TensorPlacement& tensor : plan.tensors) resident.push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
+  for (const TensorPlacement& tensor : plan.tensors)
+    resident.push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
   const DeviceUse device = device_use(plan);
   if (device.is_used() && !DeviceRates::are_known(machine)) {
-    return Status(StatusCode::kInvalidArgument, "the plan uses a device, of which this machine profile does not have all rates; measure it with the device");
+    return Status(StatusCode::kInvalidArgument,
+                  "the plan uses a device, of which this machine profile does not have all rates; measure it with the device");
   }
   if (least_units(shape, resident, plan.slot_bytes) > kMostUnits || least_device_units(shape, device) > kMostUnits) {
     return Status(StatusCode::kUnsupported,
@@ -182,9 +193,8 @@ Result<StepSchedule> schedule_step(const StepShape& shape, const Plan& plan, con
   const auto at = static_cast<std::ptrdiff_t>(schedule.tasks.size());
   schedule.tasks.insert(schedule.tasks.end(), player.host_tasks().begin(), player.host_tasks().end());
   // The link's lane has both of what is brought and of the residual's ways.
-  std::inplace_merge(schedule.tasks.begin(), schedule.tasks.begin() + at, schedule.tasks.end(), [](const ScheduledTask& a, const ScheduledTask& b) {
-    return a.begin_s < b.begin_s;
-  });
+  std::inplace_merge(schedule.tasks.begin(), schedule.tasks.begin() + at, schedule.tasks.end(),
+                     [](const ScheduledTask& a, const ScheduledTask& b) { return a.begin_s < b.begin_s; });
   schedule.busy_s = {time.disk_s, time.host_s, time.h2d_s, time.device_s, time.d2h_s};
   schedule.total_s = time.total_s;
   schedule.units = player.layout().step_units(work.logit_rows > 0);

@@ -136,7 +136,8 @@ void StepPlayer::add_products() {
   for (uint32_t i = 0; i < matrices.size();) {
     uint32_t end = i + 1;
     const auto shares_window = [&](const MatrixShape& matrix) {
-      return matrix.layer == matrices[i].layer && matrix.window == matrices[i].window && matrix.use == matrices[i].use && matrix.part == matrices[i].part;
+      return matrix.layer == matrices[i].layer && matrix.window == matrices[i].window && matrix.use == matrices[i].use &&
+             matrix.part == matrices[i].part;
     };
     while (end < matrices.size() && shares_window(matrices[end])) ++end;
     if (matrices[i].use == MatrixUse::kRouted) {
@@ -204,11 +205,13 @@ StepPlayer::Product StepPlayer::new_product(uint32_t matrix) const {
 }
 
 void StepPlayer::finish(Product& product) {
-  const double tokens = product.task.kind == TaskKind::kHead ? work_.logit_rows : work_.tokens, bytes = static_cast<double>(product.task.bytes);
+  const double tokens = product.task.kind == TaskKind::kHead ? work_.logit_rows : work_.tokens,
+               bytes = static_cast<double>(product.task.bytes);
   if (product.task.lane == ScheduleLane::kDevice) {
     product.task.end_s = cost_.device().product_s(bytes, product.weights, tokens);
   } else {
-    product.task.end_s = is_link_busy_ ? cost_.product_beside_link_s(bytes, product.weights, tokens) : cost_.product_s(bytes, product.weights, tokens);
+    product.task.end_s =
+        is_link_busy_ ? cost_.product_beside_link_s(bytes, product.weights, tokens) : cost_.product_s(bytes, product.weights, tokens);
   }
   host_.push_back(product.task);
 }
@@ -218,14 +221,16 @@ void StepPlayer::add_attention(uint32_t layer) {
   ScheduledTask task;
   task.kind = TaskKind::kAttention;
   task.layer = layer;
-  if (!host_.empty() && host_.back().lane == ScheduleLane::kDevice && shape_.matrices[host_.back().last_matrix].part == MatrixPart::kAttention) {
+  if (!host_.empty() && host_.back().lane == ScheduleLane::kDevice &&
+      shape_.matrices[host_.back().last_matrix].part == MatrixPart::kAttention) {
     task.lane = ScheduleLane::kDevice;
   }
   attention_.push_back(static_cast<uint32_t>(host_.size()));
   host_.push_back(task);
 }
 
-// Until here end_s is a duration. A step's overhead and the reader's share of the cores are spread over the host's work, the device's over its own.
+// Until here end_s is a duration. A step's overhead and the reader's share of the cores are spread over the host's work, the device's over
+// its own.
 void StepPlayer::spread_overheads(uint32_t units) {
   double there = 0;
   for (const uint32_t i : attention_) there += host_[i].lane == ScheduleLane::kDevice;
@@ -261,7 +266,8 @@ void StepPlayer::spread_overheads(uint32_t units) {
 
 StepTime StepPlayer::take_times() {
   const bool with_head = work_.logit_rows > 0;
-  std::vector<size_t> disk_use(disk_ring_.layout.step_units(with_head), 0), device_use(streams_ ? device_ring_.layout.step_units(with_head) : 0, 0);
+  std::vector<size_t> disk_use(disk_ring_.layout.step_units(with_head), 0),
+      device_use(streams_ ? device_ring_.layout.step_units(with_head) : 0, 0);
   for (size_t i = 0; i < host_.size(); ++i) {
     if (host_[i].unit != kNoUnit) (host_[i].lane == ScheduleLane::kDevice ? device_use : disk_use)[host_[i].unit] = i;
   }
@@ -333,7 +339,8 @@ void StepPlayer::take_time(ScheduledTask& task, bool is_last_use, Clock* clock, 
   double* const lane_free = is_there ? &clock->link : &clock->disk;
   request.begin_s = std::max(*lane_free, task.end_s);
   const StreamUnit& unit = ring.layout.units[request.unit];
-  request.end_s = request.begin_s + (is_there ? cost_.device().upload_s(unit.packed_bytes) : cost_.fetch_s(unit.file_bytes, unit.packed_bytes, reads_));
+  request.end_s =
+      request.begin_s + (is_there ? cost_.device().upload_s(unit.packed_bytes) : cost_.fetch_s(unit.file_bytes, unit.packed_bytes, reads_));
   request.lane = is_there ? ScheduleLane::kToDevice : ScheduleLane::kDisk;
   request.kind = is_there ? TaskKind::kBring : TaskKind::kFetch;
   request.bytes = is_there ? unit.packed_bytes : unit.file_bytes;

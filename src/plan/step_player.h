@@ -18,20 +18,20 @@ enum class ScheduleLane : uint8_t { kDisk = 0, kHost = 1, kToDevice = 2, kDevice
 inline constexpr size_t kScheduleLanes = 5;
 
 enum class TaskKind : uint8_t {
-  kRowReads,   ///< host: rows of an embedding that is not resident
-  kProduct,    ///< host or device: what is in memory of one window's matrices
-  kAttention,  ///< host or device
-  kHead,       ///< host or device: a product of the output head
-  kExperts,    ///< host: the experts that a layer's tokens are expected to take, and waiting for those that are read
-  kFetch,      ///< disk: reads and repacks one unit
-  kFetchKv,    ///< disk: a spilled layer's keys and values, into its slot
-  kStoreKv,    ///< disk: what a step added to them
+  kRowReads,      ///< host: rows of an embedding that is not resident
+  kProduct,       ///< host or device: what is in memory of one window's matrices
+  kAttention,     ///< host or device
+  kHead,          ///< host or device: a product of the output head
+  kExperts,       ///< host: the experts that a layer's tokens are expected to take, and waiting for those that are read
+  kFetch,         ///< disk: reads and repacks one unit
+  kFetchKv,       ///< disk: a spilled layer's keys and values, into its slot
+  kStoreKv,       ///< disk: what a step added to them
   kFetchExperts,  ///< disk: those of a layer's experts that are expected not to be in memory
-  kSubmit,     ///< host: all that it does in a step that is the device's alone
-  kUpload,     ///< to the device: the residual
-  kDownload,   ///< to the host: the residual
-  kLogits,     ///< to the host
-  kBring,      ///< to the device: one unit of the device's ring
+  kSubmit,        ///< host: all that it does in a step that is the device's alone
+  kUpload,        ///< to the device: the residual
+  kDownload,      ///< to the host: the residual
+  kLogits,        ///< to the host
+  kBring,         ///< to the device: one unit of the device's ring
 };
 
 inline constexpr uint32_t kNoUnit = UINT32_MAX;
@@ -43,7 +43,7 @@ struct ScheduledTask {
   uint64_t bytes = 0;                           ///< a product's packed weights; a fetch's, of the file; of keys and values, moved
   uint32_t layer = 0;
   uint32_t first_matrix = 0, last_matrix = 0;   ///< of products and fetches
-  uint32_t unit = kNoUnit;                      ///< the one that a product needs or a fetch brings: of the device's ring, if it is computed there
+  uint32_t unit = kNoUnit;  ///< the one that a product needs or a fetch brings: of the device's ring, if it is computed there
   uint32_t slot = 0;                            ///< where that unit is, if there is one
 };
 
@@ -53,9 +53,9 @@ uint64_t least_units(const StepShape& shape, const std::vector<bool>& resident, 
 uint64_t least_device_units(const StepShape& shape, const DeviceUse& device);
 
 /// The steps of one placement, as the engine runs them (src/model/step_graph.h): the host's products in order, each window cut where a new
-/// unit begins; the first ring_slots units are there when a step begins, and the j-th fetch brings unit (j + ring_slots) mod units into the slot
-/// of unit j once that was used. The device's ring goes by the same rules, in steps that use it. Each lane does one thing at a time, as soon as it can;
-/// host and device never compute at once, since every product needs the one before. Durations are the cost model's.
+/// unit begins; the first ring_slots units are there when a step begins, and the j-th fetch brings unit (j + ring_slots) mod units into the
+/// slot of unit j once that was used. The device's ring goes by the same rules, in steps that use it. Each lane does one thing at a time,
+/// as soon as it can; host and device never compute at once, since every product needs the one before. Durations are the cost model's.
 /// Keeps references to all but the residence. Reusable: a second step of the same kind allocates little.
 class StepPlayer {
  public:
@@ -69,8 +69,8 @@ class StepPlayer {
   bool streams_to_device() const { return streams_; }
   /// When everything is done, and how long each lane was busy. Cost: linear in units and matrices: 5 us for 211 matrices and 47 units, 0.1 ms for 13,200 and 1051.
   StepTime play(const StepWork& work);
-  /// Of the step that was played last: each lane's in order of time. The host's, and where there is a device, what it computes and the residual's ways
-  /// between the two: one after the other.
+  /// Of the step that was played last: each lane's in order of time. The host's, and where there is a device, what it computes and the
+  /// residual's ways between the two: one after the other.
   const std::vector<ScheduledTask>& host_tasks() const { return host_; }
   /// Units brought to the device.
   const std::vector<ScheduledTask>& brought() const { return brought_; }
@@ -88,8 +88,8 @@ class StepPlayer {
   /// What streams through one ring.
   struct Ring {
     StreamLayout layout;
-    std::vector<Piece> pieces;               // grouped by matrix, in order
-    std::vector<uint32_t> pieces_begin;      // per matrix, and the end
+    std::vector<Piece> pieces;           // grouped by matrix, in order
+    std::vector<uint32_t> pieces_begin;  // per matrix, and the end
 
     Ring(const StepShape& shape, const std::vector<bool>& stays, uint64_t slot_bytes, uint32_t slots);
   };
@@ -128,9 +128,9 @@ class StepPlayer {
   const DeviceUse device_;
   const uint32_t from_tokens_;
   const Ring disk_ring_, device_ring_;
-  bool streams_ = false;                    // this step does, to the device
-  bool is_link_busy_ = false;               // and has something to bring
-  bool was_there_ = false;                  // what was added last to the chain
+  bool streams_ = false;       // this step does, to the device
+  bool is_link_busy_ = false;  // and has something to bring
+  bool was_there_ = false;     // what was added last to the chain
   StepWork work_;
   std::vector<ScheduledTask> host_, fetches_, expert_fetches_, brought_, kv_tasks_;
   std::vector<double> kv_ready_;            // by number of the spilled layer: when it is in its slot

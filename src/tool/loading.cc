@@ -58,10 +58,12 @@ Result<Plan> make_plan(const Model& model, const CommonOptions& options, Workloa
   if (options.device_budget) {
     const uint64_t memory = profile.value().device_memory_bytes;
     if (memory == 0) {
-      return Status(StatusCode::kInvalidArgument, "--device-budget: there is no device besides the cpu; give --device, or a --profile that has one");
+      return Status(StatusCode::kInvalidArgument,
+                    "--device-budget: there is no device besides the cpu; give --device, or a --profile that has one");
     }
-    budgets.device_bytes = options.device_budget->share > 0 ? static_cast<uint64_t>(static_cast<double>(memory) * options.device_budget->share)
-                                                            : options.device_budget->bytes;
+    budgets.device_bytes = options.device_budget->share > 0
+                               ? static_cast<uint64_t>(static_cast<double>(memory) * options.device_budget->share)
+                               : options.device_budget->bytes;
   }
   return PlacementPlanner::plan(shape.value(), profile.value(), budgets, workload);
 }

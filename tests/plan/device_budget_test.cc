@@ -10,7 +10,8 @@ namespace outrigger {
 namespace {
 
 struct Case {
-  Case(uint64_t seed) : random(seed), shape(random_shape(random)), machine(random_machine(random)), workload(random_workload(random)) {  // NOLINT
+  Case(uint64_t seed)
+      : random(seed), shape(random_shape(random)), machine(random_machine(random)), workload(random_workload(random)) {  // NOLINT
     add_random_device(random, &machine);
   }
   Result<Plan> plan(uint64_t host_budget, uint64_t device_budget) const {
@@ -50,8 +51,10 @@ TEST_CASE("Planner: no plan is above its budgets, check_plan takes it, and it re
       REQUIRE(plan.device.planned_bytes <= device_budget);
       REQUIRE(plan.device.budget_bytes == device_budget);
       // In the words of TierBreakdown, summed once more.
-      REQUIRE(plan.host.breakdown.weights_resident + kPageBytes > bytes_on(plan, Tier::kHost, Residence::kResident) + bytes_on(plan, Tier::kDevice, Residence::kStreamed));
-      REQUIRE((plan.device.planned_bytes == 0 || plan.device.breakdown.weights_resident >= bytes_on(plan, Tier::kDevice, Residence::kResident) + c.shape.fixed_bytes));
+      REQUIRE(plan.host.breakdown.weights_resident + kPageBytes >
+              bytes_on(plan, Tier::kHost, Residence::kResident) + bytes_on(plan, Tier::kDevice, Residence::kStreamed));
+      REQUIRE((plan.device.planned_bytes == 0 ||
+               plan.device.breakdown.weights_resident >= bytes_on(plan, Tier::kDevice, Residence::kResident) + c.shape.fixed_bytes));
       REQUIRE(plan.minimum_device_bytes == 0);
       used += plan.device.planned_bytes > 0;
       streamed += plan.device_slots > 0;
@@ -131,7 +134,9 @@ uint64_t pages(uint64_t bytes) { return (bytes + 4095) / 4096 * 4096; }
 uint64_t beside_weights(const Case& c, const ActivationCost& step, uint64_t kv_bytes_per_token, uint64_t threads) {
   const uint32_t context = c.workload.context_tokens > 0 ? c.workload.context_tokens : c.workload.prompt_tokens + c.workload.new_tokens;
   const uint64_t granule = c.shape.kv_granule_tokens;
-  const uint64_t token = c.workload.kv_type == KvType::kF32 ? 2 * kv_bytes_per_token : c.workload.kv_type == KvType::kQ8_0 ? kv_bytes_per_token * 17 / 32 : kv_bytes_per_token;
+  const uint64_t token = c.workload.kv_type == KvType::kF32    ? 2 * kv_bytes_per_token
+                         : c.workload.kv_type == KvType::kQ8_0 ? kv_bytes_per_token * 17 / 32
+                                                               : kv_bytes_per_token;
   const uint64_t session = pages((context + granule - 1) / granule * granule * token), rows = std::min(step.tokens, c.workload.logit_rows);
   return c.workload.batch * session + pages(step.bytes + threads * c.shape.activation_bytes_per_thread + rows * c.shape.logits_row_bytes);
 }
@@ -145,12 +150,14 @@ std::optional<uint64_t> host_bytes_beside_everything(const Case& c, uint64_t dev
     row_block = std::max(row_block, pages(matrix.row_block_bytes));
     if (matrix.also_rows) row = std::max(row, (matrix.row_file_bytes + 63) / 64 * 64);
   }
-  const bool has_attention = std::any_of(c.shape.matrices.begin(), c.shape.matrices.end(), [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kAttention; });
+  const bool has_attention = std::any_of(c.shape.matrices.begin(), c.shape.matrices.end(),
+                                         [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kAttention; });
   std::optional<uint64_t> least;
   for (const ActivationCost& step : c.shape.activations) {
     const uint64_t kv = c.shape.kv_bytes_per_token;
     if (pages(weights) + beside_weights(c, step, has_attention ? kv : 0, c.machine.device_threads) > device_budget) continue;
-    const uint64_t bytes = pages(fixed) + pages(row) + std::max<uint64_t>(1 << 20, row_block) + beside_weights(c, step, has_attention ? 0 : kv, c.machine.threads);
+    const uint64_t bytes = pages(fixed) + pages(row) + std::max<uint64_t>(1 << 20, row_block) +
+                           beside_weights(c, step, has_attention ? 0 : kv, c.machine.threads);
     least = std::min(least.value_or(UINT64_MAX), bytes);
   }
   return least;
@@ -160,7 +167,8 @@ TEST_CASE("Planner: with a device the minimum is not above what the host needs b
   int tried = 0, met = 0;
   for (uint64_t seed = 0; seed < 3000; ++seed) {
     Case c(seed);
-    const bool is_all_parts = std::all_of(c.shape.matrices.begin(), c.shape.matrices.end(), [](const MatrixShape& matrix) { return matrix.part != MatrixPart::kHost; });
+    const bool is_all_parts = std::all_of(c.shape.matrices.begin(), c.shape.matrices.end(),
+                                          [](const MatrixShape& matrix) { return matrix.part != MatrixPart::kHost; });
     if (!is_all_parts || c.shape.matrices.empty()) continue;
     const uint64_t device_budget = c.some_device_budget();
     const std::optional<uint64_t> expected = host_bytes_beside_everything(c, device_budget);
@@ -168,7 +176,8 @@ TEST_CASE("Planner: with a device the minimum is not above what the host needs b
     CAPTURE(seed, device_budget);
     const uint64_t minimum = c.minimum(device_budget);
     REQUIRE(minimum <= *expected);
-    // Less than that takes leaving something out of the device that needs a buffer there: a head whose rows are looked up, a long row block.
+    // Less than that takes leaving something out of the device that needs a buffer there: a head whose rows are looked up, a long row
+    // block.
     met += minimum == *expected;
     ++tried;
   }
@@ -211,7 +220,8 @@ TEST_CASE("Planner: with a device sizes near 2^60 are planned or refused, never 
       const unsigned shift = static_cast<unsigned>(pick(c.random, 0, 40));
       matrix.packed_bytes <<= shift;
       matrix.file_bytes <<= shift;
-      if (pick(c.random, 0, 3) == 0) matrix.row_block_bytes <<= shift, matrix.row_block_file_bytes <<= shift, matrix.row_file_bytes <<= shift;
+      if (pick(c.random, 0, 3) == 0)
+        matrix.row_block_bytes <<= shift, matrix.row_block_file_bytes <<= shift, matrix.row_file_bytes <<= shift;
     }
     if (pick(c.random, 0, 3) == 0) c.shape.fixed_bytes = UINT64_MAX - pick(c.random, 0, 5000);
     for (uint64_t budget : {uint64_t{0}, uint64_t{1}, uint64_t{1} << 30, uint64_t{1} << 62, UINT64_MAX - 1}) {

@@ -52,7 +52,8 @@ TEST_CASE("Planner: a device slower than the host is not used") {
 }
 
 // The device has room for a ring and activations, hardly for weights.
-TEST_CASE("Planner: over a slow link one token is computed on the host, and a long prompt on the device, where the feed-forward part streams") {
+TEST_CASE(
+    "Planner: over a slow link one token is computed on the host, and a long prompt on the device, where the feed-forward part streams") {
   const StepShape shape = small_model();
   MachineProfile machine = with_device(two_cores(), 28 << 20);
   machine.h2d_bytes.per_s = machine.d2h_bytes.per_s = 2e9;  // a twentieth of host memory's rate
@@ -67,7 +68,8 @@ TEST_CASE("Planner: over a slow link one token is computed on the host, and a lo
   CHECK(plan.device.breakdown.stream_slots == plan.device_slots * plan.device_slot_bytes);
 }
 
-TEST_CASE("Planner: keys and values that are larger than the weights bring attention to the device and leave the feed-forward part where it is") {
+TEST_CASE(
+    "Planner: keys and values that are larger than the weights bring attention to the device and leave the feed-forward part where it is") {
   StepShape shape = small_model();
   shape.kv_bytes_per_token *= 16;
   shape.attention_flops_per_token_per_position *= 128;  // many heads share few keys: more work for each byte than the feed-forward part has
@@ -116,18 +118,23 @@ TEST_CASE("Planner: alternatives of a device say what the planner says when it i
     without += other.what == "without the device";
     MachineProfile asked = machine;
     if (other.device_bytes == 0) asked.device_memory_bytes = 0;
-    CHECK(planned(shape, asked, {other.host_bytes, other.device_bytes}).predicted_decode_tokens_per_s == Approx(other.predicted_decode_tokens_per_s));
+    CHECK(planned(shape, asked, {other.host_bytes, other.device_bytes}).predicted_decode_tokens_per_s ==
+          Approx(other.predicted_decode_tokens_per_s));
   }
   CHECK(more > 0);
   CHECK(everything == 1);
   CHECK(without == 1);
 }
 
-// The model of a step on a device, in the plain words of the issue: each part where it is, one after the other, the residual across the link
-// wherever sides change, logits back, both sides' overhead. Nothing streams.
+// The model of a step on a device, in the plain words of the issue: each part where it is, one after the other, the residual across the
+// link wherever sides change, logits back, both sides' overhead. Nothing streams.
 double added_up_ms(const StepShape& shape, const MachineProfile& machine, const Plan& plan, const StepPrediction& step, KvType kv_type) {
   const double tokens = step.tokens, positions = tokens * step.position + tokens * (tokens + 1) / 2;
-  const double kv = static_cast<double>(shape.kv_bytes_per_token) * (kv_type == KvType::kF32 ? 2 : kv_type == KvType::kQ8_0 ? 17.0 / 32 : 1) / shape.kv_layers;
+  const double kv = static_cast<double>(shape.kv_bytes_per_token) *
+                    (kv_type == KvType::kF32    ? 2
+                     : kv_type == KvType::kQ8_0 ? 17.0 / 32
+                                                : 1) /
+                    shape.kv_layers;
   const double flops = shape.attention_flops_per_token_per_position / shape.kv_layers;
   double host_bytes[2] = {}, host_weights[2] = {}, device_bytes[2] = {}, device_weights[2] = {}, seconds = 0;
   uint32_t device_layers = 0, row_reads = 0;
@@ -141,7 +148,8 @@ double added_up_ms(const StepShape& shape, const MachineProfile& machine, const 
       const bool is_there = plan.tensors[i].tier == Tier::kDevice;
       uses_device = uses_device || is_there;
       if (is_there != was_there) {
-        seconds += machine.link_latency_us * 1e-6 + tokens * static_cast<double>(shape.residual_row_bytes) / (is_there ? machine.h2d_bytes.per_s : machine.d2h_bytes.per_s);
+        seconds += machine.link_latency_us * 1e-6 +
+                   tokens * static_cast<double>(shape.residual_row_bytes) / (is_there ? machine.h2d_bytes.per_s : machine.d2h_bytes.per_s);
       }
       was_there = is_there;
       if (is_there && matrix.part == MatrixPart::kAttention && matrix.layer != layer) ++device_layers, layer = matrix.layer;
@@ -158,14 +166,15 @@ double added_up_ms(const StepShape& shape, const MachineProfile& machine, const 
   for (const int heads : {0, 1}) {
     if (heads == 1 && step.logit_rows == 0) continue;
     const double n = heads == 1 ? step.logit_rows : tokens;
-    seconds += product(host_bytes[heads], host_weights[heads], n, machine.host_stream_bytes.per_s, machine.host_small_batch_ops.per_s, machine.host_int8_ops.per_s);
-    seconds += product(device_bytes[heads], device_weights[heads], n, machine.device_stream_bytes.per_s, machine.device_small_batch_ops.per_s,
-                       machine.device_int8_ops.per_s);
+    seconds += product(host_bytes[heads], host_weights[heads], n, machine.host_stream_bytes.per_s, machine.host_small_batch_ops.per_s,
+                       machine.host_int8_ops.per_s);
+    seconds += product(device_bytes[heads], device_weights[heads], n, machine.device_stream_bytes.per_s,
+                       machine.device_small_batch_ops.per_s, machine.device_int8_ops.per_s);
   }
-  seconds += (shape.kv_layers - device_layers) *
-             std::max(flops * positions / machine.host_attention_flops.per_s, kv * (step.position + tokens) / machine.host_stream_bytes.per_s);
-  seconds += device_layers *
-             std::max(flops * positions / machine.device_attention_flops.per_s, kv * (step.position + tokens) / machine.device_stream_bytes.per_s);
+  seconds += (shape.kv_layers - device_layers) * std::max(flops * positions / machine.host_attention_flops.per_s,
+                                                          kv * (step.position + tokens) / machine.host_stream_bytes.per_s);
+  seconds += device_layers * std::max(flops * positions / machine.device_attention_flops.per_s,
+                                      kv * (step.position + tokens) / machine.device_stream_bytes.per_s);
   seconds += (machine.host_step_overhead_us + (uses_device ? machine.device_step_overhead_us : 0)) * 1e-6;
   return (seconds + tokens * row_reads * 20e-6) * 1e3;
 }
@@ -189,8 +198,8 @@ TEST_CASE("Planner: a step of which nothing streams takes what its parts take, o
   CHECK(compared > 200);
 }
 
-// A check of the search from outside: no set of whole layers on the device, of any size and whether or not the head is there, is faster by more
-// than rounding than what was found, where everything else is resident.
+// A check of the search from outside: no set of whole layers on the device, of any size and whether or not the head is there, is faster by
+// more than rounding than what was found, where everything else is resident.
 TEST_CASE("Planner: no number of the first layers that fit the device is faster than what was found") {
   int tried = 0;
   for (uint64_t seed = 0; seed < 300; ++seed) {
@@ -211,7 +220,9 @@ TEST_CASE("Planner: no number of the first layers that fit the device is faster 
       // Of the smaller model the planner may take another selection than all of it, which is none of the larger one's.
       const auto is_all_there = [&] {
         for (size_t i = 0; i < other.tensors.size(); ++i) {
-          if (limited.matrices[i].part != MatrixPart::kHost && (other.tensors[i].tier != Tier::kDevice || other.tensors[i].mode != Residence::kResident)) return false;
+          if (limited.matrices[i].part != MatrixPart::kHost &&
+              (other.tensors[i].tier != Tier::kDevice || other.tensors[i].mode != Residence::kResident))
+            return false;
         }
         return true;
       };

@@ -1,4 +1,5 @@
-// Schedule with a device: the rules of its ring, its link and the chain, on thousands of random plans; and figures that can be worked out by hand.
+// Schedule with a device: the rules of its ring, its link and the chain, on thousands of random plans; and figures that can be worked out
+// by hand.
 #include <algorithm>
 #include <map>
 #include <optional>
@@ -77,7 +78,9 @@ TEST_CASE("Schedule with a device: a lane does one thing at a time, and of host,
 }
 
 // Plays the tasks against a model of the device's ring that knows units and slots only.
-TEST_CASE("Schedule with a device: no unit is used there before it came, no slot is written before its unit was used, and the ring ends as it began") {
+TEST_CASE(
+    "Schedule with a device: no unit is used there before it came, no slot is written before its unit was used, and the ring ends as it "
+    "began") {
   uint64_t brought = 0;
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     CAPTURE(seed);
@@ -131,7 +134,8 @@ TEST_CASE("Schedule with a device: both memories stay within plan and budget at 
   }
 }
 
-TEST_CASE("Schedule with a device: every byte is multiplied with once, where the plan says; what is brought and read is what the plan counted") {
+TEST_CASE(
+    "Schedule with a device: every byte is multiplied with once, where the plan says; what is brought and read is what the plan counted") {
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     CAPTURE(seed);
     const std::optional<Case> c = random_case(seed);
@@ -155,7 +159,8 @@ TEST_CASE("Schedule with a device: every byte is multiplied with once, where the
       if (task.kind == TaskKind::kBring) brought += task.bytes;
       if (task.kind == TaskKind::kFetch) read += task.bytes;
       if (task.kind == TaskKind::kRowReads) rows += task.bytes;
-      if (task.kind == TaskKind::kProduct || task.kind == TaskKind::kHead) (task.lane == ScheduleLane::kDevice ? got_there : got_here) += task.bytes;
+      if (task.kind == TaskKind::kProduct || task.kind == TaskKind::kHead)
+        (task.lane == ScheduleLane::kDevice ? got_there : got_here) += task.bytes;
       if (task.kind == TaskKind::kUpload || task.kind == TaskKind::kDownload) {
         ++crossings;
         REQUIRE(task.bytes == c->work.tokens * c->shape.residual_row_bytes);
@@ -196,7 +201,8 @@ TEST_CASE("Schedule with a device: how far the closed form is from the step as i
     const std::optional<Case> c = random_case(seed);
     if (!c || c->shape.used_experts > 0) continue;
     for (const StepPrediction* step : {&c->plan.decode, &c->plan.prefill}) {
-      const double ratio = scheduled(c->shape, c->plan, c->machine, {step->tokens, step->position, step->logit_rows}).total_s * 1e3 / step->predicted_ms;
+      const double ratio =
+          scheduled(c->shape, c->plan, c->machine, {step->tokens, step->position, step->logit_rows}).total_s * 1e3 / step->predicted_ms;
       const bool reads = c->plan.stream_slots > 0;
       if (!reads && step->h2d_bytes == 0) still.push_back(ratio);
       if (!reads && step->h2d_bytes > 0) streamed.push_back(ratio);
@@ -204,7 +210,9 @@ TEST_CASE("Schedule with a device: how far the closed form is from the step as i
   }
   std::sort(still.begin(), still.end());
   std::sort(streamed.begin(), streamed.end());
-  const auto at = [](const std::vector<double>& sorted, double share) { return sorted[static_cast<size_t>(share * static_cast<double>(sorted.size() - 1))]; };
+  const auto at = [](const std::vector<double>& sorted, double share) {
+    return sorted[static_cast<size_t>(share * static_cast<double>(sorted.size() - 1))];
+  };
   REQUIRE(still.size() > 200);
   REQUIRE(streamed.size() > 50);
   // Products apart take a little longer than their sum where only some are bound by arithmetic.

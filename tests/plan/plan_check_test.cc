@@ -112,7 +112,10 @@ size_t first(const Plan& plan, MatrixPart part, Residence mode, Tier tier) {
 TEST_CASE("check_plan: refuses a plan of a device that was changed anywhere, and says where") {
   REQUIRE(check_plan(good_device_plan(), small_model()).to_string() == Status().to_string());
   const std::vector<Tampering> tamperings = {
-      {"the same", [](Plan* plan) { plan->tensors[first(*plan, MatrixPart::kFeedForward, Residence::kStreamed, Tier::kDevice)].compute = Tier::kHost; }},
+      {"the same",
+       [](Plan* plan) {
+         plan->tensors[first(*plan, MatrixPart::kFeedForward, Residence::kStreamed, Tier::kDevice)].compute = Tier::kHost;
+       }},
       {"belongs to the same part",
        [](Plan* plan) {
          TensorPlacement& tensor = plan->tensors[first(*plan, MatrixPart::kFeedForward, Residence::kStreamed, Tier::kDevice) + 1];
@@ -120,7 +123,9 @@ TEST_CASE("check_plan: refuses a plan of a device that was changed anywhere, and
          tensor.mode = Residence::kResident;
        }},
       {"belongs to the same part",
-       [](Plan* plan) { plan->tensors[first(*plan, MatrixPart::kFeedForward, Residence::kStreamed, Tier::kDevice) + 1].mode = Residence::kResident; }},
+       [](Plan* plan) {
+         plan->tensors[first(*plan, MatrixPart::kFeedForward, Residence::kStreamed, Tier::kDevice) + 1].mode = Residence::kResident;
+       }},
       {"device_from_tokens", [](Plan* plan) { plan->device_from_tokens = 0; }},
       {"device_from_tokens", [](Plan* plan) { plan->device_from_tokens = plan->step_tokens + 1; }},
       {"device_slots", [](Plan* plan) { plan->device_slots = 1; }},

@@ -85,6 +85,29 @@ class PlanPage(ToolTest):
         self.drawn("--profile", profile)
         self.assertIn("a borrowed one", self.svg.read_text())
 
+    def with_device(self):
+        """The options for a machine whose device is far faster than its host."""
+        profile = self.document("profile")
+        for lane in ("host_stream_bytes", "host_small_batch_ops", "host_int8_ops", "host_attention_flops"):
+            profile[lane]["per_s"] = 1e6
+        for lane in ("h2d_bytes", "d2h_bytes", "device_stream_bytes", "device_int8_ops", "device_small_batch_ops", "device_attention_flops"):
+            profile[lane] = {"per_s": 1e11, "spread": 0.0, "how": "by hand"}
+        profile.update({"device": "some device", "device_memory_bytes": 1 << 30, "device_step_overhead_us": 5.0, "link_latency_us": 5.0, "device_threads": 4})
+        path = tool.options.scratch / "device.json"
+        path.write_text(json.dumps(profile))
+        return "--profile", path
+
+    def test_a_device_has_lanes_and_memory_of_its_own(self):
+        self.drawn(*self.with_device())
+        root = xml.etree.ElementTree.parse(self.svg).getroot()
+        texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+        self.assertGreaterEqual(texts.count("device"), 3)  # of two steps, and of memory
+        for lane in ("to device", "to host"):
+            self.assertGreaterEqual(texts.count(lane), 2)
+        page = Words()
+        page.feed(self.html.read_text())
+        self.assertIn("without the device", page.words)
+
     def test_what_cannot_be_drawn_or_written_leaves_nothing(self):
         for option in ("--svg", "--html"):
             self.refuse(NOT_FOUND, "plan", MODEL, option, tool.options.scratch / "no" / "plan", naming="plan")
@@ -109,7 +132,7 @@ class PlanPage(ToolTest):
         wrong = tool.options.scratch / "wrong.html"
         wrong.write_text("<!doctype html><title>x</title><script>no_such_function()</script>")
         self.assertNotEqual(self.rendered(wrong)[1], [])
-        for budget in (self.tight(), ()):
+        for budget in (self.tight(), (), self.with_device()):
             self.drawn(*budget)
             document, said = self.rendered(self.html)
             self.assertEqual(said, [])
