@@ -10,7 +10,7 @@
 namespace outrigger {
 namespace {
 
-constexpr double kLeft = 74, kRight = 134, kBar = Canvas::kWidth - kLeft - kRight, kHeight = 38;
+constexpr double kLeft = 74, kRight = 134, kBar = Canvas::kWidth - kLeft - kRight, kHeight = 38, kLineHeight = 18;
 
 struct Part {
   const char* style;
@@ -57,18 +57,21 @@ double add_tier(Canvas& canvas, double y, const char* name, const TierPlan& tier
 }
 
 // What stays there, and what of it a token needs.
-std::string disk_text(const Plan& plan) {
+// What the disk holds and is read for, a line for weights and one for keys and values.
+std::vector<std::string> disk_lines(const Plan& plan) {
   uint64_t streamed = 0;
   for (const TensorPlacement& tensor : plan.tensors) streamed += TensorGroup::place_of(tensor) == TensorGroup::kDisk ? tensor.file_bytes : 0;
-  std::string text = "nothing is read from the disk once the model is loaded";
+  std::vector<std::string> lines;
   if (streamed > 0) {
-    text = fmt::format("{} of weights stay there; {} are read for each decoded token", format_bytes(streamed),
-                       format_bytes(plan.decode.streamed_bytes + plan.decode.expert_bytes));
+    lines.push_back(fmt::format("{} of weights stay there; {} are read for each decoded token", format_bytes(streamed),
+                                format_bytes(plan.decode.streamed_bytes + plan.decode.expert_bytes)));
   }
-  if (plan.kv_spilled_layers == 0) return text;
-  const std::string kv = fmt::format("{} for keys and values of {} of {} layers; {} of them for each decoded token", format_bytes(plan.kv_spill_bytes),
-                                     plan.kv_spilled_layers, plan.kv_layers, format_bytes(plan.decode.kv_disk_bytes));
-  return streamed > 0 ? text + ". " + kv : kv;
+  if (plan.kv_spilled_layers > 0) {
+    lines.push_back(fmt::format("{} for keys and values of {} of {} layers; {} of them for each decoded token", format_bytes(plan.kv_spill_bytes),
+                                plan.kv_spilled_layers, plan.kv_layers, format_bytes(plan.decode.kv_disk_bytes)));
+  }
+  if (lines.empty()) lines.push_back("nothing is read from the disk once the model is loaded");
+  return lines;
 }
 
 }  // namespace
@@ -81,7 +84,11 @@ Drawing draw_memory(const Plan& plan) {
   double y = add_tier(canvas, 36, "host", plan.host, plan.minimum_host_bytes);
   if (plan.device.planned_bytes > 0) y = add_tier(canvas, y, "device", plan.device, plan.minimum_device_bytes);
   canvas.text(0, y + 2, "strong", "disk");
-  canvas.text(kLeft, y + 2, "soft", disk_text(plan));
+  for (const std::string& line : disk_lines(plan)) {
+    canvas.text(kLeft, y + 2, "soft", line);
+    y += kLineHeight;
+  }
+  y -= kLineHeight;
   const std::string there = uses_device(plan) ? fmt::format(", {} of {} on the device", format_bytes(plan.device.planned_bytes),
                                                             format_bytes(plan.device.budget_bytes))
                                               : "";
