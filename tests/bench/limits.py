@@ -89,6 +89,27 @@ def ours(options, path, row):
             "predicted": document["plan"]["predicted_decode_tokens_per_s"], "experts": document["experts"]}
 
 
+def prefill(options, path, row):
+    """A prompt of 512 tokens: its time under the limit, without one, and what reading the weights once takes the disk as it is now."""
+    def bench(*more):
+        command = [options.outrigger, "bench", path, "-p", "512", "-n", "0", "--repeat", "3", "--json", "--progress", "none", *more]
+        return command, lambda text: 512 / statistics.median(json.loads(text)[0]["samples_ts"])
+    drop_caches()
+    profile = json.loads(subprocess.run([options.outrigger, "profile", "--again", "--disk", path, "--json"], stdin=subprocess.DEVNULL, capture_output=True,
+                                        text=True, check=True).stdout)
+    budget = ("--host-budget", f"{row.limit_mib - OUTSIDE_MIB}MiB")
+    command, seconds = bench(*budget)
+    with Group(row.limit_mib) as group:
+        limited = seconds(group.run(command))
+    command, seconds = bench()
+    free = seconds(subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout)
+    plan = json.loads(subprocess.run([options.outrigger, "plan", path, *budget, "--workload", "prompt=512,new=1", "--json"], stdin=subprocess.DEVNULL,
+                                     capture_output=True, text=True, check=True).stdout)
+    step = plan["step"]["prefill"]
+    return {"limited": limited, "free": free, "reading": (step["streamed_bytes"] + step["expert_bytes"]) / profile["disk_bytes_busy"]["per_s"],
+            "step_tokens": plan["step_tokens"]}
+
+
 def theirs(options, path, row):
     drop_caches()
     with Group(row.limit_mib) as group:
@@ -104,19 +125,22 @@ def same_text(options, path, row, tokens):
 
 def measure(options, row):
     path = os.path.join(options.models, f"{row.model}.gguf")
-    runs, peer = [], []
+    runs, peer, prompts = [], [], []
     for _ in range(options.rounds):
         runs.append(ours(options, path, row))
+        prompts.append(prefill(options, path, row))
         if options.llama_bench:
             peer.append(theirs(options, path, row))
     median = {name: statistics.median(run[name] for run in runs) for name in ("rate", "direct", "busy", "bytes", "peak", "predicted")}
     bound = statistics.median(run["rate"] * run["bytes"] / run["busy"] for run in runs)
+    prompt = {name: statistics.median(one[name] for one in prompts) for name in ("limited", "free", "reading")}
+    over = statistics.median(one["limited"] / max(one["reading"], one["free"]) for one in prompts)
     experts = runs[-1]["experts"]
     hits = f"{100 * experts['hits'] / experts['uses']:.0f} %" if experts["uses"] else ""
     beside = f"{statistics.median(peer):.2f}, {median['rate'] / statistics.median(peer):.1f}x" if peer else ""
     return (f"| {row.what}, {os.path.getsize(path) / 1e6:.0f} MB, {row.limit_mib} MiB | {median['rate']:.2f} | {median['predicted']:.2f} | {beside} | "
             f"{row.times}x | {median['bytes'] / 1e6:.0f} MB | {median['direct'] / 1e9:.2f}, {median['busy'] / 1e9:.2f} GB/s | {100 * bound:.0f} % | {hits} | "
-            f"{median['peak'] / 2**20:.0f} MiB | {'yes' if same_text(options, path, row, runs[-1]['tokens']) else 'NO'} |")
+            f"{median['peak'] / 2**20:.0f} MiB | {prompt['limited']:.2f} s in steps of {prompts[-1]['step_tokens']}; {prompt['free']:.2f}, {prompt['reading']:.2f} s; {over:.2f} | {'yes' if same_text(options, path, row, runs[-1]['tokens']) else 'NO'} |")
 
 
 def main():
@@ -129,7 +153,8 @@ def main():
     options = parser.parse_args()
     lines = [f"{time.strftime('%Y-%m-%d')}, medians of {options.rounds} rounds, {os.cpu_count()} threads.", "",
              "| file, limit for the whole process | tokens/s | predicted | llama.cpp, ratio | wanted | read for a token | direct reads: alone, beside computing | of what the latter allow | "
-             "experts in memory | the cgroup's peak | same text as without limits |", "|---|---|---|---|---|---|---|---|---|---|---|"]
+             "experts in memory | the cgroup's peak | 512 tokens of a prompt; computing them alone, reading alone; of the longer | same text as without limits |",
+             "|---|---|---|---|---|---|---|---|---|---|---|---|"]
     lines += [measure(options, row) for row in ROWS]
     text = "\n".join(lines)
     print(text)
