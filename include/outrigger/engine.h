@@ -22,7 +22,9 @@ enum class Numerics : int32_t {
 };
 
 struct EngineOptions {
-  std::string device = "cpu";    ///< "cpu"; "cuda[:N]" and "emulated:..." are kUnavailable or kUnsupported in a build without them
+  /// "cpu"; "emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N]", a device with memory of its own for plans that use one; "cuda[:N]" is
+  /// kUnavailable in a build or on a machine without it.
+  std::string device = "cpu";
   Numerics numerics = Numerics::kFast;
   Progress progress;             ///< of loading; empty: none
   CancelToken cancel;            ///< of loading
@@ -71,7 +73,8 @@ class OTR_API Engine {
 
   /// Reserves every byte of `plan`, starts plan.threads - 1 threads, reads and packs what is resident.
   /// Errors: kUnsupported with the reason when the model cannot run; kInvalidArgument when the plan is not this model's (check_plan);
-  /// kOutOfMemory; kIo when the file can no longer be read or has changed, or the disk has no room for keys and values; kCorruptFile; kCancelled.
+  /// kOutOfMemory; kIo when the file can no longer be read or has changed, or the disk has no room for keys and values; kCorruptFile; kCancelled; of the
+  /// device kInvalidArgument when it is not the one that the plan is for, kUnavailable, kDevice.
   /// Nothing is kept after a failure.
   static Result<Engine> open(const Model& model, const Plan& plan, const EngineOptions& options = {});
 

@@ -463,7 +463,7 @@ enum otr_numerics_values {
 typedef struct otr_engine_options {
   uint32_t struct_size;
   int32_t numerics;         /**< OTR_NUMERICS_FAST (default), _FLOAT32 */
-  const char* device;       /**< "cpu"; NULL (default) means that */
+  const char* device;       /**< "cpu"; NULL (default) means that; "emulated:memory=SIZE,link=RATE" for plans that use a device */
   otr_progress progress;    /**< of loading; NULL (default): none */
   void* user;               /**< handed to `progress` */
   const otr_cancel* cancel; /**< stops the loading; NULL (default): nothing does */

@@ -94,6 +94,34 @@ void a_plan_survives_json(void) {
   stack_close(&s);
 }
 
+/* A plan of a device computes what the host alone does, and says what went over the link. */
+static void runs_on_a_device_as_without(stack* s, const otr_plan* plan) {
+  static const int32_t kPrompt[] = {256, 't', 'h', 'e', ' ', 'e', 'n', 'd'};
+  otr_engine_options options;
+  otr_stream_report streamed = {sizeof streamed};
+  otr_memory_report memory = {sizeof memory};
+  otr_engine* engine = NULL;
+  otr_session* session = NULL;
+  const float *logits = NULL, *alone = NULL;
+  size_t count = 0, count_alone = 0;
+  otr_engine_options_init(&options, sizeof options);
+  CHECK_C(otr_engine_open(s->model, plan, &options, &engine, &s->error) == OTR_INVALID_ARGUMENT);
+  options.device = "emulated:memory=256MiB,link=50GB/s,latency=0us,threads=4";
+  NEED_C(otr_engine_open(s->model, plan, &options, &engine, &s->error) == OTR_OK);
+  NEED_C(otr_session_open(engine, NULL, &session, &s->error) == OTR_OK);
+  NEED_C(otr_session_prefill(session, kPrompt, 8, NULL, &s->error) == OTR_OK);
+  NEED_C(otr_session_prefill(s->session, kPrompt, 8, NULL, &s->error) == OTR_OK);
+  NEED_C(otr_session_get_logits(session, &logits, &count, &s->error) == OTR_OK);
+  NEED_C(otr_session_get_logits(s->session, &alone, &count_alone, &s->error) == OTR_OK);
+  CHECK_C(count == count_alone && memcmp(logits, alone, count * sizeof *logits) == 0);
+  NEED_C(otr_engine_get_streamed(engine, &streamed, &s->error) == OTR_OK);
+  CHECK_C(streamed.h2d_bytes > 0 && streamed.d2h_bytes > 0);
+  NEED_C(otr_engine_get_memory(engine, OTR_TIER_DEVICE, &memory, &s->error) == OTR_OK);
+  CHECK_C(memory.planned_bytes > 0 && memory.peak_bytes == memory.planned_bytes);
+  otr_session_close(&session);
+  otr_engine_close(&engine);
+}
+
 void a_profile_with_a_device_makes_plans_for_it(void) {
   static const char kDevice[] =
       ",\"device\":\"a fast one\",\"device_memory_bytes\":1073741824,\"device_step_overhead_us\":0,\"link_latency_us\":0,\"device_threads\":4";
@@ -130,6 +158,7 @@ void a_profile_with_a_device_makes_plans_for_it(void) {
   CHECK_C((summary.device_streamed_tensors > 0) == (summary.device_slots > 0) && (summary.device_slots > 0) == (summary.device_from_tokens > 0));
   CHECK_C((summary.device_bytes_per_token > 0) == (summary.device_from_tokens == 1));
   CHECK_C(summary.device_slot_bytes % 4096 == 0);
+  runs_on_a_device_as_without(&s, plan);
   otr_plan_close(&plan);
   options.device_budget_bytes = 4096;
   NEED_C(otr_plan_make(s.model, profile, &options, &plan, &s.error) == OTR_OK);
