@@ -36,8 +36,8 @@ uint64_t bytes_on(const Plan& plan, Tier tier, Residence mode) {
 }
 
 TEST_CASE("Planner: no plan is above its budgets, check_plan takes it, and it reads back from JSON as it was") {
-  int used = 0, streamed = 0, beside_disk = 0;
-  for (uint64_t seed = 0; seed < 1000; ++seed) {
+  uint64_t used = 0, streamed = 0, beside_disk = 0;
+  for (uint64_t seed = 0; seed < seeds(1000); ++seed) {
     Case c(seed);
     const uint64_t device_budget = c.some_device_budget(), minimum = c.minimum(device_budget);
     for (int i = 0; i < 3; ++i) {
@@ -67,13 +67,13 @@ TEST_CASE("Planner: no plan is above its budgets, check_plan takes it, and it re
     }
   }
   // All three ways of using a device come up.
-  CHECK(used > 300);
-  CHECK(streamed > 30);
-  CHECK(beside_disk > 60);
+  CHECK(used > seeds(300));
+  CHECK(streamed > seeds(30));
+  CHECK(beside_disk > seeds(60));
 }
 
 TEST_CASE("Planner: with a device more host memory never predicts a slower workload") {
-  for (uint64_t seed = 0; seed < 400; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(400); ++seed) {
     Case c(seed);
     const uint64_t device_budget = c.some_device_budget();
     uint64_t budget = c.minimum(device_budget);
@@ -91,7 +91,7 @@ TEST_CASE("Planner: with a device more host memory never predicts a slower workl
 }
 
 TEST_CASE("Planner: more device memory never predicts a slower workload, nor needs more of the host's") {
-  for (uint64_t seed = 0; seed < 400; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(400); ++seed) {
     Case c(seed);
     // Enough for the host alone, by a little or a lot.
     const uint64_t budget = c.minimum(1) + (uint64_t{1} << pick(c.random, 10, 24));
@@ -113,7 +113,7 @@ TEST_CASE("Planner: more device memory never predicts a slower workload, nor nee
 
 TEST_CASE("Planner: with a device the minimum as a budget is enough, one byte less is a budget error that states it") {
   int less_than_alone = 0;
-  for (uint64_t seed = 0; seed < 600; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(600); ++seed) {
     Case c(seed);
     CAPTURE(seed);
     const uint64_t device_budget = c.some_device_budget(), minimum = c.minimum(device_budget);
@@ -164,8 +164,8 @@ std::optional<uint64_t> host_bytes_beside_everything(const Case& c, uint64_t dev
 }
 
 TEST_CASE("Planner: with a device the minimum is not above what the host needs beside a device that holds everything") {
-  int tried = 0, met = 0;
-  for (uint64_t seed = 0; seed < 3000; ++seed) {
+  uint64_t tried = 0, met = 0;
+  for (uint64_t seed = 0; seed < seeds(3000); ++seed) {
     Case c(seed);
     const bool is_all_parts = std::all_of(c.shape.matrices.begin(), c.shape.matrices.end(),
                                           [](const MatrixShape& matrix) { return matrix.part != MatrixPart::kHost; });
@@ -181,12 +181,12 @@ TEST_CASE("Planner: with a device the minimum is not above what the host needs b
     met += minimum == *expected;
     ++tried;
   }
-  CHECK(tried > 100);
+  CHECK(tried > seeds(100));
   CHECK(met > 50);
 }
 
 TEST_CASE("Planner: a device too small for anything, or of which a rate is not known, changes nothing") {
-  for (uint64_t seed = 0; seed < 200; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(200); ++seed) {
     Case c(seed);
     CAPTURE(seed);
     MachineProfile alone = c.machine, unknown = c.machine;
@@ -213,7 +213,7 @@ TEST_CASE("Planner: a device's budget is 90 % of its memory, all of it, or what 
 }
 
 TEST_CASE("Planner: with a device sizes near 2^60 are planned or refused, never wrapped around") {
-  for (uint64_t seed = 0; seed < 300; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(300); ++seed) {
     Case c(seed);
     c.machine.device_memory_bytes = uint64_t{1} << pick(c.random, 20, 63);
     for (MatrixShape& matrix : c.shape.matrices) {

@@ -47,13 +47,13 @@ std::optional<Case> random_case(uint64_t seed) {
   return c;
 }
 
-constexpr uint64_t kSeeds = 2500;
+constexpr uint64_t kSeeds = seeds(2500);
 bool is_chained(const ScheduledTask& task) {
   return task.kind != TaskKind::kFetch && task.kind != TaskKind::kFetchExperts && task.kind != TaskKind::kBring;
 }
 
 TEST_CASE("Schedule with a device: a lane does one thing at a time, and of host, device and the residual's way only one does anything") {
-  int tried = 0;
+  uint64_t tried = 0;
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     CAPTURE(seed);
     const std::optional<Case> c = random_case(seed);
@@ -74,7 +74,7 @@ TEST_CASE("Schedule with a device: a lane does one thing at a time, and of host,
     for (size_t lane = 0; lane < kScheduleLanes; ++lane) REQUIRE(c->schedule.busy_s[lane] == Approx(busy[lane]));
     REQUIRE(c->schedule.total_s == last_end);
   }
-  CHECK(tried > 300);
+  CHECK(tried > seeds(300));
 }
 
 // Plays the tasks against a model of the device's ring that knows units and slots only.
@@ -179,7 +179,7 @@ TEST_CASE(
 }
 
 TEST_CASE("Schedule with a device: a plan's lanes, and which of them binds, are those of its steps as they are played") {
-  for (uint64_t seed = 0; seed < 600; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(600); ++seed) {
     CAPTURE(seed);
     const std::optional<Case> c = random_case(seed);
     if (!c) continue;
@@ -213,11 +213,12 @@ TEST_CASE("Schedule with a device: how far the closed form is from the step as i
   const auto at = [](const std::vector<double>& sorted, double share) {
     return sorted[static_cast<size_t>(share * static_cast<double>(sorted.size() - 1))];
   };
-  REQUIRE(still.size() > 200);
-  REQUIRE(streamed.size() > 50);
+  REQUIRE(still.size() > seeds(200));
+  REQUIRE(streamed.size() > seeds(50));
   // Products apart take a little longer than their sum where only some are bound by arithmetic.
   CHECK(still.front() >= 1 - 1e-9);
   CHECK(still.back() == Approx(1).margin(0.01));
+  if (kFewSeeds) return;
   CHECK(streamed.front() == Approx(0.94).margin(0.02));
   CHECK(at(streamed, 0.5) == Approx(1.00).margin(0.02));
   CHECK(at(streamed, 0.95) == Approx(1.34).margin(0.05));
