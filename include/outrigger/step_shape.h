@@ -78,6 +78,9 @@ struct StepShape {
   uint64_t logits_row_bytes = 0;                  ///< one token's logits
   uint64_t residual_row_bytes = 0;                ///< one token's activations between two parts: what crosses the link where the next is elsewhere
   double attention_flops_per_token_per_position = 0;
+  /// Of a token's activations besides products and attention (norms, rounding, SwiGLU, keys and values), all layers: as many operations at attention's
+  /// rate as take the same time.
+  double activation_flops_per_token = 0;
 };
 
 }  // namespace outrigger

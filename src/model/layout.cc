@@ -163,6 +163,11 @@ class LayoutBuilder {
     shape.activation_bytes_per_thread = attention_scratch_bytes(config.head_dim);
     shape.residual_row_bytes = config.width * sizeof(float);
     shape.logits_row_bytes = StepBuffers::logits_row_bytes(layout_.vocabulary);
+    // Of a 135M model of 30 layers 0.14 ms a token, with everything resident, where attention ran at 181 Gflop/s on the same two cores.
+    constexpr double kFlopsOfElement = 100;
+    const double ffn = 3.0 * (config.experts > 0 ? config.shared_ffn_width + uint64_t{config.used_experts} * config.expert_ffn_width : config.ffn_width);
+    const double elements = 4.0 * static_cast<double>(config.width) + 2.0 * static_cast<double>(config.attention_width() + config.kv_width()) + ffn;
+    shape.activation_flops_per_token = kFlopsOfElement * elements * config.layers;
     // A score and a weighted value: two multiply-adds of head_dim elements for each head.
     shape.attention_flops_per_token_per_position = 4.0 * static_cast<double>(config.attention_width()) * config.layers;
   }

@@ -38,6 +38,7 @@ double units(uint64_t packed_bytes, uint64_t slot_bytes) {
 CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, const Workload& workload)
     : kv_bytes_per_position_(static_cast<double>(kv_bytes_per_token(shape, workload.kv_type))),
       attention_flops_(shape.attention_flops_per_token_per_position),
+      activation_flops_(shape.activation_flops_per_token),
       kv_layers_(shape.kv_layers),
       kv_(kv_spill_shape(shape, workload.kv_type,
                          workload.context_tokens > 0 ? workload.context_tokens : uint64_t{workload.prompt_tokens} + workload.new_tokens)),
@@ -78,7 +79,8 @@ double CostModel::product_s(double bytes, double weights, double tokens, double 
 }
 
 double CostModel::attention_s(const StepWork& work) const {
-  return std::max(attention_flops_ * positions_seen(work) / attention_, kv_bytes_per_position_ * (work.position + work.tokens) / stream_);
+  return std::max(attention_flops_ * positions_seen(work) / attention_, kv_bytes_per_position_ * (work.position + work.tokens) / stream_) +
+         work.tokens * activation_flops_ / attention_;
 }
 
 double CostModel::row_reads_s(uint32_t tokens, uint32_t row_reads) const { return static_cast<double>(tokens) * row_reads * kRowReadS; }

@@ -76,7 +76,7 @@ class CostModel {
   double product_beside_link_s(double bytes, double weights, double tokens) const {
     return product_s(bytes, weights, tokens, busy_stream_);
   }
-  /// all layers' attention;
+  /// all layers' attention, and the other work on activations that is as much for every layer (StepShape::activation_flops_per_token);
   double attention_s(const StepWork& work) const;
   /// rows of an embedding from the file, before anything else can start;
   double row_reads_s(uint32_t tokens, uint32_t row_reads) const;
@@ -116,7 +116,7 @@ class CostModel {
   Lane expert_;                    ///< one of each layer's, all layers
   double expert_file_bytes_ = 0;   ///< the same
   double experts_ = 0, used_experts_ = 0, expert_layers_ = 0;
-  double kv_bytes_per_position_, attention_flops_, kv_layers_;
+  double kv_bytes_per_position_, attention_flops_, activation_flops_, kv_layers_;
   KvSpillShape kv_;
   double stream_, busy_stream_, int8_, small_, attention_, repack_, disk_, overhead_s_, threads_;
   Workload workload_;

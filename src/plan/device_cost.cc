@@ -20,7 +20,8 @@ DeviceRates::DeviceRates(const StepShape& shape, const MachineProfile& machine, 
       residual_bytes_(static_cast<double>(shape.residual_row_bytes)),
       logits_bytes_(static_cast<double>(shape.logits_row_bytes)),
       layer_kv_bytes_per_position_(static_cast<double>(kv_bytes_per_token(shape, workload.kv_type)) / shape.kv_layers),
-      layer_attention_flops_(shape.attention_flops_per_token_per_position / shape.kv_layers) {}
+      layer_attention_flops_(shape.attention_flops_per_token_per_position / shape.kv_layers),
+      layer_activation_flops_(shape.activation_flops_per_token / shape.kv_layers) {}
 
 bool DeviceRates::are_known(const MachineProfile& machine) {
   for (const Rate* rate : {&machine.h2d_bytes, &machine.d2h_bytes, &machine.device_stream_bytes, &machine.device_int8_ops,
@@ -37,7 +38,8 @@ double DeviceRates::product_s(double bytes, double weights, double tokens) const
 double DeviceRates::attention_s(const StepWork& work) const {
   const double tokens = work.tokens;
   return std::max(layer_attention_flops_ * positions_seen(work) / attention_,
-                  layer_kv_bytes_per_position_ * (work.position + tokens) / stream_);
+                  layer_kv_bytes_per_position_ * (work.position + tokens) / stream_) +
+         tokens * layer_activation_flops_ / attention_;
 }
 
 double DeviceRates::work_s(const WorkSums& work, double tokens, double attention_s) const {

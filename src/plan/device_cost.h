@@ -80,7 +80,7 @@ class DeviceRates {
 
   double stream_ = 1, int8_ = 1, small_ = 1, attention_ = 1, h2d_ = 1, d2h_ = 1, latency_s_ = 0, overhead_s_ = 0;
   double residual_bytes_ = 0, logits_bytes_ = 0;
-  double layer_kv_bytes_per_position_ = 0, layer_attention_flops_ = 0;
+  double layer_kv_bytes_per_position_ = 0, layer_attention_flops_ = 0, layer_activation_flops_ = 0;
 };
 
 }  // namespace outrigger

@@ -85,6 +85,9 @@ Status check_shape(const StepShape& shape) {
     return invalid(fmt::format("step shape: {} attention operations, need a finite number of at least 0",
                                shape.attention_flops_per_token_per_position));
   }
+  if (!std::isfinite(shape.activation_flops_per_token) || shape.activation_flops_per_token < 0) {
+    return invalid(fmt::format("step shape: {} operations on a token's activations, need a finite number of at least 0", shape.activation_flops_per_token));
+  }
   if (shape.kv_takes_q8_0 && shape.kv_bytes_per_token % 64 != 0) {
     return invalid(
         fmt::format("step shape: {} bytes of keys and values a token, need a multiple of 64 for q8_0", shape.kv_bytes_per_token));

@@ -62,6 +62,17 @@ TEST_CASE("CostModel: attention counts the positions that each token sees") {
   REQUIRE(CostModel(with, machine(), kWorkload).step({3, 100, 1}, {}).host_s - without == Approx(103 * 5e3 / 1e9));
 }
 
+TEST_CASE("CostModel: the other work on activations grows with the tokens, wherever they stand and whatever is multiplied") {
+  StepShape with = shape();
+  with.activation_flops_per_token = 2e6;
+  for (const StepWork& work : {StepWork{1, 0, 1}, StepWork{3, 100, 0}, StepWork{500, 7, 1}}) {
+    const double without = CostModel(shape(), machine(), kWorkload).step(work, {}).host_s;
+    REQUIRE(CostModel(with, machine(), kWorkload).step(work, {}).host_s - without == Approx(work.tokens * 2e-3));
+  }
+  with.activation_flops_per_token = -1;
+  REQUIRE(PlacementPlanner::plan(with, machine(), {0}, kWorkload).status().code() == StatusCode::kInvalidArgument);
+}
+
 TEST_CASE("CostModel: what streams is read and repacked by one thread, one after the other") {
   StreamLoad load = {1000000, 1000000, 500000, 500000, kSlot, 2, 1};
   const StepTime step = CostModel(shape(), machine(), kWorkload).step({1, 0, 1}, load);
