@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares what plans predict with what then happens: bytes read, and the time of steps of 1, 8 and 64 tokens.
+"""Compares what plans predict with what then happens: bytes read, and the time of a token and of prompts of 8 and 64.
 
 predictions.py --outrigger TOOL --models FOLDER --default FILE.gguf [--rounds 3] [--document FILE.md]
 
@@ -49,7 +49,7 @@ def planned(options, case, budget_mib, prompt, new, folder):
     path = os.path.join(folder, "plan.json")
     with open(path, "w", encoding="utf-8") as file:
         json.dump(plan, file)
-    return path, plan["step"]
+    return path, plan
 
 
 def bytes_of_a_token(options, case, plan):
@@ -66,19 +66,19 @@ def measured_ms(options, case, plan, prompt, new):
 
 
 def measure(options, case, budget_mib):
-    """By tokens of the step: predicted and measured ms of each round; and whether a token's bytes were those predicted."""
+    """By tokens: predicted and measured ms of each round; and whether a token's bytes were those predicted."""
     times, exact = {1: [], 8: [], 64: []}, True
     with tempfile.TemporaryDirectory() as folder:
         for round_number in range(options.rounds):
-            plan, step = planned(options, case, budget_mib, 8, 8, folder)
-            times[8].append((step["prefill"]["predicted_ms"], measured_ms(options, case, plan, 8, 8)["pp"]))
-            plan, step = planned(options, case, budget_mib, 64, 16, folder)
+            plan, says = planned(options, case, budget_mib, 8, 8, folder)
+            times[8].append((says["predicted_prefill_ms"], measured_ms(options, case, plan, 8, 8)["pp"]))
+            plan, says = planned(options, case, budget_mib, 64, 16, folder)
             ms = measured_ms(options, case, plan, 64, 16)
-            times[64].append((step["prefill"]["predicted_ms"], ms["pp"]))
-            times[1].append((step["decode"]["predicted_ms"], ms["tg"]))
+            times[64].append((says["predicted_prefill_ms"], ms["pp"]))
+            times[1].append((says["step"]["decode"]["predicted_ms"], ms["tg"]))
             if round_number == 0:
-                exact = bytes_of_a_token(options, case, plan) == step["decode"]["streamed_bytes"]
-                read_mb = step["decode"]["streamed_bytes"] / 1e6
+                exact = bytes_of_a_token(options, case, plan) == says["step"]["decode"]["streamed_bytes"]
+                read_mb = says["step"]["decode"]["streamed_bytes"] / 1e6
     return times, exact, read_mb
 
 
@@ -96,8 +96,8 @@ def table(options, cases):
             print(lines[-1], flush=True)
     sizes = sorted(abs(error) for error in errors)
     summary = f"Over {len(sizes)} points the prediction is off by {100 * statistics.median(sizes):.0f} % in the median and {100 * sizes[-1]:.0f} % at most."
-    head = [f"{time.strftime('%Y-%m-%d')}, medians of {options.rounds} rounds, {os.cpu_count()} threads; predicted / measured ms of a step.", "",
-            "| model | budget | read for a token | 1 token | 8 tokens | 64 tokens |", "|---|---|---|---|---|---|"]
+    head = [f"{time.strftime('%Y-%m-%d')}, medians of {options.rounds} rounds, {os.cpu_count()} threads; predicted / measured ms.", "",
+            "| model | budget | read for a token | 1 token | prompt of 8 | prompt of 64 |", "|---|---|---|---|---|---|"]
     return "\n".join(head + lines + ["", summary])
 
 
