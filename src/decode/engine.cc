@@ -11,7 +11,7 @@
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
 #include "src/decode/engine_impl.h"
-#include "src/model/device_parts.h"
+#include "src/model/on_device.h"
 #include "src/tensor/dequantize.h"
 
 namespace outrigger {
@@ -39,6 +39,11 @@ Status check_rope_factors(const GgufFile& file, const ModelLayout& layout, const
   return {};
 }
 
+// A plan can only have been told how much the device's attention needs.
+Status check_scratch(const Engine::Impl& engine, const Plan& plan) {
+  return plan.device.planned_bytes == 0 ? Status() : DeviceRunner::check_scratch(*engine.backend, engine.layout().config, plan.device_threads);
+}
+
 Status build(Engine::Impl& engine, const EngineOptions& options) {
   const ModelLayout& layout = engine.layout();
   Backend* const device = engine.backend->inventory().host_addressable ? nullptr : engine.backend.get();
@@ -46,6 +51,7 @@ Status build(Engine::Impl& engine, const EngineOptions& options) {
   OTR_ASSIGN(engine.executor, GraphExecutor::create());
   const GgufFile& file = engine.model.impl()->file;
   OTR_ASSIGN(engine.residency, TensorResidency::create(*engine.backend, file.shared_source(), layout.shape, layout.weights, engine.plan, device));
+  OTR_TRY(check_scratch(engine, engine.plan));
   engine.trace_events = options.trace_events;
   engine.spill_directory = options.spill_directory;
   return engine.prepare_steps(options.progress, options.cancel);
@@ -103,6 +109,7 @@ Status Engine::replan(const Plan& plan, const Progress& progress, const CancelTo
   Impl& engine = *impl_;
   const std::lock_guard lock(engine.step_mutex);
   OTR_TRY(engine.residency->check(plan));
+  OTR_TRY(check_scratch(engine, plan));
   OTR_TRY(check_caches(engine, plan));
   std::unique_ptr<ThreadTeam> team;
   if (plan.threads != engine.plan.threads) {
@@ -152,8 +159,10 @@ Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& 
     OTR_ASSIGN(tracer, Tracer::create(trace_events, plan.device.planned_bytes > 0 ? kLanes : static_cast<size_t>(Lane::kDisk) + 1));
   }
   const StepBuffers buffers = StepBuffers::place(activations.data(), layout().config, layout().panels, plan.step_tokens, plan.threads);
-  runner.emplace(layout(), *residency, *team, buffers, fixed, numerics);
   if (plan.device.planned_bytes > 0) OTR_TRY(prepare_device(buffers));
+  // Last: a runner says that everything a step needs is there.
+  runner.emplace(layout(), *residency, *team, buffers, fixed, numerics);
+  if (device_runner) runner->run_device_with(&*device_runner);
   runner->trace_to(tracer.get());
   return {};
 }
@@ -161,12 +170,10 @@ Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& 
 // What the device needs besides weights: the fixed tensors, activations, and who gives it its work.
 Status Engine::Impl::prepare_device(const StepBuffers& host) {
   DeviceResidency& device = *residency->device();
-  OTR_TRY(DeviceRunner::check_scratch(*backend, layout().config, plan.device_threads));
   if (layout().shape.fixed_bytes > 0) OTR_TRY(device.upload(device.fixed_memory(), residency->fixed_memory(), layout().shape.fixed_bytes));
   OTR_ASSIGN(device_activations, device.reserve(MemoryUse::kActivations, plan.device.breakdown.activations));
   const StepBuffers there = StepBuffers::place(device_activations.data(), layout().config, layout().panels, plan.step_tokens, plan.device_threads);
   device_runner.emplace(layout(), device, *residency, SideBuffers{host, there}, reinterpret_cast<const float*>(device.fixed_memory()), numerics);
-  runner->run_device_with(&*device_runner);
   return {};
 }
 

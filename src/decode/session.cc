@@ -9,7 +9,7 @@
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
 #include "src/decode/session_impl.h"
-#include "src/model/device_parts.h"
+#include "src/model/on_device.h"
 
 namespace outrigger {
 

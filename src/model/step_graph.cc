@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "src/base/macros.h"
-#include "src/model/device_parts.h"
+#include "src/model/on_device.h"
 #include "src/model/ring_nodes.h"
 #include "src/tensor/kv_spread.h"
 

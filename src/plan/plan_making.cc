@@ -45,7 +45,6 @@ const char* binding_lane(const LaneTimes& lanes) {
 
 }  // namespace
 
-// What a placement is made of, as the plan says it. Everything is counted again from the list of tensors, not taken from the search.
 Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const DevicePlacement& placement) {
   const ActivationCost& step = shape.activations[placement.step];
   const std::vector<bool>& resident = placement.resident;

@@ -10,16 +10,15 @@ import argparse
 import dataclasses
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
 import time
 
+import tables
+
 V1, V2 = "/sys/fs/cgroup/memory", "/sys/fs/cgroup"
 OUTSIDE_MIB = 24
-BEGIN, END = "<!-- limits table: begin -->", "<!-- limits table: end -->"
-
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -159,10 +158,7 @@ def main():
     text = "\n".join(lines)
     print(text)
     if options.document:
-        with open(options.document, encoding="utf-8") as file:
-            document = file.read()
-        with open(options.document, "w", encoding="utf-8") as file:
-            file.write(re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{text}\n{END}", document, flags=re.S))
+        tables.replace(options.document, "limits table", text)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ import argparse
 import dataclasses
 import json
 import os
-import re
 import statistics
 import subprocess
 import tempfile
 import time
 
-BEGIN, END = "<!-- predictions table: begin -->", "<!-- predictions table: end -->"
+import tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,10 +113,7 @@ def main():
     text = table(options, cases)
     print(text)
     if options.document:
-        with open(options.document, encoding="utf-8") as file:
-            document = file.read()
-        with open(options.document, "w", encoding="utf-8") as file:
-            file.write(re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{text}\n{END}", document, flags=re.S))
+        tables.replace(options.document, "predictions table", text)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,6 @@ TEST_CASE("Device faults: whichever call fails, the error comes back, and the ne
       backend->inject(fault, nth);
       const Status status = run(std::move(backend), c);
       const bool is_memory = fault == Fault::kAllocate || fault == Fault::kAllocatePinned;
-      if (status.is_ok()) continue;  // the last call's work, which nobody looks at
       CHECK(status.code() == (is_memory ? StatusCode::kOutOfMemory : StatusCode::kDevice));
       CHECK(status.message().starts_with("injected"));
     }
@@ -81,6 +80,45 @@ TEST_CASE("Device faults: a failed step leaves the session where it was, and a l
   CHECK(session.tokens().size() == kPrompt.size());
   CHECK(session.step(5).code() == StatusCode::kDevice);
   CHECK(session.save().status().code() == StatusCode::kDevice);
+}
+
+TEST_CASE("Device faults: a change of the plan that fails leaves an engine that says so, and a session that goes on after the next one") {
+  const Case c;
+  auto owned = open_faulty();
+  FaultyBackend* const backend = owned.get();
+  Engine engine = must(open_engine_on(std::move(owned), c.model, c.plan, {}));
+  Session session = must(Session::open(engine)), reference = must(Session::open(open_engine(c.model, {.context_tokens = 64})));
+  GenerateOptions options{.max_tokens = 3, .ignore_eos = true};
+  const auto goes_on = [&] { return must(session.generate(kPrompt, options)).tokens == must(reference.generate(kPrompt, options)).tokens; };
+  CHECK(goes_on());
+
+  const uint64_t before = backend->calls(Fault::kAllocate);
+  must(engine.replan(c.plan));
+  const uint64_t allocations = backend->calls(Fault::kAllocate) - before;  // weights, ring, activations
+  REQUIRE(allocations == 3);
+  for (uint64_t nth = 1; nth <= allocations; ++nth) {
+    CAPTURE(nth);
+    backend->inject(Fault::kAllocate, nth);
+    CHECK(engine.replan(c.plan).code() == StatusCode::kOutOfMemory);
+    CHECK(session.step(5).code() == StatusCode::kUnavailable);
+    must(engine.replan(c.plan));
+    CHECK(goes_on());
+  }
+}
+
+TEST_CASE("Device faults: a plan with too little scratch for the device is refused before anything changes") {
+  const Case c;
+  const auto plan_for_threads = [&](uint32_t threads) {
+    return placed_on_device(must(plan_for(c.model, {.context_tokens = 64})), must(c.model.step_shape()), mixed, {1, 2, 0, threads});
+  };
+  Engine engine = open_on_device(c.model, plan_for_threads(2), "emulated:memory=64MiB,link=20GB/s,latency=0us,threads=2");
+  Session session = must(Session::open(engine));
+  must(session.prefill(kPrompt));
+  const Status refused = engine.replan(plan_for_threads(1));
+  CHECK(refused.code() == StatusCode::kInvalidArgument);
+  CHECK(refused.message().find("scratch") != std::string::npos);
+  must(session.step(1));
+  CHECK(engine.plan().device_threads == 2);
 }
 
 TEST_CASE("Device: steps that are cancelled at random moments leave sessions from which the text goes on as without") {

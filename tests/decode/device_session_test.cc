@@ -1,6 +1,7 @@
 // Sessions of an engine with a device: wherever parts of the model are placed, the bits are those of the host alone.
 #include <outrigger/session.h>
 
+#include "tests/support/allocations.h"
 #include "tests/support/device_plans.h"
 #include "tests/support/golden_text.h"
 #include "tests/support/greedy.h"
@@ -106,6 +107,20 @@ TEST_CASE("Device: steps of every size around the one that streams give the same
     const uint64_t copied = engine.streamed().h2d_bytes - before;
     if (count < 5) CHECK(copied == 0);
     if (count >= 5) CHECK(copied >= moved);
+  }
+}
+
+TEST_CASE("Device: a step allocates nothing, wherever parts are") {
+  const Model model = must(Model::open(tiny_model_path("tied-q4_1")));
+  const StepShape shape = must(model.step_shape());
+  const Plan host_plan = must(plan_for(model, {}));
+  for (const Placing& placing : placings()) {
+    CAPTURE(placing.name);
+    const Engine engine = open_on_device(model, placed_on_device(host_plan, shape, placing.place_of, placing.setup), kDevice);
+    Session session = must(Session::open(engine));
+    must(session.prefill(kPrompt));
+    must(session.step(1));
+    CHECK(allocations_of_steps(session, std::vector<Token>{2, 3, 5, 7, 11, 13}) == 0);
   }
 }
 

@@ -10,9 +10,9 @@
 
 #include "src/decode/engine_impl.h"
 #include "src/decode/session_impl.h"
+#include "tests/support/allocations.h"
 #include "tests/support/engines.h"
 #include "tests/support/greedy.h"
-#include "tests/support/heap_watch.h"
 
 namespace outrigger::testing {
 namespace {
@@ -73,12 +73,7 @@ TEST_CASE("Experts: a step allocates nothing, whatever of the experts is in memo
     Session session = must(Session::open(engine));
     const std::vector<Token> prompt = some_tokens(model, 9), more = some_tokens(model, 12, 5);
     must(session.prefill(prompt));
-    const uint64_t before = heap_allocations();
-    bool is_ok = true;
-    for (const Token token : more) is_ok = is_ok && session.step(token).is_ok();
-    const uint64_t during = heap_allocations() - before;
-    CHECK(is_ok);
-    CHECK(during == 0);
+    CHECK(allocations_of_steps(session, more) == 0);
   }
 }
 

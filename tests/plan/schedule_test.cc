@@ -8,6 +8,7 @@
 #include "src/plan/memory_model.h"
 #include "src/tensor/stream_layout.h"
 #include "tests/plan/random_shape.h"
+#include "tests/plan/scheduled.h"
 #include "tests/support/catch.h"
 
 namespace outrigger {
@@ -21,13 +22,6 @@ struct Case {
   StepWork work;
   StepSchedule schedule;
 };
-
-StepSchedule scheduled(const StepShape& shape, const Plan& plan, const MachineProfile& machine, const StepWork& work) {
-  Result<StepSchedule> schedule = schedule_step(shape, plan, machine, work);
-  INFO(schedule.status().to_string());
-  REQUIRE(schedule.is_ok());
-  return std::move(schedule).value();
-}
 
 /// A random plan under a budget between the smallest and what would hold everything, and a random step of it.
 Case random_case(uint64_t seed) {

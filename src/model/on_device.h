@@ -1,6 +1,6 @@
-// Which parts of a model a plan's steps compute on a device.
-#ifndef OUTRIGGER_SRC_MODEL_DEVICE_PARTS_H_
-#define OUTRIGGER_SRC_MODEL_DEVICE_PARTS_H_
+// On a device: which parts of a model the steps of a plan compute there.
+#ifndef OUTRIGGER_SRC_MODEL_ON_DEVICE_H_
+#define OUTRIGGER_SRC_MODEL_ON_DEVICE_H_
 
 #include <outrigger/plan.h>
 
@@ -25,4 +25,4 @@ inline bool is_computed_on_device(const Plan& plan, uint32_t matrix, bool stream
 
 }  // namespace outrigger
 
-#endif  // OUTRIGGER_SRC_MODEL_DEVICE_PARTS_H_
+#endif  // OUTRIGGER_SRC_MODEL_ON_DEVICE_H_
