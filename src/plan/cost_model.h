@@ -25,6 +25,7 @@ struct StreamLoad {
   uint32_t slots = 0;
   uint32_t reads = kMostReads;  ///< in flight
   uint32_t row_reads = 0;  ///< matrices of which each token reads one row from the file
+  uint64_t row_bytes = 0;  ///< of the file, what one token's rows take
   double absent_experts = 0;  ///< share of a mixture's experts that are not in memory, 0 to 1
   uint32_t kv_spilled_layers = 0;
 };

@@ -1,40 +1,15 @@
-// Plan making: bytes counted again, and the steps as they are played.
+// Plan making: bytes counted again, and the steps as they are predicted.
 #include "src/plan/plan_making.h"
 
 #include <algorithm>
 #include <iterator>
-#include <optional>
 #include <utility>
 
 #include "src/plan/memory_model.h"
-#include "src/plan/step_player.h"
+#include "src/plan/step_prediction.h"
 
 namespace outrigger {
 namespace {
-
-// 16 GiB through slots of 256 KiB: some milliseconds. Of more, what is not hidden at the step's ends no longer shows.
-constexpr uint64_t kMostPlayedUnits = uint64_t{1} << 16;
-
-// The lanes' times are those of the step as it is played; its own is the closed form's, which never grows with memory
-// (docs/design/0006-prediction.md). `player` is null where there are too many units to play.
-StepPrediction prediction(const CostModel& cost, const StepWork& work, const StreamLoad& load, const DeviceLoad& device, uint64_t row_bytes,
-                          uint64_t kv_bytes, StepPlayer* player) {
-  const StepTime time = cost.step(work, load, &device), lanes = player != nullptr ? player->play(work) : time;
-  StepPrediction step;
-  step.tokens = work.tokens;
-  step.lanes.disk_ms = lanes.disk_s * 1e3;
-  step.lanes.h2d_ms = lanes.h2d_s * 1e3;
-  step.lanes.host_ms = lanes.host_s * 1e3;
-  step.lanes.device_ms = lanes.device_s * 1e3;
-  step.predicted_ms = time.total_s * 1e3;
-  step.streamed_bytes = load.layer_file + load.head_file + work.tokens * row_bytes;
-  step.expert_bytes = static_cast<uint64_t>(time.expert_bytes);
-  step.h2d_bytes = device.sums(work.tokens).layer_upload_bytes + device.sums(work.tokens).head_upload_bytes;
-  step.kv_disk_bytes = kv_bytes;
-  step.position = work.position;
-  step.logit_rows = work.logit_rows;
-  return step;
-}
 
 // The lane that is busy longest; the host's, if none is busier.
 const char* binding_lane(const LaneTimes& lanes) {
@@ -77,41 +52,22 @@ Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const
   plan.device_threads = device.threads;
   plan.transfer_bytes = device.transfer_bytes;
 
-  StreamLoad load;
-  load.slots = plan.stream_slots;
-  load.slot_bytes = plan.slot_bytes;
-  load.reads = plan.reads;
-  load.kv_spilled_layers = plan.kv_spilled_layers;
-  if (plan.expert_slots > 0) load.absent_experts = 1 - static_cast<double>(plan.expert_slots) / expert_count(shape);
-  uint64_t row_bytes = 0;
   plan.tensors.reserve(shape.matrices.size());
   for (size_t i = 0; i < resident.size(); ++i) {
     const MatrixShape& matrix = shape.matrices[i];
     const Tier tier = device.computes(i) ? Tier::kDevice : Tier::kHost;
     const Residence mode = resident[i] && !device.is_streamed(i) ? Residence::kResident : Residence::kStreamed;
     plan.tensors.push_back({matrix.name, matrix.packed_bytes, matrix.file_bytes, tier, mode, tier});
-    if (reads_rows(shape, resident, device, i)) row_bytes += matrix.row_file_bytes, ++load.row_reads;
-    if (resident[i]) continue;
-    if (matrix.use == MatrixUse::kEveryToken) load.layer_file += matrix.file_bytes, load.layer_packed += matrix.packed_bytes;
-    if (matrix.use == MatrixUse::kLogits) load.head_file += matrix.file_bytes, load.head_packed += matrix.packed_bytes;
   }
   plan.host.breakdown = host_breakdown(shape, demand, step, resident, placement.slots, device);
   plan.host.planned_bytes = plan.host.breakdown.total();
   plan.device.breakdown = device_breakdown(shape, demand, step, device);
   plan.device.planned_bytes = plan.device.breakdown.total();
 
-  const WorkloadTime time = cost.workload(step.tokens, load, &placement.load);
-  std::optional<StepPlayer> player;
-  if (least_units(shape, resident, plan.slot_bytes) <= kMostPlayedUnits && least_device_units(shape, device) <= kMostPlayedUnits) {
-    player.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load.absent_experts, plan.reads, plan.kv_spilled_layers, device,
-                   plan.device_from_tokens);
-  }
-  const auto predict = [&](const StepWork& work) {
-    const uint64_t kv_bytes = kv_disk_bytes(shape, demand, work.position, work.tokens);
-    return prediction(cost, work, load, placement.load, row_bytes, kv_bytes, player ? &*player : nullptr);
-  };
-  plan.decode = predict(cost.decode_work());
-  plan.prefill = predict(cost.prefill_work(step.tokens));
+  StepPredictor predictor(shape, plan, cost, device, placement.load);
+  plan.decode = predictor.predict(cost.decode_work());
+  plan.prefill = predictor.predict(cost.prefill_work(step.tokens));
+  const WorkloadTime time = cost.workload(step.tokens, predictor.load(), &placement.load);
   plan.predicted_prefill_ms = time.prefill_s * 1e3;
   plan.predicted_decode_tokens_per_s = tokens_per_s(time);
   plan.binding_lane = binding_lane(plan.decode.lanes);

@@ -8,20 +8,13 @@
 #include "src/base/macros.h"
 #include "src/plan/memory_model.h"
 #include "src/plan/plan_inputs.h"
+#include "src/plan/step_prediction.h"
 
 namespace outrigger {
 namespace {
 
 // A plan of a file of a TiB through slots of 256 KiB; beyond that something is wrong with the plan, and memory would be short first.
 constexpr uint64_t kMostUnits = uint64_t{1} << 22;
-
-// The cost model asks a workload for the type and the size of its caches only, as far as single steps go.
-Workload workload_of(const Plan& plan) {
-  Workload workload;
-  workload.kv_type = plan.kv_type;
-  workload.context_tokens = plan.context_tokens;
-  return workload;
-}
 
 // When slots, staging buffer and row buffer hold something.
 class MemoryNotes {
@@ -166,14 +159,9 @@ std::string task_label(const StepShape& shape, const ScheduledTask& task) {
 Result<StepSchedule> schedule_step(const StepShape& shape, const Plan& plan, const MachineProfile& machine, const StepWork& work) {
   OTR_TRY(check_plan(plan, shape));
   OTR_TRY(check_profile(machine));
-  std::vector<bool> resident;
-  for (const TensorPlacement& tensor : plan.tensors)
-    resident.push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
+  const std::vector<bool> resident = stays_in_memory(plan);
   const DeviceUse device = device_use(plan);
-  if (device.is_used() && !DeviceRates::are_known(machine)) {
-    return Status(StatusCode::kInvalidArgument,
-                  "the plan uses a device, of which this machine profile does not have all rates; measure it with the device");
-  }
+  OTR_TRY(check_device_rates(device, machine));
   if (least_units(shape, resident, plan.slot_bytes) > kMostUnits || least_device_units(shape, device) > kMostUnits) {
     return Status(StatusCode::kUnsupported,
                   fmt::format("the plan streams through slots of {} bytes, which makes more units than a schedule is made for",

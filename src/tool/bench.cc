@@ -27,6 +27,7 @@ struct BenchOptions {
   std::string model;
   std::vector<uint32_t> prompts = {128, 512}, generations = {64}, verifications, depths = {0};
   uint32_t repeat = 5;
+  bool predict = false;
 };
 
 enum class Kind { kPrompt, kGenerate, kVerify };
@@ -40,6 +41,9 @@ struct Test {
     return fmt::format("{}{}", prefix, tokens);
   }
 };
+
+// Enough for five samples of each rate, and shorter than most of the tests between.
+constexpr double kSecondsPerLaneBetweenRuns = 0.05;
 
 // Every figure asked for; a length of 0 leaves its kind out, as in llama-bench.
 std::vector<Test> tests_of(const BenchOptions& options) {
@@ -130,13 +134,18 @@ struct Setting {
   const Model& model;
   const Engine& engine;
   const MachineProfile& machine;
+  const StepShape& shape;
   WeightBytes weights;
 };
 
-Json row_json(const Setting& setting, const Test& test, const std::vector<double>& samples_ns) {
+struct TestSamples {
+  std::vector<double> ns, predicted_ns;
+};
+
+Json row_json(const Setting& setting, const Test& test, const TestSamples& samples) {
   std::vector<double> samples_ts;
-  for (const double ns : samples_ns) samples_ts.push_back(test.tokens * 1e9 / ns);
-  const Spread ns = spread(samples_ns), ts = spread(samples_ts);
+  for (const double ns : samples.ns) samples_ts.push_back(test.tokens * 1e9 / ns);
+  const Spread ns = spread(samples.ns), ts = spread(samples_ts);
   const Plan& plan = setting.engine.plan();
   const double chunk = test.kind == Kind::kGenerate ? 1 : std::max<double>(plan.step_tokens, 1);
   const double passes = std::ceil(test.tokens / chunk);
@@ -146,8 +155,8 @@ Json row_json(const Setting& setting, const Test& test, const std::vector<double
   const double peak = setting.machine.host_stream_bytes.per_s;
   const ModelInfo& info = setting.model.info();
   std::vector<uint64_t> whole_ns;
-  for (const double sample : samples_ns) whole_ns.push_back(static_cast<uint64_t>(sample));
-  return {{"test", test.name()},
+  for (const double sample : samples.ns) whole_ns.push_back(static_cast<uint64_t>(sample));
+  Json row = {{"test", test.name()},
           {"model_filename", info.file},
           {"model_type", info.architecture},
           {"model_size", info.bytes},
@@ -169,6 +178,8 @@ Json row_json(const Setting& setting, const Test& test, const std::vector<double
           {"weight_bytes_per_s", bytes_per_s},
           {"fraction_of_peak", peak > 0 ? bytes_per_s / peak : 0},
           {"peak_bytes", setting.engine.memory().host.peak_bytes}};
+  if (!samples.predicted_ns.empty()) row["predicted_ns"] = samples.predicted_ns;
+  return row;
 }
 
 std::string row_text(const Json& row, uint32_t depth) {
@@ -192,17 +203,78 @@ Workload workload_for(const std::vector<Test>& tests) {
   return workload;
 }
 
-Result<std::vector<double>> measure(Bench& bench, const Test& test, uint32_t repeat) {
+// What the plan says of a test at some moment's rates: in nanoseconds, as it is timed.
+Result<double> predicted_ns(const Setting& setting, const Test& test, const MachineProfile& machine) {
+  const Plan& plan = setting.engine.plan();
+  const auto ms = [&](uint32_t tokens, uint32_t position, uint32_t logit_rows) -> Result<double> {
+    const auto step = predict_step(plan, setting.shape, machine, tokens, position, logit_rows);
+    if (!step.is_ok()) return step.status();
+    return step.value().predicted_ms;
+  };
+  if (test.kind == Kind::kGenerate) {
+    const auto token = ms(1, test.depth + test.tokens / 2, 1);
+    if (!token.is_ok()) return token;
+    return token.value() * test.tokens * 1e6;
+  }
+  double sum_ms = 0;
+  for (uint32_t done = 0; done < test.tokens;) {
+    const uint32_t tokens = std::min(plan.step_tokens, test.tokens - done);
+    const bool is_last = done + tokens == test.tokens;
+    const auto step = ms(tokens, test.depth + done, test.kind == Kind::kVerify ? std::min(tokens, plan.logit_rows) : is_last ? 1 : 0);
+    if (!step.is_ok()) return step;
+    sum_ms += step.value();
+    done += tokens;
+  }
+  return sum_ms * 1e6;
+}
+
+// Rates of a shared machine change within seconds, so a run is compared with those just before and just after it.
+class Predictions {
+ public:
+  Predictions(const Setting& setting, const ProfileOptions& options) : setting_(setting), options_(options) {}
+
+  Status before(const Test& test) { return measure(test, &before_ns_); }
+  Status after(const Test& test) {
+    double after_ns = 0;
+    if (Status status = measure(test, &after_ns); !status.is_ok()) return status;
+    samples_ns_.push_back((before_ns_ + after_ns) / 2);
+    before_ns_ = after_ns;
+    return Status();
+  }
+  const std::vector<double>& samples_ns() const { return samples_ns_; }
+
+ private:
+  Status measure(const Test& test, double* ns) {
+    const auto machine = measure_machine(options_);
+    if (!machine.is_ok()) return machine.status();
+    const auto predicted = predicted_ns(setting_, test, machine.value());
+    if (predicted.is_ok()) *ns = predicted.value();
+    return predicted.status();
+  }
+
+  const Setting& setting_;
+  const ProfileOptions options_;
+  double before_ns_ = 0;
+  std::vector<double> samples_ns_;
+};
+
+Result<TestSamples> measure(Bench& bench, const Test& test, uint32_t repeat, Predictions* predictions) {
   Test warm_up = test;
   if (test.kind == Kind::kGenerate) warm_up.tokens = 1;
   if (const auto unused = bench.run(warm_up); !unused.is_ok()) return unused.status();
-  std::vector<double> samples_ns;
+  if (predictions != nullptr) {
+    if (Status status = predictions->before(test); !status.is_ok()) return status;
+  }
+  TestSamples samples;
   for (uint32_t i = 0; i < repeat; ++i) {
     const auto ns = bench.run(test);
     if (!ns.is_ok()) return ns.status();
-    samples_ns.push_back(ns.value());
+    samples.ns.push_back(ns.value());
+    if (predictions == nullptr) continue;
+    if (Status status = predictions->after(test); !status.is_ok()) return status;
   }
-  return samples_ns;
+  if (predictions != nullptr) samples.predicted_ns = predictions->samples_ns();
+  return samples;
 }
 
 Status bench(const BenchOptions& options) {
@@ -231,14 +303,16 @@ Status bench(const BenchOptions& options) {
   const Interruptible interruptible;
   ProgressLine progress(options.common.progress, "measuring");
   Bench bench(session.value(), static_cast<uint32_t>(model.value().info().vocabulary_tokens), options.common.seed.value_or(0));
-  const Setting setting = {model.value(), engine.value(), machine.value(), weight_bytes_of(shape.value())};
+  const Setting setting = {model.value(), engine.value(), machine.value(), shape.value(), weight_bytes_of(shape.value())};
+  profile_options.seconds_per_lane = kSecondsPerLaneBetweenRuns;
   Json rows = Json::array();
   std::string table =
       fmt::format("{:<16} {:>10} +- {:>7} {:>12} {:>11} {:>12}\n", "test", "tokens/s", "", "weights GB/s", "of memory", "peak");
   for (const Test& test : tests) {
-    const auto samples_ns = measure(bench, test, options.repeat);
-    if (!samples_ns.is_ok()) return samples_ns.status();
-    rows.push_back(row_json(setting, test, samples_ns.value()));
+    Predictions predictions(setting, profile_options);
+    const auto samples = measure(bench, test, options.repeat, options.predict ? &predictions : nullptr);
+    if (!samples.is_ok()) return samples.status();
+    rows.push_back(row_json(setting, test, samples.value()));
     table += row_text(rows.back(), test.depth);
     progress.update(static_cast<double>(rows.size()) / static_cast<double>(tests.size()));
   }
@@ -272,6 +346,7 @@ void add_bench(CLI::App& app, Action& action) {
       ->type_name("N")
 
       ->check(CLI::PositiveNumber.description(""));
+  command->add_flag("--predict", options->predict, "Measure the machine's rates between runs, and tell what the plan predicts at these");
   add_common_options(*command, options->common, Shows::kMachine);
   add_future_options(*command, options->future, false);
   command->footer(
