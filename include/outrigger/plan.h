@@ -53,7 +53,7 @@ struct TensorPlacement {
 /// Bytes of one tier by purpose, as they are reserved: every allocation is rounded up to whole pages of 4096 bytes, so that what is
 /// planned is what is taken. The allocations are:
 ///   weights_resident  one arena: the fixed bytes, then each resident matrix, every one starting at a multiple of 64
-///   stream_slots      the ring (slots * slot_bytes), the staging buffers, and the row buffer, each of its own
+///   stream_slots      the ring (slots * slot_bytes), the staging memory, and the row buffer, each of its own
 ///   experts           one: expert_slots * expert_slot_bytes
 ///   kv_cache          one for each session of the batch, for its context rounded up to StepShape::kv_granule_tokens: the layers that are not
 ///                     spilled; and one for the slots that the others pass through, kv_slots * kv_slot_bytes
@@ -66,7 +66,7 @@ struct TensorPlacement {
 /// All of it is 0 when nothing is computed there; otherwise the host's `other` is what is uploaded through while loading, one of transfer_bytes.
 struct TierBreakdown {
   uint64_t weights_resident = 0;
-  uint64_t stream_slots = 0;       ///< the ring, the reader's staging buffers, the row buffer
+  uint64_t stream_slots = 0;       ///< the ring, the staging memory, the row buffer
   uint64_t kv_cache = 0;
   uint64_t activations = 0;        ///< with scratch and logits
   uint64_t draft = 0;
@@ -121,9 +121,9 @@ struct Plan {
   uint32_t logit_rows = 1;         ///< never more than step_tokens
   uint32_t step_tokens = 0;        ///< most tokens in one step: the prefill chunk
   uint32_t stream_slots = 0;       ///< slots of the ring; 0 when nothing streams
-  uint64_t slot_bytes = 0;         ///< of each, packed: whole pages, at least the largest row block that streams
+  uint64_t slot_bytes = 0;         ///< of each, rows as in the file: whole pages, room for a read of the largest row block that streams
   uint32_t reads = 0;              ///< most in flight at once; 0 when nothing streams
-  uint64_t staging_bytes = 0;      ///< of the reader's buffers of file bytes, one for each read; 0 when nothing streams
+  uint64_t staging_bytes = 0;      ///< between file and kernels: a buffer of each thread to pack streamed rows in, one for each read of experts
   uint64_t row_buffer_bytes = 0;   ///< for single rows of an embedding that is not resident; else 0
   uint32_t expert_slots = 0;       ///< experts of all layers that are in memory at once; 0 when they are all resident or there are none
   uint64_t expert_slot_bytes = 0;  ///< of each, packed: whole pages, room for the largest expert of any layer

@@ -31,8 +31,8 @@ Status Engine::write_trace(const std::string& path) const try {
   std::string text;
   {
     const std::lock_guard lock(impl_->step_mutex);
-    text = impl_->tracer->to_json([this](const TaskGraph& graph, NodeId node) {
-      return label_node(impl_->layout(), *impl_->residency, graph, node);
+    text = impl_->tracer->to_json([this](const TaskGraph& graph, NodeId node, Lane lane) {
+      return label_node(impl_->layout(), *impl_->residency, graph, node, lane);
     });
   }
   return write_file_atomically(path, std::as_bytes(std::span(text)));

@@ -41,11 +41,11 @@ class TraceText {
         us(step.end_ns - step.begin_ns), number, step.tokens, step.logit_rows, step.is_complete);
   }
 
-  void add_event(int track, const char* lane, const TraceEvent& event, const TraceStep& step) {
-    const NodeText& node = text_of(*step.graph, event.node);
+  void add_event(int track, Lane lane, const TraceEvent& event, const TraceStep& step) {
+    const NodeText& node = text_of(*step.graph, event.node, lane);
     add(R"(,
 {{"ph":"X","pid":1,"tid":{},"cat":"{}","name":{},"ts":{:.3f},"dur":{:.3f},"args":{{"step":{},"tokens":{}{}{}}}}})",
-        track, lane, node.name, us(event.begin_ns - origin_ns_), us(event.end_ns - event.begin_ns), event.step, step.tokens, node.arguments,
+        track, lane_name(lane), node.name, us(event.begin_ns - origin_ns_), us(event.end_ns - event.begin_ns), event.step, step.tokens, node.arguments,
         event.pages > 0 ? fmt::format(",\"bytes\":{}", event.pages * kTracePageBytes) : "");
   }
 
@@ -62,12 +62,12 @@ class TraceText {
     fmt::format_to(std::back_inserter(text_), format, std::forward<Args>(args)...);
   }
 
-  const NodeText& text_of(const TaskGraph& graph, NodeId node) {
-    std::vector<NodeText>& known = known_[&graph];
+  const NodeText& text_of(const TaskGraph& graph, NodeId node, Lane lane) {
+    std::vector<NodeText>& known = known_[{&graph, lane}];
     known.resize(graph.nodes().size());
     NodeText& text = known[node];
     if (!text.name.empty()) return text;
-    const NodeLabel label = name_of_(graph, node);
+    const NodeLabel label = name_of_(graph, node, lane);
     text.name = quoted(label.name);
     if (label.layer >= 0) text.arguments += fmt::format(",\"layer\":{}", label.layer);
     if (label.bytes > 0) text.arguments += fmt::format(",\"bytes\":{}", label.bytes);
@@ -77,7 +77,7 @@ class TraceText {
   const NodeNamer& name_of_;
   const int64_t origin_ns_;
   std::string text_;
-  std::map<const TaskGraph*, std::vector<NodeText>> known_;
+  std::map<std::pair<const TaskGraph*, Lane>, std::vector<NodeText>> known_;
 };
 
 }  // namespace
@@ -102,7 +102,7 @@ std::string Tracer::to_json(const NodeNamer& name_of) const {
       if (event.step < first_step) {
         ++lost;
       } else {
-        text.add_event(track, lane_name(lane), event, all_steps[event.step - first_step]);
+        text.add_event(track, lane, event, all_steps[event.step - first_step]);
       }
     }
     all_dropped += fmt::format("{}\"{}\":{}", i > 0 ? "," : "", lane_name(lane), lost);

@@ -35,13 +35,13 @@ struct TraceStep {
   bool is_complete = false;
 };
 
-/// What a person calls a node. Asked for when the trace is written, never during a step.
+/// What a person calls a node on the track of a lane, which need not be its own. Asked for when the trace is written, never during a step.
 struct NodeLabel {
   std::string name;
   uint64_t bytes = 0;   ///< that it reads; 0: not told
   int64_t layer = -1;   ///< -1: none
 };
-using NodeNamer = std::function<NodeLabel(const TaskGraph& graph, NodeId node)>;
+using NodeNamer = std::function<NodeLabel(const TaskGraph& graph, NodeId node, Lane lane)>;
 
 /// The steps whose every event is still kept, and how long each lane was busy in them.
 struct TraceTotals {

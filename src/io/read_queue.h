@@ -15,7 +15,7 @@ namespace outrigger {
 
 enum class ReadMethod : uint8_t {
   kAuto,     ///< the ring where there is one, else threads
-  kThreads,  ///< a thread for each read in flight; any source
+  kThreads,  ///< a few threads that read one after the other; any source
   kRing,     ///< the kernel's own queue (io_uring); sources whose bytes lie in files
 };
 
@@ -26,7 +26,7 @@ struct ReadQueueOptions {
   /// lock so many bytes (RLIMIT_MEMLOCK). Empty: not known. Staging elsewhere is as good, only not as cheap.
   std::span<std::byte> staging_area = {};
 
-  /// More would be as many threads, and no disk gains from them: docs/design/0005-reading-the-disk.md.
+  /// No disk gains from more: docs/design/0005-reading-the-disk.md.
   static constexpr uint32_t kMostReads = 256;
   /// Errors: kInvalidArgument.
   Status validate() const;

@@ -1,6 +1,7 @@
 // ReadQueue by threads, each of which reads as read_direct does.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -13,6 +14,9 @@
 
 namespace outrigger {
 namespace {
+
+// No disk gains from more: docs/design/0005-reading-the-disk.md. Reads beyond wait for one of them.
+constexpr uint32_t kMostThreads = 4;
 
 /// First in, first out, of at most so many slots.
 class SlotFifo {
@@ -58,12 +62,13 @@ class ThreadQueue final : public ReadQueue {
 };
 
 Status ThreadQueue::start() {
+  const uint32_t threads = std::min(depth(), kMostThreads);
   try {
-    readers_.reserve(depth());
-    for (uint32_t i = 0; i < depth(); ++i) readers_.emplace_back([this] { serve(); });
+    readers_.reserve(threads);
+    for (uint32_t i = 0; i < threads; ++i) readers_.emplace_back([this] { serve(); });
     return {};
   } catch (const std::exception& refused) {
-    return Status(StatusCode::kOutOfMemory, fmt::format("the system refused one of {} reading threads ({})", depth(), refused.what()));
+    return Status(StatusCode::kOutOfMemory, fmt::format("the system refused one of {} reading threads ({})", threads, refused.what()));
   }
 }
 

@@ -16,7 +16,6 @@
 namespace outrigger {
 namespace {
 
-
 Status invalid(std::string message) { return Status(StatusCode::kInvalidArgument, std::move(message)); }
 
 // All of it in the source, in one piece or expert by expert.
@@ -54,8 +53,13 @@ Status check_weight(const MatrixShape& matrix, const WeightSource& weight, uint6
   return check_place(matrix, weight, source_bytes);
 }
 
-bool is_read_while_running(const MatrixShape& matrix, const TensorPlacement& placement) {
-  return placement.mode == Residence::kStreamed && placement.tier == Tier::kHost && matrix.use != MatrixUse::kRowLookup;
+uint64_t unpack_bytes(const StepShape& shape, const Plan& plan) {
+  return plan.stream_slots > 0 ? unpack_buffer_bytes(largest_row_block(shape), plan.slot_bytes) : 0;
+}
+
+// What is left of the staging memory beside the threads' buffers.
+uint64_t expert_staging_bytes(const StepShape& shape, const Plan& plan) {
+  return plan.staging_bytes - std::min(plan.staging_bytes, plan.threads * unpack_bytes(shape, plan));
 }
 
 Status check_all(const ByteSource& source, const StepShape& shape, const std::vector<WeightSource>& weights, const Plan& plan) {
@@ -66,8 +70,9 @@ Status check_all(const ByteSource& source, const StepShape& shape, const std::ve
   for (size_t i = 0; i < weights.size(); ++i) {
     OTR_TRY(check_weight(shape.matrices[i], weights[i], source.size_bytes()));
     // What check_plan cannot know: how much more than it gives this source reads.
-    const uint64_t staging = source.direct_staging_bytes(shape.matrices[i].row_block_file_bytes), given = plan.staging_bytes / std::max(plan.reads, 1u);
-    if (is_read_while_running(shape.matrices[i], plan.tensors[i]) && staging > given) {
+    if (shape.matrices[i].use != MatrixUse::kRouted || plan.tensors[i].mode == Residence::kResident) continue;
+    const uint64_t staging = source.direct_staging_bytes(shape.matrices[i].row_block_file_bytes), given = expert_staging_bytes(shape, plan) / std::max(plan.reads, 1u);
+    if (staging > given) {
       return invalid(fmt::format("reading a row block takes {} bytes, each of the plan's staging buffers has {}", staging, given))
           .about(shape.matrices[i].name);
     }
@@ -107,7 +112,7 @@ Status TensorResidency::place(const Plan& plan) try {
   ring_.emplace(shape_, layout_stream(shape_, plan), plan.slot_bytes);
   OTR_TRY(reserve_all(plan));
   if (device_) OTR_TRY(device_->place(plan));
-  return make_reader(plan);
+  return make_readers(plan);
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
 }
@@ -115,8 +120,9 @@ Status TensorResidency::place(const Plan& plan) try {
 // What reads before what it reads into.
 void TensorResidency::give_back() noexcept {
   experts_.reset();
-  if (reader_) past_bytes_.fetch_add(reader_->bytes_read(), std::memory_order_relaxed);
+  past_bytes_.fetch_add(read_bytes(), std::memory_order_relaxed);
   reader_.reset();
+  streams_.reset();
   if (device_) device_->give_back();
   for (MemoryLease* lease : {&resident_memory_, &ring_memory_, &staging_memory_, &row_memory_, &expert_memory_, &transfer_memory_}) *lease = MemoryLease();
   std::fill(resident_.begin(), resident_.end(), nullptr);
@@ -152,20 +158,21 @@ Status TensorResidency::reserve_all(const Plan& plan) {
   return {};
 }
 
-Status TensorResidency::make_reader(const Plan& plan) {
-  const StreamLayout& stream = ring_->layout();
-  if (stream.units.empty() && plan.expert_slots == 0) return {};
+Status TensorResidency::make_readers(const Plan& plan) {
+  unpack_bytes_ = unpack_bytes(shape_, plan);
+  if (!stream().units.empty()) {
+    OTR_ASSIGN(streams_, StreamRing::create(source_, weights_, *ring_, {ring_memory_.data(), ring_memory_.bytes()}));
+  }
+  if (plan.expert_slots == 0) return {};
   WeightReaderOptions options;
   options.depth = plan.reads;
-  options.jobs = stream.ring_slots + plan.expert_slots;
-  size_t most_of_unit = 0, most_of_expert = 0;
-  for (const StreamUnit& unit : stream.units) most_of_unit = std::max(most_of_unit, unit.pieces.size());
+  options.jobs = plan.expert_slots;
+  size_t most_of_expert = 0;
   for (const ExpertStacks& stacks : expert_stacks(shape_)) most_of_expert = std::max(most_of_expert, stacks.matrices.size());
-  options.most_pieces = static_cast<uint32_t>(stream.ring_slots * most_of_unit + plan.expert_slots * most_of_expert);
-  OTR_ASSIGN(reader_, WeightReader::create(source_, weights_, {staging_memory_.data(), staging_memory_.bytes()}, options));
-  if (plan.expert_slots > 0) {
-    experts_ = std::make_unique<ExpertPool>(shape_, plan, expert_memory_.data(), *reader_, stream.ring_slots);
-  }
+  options.most_pieces = static_cast<uint32_t>(plan.expert_slots * most_of_expert);
+  const std::span<std::byte> staging(staging_memory_.data() + plan.threads * unpack_bytes_, expert_staging_bytes(shape_, plan));
+  OTR_ASSIGN(reader_, WeightReader::create(source_, weights_, staging, options));
+  experts_ = std::make_unique<ExpertPool>(shape_, plan, expert_memory_.data(), *reader_, 0);
   return {};
 }
 
@@ -184,29 +191,15 @@ Result<MemoryLease> TensorResidency::reserve(MemoryUse use, uint64_t bytes) {
 
 const std::byte* TensorResidency::operand(const OperandRef& ref) const {
   if (const std::byte* matrix = resident_[ref.matrix]) return matrix + ref.first_block * block_bytes(ref.matrix);
-  return ring_->operand(ref);
+  return streams_->rows(ref);
 }
 
-Status TensorResidency::prime() {
-  if (ring_->is_primed()) return {};
-  invalidate();
-  for (uint32_t unit = 0; unit < stream().ring_slots; ++unit) OTR_TRY(request(unit));
-  return {};
-}
-
-Status TensorResidency::request(uint32_t unit) {
-  const uint32_t slot = ring_->take_next();
-  for (const StreamPiece& piece : stream().units[unit].pieces) {
-    OTR_TRY(reader_->add(slot, {piece.matrix, piece.first_block, piece.blocks, ring_->slot(slot) + piece.slot_offset}));
-  }
-  ring_->fill(slot, unit);
-  return {};
-}
-
-Status TensorResidency::arrive(uint32_t unit) { return reader_->finish(ring_->slot_of(unit)); }
+Status TensorResidency::prime() { return streams_ ? streams_->prime() : Status(); }
+Status TensorResidency::request(uint32_t unit) { return streams_->request(unit); }
+Status TensorResidency::arrive(uint32_t unit) { return streams_->arrive(unit); }
 
 void TensorResidency::invalidate() noexcept {
-  if (ring_) ring_->forget();
+  if (streams_) streams_->reset();
   if (reader_) reader_->reset();
   if (experts_) experts_->invalidate();
   if (device_) device_->invalidate();

@@ -25,6 +25,7 @@
 #include "src/memory/ledger.h"
 #include "src/memory/memory_lease.h"
 #include "src/memory/slot_ring.h"
+#include "src/memory/stream_ring.h"
 #include "src/memory/weight_reader.h"
 #include "src/memory/weight_source.h"
 #include "src/tensor/packed.h"
@@ -32,8 +33,8 @@
 
 namespace outrigger {
 
-/// Threads: reserve() and report() from any thread; place(), load(), prime(), request(), arrive() and invalidate() from one at a time (the disk lane);
-/// operand() and read_row() as stated.
+/// Threads: reserve() and report() from any thread; place(), load(), prime(), request(), arrive() and invalidate() from one at a time; operand() and
+/// read_row() as stated.
 class TensorResidency final : public OperandSource {
  public:
   /// A residency that is placed as the plan says. `device` is null, or `backend` once more where it has memory that the host cannot address: then
@@ -63,9 +64,11 @@ class TensorResidency final : public OperandSource {
   /// Takes memory within the budget, zeroed, aligned to 4096 bytes, in whole pages of 4096. Errors: kBudget, kOutOfMemory.
   Result<MemoryLease> reserve(MemoryUse use, uint64_t bytes);
 
-  /// Precondition as in OperandSource; a streamed operand lies inside one StreamPiece. Any thread. Cost: a search among the pieces of its
-  /// matrix.
+  /// Packed row blocks of a resident matrix. Of a streamed one the rows as the file has them, aligned to nothing (StreamRing::rows); its operand lies inside
+  /// one StreamPiece whose unit has arrived. Any thread. Cost: for a streamed one a search among the pieces of its matrix.
   const std::byte* operand(const OperandRef& ref) const override;
+  /// Where a thread of the team packs what streams, before it multiplies with it: at least a row block. Empty when nothing streams.
+  std::span<std::byte> unpack_buffer(size_t member) const { return {staging_memory_.data() + member * unpack_bytes_, unpack_bytes_}; }
   /// In host memory.
   bool is_resident(uint32_t matrix) const { return resident_[matrix] != nullptr; }
 
@@ -83,6 +86,8 @@ class TensorResidency final : public OperandSource {
   Status request(uint32_t unit);
   /// Waits until a requested unit is in its slot. Errors: as request().
   Status arrive(uint32_t unit);
+  /// When it was on its way.
+  const UnitTimes& unit_times(uint32_t unit) const { return streams_->times(unit); }
   /// After a step that did not complete: waits for what is being read, and forgets it; the next prime() starts anew.
   void invalidate() noexcept;
 
@@ -96,7 +101,7 @@ class TensorResidency final : public OperandSource {
 
   TierUse report() const { return ledger_.report(); }
   /// Bytes read from disk for units, experts and rows, once they have arrived.
-  uint64_t streamed_bytes() const { return past_bytes_.load(std::memory_order_relaxed) + (reader_ ? reader_->bytes_read() : 0); }
+  uint64_t streamed_bytes() const { return past_bytes_.load(std::memory_order_relaxed) + read_bytes(); }
 
  private:
   struct Loading;
@@ -105,7 +110,8 @@ class TensorResidency final : public OperandSource {
   void give_back() noexcept;
   Status reserve_all(const Plan& plan);
 
-  Status make_reader(const Plan& plan);
+  Status make_readers(const Plan& plan);
+  uint64_t read_bytes() const { return (reader_ ? reader_->bytes_read() : 0) + (streams_ ? streams_->bytes_read() : 0); }
   uint64_t block_bytes(uint32_t matrix) const { return shape_.matrices[matrix].row_block_bytes; }
   /// Row blocks that one read into `staging_bytes` can bring, at most `most`; 0 if not even one.
   uint64_t blocks_in_staging(uint32_t matrix, uint64_t staging_bytes, uint64_t most) const;
@@ -129,7 +135,9 @@ class TensorResidency final : public OperandSource {
   std::byte* fixed_memory_ = nullptr;
   std::vector<std::byte*> resident_;        ///< per matrix; null when it is not resident in host memory
   std::atomic<uint64_t> past_bytes_{0};     ///< read for rows, and by earlier readers
-  std::unique_ptr<WeightReader> reader_;    ///< null when nothing streams; after the memory it writes to
+  uint64_t unpack_bytes_ = 0;               ///< of each thread, at the beginning of the staging memory
+  std::unique_ptr<StreamRing> streams_;     ///< null when nothing streams through the ring; after the memory it writes to
+  std::unique_ptr<WeightReader> reader_;    ///< of experts; null when they are all resident or there are none
   std::unique_ptr<ExpertPool> experts_;
 };
 

@@ -20,16 +20,21 @@ SlotRing::SlotRing(const StepShape& shape, StreamLayout layout, uint64_t slot_by
   for (size_t i = 1; i < places_begin_.size(); ++i) places_begin_[i] += places_begin_[i - 1];
   places_.resize(places_begin_.back());
   std::vector<uint32_t> next(places_begin_.begin(), places_begin_.end() - 1);
+  uint32_t number = 0;
   for (uint32_t unit = 0; unit < layout_.units.size(); ++unit) {
-    for (const StreamPiece& piece : layout_.units[unit].pieces) places_[next[piece.matrix]++] = {piece.first_block, unit, piece.slot_offset};
+    for (const StreamPiece& piece : layout_.units[unit].pieces) places_[next[piece.matrix]++] = {piece.first_block, unit, number++, piece.slot_offset};
   }
 }
 
-const std::byte* SlotRing::operand(const OperandRef& ref) const {
+const SlotRing::PiecePlace& SlotRing::place_of(const OperandRef& ref) const {
   const auto begin = places_.begin() + places_begin_[ref.matrix], end = places_.begin() + places_begin_[ref.matrix + 1];
   const auto after =
       std::upper_bound(begin, end, ref.first_block, [](uint32_t block, const PiecePlace& place) { return block < place.first_block; });
-  const PiecePlace& place = *(after - 1);
+  return *(after - 1);
+}
+
+const std::byte* SlotRing::operand(const OperandRef& ref) const {
+  const PiecePlace& place = place_of(ref);
   return slot(slot_of_unit_[place.unit]) + place.slot_offset + (ref.first_block - place.first_block) * shape_.matrices[ref.matrix].row_block_bytes;
 }
 

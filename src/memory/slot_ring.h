@@ -25,7 +25,14 @@ class SlotRing {
   /// Where the slots begin, one after the other.
   void set_memory(std::byte* slots) { slots_ = slots; }
 
-  /// Precondition: a streamed operand inside one StreamPiece whose unit is in a slot. Cost: a search among the pieces of its matrix.
+  /// A piece, and its number when all pieces are counted unit by unit.
+  struct PiecePlace {
+    uint32_t first_block = 0, unit = 0, number = 0;
+    uint64_t slot_offset = 0;
+  };
+  /// Precondition: a streamed operand inside one StreamPiece. Cost: a search among the pieces of its matrix.
+  const PiecePlace& place_of(const OperandRef& ref) const;
+  /// Of a ring that holds packed row blocks. Precondition: as place_of(), and the unit is in a slot.
   const std::byte* operand(const OperandRef& ref) const;
 
   /// Whether the slots hold a step's first units, the next one to be reused first.
@@ -40,11 +47,6 @@ class SlotRing {
   void forget();
 
  private:
-  struct PiecePlace {
-    uint32_t first_block = 0, unit = 0;
-    uint64_t slot_offset = 0;
-  };
-
   const StepShape& shape_;
   const StreamLayout layout_;
   const uint64_t slot_bytes_;

@@ -29,7 +29,7 @@ struct WeightReaderOptions {
   uint32_t most_pieces = 0;      ///< most that wait at once
 };
 
-/// What belongs together has a job's number: a unit of the ring, an expert. Jobs are read in the order in which they were added; a caller waits
+/// What belongs together has a job's number: an expert. Jobs are read in the order in which they were added; a caller waits
 /// for one, and whatever arrives meanwhile is taken care of.
 /// Threads: one call at a time; bytes_read() any. After create() nothing is allocated, but for the text of an error.
 class WeightReader {

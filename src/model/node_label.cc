@@ -59,15 +59,16 @@ bool is_of_a_wave(StepOp op) { return op == StepOp::kExperts || op == StepOp::kF
 
 }  // namespace
 
-NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency, const TaskGraph& graph, NodeId node) {
+NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency, const TaskGraph& graph, NodeId node, Lane lane) {
   const TaskNode& task = graph.nodes()[node];
   const auto op = static_cast<StepOp>(task.op);
   NodeLabel label;
-  label.name = op_name(op);
+  const bool waits = op == StepOp::kArrive && lane == Lane::kHost;
+  label.name = waits ? "wait for unit" : op_name(op);
   if (is_of_a_unit(op) || is_of_a_device_unit(op)) {
     const StreamUnit& unit = (is_of_a_unit(op) ? residency.stream() : residency.device()->stream()).units[task.argument];
     label.name += fmt::format(" {}", task.argument);
-    if (op == StepOp::kArrive) label.bytes = unit.file_bytes;
+    if (op == StepOp::kArrive && !waits) label.bytes = unit.file_bytes;
     if (op == StepOp::kArriveOnDevice) label.bytes = unit.packed_bytes;
     label.layer = layout.shape.matrices[unit.pieces.front().matrix].layer;
   } else if (is_of_a_wave(op)) {

@@ -8,8 +8,9 @@
 
 namespace outrigger {
 
-/// "embed", "blk.3 gate_up", "fetch unit 17": with the packed bytes of weights that a product reads, or the file's that a fetch does.
-NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency, const TaskGraph& graph, NodeId node);
+/// "embed", "blk.3 gate_up", "fetch unit 17": with the packed bytes of weights that a product reads, or the file's that a fetch does. What the disk is
+/// busy with the host's lane waits for: "wait for unit 17".
+NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency, const TaskGraph& graph, NodeId node, Lane lane);
 
 }  // namespace outrigger
 

@@ -20,7 +20,8 @@ struct PieceOfMatrix {
   OperandRef operand;
 };
 
-/// A step of N units has N arrivals and N requests, on one lane: once unit j was used last, unit (j + ring slots) mod N is requested into its slot.
+/// A step of N units has N arrivals and N requests, on one lane: once unit j was used last, unit (j + ring slots) mod N is requested into its slot. On
+/// the lane of those who use the units each comes just where it is needed, and nobody has to be told.
 class RingNodes {
  public:
   RingNodes(const StreamLayout& layout, size_t matrices, Lane lane, StepOp arrive, StepOp request)
@@ -47,7 +48,7 @@ class RingNodes {
   /// The next unit's arrival comes before the request, so that it is taken care of while this unit is still computed with. A ring of one slot has
   /// room for it only afterwards.
   void release(TaskGraph& graph, uint32_t unit, NodeId last_user) {
-    if (unit + 1 < units_ && layout_.ring_slots > 1) (void)arrival(graph, unit + 1);
+    if (lane_ != Lane::kHost && unit + 1 < units_ && layout_.ring_slots > 1) (void)arrival(graph, unit + 1);
     graph.add(lane_, static_cast<uint16_t>(request_), (unit + layout_.ring_slots) % units_, {}, {&last_user, 1});
   }
 

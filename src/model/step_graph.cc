@@ -27,7 +27,7 @@ class StepGraphBuilder {
  public:
   StepGraphBuilder(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency, const StepGraphOptions& options)
       : layout_(layout), plan_(plan), residency_(residency), options_(options),
-        disk_(residency.stream(), layout.weights.size(), Lane::kDisk, StepOp::kArrive, StepOp::kRequest) {
+        ring_(residency.stream(), layout.weights.size(), Lane::kHost, StepOp::kArrive, StepOp::kRequest) {
     if (options.streams_to_device) {
       link_.emplace(residency.device()->stream(), layout.weights.size(), Lane::kToDevice, StepOp::kArriveOnDevice, StepOp::kRequestToDevice);
     }
@@ -35,7 +35,7 @@ class StepGraphBuilder {
 
   Result<TaskGraph> build() {
     add_chain();
-    disk_.begin(options_.with_logits);
+    ring_.begin(options_.with_logits);
     if (link_) link_->begin(options_.with_logits);
     for (size_t i = 0; i < chain_.size(); ++i) {
       if (chain_[i].unit != kNoUnit) ring_of(chain_[i].lane).note_use(chain_[i].unit, i);
@@ -109,7 +109,7 @@ class StepGraphBuilder {
            plan_.kv_spilled_layers == 0 && layer + 1 < layout_.layers.size();
   }
 
-  RingNodes& ring_of(Lane side) { return side == Lane::kDevice ? *link_ : disk_; }
+  RingNodes& ring_of(Lane side) { return side == Lane::kDevice ? *link_ : ring_; }
 
   // Of a matrix that this step computes with on the side it is at: the pieces that stream; none for one that is resident there.
   bool streams(uint32_t matrix) const {
@@ -180,7 +180,7 @@ class StepGraphBuilder {
   const Plan& plan_;
   const TensorResidency& residency_;
   const StepGraphOptions options_;
-  RingNodes disk_;
+  RingNodes ring_;
   std::optional<RingNodes> link_;
   Lane side_ = Lane::kHost;
   bool has_angles_ = false;          // the device has them

@@ -69,10 +69,10 @@ struct StepGraphOptions {
 
 /// Builds the step's graph. A product whose matrices stream is cut into one node per unit it needs, so that computing begins with
 /// the first unit. A step of N units has N arrivals and N requests: once unit j was used last, unit (j + ring slots) mod N is requested into
-/// its slot; so a step ends with the ring as it found it, and the next one starts at once.
+/// its slot; so a step ends with the ring as it found it, and the next one starts at once. Both are the host lane's: neither takes long but for waiting.
 /// Experts that are not all resident are computed in waves: those in memory at once, the others as they come.
 /// What the plan computes on a device is nodes of the device's lane, with the same ops; the residual moves where the next part is elsewhere. A ring of
-/// the device's is served by the link's lane as the host's is by the disk's.
+/// the device's is served by the link's lane.
 /// A layer whose keys and values are spilled is fetched into a slot before its rows are appended and stored after it has attended; the next but one's
 /// fetch follows, as the slot is free then. Both slots' first layers are fetched as the step begins.
 /// Errors: kInternal only.

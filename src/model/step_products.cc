@@ -42,7 +42,10 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
     passes_before += operand.blocks * passes(operand);
     if (begin == end) continue;
     const MatmulArgs args = args_.product(op, node.argument, operand);
-    if (args_.is_fine(op, node.argument, operand.matrix)) {
+    const bool is_fine = args_.is_fine(op, node.argument, operand.matrix);
+    if (!residency_.is_resident(operand.matrix)) {
+      unpack_and_multiply(args, operand, is_fine, {begin, end}, member);
+    } else if (is_fine) {
       fine_product(args, begin, end);
     } else {
       matmul(args, begin, end);
@@ -51,6 +54,35 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
       const size_t row = begin * kPackRows, rows_end = std::min(args.rows, end * kPackRows);
       const float* const bias = fixed_ + layout_.biases[operand.matrix] + operand.first_block * kPackRows;
       add_bias({bias + row, args.dst + row, args.dst_stride, rows_end - row, args.tokens});
+    }
+  }
+}
+
+// Rows are packed sixteen at a time, line by line across them, which no hardware foresees: what the disk has just written would be waited for at each line.
+void StepRunner::bring_near(const std::byte* bytes, uint64_t size) {
+  constexpr uint64_t kCacheLine = 64;
+  for (uint64_t i = 0; i < size; i += kCacheLine) __builtin_prefetch(bytes + i, 0, 2);
+}
+
+// Rows that have just come from the file: some at a time packed into this thread's buffer, and multiplied with while they are in its cache.
+void StepRunner::unpack_and_multiply(const MatmulArgs& args, const OperandRef& operand, bool is_fine, const Share& blocks, const TeamMember& member) const {
+  const WeightSource& weight = layout_.weights[operand.matrix];
+  const std::span<std::byte> buffer = residency_.unpack_buffer(member.index());
+  const size_t at_once = std::max<size_t>(1, buffer.size() / packed_block_bytes(args.kind, args.columns));
+  for (size_t block = blocks.begin; block < blocks.end; block += at_once) {
+    const size_t some = std::min(blocks.end - block, at_once);
+    const std::byte* const rows = args.weights + block * weight.block_file_bytes();
+    const uint64_t bytes = weight.file_bytes(operand.first_block + block, some);
+    bring_near(rows, bytes);
+    weight.place(rows, bytes, buffer.data());
+    MatmulArgs part = args;
+    part.weights = buffer.data();
+    part.rows = args.rows - block * kPackRows;
+    part.dst = args.dst + block * kPackRows;
+    if (is_fine) {
+      fine_product(part, 0, some);
+    } else {
+      matmul(part, 0, some);
     }
   }
 }

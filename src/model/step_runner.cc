@@ -24,8 +24,10 @@ StepRunner::StepRunner(const ModelLayout& layout, TensorResidency& residency, Th
   }
 }
 
-void StepRunner::begin(const StepInput& input, uint32_t expert_waves) {
+void StepRunner::begin(const StepInput& input, uint32_t expert_waves, const CancelToken& cancel) {
   input_ = input;
+  cancel_ = &cancel;
+  if (tracer_ != nullptr) disk_traced_ns_ = Tracer::now_ns();  // what came before belongs to no step
   args_.begin(input);
   if (device_ != nullptr) device_->begin(input);
   expert_waves_ = expert_waves;
@@ -42,24 +44,57 @@ std::span<const float> StepRunner::logits(size_t i) const {
 
 Status StepRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) {
   if (lane != Lane::kHost && lane != Lane::kDisk) return device_->run_segment(graph, lane, nodes);
+  if (lane == Lane::kHost) return run_host_segment(graph, nodes);
   NodeTrace trace(tracer_, lane);
-  if (lane == Lane::kDisk) {
-    for (const NodeId id : nodes) {
-      trace.next(id);
-      OTR_TRY(run_disk_node(graph.nodes()[id], trace));
-    }
-    return {};
+  for (const NodeId id : nodes) {
+    trace.next(id);
+    OTR_TRY(run_disk_node(graph.nodes()[id], trace));
   }
+  return {};
+}
+
+// What waits for the disk or asks it for more is the calling thread's alone; between, the team computes in one region. A wait inside a region would
+// look to the team as if others kept it from running.
+Status StepRunner::run_host_segment(const TaskGraph& graph, std::span<const NodeId> nodes) {
+  const auto is_of_ring = [&graph](NodeId id) {
+    const auto op = static_cast<StepOp>(graph.nodes()[id].op);
+    return op == StepOp::kArrive || op == StepOp::kRequest;
+  };
+  NodeTrace trace(tracer_, Lane::kHost);
   failure_ = Status();
-  // A barrier after each node: the next one reads what all members wrote. The region's end is the last node's.
-  team_.run_elastic([&](const TeamMember& member) {
-    for (size_t i = 0; i < nodes.size(); ++i) {
-      if (i > 0) member.barrier();
-      if (member.index() == 0) trace.next(nodes[i]);
-      run_node(graph, graph.nodes()[nodes[i]], member);
+  for (size_t begin = 0, end; begin < nodes.size(); begin = end) {
+    end = begin + 1;
+    if (is_of_ring(nodes[begin])) {
+      trace.next(nodes[begin]);
+      OTR_TRY(run_ring_node(graph, nodes[begin]));
+      continue;
     }
-  });
-  return failure_;
+    while (end < nodes.size() && !is_of_ring(nodes[end])) ++end;
+    // A barrier after each node: the next one reads what all members wrote. The region's end is the last node's.
+    team_.run_elastic([&](const TeamMember& member) {
+      for (size_t i = begin; i < end; ++i) {
+        if (i > begin) member.barrier();
+        if (member.index() == 0) trace.next(nodes[i]);
+        run_node(graph, graph.nodes()[nodes[i]], member);
+      }
+    });
+    if (!failure_.is_ok()) return failure_;
+  }
+  return {};
+}
+
+Status StepRunner::run_ring_node(const TaskGraph& graph, NodeId id) {
+  const uint32_t unit = graph.nodes()[id].argument;
+  if (cancel_->is_cancelled()) return Status(StatusCode::kCancelled, "the step was cancelled");
+  if (static_cast<StepOp>(graph.nodes()[id].op) == StepOp::kRequest) return residency_.request(unit);
+  OTR_TRY(residency_.arrive(unit));
+  // The disk's track shows when it was on its way, one unit after the other, unless others are drawn there.
+  if (tracer_ == nullptr || !graph.lane_nodes(Lane::kDisk).empty()) return {};
+  const UnitTimes& times = residency_.unit_times(unit);
+  const int64_t begin_ns = std::max(times.requested_ns, disk_traced_ns_);
+  disk_traced_ns_ = std::max(begin_ns, times.arrived_ns);
+  tracer_->record(Lane::kDisk, id, begin_ns, disk_traced_ns_);
+  return {};
 }
 
 Status StepRunner::move_kv(uint32_t layer, Status (KvCache::*move)(uint32_t, uint32_t, uint32_t, uint64_t*) const, NodeTrace& trace) const {
@@ -71,8 +106,6 @@ Status StepRunner::move_kv(uint32_t layer, Status (KvCache::*move)(uint32_t, uin
 
 Status StepRunner::run_disk_node(const TaskNode& node, NodeTrace& trace) {
   switch (static_cast<StepOp>(node.op)) {
-    case StepOp::kArrive: return residency_.arrive(node.argument);
-    case StepOp::kRequest: return residency_.request(node.argument);
     case StepOp::kFetchExperts: return residency_.experts()->fetch(ExpertWave::of(node.argument).wave);
     case StepOp::kFetchGuesses: return residency_.experts()->fetch_guesses(node.argument);
     case StepOp::kFetchKv: return move_kv(node.argument, &KvCache::fetch, trace);
@@ -105,7 +138,7 @@ void StepRunner::run_node(const TaskGraph& graph, const TaskNode& node, const Te
     case StepOp::kSharedGateUp:
     case StepOp::kSharedDown: return product(graph, node, member);
     case StepOp::kArrive:
-    case StepOp::kRequest:
+    case StepOp::kRequest: return;  // the ring's
     case StepOp::kFetchExperts:
     case StepOp::kFetchGuesses:
     case StepOp::kFetchKv:

@@ -39,7 +39,8 @@ class StepRunner final : public NodeRunner {
   StepRunner(const ModelLayout& layout, TensorResidency& residency, ThreadTeam& team, const StepBuffers& buffers, const float* fixed, Numerics numerics);
 
   /// Sets what the next graph run computes, in as many waves of experts as the graph has. Preconditions as in StepInput.
-  void begin(const StepInput& input, uint32_t expert_waves);
+  /// `cancel` is looked at between units that stream; it must outlive the run.
+  void begin(const StepInput& input, uint32_t expert_waves, const CancelToken& cancel);
   /// Logits [vocabulary] of the i-th of logit_tokens, after a run of the graph with logits; valid until the next run.
   std::span<const float> logits(size_t i) const;
 
@@ -51,6 +52,8 @@ class StepRunner final : public NodeRunner {
   Status run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) override;
 
  private:
+  Status run_host_segment(const TaskGraph& graph, std::span<const NodeId> nodes);
+  Status run_ring_node(const TaskGraph& graph, NodeId id);
   Status run_disk_node(const TaskNode& node, NodeTrace& trace);
   /// A spilled layer's keys and values of every slice: `move` is KvCache::fetch or store.
   Status move_kv(uint32_t layer, Status (KvCache::*move)(uint32_t, uint32_t, uint32_t, uint64_t*) const, NodeTrace& trace) const;
@@ -69,6 +72,8 @@ class StepRunner final : public NodeRunner {
   // step_products.cc: products of all tokens with a window's matrices, and what they are given.
   void product(const TaskGraph& graph, const TaskNode& node, const TeamMember& member);
   void fine_product(const MatmulArgs& args, size_t begin, size_t end) const;
+  static void bring_near(const std::byte* bytes, uint64_t size);
+  void unpack_and_multiply(const MatmulArgs& args, const OperandRef& operand, bool is_fine, const Share& blocks, const TeamMember& member) const;
   /// Rows [begin, end) of `src` [tokens, width] into `panel`, as the window that begins with `matrix` asks; which it is: kFloat32 for none.
   Activations quantize(const float* src, std::byte* panel, uint32_t matrix, size_t tokens, size_t begin, size_t end);
   /// quantize() of rows of `normed`, into both panels if it is int8, for the windows that keep about 15 bits of their input.
@@ -94,9 +99,11 @@ class StepRunner final : public NodeRunner {
   StepArgs args_;
   std::vector<double> frequencies_;  ///< [rope_dim / 2] radians per position
   StepInput input_;
+  const CancelToken* cancel_ = nullptr;
   uint32_t expert_waves_ = 1;
   uint32_t used_expert_count_ = 0;   ///< of the layer that was routed last
   Tracer* tracer_ = nullptr;
+  int64_t disk_traced_ns_ = 0;       ///< until when the disk lane's track is full
   DeviceRunner* device_ = nullptr;
   Status failure_;                   ///< of the one thing on the host lane that can fail: reading an embedding row
 };

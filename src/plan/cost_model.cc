@@ -85,19 +85,21 @@ double CostModel::attention_s(const StepWork& work) const {
 
 double CostModel::row_reads_s(uint32_t tokens, uint32_t row_reads) const { return static_cast<double>(tokens) * row_reads * kRowReadS; }
 
-double CostModel::fetch_s(uint64_t file_bytes, uint64_t packed_bytes, uint32_t reads) const {
-  return read_and_repack_s(static_cast<double>(file_bytes), static_cast<double>(packed_bytes), reads) + kUnitOverheadS;
+double CostModel::fetch_s(uint64_t file_bytes, uint32_t reads) const {
+  return read_s(static_cast<double>(file_bytes), reads) + kUnitOverheadS;
 }
 
-// One thread waits for reads and repacks what has come. With one read in flight the disk is idle meanwhile; with more, the longer of the two counts.
+double CostModel::read_s(double file_bytes, uint32_t reads) const { return file_bytes / (disk_ * kRateOfReads[std::clamp(reads, 1u, kMostReads) - 1]); }
+
+// Of experts one thread waits for reads and repacks what has come. With one read in flight the disk is idle meanwhile; with more, the longer of the two counts.
 double CostModel::read_and_repack_s(double file_bytes, double packed_bytes, uint32_t reads) const {
   const uint32_t in_flight = std::clamp(reads, 1u, kMostReads);
-  const double read = file_bytes / (disk_ * kRateOfReads[in_flight - 1]), repack = packed_bytes / repack_;
+  const double read = read_s(file_bytes, reads), repack = packed_bytes / repack_;
   return in_flight > 1 ? std::max(read, repack) : read + repack;
 }
 
 double CostModel::disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const {
-  return read_and_repack_s(static_cast<double>(file_bytes), static_cast<double>(packed_bytes), load.reads) + units(packed_bytes, load.slot_bytes) * kUnitOverheadS;
+  return read_s(static_cast<double>(file_bytes), load.reads) + units(packed_bytes, load.slot_bytes) * kUnitOverheadS;
 }
 
 double CostModel::kv_fetch_s(const StepWork& work) const {
@@ -131,7 +133,7 @@ ExpertTime CostModel::experts(const StepWork& work, double absent_share, uint32_
 }
 
 // The longer lane, what unevenness leaves bare of the shorter one, and the product with the last slot, which nothing is left to hide.
-// Repacking takes the reader's share of the cores that compute. `elsewhere`: what the host waits for meanwhile.
+// The threads that compute repack, too. `elsewhere`: what the host waits for meanwhile.
 double CostModel::overlapped_s(double host, double elsewhere, double disk, double repack, const StreamLoad& load) const {
   if (disk == 0) return host + elsewhere;
   const double slowed_host = host + elsewhere + repack / threads_;

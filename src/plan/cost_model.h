@@ -81,8 +81,8 @@ class CostModel {
   double attention_s(const StepWork& work) const;
   /// rows of an embedding from the file, before anything else can start;
   double row_reads_s(uint32_t tokens, uint32_t row_reads) const;
-  /// one unit of streamed weights, read and repacked while others are read, as far as there are slots;
-  double fetch_s(uint64_t file_bytes, uint64_t packed_bytes, uint32_t reads) const;
+  /// reading one unit of streamed weights;
+  double fetch_s(uint64_t file_bytes, uint32_t reads) const;
   /// keys and values of a spilled layer: what the step needs of them, several reads in flight, and what it adds, one write after the other;
   double kv_fetch_s(const StepWork& work) const;
   double kv_store_s(const StepWork& work) const;
@@ -91,7 +91,7 @@ class CostModel {
   const KvSpillShape& kv() const { return kv_; }
   double expert_layers() const { return expert_layers_; }
   double step_overhead_s() const { return overhead_s_; }
-  /// What repacking so many bytes takes from the host's cores.
+  /// What repacking so many bytes adds to the host's work.
   double repack_share_s(uint64_t packed_bytes) const { return static_cast<double>(packed_bytes) / repack_ / threads_; }
 
   /// The prompt in chunks of `step_tokens`, then the new tokens.
@@ -109,6 +109,7 @@ class CostModel {
     double bytes = 0, weights = 0;
   };
   double product_s(double bytes, double weights, double tokens, double stream) const;
+  double read_s(double file_bytes, uint32_t reads) const;
   double read_and_repack_s(double file_bytes, double packed_bytes, uint32_t reads) const;
   double disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const;
   double overlapped_s(double host, double elsewhere, double disk, double repack, const StreamLoad& load) const;

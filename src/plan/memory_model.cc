@@ -63,14 +63,6 @@ uint64_t most_read_bytes(uint64_t row_block_bytes, const Slots& slots) {
 
 }  // namespace
 
-uint64_t largest_row_block(const StepShape& shape) {
-  uint64_t largest = 0;
-  for (const MatrixShape& matrix : shape.matrices) {
-    if (matrix.use != MatrixUse::kRowLookup) largest = std::max(largest, matrix.row_block_bytes);
-  }
-  return largest;
-}
-
 uint32_t reads_in_flight(uint64_t row_block_bytes, const Slots& slots) {
   const uint64_t read = std::max<uint64_t>(1, most_read_bytes(row_block_bytes, slots)), reads_of_slot = (slots.ring_slot_bytes + read - 1) / read;
   const uint64_t of_ring = slots.ring > 0 ? multiply_bytes(slots.ring - 1, reads_of_slot) : 0;
@@ -78,9 +70,11 @@ uint32_t reads_in_flight(uint64_t row_block_bytes, const Slots& slots) {
   return static_cast<uint32_t>(std::min<uint64_t>(kMostReads, std::max(of_ring, of_experts)));
 }
 
-uint64_t staging_bytes(uint64_t row_block_bytes, const Slots& slots) {
-  const uint64_t read = most_read_bytes(row_block_bytes, slots);
-  return read == 0 ? 0 : multiply_bytes(reads_in_flight(row_block_bytes, slots), add_bytes(read, 2 * kPageBytes));
+uint64_t staging_bytes(uint64_t row_block_bytes, uint32_t threads, const Slots& slots) {
+  const uint64_t unpacking = slots.ring > 0 ? multiply_bytes(threads, unpack_buffer_bytes(row_block_bytes, slots.ring_slot_bytes)) : 0;
+  if (slots.experts == 0) return unpacking;
+  const uint64_t read = add_bytes(most_read_bytes(row_block_bytes, slots), 2 * kPageBytes);
+  return add_bytes(unpacking, multiply_bytes(reads_in_flight(row_block_bytes, slots), read));
 }
 
 uint64_t expert_slot_bytes(const StepShape& shape) {
@@ -163,7 +157,7 @@ TierBreakdown host_breakdown(const StepShape& shape, const Demand& demand, const
   }
   TierBreakdown breakdown;
   breakdown.weights_resident = whole_pages(weights);
-  breakdown.stream_slots = add_bytes(add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), staging_bytes(largest_row_block(shape), slots)),
+  breakdown.stream_slots = add_bytes(add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), staging_bytes(largest_row_block(shape), demand.threads, slots)),
                                      whole_pages(row_buffer_bytes(shape, resident, device)));
   breakdown.kv_cache = kv_cache_bytes(shape, demand, shape.kv_layers - device.attention_layers(shape));
   breakdown.activations = activation_bytes(shape, demand, step);

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "src/tensor/stream_layout.h"
+
 namespace outrigger {
 
 inline constexpr uint64_t kPageBytes = 4096;      ///< the granule of every allocation, and of direct reads
@@ -15,7 +17,6 @@ inline constexpr uint64_t kWeightAlignment = 64;  ///< a matrix starts at a mult
 inline constexpr uint32_t kLeastSlots = 2;        ///< one is filled while another is read
 inline constexpr uint32_t kMostSlots = 6;         ///< as many reads as pay are then in flight while one slot is computed with
 inline constexpr uint32_t kMostReads = 4;         ///< in flight: docs/design/0005-reading-the-disk.md
-inline constexpr uint64_t kMostReadBytes = 1 << 20;  ///< of one read, row blocks permitting; the same
 inline constexpr uint32_t kLeastExpertSlots = 2;  ///< one is filled while another is computed with
 
 // Sums that stay at the largest value instead of wrapping: no budget reaches it, so what does not fit 64 bits is never planned.
@@ -47,8 +48,10 @@ inline bool is_looked_up(const MatrixShape& matrix) { return matrix.use == Matri
 /// A matrix's place in the arena of resident weights.
 inline uint64_t resident_bytes(const MatrixShape& matrix) { return round_up_bytes(matrix.packed_bytes, kWeightAlignment); }
 inline uint64_t fixed_arena_bytes(const StepShape& shape) { return round_up_bytes(shape.fixed_bytes, kWeightAlignment); }
-/// The smallest slot a matrix can stream through.
-inline uint64_t least_slot_bytes(const MatrixShape& matrix) { return whole_pages(matrix.row_block_bytes); }
+/// The smallest slot that a matrix can be read into.
+inline uint64_t least_slot_bytes(const MatrixShape& matrix) { return whole_pages(add_bytes(matrix.row_block_file_bytes, kReadAlignment)); }
+/// The same of a device's ring, which holds packed row blocks.
+inline uint64_t least_device_slot_bytes(const MatrixShape& matrix) { return whole_pages(matrix.row_block_bytes); }
 /// The ring and the slots of experts; either may be absent.
 struct Slots {
   uint32_t ring = 0;
@@ -58,10 +61,8 @@ struct Slots {
 };
 /// Reads in flight: while one slot is computed with, the others may be read, each in as many reads as it takes.
 uint32_t reads_in_flight(uint64_t row_block_bytes, const Slots& slots);
-/// The readers' buffers: each for one read of the file's bytes, widened at both ends to whole pages.
-uint64_t staging_bytes(uint64_t row_block_bytes, const Slots& slots);
-/// The largest of what may be read while running: what both of them are given.
-uint64_t largest_row_block(const StepShape& shape);
+/// The threads' buffers for unpacking, if there is a ring, then those for the reads of experts: each for one of the file's bytes, widened at both ends to whole pages.
+uint64_t staging_bytes(uint64_t row_block_bytes, uint32_t threads, const Slots& slots);
 
 /// The largest expert of any layer, in whole pages: what a slot for experts has to hold. 0 without experts.
 uint64_t expert_slot_bytes(const StepShape& shape);

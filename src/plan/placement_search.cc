@@ -74,6 +74,7 @@ PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, c
     : shape_(shape),
       cost_(cost),
       rest_(rest),
+      threads_(demand.threads),
       expert_slot_bytes_(expert_slot_bytes(shape)),
       expert_count_(expert_count(shape)),
       row_block_bytes_(std::max(largest_row_block(shape), rest.row_block_bytes)) {
@@ -166,7 +167,7 @@ Slots PlacementSearch::least_slots(const PlacementFamily& family, uint32_t ring)
 
 uint64_t PlacementSearch::bytes_without_choice(const PlacementFamily& family, size_t step, const Slots& slots, const KvChoice& kv) const {
   const uint64_t rings = add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), multiply_bytes(slots.experts, slots.expert_slot_bytes));
-  return add_bytes(add_bytes(add_bytes(whole_pages(family.base_weight_bytes), rings), staging_bytes(row_block_bytes_, slots)),
+  return add_bytes(add_bytes(add_bytes(whole_pages(family.base_weight_bytes), rings), staging_bytes(row_block_bytes_, threads_, slots)),
                    add_bytes(family.row_buffer_bytes, add_bytes(kv.bytes, step_bytes_[step])));
 }
 

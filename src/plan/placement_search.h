@@ -97,6 +97,7 @@ class PlacementSearch {
   const StepShape& shape_;
   const CostModel& cost_;
   const HostRest rest_;
+  const uint32_t threads_;
   std::vector<uint64_t> step_bytes_;  ///< per step size: activations, and what else is there
   std::vector<KvChoice> kv_choices_;  ///< ascending in spilled layers
   std::vector<PlacementFamily> families_;

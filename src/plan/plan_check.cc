@@ -63,7 +63,7 @@ Status check_parts(const Plan& plan, const StepShape& shape) {
 Status check_device_ring(const Plan& plan, const StepShape& shape, const DeviceUse& device) {
   uint64_t least_slot = 0;
   for (size_t i = 0; i < shape.matrices.size(); ++i) {
-    if (device.is_streamed(i)) least_slot = std::max(least_slot, least_slot_bytes(shape.matrices[i]));
+    if (device.is_streamed(i)) least_slot = std::max(least_slot, least_device_slot_bytes(shape.matrices[i]));
   }
   OTR_TRY(equal("transfer_bytes", plan.transfer_bytes, transfer_bytes(shape, device)));
   if (!device.is_used()) OTR_TRY(equal("device_threads", plan.device_threads, 0));
@@ -119,7 +119,7 @@ Status check_ring(const Plan& plan, const StepShape& shape, const std::vector<bo
   OTR_TRY(check_expert_slots(plan, shape, resident));
   const Slots slots = slots_of(plan);
   OTR_TRY(equal("reads", plan.reads, reads_in_flight(largest_row_block(shape), slots)));
-  OTR_TRY(equal("staging_bytes", plan.staging_bytes, staging_bytes(largest_row_block(shape), slots)));
+  OTR_TRY(equal("staging_bytes", plan.staging_bytes, staging_bytes(largest_row_block(shape), plan.threads, slots)));
   return equal("row_buffer_bytes", plan.row_buffer_bytes, row_buffer_bytes(shape, resident, device_use(plan)));
 }
 

@@ -25,8 +25,8 @@ Status check_matrix(const MatrixShape& matrix) {
   if (matrix.row_block_bytes == 0 || matrix.row_block_bytes > matrix.packed_bytes) {
     return wrong(fmt::format("got row blocks of {} bytes, need 1 to {}", matrix.row_block_bytes, matrix.packed_bytes));
   }
-  if (matrix.row_block_file_bytes > matrix.row_block_bytes) {
-    return wrong(fmt::format("a row block has {} bytes in the file, need at most its {} packed bytes", matrix.row_block_file_bytes,
+  if (matrix.row_block_file_bytes > matrix.row_block_bytes || (matrix.row_block_file_bytes == 0 && is_multiplied(matrix))) {
+    return wrong(fmt::format("a row block has {} bytes in the file, need 1 to its {} packed bytes", matrix.row_block_file_bytes,
                              matrix.row_block_bytes));
   }
   if (matrix.experts == 0 || (matrix.experts > 1 && matrix.use != MatrixUse::kRouted)) {

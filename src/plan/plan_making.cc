@@ -42,7 +42,7 @@ Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const
   plan.stream_slots = placement.slots.ring;
   plan.slot_bytes = placement.slots.ring_slot_bytes;
   plan.reads = reads_in_flight(largest_row_block(shape), placement.slots);
-  plan.staging_bytes = staging_bytes(largest_row_block(shape), placement.slots);
+  plan.staging_bytes = staging_bytes(largest_row_block(shape), demand.threads, placement.slots);
   plan.row_buffer_bytes = row_buffer_bytes(shape, resident, device);
   plan.expert_slots = placement.slots.experts;
   plan.expert_slot_bytes = placement.slots.expert_slot_bytes;

@@ -29,11 +29,12 @@ class MemoryNotes {
       if (task.kind == TaskKind::kRowReads) changes.insert(changes.end(), {{task.begin_s, 0, 0, 1, 0}, {task.end_s, 0, 0, -1, 0}});
       if (task.kind == TaskKind::kFetchExperts) changes.insert(changes.end(), {{task.begin_s, 0, 1, 0, 0}, {task.end_s, 0, -1, 0, 0}});
       if (task.kind == TaskKind::kFetch) {
-        changes.insert(changes.end(), {{task.begin_s, 1, 1, 0, 0}, {task.end_s, 0, -1, 0, 0}});
+        changes.push_back({task.begin_s, 1, 0, 0, 0});
       } else if (task.kind == TaskKind::kBring) {
         changes.push_back({task.begin_s, 0, 0, 0, 1});
       } else if (task.unit != kNoUnit) {
         (task.lane == ScheduleLane::kDevice ? used_there : used)[task.unit] = task.end_s;
+        if (task.lane == ScheduleLane::kHost) changes.insert(changes.end(), {{task.begin_s, 0, 1, 0, 0}, {task.end_s, 0, -1, 0, 0}});
       }
     }
     for (const double time_s : used) changes.push_back({time_s, -1, 0, 0, 0});
@@ -62,7 +63,7 @@ class MemoryNotes {
     MemoryMoment moment{now.time_s, static_cast<uint32_t>(now.slots), static_cast<uint32_t>(now.device_slots), plan_.host.breakdown,
                         plan_.device.breakdown};
     moment.host.stream_slots = static_cast<uint64_t>(now.slots) * plan_.slot_bytes +
-                               static_cast<uint64_t>(now.staging) * plan_.staging_bytes +
+                               (now.staging > 0 ? plan_.staging_bytes : 0) +  // rows are packed in it, or experts read into it
                                static_cast<uint64_t>(now.rows) * whole_pages(plan_.row_buffer_bytes);
     moment.device.stream_slots = static_cast<uint64_t>(now.device_slots) * plan_.device_slot_bytes;
     schedule_.memory.push_back(moment);

@@ -12,7 +12,7 @@ SlotIndex::SlotIndex(const StepShape& shape, std::span<const uint32_t> matrices)
   sorted.reserve(matrices.size());
   for (uint32_t index : matrices) sorted.push_back(&shape.matrices[index]);
   std::stable_sort(sorted.begin(), sorted.end(),
-                   [](const MatrixShape* a, const MatrixShape* b) { return a->row_block_bytes < b->row_block_bytes; });
+                   [](const MatrixShape* a, const MatrixShape* b) { return a->row_block_file_bytes < b->row_block_file_bytes; });
 
   least_slots_.reserve(sorted.size());
   for (size_t i = 0; i < sorted.size(); ++i) {

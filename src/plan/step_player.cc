@@ -13,7 +13,7 @@ uint64_t least_units(const StepShape& shape, const std::vector<bool>& resident, 
   for (size_t i = 0; i < resident.size(); ++i) {
     if (!resident[i] && is_multiplied(shape.matrices[i])) streamed_bytes = add_bytes(streamed_bytes, shape.matrices[i].packed_bytes);
   }
-  return slot_bytes == 0 ? 0 : streamed_bytes / slot_bytes;
+  return slot_bytes == 0 ? 0 : streamed_bytes / std::min(slot_bytes, kMostReadBytes);
 }
 
 uint64_t least_device_units(const StepShape& shape, const DeviceUse& device) {
@@ -30,8 +30,8 @@ struct StepPlayer::Product {
   double weights = 0;
 };
 
-StepPlayer::Ring::Ring(const StepShape& shape, const std::vector<bool>& stays, uint64_t slot_bytes, uint32_t slots)
-    : layout(layout_stream(shape, stays, slot_bytes, slots)) {
+StepPlayer::Ring::Ring(const StepShape& shape, const std::vector<bool>& stays, uint64_t slot_bytes, uint32_t slots, SlotsHold hold)
+    : layout(layout_stream(shape, stays, slot_bytes, slots, hold)) {
   pieces_begin.assign(shape.matrices.size() + 1, 0);
   for (const StreamUnit& unit : layout.units) {
     for (const StreamPiece& piece : unit.pieces) ++pieces_begin[piece.matrix + 1];
@@ -64,8 +64,8 @@ StepPlayer::StepPlayer(const StepShape& shape, const CostModel& cost, const std:
       kv_spilled_layers_(kv_spilled_layers),
       device_(device),
       from_tokens_(from_tokens),
-      disk_ring_(shape, resident, slot_bytes, slots),
-      device_ring_(shape, stays_off_device(shape, device), device.slot_bytes, device.slots) {}
+      disk_ring_(shape, resident, slot_bytes, slots, SlotsHold::kFileRows),
+      device_ring_(shape, stays_off_device(shape, device), device.slot_bytes, device.slots, SlotsHold::kPacked) {}
 
 StepTime StepPlayer::play(const StepWork& work) {
   work_ = work;

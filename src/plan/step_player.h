@@ -47,7 +47,7 @@ struct ScheduledTask {
   uint32_t slot = 0;                            ///< where that unit is, if there is one
 };
 
-/// How many units `resident` leaves to be streamed, at least: known without making them.
+/// How many pieces of units `resident` leaves to be streamed, about: known without making them.
 uint64_t least_units(const StepShape& shape, const std::vector<bool>& resident, uint64_t slot_bytes);
 /// The same of what streams to a device.
 uint64_t least_device_units(const StepShape& shape, const DeviceUse& device);
@@ -91,7 +91,7 @@ class StepPlayer {
     std::vector<Piece> pieces;           // grouped by matrix, in order
     std::vector<uint32_t> pieces_begin;  // per matrix, and the end
 
-    Ring(const StepShape& shape, const std::vector<bool>& stays, uint64_t slot_bytes, uint32_t slots);
+    Ring(const StepShape& shape, const std::vector<bool>& stays, uint64_t slot_bytes, uint32_t slots, SlotsHold hold);
   };
   // When each lane is free again, and the chain.
   struct Clock {

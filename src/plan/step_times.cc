@@ -8,7 +8,7 @@
 
 namespace outrigger {
 
-// Until here end_s is a duration. A step's overhead and the reader's share of the cores are spread over the host's work, the device's over
+// Until here end_s is a duration. A step's overhead and the repacking are spread over the host's work, the device's over
 // its own.
 void StepPlayer::spread_overheads(uint32_t units) {
   double there = 0;
@@ -119,7 +119,7 @@ void StepPlayer::take_time(ScheduledTask& task, bool is_last_use, Clock* clock, 
   request.begin_s = std::max(*lane_free, task.end_s);
   const StreamUnit& unit = ring.layout.units[request.unit];
   request.end_s =
-      request.begin_s + (is_there ? cost_.device().upload_s(unit.packed_bytes) : cost_.fetch_s(unit.file_bytes, unit.packed_bytes, reads_));
+      request.begin_s + (is_there ? cost_.device().upload_s(unit.packed_bytes) : cost_.fetch_s(unit.file_bytes, reads_));
   request.lane = is_there ? ScheduleLane::kToDevice : ScheduleLane::kDisk;
   request.kind = is_there ? TaskKind::kBring : TaskKind::kFetch;
   request.bytes = is_there ? unit.packed_bytes : unit.file_bytes;

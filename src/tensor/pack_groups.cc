@@ -23,6 +23,27 @@ void put_words(const uint8_t* src, uint32_t flip, std::byte* plane) {
   for (size_t q = 0; q < kWords; ++q) put_word(plane, q, word_at(src + q * 4) ^ flip);
 }
 
+// Sixteen bytes of a row: four words, one for each line.
+using Quad = uint32_t __attribute__((vector_size(16)));
+
+Quad quad_at(const uint8_t* src) {
+  Quad quad;
+  std::memcpy(&quad, src, sizeof quad);
+  return quad;
+}
+
+void put_quad(std::byte* plane, size_t line, const Quad& quad) { std::memcpy(plane + line * kQuadRow, &quad, sizeof quad); }
+
+// The words of four neighbouring rows to their places in four lines, a line at a time: word by word this is most of what streaming a file costs.
+void put_quads(const Quad (&rows)[4], std::byte* plane) {
+  const Quad low01 = __builtin_shufflevector(rows[0], rows[1], 0, 4, 1, 5), high01 = __builtin_shufflevector(rows[0], rows[1], 2, 6, 3, 7);
+  const Quad low23 = __builtin_shufflevector(rows[2], rows[3], 0, 4, 1, 5), high23 = __builtin_shufflevector(rows[2], rows[3], 2, 6, 3, 7);
+  put_quad(plane, 0, __builtin_shufflevector(low01, low23, 0, 1, 4, 5));
+  put_quad(plane, 1, __builtin_shufflevector(low01, low23, 2, 3, 6, 7));
+  put_quad(plane, 2, __builtin_shufflevector(high01, high23, 0, 1, 4, 5));
+  put_quad(plane, 3, __builtin_shufflevector(high01, high23, 2, 3, 6, 7));
+}
+
 // The others hold a group's 32 codes (or parts of them) in 32 successive bytes, at a bit that depends on the group.
 void put_nibbles(const uint8_t* src, int shift, std::byte* plane) {
   constexpr uint32_t kMask = 0x0f0f0f0f;
@@ -96,6 +117,55 @@ void put_codes(const uint8_t* block, size_t g, std::byte* plane) {
   }
 }
 
+// Of the formats whose codes are in the file as in the plane: where a group's are, and how many quads of them there are. No quads: the others. And
+// whether each block begins with a float16 scale, which a minimum may follow.
+struct PlainCodes {
+  size_t quads = 0, offset = 0, of_group = 0;
+  uint32_t flip = 0;
+  bool has_half_scale = false;
+};
+consteval PlainCodes plain_codes(PackedKind kind) {
+  switch (kind) {
+    case PackedKind::kQ8_0:
+      return {2, 2, 0, 0x80808080u, true};
+    case PackedKind::kQ4_0:
+    case PackedKind::kIQ4_NL:
+      return {1, 2, 0, 0, true};
+    case PackedKind::kQ4_1:
+      return {1, 4, 0, 0, true};
+    case PackedKind::kMXFP4:
+      return {1, 1, 0, 0};
+    case PackedKind::kIQ4_XS:
+      return {1, 8, 16, 0};
+    default:
+      return {};
+  }
+}
+
+// The codes of group g of the blocks of four neighbouring rows, `row_bytes` apart; `plane` is the first one's place in the first line.
+template <PackedKind kKind>
+void put_codes_of_four(const uint8_t* block, size_t row_bytes, size_t g, std::byte* plane) {
+  constexpr PlainCodes kPlain = plain_codes(kKind);
+  for (size_t q = 0; q < kPlain.quads; ++q) {
+    Quad rows[4];
+    for (size_t row = 0; row < 4; ++row) rows[row] = quad_at(block + row * row_bytes + kPlain.offset + g * kPlain.of_group + q * sizeof(Quad)) ^ kPlain.flip;
+    put_quads(rows, plane + q * 4 * kQuadRow);
+  }
+}
+
+// The same of scales, and minima if there are; `dst` is the first row's place.
+template <PackedKind kKind>
+void put_half_scales_of_four(const uint8_t* block, size_t row_bytes, std::byte* dst) {
+  uint64_t scales = 0, minima = 0;
+  for (size_t row = 0; row < 4; ++row) {
+    const uint64_t word = word_at(block + row * row_bytes);
+    scales |= (word & 0xffff) << 16 * row;
+    minima |= word >> 16 << 16 * row;
+  }
+  std::memcpy(dst, &scales, sizeof scales);
+  if (group_layout(kKind).has_minimum()) std::memcpy(dst + kHalfRow, &minima, sizeof minima);
+}
+
 void put_byte(std::byte* dst, int value) { *dst = static_cast<std::byte>(value); }
 
 // The scales of group g of a block, for row `row`.
@@ -141,14 +211,23 @@ void pack_kind(const std::byte* src, size_t rows, size_t columns, std::byte* dst
     if (kLayout.header_bytes() > kLayout.all_scales_bytes()) {  // only where a block is a unit
       std::memset(dst + kLayout.unit_at(b * groups) + kLayout.all_scales_bytes(), 0, kLayout.header_bytes() - kLayout.all_scales_bytes());
     }
-    for (size_t row = 0; row < rows; ++row) {
+    constexpr PlainCodes kPlain = plain_codes(kKind);
+    const size_t in_fours = kPlain.quads > 0 ? rows / 4 * 4 : 0, row_bytes = blocks * file.block_bytes;
+    for (size_t row = 0; row < in_fours; row += 4) {
       const uint8_t* block = bytes + (row * blocks + b) * file.block_bytes;
+      for (size_t g = 0; g < groups; ++g) {
+        put_codes_of_four<kKind>(block, row_bytes, g, dst + kLayout.codes_at(b * groups + g) + row * 4);
+        if (kPlain.has_half_scale) put_half_scales_of_four<kKind>(block, row_bytes, dst + kLayout.scales_at(b * groups + g) + row * 2);
+      }
+    }
+    for (size_t row = kPlain.has_half_scale ? in_fours : 0; row < rows; ++row) {
+      const uint8_t* block = bytes + row * row_bytes + b * file.block_bytes;
       for (size_t offset = 0; offset < kLayout.unit_scale_bytes(); offset += kHalfRow) {
         std::memcpy(dst + kLayout.unit_at(b * groups) + offset + row * 2, block + unit_scale_in_file(kKind) + offset / kPackRows, 2);
       }
       for (size_t g = 0; g < groups; ++g) {
         put_scales<kKind>(block, g, row, dst + kLayout.scales_at(b * groups + g));
-        put_codes<kKind>(block, g, dst + kLayout.codes_at(b * groups + g) + row * 4);
+        if (row >= in_fours) put_codes<kKind>(block, g, dst + kLayout.codes_at(b * groups + g) + row * 4);
       }
     }
   }

@@ -10,6 +10,22 @@
 
 namespace outrigger {
 
+inline constexpr uint64_t kReadAlignment = 4096;          ///< of direct reads, in the file and in memory
+inline constexpr uint64_t kMostReadBytes = 1 << 20;        ///< of one read, row blocks permitting: docs/design/0005-reading-the-disk.md
+
+/// What the slots of a ring hold: rows as they are in the file, each piece a read of its own and at the beginning of a page; or packed row blocks, one
+/// after the other.
+enum class SlotsHold { kFileRows, kPacked };
+/// Room for a direct read of so many bytes of a file, wherever they begin.
+inline uint64_t read_room_bytes(uint64_t file_bytes) { return (file_bytes + 2 * kReadAlignment - 1) / kReadAlignment * kReadAlignment; }
+
+/// Of a thread's rows from the ring, packed just before it multiplies with them: they stay in its second-level cache.
+inline constexpr uint64_t kUnpackBytes = 128 << 10;
+/// The largest row block of whatever may be read while running.
+uint64_t largest_row_block(const StepShape& shape);
+/// One thread's buffer for that: room for a row block, and for more as far as a slot has more. In whole pages; saturates.
+uint64_t unpack_buffer_bytes(uint64_t row_block_bytes, uint64_t slot_bytes);
+
 /// Row blocks [first_block, first_block + blocks) of a matrix, at `slot_offset` bytes into the slot.
 struct StreamPiece {
   uint32_t matrix = 0;
@@ -38,7 +54,7 @@ StreamLayout layout_stream(const StepShape& shape, const Plan& plan);
 /// The same of what streams from host memory to a device.
 StreamLayout layout_device_stream(const StepShape& shape, const Plan& plan);
 /// Of a plan that is not made yet, and of either. Precondition: every streamed row block fits a slot.
-StreamLayout layout_stream(const StepShape& shape, const std::vector<bool>& resident, uint64_t slot_bytes, uint32_t slots);
+StreamLayout layout_stream(const StepShape& shape, const std::vector<bool>& resident, uint64_t slot_bytes, uint32_t slots, SlotsHold hold);
 
 }  // namespace outrigger
 

@@ -57,7 +57,7 @@ Status run_step(GraphExecutor& executor, const TaskGraph& graph, Tracer& tracer,
   return status;
 }
 
-NodeLabel plain_label(const TaskGraph&, NodeId node) { return {"node " + std::to_string(node), node * uint64_t{100}, node % 3}; }
+NodeLabel plain_label(const TaskGraph&, NodeId node, Lane) { return {"node " + std::to_string(node), node * uint64_t{100}, node % 3}; }
 
 json written(const Tracer& tracer, const NodeNamer& namer = plain_label) {
   const json trace = json::parse(tracer.to_json(namer), nullptr, false);
@@ -245,7 +245,7 @@ TEST_CASE("Tracer: whatever a node is called, the trace stays JSON") {
     tracer->begin_step(graph, 1, 0);
     tracer->record(Lane::kHost, 0, Tracer::now_ns(), Tracer::now_ns());
     tracer->end_step(true);
-    REQUIRE(written(*tracer, [&](const TaskGraph&, NodeId) { return NodeLabel{name}; })["traceEvents"].size() > 3);
+    REQUIRE(written(*tracer, [&](const TaskGraph&, NodeId, Lane) { return NodeLabel{name}; })["traceEvents"].size() > 3);
   }
 }
 

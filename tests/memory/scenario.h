@@ -117,7 +117,7 @@ struct Scenario {
       plan.tensors[i].mode = Residence::kStreamed;
       if (matrix.use != MatrixUse::kRowLookup) {
         plan.stream_slots = slots;
-        plan.slot_bytes = std::max(plan.slot_bytes, pages(matrix.row_block_bytes) + spare_pages * 4096);
+        plan.slot_bytes = std::max(plan.slot_bytes, pages(matrix.row_block_file_bytes + 4096) + spare_pages * 4096);
         stream_bytes += matrix.file_bytes;
       }
       if (matrix.use == MatrixUse::kRowLookup || matrix.also_rows) {
@@ -126,7 +126,9 @@ struct Scenario {
       }
     }
     if (plan.slot_bytes > 0) plan.reads = std::min(4u, slots - 1);
-    plan.staging_bytes = plan.reads * (std::min<uint64_t>(plan.slot_bytes, 1 << 20) + 8192);
+    uint64_t row_block = std::min<uint64_t>(128 << 10, plan.slot_bytes);
+    for (const MatrixShape& matrix : shape.matrices) row_block = std::max(row_block, matrix.use == MatrixUse::kRowLookup ? 0 : matrix.row_block_bytes);
+    if (plan.slot_bytes > 0) plan.staging_bytes = plan.threads * pages(row_block);
     plan.decode.streamed_bytes = stream_bytes + row_bytes;
     plan.prefill.streamed_bytes = stream_bytes + 16 * row_bytes;
     TierBreakdown& parts = plan.host.breakdown;

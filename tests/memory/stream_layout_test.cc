@@ -30,12 +30,12 @@ TEST_CASE("StreamLayout: in random models every streamed block is in one unit, i
     for (uint32_t u = 0; u < layout.units.size(); ++u) {
       const StreamUnit& unit = layout.units[u];
       REQUIRE_FALSE(unit.pieces.empty());
-      uint64_t offset = 0, file_bytes = 0;
+      uint64_t offset = 0, file_bytes = 0, packed_bytes = 0;
       for (const StreamPiece& piece : unit.pieces) {
         const MatrixShape& matrix = scenario.shape.matrices[piece.matrix];
         REQUIRE(piece.blocks > 0);
         REQUIRE(piece.slot_offset == offset);
-        REQUIRE(piece.slot_offset % kPackAlignment == 0);
+        REQUIRE(piece.slot_offset % 4096 == 0);
         REQUIRE((matrix.use == MatrixUse::kEveryToken) == (u < layout.layer_units));
         for (uint32_t block = 0; block < piece.blocks; ++block, ++next) {
           REQUIRE(next < expected.size());
@@ -44,10 +44,13 @@ TEST_CASE("StreamLayout: in random models every streamed block is in one unit, i
           const uint64_t first_row = expected[next].first_block * 16;
           file_bytes += std::min<uint64_t>(16, matrix.rows - first_row) * scenario.weights[piece.matrix].row_bytes;
         }
-        offset += piece.blocks * matrix.row_block_bytes;
+        packed_bytes += piece.blocks * matrix.row_block_bytes;
+        REQUIRE((piece.blocks == 1 || piece.blocks * matrix.row_block_file_bytes <= 1 << 20));
+        // From anywhere in a page, in whole pages.
+        offset += (piece.blocks * matrix.row_block_file_bytes + 4095 + 4095) / 4096 * 4096;
       }
-      REQUIRE(unit.packed_bytes == offset);
-      REQUIRE(unit.packed_bytes <= plan.slot_bytes);
+      REQUIRE(unit.packed_bytes == packed_bytes);
+      REQUIRE(offset <= plan.slot_bytes);
       REQUIRE(unit.file_bytes == file_bytes);
     }
     REQUIRE(next == expected.size());
@@ -62,15 +65,20 @@ TEST_CASE("StreamLayout: slots are filled: a unit ends only where the next row b
   Scenario scenario;
   for (int i = 0; i < 6; ++i) scenario.add(DType::kQ4_0, 160, 64);  // 10 blocks of 576 bytes
   scenario.add(DType::kQ4_0, 32, 64, MatrixUse::kLogits, true);
-  const Plan plan = scenario.plan(scenario.all(true));  // slots of 4096 bytes: 7 blocks
+  // Slots of 8192 bytes: 7 blocks of one matrix, and no second piece, which would need another page for itself and one for where it begins.
+  const Plan plan = scenario.plan(scenario.all(true));
   const StreamLayout layout = layout_stream(scenario.shape, plan);
-  REQUIRE(layout.layer_units == 9);  // 60 blocks
-  REQUIRE(layout.units.size() == 10);
-  for (uint32_t u = 0; u + 1 < layout.layer_units; ++u) REQUIRE(layout.units[u].packed_bytes == 7 * 576);
-  REQUIRE(layout.units[1].pieces.size() == 2);
-  REQUIRE(layout.units[1].pieces[0].first_block == 7);
-  REQUIRE(layout.units[1].pieces[1].matrix == 1);
-  REQUIRE(layout.units[1].pieces[1].blocks == 4);
+  REQUIRE(layout.layer_units == 12);  // each matrix: 7 blocks and 3
+  REQUIRE(layout.units.size() == 13);
+  for (uint32_t u = 0; u < layout.layer_units; ++u) {
+    REQUIRE(layout.units[u].packed_bytes == (u % 2 == 0 ? 7 : 3) * 576);
+    REQUIRE(layout.units[u].pieces.size() == 1);
+    REQUIRE(layout.units[u].pieces[0].first_block == (u % 2 == 0 ? 0u : 7u));
+  }
+  const Plan spacious = scenario.plan(scenario.all(true), 2, 4);  // 24576 bytes: two matrices of 5760, each with two pages and one for where it begins
+  const StreamLayout pairs = layout_stream(scenario.shape, spacious);
+  REQUIRE(pairs.units[0].pieces.size() == 2);
+  REQUIRE(pairs.units[0].pieces[1].matrix == 1);
 }
 
 TEST_CASE("StreamLayout: nothing streams, or only rows that are looked up: no units and no slots") {

@@ -62,11 +62,10 @@ class StepRunner final : public NodeRunner {
       for (const OperandRef& ref : graph.operands(node)) {
         const uint64_t block_bytes = scenario_.shape.matrices[ref.matrix].row_block_bytes;
         const std::byte* expected = packed_[ref.matrix].data() + ref.first_block * block_bytes;
-        const std::byte* got = residency_.operand(ref);
         const uint64_t bytes = ref.blocks * block_bytes;
-        mismatches += std::memcmp(got, expected, bytes) != 0;
+        mismatches += std::memcmp(packed(ref, bytes), expected, bytes) != 0;
         delay(host_delays_);
-        mismatches += std::memcmp(got, expected, bytes) != 0;  // nobody may have written there meanwhile
+        mismatches += std::memcmp(packed(ref, bytes), expected, bytes) != 0;  // nobody may have written there meanwhile
         ++operands;
       }
     }
@@ -77,6 +76,15 @@ class StepRunner final : public NodeRunner {
   bool delays = true;
 
  private:
+  // What streams is there as the file has it.
+  const std::byte* packed(const OperandRef& ref, uint64_t bytes) {
+    if (residency_.is_resident(ref.matrix)) return residency_.operand(ref);
+    const WeightSource& weight = scenario_.weights[ref.matrix];
+    unpacked_.resize(std::max<size_t>(unpacked_.size(), bytes));
+    weight.place(residency_.operand(ref), weight.file_bytes(ref.first_block, ref.blocks), unpacked_.data());
+    return unpacked_.data();
+  }
+
   void delay(std::mt19937& dice) const {
     const uint32_t thrown = dice();
     if (delays && thrown % 6 == 0) std::this_thread::sleep_for(std::chrono::microseconds(thrown / 6 % 80));
@@ -85,6 +93,7 @@ class StepRunner final : public NodeRunner {
   TensorResidency& residency_;
   const Scenario& scenario_;
   std::vector<std::vector<std::byte>> packed_;
+  std::vector<std::byte> unpacked_;
   std::mt19937 disk_delays_{5}, host_delays_{6};
 };
 

@@ -4,18 +4,12 @@
 #include <cstring>
 
 #include "tests/memory/scenario.h"
+#include "tests/support/aligned_buffer.h"
 #include "tests/support/catch.h"
 #include "tests/support/heap_watch.h"
 
 namespace outrigger {
 namespace {
-
-struct AlignedBuffer {
-  explicit AlignedBuffer(uint64_t bytes) : memory(static_cast<std::byte*>(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096)), std::free), size(bytes) {}
-  std::unique_ptr<std::byte, decltype(&std::free)> memory;
-  uint64_t size;
-  std::span<std::byte> span() const { return {memory.get(), size}; }
-};
 
 struct Reading {
   Scenario scenario;

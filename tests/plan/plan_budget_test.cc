@@ -65,15 +65,16 @@ uint64_t minimum_by_definition(const Case& c) {
         expert_slot = pages(largest_expert(c));
         continue;
       }
-      if (matrix.use != MatrixUse::kRowLookup) slot = std::max(slot, (matrix.row_block_bytes + 4095) / 4096 * 4096);
+      if (matrix.use != MatrixUse::kRowLookup) slot = std::max(slot, pages(matrix.row_block_file_bytes + 4096));  // wherever the bytes begin
       if (matrix.use == MatrixUse::kRowLookup || matrix.also_rows) row = std::max(row, (matrix.row_file_bytes + 63) / 64 * 64);
     }
-    // Two slots of each, and a buffer for one read.
+    // Two slots of each, each thread's buffer to pack in, and one for a read of an expert.
     const uint64_t expert_slots = expert_slot == 0 ? 0 : std::min<uint64_t>(2, layers * experts.experts), reads = slot > 0 || expert_slots > 0 ? 1 : 0;
     uint64_t row_block = 0;
     for (const MatrixShape& matrix : c.shape.matrices) row_block = std::max(row_block, matrix.use == MatrixUse::kRowLookup ? 0 : matrix.row_block_bytes);
     const uint64_t widest = std::max(slot, expert_slot), read = std::min(widest, std::max<uint64_t>(1 << 20, row_block));
-    const uint64_t staging = widest == 0 ? 0 : reads * (pages(read) + 8192);
+    const uint64_t unpacking = slot == 0 ? 0 : c.machine.threads * pages(std::max(std::min<uint64_t>(128 << 10, slot), row_block));
+    const uint64_t staging = unpacking + (expert_slot == 0 ? 0 : reads * (pages(read) + 8192));
     best = std::min(best, pages(resident) + 2 * slot + expert_slots * expert_slot + staging + pages(row));
   }
   const uint32_t context = c.workload.context_tokens > 0 ? c.workload.context_tokens : c.workload.prompt_tokens + c.workload.new_tokens;

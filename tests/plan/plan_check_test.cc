@@ -40,7 +40,7 @@ TEST_CASE("check_plan: refuses a plan that was changed anywhere, and says where"
       {"step_tokens", [](Plan* plan) { plan->step_tokens = 3; }},
       {"activations", [](Plan* plan) { plan->step_tokens = plan->step_tokens == 1 ? 2 : plan->step_tokens / 2; }},
       {"threads", [](Plan* plan) { plan->threads = 0; }},
-      {"activations", [](Plan* plan) { ++plan->threads; }},
+      {"staging_bytes", [](Plan* plan) { ++plan->threads; }},
       {"kv_cache", [](Plan* plan) { ++plan->batch; }},
       {"kv_cache", [](Plan* plan) { plan->context_tokens += 16; }},
       {"kv_cache", [](Plan* plan) { plan->kv_type = KvType::kF32; }},

@@ -32,7 +32,7 @@ inline Plan placed_on_device(Plan plan, const StepShape& shape, const PlaceOf& p
       tensor.tier = tensor.compute = Tier::kDevice;
       tensor.mode = place == Place::kDevice ? Residence::kResident : Residence::kStreamed;
     }
-    if (place == Place::kStreamed) slot_bytes = std::max(slot_bytes, least_slot_bytes(shape.matrices[i])), plan.device_slots = setup.slots;
+    if (place == Place::kStreamed) slot_bytes = std::max(slot_bytes, least_device_slot_bytes(shape.matrices[i])), plan.device_slots = setup.slots;
     resident.push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
   }
   if (plan.device_slots > 0) plan.device_slot_bytes = std::max(slot_bytes, setup.slot_bytes), plan.device_from_tokens = std::min(setup.from_tokens, plan.step_tokens);
@@ -44,7 +44,7 @@ inline Plan placed_on_device(Plan plan, const StepShape& shape, const PlaceOf& p
   if (!rings) plan.stream_slots = 0, plan.slot_bytes = 0;
   const Slots slots{plan.stream_slots, plan.slot_bytes, plan.expert_slots, plan.expert_slot_bytes};
   plan.reads = reads_in_flight(largest_row_block(shape), slots);
-  plan.staging_bytes = staging_bytes(largest_row_block(shape), slots);
+  plan.staging_bytes = staging_bytes(largest_row_block(shape), plan.threads, slots);
   plan.row_buffer_bytes = row_buffer_bytes(shape, resident, device);
   const Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type};
   const ActivationCost step = *std::find_if(shape.activations.begin(), shape.activations.end(), [&](const ActivationCost& cost) { return cost.tokens == plan.step_tokens; });
