@@ -100,7 +100,7 @@ class TensorResidency final : public OperandSource {
   Status read_row(uint32_t matrix, uint64_t row, float* dst);
 
   TierUse report() const { return ledger_.report(); }
-  /// Bytes read from disk for units, experts and rows, once they have arrived.
+  /// Bytes of the file: of units that were asked for, and of experts and rows that have come.
   uint64_t streamed_bytes() const { return past_bytes_.load(std::memory_order_relaxed) + read_bytes(); }
 
  private:

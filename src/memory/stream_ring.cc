@@ -71,6 +71,7 @@ Status StreamRing::request(uint32_t unit) {
   ring_.fill(ring_.take_next(), unit);
   missing_[unit] = first_piece_[unit + 1] - first_piece_[unit];
   times_[unit] = {now_ns(), 0};
+  bytes_read_.fetch_add(ring_.layout().units[unit].file_bytes, std::memory_order_relaxed);
   for (uint32_t piece = first_piece_[unit]; piece < first_piece_[unit + 1]; ++piece) {
     waiting_[(first_waiting_ + waiting_count_++) % waiting_.size()] = piece;
   }
@@ -95,7 +96,6 @@ Status StreamRing::take(const ReadDone& done) {
   if (!done.status.is_ok()) return done.status;
   Piece& piece = pieces_[done.tag];
   piece.data = done.data;
-  bytes_read_.fetch_add(piece.file_bytes, std::memory_order_relaxed);
   if (--missing_[piece.unit] == 0) times_[piece.unit].arrived_ns = now_ns();
   return {};
 }

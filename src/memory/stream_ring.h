@@ -49,7 +49,7 @@ class StreamRing {
   const std::byte* rows(const OperandRef& ref) const;
   /// Of the latest request of the unit.
   const UnitTimes& times(uint32_t unit) const { return times_[unit]; }
-  /// Of the file, since it was made.
+  /// Of the units that were asked for since it was made.
   uint64_t bytes_read() const { return bytes_read_.load(std::memory_order_relaxed); }
 
  private:

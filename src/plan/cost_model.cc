@@ -23,10 +23,15 @@ constexpr double kUnevenness = 0.1;
 constexpr double kRateOfReads[kMostReads] = {0.4, 0.7, 0.9, 1};
 static_assert(kKvReads <= kMostReads);
 
-// While a step streams, the host computes and repacks.
+// While the host does nothing else.
+double disk_rate_alone(const MachineProfile& machine) {
+  const double busy = machine.disk_bytes_busy.per_s, alone = machine.disk_bytes.per_s;
+  return alone > 0 ? std::max(alone, busy) : busy > 0 ? busy : kUnknownDiskBytesPerS;
+}
+
+// While it computes.
 double disk_rate(const MachineProfile& machine) {
-  if (machine.disk_bytes_busy.per_s > 0) return machine.disk_bytes_busy.per_s;
-  return machine.disk_bytes.per_s > 0 ? machine.disk_bytes.per_s : kUnknownDiskBytesPerS;
+  return machine.disk_bytes_busy.per_s > 0 ? machine.disk_bytes_busy.per_s : disk_rate_alone(machine);
 }
 
 double units(uint64_t packed_bytes, uint64_t slot_bytes) {
@@ -49,6 +54,7 @@ CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, cons
       attention_(machine.host_attention_flops.per_s),
       repack_(machine.host_repack_bytes.per_s),
       disk_(disk_rate(machine)),
+      disk_alone_(disk_rate_alone(machine)),
       overhead_s_(machine.host_step_overhead_us * 1e-6),
       threads_(machine.threads),
       workload_(workload),
@@ -89,12 +95,18 @@ double CostModel::fetch_s(uint64_t file_bytes, uint32_t reads) const {
   return read_s(static_cast<double>(file_bytes), reads) + kUnitOverheadS;
 }
 
-double CostModel::read_s(double file_bytes, uint32_t reads) const { return file_bytes / (disk_ * kRateOfReads[std::clamp(reads, 1u, kMostReads) - 1]); }
+// As long as the host computes the disk reads at the rate that it has then; where that takes all of the reading, at that rate altogether.
+double CostModel::disk_slowdown(double host_s, double disk_s) const {
+  const double slowest = disk_alone_ / disk_;
+  return disk_s > 0 ? 1 + std::min(host_s / disk_s, slowest) * (1 - 1 / slowest) : 1;
+}
+
+double CostModel::read_s(double file_bytes, uint32_t reads) const { return file_bytes / (disk_alone_ * kRateOfReads[std::clamp(reads, 1u, kMostReads) - 1]); }
 
 // Of experts one thread waits for reads and repacks what has come. With one read in flight the disk is idle meanwhile; with more, the longer of the two counts.
 double CostModel::read_and_repack_s(double file_bytes, double packed_bytes, uint32_t reads) const {
   const uint32_t in_flight = std::clamp(reads, 1u, kMostReads);
-  const double read = read_s(file_bytes, reads), repack = packed_bytes / repack_;
+  const double read = read_s(file_bytes, reads) * disk_alone_ / disk_, repack = packed_bytes / repack_;
   return in_flight > 1 ? std::max(read, repack) : read + repack;
 }
 
@@ -156,22 +168,23 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load, const Dev
 
   const double fetch = load.kv_spilled_layers > 0 ? kv_fetch_s(work) : 0, store = load.kv_spilled_layers > 0 ? kv_store_s(work) : 0;
   const double kv = load.kv_spilled_layers * (fetch + store);
-  const double disk_layers = disk_s(load.layer_file, load.layer_packed, load) + kv;
+  const double disk_layers = disk_s(load.layer_file, load.layer_packed, load);
   const double disk_heads = rows > 0 ? disk_s(load.head_file, load.head_packed, load) : 0;
   const double repack = (static_cast<double>(load.layer_packed) + (rows > 0 ? static_cast<double>(load.head_packed) : 0)) / repack_;
   const double row_reads = row_reads_s(work.tokens, load.row_reads);
 
   StepTime time;
   time.host_s = host_layers + host_heads;
-  time.disk_s = disk_layers + disk_heads + row_reads;
+  const double reading = (disk_layers + disk_heads) * disk_slowdown(time.host_s + repack / threads_, disk_layers + disk_heads) + kv;
+  time.disk_s = reading + row_reads;
   time.h2d_s = other.upload_s + other.up_s;
   time.device_s = other.device_s;
   time.d2h_s = other.down_s;
-  time.total_s = overlapped_s(time.host_s, elsewhere, disk_layers + disk_heads, repack, load);
+  time.total_s = overlapped_s(time.host_s, elsewhere, reading, repack, load);
   // While one part of the step computes, no more of the other part can be read ahead than the ring holds, and no keys and values at all.
   const double ring = load.slot_bytes > 0 ? load.slots * disk_s(load.slot_bytes, load.slot_bytes, load) : 0;
-  time.total_s = std::max({time.total_s, host_layers + disk_heads - ring, host_heads + disk_layers - ring, host_heads + kv,
-                           other.disk_gap_s + disk_layers - ring});
+  time.total_s = std::max({time.total_s, host_layers + disk_heads - ring, host_heads + disk_layers + kv - ring, host_heads + kv,
+                           other.disk_gap_s + disk_layers + kv - ring});
   if (other.upload_s > 0) {  // the same of the link
     const double gap = other.link_gap_s + product_s(there.link_gap_host.bytes, there.link_gap_host.weights, tokens, stream);
     time.total_s = std::max({time.total_s, time.h2d_s, gap + other.upload_s - other.ring_s});

@@ -81,8 +81,10 @@ class CostModel {
   double attention_s(const StepWork& work) const;
   /// rows of an embedding from the file, before anything else can start;
   double row_reads_s(uint32_t tokens, uint32_t row_reads) const;
-  /// reading one unit of streamed weights;
+  /// reading one unit of streamed weights while nobody computes,
   double fetch_s(uint64_t file_bytes, uint32_t reads) const;
+  /// and how many times as long it takes in a step that reads so long and computes so long: the two share memory and processors;
+  double disk_slowdown(double host_s, double disk_s) const;
   /// keys and values of a spilled layer: what the step needs of them, several reads in flight, and what it adds, one write after the other;
   double kv_fetch_s(const StepWork& work) const;
   double kv_store_s(const StepWork& work) const;
@@ -101,7 +103,7 @@ class CostModel {
   StepWork prefill_work(uint32_t step_tokens) const;
   const DeviceRates& device() const { return device_; }
   /// No step that needs so many bytes from disk is shorter, and so many of them make up a workload.
-  double least_read_s(double file_bytes) const { return file_bytes / disk_; }
+  double least_read_s(double file_bytes) const { return file_bytes / disk_alone_; }
   double steps(uint32_t step_tokens) const;
 
  private:
@@ -120,7 +122,7 @@ class CostModel {
   double experts_ = 0, used_experts_ = 0, expert_layers_ = 0;
   double kv_bytes_per_position_, attention_flops_, activation_flops_, kv_layers_;
   KvSpillShape kv_;
-  double stream_, busy_stream_, int8_, small_, attention_, repack_, disk_, overhead_s_, threads_;
+  double stream_, busy_stream_, int8_, small_, attention_, repack_, disk_, disk_alone_, overhead_s_, threads_;
   Workload workload_;
   DeviceRates device_;
 };

@@ -82,7 +82,12 @@ StepTime StepPlayer::play(const StepWork& work) {
   add_row_reads();
   add_products();
   if (was_there_ && work.logit_rows > 0) add_logits_download();
-  spread_overheads(disk_ring_.layout.step_units(work.logit_rows > 0));
+  const uint32_t units = disk_ring_.layout.step_units(work.logit_rows > 0);
+  spread_overheads(units);
+  double host_s = 0, disk_s = 0;
+  for (const ScheduledTask& task : host_) host_s += task.lane == ScheduleLane::kHost ? task.end_s : 0;
+  for (uint32_t unit = 0; unit < units; ++unit) disk_s += cost_.fetch_s(disk_ring_.layout.units[unit].file_bytes, reads_);
+  disk_slowdown_ = cost_.disk_slowdown(host_s, disk_s);
   return take_times();
 }
 

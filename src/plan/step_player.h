@@ -129,6 +129,7 @@ class StepPlayer {
   const uint32_t from_tokens_;
   const Ring disk_ring_, device_ring_;
   bool streams_ = false;       // this step does, to the device
+  double disk_slowdown_ = 1;   // of this step's reads
   bool is_link_busy_ = false;  // and has something to bring
   bool was_there_ = false;     // what was added last to the chain
   StepWork work_;

@@ -119,7 +119,7 @@ void StepPlayer::take_time(ScheduledTask& task, bool is_last_use, Clock* clock, 
   request.begin_s = std::max(*lane_free, task.end_s);
   const StreamUnit& unit = ring.layout.units[request.unit];
   request.end_s =
-      request.begin_s + (is_there ? cost_.device().upload_s(unit.packed_bytes) : cost_.fetch_s(unit.file_bytes, reads_));
+      request.begin_s + (is_there ? cost_.device().upload_s(unit.packed_bytes) : disk_slowdown_ * cost_.fetch_s(unit.file_bytes, reads_));
   request.lane = is_there ? ScheduleLane::kToDevice : ScheduleLane::kDisk;
   request.kind = is_there ? TaskKind::kBring : TaskKind::kFetch;
   request.bytes = is_there ? unit.packed_bytes : unit.file_bytes;

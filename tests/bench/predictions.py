@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Compares what plans predict with what then happens: bytes read, and the time of a token and of prompts of 8 and 64.
 
-predictions.py --outrigger TOOL --models FOLDER --default FILE.gguf [--rounds 3] [--document FILE.md]
+predictions.py --outrigger TOOL --models FOLDER --default FILE.gguf [--repeat 9] [--document FILE.md]
 
-The models are those of models.py, and the default one. The machine's lanes are measured again before each plan, since a shared disk changes its rate
-within minutes. As root the page cache is dropped before each run. Standard library only.
+The models are those of models.py, and the default one. The machine's lanes are measured again before and after each run, since a shared machine changes its
+rates within seconds. As root the page cache is dropped before. Standard library only.
 """
 import argparse
 import dataclasses
@@ -39,12 +39,12 @@ def drop_caches():
         file.write("3")
 
 
-def planned(options, case, budget_mib, prompt, new, folder):
+def planned(options, case, budget_mib, folder):
     """A plan of this moment's rates, as a file, and what it says."""
     profile = os.path.join(folder, "machine.json")
     with open(profile, "w", encoding="utf-8") as file:
         json.dump(tool_json(options, "profile", "--again", "--disk", case.path), file)
-    plan = tool_json(options, "plan", case.path, "--host-budget", f"{budget_mib}MiB", "--workload", f"prompt={prompt},new={new}", "--profile", profile)
+    plan = tool_json(options, "plan", case.path, "--host-budget", f"{budget_mib}MiB", "--workload", "prompt=64,new=16", "--profile", profile)
     path = os.path.join(folder, "plan.json")
     with open(path, "w", encoding="utf-8") as file:
         json.dump(plan, file)
@@ -58,27 +58,20 @@ def bytes_of_a_token(options, case, plan):
     return (read[1] - read[0]) // 8
 
 
-def measured_ms(options, case, plan, prompt, new):
-    drop_caches()
-    rows = tool_json(options, "bench", case.path, "--plan", plan, "-p", prompt, "-n", new, "--repeat", options.repeat)
-    return {row["test"][:2]: statistics.median(prompt / rate if row["test"].startswith("pp") else 1 / rate for rate in row["samples_ts"]) * 1e3 for row in rows}
-
-
 def measure(options, case, budget_mib):
-    """By tokens: predicted and measured ms of each round; and whether a token's bytes were those predicted."""
-    times, exact = {1: [], 8: [], 64: []}, True
+    """By tokens: predicted and measured ms of each run; and whether a token's bytes were those predicted.
+
+    `bench --predict` measures the lanes before and after every run, and predicts it from both."""
     with tempfile.TemporaryDirectory() as folder:
-        for round_number in range(options.rounds):
-            plan, says = planned(options, case, budget_mib, 8, 8, folder)
-            times[8].append((says["predicted_prefill_ms"], measured_ms(options, case, plan, 8, 8)["pp"]))
-            plan, says = planned(options, case, budget_mib, 64, 16, folder)
-            ms = measured_ms(options, case, plan, 64, 16)
-            times[64].append((says["predicted_prefill_ms"], ms["pp"]))
-            times[1].append((says["step"]["decode"]["predicted_ms"], ms["tg"]))
-            if round_number == 0:
-                exact = bytes_of_a_token(options, case, plan) == says["step"]["decode"]["streamed_bytes"]
-                read_mb = says["step"]["decode"]["streamed_bytes"] / 1e6
-    return times, exact, read_mb
+        plan, says = planned(options, case, budget_mib, folder)
+        exact = bytes_of_a_token(options, case, plan) == says["step"]["decode"]["streamed_bytes"]
+        drop_caches()
+        rows = tool_json(options, "bench", case.path, "--plan", plan, "-p", "8,64", "-n", "8", "--repeat", options.repeat, "--predict")
+    times = {}
+    for row in rows:
+        tokens, steps = (1, row["n_gen"]) if row["n_gen"] else (row["n_prompt"], 1)
+        times[tokens] = [(predicted / steps / 1e6, measured / steps / 1e6) for predicted, measured in zip(row["predicted_ns"], row["samples_ns"])]
+    return times, exact, says["step"]["decode"]["streamed_bytes"] / 1e6
 
 
 def table(options, cases):
@@ -95,7 +88,7 @@ def table(options, cases):
             print(lines[-1], flush=True)
     sizes = sorted(abs(error) for error in errors)
     summary = f"Over {len(sizes)} points the prediction is off by {100 * statistics.median(sizes):.0f} % in the median and {100 * sizes[-1]:.0f} % at most."
-    head = [f"{time.strftime('%Y-%m-%d')}, medians of {options.rounds} rounds, {os.cpu_count()} threads; predicted / measured ms.", "",
+    head = [f"{time.strftime('%Y-%m-%d')}, medians of {options.repeat} runs, {os.cpu_count()} threads; predicted / measured ms.", "",
             "| model | budget | read for a token | 1 token | prompt of 8 | prompt of 64 |", "|---|---|---|---|---|---|"]
     return "\n".join(head + lines + ["", summary])
 
@@ -104,8 +97,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("outrigger", "models", "default"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--repeat", type=int, default=3, help="of each test in a round")
+    parser.add_argument("--repeat", type=int, default=9, help="runs of each test")
     parser.add_argument("--document", help="a file whose table between the markers is replaced")
     options = parser.parse_args()
     cases = (Case("135M, Q4_1", options.default, (40, 64, 84)), Case("widened 16x, Q4_1", os.path.join(options.models, "widened-q4_1.gguf"), (150, 300, 426)),
