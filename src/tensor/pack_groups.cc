@@ -3,6 +3,7 @@
 
 #include "src/tensor/k_quant_scales.h"
 #include "src/tensor/packed_layout.h"
+#include "src/tensor/transpose.h"
 
 namespace outrigger {
 namespace {
@@ -21,27 +22,6 @@ void put_word(std::byte* plane, size_t line, uint32_t word) { std::memcpy(plane 
 template <size_t kWords>
 void put_words(const uint8_t* src, uint32_t flip, std::byte* plane) {
   for (size_t q = 0; q < kWords; ++q) put_word(plane, q, word_at(src + q * 4) ^ flip);
-}
-
-// Sixteen bytes of a row: four words, one for each line.
-using Quad = uint32_t __attribute__((vector_size(16)));
-
-Quad quad_at(const uint8_t* src) {
-  Quad quad;
-  std::memcpy(&quad, src, sizeof quad);
-  return quad;
-}
-
-void put_quad(std::byte* plane, size_t line, const Quad& quad) { std::memcpy(plane + line * kQuadRow, &quad, sizeof quad); }
-
-// The words of four neighbouring rows to their places in four lines, a line at a time: word by word this is most of what streaming a file costs.
-void put_quads(const Quad (&rows)[4], std::byte* plane) {
-  const Quad low01 = __builtin_shufflevector(rows[0], rows[1], 0, 4, 1, 5), high01 = __builtin_shufflevector(rows[0], rows[1], 2, 6, 3, 7);
-  const Quad low23 = __builtin_shufflevector(rows[2], rows[3], 0, 4, 1, 5), high23 = __builtin_shufflevector(rows[2], rows[3], 2, 6, 3, 7);
-  put_quad(plane, 0, __builtin_shufflevector(low01, low23, 0, 1, 4, 5));
-  put_quad(plane, 1, __builtin_shufflevector(low01, low23, 2, 3, 6, 7));
-  put_quad(plane, 2, __builtin_shufflevector(high01, high23, 0, 1, 4, 5));
-  put_quad(plane, 3, __builtin_shufflevector(high01, high23, 2, 3, 6, 7));
 }
 
 // The others hold a group's 32 codes (or parts of them) in 32 successive bytes, at a bit that depends on the group.
@@ -148,8 +128,8 @@ void put_codes_of_four(const uint8_t* block, size_t row_bytes, size_t g, std::by
   constexpr PlainCodes kPlain = plain_codes(kKind);
   for (size_t q = 0; q < kPlain.quads; ++q) {
     Quad rows[4];
-    for (size_t row = 0; row < 4; ++row) rows[row] = quad_at(block + row * row_bytes + kPlain.offset + g * kPlain.of_group + q * sizeof(Quad)) ^ kPlain.flip;
-    put_quads(rows, plane + q * 4 * kQuadRow);
+    for (size_t row = 0; row < 4; ++row) rows[row] = load_vector<Quad>(block + row * row_bytes + kPlain.offset + g * kPlain.of_group + q * sizeof(Quad)) ^ kPlain.flip;
+    store_transposed(rows, plane + q * 4 * kQuadRow, kQuadRow);
   }
 }
 

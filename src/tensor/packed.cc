@@ -3,20 +3,41 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "src/tensor/half.h"
 #include "src/tensor/packed_layout.h"
+#include "src/tensor/transpose.h"
 
 namespace outrigger {
 namespace {
 
 // Eight elements of each row at a time: that much of every row is one or half a cache line, and a row block may have a power of two
 // between its rows, where longer strips of sixteen rows would push one another out of the first-level cache.
+constexpr size_t kStrip = 8;
+
+// A strip of all sixteen rows. `src` and `dst` are its first element's places.
+template <typename Element>
+void pack_whole_strip(const std::byte* src, size_t src_row_bytes, std::byte* dst) {
+  using Vector = std::conditional_t<sizeof(Element) == 2, Octet, Quad>;
+  constexpr size_t kSide = sizeof(Vector) / sizeof(Element);
+  for (size_t column = 0; column < kStrip; column += kSide) {
+    for (size_t row = 0; row < kPackRows; row += kSide) {
+      Vector rows[kSide];
+      for (size_t i = 0; i < kSide; ++i) rows[i] = load_vector<Vector>(src + (row + i) * src_row_bytes + column * sizeof(Element));
+      store_transposed(rows, dst + (column * kPackRows + row) * sizeof(Element), kPackRows * sizeof(Element));
+    }
+  }
+}
+
 template <typename Element>
 void pack_elements(const std::byte* src, size_t rows, size_t src_row_bytes, size_t columns, std::byte* dst) {
-  constexpr size_t kStrip = 8;
   for (size_t begin = 0; begin < columns; begin += kStrip) {
     const size_t end = std::min(columns, begin + kStrip);
+    if (rows == kPackRows && end - begin == kStrip) {
+      pack_whole_strip<Element>(src + begin * sizeof(Element), src_row_bytes, dst + begin * kPackRows * sizeof(Element));
+      continue;
+    }
     for (size_t row = 0; row < rows; ++row) {
       for (size_t k = begin; k < end; ++k) {
         std::memcpy(dst + (k * kPackRows + row) * sizeof(Element), src + row * src_row_bytes + k * sizeof(Element), sizeof(Element));
