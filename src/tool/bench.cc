@@ -8,8 +8,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <random>
 
+#include "src/tool/bench_runs.h"
 #include "src/tool/command_line.h"
 #include "src/tool/commands.h"
 #include "src/tool/interrupt.h"
@@ -30,27 +30,12 @@ struct BenchOptions {
   bool predict = false;
 };
 
-enum class Kind { kPrompt, kGenerate, kVerify };
-
-struct Test {
-  Kind kind;
-  uint32_t tokens, depth;
-
-  std::string name() const {
-    const char* const prefix = kind == Kind::kPrompt ? "pp" : kind == Kind::kGenerate ? "tg" : "verify";
-    return fmt::format("{}{}", prefix, tokens);
-  }
-};
-
-// Enough for five samples of each rate, and shorter than most of the tests between.
-constexpr double kSecondsPerLaneBetweenRuns = 0.05;
-
 // Every figure asked for; a length of 0 leaves its kind out, as in llama-bench.
-std::vector<Test> tests_of(const BenchOptions& options) {
-  std::vector<Test> tests;
+std::vector<BenchTest> tests_of(const BenchOptions& options) {
+  std::vector<BenchTest> tests;
   for (const uint32_t depth : options.depths) {
     for (const auto& [kind, lengths] :
-         {std::pair{Kind::kPrompt, &options.prompts}, {Kind::kGenerate, &options.generations}, {Kind::kVerify, &options.verifications}}) {
+         {std::pair{BenchKind::kPrompt, &options.prompts}, {BenchKind::kGenerate, &options.generations}, {BenchKind::kVerify, &options.verifications}}) {
       for (const uint32_t tokens : *lengths) {
         if (tokens != 0) tests.push_back({kind, tokens, depth});
       }
@@ -73,54 +58,6 @@ WeightBytes weight_bytes_of(const StepShape& shape) {
   return bytes;
 }
 
-class Bench {
- public:
-  Bench(Session& session, uint32_t vocabulary, uint64_t seed)
-      : session_(session), random_(seed), ids_(0, static_cast<Token>(vocabulary) - 1) {}
-
-  /// Nanoseconds of one run; the tokens before it are put in place untimed.
-  Result<double> run(const Test& test) {
-    if (Status status = to_depth(test.depth); !status.is_ok()) return status;
-    const std::vector<Token> tokens = random_tokens(test.tokens);
-    const Stopwatch watch;
-    Status status;
-    if (test.kind == Kind::kPrompt) status = session_.prefill(tokens, {}, interrupt_token());
-    if (test.kind == Kind::kVerify)
-      status = session_.evaluate(
-          tokens, [](size_t, std::span<const float>) {}, interrupt_token());
-    if (test.kind == Kind::kGenerate) status = generate(tokens);
-    if (!status.is_ok()) return status;
-    return watch.ms() * 1e6;
-  }
-
- private:
-  Status generate(const std::vector<Token>& tokens) {
-    for (const Token token : tokens) {
-      if (was_interrupted()) return Status(StatusCode::kCancelled, "stopped by Ctrl-C");
-      if (Status status = session_.step(token); !status.is_ok()) return status;
-    }
-    return Status();
-  }
-
-  // The KV entries in front are computed once for all runs at a depth.
-  Status to_depth(uint32_t depth) {
-    const auto held = static_cast<uint32_t>(session_.tokens().size());
-    if (Status status = session_.truncate(std::min(depth, held)); !status.is_ok()) return status;
-    if (depth <= held) return Status();
-    return session_.prefill(random_tokens(depth - held), {}, interrupt_token());
-  }
-
-  std::vector<Token> random_tokens(size_t count) {
-    std::vector<Token> tokens(count);
-    for (Token& token : tokens) token = ids_(random_);
-    return tokens;
-  }
-
-  Session& session_;
-  std::mt19937_64 random_;
-  std::uniform_int_distribution<Token> ids_;
-};
-
 std::string time_now() {
   const std::time_t now = std::time(nullptr);
   std::tm utc = {};
@@ -134,22 +71,17 @@ struct Setting {
   const Model& model;
   const Engine& engine;
   const MachineProfile& machine;
-  const StepShape& shape;
   WeightBytes weights;
 };
 
-struct TestSamples {
-  std::vector<double> ns, predicted_ns;
-};
-
-Json row_json(const Setting& setting, const Test& test, const TestSamples& samples) {
+Json row_json(const Setting& setting, const BenchTest& test, const BenchSamples& samples) {
   std::vector<double> samples_ts;
   for (const double ns : samples.ns) samples_ts.push_back(test.tokens * 1e9 / ns);
   const Spread ns = spread(samples.ns), ts = spread(samples_ts);
   const Plan& plan = setting.engine.plan();
-  const double chunk = test.kind == Kind::kGenerate ? 1 : std::max<double>(plan.step_tokens, 1);
+  const double chunk = test.kind == BenchKind::kGenerate ? 1 : std::max<double>(plan.step_tokens, 1);
   const double passes = std::ceil(test.tokens / chunk);
-  const double head_reads = test.kind == Kind::kPrompt ? 1 : passes;
+  const double head_reads = test.kind == BenchKind::kPrompt ? 1 : passes;
   const double bytes = passes * static_cast<double>(setting.weights.layers) + head_reads * static_cast<double>(setting.weights.head);
   const double bytes_per_s = bytes * 1e9 / ns.mean;
   const double peak = setting.machine.host_stream_bytes.per_s;
@@ -164,8 +96,8 @@ Json row_json(const Setting& setting, const Test& test, const TestSamples& sampl
           {"cpu_info", setting.machine.machine},
           {"n_threads", plan.threads},
           {"n_batch", plan.step_tokens},
-          {"n_prompt", test.kind == Kind::kGenerate ? 0 : test.tokens},
-          {"n_gen", test.kind == Kind::kGenerate ? test.tokens : 0},
+          {"n_prompt", test.kind == BenchKind::kGenerate ? 0 : test.tokens},
+          {"n_gen", test.kind == BenchKind::kGenerate ? test.tokens : 0},
           {"n_depth", test.depth},
           {"batch", 1},
           {"test_time", time_now()},
@@ -178,109 +110,45 @@ Json row_json(const Setting& setting, const Test& test, const TestSamples& sampl
           {"weight_bytes_per_s", bytes_per_s},
           {"fraction_of_peak", peak > 0 ? bytes_per_s / peak : 0},
           {"peak_bytes", setting.engine.memory().host.peak_bytes}};
-  if (!samples.predicted_ns.empty()) row["predicted_ns"] = samples.predicted_ns;
+  if (!samples.predicted_ns.empty()) {
+    row["predicted_ns"] = samples.predicted_ns;
+    row["predicted_ts"] = test.tokens * 1e9 / spread(samples.predicted_ns).mean;
+  }
   return row;
 }
 
-std::string row_text(const Json& row, uint32_t depth) {
-  const std::string name = row["test"].get<std::string>() + (depth != 0 ? fmt::format(" @ d{}", depth) : "");
-  return fmt::format("{:<16} {:>10.2f} +- {:>7.2f} {:>12.2f} {:>9.0f} % {:>12}\n", name, row["avg_ts"].get<double>(),
-                     row["stddev_ts"].get<double>(), row["weight_bytes_per_s"].get<double>() / 1e9,
-                     row["fraction_of_peak"].get<double>() * 100, format_size(row["peak_bytes"].get<uint64_t>()));
+std::string head_text(bool predicts) {
+  return fmt::format("{:<16} {:>10} +- {:>7} {:>12} {:>11} {:>12}{}\n", "test", "tokens/s", "", "weights GB/s", "of memory", "peak",
+                     predicts ? fmt::format(" {:>12}", "predicted") : "");
 }
 
-Workload workload_for(const std::vector<Test>& tests) {
+std::string row_text(const Json& row, uint32_t depth, const BenchSamples& samples) {
+  const std::string name = row["test"].get<std::string>() + (depth != 0 ? fmt::format(" @ d{}", depth) : "");
+  std::string predicted;
+  if (!samples.predicted_ns.empty()) predicted = fmt::format(" {:>12.2f}", row["predicted_ts"].get<double>());
+  return fmt::format("{:<16} {:>10.2f} +- {:>7.2f} {:>12.2f} {:>9.0f} % {:>12}{}\n", name, row["avg_ts"].get<double>(),
+                     row["stddev_ts"].get<double>(), row["weight_bytes_per_s"].get<double>() / 1e9,
+                     row["fraction_of_peak"].get<double>() * 100, format_size(row["peak_bytes"].get<uint64_t>()), predicted);
+}
+
+Workload workload_for(const std::vector<BenchTest>& tests) {
   Workload workload;
   workload.prompt_tokens = workload.new_tokens = 0;
-  for (const Test& test : tests) {
-    uint32_t& most = test.kind == Kind::kGenerate ? workload.new_tokens : workload.prompt_tokens;
+  for (const BenchTest& test : tests) {
+    uint32_t& most = test.kind == BenchKind::kGenerate ? workload.new_tokens : workload.prompt_tokens;
     most = std::max(most, test.tokens);
     workload.context_tokens = std::max(workload.context_tokens, test.depth + test.tokens);
-    if (test.kind == Kind::kVerify) workload.logit_rows = std::max(workload.logit_rows, test.tokens);
+    if (test.kind == BenchKind::kVerify) workload.logit_rows = std::max(workload.logit_rows, test.tokens);
   }
   // A workload is a prompt and what follows it, while the tests run apart.
   workload.context_tokens = std::max(workload.context_tokens, workload.prompt_tokens + workload.new_tokens);
   return workload;
 }
 
-// What the plan says of a test at some moment's rates: in nanoseconds, as it is timed.
-Result<double> predicted_ns(const Setting& setting, const Test& test, const MachineProfile& machine) {
-  const Plan& plan = setting.engine.plan();
-  const auto ms = [&](uint32_t tokens, uint32_t position, uint32_t logit_rows) -> Result<double> {
-    const auto step = predict_step(plan, setting.shape, machine, tokens, position, logit_rows);
-    if (!step.is_ok()) return step.status();
-    return step.value().predicted_ms;
-  };
-  if (test.kind == Kind::kGenerate) {
-    const auto token = ms(1, test.depth + test.tokens / 2, 1);
-    if (!token.is_ok()) return token;
-    return token.value() * test.tokens * 1e6;
-  }
-  double sum_ms = 0;
-  for (uint32_t done = 0; done < test.tokens;) {
-    const uint32_t tokens = std::min(plan.step_tokens, test.tokens - done);
-    const bool is_last = done + tokens == test.tokens;
-    const auto step = ms(tokens, test.depth + done, test.kind == Kind::kVerify ? std::min(tokens, plan.logit_rows) : is_last ? 1 : 0);
-    if (!step.is_ok()) return step;
-    sum_ms += step.value();
-    done += tokens;
-  }
-  return sum_ms * 1e6;
-}
-
-// Rates of a shared machine change within seconds, so a run is compared with those just before and just after it.
-class Predictions {
- public:
-  Predictions(const Setting& setting, const ProfileOptions& options) : setting_(setting), options_(options) {}
-
-  Status before(const Test& test) { return measure(test, &before_ns_); }
-  Status after(const Test& test) {
-    double after_ns = 0;
-    if (Status status = measure(test, &after_ns); !status.is_ok()) return status;
-    samples_ns_.push_back((before_ns_ + after_ns) / 2);
-    before_ns_ = after_ns;
-    return Status();
-  }
-  const std::vector<double>& samples_ns() const { return samples_ns_; }
-
- private:
-  Status measure(const Test& test, double* ns) {
-    const auto machine = measure_machine(options_);
-    if (!machine.is_ok()) return machine.status();
-    const auto predicted = predicted_ns(setting_, test, machine.value());
-    if (predicted.is_ok()) *ns = predicted.value();
-    return predicted.status();
-  }
-
-  const Setting& setting_;
-  const ProfileOptions options_;
-  double before_ns_ = 0;
-  std::vector<double> samples_ns_;
-};
-
-Result<TestSamples> measure(Bench& bench, const Test& test, uint32_t repeat, Predictions* predictions) {
-  Test warm_up = test;
-  if (test.kind == Kind::kGenerate) warm_up.tokens = 1;
-  if (const auto unused = bench.run(warm_up); !unused.is_ok()) return unused.status();
-  if (predictions != nullptr) {
-    if (Status status = predictions->before(test); !status.is_ok()) return status;
-  }
-  TestSamples samples;
-  for (uint32_t i = 0; i < repeat; ++i) {
-    const auto ns = bench.run(test);
-    if (!ns.is_ok()) return ns.status();
-    samples.ns.push_back(ns.value());
-    if (predictions == nullptr) continue;
-    if (Status status = predictions->after(test); !status.is_ok()) return status;
-  }
-  if (predictions != nullptr) samples.predicted_ns = predictions->samples_ns();
-  return samples;
-}
-
 Status bench(const BenchOptions& options) {
   apply_log_level(options.common);
   if (Status status = check_future(options.future); !status.is_ok()) return status;
-  const std::vector<Test> tests = tests_of(options);
+  const std::vector<BenchTest> tests = tests_of(options);
   if (tests.empty()) return Status(StatusCode::kInvalidArgument, "nothing to measure: -p, -n and --verify are all 0; need a length");
   const auto model = open_runnable(options.model, options.common);
   if (!model.is_ok()) return model.status();
@@ -302,18 +170,16 @@ Status bench(const BenchOptions& options) {
 
   const Interruptible interruptible;
   ProgressLine progress(options.common.progress, "measuring");
-  Bench bench(session.value(), static_cast<uint32_t>(model.value().info().vocabulary_tokens), options.common.seed.value_or(0));
-  const Setting setting = {model.value(), engine.value(), machine.value(), shape.value(), weight_bytes_of(shape.value())};
-  profile_options.seconds_per_lane = kSecondsPerLaneBetweenRuns;
+  BenchRuns runs(session.value(), static_cast<uint32_t>(model.value().info().vocabulary_tokens), options.common.seed.value_or(0));
+  const Setting setting = {model.value(), engine.value(), machine.value(), weight_bytes_of(shape.value())};
+  const BenchPredictions predictions(engine.value().plan(), shape.value(), profile_options);
   Json rows = Json::array();
-  std::string table =
-      fmt::format("{:<16} {:>10} +- {:>7} {:>12} {:>11} {:>12}\n", "test", "tokens/s", "", "weights GB/s", "of memory", "peak");
-  for (const Test& test : tests) {
-    Predictions predictions(setting, profile_options);
-    const auto samples = measure(bench, test, options.repeat, options.predict ? &predictions : nullptr);
+  std::string table = head_text(options.predict);
+  for (const BenchTest& test : tests) {
+    const auto samples = measure(runs, test, options.repeat, options.predict ? &predictions : nullptr);
     if (!samples.is_ok()) return samples.status();
     rows.push_back(row_json(setting, test, samples.value()));
-    table += row_text(rows.back(), test.depth);
+    table += row_text(rows.back(), test.depth, samples.value());
     progress.update(static_cast<double>(rows.size()) / static_cast<double>(tests.size()));
   }
   progress.finish();
@@ -346,7 +212,7 @@ void add_bench(CLI::App& app, Action& action) {
       ->type_name("N")
 
       ->check(CLI::PositiveNumber.description(""));
-  command->add_flag("--predict", options->predict, "Measure the machine's rates between runs, and tell what the plan predicts at these");
+  command->add_flag("--predict", options->predict, "Tell what the plan predicts of each run, at the machine's rates measured between runs");
   add_common_options(*command, options->common, Shows::kMachine);
   add_future_options(*command, options->future, false);
   command->footer(
@@ -354,7 +220,8 @@ void add_bench(CLI::App& app, Action& action) {
       "measured in the same run.\n"
       "Examples:\n"
       "  outrigger bench model.gguf\n"
-      "  outrigger bench model.gguf -p 512 -n 128 --depth 0,2048 --json\n");
+      "  outrigger bench model.gguf -p 512 -n 128 --depth 0,2048 --json\n"
+      "  outrigger bench model.gguf --host-budget 64MiB --predict\n");
   command->callback([&action, options] { action = [options] { return bench(*options); }; });
 }
 

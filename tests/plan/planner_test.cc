@@ -34,6 +34,51 @@ TEST_CASE("Planner: the same question gets the same plan") {
   }
 }
 
+TEST_CASE("predict_step: a plan's steps are predicted as the plan says, at other rates anew, and steps that it does not have are refused") {
+  uint64_t devices = 0;
+  for (uint64_t seed = 0; seed < seeds(400); ++seed) {
+    CAPTURE(seed);
+    Random random(seed);
+    const StepShape shape = random_shape(random);
+    MachineProfile machine = random_machine(random);
+    if (seed % 2 == 0) add_random_device(random, &machine);
+    const Result<Plan> made = PlacementPlanner::plan(shape, machine, {1 << 24}, random_workload(random));
+    if (!made.is_ok()) continue;
+    const Plan& plan = made.value();
+    devices += plan.device.planned_bytes > 0;
+    const auto predicted = [&](uint32_t tokens, double position, uint32_t rows) {
+      return predict_step(plan, shape, machine, tokens, static_cast<uint32_t>(position), rows);
+    };
+    const StepPrediction& chunk = plan.prefill;
+    if (uint64_t{chunk.tokens} + static_cast<uint64_t>(chunk.position) <= plan.context_tokens && chunk.tokens <= plan.step_tokens) {
+      const StepPrediction again = predicted(chunk.tokens, chunk.position, chunk.logit_rows).value();
+      REQUIRE(again.predicted_ms == Approx(chunk.predicted_ms));
+      REQUIRE(again.lanes.disk_ms == Approx(chunk.lanes.disk_ms));
+      REQUIRE(again.lanes.host_ms == Approx(chunk.lanes.host_ms));
+      REQUIRE(again.lanes.device_ms == Approx(chunk.lanes.device_ms));
+      REQUIRE(again.streamed_bytes == chunk.streamed_bytes);
+      REQUIRE(again.h2d_bytes == chunk.h2d_bytes);
+      REQUIRE(again.kv_disk_bytes == chunk.kv_disk_bytes);
+      REQUIRE(predicted(chunk.tokens, chunk.position, 0).value().streamed_bytes <= chunk.streamed_bytes);
+    }
+    const double before = predicted(1, 0, 1).value().predicted_ms;
+    for (Rate* rate : {&machine.host_stream_bytes, &machine.host_int8_ops, &machine.host_small_batch_ops, &machine.host_attention_flops, &machine.host_repack_bytes,
+                       &machine.disk_bytes, &machine.disk_bytes_busy, &machine.host_stream_bytes_busy, &machine.h2d_bytes, &machine.d2h_bytes,
+                       &machine.device_stream_bytes, &machine.device_int8_ops, &machine.device_small_batch_ops, &machine.device_attention_flops}) {
+      rate->per_s *= 0.5;
+    }
+    REQUIRE(predicted(1, 0, 1).value().predicted_ms >= before * (1 - 1e-9));
+    REQUIRE(predicted(0, 0, 0).status().code() == StatusCode::kInvalidArgument);
+    REQUIRE(predicted(plan.step_tokens + 1, 0, 1).status().code() == StatusCode::kInvalidArgument);
+    REQUIRE(predicted(1, 0, 2).status().code() == StatusCode::kInvalidArgument);
+    REQUIRE(predicted(1, plan.context_tokens, 1).status().code() == StatusCode::kInvalidArgument);
+    if (plan.device.planned_bytes == 0) continue;
+    machine.h2d_bytes.per_s = 0;
+    REQUIRE(predicted(1, 0, 1).status().code() == StatusCode::kInvalidArgument);
+  }
+  REQUIRE(devices > seeds(40));
+}
+
 TEST_CASE("Planner: a budget below the model streams, and spends nearly all of the budget on what is resident") {
   const Plan plan = plan_small(64 << 20).value();
   REQUIRE(plan.binding_lane == "disk");

@@ -171,6 +171,19 @@ class Bench(ToolTest):
         self.assertIn("pp8", text)
         self.assertNotIn("tg", text)
 
+    def test_predictions_come_beside_each_run_where_they_are_asked_for(self):
+        minimum = self.refuse(tool.BUDGET, "bench", valid(), "-p", "40", "-n", "4", "--host-budget", "1KiB")["minimum_bytes"]
+        for more in ((), ("--host-budget", str(minimum))):
+            rows = self.document("bench", valid(), "-p", "40", "-n", "4", "--verify", "5", "--depth", "7", "--repeat", "2", "--predict", *more)
+            self.assertEqual(len(rows), 3)
+            for row in rows:
+                self.assertEqual(len(row["predicted_ns"]), 2)
+                self.assertGreater(min(row["predicted_ns"]), 0)
+                tokens = row["n_prompt"] or row["n_gen"]
+                self.assertAlmostEqual(row["predicted_ts"], tokens * 1e9 / (math.fsum(row["predicted_ns"]) / 2), delta=1e-6 * row["predicted_ts"])
+        self.assertNotIn("predicted_ns", self.document("bench", valid(), "-p", "3", "-n", "0", "--repeat", "1")[0])
+        self.assertIn("predicted", self.succeed("bench", valid(), "-p", "3", "-n", "0", "--repeat", "1", "--predict").out)
+
     def test_nothing_to_measure_and_more_than_the_model_holds(self):
         self.refuse(INVALID_ARGUMENT, "bench", valid(), "-p", "0", "-n", "0", naming="nothing")
         self.refuse(INVALID_ARGUMENT, "bench", valid(), "-p", "4096", "-n", "0")
