@@ -71,7 +71,8 @@ Status check_all(const ByteSource& source, const StepShape& shape, const std::ve
     OTR_TRY(check_weight(shape.matrices[i], weights[i], source.size_bytes()));
     // What check_plan cannot know: how much more than it gives this source reads.
     if (shape.matrices[i].use != MatrixUse::kRouted || plan.tensors[i].mode == Residence::kResident) continue;
-    const uint64_t staging = source.direct_staging_bytes(shape.matrices[i].row_block_file_bytes), given = expert_staging_bytes(shape, plan) / std::max(plan.reads, 1u);
+    const uint64_t staging = source.direct_staging_bytes(shape.matrices[i].row_block_file_bytes);
+    const uint64_t given = expert_staging_bytes(shape, plan) / std::max(plan.reads, 1u);
     if (staging > given) {
       return invalid(fmt::format("reading a row block takes {} bytes, each of the plan's staging buffers has {}", staging, given))
           .about(shape.matrices[i].name);

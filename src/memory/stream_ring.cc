@@ -14,12 +14,14 @@
 namespace outrigger {
 namespace {
 
-int64_t now_ns() { return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 }  // namespace
 
-Result<std::unique_ptr<StreamRing>> StreamRing::create(std::shared_ptr<const ByteSource> source, const std::vector<WeightSource>& weights, SlotRing& ring,
-                                                       std::span<std::byte> memory) try {
+Result<std::unique_ptr<StreamRing>> StreamRing::create(std::shared_ptr<const ByteSource> source, const std::vector<WeightSource>& weights,
+                                                       SlotRing& ring, std::span<std::byte> memory) try {
   std::unique_ptr<StreamRing> stream(new StreamRing(std::move(source), weights, ring));
   OTR_TRY(stream->add_pieces());
   ReadQueueOptions options;
@@ -37,10 +39,12 @@ Status StreamRing::add_pieces() {
     first_piece_.push_back(static_cast<uint32_t>(pieces_.size()));
     for (const StreamPiece& piece : units[unit].pieces) {
       const WeightSource& weight = weights_[piece.matrix];
-      const uint64_t bytes = weight.file_bytes(piece.first_block, piece.blocks), room = read_room_bytes(piece.blocks * weight.block_file_bytes());
+      const uint64_t bytes = weight.file_bytes(piece.first_block, piece.blocks),
+                     room = read_room_bytes(piece.blocks * weight.block_file_bytes());
       if (source_->direct_staging_bytes(bytes) > room) {
         return Status(StatusCode::kInvalidArgument,
-                      fmt::format("a read of {} bytes takes {} of memory, and the plan's slots have {} for it", bytes, source_->direct_staging_bytes(bytes), room));
+                      fmt::format("a read of {} bytes takes {} of memory, and the plan's slots have {} for it", bytes,
+                                  source_->direct_staging_bytes(bytes), room));
       }
       pieces_.push_back({unit, weight.offset_of(piece.first_block), bytes, piece.slot_offset, room, nullptr});
     }
@@ -55,7 +59,8 @@ Status StreamRing::add_pieces() {
 // In as many neighbouring units as there are slots.
 uint32_t StreamRing::most_pieces() const {
   uint32_t most_of_unit = 0;
-  for (size_t unit = 0; unit + 1 < first_piece_.size(); ++unit) most_of_unit = std::max(most_of_unit, first_piece_[unit + 1] - first_piece_[unit]);
+  for (size_t unit = 0; unit + 1 < first_piece_.size(); ++unit)
+    most_of_unit = std::max(most_of_unit, first_piece_[unit + 1] - first_piece_[unit]);
   return most_of_unit * ring_.layout().ring_slots;
 }
 

@@ -25,14 +25,14 @@ struct UnitTimes {
 
 /// Reads go on by themselves as far as there are slots, so that nobody but the one who computes is needed, and the processors are all his
 /// (docs/design/0012-streaming-without-a-thread.md).
-/// Threads: one call at a time; rows() any, as long as the unit stays; bytes_read() any. After create() nothing is allocated, but for the text of an
-/// error.
+/// Threads: one call at a time; rows() any, as long as the unit stays; bytes_read() any. After create() nothing is allocated, but for the
+/// text of an error.
 class StreamRing {
  public:
   /// `ring` says what goes where, and has the slots, `memory`; it, `weights` and the memory must outlive the ring.
   /// Errors: those of ReadQueue::create; kInvalidArgument when a piece's read takes more than its room in a slot; kOutOfMemory.
-  static Result<std::unique_ptr<StreamRing>> create(std::shared_ptr<const ByteSource> source, const std::vector<WeightSource>& weights, SlotRing& ring,
-                                                    std::span<std::byte> memory);
+  static Result<std::unique_ptr<StreamRing>> create(std::shared_ptr<const ByteSource> source, const std::vector<WeightSource>& weights,
+                                                    SlotRing& ring, std::span<std::byte> memory);
 
   /// Brings the ring to the state a step starts from: its first units asked for. Free when it is already so. Errors: as request().
   Status prime();
@@ -44,8 +44,8 @@ class StreamRing {
   /// Drops everything, after an error or a cancelled step; waits for reads that write to memory.
   void reset() noexcept;
 
-  /// The file's bytes of a streamed operand, which lies inside one StreamPiece whose unit has arrived: `WeightSource::block_file_bytes` a row block.
-  /// Aligned to nothing.
+  /// The file's bytes of a streamed operand, which lies inside one StreamPiece whose unit has arrived: `WeightSource::block_file_bytes` a
+  /// row block. Aligned to nothing.
   const std::byte* rows(const OperandRef& ref) const;
   /// Of the latest request of the unit.
   const UnitTimes& times(uint32_t unit) const { return times_[unit]; }
@@ -59,7 +59,8 @@ class StreamRing {
     const std::byte* data = nullptr;  ///< where its first byte came to lie
   };
 
-  StreamRing(std::shared_ptr<const ByteSource> source, const std::vector<WeightSource>& weights, SlotRing& ring) : source_(std::move(source)), weights_(weights), ring_(ring) {}
+  StreamRing(std::shared_ptr<const ByteSource> source, const std::vector<WeightSource>& weights, SlotRing& ring)
+      : source_(std::move(source)), weights_(weights), ring_(ring) {}
   Status add_pieces();
   uint32_t most_pieces() const;
   Status start_reads();

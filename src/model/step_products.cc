@@ -27,7 +27,9 @@ void StepRunner::quantize_finely(uint32_t matrix, size_t tokens, size_t begin, s
 // What is shared out is passes over row blocks. For a token or two the second pass is nearly free: see fine_product.
 void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const TeamMember& member) {
   const StepOp op = static_cast<StepOp>(node.op);
-  const auto passes = [&](const OperandRef& operand) { return args_.tokens_of(op) > 2 && args_.is_fine(op, node.argument, operand.matrix) ? size_t{2} : 1; };
+  const auto passes = [&](const OperandRef& operand) {
+    return args_.tokens_of(op) > 2 && args_.is_fine(op, node.argument, operand.matrix) ? size_t{2} : 1;
+  };
   size_t all_passes = 0;
   for (const OperandRef& operand : graph.operands(node)) all_passes += operand.blocks * passes(operand);
   const Share mine = share_of(member, all_passes);
@@ -58,14 +60,16 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
   }
 }
 
-// Rows are packed sixteen at a time, line by line across them, which no hardware foresees: what the disk has just written would be waited for at each line.
+// Rows are packed sixteen at a time, line by line across them, which no hardware foresees: what the disk has just written would be waited
+// for at each line.
 void StepRunner::bring_near(const std::byte* bytes, uint64_t size) {
   constexpr uint64_t kCacheLine = 64;
   for (uint64_t i = 0; i < size; i += kCacheLine) __builtin_prefetch(bytes + i, 0, 2);
 }
 
 // Rows that have just come from the file: some at a time packed into this thread's buffer, and multiplied with while they are in its cache.
-void StepRunner::unpack_and_multiply(const MatmulArgs& args, const OperandRef& operand, bool is_fine, const Share& blocks, const TeamMember& member) const {
+void StepRunner::unpack_and_multiply(const MatmulArgs& args, const OperandRef& operand, bool is_fine, const Share& blocks,
+                                     const TeamMember& member) const {
   const WeightSource& weight = layout_.weights[operand.matrix];
   const std::span<std::byte> buffer = residency_.unpack_buffer(member.index());
   const size_t at_once = std::max<size_t>(1, buffer.size() / packed_block_bytes(args.kind, args.columns));

@@ -35,15 +35,16 @@ StreamLoad stream_load(const StepShape& shape, const Plan& plan, const std::vect
 
 Status check_step(const Plan& plan, uint32_t tokens, uint32_t position, uint32_t logit_rows) {
   if (tokens == 0 || tokens > plan.step_tokens) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("step: got {} tokens, need 1 to {}, the plan's most", tokens, plan.step_tokens));
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("step: got {} tokens, need 1 to {}, the plan's most", tokens, plan.step_tokens));
   }
   if (logit_rows > std::min(tokens, plan.logit_rows)) {
     return Status(StatusCode::kInvalidArgument,
                   fmt::format("step: got logits of {} tokens, need at most {}", logit_rows, std::min(tokens, plan.logit_rows)));
   }
   if (uint64_t{position} + tokens > plan.context_tokens) {
-    return Status(StatusCode::kInvalidArgument,
-                  fmt::format("step: got {} tokens after {}, need at most {} together, the plan's context", tokens, position, plan.context_tokens));
+    return Status(StatusCode::kInvalidArgument, fmt::format("step: got {} tokens after {}, need at most {} together, the plan's context",
+                                                            tokens, position, plan.context_tokens));
   }
   return {};
 }
@@ -53,7 +54,8 @@ Status check_step(const Plan& plan, uint32_t tokens, uint32_t position, uint32_t
 std::vector<bool> stays_in_memory(const Plan& plan) {
   std::vector<bool> resident;
   resident.reserve(plan.tensors.size());
-  for (const TensorPlacement& tensor : plan.tensors) resident.push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
+  for (const TensorPlacement& tensor : plan.tensors)
+    resident.push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
   return resident;
 }
 
@@ -75,8 +77,8 @@ StepPredictor::StepPredictor(const StepShape& shape, const Plan& plan, const Cos
     : shape_(shape), plan_(plan), cost_(cost), device_load_(device_load), load_(stream_load(shape, plan, stays_in_memory(plan), device)) {
   const std::vector<bool> resident = stays_in_memory(plan);
   if (least_units(shape, resident, plan.slot_bytes) > kMostPlayedUnits || least_device_units(shape, device) > kMostPlayedUnits) return;
-  player_.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load_.absent_experts, plan.reads, plan.kv_spilled_layers, device,
-                  plan.device_from_tokens);
+  player_.emplace(shape, cost, resident, plan.slot_bytes, plan.stream_slots, load_.absent_experts, plan.reads, plan.kv_spilled_layers,
+                  device, plan.device_from_tokens);
 }
 
 // The lanes' times are those of the step as it is played; its own is the closed form's, which never grows with memory
@@ -101,8 +103,8 @@ StepPrediction StepPredictor::predict(const StepWork& work) {
   return step;
 }
 
-Result<StepPrediction> predict_step(const Plan& plan, const StepShape& shape, const MachineProfile& machine, uint32_t tokens, uint32_t position,
-                                    uint32_t logit_rows) {
+Result<StepPrediction> predict_step(const Plan& plan, const StepShape& shape, const MachineProfile& machine, uint32_t tokens,
+                                    uint32_t position, uint32_t logit_rows) {
   OTR_TRY(check_plan(plan, shape));
   OTR_TRY(check_profile(machine));
   OTR_TRY(check_step(plan, tokens, position, logit_rows));

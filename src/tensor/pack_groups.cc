@@ -97,8 +97,8 @@ void put_codes(const uint8_t* block, size_t g, std::byte* plane) {
   }
 }
 
-// Of the formats whose codes are in the file as in the plane: where a group's are, and how many quads of them there are. No quads: the others. And
-// whether each block begins with a float16 scale, which a minimum may follow.
+// Of the formats whose codes are in the file as in the plane: where a group's are, and how many quads of them there are. No quads: the
+// others. And whether each block begins with a float16 scale, which a minimum may follow.
 struct PlainCodes {
   size_t quads = 0, offset = 0, of_group = 0;
   uint32_t flip = 0;
@@ -128,7 +128,8 @@ void put_codes_of_four(const uint8_t* block, size_t row_bytes, size_t g, std::by
   constexpr PlainCodes kPlain = plain_codes(kKind);
   for (size_t q = 0; q < kPlain.quads; ++q) {
     Quad rows[4];
-    for (size_t row = 0; row < 4; ++row) rows[row] = load_vector<Quad>(block + row * row_bytes + kPlain.offset + g * kPlain.of_group + q * sizeof(Quad)) ^ kPlain.flip;
+    for (size_t row = 0; row < 4; ++row)
+      rows[row] = load_vector<Quad>(block + row * row_bytes + kPlain.offset + g * kPlain.of_group + q * sizeof(Quad)) ^ kPlain.flip;
     store_transposed(rows, plane + q * 4 * kQuadRow, kQuadRow);
   }
 }

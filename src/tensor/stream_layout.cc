@@ -81,7 +81,8 @@ uint64_t unpack_buffer_bytes(uint64_t row_block_bytes, uint64_t slot_bytes) {
 
 StreamLayout layout_stream(const StepShape& shape, const Plan& plan) {
   std::vector<bool> resident;
-  for (const TensorPlacement& tensor : plan.tensors) resident.push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
+  for (const TensorPlacement& tensor : plan.tensors)
+    resident.push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
   return layout_stream(shape, resident, plan.slot_bytes, plan.stream_slots, SlotsHold::kFileRows);
 }
 

@@ -10,11 +10,11 @@
 
 namespace outrigger {
 
-inline constexpr uint64_t kReadAlignment = 4096;          ///< of direct reads, in the file and in memory
-inline constexpr uint64_t kMostReadBytes = 1 << 20;        ///< of one read, row blocks permitting: docs/design/0005-reading-the-disk.md
+inline constexpr uint64_t kReadAlignment = 4096;     ///< of direct reads, in the file and in memory
+inline constexpr uint64_t kMostReadBytes = 1 << 20;  ///< of one read, row blocks permitting: docs/design/0005-reading-the-disk.md
 
-/// What the slots of a ring hold: rows as they are in the file, each piece a read of its own and at the beginning of a page; or packed row blocks, one
-/// after the other.
+/// What the slots of a ring hold: rows as they are in the file, each piece a read of its own and at the beginning of a page; or packed row
+/// blocks, one after the other.
 enum class SlotsHold { kFileRows, kPacked };
 /// Room for a direct read of so many bytes of a file, wherever they begin.
 inline uint64_t read_room_bytes(uint64_t file_bytes) { return (file_bytes + 2 * kReadAlignment - 1) / kReadAlignment * kReadAlignment; }
@@ -40,9 +40,9 @@ struct StreamUnit {
 };
 
 struct StreamLayout {
-  std::vector<StreamUnit> units;   ///< in the order a step needs them: those of the layers, then those of the head
-  uint32_t layer_units = 0;        ///< a step without logits uses only these
-  uint32_t ring_slots = 0;         ///< slots that can be used: never more than a step without logits cycles through
+  std::vector<StreamUnit> units;  ///< in the order a step needs them: those of the layers, then those of the head
+  uint32_t layer_units = 0;       ///< a step without logits uses only these
+  uint32_t ring_slots = 0;        ///< slots that can be used: never more than a step without logits cycles through
 
   /// Units a step of this kind cycles through.
   uint32_t step_units(bool with_logits) const { return with_logits ? static_cast<uint32_t>(units.size()) : layer_units; }

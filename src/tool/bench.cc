@@ -34,8 +34,9 @@ struct BenchOptions {
 std::vector<BenchTest> tests_of(const BenchOptions& options) {
   std::vector<BenchTest> tests;
   for (const uint32_t depth : options.depths) {
-    for (const auto& [kind, lengths] :
-         {std::pair{BenchKind::kPrompt, &options.prompts}, {BenchKind::kGenerate, &options.generations}, {BenchKind::kVerify, &options.verifications}}) {
+    for (const auto& [kind, lengths] : {std::pair{BenchKind::kPrompt, &options.prompts},
+                                        {BenchKind::kGenerate, &options.generations},
+                                        {BenchKind::kVerify, &options.verifications}}) {
       for (const uint32_t tokens : *lengths) {
         if (tokens != 0) tests.push_back({kind, tokens, depth});
       }
@@ -89,27 +90,27 @@ Json row_json(const Setting& setting, const BenchTest& test, const BenchSamples&
   std::vector<uint64_t> whole_ns;
   for (const double sample : samples.ns) whole_ns.push_back(static_cast<uint64_t>(sample));
   Json row = {{"test", test.name()},
-          {"model_filename", info.file},
-          {"model_type", info.architecture},
-          {"model_size", info.bytes},
-          {"model_n_params", info.parameters},
-          {"cpu_info", setting.machine.machine},
-          {"n_threads", plan.threads},
-          {"n_batch", plan.step_tokens},
-          {"n_prompt", test.kind == BenchKind::kGenerate ? 0 : test.tokens},
-          {"n_gen", test.kind == BenchKind::kGenerate ? test.tokens : 0},
-          {"n_depth", test.depth},
-          {"batch", 1},
-          {"test_time", time_now()},
-          {"avg_ns", static_cast<uint64_t>(ns.mean)},
-          {"stddev_ns", static_cast<uint64_t>(ns.deviation)},
-          {"avg_ts", ts.mean},
-          {"stddev_ts", ts.deviation},
-          {"samples_ns", whole_ns},
-          {"samples_ts", samples_ts},
-          {"weight_bytes_per_s", bytes_per_s},
-          {"fraction_of_peak", peak > 0 ? bytes_per_s / peak : 0},
-          {"peak_bytes", setting.engine.memory().host.peak_bytes}};
+              {"model_filename", info.file},
+              {"model_type", info.architecture},
+              {"model_size", info.bytes},
+              {"model_n_params", info.parameters},
+              {"cpu_info", setting.machine.machine},
+              {"n_threads", plan.threads},
+              {"n_batch", plan.step_tokens},
+              {"n_prompt", test.kind == BenchKind::kGenerate ? 0 : test.tokens},
+              {"n_gen", test.kind == BenchKind::kGenerate ? test.tokens : 0},
+              {"n_depth", test.depth},
+              {"batch", 1},
+              {"test_time", time_now()},
+              {"avg_ns", static_cast<uint64_t>(ns.mean)},
+              {"stddev_ns", static_cast<uint64_t>(ns.deviation)},
+              {"avg_ts", ts.mean},
+              {"stddev_ts", ts.deviation},
+              {"samples_ns", whole_ns},
+              {"samples_ts", samples_ts},
+              {"weight_bytes_per_s", bytes_per_s},
+              {"fraction_of_peak", peak > 0 ? bytes_per_s / peak : 0},
+              {"peak_bytes", setting.engine.memory().host.peak_bytes}};
   if (!samples.predicted_ns.empty()) {
     row["predicted_ns"] = samples.predicted_ns;
     row["predicted_ts"] = test.tokens * 1e9 / spread(samples.predicted_ns).mean;

@@ -31,7 +31,9 @@ Result<double> BenchRuns::run(const BenchTest& test) {
   const Stopwatch watch;
   Status status;
   if (test.kind == BenchKind::kPrompt) status = session_.prefill(tokens, {}, interrupt_token());
-  if (test.kind == BenchKind::kVerify) status = session_.evaluate(tokens, [](size_t, std::span<const float>) {}, interrupt_token());
+  if (test.kind == BenchKind::kVerify)
+    status = session_.evaluate(
+        tokens, [](size_t, std::span<const float>) {}, interrupt_token());
   if (test.kind == BenchKind::kGenerate) status = generate(tokens);
   if (!status.is_ok()) return status;
   return watch.ms() * 1e6;
@@ -59,7 +61,8 @@ std::vector<Token> BenchRuns::random_tokens(size_t count) {
   return tokens;
 }
 
-BenchPredictions::BenchPredictions(const Plan& plan, const StepShape& shape, const ProfileOptions& profile) : plan_(plan), shape_(shape), profile_(profile) {
+BenchPredictions::BenchPredictions(const Plan& plan, const StepShape& shape, const ProfileOptions& profile)
+    : plan_(plan), shape_(shape), profile_(profile) {
   profile_.seconds_per_lane = kSecondsPerLane;
 }
 

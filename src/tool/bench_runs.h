@@ -59,8 +59,8 @@ struct BenchSamples {
   std::vector<double> predicted_ns;  ///< of each; empty when nothing was predicted
 };
 
-/// `repeat` runs after one that warms up. Rates of a shared machine change within seconds, so each is compared with those just before and just after
-/// it. `predictions` may be null.
+/// `repeat` runs after one that warms up. Rates of a shared machine change within seconds, so each is compared with those just before and
+/// just after it. `predictions` may be null.
 Result<BenchSamples> measure(BenchRuns& runs, const BenchTest& test, uint32_t repeat, const BenchPredictions* predictions);
 
 }  // namespace outrigger::tool

@@ -36,7 +36,8 @@ struct Ring {
       for (uint32_t block = 0; block < piece.blocks; ++block) {
         const uint64_t number = piece.first_block + block;
         const std::byte* const expected = scenario.file.data() + weight.offset_of(number);
-        if (std::memcmp(ring->rows({piece.matrix, piece.first_block + block, 1}), expected, weight.file_bytes(number, 1)) != 0) return false;
+        if (std::memcmp(ring->rows({piece.matrix, piece.first_block + block, 1}), expected, weight.file_bytes(number, 1)) != 0)
+          return false;
       }
     }
     return true;

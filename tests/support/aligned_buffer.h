@@ -12,7 +12,8 @@
 namespace outrigger {
 
 struct AlignedBuffer {
-  explicit AlignedBuffer(uint64_t bytes) : memory(static_cast<std::byte*>(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096)), std::free), size(bytes) {}
+  explicit AlignedBuffer(uint64_t bytes)
+      : memory(static_cast<std::byte*>(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096)), std::free), size(bytes) {}
   std::unique_ptr<std::byte, decltype(&std::free)> memory;
   uint64_t size;
   std::span<std::byte> span() const { return {memory.get(), size}; }
