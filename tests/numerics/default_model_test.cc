@@ -114,6 +114,12 @@ TEST_CASE("The default model runs in the smallest budget its plan allows, and on
   CHECK(greedy(open_engine(default_model(), setup), prompt, 8) == greedy(open_engine(default_model()), prompt, 8));
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kIsSanitized = true;
+#else
+constexpr bool kIsSanitized = false;
+#endif
+
 TEST_CASE("The default model says the same after a long prompt in chunks of 1, 7, 64 and 512, with 1, 2 and 3 threads") {
   const std::vector<Token> words = chat_prompt("Write a short poem about rivers and the sea, in simple words that a child can understand, please.");
   std::vector<Token> prompt;
@@ -122,8 +128,9 @@ TEST_CASE("The default model says the same after a long prompt in chunks of 1, 7
   for (const uint32_t threads : {2u, 1u, 3u}) {
     const Engine engine = open_engine(default_model(), {.threads = threads, .context_tokens = 600});
     for (const size_t chunk : {512, 64, 7, 1}) {
-      // A token at a time takes its time: once is enough, since a step of one token is what generating is made of.
-      if (chunk == 1 && threads != 2) continue;
+      // A token at a time takes its time: once is enough, since a step of one token is what generating is made of. So does each of these with a
+      // sanitizer, which looks for what a shorter run shows as well.
+      if ((chunk == 1 && threads != 2) || (kIsSanitized && (chunk < 64 || threads == 1))) continue;
       CAPTURE(threads, chunk);
       const std::vector<Token> tokens = greedy(engine, prompt, 16, chunk);
       if (expected.empty()) expected = tokens;
