@@ -14,6 +14,8 @@
 namespace outrigger {
 namespace {
 
+static_assert(kReadAlignment == kDirectAlignment);
+
 int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }

@@ -10,7 +10,7 @@
 namespace outrigger {
 namespace {
 
-// A read request and the hand-over of a slot between two threads: the request 30-80 us on solid-state disks, the hand-over 2-10 us.
+// A read request, and what waits for it starting again: the request 30-80 us on solid-state disks, the other 2-10 us.
 constexpr double kUnitOverheadS = 60e-6;
 // A row of an embedding: mostly from the page cache, where it takes 2 us; from the disk itself 80.
 constexpr double kRowReadS = 20e-6;

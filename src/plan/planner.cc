@@ -80,9 +80,8 @@ class Searches {
 // What more memory would buy, in steps that matter at this model's size, as far as it buys anything.
 std::vector<PlanAlternative> alternatives_to(const Plan& plan, const Searches& searches) {
   std::vector<PlanAlternative> alternatives;
-  const bool reads_nothing = std::all_of(plan.tensors.begin(), plan.tensors.end(), [](const TensorPlacement& tensor) {
-    return tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice;
-  });
+  const std::vector<bool> stays = stays_in_memory(plan);
+  const bool reads_nothing = std::find(stays.begin(), stays.end(), false) == stays.end();
   if (reads_nothing && plan.kv_spilled_layers == 0) return alternatives;
   const std::optional<DevicePlacement> everything = searches.everything_resident();
   const uint64_t most_bytes = everything ? everything->host_bytes : UINT64_MAX - 1;

@@ -51,14 +51,6 @@ Status check_step(const Plan& plan, uint32_t tokens, uint32_t position, uint32_t
 
 }  // namespace
 
-std::vector<bool> stays_in_memory(const Plan& plan) {
-  std::vector<bool> resident;
-  resident.reserve(plan.tensors.size());
-  for (const TensorPlacement& tensor : plan.tensors)
-    resident.push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
-  return resident;
-}
-
 Workload workload_of(const Plan& plan) {
   Workload workload;
   workload.kv_type = plan.kv_type;

@@ -7,15 +7,12 @@
 #include <outrigger/step_shape.h>
 
 #include <optional>
-#include <vector>
 
 #include "src/plan/cost_model.h"
 #include "src/plan/step_player.h"
 
 namespace outrigger {
 
-/// Per matrix, whether it does not stream from disk.
-std::vector<bool> stays_in_memory(const Plan& plan);
 /// What of a plan the cost model asks a workload for, as far as single steps go: the type and the size of its caches.
 Workload workload_of(const Plan& plan);
 /// Ok, or kInvalidArgument when the plan uses a device of which the profile does not know every rate.

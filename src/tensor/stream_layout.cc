@@ -6,8 +6,7 @@
 namespace outrigger {
 namespace {
 
-// Appends the units that hold all streamed matrices of one use. Slots are filled to the last row block that fits: each slot less in a
-// step is one wait and one read less.
+// Cuts matrices into pieces and fills slots with them, each to the last row block that fits: a slot less in a step is a wait less.
 class Cutter {
  public:
   Cutter(uint64_t slot_bytes, SlotsHold hold, std::vector<StreamUnit>* units) : slot_bytes_(slot_bytes), hold_(hold), units_(*units) {}
@@ -54,6 +53,7 @@ class Cutter {
   bool starts_unit_ = true;
 };
 
+// The units that hold all streamed matrices of one use.
 void append_units(const StepShape& shape, const std::vector<bool>& resident, MatrixUse use, Cutter* cutter) {
   cutter->begin_use();
   for (uint32_t index = 0; index < shape.matrices.size(); ++index) {
@@ -79,11 +79,15 @@ uint64_t unpack_buffer_bytes(uint64_t row_block_bytes, uint64_t slot_bytes) {
   return bytes > UINT64_MAX - kReadAlignment ? UINT64_MAX : bytes - rest + kReadAlignment;
 }
 
+std::vector<bool> stays_in_memory(const Plan& plan) {
+  std::vector<bool> stays;
+  stays.reserve(plan.tensors.size());
+  for (const TensorPlacement& tensor : plan.tensors) stays.push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
+  return stays;
+}
+
 StreamLayout layout_stream(const StepShape& shape, const Plan& plan) {
-  std::vector<bool> resident;
-  for (const TensorPlacement& tensor : plan.tensors)
-    resident.push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
-  return layout_stream(shape, resident, plan.slot_bytes, plan.stream_slots, SlotsHold::kFileRows);
+  return layout_stream(shape, stays_in_memory(plan), plan.slot_bytes, plan.stream_slots, SlotsHold::kFileRows);
 }
 
 StreamLayout layout_device_stream(const StepShape& shape, const Plan& plan) {

@@ -48,6 +48,9 @@ struct StreamLayout {
   uint32_t step_units(bool with_logits) const { return with_logits ? static_cast<uint32_t>(units.size()) : layer_units; }
 };
 
+/// Per matrix, whether it does not stream from disk.
+std::vector<bool> stays_in_memory(const Plan& plan);
+
 /// Pure. Every streamed matrix that is multiplied (kEveryToken, kLogits) is covered exactly once; no unit mixes layers and head.
 /// Precondition: check_plan(plan, shape) is ok, so that every row block fits a slot.
 StreamLayout layout_stream(const StepShape& shape, const Plan& plan);

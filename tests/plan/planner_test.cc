@@ -35,7 +35,7 @@ TEST_CASE("Planner: the same question gets the same plan") {
 }
 
 TEST_CASE("predict_step: a plan's steps are predicted as the plan says, at other rates anew, and steps that it does not have are refused") {
-  uint64_t devices = 0;
+  uint64_t devices = 0, compared = 0;
   for (uint64_t seed = 0; seed < seeds(400); ++seed) {
     CAPTURE(seed);
     Random random(seed);
@@ -51,6 +51,7 @@ TEST_CASE("predict_step: a plan's steps are predicted as the plan says, at other
     };
     const StepPrediction& chunk = plan.prefill;
     if (uint64_t{chunk.tokens} + static_cast<uint64_t>(chunk.position) <= plan.context_tokens && chunk.tokens <= plan.step_tokens) {
+      ++compared;
       const StepPrediction again = predicted(chunk.tokens, chunk.position, chunk.logit_rows).value();
       REQUIRE(again.predicted_ms == Approx(chunk.predicted_ms));
       REQUIRE(again.lanes.disk_ms == Approx(chunk.lanes.disk_ms));
@@ -77,6 +78,7 @@ TEST_CASE("predict_step: a plan's steps are predicted as the plan says, at other
     REQUIRE(predicted(1, 0, 1).status().code() == StatusCode::kInvalidArgument);
   }
   REQUIRE(devices > seeds(40));
+  REQUIRE(compared > seeds(200));
 }
 
 TEST_CASE("Planner: a budget below the model streams, and spends nearly all of the budget on what is resident") {
