@@ -122,8 +122,8 @@ struct Plan {
   uint32_t step_tokens = 0;        ///< most tokens in one step: the prefill chunk
   uint32_t stream_slots = 0;       ///< slots of the ring; 0 when nothing streams
   uint64_t slot_bytes = 0;         ///< of each, rows as in the file: whole pages, room for a read of the largest row block that streams
-  uint32_t reads = 0;              ///< in flight at once, as far as the disk gains from more: what predictions count on; of experts, most at once
-  uint64_t staging_bytes = 0;      ///< between file and kernels: a buffer of each thread to pack streamed rows in, one for each read of experts
+  uint32_t reads = 0;              ///< in flight at once, as far as the disk gains from more: what predictions count on
+  uint64_t staging_bytes = 0;      ///< between file and kernels: a buffer of each thread to pack streamed rows in, places in which experts arrive
   uint64_t row_buffer_bytes = 0;   ///< for single rows of an embedding that is not resident; else 0
   uint32_t expert_slots = 0;       ///< experts of all layers that are in memory at once; 0 when they are all resident or there are none
   uint64_t expert_slot_bytes = 0;  ///< of each, packed: whole pages, room for the largest expert of any layer

@@ -28,7 +28,6 @@ class ExpertCache {
 
   /// The expert's slot, or kNone.
   uint32_t slot_of(uint32_t layer, uint32_t expert) const { return slot_of_[id(layer, expert)]; }
-  bool is_loaded(uint32_t slot) const { return slots_[slot].state == State::kLoaded; }
 
   /// A step has been routed: of this layer it uses `uses` (once each).
   void begin_layer(uint32_t layer);

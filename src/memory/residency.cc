@@ -57,25 +57,19 @@ uint64_t unpack_bytes(const StepShape& shape, const Plan& plan) {
   return plan.stream_slots > 0 ? unpack_buffer_bytes(largest_row_block(shape), plan.slot_bytes) : 0;
 }
 
-// What is left of the staging memory beside the threads' buffers.
-uint64_t expert_staging_bytes(const StepShape& shape, const Plan& plan) {
-  return plan.staging_bytes - std::min(plan.staging_bytes, plan.threads * unpack_bytes(shape, plan));
-}
-
 Status check_all(const ByteSource& source, const StepShape& shape, const std::vector<WeightSource>& weights, const Plan& plan) {
   OTR_TRY(check_plan(plan, shape));
   if (weights.size() != shape.matrices.size()) {
     return invalid(fmt::format("the step's shape has {} matrices, {} are given", shape.matrices.size(), weights.size()));
   }
-  for (size_t i = 0; i < weights.size(); ++i) {
-    OTR_TRY(check_weight(shape.matrices[i], weights[i], source.size_bytes()));
-    // What check_plan cannot know: how much more than it gives this source reads.
-    if (shape.matrices[i].use != MatrixUse::kRouted || plan.tensors[i].mode == Residence::kResident) continue;
-    const uint64_t staging = source.direct_staging_bytes(shape.matrices[i].row_block_file_bytes);
-    const uint64_t given = expert_staging_bytes(shape, plan) / std::max(plan.reads, 1u);
-    if (staging > given) {
-      return invalid(fmt::format("reading a row block takes {} bytes, each of the plan's staging buffers has {}", staging, given))
-          .about(shape.matrices[i].name);
+  for (size_t i = 0; i < weights.size(); ++i) OTR_TRY(check_weight(shape.matrices[i], weights[i], source.size_bytes()));
+  // What check_plan cannot know: how much more than it gives this source reads.
+  for (const ExpertLayer& layer : plan.expert_slots > 0 ? expert_layers(shape) : std::vector<ExpertLayer>()) {
+    for (const ExpertPart& part : layer.parts) {
+      const uint64_t needed = source.direct_staging_bytes(part.blocks_of_read * weights[part.matrix].block_file_bytes());
+      if (needed <= part.read_room_bytes) continue;
+      return invalid(fmt::format("a read of an expert takes {} bytes of memory, and the plan has {} for it", needed, part.read_room_bytes))
+          .about(shape.matrices[part.matrix].name);
     }
   }
   return {};
@@ -120,9 +114,8 @@ Status TensorResidency::place(const Plan& plan) try {
 
 // What reads before what it reads into.
 void TensorResidency::give_back() noexcept {
-  experts_.reset();
   past_bytes_.fetch_add(read_bytes(), std::memory_order_relaxed);
-  reader_.reset();
+  experts_.reset();
   streams_.reset();
   if (device_) device_->give_back();
   for (MemoryLease* lease : {&resident_memory_, &ring_memory_, &staging_memory_, &row_memory_, &expert_memory_, &transfer_memory_}) *lease = MemoryLease();
@@ -165,15 +158,8 @@ Status TensorResidency::make_readers(const Plan& plan) {
     OTR_ASSIGN(streams_, StreamRing::create(source_, weights_, *ring_, {ring_memory_.data(), ring_memory_.bytes()}));
   }
   if (plan.expert_slots == 0) return {};
-  WeightReaderOptions options;
-  options.depth = plan.reads;
-  options.jobs = plan.expert_slots;
-  size_t most_of_expert = 0;
-  for (const ExpertStacks& stacks : expert_stacks(shape_)) most_of_expert = std::max(most_of_expert, stacks.matrices.size());
-  options.most_pieces = static_cast<uint32_t>(plan.expert_slots * most_of_expert);
-  const std::span<std::byte> staging(staging_memory_.data() + plan.threads * unpack_bytes_, expert_staging_bytes(shape_, plan));
-  OTR_ASSIGN(reader_, WeightReader::create(source_, weights_, staging, options));
-  experts_ = std::make_unique<ExpertPool>(shape_, plan, expert_memory_.data(), *reader_, 0);
+  const std::span<std::byte> arrivals = std::span(staging_memory_.data(), staging_memory_.bytes()).subspan(plan.threads * unpack_bytes_);
+  OTR_ASSIGN(experts_, ExpertPool::create(source_, weights_, shape_, plan, expert_memory_.data(), arrivals));
   return {};
 }
 
@@ -201,7 +187,6 @@ Status TensorResidency::arrive(uint32_t unit) { return streams_->arrive(unit); }
 
 void TensorResidency::invalidate() noexcept {
   if (streams_) streams_->reset();
-  if (reader_) reader_->reset();
   if (experts_) experts_->invalidate();
   if (device_) device_->invalidate();
 }

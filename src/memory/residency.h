@@ -26,7 +26,6 @@
 #include "src/memory/memory_lease.h"
 #include "src/memory/slot_ring.h"
 #include "src/memory/stream_ring.h"
-#include "src/memory/weight_reader.h"
 #include "src/memory/weight_source.h"
 #include "src/tensor/packed.h"
 #include "src/tensor/stream_layout.h"
@@ -100,7 +99,7 @@ class TensorResidency final : public OperandSource {
   Status read_row(uint32_t matrix, uint64_t row, float* dst);
 
   TierUse report() const { return ledger_.report(); }
-  /// Bytes of the file: of units that were asked for, and of experts and rows that have come.
+  /// Bytes of the file: of units and experts that were asked for, and of rows that have come.
   uint64_t streamed_bytes() const { return past_bytes_.load(std::memory_order_relaxed) + read_bytes(); }
 
  private:
@@ -111,7 +110,7 @@ class TensorResidency final : public OperandSource {
   Status reserve_all(const Plan& plan);
 
   Status make_readers(const Plan& plan);
-  uint64_t read_bytes() const { return (reader_ ? reader_->bytes_read() : 0) + (streams_ ? streams_->bytes_read() : 0); }
+  uint64_t read_bytes() const { return (experts_ ? experts_->bytes_read() : 0) + (streams_ ? streams_->bytes_read() : 0); }
   uint64_t block_bytes(uint32_t matrix) const { return shape_.matrices[matrix].row_block_bytes; }
   /// Row blocks that one read into `staging_bytes` can bring, at most `most`; 0 if not even one.
   uint64_t blocks_in_staging(uint32_t matrix, uint64_t staging_bytes, uint64_t most) const;
@@ -137,8 +136,7 @@ class TensorResidency final : public OperandSource {
   std::atomic<uint64_t> past_bytes_{0};     ///< read for rows, and by earlier readers
   uint64_t unpack_bytes_ = 0;               ///< of each thread, at the beginning of the staging memory
   std::unique_ptr<StreamRing> streams_;     ///< null when nothing streams through the ring; after the memory it writes to
-  std::unique_ptr<WeightReader> reader_;    ///< of experts; null when they are all resident or there are none
-  std::unique_ptr<ExpertPool> experts_;
+  std::unique_ptr<ExpertPool> experts_;     ///< null when they are all resident or there are none; after the memory it writes to
 };
 
 }  // namespace outrigger

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <new>
 #include <utility>
 
@@ -15,10 +14,6 @@ namespace outrigger {
 namespace {
 
 static_assert(kReadAlignment == kDirectAlignment);
-
-int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 }  // namespace
 
@@ -77,7 +72,7 @@ Status StreamRing::request(uint32_t unit) {
   OTR_TRY(source_->check_unchanged());
   ring_.fill(ring_.take_next(), unit);
   missing_[unit] = first_piece_[unit + 1] - first_piece_[unit];
-  times_[unit] = {now_ns(), 0};
+  times_[unit] = {UnitTimes::now_ns(), 0};
   bytes_read_.fetch_add(ring_.layout().units[unit].file_bytes, std::memory_order_relaxed);
   for (uint32_t piece = first_piece_[unit]; piece < first_piece_[unit + 1]; ++piece) {
     waiting_[(first_waiting_ + waiting_count_++) % waiting_.size()] = piece;
@@ -103,7 +98,7 @@ Status StreamRing::take(const ReadDone& done) {
   if (!done.status.is_ok()) return done.status;
   Piece& piece = pieces_[done.tag];
   piece.data = done.data;
-  if (--missing_[piece.unit] == 0) times_[piece.unit].arrived_ns = now_ns();
+  if (--missing_[piece.unit] == 0) times_[piece.unit].arrived_ns = UnitTimes::now_ns();
   return {};
 }
 

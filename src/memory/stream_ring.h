@@ -14,14 +14,10 @@
 #include "src/io/byte_source.h"
 #include "src/io/read_queue.h"
 #include "src/memory/slot_ring.h"
+#include "src/memory/unit_times.h"
 #include "src/memory/weight_source.h"
 
 namespace outrigger {
-
-/// When a unit was on its way, by the steady clock. Its end is when it was noticed.
-struct UnitTimes {
-  int64_t requested_ns = 0, arrived_ns = 0;
-};
 
 /// Reads go on by themselves as far as there are slots, so that nobody but the one who computes is needed, and the processors are all his
 /// (docs/design/0012-streaming-without-a-thread.md).

@@ -35,8 +35,8 @@ const char* op_name(StepOp op) {
     case StepOp::kCombine: return "combine";
     case StepOp::kArrive: return "fetch unit";
     case StepOp::kRequest: return "request unit";
-    case StepOp::kFetchExperts: return "fetch experts";
-    case StepOp::kFetchGuesses: return "fetch guesses";
+    case StepOp::kArriveExperts: return "fetch experts";
+    case StepOp::kRequestExperts: return "request experts";
     case StepOp::kArriveOnDevice: return "copy unit";
     case StepOp::kRequestToDevice: return "request copy of unit";
     case StepOp::kUploadAngles: return "upload angles";
@@ -55,7 +55,7 @@ bool is_of_a_layer(StepOp op) {
 }
 bool is_of_a_unit(StepOp op) { return op == StepOp::kArrive || op == StepOp::kRequest; }
 bool is_of_a_device_unit(StepOp op) { return op == StepOp::kArriveOnDevice || op == StepOp::kRequestToDevice; }
-bool is_of_a_wave(StepOp op) { return op == StepOp::kExperts || op == StepOp::kFetchExperts; }
+bool is_of_a_wave(StepOp op) { return op == StepOp::kExperts || op == StepOp::kArriveExperts; }
 
 }  // namespace
 
@@ -63,8 +63,8 @@ NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency
   const TaskNode& task = graph.nodes()[node];
   const auto op = static_cast<StepOp>(task.op);
   NodeLabel label;
-  const bool waits = op == StepOp::kArrive && lane == Lane::kHost;
-  label.name = waits ? "wait for unit" : op_name(op);
+  const bool waits = (op == StepOp::kArrive || op == StepOp::kArriveExperts) && lane == Lane::kHost;
+  label.name = !waits ? op_name(op) : op == StepOp::kArrive ? "wait for unit" : "wait for experts";
   if (is_of_a_unit(op) || is_of_a_device_unit(op)) {
     const StreamUnit& unit = (is_of_a_unit(op) ? residency.stream() : residency.device()->stream()).units[task.argument];
     label.name += fmt::format(" {}", task.argument);

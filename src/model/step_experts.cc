@@ -148,7 +148,29 @@ void StepRunner::expert_product(uint32_t layer, const ExpertUse& use, uint32_t p
   args.panel = expert_panel(part == kDown ? experts.down_panel : experts.input_panel, matrix, use.first_row);
   args.dst = part == kDown ? experts.rows + row_offset : (part == kGate ? buffers_.gate : buffers_.up) + ffn_offset;
   args.dst_stride = weights.rows;
-  matmul(args, mine.begin, mine.end);
+  if (pool != nullptr && use.arrival != ExpertArrivals::kNone) {
+    pack_and_multiply(args, layer, use, part, mine);
+  } else {
+    matmul(args, mine.begin, mine.end);
+  }
+}
+
+// Rows that have just come from the file: some at a time packed into the expert's slot, and multiplied with while they are in this thread's cache.
+void StepRunner::pack_and_multiply(const MatmulArgs& args, uint32_t layer, const ExpertUse& use, uint32_t part, const Share& blocks) const {
+  const ExpertPool& pool = *residency_.experts();
+  const uint32_t matrix = matrix_of(layout_.layers[layer].ffn, part);
+  const WeightSource& weight = layout_.weights[matrix];
+  const uint64_t block_bytes = packed_block_bytes(args.kind, args.columns), first = use.expert * weight.blocks_per_expert();
+  const size_t at_once = std::max<size_t>(1, kUnpackBytes / block_bytes);
+  std::byte* const slot = pool.part(layer, use, part);
+  for (size_t block = blocks.begin, some; block < blocks.end; block += some) {
+    const ArrivedRows rows = pool.arrived(use, part, static_cast<uint32_t>(block));
+    some = std::min({blocks.end - block, at_once, size_t{rows.blocks}});
+    const uint64_t bytes = weight.file_bytes(first + block, some);
+    bring_near(rows.data, bytes);
+    weight.place(rows.data, bytes, slot + block * block_bytes);
+    matmul(args, block, block + some);
+  }
 }
 
 void StepRunner::compute_wave(const ExpertWave& wave, const TeamMember& member) {

@@ -89,21 +89,27 @@ class StepGraphBuilder {
     }
   }
 
-  // The shared expert while the disk reads those that were chosen.
+  // The shared expert while the disk reads those that were chosen. Guesses are asked for behind the experts of this layer, and once more when these have
+  // left room.
   void add_mixture(uint32_t l, const LayerLayout& layer) {
     add_product(StepOp::kRouter, l, {layer.router});
     add(StepOp::kRoute, l);
+    if (residency_.experts() != nullptr) add(StepOp::kRequestExperts, l);
     if (guesses_after(l)) add(StepOp::kGuess, l);
     if (layout_.config.shared_ffn_width > 0) {
       add_product(StepOp::kSharedGateUp, l, {layer.shared.gate, layer.shared.up});
       add(StepOp::kSharedSiluMul, l);
       add_product(StepOp::kSharedDown, l, {layer.shared.down});
     }
-    for (uint32_t wave = 0; wave < options_.expert_waves; ++wave) add(StepOp::kExperts, ExpertWave{l, wave}.argument());
+    for (uint32_t wave = 0; wave < options_.expert_waves; ++wave) {
+      if (wave > 0) add(StepOp::kArriveExperts, ExpertWave{l, wave}.argument());
+      add(StepOp::kExperts, ExpertWave{l, wave}.argument());
+    }
+    if (guesses_after(l)) add(StepOp::kRequestExperts, l);
     add(StepOp::kCombine, l);
   }
 
-  // Where other weights stream, or keys and values do, the disk lane has no idle moment, and guesses would hold up what is sure to be needed.
+  // Where other weights stream, or keys and values do, the disk has no idle moment, and guesses would hold up what is sure to be needed.
   bool guesses_after(uint32_t layer) const {
     return residency_.experts() != nullptr && residency_.experts()->most_guesses() > 0 && residency_.stream().units.empty() &&
            plan_.kv_spilled_layers == 0 && layer + 1 < layout_.layers.size();
@@ -144,18 +150,10 @@ class StepGraphBuilder {
       while (kv_fetches_.size() < std::min(kKvSlots, plan_.kv_spilled_layers)) add_kv_fetch();
     }
     if (link.op == StepOp::kRopeAppend && is_spilled(link.argument)) after.push_back(kv_fetches_[kv_number(link.argument)]);
-    if (link.op == StepOp::kExperts && ExpertWave::of(link.argument).wave > 0) after.push_back(add_fetch(ExpertWave::of(link.argument)));
     const NodeId node = last_ = graph_.add(link.lane, static_cast<uint16_t>(link.op), link.argument, link.operands, after);
     if (link.op == StepOp::kAttention && is_spilled(link.argument)) {
       add_disk(StepOp::kStoreKv, link.argument, node);
       if (kv_fetches_.size() < plan_.kv_spilled_layers) add_kv_fetch();
-    }
-    if (link.op == StepOp::kRoute) waves_.assign(1, node);  // what the first wave's fetch waits for
-    if (link.op == StepOp::kGuess) guess_ = node;
-    if (link.op == StepOp::kExperts) {
-      waves_.push_back(node);
-      const auto [layer, wave] = ExpertWave::of(link.argument);
-      if (wave + 1 == options_.expert_waves && guesses_after(layer)) add_disk(StepOp::kFetchGuesses, layer + 1, guess_);
     }
     if (link.unit != kNoUnit && ring_of(link.lane).is_last_use(link.unit, i)) ring_of(link.lane).release(graph_, link.unit, node);
   }
@@ -173,9 +171,6 @@ class StepGraphBuilder {
     kv_fetches_.push_back(graph_.add(Lane::kDisk, static_cast<uint16_t>(StepOp::kFetchKv), layer));
   }
 
-  // Wave w needs the slots of wave w - 2: waves_[w - 1], with the routing in front.
-  NodeId add_fetch(const ExpertWave& wave) { return add_disk(StepOp::kFetchExperts, wave.argument(), waves_[wave.wave - 1]); }
-
   const ModelLayout& layout_;
   const Plan& plan_;
   const TensorResidency& residency_;
@@ -188,8 +183,6 @@ class StepGraphBuilder {
   TaskGraph graph_;
   NodeId last_ = 0;                  // of the chain
   std::vector<NodeId> kv_fetches_;   // by number of the spilled layer
-  std::vector<NodeId> waves_;        // of the layer: its routing, then its waves
-  NodeId guess_ = 0;
 };
 
 }  // namespace

@@ -37,11 +37,12 @@ enum class StepOp : uint16_t {
   kSharedDown,     ///< panel -> attention, which is free by then
   kExperts,        ///< a wave of experts: their panels -> their rows
   kCombine,        ///< experts' rows -> residual +=
+  // Between what is computed:
+  kArrive,          ///< waits until a unit of streamed weights is in the ring
+  kRequest,         ///< begins to read a unit into the ring
+  kArriveExperts,   ///< waits until a wave of experts has arrived
+  kRequestExperts,  ///< begins to read those that were routed to, and after them those that kGuess said
   // Disk lane:
-  kArrive,         ///< waits until a unit of streamed weights is in the ring
-  kRequest,        ///< begins to read a unit into the ring
-  kFetchExperts,   ///< brings a wave of experts into memory
-  kFetchGuesses,   ///< reads what kGuess said, until the layer is routed
   kFetchKv,        ///< brings the keys and values of a spilled layer before the step's tokens into its slot
   kStoreKv,        ///< writes those of the step's tokens back
   // The link's lanes:

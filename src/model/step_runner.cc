@@ -56,20 +56,20 @@ Status StepRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<cons
 // What waits for the disk or asks it for more is the calling thread's alone; between, the team computes in one region. A wait inside a region would
 // look to the team as if others kept it from running.
 Status StepRunner::run_host_segment(const TaskGraph& graph, std::span<const NodeId> nodes) {
-  const auto is_of_ring = [&graph](NodeId id) {
+  const auto is_disk_side = [&graph](NodeId id) {
     const auto op = static_cast<StepOp>(graph.nodes()[id].op);
-    return op == StepOp::kArrive || op == StepOp::kRequest;
+    return op == StepOp::kArrive || op == StepOp::kRequest || op == StepOp::kArriveExperts || op == StepOp::kRequestExperts;
   };
   NodeTrace trace(tracer_, Lane::kHost);
   failure_ = Status();
   for (size_t begin = 0, end; begin < nodes.size(); begin = end) {
     end = begin + 1;
-    if (is_of_ring(nodes[begin])) {
+    if (is_disk_side(nodes[begin])) {
       trace.next(nodes[begin]);
-      OTR_TRY(run_ring_node(graph, nodes[begin]));
+      OTR_TRY(run_disk_side(graph, nodes[begin]));
       continue;
     }
-    while (end < nodes.size() && !is_of_ring(nodes[end])) ++end;
+    while (end < nodes.size() && !is_disk_side(nodes[end])) ++end;
     // A barrier after each node: the next one reads what all members wrote. The region's end is the last node's.
     team_.run_elastic([&](const TeamMember& member) {
       for (size_t i = begin; i < end; ++i) {
@@ -83,18 +83,29 @@ Status StepRunner::run_host_segment(const TaskGraph& graph, std::span<const Node
   return {};
 }
 
-Status StepRunner::run_ring_node(const TaskGraph& graph, NodeId id) {
-  const uint32_t unit = graph.nodes()[id].argument;
+Status StepRunner::run_disk_side(const TaskGraph& graph, NodeId id) {
+  const uint32_t argument = graph.nodes()[id].argument, wave = ExpertWave::of(argument).wave;
   if (cancel_->is_cancelled()) return Status(StatusCode::kCancelled, "the step was cancelled");
-  if (static_cast<StepOp>(graph.nodes()[id].op) == StepOp::kRequest) return residency_.request(unit);
-  OTR_TRY(residency_.arrive(unit));
-  // The disk's track shows when it was on its way, one unit after the other, unless others are drawn there.
-  if (tracer_ == nullptr || !graph.lane_nodes(Lane::kDisk).empty()) return {};
-  const UnitTimes& times = residency_.unit_times(unit);
+  switch (static_cast<StepOp>(graph.nodes()[id].op)) {
+    case StepOp::kRequest: return residency_.request(argument);
+    case StepOp::kRequestExperts: return residency_.experts()->request();
+    case StepOp::kArriveExperts:
+      OTR_TRY(residency_.experts()->arrive(wave));
+      trace_arrival(graph, id, residency_.experts()->times(wave));
+      return {};
+    default:
+      OTR_TRY(residency_.arrive(argument));
+      trace_arrival(graph, id, residency_.unit_times(argument));
+      return {};
+  }
+}
+
+// The disk's track shows when it was on its way, one after the other, unless others are drawn there.
+void StepRunner::trace_arrival(const TaskGraph& graph, NodeId id, const UnitTimes& times) {
+  if (tracer_ == nullptr || times.arrived_ns == 0 || !graph.lane_nodes(Lane::kDisk).empty()) return;
   const int64_t begin_ns = std::max(times.requested_ns, disk_traced_ns_);
   disk_traced_ns_ = std::max(begin_ns, times.arrived_ns);
   tracer_->record(Lane::kDisk, id, begin_ns, disk_traced_ns_);
-  return {};
 }
 
 Status StepRunner::move_kv(uint32_t layer, Status (KvCache::*move)(uint32_t, uint32_t, uint32_t, uint64_t*) const, NodeTrace& trace) const {
@@ -106,8 +117,6 @@ Status StepRunner::move_kv(uint32_t layer, Status (KvCache::*move)(uint32_t, uin
 
 Status StepRunner::run_disk_node(const TaskNode& node, NodeTrace& trace) {
   switch (static_cast<StepOp>(node.op)) {
-    case StepOp::kFetchExperts: return residency_.experts()->fetch(ExpertWave::of(node.argument).wave);
-    case StepOp::kFetchGuesses: return residency_.experts()->fetch_guesses(node.argument);
     case StepOp::kFetchKv: return move_kv(node.argument, &KvCache::fetch, trace);
     case StepOp::kStoreKv: return move_kv(node.argument, &KvCache::store, trace);
     default: return Status(StatusCode::kInternal, "a node of the host on the disk lane");
@@ -138,9 +147,9 @@ void StepRunner::run_node(const TaskGraph& graph, const TaskNode& node, const Te
     case StepOp::kSharedGateUp:
     case StepOp::kSharedDown: return product(graph, node, member);
     case StepOp::kArrive:
-    case StepOp::kRequest: return;  // the ring's
-    case StepOp::kFetchExperts:
-    case StepOp::kFetchGuesses:
+    case StepOp::kRequest:
+    case StepOp::kArriveExperts:
+    case StepOp::kRequestExperts: return;  // the calling thread's, between regions
     case StepOp::kFetchKv:
     case StepOp::kStoreKv: return;  // the disk lane's
     case StepOp::kArriveOnDevice:

@@ -53,7 +53,8 @@ class StepRunner final : public NodeRunner {
 
  private:
   Status run_host_segment(const TaskGraph& graph, std::span<const NodeId> nodes);
-  Status run_ring_node(const TaskGraph& graph, NodeId id);
+  Status run_disk_side(const TaskGraph& graph, NodeId id);
+  void trace_arrival(const TaskGraph& graph, NodeId id, const UnitTimes& times);
   Status run_disk_node(const TaskNode& node, NodeTrace& trace);
   /// A spilled layer's keys and values of every slice: `move` is KvCache::fetch or store.
   Status move_kv(uint32_t layer, Status (KvCache::*move)(uint32_t, uint32_t, uint32_t, uint64_t*) const, NodeTrace& trace) const;
@@ -86,6 +87,7 @@ class StepRunner final : public NodeRunner {
   void guess_experts(uint32_t layer, const TeamMember& member);
   void compute_wave(const ExpertWave& wave, const TeamMember& member);
   void expert_product(uint32_t layer, const ExpertUse& use, uint32_t part, const TeamMember& member) const;
+  void pack_and_multiply(const MatmulArgs& args, uint32_t layer, const ExpertUse& use, uint32_t part, const Share& blocks) const;
   void combine(uint32_t layer, const TeamMember& member);
   std::span<const ExpertUse> wave_uses(uint32_t wave) const;
   std::byte* expert_panel(std::byte* panel, uint32_t matrix, uint32_t first_row) const;

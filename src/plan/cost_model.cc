@@ -103,13 +103,6 @@ double CostModel::disk_slowdown(double host_s, double disk_s) const {
 
 double CostModel::read_s(double file_bytes, uint32_t reads) const { return file_bytes / (disk_alone_ * kRateOfReads[std::clamp(reads, 1u, kMostReads) - 1]); }
 
-// Of experts one thread waits for reads and repacks what has come. With one read in flight the disk is idle meanwhile; with more, the longer of the two counts.
-double CostModel::read_and_repack_s(double file_bytes, double packed_bytes, uint32_t reads) const {
-  const uint32_t in_flight = std::clamp(reads, 1u, kMostReads);
-  const double read = read_s(file_bytes, reads) * disk_alone_ / disk_, repack = packed_bytes / repack_;
-  return in_flight > 1 ? std::max(read, repack) : read + repack;
-}
-
 double CostModel::disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const {
   return read_s(static_cast<double>(file_bytes), load.reads) + units(packed_bytes, load.slot_bytes) * kUnitOverheadS;
 }
@@ -130,15 +123,14 @@ double CostModel::kv_store_s(const StepWork& work) const {
 }
 
 // Experts are read once their layer's router has spoken, so nothing of them overlaps with the rest of the step; what does is the reading of one
-// with the computing of another. Tokens are taken to be routed evenly and apart from each other.
+// with the packing and computing of another. Tokens are taken to be routed evenly and apart from each other.
 ExpertTime CostModel::experts(const StepWork& work, double absent_share, uint32_t reads) const {
   ExpertTime time;
   if (experts_ == 0) return time;
   const double tokens = work.tokens, needed = experts_ * (1 - std::pow(1 - used_experts_ / experts_, tokens)), absent = needed * absent_share;
-  time.host_s = needed * product_s(expert_.bytes, expert_.weights, tokens * used_experts_ / needed);
-  if (absent > 0) {
-    time.disk_s = absent * read_and_repack_s(expert_file_bytes_, expert_.bytes, reads) + expert_layers_ * std::min(absent, 1.0) * kUnitOverheadS;
-  }
+  time.host_s = needed * product_s(expert_.bytes, expert_.weights, tokens * used_experts_ / needed) + absent * expert_.bytes / repack_ / threads_;
+  const double reading = absent * read_s(expert_file_bytes_, reads);
+  time.disk_s = reading * disk_slowdown(time.host_s, reading) + expert_layers_ * std::min(absent, 1.0) * kUnitOverheadS;
   time.total_s = std::max(time.host_s, time.disk_s) + std::min(time.host_s, time.disk_s) / (needed + 1);
   time.bytes = absent * expert_file_bytes_;
   return time;

@@ -112,7 +112,6 @@ class CostModel {
   };
   double product_s(double bytes, double weights, double tokens, double stream) const;
   double read_s(double file_bytes, uint32_t reads) const;
-  double read_and_repack_s(double file_bytes, double packed_bytes, uint32_t reads) const;
   double disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const;
   double overlapped_s(double host, double elsewhere, double disk, double repack, const StreamLoad& load) const;
 

@@ -54,40 +54,21 @@ uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const Ac
   return saturated((CheckedSize(step.bytes) + scratch + logits).round_up(kPageBytes));
 }
 
-namespace {
-
-// Of one read: no more than a slot, and no less than a row block.
-uint64_t most_read_bytes(uint64_t row_block_bytes, const Slots& slots) {
-  return whole_pages(std::min(std::max(slots.ring_slot_bytes, slots.expert_slot_bytes), std::max(kMostReadBytes, row_block_bytes)));
-}
-
-}  // namespace
-
 uint32_t reads_in_flight(uint64_t row_block_bytes, const Slots& slots) {
-  const uint64_t read = std::max<uint64_t>(1, most_read_bytes(row_block_bytes, slots)), reads_of_slot = (slots.ring_slot_bytes + read - 1) / read;
-  const uint64_t of_ring = slots.ring > 0 ? multiply_bytes(slots.ring - 1, reads_of_slot) : 0;
-  const uint64_t of_experts = slots.experts > 0 ? std::max(slots.experts - 1, 1u) : 0;
-  return static_cast<uint32_t>(std::min<uint64_t>(kMostReads, std::max(of_ring, of_experts)));
+  constexpr uint64_t kReadsOfExpert = 3;  // gate, up and down, a read each at least
+  const uint64_t read = whole_pages(std::clamp(slots.ring_slot_bytes, uint64_t{1}, std::max(kMostReadBytes, row_block_bytes)));
+  const uint64_t of_ring = slots.ring > 0 ? multiply_bytes(slots.ring - 1, (slots.ring_slot_bytes + read - 1) / read) : 0;
+  return static_cast<uint32_t>(std::min<uint64_t>(kMostReads, std::max(of_ring, kReadsOfExpert * expert_arrivals(slots.experts))));
 }
 
 uint64_t staging_bytes(uint64_t row_block_bytes, uint32_t threads, const Slots& slots) {
   const uint64_t unpacking = slots.ring > 0 ? multiply_bytes(threads, unpack_buffer_bytes(row_block_bytes, slots.ring_slot_bytes)) : 0;
-  if (slots.experts == 0) return unpacking;
-  const uint64_t read = add_bytes(most_read_bytes(row_block_bytes, slots), 2 * kPageBytes);
-  return add_bytes(unpacking, multiply_bytes(reads_in_flight(row_block_bytes, slots), read));
+  return add_bytes(unpacking, multiply_bytes(expert_arrivals(slots.experts), slots.of_expert.arrival_bytes));
 }
 
-uint64_t expert_slot_bytes(const StepShape& shape) {
-  uint64_t largest = 0, bytes = 0;
-  uint32_t layer = UINT32_MAX;
-  for (const MatrixShape& matrix : shape.matrices) {
-    if (matrix.use != MatrixUse::kRouted) continue;
-    if (matrix.layer != layer) bytes = 0;
-    layer = matrix.layer;
-    bytes = add_bytes(bytes, matrix.expert_packed_bytes());
-    largest = std::max(largest, bytes);
-  }
-  return whole_pages(largest);
+ExpertSizes expert_sizes(const StepShape& shape) {
+  const std::vector<ExpertLayer> layers = expert_layers(shape);
+  return {expert_slot_bytes(layers), expert_arrival_bytes(layers)};
 }
 
 uint32_t expert_count(const StepShape& shape) {
@@ -161,7 +142,7 @@ TierBreakdown host_breakdown(const StepShape& shape, const Demand& demand, const
                                      whole_pages(row_buffer_bytes(shape, resident, device)));
   breakdown.kv_cache = kv_cache_bytes(shape, demand, shape.kv_layers - device.attention_layers(shape));
   breakdown.activations = activation_bytes(shape, demand, step);
-  breakdown.experts = multiply_bytes(slots.experts, slots.expert_slot_bytes);
+  breakdown.experts = multiply_bytes(slots.experts, slots.of_expert.slot_bytes);
   breakdown.other = device.transfer_bytes;
   return breakdown;
 }

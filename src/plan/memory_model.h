@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "src/tensor/expert_layout.h"
 #include "src/tensor/stream_layout.h"
 
 namespace outrigger {
@@ -17,7 +18,7 @@ inline constexpr uint64_t kWeightAlignment = 64;  ///< a matrix starts at a mult
 inline constexpr uint32_t kLeastSlots = 2;        ///< one is filled while another is read
 inline constexpr uint32_t kMostSlots = 6;         ///< as many reads as pay are then in flight while one slot is computed with
 inline constexpr uint32_t kMostReads = 4;         ///< in flight: docs/design/0005-reading-the-disk.md
-inline constexpr uint32_t kLeastExpertSlots = 2;  ///< one is filled while another is computed with
+inline constexpr uint32_t kLeastExpertSlots = 1;  ///< what an expert is packed into; it arrives elsewhere
 
 // Sums that stay at the largest value instead of wrapping: no budget reaches it, so what does not fit 64 bits is never planned.
 inline uint64_t add_bytes(uint64_t a, uint64_t b) { return a + b < a ? UINT64_MAX : a + b; }
@@ -52,20 +53,23 @@ inline uint64_t fixed_arena_bytes(const StepShape& shape) { return round_up_byte
 inline uint64_t least_slot_bytes(const MatrixShape& matrix) { return whole_pages(add_bytes(matrix.row_block_file_bytes, kReadAlignment)); }
 /// The same of a device's ring, which holds packed row blocks.
 inline uint64_t least_device_slot_bytes(const MatrixShape& matrix) { return whole_pages(matrix.row_block_bytes); }
+/// Of each expert, in memory and on its way (src/tensor/expert_layout.h). 0 without experts.
+struct ExpertSizes {
+  uint64_t slot_bytes = 0, arrival_bytes = 0;
+};
+ExpertSizes expert_sizes(const StepShape& shape);
 /// The ring and the slots of experts; either may be absent.
 struct Slots {
   uint32_t ring = 0;
   uint64_t ring_slot_bytes = 0;
   uint32_t experts = 0;
-  uint64_t expert_slot_bytes = 0;
+  ExpertSizes of_expert;
 };
-/// Reads in flight: while one slot is computed with, the others may be read, each in as many reads as it takes.
+/// Reads in flight: while one slot is computed with, the others may be read, each in as many reads as it takes; of experts all that are on their way.
 uint32_t reads_in_flight(uint64_t row_block_bytes, const Slots& slots);
-/// The threads' buffers for unpacking, if there is a ring, then those for the reads of experts: each for one of the file's bytes, widened at both ends to whole pages.
+/// The threads' buffers for unpacking, if there is a ring, then the places in which experts arrive.
 uint64_t staging_bytes(uint64_t row_block_bytes, uint32_t threads, const Slots& slots);
 
-/// The largest expert of any layer, in whole pages: what a slot for experts has to hold. 0 without experts.
-uint64_t expert_slot_bytes(const StepShape& shape);
 /// Layers times experts: more slots would stay empty.
 uint32_t expert_count(const StepShape& shape);
 

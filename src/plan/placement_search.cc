@@ -75,7 +75,7 @@ PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, c
       cost_(cost),
       rest_(rest),
       threads_(demand.threads),
-      expert_slot_bytes_(expert_slot_bytes(shape)),
+      expert_sizes_(expert_sizes(shape)),
       expert_count_(expert_count(shape)),
       row_block_bytes_(std::max(largest_row_block(shape), rest.row_block_bytes)) {
   for (const ActivationCost& step : shape.activations) step_bytes_.push_back(add_bytes(rest.other_bytes, activation_bytes(shape, demand, step)));
@@ -161,12 +161,12 @@ uint64_t PlacementSearch::find_minimum(const Groups& groups) {
 
 Slots PlacementSearch::least_slots(const PlacementFamily& family, uint32_t ring) const {
   Slots slots{ring, family.slot_bytes, 0, 0};
-  if (!family.experts_resident) slots.experts = std::min(kLeastExpertSlots, expert_count_), slots.expert_slot_bytes = expert_slot_bytes_;
+  if (!family.experts_resident) slots.experts = std::min(kLeastExpertSlots, expert_count_), slots.of_expert = expert_sizes_;
   return slots;
 }
 
 uint64_t PlacementSearch::bytes_without_choice(const PlacementFamily& family, size_t step, const Slots& slots, const KvChoice& kv) const {
-  const uint64_t rings = add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), multiply_bytes(slots.experts, slots.expert_slot_bytes));
+  const uint64_t rings = add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), multiply_bytes(slots.experts, slots.of_expert.slot_bytes));
   return add_bytes(add_bytes(add_bytes(whole_pages(family.base_weight_bytes), rings), staging_bytes(row_block_bytes_, threads_, slots)),
                    add_bytes(family.row_buffer_bytes, add_bytes(kv.bytes, step_bytes_[step])));
 }

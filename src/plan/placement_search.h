@@ -102,7 +102,7 @@ class PlacementSearch {
   std::vector<KvChoice> kv_choices_;  ///< ascending in spilled layers
   std::vector<PlacementFamily> families_;
   uint64_t minimum_bytes_ = UINT64_MAX;
-  const uint64_t expert_slot_bytes_;
+  const ExpertSizes expert_sizes_;
   const uint32_t expert_count_;
   const uint64_t row_block_bytes_;
 };

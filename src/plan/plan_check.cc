@@ -81,7 +81,9 @@ Status check_device_ring(const Plan& plan, const StepShape& shape, const DeviceU
   return wrong(fmt::format("device_slot_bytes is {}, need a multiple of {} of at least {}", plan.device_slot_bytes, kPageBytes, least_slot));
 }
 
-Slots slots_of(const Plan& plan) { return {plan.stream_slots, plan.slot_bytes, plan.expert_slots, plan.expert_slot_bytes}; }
+Slots slots_of(const Plan& plan, const StepShape& shape) {
+  return {plan.stream_slots, plan.slot_bytes, plan.expert_slots, plan.expert_slots > 0 ? expert_sizes(shape) : ExpertSizes()};
+}
 
 // A mixture's experts: all resident, or none and slots for some.
 Status check_expert_slots(const Plan& plan, const StepShape& shape, const std::vector<bool>& resident) {
@@ -98,7 +100,7 @@ Status check_expert_slots(const Plan& plan, const StepShape& shape, const std::v
   if (plan.expert_slots < least || plan.expert_slots > most) {
     return wrong(fmt::format("expert_slots is {}, need {} to {}", plan.expert_slots, least, most));
   }
-  return equal("expert_slot_bytes", plan.expert_slot_bytes, expert_slot_bytes(shape));
+  return equal("expert_slot_bytes", plan.expert_slot_bytes, expert_sizes(shape).slot_bytes);
 }
 
 // The ring: there when something that is multiplied streams, and then large enough.
@@ -117,7 +119,7 @@ Status check_ring(const Plan& plan, const StepShape& shape, const std::vector<bo
     }
   }
   OTR_TRY(check_expert_slots(plan, shape, resident));
-  const Slots slots = slots_of(plan);
+  const Slots slots = slots_of(plan, shape);
   OTR_TRY(equal("reads", plan.reads, reads_in_flight(largest_row_block(shape), slots)));
   OTR_TRY(equal("staging_bytes", plan.staging_bytes, staging_bytes(largest_row_block(shape), plan.threads, slots)));
   return equal("row_buffer_bytes", plan.row_buffer_bytes, row_buffer_bytes(shape, resident, device_use(plan)));
@@ -212,7 +214,7 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
   const Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type, plan.kv_spilled_layers};
   OTR_TRY(check_spilled(plan, shape, demand));
   if (plan.kv_spilled_layers > 0 && device.is_used()) return wrong("keys and values are on disk and parts of the model on a device, need one or the other");
-  OTR_TRY(check_breakdown("host", plan.host, host_breakdown(shape, demand, *step, resident, slots_of(plan), device)));
+  OTR_TRY(check_breakdown("host", plan.host, host_breakdown(shape, demand, *step, resident, slots_of(plan, shape), device)));
   OTR_TRY(check_breakdown("device", plan.device, device_breakdown(shape, demand, *step, device)));
   if (plan.minimum_host_bytes > plan.host.planned_bytes) {
     return wrong(

@@ -138,11 +138,11 @@ Status below_minimum(const Plan& least, const Demand& demand, uint64_t given_byt
     what = fmt::format("activations and scratch of {} threads", demand.threads);
     remedy = "fewer threads";
   } else if (most == parts.experts) {
-    what = "the slots of two experts";
+    what = "the slot of an expert";
     remedy = "a model with smaller experts";
   } else if (most == parts.stream_slots) {
     what = "the slots that weights stream through";
-    remedy = "a model with shorter rows";
+    remedy = least.expert_slots > 0 ? "a model with smaller experts or shorter rows" : "a model with shorter rows";
   } else {
     what = "weights that cannot stream";
     remedy = "a smaller model";

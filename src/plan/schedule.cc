@@ -27,7 +27,8 @@ class MemoryNotes {
     std::vector<double> used(schedule_.units, 0), used_there(schedule_.device_units, 0);
     for (const ScheduledTask& task : schedule_.tasks) {
       if (task.kind == TaskKind::kRowReads) changes.insert(changes.end(), {{task.begin_s, 0, 0, 1, 0}, {task.end_s, 0, 0, -1, 0}});
-      if (task.kind == TaskKind::kFetchExperts) changes.insert(changes.end(), {{task.begin_s, 0, 1, 0, 0}, {task.end_s, 0, -1, 0, 0}});
+      const bool is_of_experts = task.kind == TaskKind::kFetchExperts || (task.kind == TaskKind::kExperts && plan_.expert_slots > 0);
+      if (is_of_experts) changes.insert(changes.end(), {{task.begin_s, 0, 1, 0, 0}, {task.end_s, 0, -1, 0, 0}});
       if (task.kind == TaskKind::kFetch) {
         changes.push_back({task.begin_s, 1, 0, 0, 0});
       } else if (task.kind == TaskKind::kBring) {
@@ -63,7 +64,7 @@ class MemoryNotes {
     MemoryMoment moment{now.time_s, static_cast<uint32_t>(now.slots), static_cast<uint32_t>(now.device_slots), plan_.host.breakdown,
                         plan_.device.breakdown};
     moment.host.stream_slots = static_cast<uint64_t>(now.slots) * plan_.slot_bytes +
-                               (now.staging > 0 ? plan_.staging_bytes : 0) +  // rows are packed in it, or experts read into it
+                               (now.staging > 0 ? plan_.staging_bytes : 0) +  // rows are packed in it, or experts arrive in it
                                static_cast<uint64_t>(now.rows) * whole_pages(plan_.row_buffer_bytes);
     moment.device.stream_slots = static_cast<uint64_t>(now.device_slots) * plan_.device_slot_bytes;
     schedule_.memory.push_back(moment);

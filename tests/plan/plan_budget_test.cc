@@ -38,8 +38,21 @@ uint64_t largest_expert(const Case& c) {
   return largest;
 }
 
-// The definition of the minimum: every set of resident matrices, the experts as one of them, with the smallest ring it can do with and slots for two experts,
-// and every number of layers whose keys and values are on disk, in the words of TierBreakdown.
+// Where its rows arrive: each read of at most 1 MiB, row blocks permitting, wherever in a page it begins.
+uint64_t largest_arrival(const Case& c) {
+  uint64_t largest = 0, bytes = 0, stacks = 0;
+  for (const MatrixShape& matrix : c.shape.matrices) {
+    if (matrix.use != MatrixUse::kRouted) continue;
+    const uint64_t blocks = matrix.packed_bytes / matrix.experts / matrix.row_block_bytes;
+    const uint64_t of_read = std::clamp<uint64_t>((1 << 20) / matrix.row_block_file_bytes, 1, blocks);
+    bytes = (stacks++ % 3 == 0 ? 0 : bytes) + (blocks + of_read - 1) / of_read * pages(of_read * matrix.row_block_file_bytes + 4095);
+    largest = std::max(largest, bytes);
+  }
+  return largest;
+}
+
+// The definition of the minimum: every set of resident matrices, the experts as one of them, with the smallest ring it can do with, one slot for experts and one place where they
+// arrive, and every number of layers whose keys and values are on disk, in the words of TierBreakdown.
 uint64_t minimum_by_definition(const Case& c) {
   std::vector<MatrixShape> matrices;
   MatrixShape experts;
@@ -47,9 +60,6 @@ uint64_t minimum_by_definition(const Case& c) {
     if (matrix.use != MatrixUse::kRouted) matrices.push_back(matrix);
     if (matrix.use == MatrixUse::kRouted) experts.packed_bytes += matrix.packed_bytes, experts.experts = matrix.experts, experts.use = matrix.use;
   }
-  const uint64_t layers = static_cast<uint64_t>(std::count_if(c.shape.matrices.begin(), c.shape.matrices.end(), [](const MatrixShape& matrix) {
-                            return matrix.use == MatrixUse::kRouted;
-                          })) / 3;
   if (experts.packed_bytes > 0) matrices.push_back(experts);
   const size_t count = matrices.size();
   uint64_t best = kNone;
@@ -68,14 +78,12 @@ uint64_t minimum_by_definition(const Case& c) {
       if (matrix.use != MatrixUse::kRowLookup) slot = std::max(slot, pages(matrix.row_block_file_bytes + 4096));  // wherever the bytes begin
       if (matrix.use == MatrixUse::kRowLookup || matrix.also_rows) row = std::max(row, (matrix.row_file_bytes + 63) / 64 * 64);
     }
-    // Two slots of each, each thread's buffer to pack in, and one for a read of an expert.
-    const uint64_t expert_slots = expert_slot == 0 ? 0 : std::min<uint64_t>(2, layers * experts.experts), reads = slot > 0 || expert_slots > 0 ? 1 : 0;
+    // Two slots of the ring, and each thread's buffer to pack in.
     uint64_t row_block = 0;
     for (const MatrixShape& matrix : c.shape.matrices) row_block = std::max(row_block, matrix.use == MatrixUse::kRowLookup ? 0 : matrix.row_block_bytes);
-    const uint64_t widest = std::max(slot, expert_slot), read = std::min(widest, std::max<uint64_t>(1 << 20, row_block));
     const uint64_t unpacking = slot == 0 ? 0 : c.machine.threads * pages(std::max(std::min<uint64_t>(128 << 10, slot), row_block));
-    const uint64_t staging = unpacking + (expert_slot == 0 ? 0 : reads * (pages(read) + 8192));
-    best = std::min(best, pages(resident) + 2 * slot + expert_slots * expert_slot + staging + pages(row));
+    const uint64_t staging = unpacking + (expert_slot == 0 ? 0 : largest_arrival(c));
+    best = std::min(best, pages(resident) + 2 * slot + expert_slot + staging + pages(row));
   }
   const uint32_t context = c.workload.context_tokens > 0 ? c.workload.context_tokens : c.workload.prompt_tokens + c.workload.new_tokens;
   const uint64_t granule = c.shape.kv_granule_tokens, halves = c.shape.kv_bytes_per_token;

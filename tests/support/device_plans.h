@@ -42,7 +42,7 @@ inline Plan placed_on_device(Plan plan, const StepShape& shape, const PlaceOf& p
   bool rings = false;
   for (size_t i = 0; i < resident.size(); ++i) rings |= !resident[i] && is_multiplied(shape.matrices[i]);
   if (!rings) plan.stream_slots = 0, plan.slot_bytes = 0;
-  const Slots slots{plan.stream_slots, plan.slot_bytes, plan.expert_slots, plan.expert_slot_bytes};
+  const Slots slots{plan.stream_slots, plan.slot_bytes, plan.expert_slots, plan.expert_slots > 0 ? expert_sizes(shape) : ExpertSizes()};
   plan.reads = reads_in_flight(largest_row_block(shape), slots);
   plan.staging_bytes = staging_bytes(largest_row_block(shape), plan.threads, slots);
   plan.row_buffer_bytes = row_buffer_bytes(shape, resident, device);
