@@ -31,8 +31,8 @@ bool DeviceRates::are_known(const MachineProfile& machine) {
   return machine.device_memory_bytes > 0 && machine.device_threads > 0;
 }
 
-double DeviceRates::product_s(double bytes, double weights, double tokens) const {
-  return std::max(bytes / stream_, 2 * weights * tokens / (tokens <= kSmallBatchTokens ? small_ : int8_));
+double DeviceRates::product_s(const ProductWork& work, double tokens) const {
+  return std::max(work.bytes / stream_, 2 * work.weights() * tokens / (tokens <= kSmallBatchTokens ? small_ : int8_));
 }
 
 double DeviceRates::attention_s(const StepWork& work) const {
@@ -43,7 +43,7 @@ double DeviceRates::attention_s(const StepWork& work) const {
 }
 
 double DeviceRates::work_s(const WorkSums& work, double tokens, double attention_s) const {
-  return product_s(work.bytes, work.weights, tokens) + work.attention_layers * attention_s;
+  return product_s(work.products, tokens) + work.attention_layers * attention_s;
 }
 
 DeviceTime DeviceRates::time(const DeviceLoad& load, const StepWork& work) const {
@@ -53,7 +53,7 @@ DeviceTime DeviceRates::time(const DeviceLoad& load, const StepWork& work) const
   const double tokens = work.tokens, rows = work.logit_rows, attention = attention_s(work);
   const bool with_head = rows > 0;
   const double layers = work_s(sums.layers, tokens, attention),
-               heads = with_head ? product_s(sums.heads.bytes, sums.heads.weights, rows) : 0;
+               heads = with_head ? product_s(sums.heads.products, rows) : 0;
   time.device_s = layers + heads + overhead_s_;
   time.up_s = (sums.uploads + (with_head ? sums.head_uploads : 0)) * up_s(tokens);
   time.down_s = (sums.downloads + (with_head ? sums.head_downloads : 0)) * down_s(tokens);
@@ -66,7 +66,7 @@ DeviceTime DeviceRates::time(const DeviceLoad& load, const StepWork& work) const
   time.upload_s = static_cast<double>(bytes) / h2d_ + units * latency_s_;
   time.ring_s = load.slots * upload_s(load.slot_bytes);
   time.link_gap_s = work_s(sums.link_gap_device, tokens, attention);
-  time.last_slot_s = (layers + heads) * std::min(1.0, slot / (sums.layers.bytes + sums.heads.bytes));
+  time.last_slot_s = (layers + heads) * std::min(1.0, slot / (sums.layers.products.bytes + sums.heads.products.bytes));
   return time;
 }
 

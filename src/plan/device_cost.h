@@ -8,16 +8,19 @@
 
 #include <cstdint>
 
+#include "src/plan/product_work.h"
+
 namespace outrigger {
 
 struct StepWork;
 
 /// What is multiplied with, and how many layers' attention.
 struct WorkSums {
-  double bytes = 0, weights = 0, attention_layers = 0;
+  ProductWork products;
+  double attention_layers = 0;
 
   WorkSums& operator+=(const WorkSums& other) {
-    bytes += other.bytes, weights += other.weights, attention_layers += other.attention_layers;
+    products += other.products, attention_layers += other.attention_layers;
     return *this;
   }
 };
@@ -32,7 +35,7 @@ struct DeviceSums {
   WorkSums disk_gap;                        ///< the longest stretch of the step that uses nothing of the host's: on the device
   WorkSums link_gap_host, link_gap_device;  ///< the longest without anything that streams to the device
 
-  bool is_used() const { return layers.bytes + heads.bytes + layers.attention_layers > 0; }
+  bool is_used() const { return layers.products.bytes + heads.products.bytes + layers.attention_layers > 0; }
 };
 
 /// One placement: its steps that stream weights to the device, and those too small for that.
@@ -64,7 +67,8 @@ class DeviceRates {
   static bool are_known(const MachineProfile& machine);
 
   DeviceTime time(const DeviceLoad& load, const StepWork& work) const;
-  double product_s(double bytes, double weights, double tokens) const;
+  /// A device has one rate for all kinds of weights.
+  double product_s(const ProductWork& work, double tokens) const;
   /// One layer's.
   double attention_s(const StepWork& work) const;
   double overhead_s() const { return overhead_s_; }

@@ -7,7 +7,7 @@ namespace outrigger {
 namespace {
 
 WorkSums work_of(const MatrixShape& matrix) {
-  return {static_cast<double>(matrix.packed_bytes), static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns), 0};
+  return {product_work(matrix, matrix.rows, matrix.packed_bytes), 0};
 }
 
 }  // namespace
@@ -61,12 +61,12 @@ DeviceSums device_sums(const PartChain& chain, const std::vector<PartPlace>& pla
       disk_run += link.work;
     else
       disk_run = {};
-    if (disk_run.bytes > sums.disk_gap.bytes) sums.disk_gap = disk_run;
+    if (disk_run.products.bytes > sums.disk_gap.products.bytes) sums.disk_gap = disk_run;
     if (is_streamed) {
       link_run_host = link_run_device = {};
     } else {
       (is_there ? link_run_device : link_run_host) += link.work;
-      if (link_run_host.bytes + link_run_device.bytes > sums.link_gap_host.bytes + sums.link_gap_device.bytes) {
+      if (link_run_host.products.bytes + link_run_device.products.bytes > sums.link_gap_host.products.bytes + sums.link_gap_device.products.bytes) {
         sums.link_gap_host = link_run_host;
         sums.link_gap_device = link_run_device;
       }

@@ -113,7 +113,7 @@ class StepPlayer {
   Product new_product(uint32_t matrix) const;
   void finish(Product& product);
   void add_attention(uint32_t layer);
-  void spread_overheads(uint32_t units);
+  void spread_overheads();
   StepTime take_times();
   bool is_spilled(const ScheduledTask& task) const;
   void add_kv_task(TaskKind kind, uint32_t number, double begin_s, double* disk_free, StepTime* time);
