@@ -103,7 +103,7 @@ class CostModel {
   double read_s(double file_bytes, uint32_t reads) const;
   double read_and_repack_s(double file_bytes, const ProductWork& work, uint32_t reads) const;
   double disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const;
-  double overlapped_s(double host, double elsewhere, double disk, const StreamLoad& load) const;
+  double overlapped_s(double host, double elsewhere, double weights, double kv, const StreamLoad& load) const;
 
   ProductWork layers_, heads_;
   ProductWork expert_;                    ///< one of each layer's, all layers

@@ -32,7 +32,7 @@ bool DeviceRates::are_known(const MachineProfile& machine) {
 }
 
 double DeviceRates::product_s(const ProductWork& work, double tokens) const {
-  return std::max(work.bytes / stream_, 2 * work.weights() * tokens / (tokens <= kSmallBatchTokens ? small_ : int8_));
+  return std::max(work.bytes() / stream_, 2 * work.weights() * tokens / (tokens <= kSmallBatchTokens ? small_ : int8_));
 }
 
 double DeviceRates::attention_s(const StepWork& work) const {
@@ -66,7 +66,7 @@ DeviceTime DeviceRates::time(const DeviceLoad& load, const StepWork& work) const
   time.upload_s = static_cast<double>(bytes) / h2d_ + units * latency_s_;
   time.ring_s = load.slots * upload_s(load.slot_bytes);
   time.link_gap_s = work_s(sums.link_gap_device, tokens, attention);
-  time.last_slot_s = (layers + heads) * std::min(1.0, slot / (sums.layers.products.bytes + sums.heads.products.bytes));
+  time.last_slot_s = (layers + heads) * std::min(1.0, slot / (sums.layers.products.bytes() + sums.heads.products.bytes()));
   return time;
 }
 

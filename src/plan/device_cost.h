@@ -35,7 +35,7 @@ struct DeviceSums {
   WorkSums disk_gap;                        ///< the longest stretch of the step that uses nothing of the host's: on the device
   WorkSums link_gap_host, link_gap_device;  ///< the longest without anything that streams to the device
 
-  bool is_used() const { return layers.products.bytes + heads.products.bytes + layers.attention_layers > 0; }
+  bool is_used() const { return layers.products.bytes() + heads.products.bytes() + layers.attention_layers > 0; }
 };
 
 /// One placement: its steps that stream weights to the device, and those too small for that.

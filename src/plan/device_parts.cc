@@ -61,12 +61,12 @@ DeviceSums device_sums(const PartChain& chain, const std::vector<PartPlace>& pla
       disk_run += link.work;
     else
       disk_run = {};
-    if (disk_run.products.bytes > sums.disk_gap.products.bytes) sums.disk_gap = disk_run;
+    if (disk_run.products.bytes() > sums.disk_gap.products.bytes()) sums.disk_gap = disk_run;
     if (is_streamed) {
       link_run_host = link_run_device = {};
     } else {
       (is_there ? link_run_device : link_run_host) += link.work;
-      if (link_run_host.products.bytes + link_run_device.products.bytes > sums.link_gap_host.products.bytes + sums.link_gap_device.products.bytes) {
+      if (link_run_host.products.bytes() + link_run_device.products.bytes() > sums.link_gap_host.products.bytes() + sums.link_gap_device.products.bytes()) {
         sums.link_gap_host = link_run_host;
         sums.link_gap_device = link_run_device;
       }

@@ -18,26 +18,27 @@ class HostRates {
   explicit HostRates(const MachineProfile& machine);
 
   /// Of weights in memory; `beside_link`: while the link brings weights to a device, from the same memory.
-  double product_s(const ProductWork& work, double tokens, bool beside_link = false) const;
-  /// Of weights of which the share `streamed` is packed first, by the threads that multiply with it.
+  double product_s(const ProductWork& work, double tokens, bool beside_link = false) const {
+    return partly_streamed_product_s(work, tokens, 0, beside_link);
+  }
+  /// Of weights that stream.
+  double streamed_product_s(const ProductWork& work, double tokens) const { return partly_streamed_product_s(work, tokens, 1, false); }
+  /// Of weights of which a share streams, the same of each kind: packed first, by the threads that multiply with it, and multiplied with in the cache
+  /// that it was packed into. Packing and arithmetic add up there; of weights in memory the longer of reading and arithmetic counts.
   double partly_streamed_product_s(const ProductWork& work, double tokens, double streamed, bool beside_link) const;
-  /// Of weights that all stream.
-  double streamed_product_s(const ProductWork& work, double tokens) const { return unpack_s(work) + arithmetic_s(work, tokens); }
-  /// By one thread, which waits for reads, too.
+  /// Packing by one thread, which waits for reads, too.
   double lone_repack_s(const ProductWork& work) const;
   double stream() const { return stream_; }
 
  private:
-  struct Rates {
-    double int8 = 0, float32 = 0, bf16 = 0;
+  struct Kind {
+    double many = 0, few = 0;     // operations
+    double repack = 0, unpack = 0;  // bytes, by one thread; by all of them, and not faster than memory
   };
-  double arithmetic_s(const ProductWork& work, double tokens) const;
-  double unpack_s(const ProductWork& work) const;
+  double part_s(const ProductWork::Part& part, const Kind& kind, double tokens, double streamed, bool beside_link) const;
 
-  Rates many_, few_;
   double stream_, busy_stream_;
-  double repack_, float_repack_;            // a thread's
-  double unpack_, float_unpack_;  // all threads', of which none is faster than memory
+  Kind int8_, float32_, bf16_;
 };
 
 }  // namespace outrigger

@@ -23,7 +23,7 @@ enum class TaskKind : uint8_t {
   kAttention,     ///< host or device
   kHead,          ///< host or device: a product of the output head
   kExperts,       ///< host: the experts that a layer's tokens are expected to take, and waiting for those that are read
-  kFetch,         ///< disk: reads and repacks one unit
+  kFetch,         ///< disk: reads one unit
   kFetchKv,       ///< disk: a spilled layer's keys and values, into its slot
   kStoreKv,       ///< disk: what a step added to them
   kFetchExperts,  ///< disk: those of a layer's experts that are expected not to be in memory
