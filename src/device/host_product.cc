@@ -65,7 +65,7 @@ Result<HostProduct> HostProduct::create(Backend& backend, ThreadTeam& team, Pack
   return product;
 }
 
-void HostProduct::run(ThreadTeam& team) const {
+void HostProduct::run(ThreadTeam& team, int times) const {
   MatmulArgs args{};
   args.kind = kind_, args.weights = weights_.data(), args.rows = rows_, args.columns = columns_;
   if (takes_int8_activations(kind_) || takes_bf16_activations(kind_)) {
@@ -74,10 +74,10 @@ void HostProduct::run(ThreadTeam& team) const {
     args.src = reinterpret_cast<const float*>(activations_.data()), args.src_stride = columns_;
   }
   args.dst = reinterpret_cast<float*>(dst_.data()), args.dst_stride = rows_, args.tokens = tokens_;
-  team.run([&args](const TeamMember& member) {
+  team.run([&args, times](const TeamMember& member) {
     size_t begin, end;
     member.share(matmul_blocks(args.rows), 1, &begin, &end);
-    if (begin < end) matmul(args, begin, end);
+    for (int i = 0; i < times && begin < end; ++i) matmul(args, begin, end);
   });
 }
 

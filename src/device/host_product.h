@@ -27,7 +27,8 @@ class HostProduct {
   /// With activations as the fast path has them for this kind. Errors: kOutOfMemory.
   static Result<HostProduct> create(Backend& backend, ThreadTeam& team, PackedKind kind, size_t rows, size_t columns, size_t tokens);
 
-  void run(ThreadTeam& team) const;
+  /// So many times, each thread its share again and again: they meet once, at the end.
+  void run(ThreadTeam& team, int times = 1) const;
   /// Takes the weights out of every cache.
   void evict(ThreadTeam& team) const;
 
