@@ -62,7 +62,7 @@ struct ProfileOptions {
   std::string device = "cpu";       ///< as in EngineOptions; what has memory of its own is measured too
 };
 
-/// Measures this machine. Cost: about twelve times seconds_per_lane, and 64 MiB of memory for as long; with a device about nineteen times,
+/// Measures this machine. Cost: about ten times seconds_per_lane, and 64 MiB of memory for as long; with a device about seventeen times,
 /// and up to 128 MiB of the device's. The file is only read.
 /// Errors: kNotFound, kIo for disk_path; kOutOfMemory; for the device kInvalidArgument, kUnavailable, kDevice.
 OTR_API Result<MachineProfile> measure_machine(const ProfileOptions& options);

@@ -51,7 +51,8 @@ Result<Rate> measure_ops(Backend& backend, ThreadTeam& team, const Arithmetic& o
   // another: eight meetings in a sample made this rate a thirtieth of what it is.
   const int runs = tokens < 64 ? 8 : 1;
   const Samples samples = Samples::collect(product.ops() * runs, seconds, [&] { product.run(team, runs); });
-  return samples.rate(fmt::format("product of {} x {} {}, {} threads", of.rows_of_thread, kColumns, fmt::format(fmt::runtime(of.what), tokens), team.threads()));
+  const std::string what = fmt::format(fmt::runtime(of.what), tokens);
+  return samples.rate(fmt::format("product of {} x {} {}, {} threads", of.rows_of_thread, kColumns, what, team.threads()));
 }
 
 Result<Rate> measure_attention(Backend& backend, ThreadTeam& team, double seconds) {
@@ -144,13 +145,13 @@ Result<MachineProfile> measure_machine(const ProfileOptions& options) {
   constexpr size_t kMany = 128, kFew = 4;
   OTR_ASSIGN(profile.host_int8_ops, measure_ops(*backend, *team, kInt8, kMany, seconds));
   OTR_ASSIGN(profile.host_small_batch_ops, measure_ops(*backend, *team, kInt8, kFew, seconds));
-  OTR_ASSIGN(profile.host_float_ops, measure_ops(*backend, *team, kFloat32, kMany, seconds));
-  OTR_ASSIGN(profile.host_float_small_batch_ops, measure_ops(*backend, *team, kFloat32, kFew, seconds));
-  OTR_ASSIGN(profile.host_bf16_ops, measure_ops(*backend, *team, kBf16, kMany, seconds));
-  OTR_ASSIGN(profile.host_bf16_small_batch_ops, measure_ops(*backend, *team, kBf16, kFew, seconds));
+  OTR_ASSIGN(profile.host_float_ops, measure_ops(*backend, *team, kFloat32, kMany, seconds / 2));
+  OTR_ASSIGN(profile.host_float_small_batch_ops, measure_ops(*backend, *team, kFloat32, kFew, seconds / 2));
+  OTR_ASSIGN(profile.host_bf16_ops, measure_ops(*backend, *team, kBf16, kMany, seconds / 2));
+  OTR_ASSIGN(profile.host_bf16_small_batch_ops, measure_ops(*backend, *team, kBf16, kFew, seconds / 2));
   OTR_ASSIGN(profile.host_attention_flops, measure_attention(*backend, *team, seconds));
   OTR_ASSIGN(profile.host_repack_bytes, measure_repack(*backend, *team, kMeasuredType, seconds));
-  OTR_ASSIGN(profile.host_float_repack_bytes, measure_repack(*backend, *team, DType::kF16, seconds));
+  OTR_ASSIGN(profile.host_float_repack_bytes, measure_repack(*backend, *team, DType::kF16, seconds / 2));
   profile.host_step_overhead_us = measure_overhead_us(*team, seconds / 4);
   if (has_device) OTR_TRY(measure_device(*device, seconds, &profile));
   return profile;

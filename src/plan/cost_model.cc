@@ -13,7 +13,8 @@ namespace {
 constexpr double kUnitOverheadS = 60e-6;
 // A row of an embedding: mostly from the page cache, where it takes 2 us; from the disk itself 80.
 constexpr double kRowReadS = 20e-6;
-// What is brought over the link, and keys and values, are not all equal, nor is the work between them: the share of the shorter lane that is not hidden, with two slots.
+// What is brought over the link, and keys and values, are not all equal, nor is the work between them: the share of the shorter lane that is
+// not hidden, with two slots.
 constexpr double kUnevenness = 0.1;
 
 // What fewer reads than were in flight when the disk was measured get of its rate: on a virtio disk 1.04 GB/s for one of 1 MiB and 3.1 for four; between
@@ -126,9 +127,10 @@ ExpertTime CostModel::experts(const StepWork& work, double absent_share, uint32_
   return time;
 }
 
-// The longer lane, what is left bare of the shorter one, and the product with the last slot, which nothing is left to hide. A disk shares itself among all that it
-// was asked for, so that units asked for one after the other come about together, and while the first of them is computed nothing is asked for: what
-// is computed with one slot of a ring full is not hidden. Through 3 slots of 2 MiB, 64 MB in 55 ms, work of 9, 19 and 28 ms between the units made 58 to 62, 62 and 66 to 69.
+// The longer lane, what is left bare of the shorter one, and the product with the last slot, which nothing is left to hide. A disk shares
+// itself among all that it was asked for, so that units asked for one after the other come about together, and while the first of them is
+// computed nothing is asked for: what is computed with one slot of a ring full is not hidden. Through 3 slots of 2 MiB, 64 MB in 55 ms, work
+// of 9, 19 and 28 ms between the units made 58 to 62, 62 and 66 to 69.
 // `elsewhere`: what the host waits for meanwhile.
 double CostModel::overlapped_s(double host, double elsewhere, double weights, double kv, const StreamLoad& load) const {
   const double disk = weights + kv, waiting_host = host + elsewhere;

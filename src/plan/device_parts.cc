@@ -66,7 +66,8 @@ DeviceSums device_sums(const PartChain& chain, const std::vector<PartPlace>& pla
       link_run_host = link_run_device = {};
     } else {
       (is_there ? link_run_device : link_run_host) += link.work;
-      if (link_run_host.products.bytes() + link_run_device.products.bytes() > sums.link_gap_host.products.bytes() + sums.link_gap_device.products.bytes()) {
+      const auto both = [](const WorkSums& host, const WorkSums& device) { return host.products.bytes() + device.products.bytes(); };
+      if (both(link_run_host, link_run_device) > both(sums.link_gap_host, sums.link_gap_device)) {
         sums.link_gap_host = link_run_host;
         sums.link_gap_device = link_run_device;
       }

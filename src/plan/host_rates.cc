@@ -6,9 +6,9 @@
 namespace outrigger {
 namespace {
 
-// One token's product takes as long as two tokens': weights are unpacked once for each pass over them. In cache, of 1, 2, 4 and 8 tokens: Q4_1 10, 13, 22 and 45 us,
-// F16 36, 45, 82 and 175, BF16 26, 28, 46 and 87. With weights in memory the longer of the two, reading or arithmetic, is all: Q4_1 of 20 MiB 702, 758, 733, 901 and
-// 1722 us of 1, 2, 4, 8 and 16 tokens.
+// One token's product takes as long as two tokens': weights are unpacked once for each pass over them. In cache, of 1, 2, 4 and 8 tokens: Q4_1
+// 10, 13, 22 and 45 us, F16 36, 45, 82 and 175, BF16 26, 28, 46 and 87. With weights in memory the longer of the two, reading or arithmetic, is
+// all: Q4_1 of 20 MiB 702, 758, 733, 901 and 1722 us of 1, 2, 4, 8 and 16 tokens.
 constexpr double kLeastTokens = 2;
 
 double known_or(const Rate& rate, double otherwise) { return rate.per_s > 0 ? rate.per_s : otherwise; }
@@ -34,6 +34,7 @@ HostRates::HostRates(const MachineProfile& machine)
 }
 
 double HostRates::part_s(const ProductWork::Part& part, const Kind& kind, double tokens, double streamed, bool beside_link) const {
+  if (part.bytes == 0 && part.weights == 0) return 0;  // most models have one kind
   const double arithmetic = arithmetic_s(part.weights, kind.many, kind.few, tokens), resident = 1 - streamed;
   const double unpack = (part.bytes - part.ready_bytes) / kind.unpack + part.ready_bytes / busy_stream_;
   return resident * std::max(part.bytes / (beside_link ? busy_stream_ : stream_), arithmetic) + streamed * (unpack + arithmetic);
