@@ -31,8 +31,8 @@ bool DeviceRates::are_known(const MachineProfile& machine) {
   return machine.device_memory_bytes > 0 && machine.device_threads > 0;
 }
 
-double DeviceRates::product_s(const ProductWork& work, double tokens) const {
-  return std::max(work.bytes() / stream_, 2 * work.weights() * tokens / (tokens <= kSmallBatchTokens ? small_ : int8_));
+double DeviceRates::product_s(double bytes, double weights, double tokens) const {
+  return std::max(bytes / stream_, 2 * weights * tokens / (tokens <= kSmallBatchTokens ? small_ : int8_));
 }
 
 double DeviceRates::attention_s(const StepWork& work) const {
@@ -42,8 +42,8 @@ double DeviceRates::attention_s(const StepWork& work) const {
          tokens * layer_activation_flops_ / attention_;
 }
 
-double DeviceRates::work_s(const WorkSums& work, double tokens, double attention_s) const {
-  return product_s(work.products, tokens) + work.attention_layers * attention_s;
+double DeviceRates::work_s(const DeviceWork& work, double tokens, double attention_s) const {
+  return product_s(work.bytes, work.weights, tokens) + work.attention_layers * attention_s;
 }
 
 DeviceTime DeviceRates::time(const DeviceLoad& load, const StepWork& work) const {
@@ -52,7 +52,7 @@ DeviceTime DeviceRates::time(const DeviceLoad& load, const StepWork& work) const
   if (!sums.is_used()) return time;
   const double tokens = work.tokens, rows = work.logit_rows, attention = attention_s(work);
   const bool with_head = rows > 0;
-  const double layers = work_s(sums.layers, tokens, attention),
+  const double layers = work_s(DeviceWork(sums.layers), tokens, attention),
                heads = with_head ? product_s(sums.heads.products, rows) : 0;
   time.device_s = layers + heads + overhead_s_;
   time.up_s = (sums.uploads + (with_head ? sums.head_uploads : 0)) * up_s(tokens);
