@@ -47,7 +47,6 @@ struct DeviceSums {
   uint64_t layer_upload_bytes = 0, head_upload_bytes = 0;  ///< of weights, through the ring
   DeviceWork disk_gap;                      ///< the longest stretch of the step that uses nothing of the host's: on the device
   WorkSums link_gap_host;                   ///< the longest without anything that streams to the device
-
   DeviceWork link_gap_device;               ///< the same stretch's part there
 
   bool is_used() const { return layers.products.bytes() + heads.products.bytes() + layers.attention_layers > 0; }
