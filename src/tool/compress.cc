@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <outrigger/compress.h>
 
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -22,7 +23,10 @@ struct CompressCommandOptions {
   std::string model, output, bits = "4";
   std::vector<std::string> calibration;
   uint32_t chunk_tokens = 512, chunks = 32;
+  std::map<std::string, std::string> later;  // options of the contract that this version refuses by name
 };
+
+constexpr const char* kLater[] = {"--branch-budget", "--branch-reads", "--form", "--allocate", "--method", "--polish", "--max-slowdown", "--report"};
 
 // Whole chunks of every text in turn, so that each has its share of what is used.
 Result<std::vector<Token>> read_calibration(const CompressCommandOptions& options, const Tokenizer& tokenizer) {
@@ -68,6 +72,9 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
 Status compress(const CompressCommandOptions& options) {
   apply_log_level(options.common);
   if (options.bits != "2" && options.bits != "3" && options.bits != "4") return not_there_yet(fmt::format("--bits {}", options.bits), "use 2, 3 or 4");
+  for (const auto& [name, value] : options.later) {
+    if (!value.empty()) return not_there_yet(fmt::format("{} {}", name, value), "leave it out");
+  }
   auto model = open_runnable(options.model, options.common);
   if (!model.is_ok()) return model.status();
   const auto tokenizer = model->tokenizer();
@@ -102,6 +109,7 @@ void add_compress(CLI::App& app, Action& action) {
       ->type_name("TEXT");
   command->add_option("--ctx", options->chunk_tokens, "Tokens of a chunk of the text")->capture_default_str()->check(CLI::Range(16, 65536));
   command->add_option("--chunks", options->chunks, "Chunks that are used, spread evenly over the texts")->capture_default_str()->check(CLI::Range(1, 65536));
+  for (const char* name : kLater) command->add_option(name, options->later[name], "Not there yet")->group("Not there yet");
   add_common_options(*command, options->common, Shows::kOutputOnly);
   command->footer(
       "The file opens like any model. Branches that correct it are not there yet.\n"

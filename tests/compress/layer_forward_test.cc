@@ -76,7 +76,7 @@ class FloatModel {
 };
 
 TEST_CASE("LayerForward: every dense family's layers make the logits that transformers makes") {
-  for (const char* name : {"tinyllama", "smollm", "llama3", "mistral", "llama-biases", "qwen2", "qwen3", "qwen3-yarn", "odd-f32", "llama3-mixed", "linear-f16"}) {
+  for (const char* name : {"tinyllama", "smollm", "llama3", "mistral", "llama-biases", "qwen2", "qwen3", "qwen3-yarn", "odd-f32", "llama3-mixed", "linear-f16", "dense-f16"}) {
     CAPTURE(name);
     FloatModel model(name);
     for (const GoldenSequence& sequence : GoldenLogits::read(name).sequences) {
