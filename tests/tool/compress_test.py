@@ -41,7 +41,7 @@ class Compress(ToolTest):
             distances.append(result["kl"]["mean"])
         self.assertLess(distances[0], 0.3, distances)
         self.assertLess(distances[0] * 2, distances[1], distances)
-        self.assertLess(distances[1] * 1.5, distances[2], distances)
+        self.assertLess(distances[1], distances[2], distances)
 
     def test_inspect_tells_the_new_types_and_the_text_does_not_depend_on_the_budget(self):
         self.succeed("compress", MODEL, "-o", self.out, "--bits", "3", *self.args)
