@@ -25,7 +25,15 @@ struct MachineProfile {
   Rate host_int8_ops;               ///< low-bit matrix product over many tokens, all threads; 2 operations a multiply-add
   Rate host_small_batch_ops;        ///< the same for steps of 1 to 8 tokens
   Rate host_attention_flops;
-  Rate host_repack_bytes;           ///< turning file bytes into packed ones, one thread: packed bytes
+  Rate host_repack_bytes;           ///< turning file bytes that were just read into packed ones, a thread while all of them do: packed bytes
+
+  // The same for float weights. 0: not known, and taken to be a quarter of host_int8_ops, half of it for bf16, and host_repack_bytes, as
+  // vector instructions have them.
+  Rate host_float_ops;              ///< matrix product of float weights with float32 activations over many tokens, all threads
+  Rate host_float_small_batch_ops;  ///< the same for steps of 1 to 8 tokens
+  Rate host_bf16_ops;               ///< of BF16 weights with bf16 activations
+  Rate host_bf16_small_batch_ops;
+  Rate host_float_repack_bytes;     ///< host_repack_bytes of F16 rows
   Rate disk_bytes;                  ///< reading the model's file past the page cache, one reader
   double host_step_overhead_us = 0; ///< of one step, whatever its size: starting a region, and 200 barriers
 
@@ -54,7 +62,7 @@ struct ProfileOptions {
   std::string device = "cpu";       ///< as in EngineOptions; what has memory of its own is measured too
 };
 
-/// Measures this machine. Cost: about seven times seconds_per_lane, and 64 MiB of memory for as long; with a device about fourteen times,
+/// Measures this machine. Cost: about ten times seconds_per_lane, and 64 MiB of memory for as long; with a device about seventeen times,
 /// and up to 128 MiB of the device's. The file is only read.
 /// Errors: kNotFound, kIo for disk_path; kOutOfMemory; for the device kInvalidArgument, kUnavailable, kDevice.
 OTR_API Result<MachineProfile> measure_machine(const ProfileOptions& options);
@@ -63,7 +71,7 @@ OTR_API Result<MachineProfile> measure_machine(const ProfileOptions& options);
 OTR_API std::string machine_fingerprint();
 
 /// JSON with one object per rate; reads back what it wrote. Unknown fields are ignored, missing rates are an error naming them. What is not
-/// measured of busy lanes and of a device is left out, and may be missing.
+/// known of float weights, of busy lanes and of a device is left out, and may be missing.
 OTR_API std::string profile_to_json(const MachineProfile& profile);
 OTR_API Result<MachineProfile> profile_from_json(const std::string& json);
 

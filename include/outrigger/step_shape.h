@@ -33,6 +33,14 @@ enum class MatrixPart : int32_t {
   kHead = 3,         ///< the output head
 };
 
+/// How the host multiplies with a matrix, as long as a step computes in the fast way; a profile has rates for each.
+enum class ProductKind : int32_t {
+  kInt8 = 0,       ///< weights of a few bits with int8 activations
+  kInt8Twice = 1,  ///< the same with two panels of them, where rounding would show most
+  kFloat32 = 2,    ///< weights of any type with float32 activations
+  kBf16 = 3,       ///< BF16 weights with bf16 activations
+};
+
 OTR_API const char* kv_type_name(KvType type) noexcept;  ///< "f16", "f32", "q8_0"
 
 /// One weight matrix.
@@ -50,6 +58,7 @@ struct MatrixShape {
   bool is_packed = false;          ///< the file holds it as memory does: what streams needs no packing
   MatrixUse use = MatrixUse::kEveryToken;
   MatrixPart part = MatrixPart::kHost;
+  ProductKind product = ProductKind::kInt8;
   bool also_rows = false;          ///< a head that is the embedding too: when it streams, rows are looked up in the file
 
   uint64_t expert_file_bytes() const { return file_bytes / experts; }

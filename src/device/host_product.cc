@@ -2,6 +2,7 @@
 #include "src/device/host_product.h"
 
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #if defined(__x86_64__)
@@ -10,6 +11,7 @@
 
 #include "src/base/macros.h"
 #include "src/kernels/activations.h"
+#include "src/kernels/bf16_activations.h"
 #include "src/kernels/matmul.h"
 
 namespace outrigger {
@@ -33,31 +35,49 @@ void fill_weights(std::byte* data, uint64_t bytes) {
   }
 }
 
-Result<HostProduct> HostProduct::create(Backend& backend, ThreadTeam& team, size_t rows, size_t columns, size_t tokens) {
+void evict(const std::byte* data, uint64_t bytes) {
+  for (uint64_t i = 0; i < bytes; i += kLineBytes) flush_line(data + i);
+}
+
+Result<HostProduct> HostProduct::create(Backend& backend, ThreadTeam& team, PackedKind kind, size_t rows, size_t columns, size_t tokens) {
   HostProduct product;
-  product.rows_ = rows, product.columns_ = columns, product.tokens_ = tokens;
-  OTR_ASSIGN(product.weights_, backend.allocate(packed_bytes(kMeasuredKind, rows, columns)));
-  OTR_ASSIGN(product.panel_, backend.allocate(activation_panel_bytes(tokens, columns)));
+  product.kind_ = kind, product.rows_ = rows, product.columns_ = columns, product.tokens_ = tokens;
+  const uint64_t float_bytes = tokens * columns * sizeof(float);
+  OTR_ASSIGN(product.weights_, backend.allocate(packed_bytes(kind, rows, columns)));
+  OTR_ASSIGN(product.activations_, backend.allocate(takes_int8_activations(kind) ? activation_panel_bytes(tokens, columns) : float_bytes));
   OTR_ASSIGN(product.dst_, backend.allocate(tokens * rows * sizeof(float)));
   team.run([&product](const TeamMember& member) {  // each thread touches what it will read
     size_t begin, end;
     member.share(matmul_blocks(product.rows_), 1, &begin, &end);
-    const uint64_t block = packed_block_bytes(kMeasuredKind, product.columns_);
+    const uint64_t block = packed_block_bytes(product.kind_, product.columns_);
     fill_weights(product.weights_.data() + begin * block, (end - begin) * block);
   });
   std::vector<float> src(tokens * columns);
   for (size_t i = 0; i < src.size(); ++i) src[i] = std::sin(static_cast<float>(i));
-  quantize_activations({src.data(), columns, product.panel_.data(), tokens, columns}, 0, tokens);
+  std::byte* const activations = product.activations_.data();
+  if (takes_int8_activations(kind)) {
+    quantize_activations({src.data(), columns, activations, tokens, columns}, 0, tokens);
+  } else if (takes_bf16_activations(kind)) {
+    round_activations({src.data(), columns, activations, columns}, 0, tokens);
+  } else {
+    std::memcpy(activations, src.data(), float_bytes);
+  }
   return product;
 }
 
-void HostProduct::run(ThreadTeam& team) const {
-  const MatmulArgs args = {kMeasuredKind, weights_.data(), rows_, columns_, nullptr, 0, panel_.data(), reinterpret_cast<float*>(dst_.data()),
-                           rows_,         tokens_,         false};
-  team.run([&args](const TeamMember& member) {
+void HostProduct::run(ThreadTeam& team, int times) const {
+  MatmulArgs args{};
+  args.kind = kind_, args.weights = weights_.data(), args.rows = rows_, args.columns = columns_;
+  if (takes_int8_activations(kind_) || takes_bf16_activations(kind_)) {
+    args.panel = activations_.data();
+  } else {
+    args.src = reinterpret_cast<const float*>(activations_.data()), args.src_stride = columns_;
+  }
+  args.dst = reinterpret_cast<float*>(dst_.data()), args.dst_stride = rows_, args.tokens = tokens_;
+  team.run([&args, times](const TeamMember& member) {
     size_t begin, end;
     member.share(matmul_blocks(args.rows), 1, &begin, &end);
-    if (begin < end) matmul(args, begin, end);
+    for (int i = 0; i < times && begin < end; ++i) matmul(args, begin, end);
   });
 }
 
@@ -65,7 +85,7 @@ void HostProduct::evict(ThreadTeam& team) const {
   team.run([this](const TeamMember& member) {
     size_t begin, end;
     member.share(weights_.bytes() / kLineBytes, 1, &begin, &end);
-    for (size_t line = begin; line < end; ++line) flush_line(weights_.data() + line * kLineBytes);
+    outrigger::evict(weights_.data() + begin * kLineBytes, (end - begin) * kLineBytes);
   });
 }
 

@@ -12,19 +12,23 @@
 
 namespace outrigger {
 
-/// What is measured is of this kind: the most common one; others differ by a few per cent for each byte.
+/// What is measured of weights of a few bits is of this kind: the most common one; others differ by a few per cent for each byte.
 inline constexpr DType kMeasuredType = DType::kQ4_1;
 inline constexpr PackedKind kMeasuredKind = PackedKind::kQ4_1;
 
 /// Bytes that are valid as codes and, two at a time, as finite float16 scales, and that differ so that the multipliers have work.
 void fill_weights(std::byte* data, uint64_t bytes);
 
+/// Takes the bytes out of every cache.
+void evict(const std::byte* data, uint64_t bytes);
+
 class HostProduct {
  public:
-  /// Errors: kOutOfMemory.
-  static Result<HostProduct> create(Backend& backend, ThreadTeam& team, size_t rows, size_t columns, size_t tokens);
+  /// With activations as the fast path has them for this kind. Errors: kOutOfMemory.
+  static Result<HostProduct> create(Backend& backend, ThreadTeam& team, PackedKind kind, size_t rows, size_t columns, size_t tokens);
 
-  void run(ThreadTeam& team) const;
+  /// So many times, each thread its share again and again: they meet once, at the end.
+  void run(ThreadTeam& team, int times = 1) const;
   /// Takes the weights out of every cache.
   void evict(ThreadTeam& team) const;
 
@@ -32,8 +36,9 @@ class HostProduct {
   double ops() const { return 2.0 * static_cast<double>(rows_) * static_cast<double>(columns_) * static_cast<double>(tokens_); }
 
  private:
+  PackedKind kind_ = kMeasuredKind;
   size_t rows_ = 0, columns_ = 0, tokens_ = 0;
-  DeviceMemory weights_, panel_, dst_;
+  DeviceMemory weights_, activations_, dst_;  // activations_: a panel, or float32
 };
 
 }  // namespace outrigger

@@ -26,7 +26,12 @@ constexpr NamedRate kRates[] = {
     {"host_repack_bytes", &MachineProfile::host_repack_bytes},       {"disk_bytes", &MachineProfile::disk_bytes},
 };
 // Left out when they were not measured: a profile without them is as good as it ever was.
-constexpr NamedRate kBusyRates[] = {
+constexpr NamedRate kOptionalRates[] = {
+    {"host_float_ops", &MachineProfile::host_float_ops},
+    {"host_float_small_batch_ops", &MachineProfile::host_float_small_batch_ops},
+    {"host_bf16_ops", &MachineProfile::host_bf16_ops},
+    {"host_bf16_small_batch_ops", &MachineProfile::host_bf16_small_batch_ops},
+    {"host_float_repack_bytes", &MachineProfile::host_float_repack_bytes},
     {"disk_bytes_busy", &MachineProfile::disk_bytes_busy},
     {"host_stream_bytes_busy", &MachineProfile::host_stream_bytes_busy},
 };
@@ -64,7 +69,7 @@ Status read_profile(const JsonFields& json, MachineProfile* profile) {
   OTR_TRY(json.read("threads", &profile->threads));
   for (const NamedRate& named : kRates) OTR_TRY(read_rate(json, named, profile));
   OTR_TRY(json.read("host_step_overhead_us", &profile->host_step_overhead_us));
-  for (const NamedRate& named : kBusyRates) {
+  for (const NamedRate& named : kOptionalRates) {
     if (json.has(named.name)) OTR_TRY(read_rate(json, named, profile));
   }
   return json.has("device") ? read_device(json, profile) : Status();
@@ -100,7 +105,7 @@ std::string profile_to_json(const MachineProfile& profile) {
   };
   for (const NamedRate& named : kRates) write(named);
   json["host_step_overhead_us"] = profile.host_step_overhead_us;
-  for (const NamedRate& named : kBusyRates) {
+  for (const NamedRate& named : kOptionalRates) {
     if ((profile.*named.rate).per_s > 0) write(named);
   }
   if (!profile.device.empty()) {

@@ -6,6 +6,7 @@
 
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
+#include "src/base/prefetch.h"
 #include "src/base/thread_team.h"
 #include "src/device/cpu_backend.h"
 #include "src/device/host_product.h"
@@ -15,6 +16,7 @@
 #include "src/device/samples.h"
 #include "src/kernels/attention.h"
 #include "src/tensor/packed.h"
+#include "src/tensor/stream_layout.h"
 
 namespace outrigger {
 namespace {
@@ -22,7 +24,7 @@ namespace {
 // What a decode step does. Weights that would be sure to be in no cache take 160 MiB, which a small budget does not have; of these here a
 // large third-level cache keeps a part from run to run, and the rate would be twice memory's.
 Result<HostProduct> stream_product(Backend& backend, ThreadTeam& team) {
-  return HostProduct::create(backend, team, 36864, 2048, 1);  // 45 MiB
+  return HostProduct::create(backend, team, kMeasuredKind, 36864, 2048, 1);  // 45 MiB
 }
 
 Rate measure_stream(const HostProduct& product, ThreadTeam& team, double seconds) {
@@ -32,15 +34,25 @@ Rate measure_stream(const HostProduct& product, ThreadTeam& team, double seconds
       fmt::format("one token's product with {} of Q4_1 weights, {} threads", format_bytes(product.weight_bytes()), team.threads()));
 }
 
-// Weights that stay in the second-level cache, so that the figure is one of arithmetic.
-Result<Rate> measure_ops(Backend& backend, ThreadTeam& team, size_t tokens, double seconds) {
-  OTR_ASSIGN(const HostProduct product, HostProduct::create(backend, team, 1536 * team.threads(), 576, tokens));
-  const int runs = tokens < 64 ? 8 : 1;  // starting a region would be a tenth of a short product
-  const Samples samples = Samples::collect(product.ops() * runs, seconds, [&] {
-    for (int i = 0; i < runs; ++i) product.run(team);
-  });
-  return samples.rate(
-      fmt::format("product of {} x 576 Q4_1 weights a thread with {} tokens, int8 activations, {} threads", 1536, tokens, team.threads()));
+// A kind of product, and the shape of what is multiplied: weights that stay in the second-level cache, so that the figure is one of arithmetic.
+struct Arithmetic {
+  PackedKind kind;
+  size_t rows_of_thread;
+  const char* what;
+};
+constexpr Arithmetic kInt8 = {kMeasuredKind, 1536, "Q4_1 weights a thread with {} tokens, int8 activations"},
+                     kFloat32 = {PackedKind::kF16, 512, "F16 weights a thread with {} tokens, float32 activations"},
+                     kBf16 = {PackedKind::kBF16, 512, "BF16 weights a thread with {} tokens, bf16 activations"};
+
+Result<Rate> measure_ops(Backend& backend, ThreadTeam& team, const Arithmetic& of, size_t tokens, double seconds) {
+  constexpr size_t kColumns = 576;
+  OTR_ASSIGN(const HostProduct product, HostProduct::create(backend, team, of.kind, of.rows_of_thread * team.threads(), kColumns, tokens));
+  // Starting a region would be a tenth of a short product. One region, since wherever threads meet on a busy machine one may have to wait a time slice for
+  // another: eight meetings in a sample made this rate a thirtieth of what it is.
+  const int runs = tokens < 64 ? 8 : 1;
+  const Samples samples = Samples::collect(product.ops() * runs, seconds, [&] { product.run(team, runs); });
+  const std::string what = fmt::format(fmt::runtime(of.what), tokens);
+  return samples.rate(fmt::format("product of {} x {} {}, {} threads", of.rows_of_thread, kColumns, what, team.threads()));
 }
 
 Result<Rate> measure_attention(Backend& backend, ThreadTeam& team, double seconds) {
@@ -70,16 +82,27 @@ Result<Rate> measure_attention(Backend& backend, ThreadTeam& team, double second
                                   kHeadDim, team.threads()));
 }
 
-Result<Rate> measure_repack(Backend& backend, double seconds) {
-  constexpr uint64_t kRows = 1024, kColumns = 2048;  // 1.25 MiB: a slot, as the reader finds it after the disk wrote it
-  const std::optional<uint64_t> row = row_bytes(kMeasuredType, kColumns);
-  if (!row) return Status(StatusCode::kInternal, "no row size for Q4_1");
-  OTR_ASSIGN(const DeviceMemory src, backend.allocate(kRows * *row));
-  OTR_ASSIGN(const DeviceMemory dst, backend.allocate(packed_bytes(kMeasuredKind, kRows, kColumns)));
+// As steps do it: rows that no cache has, since the disk wrote them, some at a time into a buffer that stays in one. From the cache it would be twice
+// as fast for Q4_1 (14.6 GB/s of two threads against 7.8).
+Result<Rate> measure_repack(Backend& backend, ThreadTeam& team, DType type, double seconds) {
+  constexpr uint64_t kColumns = 2048, kPieces = 10;  // of a thread: 1.25 MiB
+  const PackedKind kind = *packed_kind(type);
+  const std::optional<uint64_t> row = row_bytes(type, kColumns);
+  if (!row) return Status(StatusCode::kInternal, fmt::format("no row size for {}", traits(type).name));
+  const uint64_t rows = kUnpackBytes / packed_block_bytes(kind, kColumns) * kPackRows, piece_bytes = rows * *row, buffer_bytes = packed_bytes(kind, rows, kColumns);
+  OTR_ASSIGN(const DeviceMemory src, backend.allocate(team.threads() * kPieces * piece_bytes));
+  OTR_ASSIGN(const DeviceMemory dst, backend.allocate(team.threads() * buffer_bytes));
   fill_weights(src.data(), src.bytes());
-  const Samples samples =
-      Samples::collect(static_cast<double>(dst.bytes()), seconds, [&] { pack_rows(kMeasuredType, src.data(), kRows, kColumns, dst.data()); });
-  return samples.rate(fmt::format("packing {} of Q4_1 rows, 1 thread", format_bytes(dst.bytes())));
+  auto pack = [&](const TeamMember& member) {
+    const std::byte* piece = src.data() + member.index() * kPieces * piece_bytes;
+    for (uint64_t i = 0; i < kPieces; ++i, piece += piece_bytes) {
+      bring_near(piece, piece_bytes);
+      pack_rows(type, piece, rows, kColumns, dst.data() + member.index() * buffer_bytes);
+    }
+  };
+  const auto clean = [&] { team.run([&](const TeamMember& member) { evict(src.data() + member.index() * kPieces * piece_bytes, kPieces * piece_bytes); }); };
+  const Samples samples = Samples::collect(static_cast<double>(kPieces * buffer_bytes), seconds, [&] { team.run(pack); }, clean);
+  return samples.rate(fmt::format("packing {} of {} rows from memory, each of {} threads", format_bytes(kPieces * buffer_bytes), traits(type).name, team.threads()));
 }
 
 // A region and the barriers between the operators of thirty layers: what a step of a small model costs besides its arithmetic.
@@ -119,10 +142,16 @@ Result<MachineProfile> measure_machine(const ProfileOptions& options) {
     const BusyLanes lanes = {options.disk_path, has_device ? device.get() : nullptr};
     OTR_TRY(measure_busy(*backend, *team, product, lanes, seconds, &profile));
   }
-  OTR_ASSIGN(profile.host_int8_ops, measure_ops(*backend, *team, 128, seconds));
-  OTR_ASSIGN(profile.host_small_batch_ops, measure_ops(*backend, *team, 4, seconds));
+  constexpr size_t kMany = 128, kFew = 4;
+  OTR_ASSIGN(profile.host_int8_ops, measure_ops(*backend, *team, kInt8, kMany, seconds));
+  OTR_ASSIGN(profile.host_small_batch_ops, measure_ops(*backend, *team, kInt8, kFew, seconds));
+  OTR_ASSIGN(profile.host_float_ops, measure_ops(*backend, *team, kFloat32, kMany, seconds / 2));
+  OTR_ASSIGN(profile.host_float_small_batch_ops, measure_ops(*backend, *team, kFloat32, kFew, seconds / 2));
+  OTR_ASSIGN(profile.host_bf16_ops, measure_ops(*backend, *team, kBf16, kMany, seconds / 2));
+  OTR_ASSIGN(profile.host_bf16_small_batch_ops, measure_ops(*backend, *team, kBf16, kFew, seconds / 2));
   OTR_ASSIGN(profile.host_attention_flops, measure_attention(*backend, *team, seconds));
-  OTR_ASSIGN(profile.host_repack_bytes, measure_repack(*backend, seconds));
+  OTR_ASSIGN(profile.host_repack_bytes, measure_repack(*backend, *team, kMeasuredType, seconds));
+  OTR_ASSIGN(profile.host_float_repack_bytes, measure_repack(*backend, *team, DType::kF16, seconds / 2));
   profile.host_step_overhead_us = measure_overhead_us(*team, seconds / 4);
   if (has_device) OTR_TRY(measure_device(*device, seconds, &profile));
   return profile;

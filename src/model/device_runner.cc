@@ -132,7 +132,7 @@ Status DeviceRunner::product(const TaskGraph& graph, const TaskNode& node) {
   for (const OperandRef& operand : graph.operands(node)) {
     MatmulArgs args = args_.product(op, node.argument, operand);
     OTR_TRY(launch(args));
-    if (args_.is_fine(op, node.argument, operand.matrix)) {
+    if (args_.is_fine(operand.matrix)) {
       args.panel = buffers_.device.remainder_panel;
       args.accumulate = true;
       OTR_TRY(launch(args));

@@ -6,6 +6,7 @@
 #include "src/base/macros.h"
 #include "src/model/layout_tensors.h"
 #include "src/model/step_buffers.h"
+#include "src/tensor/packed.h"
 
 namespace outrigger {
 namespace {
@@ -22,6 +23,7 @@ class LayoutBuilder {
     OTR_TRY(add_rope_factors());
     OTR_TRY(add_head());
     OTR_TRY(tensors_.refuse_leftovers());
+    name_products();
     fill_shape();
     return std::move(layout_);
   }
@@ -142,6 +144,32 @@ class LayoutBuilder {
     OTR_ASSIGN(layout_.embedding, tensors_.add_matrix("token_embd.weight", config.layers, layout_.vocabulary, config.width));
     layout_.shape.matrices[layout_.embedding].use = MatrixUse::kRowLookup;
     return {};
+  }
+
+  // A window has one panel. Where its matrices ask for different ones, int8 wins, and bf16 weights are multiplied with float32.
+  ProductKind product_of(uint32_t matrix) const {
+    if (takes_int8_activations(layout_.weights[matrix].kind)) return ProductKind::kInt8;
+    if (!takes_bf16_activations(layout_.weights[matrix].kind)) return ProductKind::kFloat32;
+    const std::vector<MatrixShape>& matrices = layout_.shape.matrices;
+    uint32_t first = matrix;
+    while (first > 0 && matrices[first - 1].window == matrices[matrix].window) --first;
+    for (uint32_t m = first; m < matrices.size() && matrices[m].window == matrices[matrix].window; ++m) {
+      if (takes_int8_activations(layout_.weights[m].kind)) return ProductKind::kFloat32;
+    }
+    return ProductKind::kBf16;
+  }
+
+  // Inputs of v and of the head are kept to about 15 bits, as two panels: rounding them to one is 40 % of the whole path's KL to float32
+  // (docs/numerics.md), and v is 2 to 3 % of a layer's weights where heads share keys. q and k would take off another tenth, for four times as
+  // many weights and more.
+  void name_products() {
+    std::vector<MatrixShape>& matrices = layout_.shape.matrices;
+    for (uint32_t i = 0; i < matrices.size(); ++i) matrices[i].product = product_of(i);
+    const auto refine = [&](uint32_t matrix) {
+      if (matrices[matrix].product == ProductKind::kInt8) matrices[matrix].product = ProductKind::kInt8Twice;
+    };
+    for (const LayerLayout& layer : layout_.layers) refine(layer.v);
+    refine(layout_.head);
   }
 
   void fill_shape() {

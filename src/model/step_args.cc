@@ -6,20 +6,18 @@
 
 namespace outrigger {
 
-// A window has one panel. Where its matrices ask for different ones, int8 wins, and bf16 weights are multiplied with float32.
 Activations StepArgs::activations_of(uint32_t matrix) const {
-  const auto kind = [&](uint32_t m) { return layout_.weights[m].kind; };
   if (numerics_ != Numerics::kFast) return Activations::kFloat32;
-  if (takes_int8_activations(kind(matrix))) return Activations::kInt8;
-  if (!takes_bf16_activations(kind(matrix))) return Activations::kFloat32;
-  const auto in_window = [&](uint32_t m) { return layout_.shape.matrices[m].window == layout_.shape.matrices[matrix].window; };
-  for (uint32_t m = matrix; m-- > 0 && in_window(m);) {
-    if (takes_int8_activations(kind(m))) return Activations::kFloat32;
+  switch (layout_.shape.matrices[matrix].product) {
+    case ProductKind::kInt8:
+    case ProductKind::kInt8Twice:
+      return Activations::kInt8;
+    case ProductKind::kBf16:
+      return Activations::kBf16;
+    case ProductKind::kFloat32:
+      break;
   }
-  for (uint32_t m = matrix + 1; m < layout_.weights.size() && in_window(m); ++m) {
-    if (takes_int8_activations(kind(m))) return Activations::kFloat32;
-  }
-  return Activations::kBf16;
+  return Activations::kFloat32;
 }
 
 Activations StepArgs::panel_of_window(uint32_t matrix) const {
@@ -30,11 +28,8 @@ Activations StepArgs::panel_of_window(uint32_t matrix) const {
   return Activations::kFloat32;
 }
 
-// Inputs of v and of the head are kept to about 15 bits, as two panels: rounding them to one is 40 % of the whole path's KL to float32
-// (docs/numerics.md), and v is 2 to 3 % of a layer's weights where heads share keys. q and k would take off another tenth, for four times as
-// many weights and more.
-bool StepArgs::is_fine(StepOp op, uint32_t layer, uint32_t matrix) const {
-  return (op == StepOp::kHead || (op == StepOp::kQkv && matrix == layout_.layers[layer].v)) && activations_of(matrix) == Activations::kInt8;
+bool StepArgs::is_fine(uint32_t matrix) const {
+  return numerics_ == Numerics::kFast && layout_.shape.matrices[matrix].product == ProductKind::kInt8Twice;
 }
 
 // Where a window's input is, and where its results go.

@@ -58,7 +58,7 @@ class StepArgs {
   /// Of the window that begins with `matrix`: what its panel holds; kFloat32 for no panel.
   Activations panel_of_window(uint32_t matrix) const;
   /// Whether this matrix is multiplied with both panels.
-  bool is_fine(StepOp op, uint32_t layer, uint32_t matrix) const;
+  bool is_fine(uint32_t matrix) const;
 
   MatmulArgs product(StepOp op, uint32_t layer, const OperandRef& operand) const;
   /// Of tokens [begin, end): queries and keys, which stand side by side.

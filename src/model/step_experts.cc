@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "src/base/macros.h"
+#include "src/base/prefetch.h"
 #include "src/kernels/activations.h"
 #include "src/kernels/bf16_activations.h"
 #include "src/kernels/combine_experts.h"

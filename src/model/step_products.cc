@@ -1,6 +1,7 @@
 // StepRunner's products: panels, and how a window's row blocks are shared out.
 #include <algorithm>
 
+#include "src/base/prefetch.h"
 #include "src/kernels/activations.h"
 #include "src/kernels/add_bias.h"
 #include "src/kernels/bf16_activations.h"
@@ -28,7 +29,7 @@ void StepRunner::quantize_finely(uint32_t matrix, size_t tokens, size_t begin, s
 void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const TeamMember& member) {
   const StepOp op = static_cast<StepOp>(node.op);
   const auto passes = [&](const OperandRef& operand) {
-    return args_.tokens_of(op) > 2 && args_.is_fine(op, node.argument, operand.matrix) ? size_t{2} : 1;
+    return args_.tokens_of(op) > 2 && args_.is_fine(operand.matrix) ? size_t{2} : 1;
   };
   size_t all_passes = 0;
   for (const OperandRef& operand : graph.operands(node)) all_passes += operand.blocks * passes(operand);
@@ -44,7 +45,7 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
     passes_before += operand.blocks * passes(operand);
     if (begin == end) continue;
     const MatmulArgs args = args_.product(op, node.argument, operand);
-    const bool is_fine = args_.is_fine(op, node.argument, operand.matrix);
+    const bool is_fine = args_.is_fine(operand.matrix);
     if (!residency_.is_resident(operand.matrix)) {
       unpack_and_multiply(args, operand, is_fine, {begin, end}, member);
     } else if (is_fine) {
@@ -58,13 +59,6 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
       add_bias({bias + row, args.dst + row, args.dst_stride, rows_end - row, args.tokens});
     }
   }
-}
-
-// Rows are packed sixteen at a time, line by line across them, which no hardware foresees: what the disk has just written would be waited
-// for at each line.
-void StepRunner::bring_near(const std::byte* bytes, uint64_t size) {
-  constexpr uint64_t kCacheLine = 64;
-  for (uint64_t i = 0; i < size; i += kCacheLine) __builtin_prefetch(bytes + i, 0, 2);
 }
 
 // Rows that have just come from the file: some at a time packed into this thread's buffer, and multiplied with while they are in its cache.

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "src/plan/device_cost.h"
+#include "src/plan/host_rates.h"
 #include "src/plan/kv_spill_model.h"
 #include "src/plan/memory_model.h"
 
@@ -37,8 +38,6 @@ struct StepWork {
   uint32_t logit_rows = 1;
 };
 
-/// The steps that the profile's small batch rates were measured for.
-inline constexpr double kSmallBatchTokens = 8;
 /// How many each token sees, itself too, summed over the tokens.
 inline double positions_seen(const StepWork& work) {
   const double tokens = work.tokens;
@@ -71,12 +70,8 @@ class CostModel {
 
   /// `device`: what is there, and not the host's; null for nothing.
   StepTime step(const StepWork& work, const StreamLoad& load, const DeviceLoad* device = nullptr) const;
-  /// The parts of a step that the schedule plays one by one. What `bytes` and `weights` of a product cost with so many tokens;
-  double product_s(double bytes, double weights, double tokens) const { return product_s(bytes, weights, tokens, stream_); }
-  /// the same while the link brings weights to a device, from the same memory;
-  double product_beside_link_s(double bytes, double weights, double tokens) const {
-    return product_s(bytes, weights, tokens, busy_stream_);
-  }
+  /// The parts of a step that the schedule plays one by one: products on the host,
+  const HostRates& host() const { return host_; }
   /// all layers' attention, and the other work on activations that is as much for every layer (StepShape::activation_flops_per_token);
   double attention_s(const StepWork& work) const;
   /// rows of an embedding from the file, before anything else can start;
@@ -93,8 +88,6 @@ class CostModel {
   const KvSpillShape& kv() const { return kv_; }
   double expert_layers() const { return expert_layers_; }
   double step_overhead_s() const { return overhead_s_; }
-  /// What repacking so many bytes adds to the host's work.
-  double repack_share_s(uint64_t packed_bytes) const { return static_cast<double>(packed_bytes) / repack_ / threads_; }
 
   /// The prompt in chunks of `step_tokens`, then the new tokens.
   WorkloadTime workload(uint32_t step_tokens, const StreamLoad& load, const DeviceLoad* device = nullptr) const;
@@ -107,21 +100,18 @@ class CostModel {
   double steps(uint32_t step_tokens) const;
 
  private:
-  struct Lane {
-    double bytes = 0, weights = 0;
-  };
-  double product_s(double bytes, double weights, double tokens, double stream) const;
   double read_s(double file_bytes, uint32_t reads) const;
   double disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const;
-  double overlapped_s(double host, double elsewhere, double disk, double repack, const StreamLoad& load) const;
+  double overlapped_s(double host, double elsewhere, double weights, double kv, const StreamLoad& load) const;
 
-  Lane layers_, heads_;
-  Lane expert_;                    ///< one of each layer's, all layers
+  ProductWork layers_, heads_;
+  ProductWork expert_;                    ///< one of each layer's, all layers
   double expert_file_bytes_ = 0;   ///< the same
   double experts_ = 0, used_experts_ = 0, expert_layers_ = 0;
   double kv_bytes_per_position_, attention_flops_, activation_flops_, kv_layers_;
   KvSpillShape kv_;
-  double stream_, busy_stream_, int8_, small_, attention_, repack_, disk_, disk_alone_, overhead_s_, threads_;
+  HostRates host_;
+  double attention_, disk_, disk_alone_, overhead_s_;
   Workload workload_;
   DeviceRates device_;
 };

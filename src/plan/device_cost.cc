@@ -42,7 +42,7 @@ double DeviceRates::attention_s(const StepWork& work) const {
          tokens * layer_activation_flops_ / attention_;
 }
 
-double DeviceRates::work_s(const WorkSums& work, double tokens, double attention_s) const {
+double DeviceRates::work_s(const DeviceWork& work, double tokens, double attention_s) const {
   return product_s(work.bytes, work.weights, tokens) + work.attention_layers * attention_s;
 }
 
@@ -52,8 +52,8 @@ DeviceTime DeviceRates::time(const DeviceLoad& load, const StepWork& work) const
   if (!sums.is_used()) return time;
   const double tokens = work.tokens, rows = work.logit_rows, attention = attention_s(work);
   const bool with_head = rows > 0;
-  const double layers = work_s(sums.layers, tokens, attention),
-               heads = with_head ? product_s(sums.heads.bytes, sums.heads.weights, rows) : 0;
+  const double layers = work_s(DeviceWork(sums.layers), tokens, attention),
+               heads = with_head ? product_s(sums.heads.products, rows) : 0;
   time.device_s = layers + heads + overhead_s_;
   time.up_s = (sums.uploads + (with_head ? sums.head_uploads : 0)) * up_s(tokens);
   time.down_s = (sums.downloads + (with_head ? sums.head_downloads : 0)) * down_s(tokens);
@@ -66,7 +66,7 @@ DeviceTime DeviceRates::time(const DeviceLoad& load, const StepWork& work) const
   time.upload_s = static_cast<double>(bytes) / h2d_ + units * latency_s_;
   time.ring_s = load.slots * upload_s(load.slot_bytes);
   time.link_gap_s = work_s(sums.link_gap_device, tokens, attention);
-  time.last_slot_s = (layers + heads) * std::min(1.0, slot / (sums.layers.bytes + sums.heads.bytes));
+  time.last_slot_s = (layers + heads) * std::min(1.0, slot / (sums.layers.products.bytes() + sums.heads.products.bytes()));
   return time;
 }
 

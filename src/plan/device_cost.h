@@ -8,15 +8,31 @@
 
 #include <cstdint>
 
+#include "src/plan/product_work.h"
+
 namespace outrigger {
 
 struct StepWork;
 
 /// What is multiplied with, and how many layers' attention.
 struct WorkSums {
-  double bytes = 0, weights = 0, attention_layers = 0;
+  ProductWork products;
+  double attention_layers = 0;
 
   WorkSums& operator+=(const WorkSums& other) {
+    products += other.products, attention_layers += other.attention_layers;
+    return *this;
+  }
+};
+
+/// The same as a device sees it, which has one rate for all kinds: sums of many links are made of few numbers.
+struct DeviceWork {
+  double bytes = 0, weights = 0, attention_layers = 0;
+
+  DeviceWork() = default;
+  explicit DeviceWork(const WorkSums& work)
+      : bytes(work.products.bytes()), weights(work.products.weights()), attention_layers(work.attention_layers) {}
+  DeviceWork& operator+=(const DeviceWork& other) {
     bytes += other.bytes, weights += other.weights, attention_layers += other.attention_layers;
     return *this;
   }
@@ -29,10 +45,11 @@ struct DeviceSums {
   uint32_t head_uploads = 0, head_downloads = 0;  ///< the same to the head, if logits are wanted
   bool logits_download = false;
   uint64_t layer_upload_bytes = 0, head_upload_bytes = 0;  ///< of weights, through the ring
-  WorkSums disk_gap;                        ///< the longest stretch of the step that uses nothing of the host's: on the device
-  WorkSums link_gap_host, link_gap_device;  ///< the longest without anything that streams to the device
+  DeviceWork disk_gap;                      ///< the longest stretch of the step that uses nothing of the host's: on the device
+  WorkSums link_gap_host;                   ///< the longest without anything that streams to the device
+  DeviceWork link_gap_device;               ///< the same stretch's part there
 
-  bool is_used() const { return layers.bytes + heads.bytes + layers.attention_layers > 0; }
+  bool is_used() const { return layers.products.bytes() + heads.products.bytes() + layers.attention_layers > 0; }
 };
 
 /// One placement: its steps that stream weights to the device, and those too small for that.
@@ -64,7 +81,8 @@ class DeviceRates {
   static bool are_known(const MachineProfile& machine);
 
   DeviceTime time(const DeviceLoad& load, const StepWork& work) const;
-  double product_s(double bytes, double weights, double tokens) const;
+  /// A device has one rate for all kinds of weights.
+  double product_s(const ProductWork& work, double tokens) const { return product_s(work.bytes(), work.weights(), tokens); }
   /// One layer's.
   double attention_s(const StepWork& work) const;
   double overhead_s() const { return overhead_s_; }
@@ -76,7 +94,8 @@ class DeviceRates {
   double upload_s(uint64_t packed_bytes) const { return latency_s_ + static_cast<double>(packed_bytes) / h2d_; }
 
  private:
-  double work_s(const WorkSums& work, double tokens, double attention_s) const;
+  double product_s(double bytes, double weights, double tokens) const;
+  double work_s(const DeviceWork& work, double tokens, double attention_s) const;
 
   double stream_ = 1, int8_ = 1, small_ = 1, attention_ = 1, h2d_ = 1, d2h_ = 1, latency_s_ = 0, overhead_s_ = 0;
   double residual_bytes_ = 0, logits_bytes_ = 0;

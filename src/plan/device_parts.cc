@@ -7,7 +7,7 @@ namespace outrigger {
 namespace {
 
 WorkSums work_of(const MatrixShape& matrix) {
-  return {static_cast<double>(matrix.packed_bytes), static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns), 0};
+  return {product_work(matrix, matrix.rows, matrix.packed_bytes), 0};
 }
 
 }  // namespace
@@ -26,7 +26,7 @@ PartChain::PartChain(const StepShape& shape) : part_of(shape.matrices.size(), kN
       last_part = matrix.part;
       last_layer = matrix.layer;
       if (!joins) {
-        links.push_back({is_part ? static_cast<uint32_t>(parts.size()) : kNone, {}, heads});
+        links.push_back({is_part ? static_cast<uint32_t>(parts.size()) : kNone, {}, {}, heads});
         if (matrix.part == MatrixPart::kAttention) links.back().work.attention_layers = 1;
         if (is_part) parts.push_back({matrix.part, {}});
       }
@@ -40,12 +40,14 @@ PartChain::PartChain(const StepShape& shape) : part_of(shape.matrices.size(), kN
       part.row_block_bytes = std::max(part.row_block_bytes, matrix.row_block_bytes);
     }
   }
+  for (Link& link : links) link.device_work = DeviceWork(link.work);
 }
 
 DeviceSums device_sums(const PartChain& chain, const std::vector<PartPlace>& places, bool streams) {
   DeviceSums sums;
   bool was_there = false;
-  WorkSums disk_run, link_run_host, link_run_device;
+  DeviceWork disk_run, link_run_device;
+  WorkSums link_run_host;
   for (const PartChain::Link& link : chain.links) {
     const PartPlace place = link.part == PartChain::kNone ? PartPlace::kHost : places[link.part];
     const bool is_streamed = streams && place == PartPlace::kStreamed, is_there = place == PartPlace::kDevice || is_streamed;
@@ -58,15 +60,20 @@ DeviceSums device_sums(const PartChain& chain, const std::vector<PartPlace>& pla
     if (link.is_head) continue;
 
     if (is_there)
-      disk_run += link.work;
+      disk_run += link.device_work;
     else
       disk_run = {};
     if (disk_run.bytes > sums.disk_gap.bytes) sums.disk_gap = disk_run;
     if (is_streamed) {
-      link_run_host = link_run_device = {};
+      link_run_host = {};
+      link_run_device = {};
     } else {
-      (is_there ? link_run_device : link_run_host) += link.work;
-      if (link_run_host.bytes + link_run_device.bytes > sums.link_gap_host.bytes + sums.link_gap_device.bytes) {
+      if (is_there)
+        link_run_device += link.device_work;
+      else
+        link_run_host += link.work;
+      const auto both = [](const WorkSums& host, const DeviceWork& device) { return host.products.bytes() + device.bytes; };
+      if (both(link_run_host, link_run_device) > both(sums.link_gap_host, sums.link_gap_device)) {
         sums.link_gap_host = link_run_host;
         sums.link_gap_device = link_run_device;
       }

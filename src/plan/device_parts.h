@@ -29,6 +29,7 @@ struct PartChain {
   struct Link {
     uint32_t part = kNone;  ///< kNone: the host's
     WorkSums work;
+    DeviceWork device_work = {};
     bool is_head = false;
   };
 

@@ -121,6 +121,11 @@ Status check_profile(const MachineProfile& machine) {
   OTR_TRY(check_rate("host_small_batch_ops", machine.host_small_batch_ops, false));
   OTR_TRY(check_rate("host_attention_flops", machine.host_attention_flops, false));
   OTR_TRY(check_rate("host_repack_bytes", machine.host_repack_bytes, false));
+  OTR_TRY(check_rate("host_float_ops", machine.host_float_ops, true));
+  OTR_TRY(check_rate("host_float_small_batch_ops", machine.host_float_small_batch_ops, true));
+  OTR_TRY(check_rate("host_bf16_ops", machine.host_bf16_ops, true));
+  OTR_TRY(check_rate("host_bf16_small_batch_ops", machine.host_bf16_small_batch_ops, true));
+  OTR_TRY(check_rate("host_float_repack_bytes", machine.host_float_repack_bytes, true));
   OTR_TRY(check_rate("disk_bytes", machine.disk_bytes, true));
   OTR_TRY(check_rate("disk_bytes_busy", machine.disk_bytes_busy, true));
   OTR_TRY(check_rate("host_stream_bytes_busy", machine.host_stream_bytes_busy, true));

@@ -27,7 +27,7 @@ uint64_t least_device_units(const StepShape& shape, const DeviceUse& device) {
 // What one node multiplies with, in the making.
 struct StepPlayer::Product {
   ScheduledTask task;
-  double weights = 0;
+  ProductWork resident, streamed;  // of a product on the device all is resident
 };
 
 StepPlayer::Ring::Ring(const StepShape& shape, const std::vector<bool>& stays, uint64_t slot_bytes, uint32_t slots, SlotsHold hold)
@@ -83,7 +83,7 @@ StepTime StepPlayer::play(const StepWork& work) {
   add_products();
   if (was_there_ && work.logit_rows > 0) add_logits_download();
   const uint32_t units = disk_ring_.layout.step_units(work.logit_rows > 0);
-  spread_overheads(units);
+  spread_overheads();
   double host_s = 0, disk_s = 0;
   for (const ScheduledTask& task : host_) host_s += task.lane == ScheduleLane::kHost ? task.end_s : 0;
   for (uint32_t unit = 0; unit < units; ++unit) disk_s += cost_.fetch_s(disk_ring_.layout.units[unit].file_bytes, reads_);
@@ -169,7 +169,7 @@ void StepPlayer::add_window(uint32_t begin, uint32_t end) {
     product.task.last_matrix = i;
     if (resident_[i] && !is_brought(i)) {
       product.task.bytes += matrix.packed_bytes;
-      product.weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
+      product.resident += product_work(matrix, matrix.rows, matrix.packed_bytes);
       continue;
     }
     const Ring& ring = is_brought(i) ? device_ring_ : disk_ring_;
@@ -184,8 +184,9 @@ void StepPlayer::add_window(uint32_t begin, uint32_t end) {
       row += rows;
       product.task.unit = piece.unit;
       product.task.slot = piece.unit % std::max(1u, ring.layout.ring_slots);
-      product.task.bytes += piece.blocks * matrix.row_block_bytes;
-      product.weights += static_cast<double>(rows) * static_cast<double>(matrix.columns);
+      const uint64_t bytes = piece.blocks * matrix.row_block_bytes;
+      product.task.bytes += bytes;
+      (is_brought(i) ? product.resident : product.streamed) += product_work(matrix, rows, bytes);
     }
   }
   finish(product);
@@ -210,13 +211,11 @@ StepPlayer::Product StepPlayer::new_product(uint32_t matrix) const {
 }
 
 void StepPlayer::finish(Product& product) {
-  const double tokens = product.task.kind == TaskKind::kHead ? work_.logit_rows : work_.tokens,
-               bytes = static_cast<double>(product.task.bytes);
+  const double tokens = product.task.kind == TaskKind::kHead ? work_.logit_rows : work_.tokens;
   if (product.task.lane == ScheduleLane::kDevice) {
-    product.task.end_s = cost_.device().product_s(bytes, product.weights, tokens);
+    product.task.end_s = cost_.device().product_s(product.resident, tokens);
   } else {
-    product.task.end_s =
-        is_link_busy_ ? cost_.product_beside_link_s(bytes, product.weights, tokens) : cost_.product_s(bytes, product.weights, tokens);
+    product.task.end_s = cost_.host().product_s(product.resident, tokens, is_link_busy_) + cost_.host().streamed_product_s(product.streamed, tokens);
   }
   host_.push_back(product.task);
 }

@@ -23,7 +23,7 @@ enum class TaskKind : uint8_t {
   kAttention,     ///< host or device
   kHead,          ///< host or device: a product of the output head
   kExperts,       ///< host: the experts that a layer's tokens are expected to take, and waiting for those that are read
-  kFetch,         ///< disk: reads and repacks one unit
+  kFetch,         ///< disk: reads one unit
   kFetchKv,       ///< disk: a spilled layer's keys and values, into its slot
   kStoreKv,       ///< disk: what a step added to them
   kFetchExperts,  ///< disk: those of a layer's experts that are expected not to be in memory
@@ -113,7 +113,7 @@ class StepPlayer {
   Product new_product(uint32_t matrix) const;
   void finish(Product& product);
   void add_attention(uint32_t layer);
-  void spread_overheads(uint32_t units);
+  void spread_overheads();
   StepTime take_times();
   bool is_spilled(const ScheduledTask& task) const;
   void add_kv_task(TaskKind kind, uint32_t number, double begin_s, double* disk_free, StepTime* time);

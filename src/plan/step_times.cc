@@ -8,9 +8,8 @@
 
 namespace outrigger {
 
-// Until here end_s is a duration. A step's overhead and the repacking are spread over the host's work, the device's over
-// its own.
-void StepPlayer::spread_overheads(uint32_t units) {
+// Until here end_s is a duration. A step's overhead is spread over the host's work, the device's over its own.
+void StepPlayer::spread_overheads() {
   double there = 0;
   for (const uint32_t i : attention_) there += host_[i].lane == ScheduleLane::kDevice;
   const double here = static_cast<double>(attention_.size()) - there, share = there > 0 ? 1 - there / shape_.kv_layers : 1;
@@ -20,13 +19,10 @@ void StepPlayer::spread_overheads(uint32_t units) {
   const auto is_spread = [](const ScheduledTask& task, ScheduleLane lane) {
     return task.lane == lane && task.kind != TaskKind::kRowReads && task.kind != TaskKind::kExperts;
   };
-  double work_s = 0;
-  uint64_t repacked = 0, tasks = 0, device_tasks = 0;
+  uint64_t tasks = 0, device_tasks = 0;
   for (const ScheduledTask& task : host_) {
     device_tasks += is_spread(task, ScheduleLane::kDevice);
-    if (!is_spread(task, ScheduleLane::kHost)) continue;
-    work_s += task.end_s;
-    ++tasks;
+    tasks += is_spread(task, ScheduleLane::kHost);
   }
   if (tasks == 0) {
     ScheduledTask submit;
@@ -34,11 +30,10 @@ void StepPlayer::spread_overheads(uint32_t units) {
     host_.insert(host_.begin(), submit);
     tasks = 1;
   }
-  for (uint32_t unit = 0; unit < units; ++unit) repacked += disk_ring_.layout.units[unit].packed_bytes;
-  const double slowed = work_s > 0 ? 1 + cost_.repack_share_s(repacked) / work_s : 1, overhead = cost_.step_overhead_s() / static_cast<double>(tasks);
+  const double overhead = cost_.step_overhead_s() / static_cast<double>(tasks);
   const double device_overhead = device_tasks > 0 ? cost_.device().overhead_s() / static_cast<double>(device_tasks) : 0;
   for (ScheduledTask& task : host_) {
-    if (is_spread(task, ScheduleLane::kHost)) task.end_s = task.end_s * slowed + overhead;
+    if (is_spread(task, ScheduleLane::kHost)) task.end_s += overhead;
     if (is_spread(task, ScheduleLane::kDevice)) task.end_s += device_overhead;
   }
 }

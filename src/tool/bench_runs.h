@@ -43,7 +43,7 @@ class BenchRuns {
 class BenchPredictions {
  public:
   BenchPredictions(const Plan& plan, const StepShape& shape, const ProfileOptions& profile);
-  /// The test in nanoseconds at this machine's rates, measured now: some 0.6 s.
+  /// The test in nanoseconds at this machine's rates, measured now: some 0.9 s.
   Result<double> measure(const BenchTest& test) const;
 
  private:

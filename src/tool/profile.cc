@@ -48,8 +48,13 @@ std::string to_text(const MachineProfile& profile) {
   line("host memory", profile.host_stream_bytes, 1e9, "GB/s");
   line("products, many tokens", profile.host_int8_ops, 1e9, "Gop/s");
   line("products, few tokens", profile.host_small_batch_ops, 1e9, "Gop/s");
+  line("products of F16, many", profile.host_float_ops, 1e9, "Gop/s");
+  line("products of F16, few", profile.host_float_small_batch_ops, 1e9, "Gop/s");
+  line("products of BF16, many", profile.host_bf16_ops, 1e9, "Gop/s");
+  line("products of BF16, few", profile.host_bf16_small_batch_ops, 1e9, "Gop/s");
   line("attention", profile.host_attention_flops, 1e9, "Gflop/s");
   line("packing weights", profile.host_repack_bytes, 1e9, "GB/s");
+  line("packing float weights", profile.host_float_repack_bytes, 1e9, "GB/s");
   line("disk", profile.disk_bytes, 1e9, "GB/s");
   if (profile.host_stream_bytes_busy.per_s > 0) line("host memory, others at work", profile.host_stream_bytes_busy, 1e9, "GB/s");
   if (profile.disk_bytes_busy.per_s > 0) line("disk, others at work", profile.disk_bytes_busy, 1e9, "GB/s");

@@ -69,6 +69,7 @@ std::optional<MachineProfile> stored_profile(uint32_t threads, const std::string
   if (!text.is_ok()) return std::nullopt;
   const auto profile = profile_from_json(text.value());
   if (!profile.is_ok() || profile.value().machine != machine_fingerprint()) return std::nullopt;
+  if (profile.value().host_float_ops.per_s == 0) return std::nullopt;  // of a version that did not measure float weights
   if (profile.value().threads != (threads == 0 ? build_info().usable_cores : threads)) return std::nullopt;
   const Json document = Json::parse(text.value(), nullptr, false);
   if (!document.is_object()) return std::nullopt;

@@ -91,6 +91,32 @@ TEST_CASE("profile JSON: a device's rates and those of busy lanes are read back 
   REQUIRE(back.value().device_threads == 132);
 }
 
+constexpr const char* kFloatRates[] = {"host_float_ops", "host_float_small_batch_ops", "host_bf16_ops", "host_bf16_small_batch_ops", "host_float_repack_bytes"};
+
+TEST_CASE("profile JSON: rates of float weights are read back, and missing where nobody measured them") {
+  MachineProfile profile = some_profile();
+  profile.host_float_ops = {1.7e11, 0.1, "fourteen"};
+  profile.host_float_small_batch_ops = {1.6e11, 0, "fifteen"};
+  profile.host_bf16_ops = {4.3e11, 0, "sixteen"};
+  profile.host_bf16_small_batch_ops = {3.1e11, 0, "seventeen"};
+  profile.host_float_repack_bytes = {5.1e9, 0, "eighteen"};
+  nlohmann::json json = nlohmann::json::parse(profile_to_json(profile));
+  const MachineProfile back = profile_from_json(json.dump()).value();
+  REQUIRE(profile_to_json(back) == profile_to_json(profile));
+  REQUIRE(back.host_float_ops.per_s == 1.7e11);
+  REQUIRE(back.host_float_small_batch_ops.per_s == 1.6e11);
+  REQUIRE(back.host_bf16_ops.per_s == 4.3e11);
+  REQUIRE(back.host_bf16_small_batch_ops.how == "seventeen");
+  REQUIRE(back.host_float_repack_bytes.per_s == 5.1e9);
+  for (const char* rate : kFloatRates) {
+    nlohmann::json text = json;
+    text[rate]["per_s"] = "fast";
+    REQUIRE(profile_from_json(text.dump()).status().subject() == std::string(rate) + ".per_s");
+    json.erase(rate);
+  }
+  REQUIRE(profile_to_json(profile_from_json(json.dump()).value()) == profile_to_json(some_profile()));
+}
+
 TEST_CASE("profile JSON: one from before there were devices has none, and nothing is written of what was not measured") {
   const nlohmann::json json = nlohmann::json::parse(profile_to_json(some_profile()));
   for (const char* field : kDeviceFields) REQUIRE_FALSE(json.contains(field));

@@ -61,6 +61,13 @@ TEST_CASE("measure_machine: every lane has a rate and says how it was measured")
   between(profile.host_stream_bytes, 3e6, 1e12);
   between(profile.host_int8_ops, 3e7, 1e13);
   between(profile.host_small_batch_ops, 3e7, 1e13);
+  between(profile.host_float_ops, 3e7, 1e13);
+  between(profile.host_float_small_batch_ops, 1e7, 1e13);
+  between(profile.host_bf16_ops, 3e7, 1e13);
+  between(profile.host_bf16_small_batch_ops, 1e7, 1e13);
+  between(profile.host_float_repack_bytes, 1e6, 1e12);
+  for (const Rate* rate : {&profile.host_float_ops, &profile.host_float_small_batch_ops, &profile.host_float_repack_bytes}) REQUIRE(rate->how.find(" F16 ") != std::string::npos);
+  REQUIRE(profile.host_bf16_small_batch_ops.how.find("BF16 weights a thread with 4 tokens, bf16 activations") != std::string::npos);
   between(profile.host_attention_flops, 3e7, 1e13);
   between(profile.host_repack_bytes, 1e6, 1e12);
   between(profile.disk_bytes, 3e5, 1e12);

@@ -45,6 +45,29 @@ TEST_CASE("Model: the same bytes from memory give the same logits") {
   CHECK(std::equal(from_memory.logits().begin(), from_memory.logits().end(), from_file.logits().begin(), from_file.logits().end()));
 }
 
+ProductKind product_of(const StepShape& shape, const std::string& name) {
+  for (const MatrixShape& matrix : shape.matrices) {
+    if (matrix.name == name) return matrix.product;
+  }
+  FAIL("no matrix " << name);
+  return ProductKind::kInt8;
+}
+
+TEST_CASE("Model: the shape of a step says what kind of product each matrix needs") {
+  const StepShape mixed = must(must(Model::open(tiny_model_path("llama3-mixed"))).step_shape());
+  CHECK(product_of(mixed, "blk.0.attn_q.weight") == ProductKind::kFloat32);    // F16
+  CHECK(product_of(mixed, "blk.0.attn_k.weight") == ProductKind::kFloat32);    // BF16, in a window whose panel is int8
+  CHECK(product_of(mixed, "blk.0.attn_v.weight") == ProductKind::kInt8Twice);  // Q4_0
+  CHECK(product_of(mixed, "blk.0.attn_output.weight") == ProductKind::kInt8);  // Q8_0
+  const StepShape floats = must(must(Model::open(tiny_model_path("linear-f16"))).step_shape());
+  CHECK(product_of(floats, "blk.0.attn_k.weight") == ProductKind::kBf16);
+  CHECK(product_of(floats, "blk.0.attn_v.weight") == ProductKind::kFloat32);  // F16
+  const StepShape tied = must(must(Model::open(tiny_model_path("tied-q4_1"))).step_shape());
+  CHECK(product_of(tied, "token_embd.weight") == ProductKind::kInt8Twice);
+  CHECK(product_of(tied, "blk.0.ffn_down.weight") == ProductKind::kInt8);
+  for (const MatrixShape& matrix : must(must(Model::open(tiny_model_path("odd-f32"))).step_shape()).matrices) CHECK(matrix.product == ProductKind::kFloat32);
+}
+
 TEST_CASE("Model: what is well formed but not computed opens, says why, and is refused by name") {
   GgufWriter writer;
   writer.add_string("general.architecture", "mamba");

@@ -136,7 +136,7 @@ double added_up_ms(const StepShape& shape, const MachineProfile& machine, const 
                                                 : 1) /
                     shape.kv_layers;
   const double flops = shape.attention_flops_per_token_per_position / shape.kv_layers;
-  double host_bytes[2] = {}, host_weights[2] = {}, device_bytes[2] = {}, device_weights[2] = {}, seconds = 0;
+  double host_bytes[2][4] = {}, host_weights[2][4] = {}, device_bytes[2][4] = {}, device_weights[2][4] = {}, seconds = 0;  // by ProductKind
   uint32_t device_layers = 0, row_reads = 0;
   bool was_there = false, uses_device = false;
   for (const bool heads : {false, true}) {
@@ -153,23 +153,34 @@ double added_up_ms(const StepShape& shape, const MachineProfile& machine, const 
       }
       was_there = is_there;
       if (is_there && matrix.part == MatrixPart::kAttention && matrix.layer != layer) ++device_layers, layer = matrix.layer;
-      (is_there ? device_bytes : host_bytes)[heads] += static_cast<double>(matrix.packed_bytes);
-      (is_there ? device_weights : host_weights)[heads] += static_cast<double>(matrix.rows * matrix.columns);
+      (is_there ? device_bytes : host_bytes)[heads][static_cast<int>(matrix.product)] += static_cast<double>(matrix.packed_bytes);
+      (is_there ? device_weights : host_weights)[heads][static_cast<int>(matrix.product)] += static_cast<double>(matrix.rows * matrix.columns);
     }
   }
-  if (step.logit_rows > 0 && device_bytes[1] > 0) {
+  if (step.logit_rows > 0 && device_bytes[1][0] + device_bytes[1][1] + device_bytes[1][2] + device_bytes[1][3] > 0) {
     seconds += machine.link_latency_us * 1e-6 + step.logit_rows * static_cast<double>(shape.logits_row_bytes) / machine.d2h_bytes.per_s;
   }
-  const auto product = [](double bytes, double weights, double n, double stream, double small, double large) {
-    return std::max(bytes / stream, 2 * weights * n / (n <= 8 ? small : large));
+  // The host has a rate for each kind, known or a share of int8's, and multiplies for two tokens at least; a device has one.
+  const auto host_product = [&](int heads, double n) {
+    const auto rate = [n](const Rate& few, const Rate& many) { return n <= 8 ? few.per_s : many.per_s; };
+    const auto known_or = [](double known, double share) { return known > 0 ? known : share; };
+    const double int8 = rate(machine.host_small_batch_ops, machine.host_int8_ops), of = 2 * std::max(n, 2.0);
+    const double float32 = known_or(rate(machine.host_float_small_batch_ops, machine.host_float_ops), int8 / 4),
+                 bf16 = known_or(rate(machine.host_bf16_small_batch_ops, machine.host_bf16_ops), int8 / 2);
+    const double *weights = host_weights[heads], *bytes = host_bytes[heads], stream = machine.host_stream_bytes.per_s;
+    return std::max((bytes[0] + bytes[1]) / stream, of * (weights[0] + weights[1]) / int8) + of * weights[1] / int8 +
+           std::max(bytes[2] / stream, of * weights[2] / float32) + std::max(bytes[3] / stream, of * weights[3] / bf16);
+  };
+  const auto device_product = [&](int heads, double n) {
+    const double *weights = device_weights[heads], *bytes = device_bytes[heads];
+    return std::max((bytes[0] + bytes[1] + bytes[2] + bytes[3]) / machine.device_stream_bytes.per_s,
+                    2 * n * (weights[0] + 2 * weights[1] + weights[2] + weights[3]) /
+                        (n <= 8 ? machine.device_small_batch_ops.per_s : machine.device_int8_ops.per_s));
   };
   for (const int heads : {0, 1}) {
     if (heads == 1 && step.logit_rows == 0) continue;
     const double n = heads == 1 ? step.logit_rows : tokens;
-    seconds += product(host_bytes[heads], host_weights[heads], n, machine.host_stream_bytes.per_s, machine.host_small_batch_ops.per_s,
-                       machine.host_int8_ops.per_s);
-    seconds += product(device_bytes[heads], device_weights[heads], n, machine.device_stream_bytes.per_s,
-                       machine.device_small_batch_ops.per_s, machine.device_int8_ops.per_s);
+    seconds += host_product(heads, n) + device_product(heads, n);
   }
   seconds += (shape.kv_layers - device_layers) * std::max(flops * positions / machine.host_attention_flops.per_s,
                                                           kv * (step.position + tokens) / machine.host_stream_bytes.per_s);

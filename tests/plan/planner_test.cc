@@ -209,10 +209,9 @@ TEST_CASE("Planner: a context that is mostly empty is cheaper to keep on disk th
   Workload workload = workload_of(100, 50, 1, 8192);
   const Plan spilled = plan_small(220 << 20, workload).value();
   REQUIRE(spilled.kv_spilled_layers > 0);
-  REQUIRE(spilled.decode.streamed_bytes == 0);
   workload.kv_spilled_layers = 0;
   const Plan streamed = plan_small(220 << 20, workload).value();
-  REQUIRE(streamed.decode.streamed_bytes > 0);
+  REQUIRE(streamed.decode.streamed_bytes > 10 * spilled.decode.streamed_bytes);
   REQUIRE(spilled.predicted_decode_tokens_per_s > 1.2 * streamed.predicted_decode_tokens_per_s);
   REQUIRE(spilled.alternatives.back().what == "everything resident");
   REQUIRE(spilled.alternatives.back().predicted_decode_tokens_per_s > spilled.predicted_decode_tokens_per_s);

@@ -25,6 +25,7 @@ MatrixShape matrix_of(std::string name, uint64_t rows, uint64_t columns, MatrixU
   matrix.rows = rows;
   matrix.columns = columns;
   matrix.use = use;
+  matrix.product = use == MatrixUse::kLogits ? ProductKind::kInt8Twice : ProductKind::kInt8;
   matrix.row_block_bytes = columns / 32 * 320;
   matrix.row_block_file_bytes = matrix.row_block_bytes;
   matrix.row_file_bytes = columns / 32 * 20;
@@ -96,6 +97,9 @@ StepShape random_shape(Random& random) {
     if (at++ < of_attention) matrix.part = MatrixPart::kAttention;
     else if (experts == 0) matrix.part = MatrixPart::kFeedForward;
   }
+  if (pick(random, 0, 1) == 0) {
+    for (MatrixShape& matrix : shape.matrices) matrix.product = static_cast<ProductKind>(pick(random, 0, 3));
+  }
   return shape;
 }
 
@@ -109,6 +113,11 @@ MachineProfile random_machine(Random& random) {
   machine.host_repack_bytes.per_s = log_uniform(random, 1e8, 1e11);
   machine.disk_bytes.per_s = pick(random, 0, 9) == 0 ? 0 : log_uniform(random, 1e7, 1e11);
   machine.host_step_overhead_us = static_cast<double>(pick(random, 0, 200));
+  if (pick(random, 0, 1) == 0) return machine;
+  for (Rate* rate : {&machine.host_float_ops, &machine.host_float_small_batch_ops, &machine.host_bf16_ops, &machine.host_bf16_small_batch_ops}) {
+    rate->per_s = log_uniform(random, 1e9, 1e13);
+  }
+  machine.host_float_repack_bytes.per_s = log_uniform(random, 1e8, 1e11);
   return machine;
 }
 

@@ -141,12 +141,12 @@ TEST_CASE("Schedule: keys and values are in their slot when a layer attends, are
       }
       REQUIRE(moved == step->kv_disk_bytes);
     }
-    // Where nothing else is on the lane the closed form is never below what is played.
+    // Where nothing else is on the lane the closed form is not below what is played, but for products of which only some are bound by arithmetic.
     if (fetches.empty() || c.plan.stream_slots > 0 || c.plan.expert_slots > 0) continue;
     ++alone;
     for (const StepPrediction* step : {&c.plan.decode, &c.plan.prefill}) {
       const double played = scheduled(c.shape, c.plan, c.machine, {step->tokens, step->position, step->logit_rows}).total_s * 1e3;
-      REQUIRE(step->predicted_ms >= played * (1 - 1e-9));
+      REQUIRE(step->predicted_ms >= played * 0.96);
       REQUIRE(step->predicted_ms <= played * 2);
     }
   }
@@ -265,8 +265,8 @@ TEST_CASE("Schedule: how far the closed form is from the step as it is played") 
     std::sort(found.begin(), found.end());
     return found;
   };
-  for (const auto& [expected, is_decode] : {std::pair<Expected, bool>{{0.7e9, 1.00, 1.00, 1.63}, true}, {{0.7e9, 0.98, 1.00, 1.21}, false},
-                                            {{7e9, 0.98, 1.05, 1.50}, true}, {{7e9, 0.94, 1.04, 1.31}, false}}) {
+  for (const auto& [expected, is_decode] : {std::pair<Expected, bool>{{0.7e9, 0.94, 0.99, 1.76}, true}, {{0.7e9, 0.85, 0.94, 1.26}, false},
+                                            {{7e9, 0.85, 0.91, 1.19}, true}, {{7e9, 0.93, 0.98, 1.11}, false}}) {
     CAPTURE(expected.disk_per_s, is_decode);
     const std::vector<double> found = ratios(expected.disk_per_s, is_decode);
     REQUIRE(found.size() > 100);
