@@ -3,6 +3,7 @@
 #define OUTRIGGER_CAPI_COMMON_H_
 
 #include <outrigger/cancel.h>
+#include <outrigger/compress.h>
 #include <outrigger/engine.h>
 #include <outrigger/model.h>
 #include <outrigger/outrigger.h>
@@ -101,6 +102,10 @@ template <>
 inline constexpr uint32_t kFirstBytes<otr_tensor_info> = 48;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_pack_options> = 32;
+template <>
+inline constexpr uint32_t kFirstBytes<otr_compress_options> = 48;
+template <>
+inline constexpr uint32_t kFirstBytes<otr_compress_report> = 48;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_profile_options> = 24;
 template <>

@@ -19,6 +19,17 @@ otr_pack_options pack_defaults() {
   return options;
 }
 
+otr_compress_options compress_defaults() {
+  const outrigger::CompressOptions own;
+  otr_compress_options options = {};
+  options.struct_size = sizeof options;
+  options.bits = own.bits;
+  options.chunk_tokens = own.chunk_tokens;
+  options.most_chunks = own.most_chunks;
+  options.threads = own.threads;
+  return options;
+}
+
 Result<Tokenizer> tokenizer_of(const otr_model* model) {
   OTR_CAPI_TRY(require(model, "model"));
   return model->model.tokenizer();
@@ -124,6 +135,33 @@ otr_status otr_model_pack(const otr_model* model, const char* path, const otr_pa
     OTR_CAPI_TRY(read_options(options, "options", &known));
     OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
     return outrigger::pack_model(model->model, path, {progress_of(known.progress, known.user), token_of(known.cancel)});
+  });
+}
+
+void otr_compress_options_init(otr_compress_options* options, uint32_t struct_size) { init(options, struct_size, compress_defaults()); }
+
+otr_status otr_model_compress(const otr_model* model, const int32_t* calibration, size_t count, const char* path, const otr_compress_options* options,
+                              otr_compress_report* report, otr_error* error) {
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(model, "model"));
+    OTR_CAPI_TRY(require_array(calibration, count, "calibration"));
+    OTR_CAPI_TRY(require(path, "path"));
+    if (report != nullptr) OTR_CAPI_TRY(check_info(report, "report"));
+    otr_compress_options known = compress_defaults();
+    OTR_CAPI_TRY(read_options(options, "options", &known));
+    OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
+    OTR_CAPI_ASSIGN(made, outrigger::compress_model(model->model, std::span(calibration, count), path,
+                                                    {known.bits, known.chunk_tokens, known.most_chunks, known.threads,
+                                                     progress_of(known.progress, known.user), token_of(known.cancel)}));
+    if (report == nullptr) return {};
+    otr_compress_report full = {};
+    full.input_bytes = made.input_bytes;
+    full.output_bytes = made.output_bytes;
+    full.backbone_bytes = made.backbone_bytes;
+    full.backbone_weights = made.backbone_weights;
+    full.calibration_tokens = made.calibration_tokens;
+    give_info(full, report);
+    return {};
   });
 }
 

@@ -245,6 +245,42 @@ OTR_C_API void otr_pack_options_init(otr_pack_options* options, uint32_t struct_
  * of its directory; OTR_IO when the model cannot be read or has changed, or `path` cannot be written; OTR_CANCELLED. Since 0.1, stable. */
 OTR_C_API otr_status otr_model_pack(const otr_model* model, const char* path, const otr_pack_options* options, otr_error* error);
 
+/** How to compress a model. */
+typedef struct otr_compress_options {
+  uint32_t struct_size;
+  int32_t bits;             /**< of a weight's code, 2 to 4 (default 4); a scale and a minimum for 64 of them take half a bit more */
+  uint32_t chunk_tokens;    /**< the calibration is cut into pieces of so many tokens that know nothing of each other; default 512 */
+  uint32_t most_chunks;     /**< pieces that are used, spread evenly over what is given; default 32 */
+  uint32_t threads;         /**< 0 (default): one for each core */
+  uint32_t reserved;
+  otr_progress progress;    /**< NULL (default): none */
+  void* user;               /**< handed to `progress` */
+  const otr_cancel* cancel; /**< stops the compressing; NULL (default): nothing does */
+} otr_compress_options;
+
+/** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_compress_options_init(otr_compress_options* options, uint32_t struct_size);
+
+/** What compressing made. */
+typedef struct otr_compress_report {
+  uint32_t struct_size;
+  uint32_t reserved;
+  uint64_t input_bytes, output_bytes;        /**< of the files */
+  uint64_t backbone_bytes, backbone_weights; /**< of the matrices that were compressed */
+  uint64_t calibration_tokens;               /**< that were used */
+} otr_compress_report;
+
+/** Writes the model to `path` as one GGUF file in which the matrices of its layers are quantised; the rest stays as it is. It opens like any other
+ * model. What an error in one weight does, and how those behind it make up for it, is told by the inputs that each matrix has on the
+ * `count` tokens of `calibration`: a text like those that the model is for. The same input gives the same bytes, whatever the number of threads.
+ * `report` may be NULL. Cost: about 10 minutes for each 10^9 parameters and 16,000 tokens on two cores; memory for a matrix as float32, four times over its
+ * inputs' width squared, and twice the tokens' vectors. The file appears under its name complete, or not at all.
+ * Errors: OTR_UNSUPPORTED with the reason when the model cannot run, is a mixture of experts, or has rows of no multiple of 64; OTR_INVALID_ARGUMENT also
+ * for tokens outside the vocabulary, fewer of them than a chunk, weights that are no numbers (subject), or a `path` that is the model's own file; OTR_IO;
+ * OTR_CANCELLED. Since 0.1, stable. */
+OTR_C_API otr_status otr_model_compress(const otr_model* model, const int32_t* calibration, size_t count, const char* path,
+                                        const otr_compress_options* options, otr_compress_report* report, otr_error* error);
+
 /* ---- Tokens and text ---- */
 
 /** Flags of otr_model_tokenize, to be added. */

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
 #include <new>
 #include <utility>
 #include <vector>
@@ -11,33 +10,11 @@
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
 #include "src/decode/engine_impl.h"
+#include "src/model/fixed_tensors.h"
 #include "src/model/on_device.h"
-#include "src/tensor/dequantize.h"
 
 namespace outrigger {
 namespace {
-
-Status load_fixed(const GgufFile& file, const ModelLayout& layout, float* fixed) {
-  std::vector<std::byte> raw;
-  for (const FixedTensor& tensor : layout.fixed) {
-    raw.resize(tensor.file_bytes);
-    OTR_TRY(file.source().read(tensor.file_offset, raw));
-    OTR_TRY(dequantize(tensor.type, raw.data(), fixed + tensor.offset, tensor.elements));
-  }
-  return {};
-}
-
-// Frequencies are divided by them once, here: what is not a number would turn every token's queries and keys into none.
-Status check_rope_factors(const GgufFile& file, const ModelLayout& layout, const float* fixed) {
-  if (layout.rope_factors == kNoTensor) return {};
-  for (uint32_t i = 0; i < layout.config.rope_dim / 2; ++i) {
-    const float factor = fixed[layout.rope_factors + i];
-    if (factor > 0 && std::isfinite(factor)) continue;
-    return Status(StatusCode::kCorruptFile, fmt::format("rope_freqs.weight: factor {} is {}, need a positive, finite number", i, factor))
-        .in_file(file.source().name()).about("rope_freqs.weight");
-  }
-  return {};
-}
 
 // A plan can only have been told how much the device's attention needs.
 Status check_scratch(const Engine::Impl& engine, const Plan& plan) {
@@ -145,8 +122,7 @@ Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& 
   OTR_TRY(residency->load(*team, progress, cancel));
   const GgufFile& file = model.impl()->file;
   float* const fixed = reinterpret_cast<float*>(residency->fixed_memory());
-  OTR_TRY(load_fixed(file, layout(), fixed));
-  OTR_TRY(check_rope_factors(file, layout(), fixed));
+  OTR_TRY(load_fixed_tensors(file, layout(), fixed));
   OTR_ASSIGN(activations, residency->reserve(MemoryUse::kActivations, plan.host.breakdown.activations));
   if (plan.kv_spilled_layers > 0 && !kv_spill) {
     OTR_ASSIGN(auto spill, KvSpill::create(*residency, plan, spill_directory));

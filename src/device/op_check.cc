@@ -32,7 +32,7 @@ class Check {
 
 Status check(const MatmulArgs& args) {
   Check check("matmul");
-  check.need(args.kind <= PackedKind::kMXFP4, "kind", static_cast<uint64_t>(args.kind), "a packed kind");
+  check.need(args.kind <= PackedKind::kO4, "kind", static_cast<uint64_t>(args.kind), "a packed kind");
   check.size("rows", args.rows).size("columns", args.columns).size("tokens", args.tokens);
   check.stride("dst_stride", args.dst_stride, args.rows);
   if (args.panel == nullptr) check.stride("src_stride", args.src_stride, args.columns);

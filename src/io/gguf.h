@@ -40,6 +40,12 @@ inline constexpr uint32_t kGgufPackedLayout = 1;          ///< increases with ev
 inline constexpr uint64_t kGgufPackedAlignment = 4096;    ///< of a packed file, at least: for direct reads
 inline constexpr const char* kGgufPackedLayoutKey = "outrigger.packed.layout";
 
+/// Tensors of our own types stand as bytes (I8, rows of so many bytes), so that any program opens the file; these two arrays say which they are: names, and
+/// the types' numbers.
+inline constexpr uint32_t kGgufOwnTypeBase = 900'000;
+inline constexpr const char* kGgufOwnNamesKey = "outrigger.own.names";
+inline constexpr const char* kGgufOwnTypesKey = "outrigger.own.types";
+
 /// One metadata entry. Views point into the file object that gave it.
 class GgufValue {
  public:

@@ -41,6 +41,8 @@ class GgufParser {
   Status find_alignment(uint64_t* alignment);
   Status check_layout();
   Status take_packed(uint64_t alignment, GgufTensor* tensor);
+  Status take_own_types();
+  Status take_own_type(std::string_view name, int32_t type, const GgufValue& types);
 
   Status corrupt(std::string_view subject, uint64_t offset, std::string message) {
     cursor_.set_subject(subject);
@@ -144,6 +146,7 @@ Status GgufParser::take_tensors(uint64_t count, uint64_t data_start, uint64_t al
     tensor.offset = data_start + relative;
   }
   OTR_TRY(sort_names(entry_offsets));
+  OTR_TRY(take_own_types());
   return check_overlap();
 }
 
@@ -159,6 +162,44 @@ Status GgufParser::sort_names(const std::vector<uint64_t>& entry_offsets) {
   if (twice == order.end()) return {};
   return corrupt(tensors[*twice].name, entry_offsets[twice[1]],
                  fmt::format("the tensor appears twice, first at byte {}", entry_offsets[twice[0]]));
+}
+
+// What stands as bytes becomes what it is. A packed file has them under their own types already.
+Status GgufParser::take_own_types() {
+  const GgufValue *names = file_.find(kGgufOwnNamesKey), *types = file_.find(kGgufOwnTypesKey);
+  if (names == nullptr && types == nullptr) return {};
+  const GgufValue& one = names != nullptr ? *names : *types;
+  if (names == nullptr || types == nullptr || names->count_ != types->count_) {
+    return corrupt(one.key_, one.offset_, fmt::format("{} and {} need each other, with as many elements", kGgufOwnNamesKey, kGgufOwnTypesKey));
+  }
+  OTR_ASSIGN(const std::vector<std::string_view> all_names, names->as_strings());
+  OTR_ASSIGN(const std::vector<int32_t> all_types, types->as_i32s());
+  for (size_t i = 0; i < all_names.size(); ++i) OTR_TRY(take_own_type(all_names[i], all_types[i], *types));
+  return {};
+}
+
+Status GgufParser::take_own_type(std::string_view name, int32_t type, const GgufValue& types) {
+  const auto found = std::lower_bound(file_.by_name_.begin(), file_.by_name_.end(), name,
+                                      [this](uint32_t index, std::string_view wanted) { return file_.tensors_[index].name < wanted; });
+  if (found == file_.by_name_.end() || file_.tensors_[*found].name != name) {
+    return corrupt(types.key_, types.offset_, fmt::format("names the tensor \"{}\", which is not in the file", printable(name)));
+  }
+  GgufTensor& tensor = file_.tensors_[*found];
+  const DTypeTraits* const layout = find_dtype(static_cast<uint32_t>(type));
+  if (layout == nullptr || static_cast<uint32_t>(type) < kGgufOwnTypeBase) {
+    cursor_.set_subject(name);
+    return cursor_.unsupported(types.offset_, fmt::format("own type {} is unknown to this build", type));
+  }
+  if (tensor.type == layout->type) return {};
+  if (tensor.type != DType::kI8 || tensor.dims[0] % layout->block_bytes != 0) {
+    return corrupt(name, types.offset_,
+                   fmt::format("rows of {} elements of type {} cannot be blocks of {}, which are {} bytes", tensor.dims[0], traits(tensor.type).name, layout->name,
+                               layout->block_bytes));
+  }
+  tensor.type = layout->type;
+  tensor.dims[0] = tensor.dims[0] / layout->block_bytes * layout->block_elements;
+  if ((CheckedSize(tensor.dims[0]) * CheckedSize(tensor.dims[1]) * CheckedSize(tensor.dims[2]) * CheckedSize(tensor.dims[3])).fits(INT64_MAX)) return {};
+  return corrupt(name, types.offset_, "the tensor has more than 2^63 elements");
 }
 
 Status GgufParser::check_overlap() {

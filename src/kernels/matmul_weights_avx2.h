@@ -52,7 +52,7 @@ inline Scales load_unit_scales(const std::byte* unit, int rows) {
   if constexpr (kLayout.has_unit_scale()) scales.scale = load_halves(unit + rows * 16);
   if constexpr (kLayout.has_unit_scale() && kLayout.has_minimum()) {
     scales.minimum = load_halves(unit + kHalfRow + rows * 16);
-    if constexpr (!kLayout.has_halves()) scales.minimum = _mm256_xor_ps(scales.minimum, _mm256_set1_ps(-0.0f));
+    if constexpr (kLayout.takes_minimum_off() && !kLayout.has_halves()) scales.minimum = _mm256_xor_ps(scales.minimum, _mm256_set1_ps(-0.0f));
   }
   return scales;
 }
@@ -71,6 +71,7 @@ inline Scales load_group_scales(const Scales& unit, const std::byte* src, int ro
   constexpr GroupLayout kLayout = group_layout(kKind);
   static_assert(!kLayout.has_halves());
   constexpr ScaleForm kForm = kLayout.scale_form;
+  if constexpr (kForm == ScaleForm::kOfUnit) return unit;
   if constexpr (kForm == ScaleForm::kHalf) return {load_halves(src + rows * 16), unit.minimum};
   if constexpr (kForm == ScaleForm::kHalfAndMinimum) return {load_halves(src + rows * 16), load_halves(src + kHalfRow + rows * 16)};
   if constexpr (kForm == ScaleForm::kPowerOfTwo) return {half_powers_of_two(load_8_bytes(src + rows * 8)), unit.minimum};

@@ -56,7 +56,7 @@ inline Scales load_unit_scales(const std::byte* unit) {
   if constexpr (kLayout.has_unit_scale()) scales.scale = load_halves(unit);
   if constexpr (kLayout.has_unit_scale() && kLayout.has_minimum()) {
     scales.minimum = load_halves(unit + kHalfRow);
-    if constexpr (!kLayout.has_halves()) scales.minimum = _mm512_xor_ps(scales.minimum, _mm512_set1_ps(-0.0f));
+    if constexpr (kLayout.takes_minimum_off() && !kLayout.has_halves()) scales.minimum = _mm512_xor_ps(scales.minimum, _mm512_set1_ps(-0.0f));
   }
   return scales;
 }
@@ -77,6 +77,7 @@ inline Scales load_group_scales(const Scales& unit, const std::byte* src) {
   constexpr GroupLayout kLayout = group_layout(kKind);
   static_assert(!kLayout.has_halves());
   constexpr ScaleForm kForm = kLayout.scale_form;
+  if constexpr (kForm == ScaleForm::kOfUnit) return unit;
   if constexpr (kForm == ScaleForm::kHalf) return {load_halves(src), unit.minimum};
   if constexpr (kForm == ScaleForm::kHalfAndMinimum) return {load_halves(src), load_halves(src + kHalfRow)};
   if constexpr (kForm == ScaleForm::kPowerOfTwo) return {half_powers_of_two(load_row_bytes(src)), unit.minimum};

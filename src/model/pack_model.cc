@@ -1,7 +1,6 @@
 // pack_model: from a model's tensors to a file of packed ones, a few megabytes at a time.
 #include <fmt/format.h>
 #include <outrigger/pack.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <map>
@@ -13,8 +12,7 @@
 #include "src/base/macros.h"
 #include "src/io/atomic_file.h"
 #include "src/io/gguf_header.h"
-#include "src/model/hf_model.h"
-#include "src/model/model_impl.h"
+#include "src/model/model_copy.h"
 #include "src/tensor/packed.h"
 
 namespace outrigger {
@@ -33,56 +31,6 @@ struct Target {
 };
 
 uint64_t aligned(uint64_t bytes) { return (bytes + kGgufPackedAlignment - 1) / kGgufPackedAlignment * kGgufPackedAlignment; }
-
-/// Memory at the alignment of direct reads.
-class Buffer {
- public:
-  std::span<std::byte> take(uint64_t bytes) {
-    if (memory_.size() < bytes + kDirectAlignment) memory_.resize(bytes + kDirectAlignment);
-    const auto lead = kDirectAlignment - 1 - (reinterpret_cast<uintptr_t>(memory_.data()) + kDirectAlignment - 1) % kDirectAlignment;
-    return std::span(memory_).subspan(lead, bytes);
-  }
-
- private:
-  std::vector<std::byte> memory_;
-};
-
-bool is_same_file(const std::string& a, const std::string& b) {
-  struct stat one, other;
-  return ::stat(a.c_str(), &one) == 0 && ::stat(b.c_str(), &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
-}
-
-// Replacing what is being read would destroy it with the first mistake; a directory's settings are read as well.
-Status check_target(const Model::Impl& model, const std::string& path) {
-  struct stat there;
-  if (::stat(path.c_str(), &there) != 0) return {};
-  const size_t slash = path.rfind('/');
-  const bool in_folder = model.folder && is_same_file(slash == std::string::npos ? "." : path.substr(0, slash + 1), model.folder->path());
-  std::set<std::string> files = {model.info.file};
-  for (const GgufTensor& tensor : model.file.tensors()) files.insert(model.file.source().locate(tensor.offset).file);
-  const bool is_input = std::any_of(files.begin(), files.end(), [&path](const std::string& file) { return is_same_file(file, path); });
-  if (!in_folder && !is_input) return {};
-  return Status(StatusCode::kInvalidArgument, "the packed file would replace a file of the model it is made from; choose another name")
-      .in_file(path);
-}
-
-/// The model's header with the arrays that an open model no longer holds, a directory's made anew.
-Result<GgufFile> read_header_again(const Model::Impl& model) {
-  std::shared_ptr<const ByteSource> source = model.file.shared_source();
-  if (model.folder) {
-    OTR_ASSIGN(HfModel made, open_hf_model(*model.folder, DirectIo::kAuto));
-    source = std::move(made.source);
-  }
-  OTR_ASSIGN(GgufFile file, GgufFile::open(std::move(source), kSafetensorsMaxNameBytes));
-  const auto equal = [](const GgufTensor& a, const GgufTensor& b) {
-    return a.name == b.name && a.type == b.type && a.dims == b.dims && a.offset == b.offset && a.is_packed == b.is_packed;
-  };
-  if (!std::equal(file.tensors().begin(), file.tensors().end(), model.file.tensors().begin(), model.file.tensors().end(), equal)) {
-    return Status(StatusCode::kIo, "the model changed while in use: its tensors are others than when it was opened")
-        .in_file(model.info.file);
-  }
-  return file;
-}
 
 // The tensors in which the layout's matrices lie, in the order of a step; several may lie in one (the experts of a layer).
 std::vector<Target> choose_tensors(const Model::Impl& model) {
@@ -116,15 +64,12 @@ std::vector<Target> choose_tensors(const Model::Impl& model) {
 
 // Entries in their order, so that packing again gives the same bytes. Sets the targets' places.
 std::string make_header(const GgufFile& file, std::vector<Target>* targets) {
-  std::vector<const GgufValue*> values;
-  for (const GgufValue& value : file.values()) values.push_back(&value);
-  std::sort(values.begin(), values.end(), [](const GgufValue* a, const GgufValue* b) { return a->file_offset() < b->file_offset(); });
   GgufHeader header;
   const auto is_ours = [](const GgufValue& value) { return value.key() == kAlignmentKey || value.key() == kGgufPackedLayoutKey; };
   const auto add_ours = [&header](std::string_view key) {
     header.add_u32(key, key == kAlignmentKey ? static_cast<uint32_t>(kGgufPackedAlignment) : kGgufPackedLayout);
   };
-  for (const GgufValue* value : values) is_ours(*value) ? add_ours(value->key()) : header.add_value(*value);
+  for (const GgufValue* value : values_in_order(file)) is_ours(*value) ? add_ours(value->key()) : header.add_value(*value);
   for (const char* key : {kAlignmentKey, kGgufPackedLayoutKey}) {
     if (file.find(key) == nullptr) add_ours(key);
   }
@@ -213,13 +158,13 @@ class Packer {
   const GgufFile& file_;
   const PackOptions& options_;
   AtomicFile& out_;
-  Buffer staging_, packed_;
+  DirectBuffer staging_, packed_;
   uint64_t total_bytes_ = 0, done_bytes_ = 0;
 };
 
 Status pack(const Model::Impl& model, const std::string& path, const PackOptions& options) {
   if (!model.layout) return model.run_status;
-  OTR_TRY(check_target(model, path));
+  OTR_TRY(check_output_path(model, path));
   OTR_TRY(model.file.source().check_unchanged());
   OTR_ASSIGN(const GgufFile with_arrays, read_header_again(model));
   std::vector<Target> targets = choose_tensors(model);

@@ -16,6 +16,7 @@
 #include "src/memory/residency.h"
 #include "src/model/device_runner.h"
 #include "src/model/layout.h"
+#include "src/model/rope_angles.h"
 #include "src/model/step_args.h"
 #include "src/model/step_buffers.h"
 #include "src/model/step_graph.h"
@@ -98,7 +99,7 @@ class StepRunner final : public NodeRunner {
   StepBuffers buffers_;
   const float* fixed_;
   StepArgs args_;
-  std::vector<double> frequencies_;  ///< [rope_dim / 2] radians per position
+  RopeAngles angles_;
   StepInput input_;
   const CancelToken* cancel_ = nullptr;
   uint32_t expert_waves_ = 1;

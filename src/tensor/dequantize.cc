@@ -48,6 +48,12 @@ BlockFn block_function(DType type) {
       return dequantize_iq4_xs;
     case DType::kMXFP4:
       return dequantize_mxfp4;
+    case DType::kO2:
+      return dequantize_o2;
+    case DType::kO3:
+      return dequantize_o3;
+    case DType::kO4:
+      return dequantize_o4;
     default:
       return nullptr;
   }

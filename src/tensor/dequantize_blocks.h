@@ -37,6 +37,11 @@ void dequantize_iq4_nl(const uint8_t* block, float* dst);
 void dequantize_iq4_xs(const uint8_t* block, float* dst);
 void dequantize_mxfp4(const uint8_t* block, float* dst);
 
+// 64 elements a block, codes in planes as they are packed. dequantize_own.cc
+void dequantize_o2(const uint8_t* block, float* dst);
+void dequantize_o3(const uint8_t* block, float* dst);
+void dequantize_o4(const uint8_t* block, float* dst);
+
 }  // namespace outrigger
 
 #endif  // OUTRIGGER_SRC_TENSOR_DEQUANTIZE_BLOCKS_H_

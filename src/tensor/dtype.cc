@@ -45,6 +45,9 @@ constexpr DTypeTraits kTable[] = {
     {DType::kMXFP4, "MXFP4", 32, 17, true},
     {DType::kNVFP4, "NVFP4", 64, 36, false},
     {DType::kQ1_0, "Q1_0", 128, 18, false},
+    {DType::kO2, "O2", 64, 20, true},
+    {DType::kO3, "O3", 64, 28, true},
+    {DType::kO4, "O4", 64, 36, true},
 };
 static_assert(std::is_sorted(std::begin(kTable), std::end(kTable), [](auto& a, auto& b) { return a.type < b.type; }));
 

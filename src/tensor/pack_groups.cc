@@ -89,6 +89,13 @@ void put_codes(const uint8_t* block, size_t g, std::byte* plane) {
     case PackedKind::kQ5_K:
       put_nibbles(block + 48 + g / 2 * 32, nibble, plane);
       return put_bits(block + 16, bit, high);
+    case PackedKind::kO2:
+      return put_words<2>(block + 4 + g * 8, 0, plane);
+    case PackedKind::kO3:
+      put_words<2>(block + 4 + g * 12, 0, plane);
+      return put_words<1>(block + 4 + g * 12 + 8, 0, high);
+    case PackedKind::kO4:
+      return put_words<4>(block + 4 + g * 16, 0, plane);
     case PackedKind::kQ6_K:
       put_nibbles(block + g / 4 * 64 + g % 2 * 32, static_cast<int>(g % 4 / 2 * 4), plane);
       return put_bit_pairs(block + 128 + g / 4 * 32, pair, high);
@@ -117,6 +124,8 @@ consteval PlainCodes plain_codes(PackedKind kind) {
       return {1, 1, 0, 0};
     case PackedKind::kIQ4_XS:
       return {1, 8, 16, 0};
+    case PackedKind::kO4:
+      return {1, 4, 16, 0};
     default:
       return {};
   }
@@ -154,6 +163,10 @@ template <PackedKind kKind>
 void put_scales(const uint8_t* block, size_t g, size_t row, std::byte* dst) {
   const int group = static_cast<int>(g);
   switch (kKind) {
+    case PackedKind::kO2:
+    case PackedKind::kO3:
+    case PackedKind::kO4:
+      return;  // the unit's are all
     case PackedKind::kMXFP4:
       return put_byte(dst + row, block[0]);
     case PackedKind::kIQ4_XS:
@@ -177,7 +190,7 @@ void put_scales(const uint8_t* block, size_t g, size_t row, std::byte* dst) {
   }
 }
 
-// Where a block of 256 has its float16 scale; a minimum follows it.
+// Where a block that is a unit has its float16 scale; a minimum follows it.
 consteval size_t unit_scale_in_file(PackedKind kind) {
   return kind == PackedKind::kQ2_K ? 80 : kind == PackedKind::kQ3_K ? 108 : kind == PackedKind::kQ6_K ? 208 : 0;
 }
@@ -244,6 +257,12 @@ void pack_group_rows(const GroupLayout& layout, const std::byte* src, size_t row
       return pack_kind<PackedKind::kIQ4_XS>(src, rows, columns, dst);
     case PackedKind::kMXFP4:
       return pack_kind<PackedKind::kMXFP4>(src, rows, columns, dst);
+    case PackedKind::kO2:
+      return pack_kind<PackedKind::kO2>(src, rows, columns, dst);
+    case PackedKind::kO3:
+      return pack_kind<PackedKind::kO3>(src, rows, columns, dst);
+    case PackedKind::kO4:
+      return pack_kind<PackedKind::kO4>(src, rows, columns, dst);
     default:
       return;  // not quantised: no layout has it
   }

@@ -17,6 +17,7 @@ static_assert(std::all_of(std::begin(kGroupLayouts), std::end(kGroupLayouts), []
 static_assert(group_layout(PackedKind::kQ8_0).unit_bytes() == 1088 && group_layout(PackedKind::kQ4_1).unit_bytes() == 320);
 static_assert(group_layout(PackedKind::kQ2_K).unit_bytes() == 16 * 84 && group_layout(PackedKind::kQ3_K).unit_bytes() == 16 * 116);
 static_assert(group_layout(PackedKind::kQ4_K).unit_bytes() == 16 * 148 && group_layout(PackedKind::kQ5_K).unit_bytes() == 16 * 180);
+static_assert(group_layout(PackedKind::kO2).unit_bytes() == 320 && group_layout(PackedKind::kO3).unit_bytes() == 448);
 static_assert(group_layout(PackedKind::kQ6_K).unit_bytes() == 16 * 212 && group_layout(PackedKind::kIQ4_XS).unit_bytes() == 16 * 140);
 
 float half_at(const std::byte* src) {
@@ -39,9 +40,11 @@ void read_scales(const GroupLayout& layout, const std::byte* unit, const std::by
   for (int h = 0; h < 2; ++h) group.sub_scale[h] = group.sub_minimum[h] = 1;
   if (layout.has_unit_scale()) {
     group.scale = half_at(unit + row * 2);
-    if (layout.has_minimum()) group.minimum = -half_at(unit + kHalfRow + row * 2);
+    if (layout.has_minimum()) group.minimum = (layout.takes_minimum_off() ? -1.0f : 1.0f) * half_at(unit + kHalfRow + row * 2);
   }
   switch (layout.scale_form) {
+    case ScaleForm::kOfUnit:
+      return;
     case ScaleForm::kHalfAndMinimum:
       group.minimum = half_at(scales + kHalfRow + row * 2);
       [[fallthrough]];

@@ -26,6 +26,7 @@ enum class ScaleForm : uint8_t {
   kByteAndMinimum,  ///< a unit: float16 scale and minimum. [row] byte for the one, then [row] byte for the other; the minimum is taken off
   kTwoBytes,        ///< a unit: float16 scale. [row][half] int8 for elements 0-15 and 16-31
   kTwoNibblePairs,  ///< a unit: float16 scale and minimum. [row][half] scale | minimum << 4; the minimum is taken off
+  kOfUnit,          ///< a unit: float16 scale and minimum, which are its groups'; the minimum is added
 };
 
 /// A quantised kind. A row block is units of `unit_groups` groups; a unit is, each part for all 16 rows,
@@ -43,12 +44,15 @@ struct GroupLayout {
   Codebook codebook = Codebook::kNone;
 
   constexpr bool has_minimum() const {
-    return scale_form == ScaleForm::kHalfAndMinimum || scale_form == ScaleForm::kByteAndMinimum || scale_form == ScaleForm::kTwoNibblePairs;
+    return scale_form == ScaleForm::kHalfAndMinimum || scale_form == ScaleForm::kByteAndMinimum || scale_form == ScaleForm::kTwoNibblePairs ||
+           scale_form == ScaleForm::kOfUnit;
   }
   /// Whether elements 0-15 and 16-31 of a group have scales of their own.
   constexpr bool has_halves() const { return scale_form == ScaleForm::kTwoBytes || scale_form == ScaleForm::kTwoNibblePairs; }
   /// Whether a unit begins with float16 scales that its groups' ones multiply.
   constexpr bool has_unit_scale() const { return unit_scale_bytes() != 0; }
+  /// Whether a minimum is stored as what is subtracted.
+  constexpr bool takes_minimum_off() const { return scale_form == ScaleForm::kByteAndMinimum || scale_form == ScaleForm::kTwoNibblePairs; }
   constexpr size_t unit_scale_bytes() const {
     switch (scale_form) {
       case ScaleForm::kByte:
@@ -56,6 +60,7 @@ struct GroupLayout {
         return kHalfRow;
       case ScaleForm::kByteAndMinimum:
       case ScaleForm::kTwoNibblePairs:
+      case ScaleForm::kOfUnit:
         return 2 * kHalfRow;
       default:
         return 0;
@@ -68,6 +73,8 @@ struct GroupLayout {
         return kPackRows;
       case ScaleForm::kHalfAndMinimum:
         return 2 * kHalfRow;
+      case ScaleForm::kOfUnit:
+        return 0;
       default:
         return kHalfRow;
     }
@@ -85,7 +92,8 @@ struct GroupLayout {
 };
 
 /// Bytes of 16 x 256 weights over 16: Q8_0 272, Q4_0 and IQ4_NL 144, Q4_1 160, Q5_0 176, Q5_1 192, MXFP4 136, and as the file has them, or
-/// a few more, Q2_K 84, Q3_K 116 (110), Q4_K 148 (144), Q5_K 180 (176), Q6_K 212 (210), IQ4_XS 140 (136): their 6-bit scales become bytes.
+/// a few more, Q2_K 84, Q3_K 116 (110), Q4_K 148 (144), Q5_K 180 (176), Q6_K 212 (210), IQ4_XS 140 (136): their 6-bit scales become bytes. Our own:
+/// O2 80, O3 112, O4 144.
 inline constexpr GroupLayout kGroupLayouts[] = {
     {PackedKind::kQ8_0, DType::kQ8_0, 2, 8, 0, 128, ScaleForm::kHalf},
     {PackedKind::kQ4_0, DType::kQ4_0, 2, 4, 0, 8, ScaleForm::kHalf},
@@ -100,6 +108,9 @@ inline constexpr GroupLayout kGroupLayouts[] = {
     {PackedKind::kIQ4_NL, DType::kIQ4_NL, 2, 4, 0, 128, ScaleForm::kHalf, Codebook::kNonLinear},
     {PackedKind::kIQ4_XS, DType::kIQ4_XS, 8, 4, 0, 128, ScaleForm::kByte, Codebook::kNonLinear},
     {PackedKind::kMXFP4, DType::kMXFP4, 4, 4, 0, 16, ScaleForm::kPowerOfTwo, Codebook::kFloat4Doubled},
+    {PackedKind::kO2, DType::kO2, 2, 2, 0, 0, ScaleForm::kOfUnit},
+    {PackedKind::kO3, DType::kO3, 2, 2, 1, 0, ScaleForm::kOfUnit},
+    {PackedKind::kO4, DType::kO4, 2, 4, 0, 0, ScaleForm::kOfUnit},
 };
 
 /// The layout of a quantised kind, or null for F32, F16 and BF16. Any thread.

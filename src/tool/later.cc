@@ -8,8 +8,7 @@
 namespace outrigger::tool {
 
 void add_later_commands(CLI::App& app, Action& action) {
-  for (const auto& [name, help] : {std::pair<const char*, const char*>{"compress", "Make a low-bit model with its correction (not there yet)"},
-                                   {"export", "Write ordinary files for other engines (not there yet)"}}) {
+  for (const auto& [name, help] : {std::pair<const char*, const char*>{"export", "Write ordinary files for other engines (not there yet)"}}) {
     CLI::App* command = app.add_subcommand(name, help);
     command->allow_extras();
     command->callback([&action, name = std::string(name)] {

@@ -70,6 +70,7 @@ int run_tool(int argc, char** argv) {
   add_eval(app, action);
   add_bench(app, action);
   add_pack(app, action);
+  add_compress(app, action);
   add_later_commands(app, action);
 
   try {

@@ -2,12 +2,15 @@
 #include <stdlib.h>
 
 #include <filesystem>
+#include <fstream>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "tests/capi/check.h"
 #include "tests/support/catch.h"
 #include "tests/support/heap_watch.h"
+#include "tests/support/random_dense.h"
 
 namespace {
 
@@ -55,6 +58,13 @@ const char* other_model_path(void) { return OTR_SOURCE_DIR "/tests/golden/logits
 const char* float16_file_path(void) { return OTR_SOURCE_DIR "/tests/golden/logits/llama-biases.gguf"; }
 const char* float16_folder_path(void) { return OTR_SOURCE_DIR "/tests/golden/hf/llama-biases"; }
 
+const char* dense_model_path(void) {
+  static const std::string path = scratch_path("dense.gguf");
+  static const std::vector<std::byte> bytes = outrigger::testing::random_dense();
+  std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  return path.c_str();
+}
+
 const char* scratch_path(const char* name) {
   static const ScratchFolder folder;
   static std::string path;
@@ -66,6 +76,7 @@ TEST_CASE("C: the library says what it is") { the_library_says_what_it_is(); }
 TEST_CASE("C: a model says what it is") { a_model_says_what_it_is(); }
 TEST_CASE("C: a model opens from memory") { a_model_opens_from_memory(); }
 TEST_CASE("C: a directory is a model too") { a_directory_is_a_model_too(); }
+TEST_CASE("C: a model is compressed, what was used is told, and it can be stopped at that") { a_model_is_compressed(); }
 TEST_CASE("C: a model is packed, computes the same, and can be stopped at that") { a_model_is_packed(); }
 TEST_CASE("C: text becomes tokens and comes back") { text_becomes_tokens_and_comes_back(); }
 TEST_CASE("C: a text stream never splits a character") { a_text_stream_never_splits_a_character(); }

@@ -17,6 +17,8 @@ const char* float16_file_path(void);
 const char* float16_folder_path(void);
 /* A path in a folder of this test's own; valid until the next call. */
 const char* scratch_path(const char* name);
+/* A random model whose rows are multiples of 64, of 200 tokens; valid until the end. */
+const char* dense_model_path(void);
 
 /* Makes the nth C++ allocation from now fail, once. Ending it tells whether it came to that. */
 void fail_allocation(long nth);
@@ -39,6 +41,7 @@ void a_model_says_what_it_is(void);
 void a_model_opens_from_memory(void);
 void a_directory_is_a_model_too(void);
 void a_model_is_packed(void);
+void a_model_is_compressed(void);
 void text_becomes_tokens_and_comes_back(void);
 void a_text_stream_never_splits_a_character(void);
 void a_chat_becomes_tokens(void);

@@ -224,6 +224,45 @@ static void generate_some(const char* path, int32_t tokens[8]) {
   stack_close(&s);
 }
 
+void a_model_is_compressed(void) {
+  otr_error error = {sizeof error};
+  otr_compress_report report = {sizeof report};
+  otr_compress_options options;
+  otr_model *model = NULL, *small = NULL;
+  int32_t tokens[96];
+  int calls = 0, i;
+  char path[512];
+  FILE* file;
+  snprintf(path, sizeof path, "%s", scratch_path("small.gguf"));
+  for (i = 0; i < 96; ++i) tokens[i] = (i * i * 31 + i * 7) % 200;
+  NEED_C(otr_model_open(dense_model_path(), NULL, &model, &error) == OTR_OK);
+  otr_compress_options_init(&options, sizeof options);
+  CHECK_C(options.bits == 4 && options.chunk_tokens == 512 && options.most_chunks == 32 && options.threads == 0 && options.reserved == 0);
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT); /* less than a chunk */
+  options.chunk_tokens = 32;
+  options.bits = 5;
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
+  options.bits = 3;
+  options.reserved = 1;
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
+  options.reserved = 0;
+  options.progress = count_calls;
+  options.user = &calls;
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_CANCELLED && calls == 3);
+  file = fopen(path, "rb");
+  CHECK_C(file == NULL);
+  if (file != NULL) fclose(file);
+  options.progress = NULL;
+  NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
+  CHECK_C(report.calibration_tokens == 96 && report.backbone_bytes * 16 == report.backbone_weights * 7);
+  NEED_C(otr_model_open(path, NULL, &small, &error) == OTR_OK);
+  otr_model_close(&small);
+  otr_model_close(&model);
+  NEED_C(otr_model_open(tiny_model_path(), NULL, &model, &error) == OTR_OK); /* rows of 160 */
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_UNSUPPORTED);
+  otr_model_close(&model);
+}
+
 void a_model_is_packed(void) {
   otr_error error = {sizeof error};
   otr_model_info info = {sizeof info};

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/dequantize/<type>.raw and .f32: blocks of every format and the values the `gguf` package gives them.
+"""Writes tests/golden/dequantize/<type>.raw and .f32: blocks of every format and the values the `gguf` package gives them; of our own formats, those that the definition
+in docs/formats.md gives, written down once more here.
 
 Needs numpy and gguf (pip install gguf; the committed files were made with 0.19.0). The files are small on purpose: a few random blocks,
 then blocks whose scales are extreme (zero, the smallest subnormal, the largest finite, both signs) under all-zero, all-one and counting
@@ -47,6 +48,41 @@ def blocks_of(kind, random):
     return np.concatenate([random_blocks, np.array(edges)])
 
 
+# Our own formats (docs/formats.md): bits of the low and the high plane.
+OWN = {"O2": (2, 0), "O3": (2, 1), "O4": (4, 0)}
+
+
+def own_values(raw, low, high):
+    blocks = raw.reshape(-1, 4 + 8 * (low + high))
+    scale, minimum = (blocks[:, at:at + 2].copy().view(np.float16).astype(np.float32) for at in (0, 2))
+    values = []
+    for group in range(2):
+        lines = blocks[:, 4 + group * 4 * (low + high):].reshape(len(blocks), -1, 4)
+        for k in range(32):
+            quad = k // 4
+            code = lines[:, quad % low, k % 4].astype(int) >> quad // low * low & (1 << low) - 1
+            if high:
+                code |= (lines[:, low + quad % high, k % 4].astype(int) >> quad // high * high & (1 << high) - 1) << low
+            values.append(scale[:, 0] * code.astype(np.float32) + minimum[:, 0])
+    return np.stack(values, axis=1)
+
+
+def own_blocks(size, random):
+    count = 12
+    blocks = random.integers(0, 256, (count + len(EXTREMES), size), dtype=np.uint8)
+    scales = np.concatenate([finite_f16(random, count), np.array(EXTREMES, np.uint16)])
+    minima = np.concatenate([finite_f16(random, count), np.roll(np.array(EXTREMES, np.uint16), 3)])
+    blocks[:, 0:2], blocks[:, 2:4] = scales.view(np.uint8).reshape(-1, 2), minima.view(np.uint8).reshape(-1, 2)
+    return blocks
+
+
+def write(out, name, raw, values):
+    assert not np.isnan(values).any(), name
+    (out / f"{name}.raw").write_bytes(raw.tobytes())
+    (out / f"{name}.f32").write_bytes(values.astype("<f4").tobytes())
+    print(f"{name}: {raw.size} bytes, {values.size} values")
+
+
 def plain_values(kind, random):
     if kind == Type.F32:
         bits = random.integers(0, 1 << 32, 256, dtype=np.uint64).astype(np.uint32)
@@ -65,10 +101,10 @@ def main():
         raw = plain_values(kind, random) if kind in (Type.F32, Type.F16, Type.BF16) else blocks_of(kind, random)
         raw = np.ascontiguousarray(raw).reshape(-1)
         values = np.asarray(gguf.dequantize(raw, kind), np.float32).reshape(-1)
-        assert not np.isnan(values).any(), kind
-        (out / f"{kind.name}.raw").write_bytes(raw.tobytes())
-        (out / f"{kind.name}.f32").write_bytes(values.astype("<f4").tobytes())
-        print(f"{kind.name}: {raw.size} bytes, {values.size} values")
+        write(out, kind.name, raw, values)
+    for name, (low, high) in OWN.items():
+        raw = own_blocks(4 + 8 * (low + high), random)
+        write(out, name, np.ascontiguousarray(raw).reshape(-1), own_values(raw, low, high).reshape(-1))
 
 
 if __name__ == "__main__":

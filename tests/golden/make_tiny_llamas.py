@@ -89,6 +89,7 @@ def main():
         "llama3-mixed": dict(seed=3, width=96, heads=6, kv_heads=3, ffn=96, types=[T.F16, T.BF16, T.Q4_0, T.Q8_0, T.Q4_1, T.F32],
                              rope_freqs=llama3_factors(16, 10000.0, 8.0, 1.0, 4.0, 32)),
         "linear-f16": dict(seed=4, width=40, heads=5, kv_heads=5, ffn=72, types=[T.F16, T.BF16], scaling=4.0, base=50000.0),
+        "dense-f16": dict(seed=6, width=64, heads=2, kv_heads=1, ffn=128, types=[T.F16], tied=True, layers=3),
         "q8_0-one-layer": dict(seed=5, width=32, heads=1, kv_heads=1, ffn=224, types=[T.Q8_0, T.Q4_0], layers=1),
     }
     for name, options in models.items():

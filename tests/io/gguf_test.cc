@@ -121,6 +121,55 @@ TEST_CASE("GgufFile: arrays come back whole, converted, and empty ones are empty
   CHECK(opened["floats"].as_strings().status().code() == StatusCode::kCorruptFile);
 }
 
+// A tensor of two rows of bytes, and what the two arrays say of it.
+GgufWriter with_own_type(const std::string& name, int32_t type, uint64_t row_bytes, DType stored = DType::kI8) {
+  GgufWriter writer;
+  writer.add_strings("outrigger.own.names", std::vector<std::string>{name});
+  writer.add_i32s("outrigger.own.types", std::vector<int32_t>{type});
+  writer.add_tensor("other", DType::kF32, {1}, std::vector<std::byte>(4));
+  writer.add_tensor("small", stored, {row_bytes, 2}, std::vector<std::byte>(2 * row_bytes * (stored == DType::kI8 ? 1 : 4)));
+  return writer;
+}
+
+TEST_CASE("GgufFile: tensors of our own types, which stand as bytes, are what the arrays say") {
+  for (const auto& [type, block_bytes] : {std::pair{DType::kO2, 20u}, {DType::kO3, 28u}, {DType::kO4, 36u}}) {
+    const Opened opened(with_own_type("small", static_cast<int32_t>(type), 3 * block_bytes));
+    const GgufTensor* const tensor = opened.file.find_tensor("small");
+    REQUIRE(tensor != nullptr);
+    CHECK(tensor->type == type);
+    CHECK((tensor->dims[0] == 192 && tensor->dims[1] == 2));
+    CHECK(tensor->bytes == 6 * block_bytes);
+    CHECK_FALSE(tensor->is_packed);
+    CHECK(opened.file.find_tensor("other")->type == DType::kF32);
+  }
+}
+
+TEST_CASE("GgufFile: what the arrays of our own types say wrongly is refused, naming it") {
+  const auto refused = [](const GgufWriter& writer, StatusCode code, const char* naming) {
+    const std::vector<std::byte> bytes = writer.finish();
+    const Status status = GgufFile::open(wrap_memory(bytes)).status();
+    CHECK(status.code() == code);
+    CHECK(contains(status.to_string(), naming));
+  };
+  refused(with_own_type("missing", 900002, 60), StatusCode::kCorruptFile, "missing");
+  refused(with_own_type("small", 900002, 61), StatusCode::kCorruptFile, "small");
+  refused(with_own_type("small", 900002, 60, DType::kF32), StatusCode::kCorruptFile, "small");
+  refused(with_own_type("small", 900005, 60), StatusCode::kUnsupported, "900005");
+  refused(with_own_type("small", 3, 60), StatusCode::kUnsupported, "small");
+  refused(with_own_type("small", -1, 60), StatusCode::kUnsupported, "small");
+  GgufWriter alone;
+  alone.add_strings("outrigger.own.names", std::vector<std::string>{"small"});
+  refused(alone, StatusCode::kCorruptFile, "outrigger.own.types");
+  GgufWriter uneven;
+  uneven.add_strings("outrigger.own.names", std::vector<std::string>{"a", "b"});
+  uneven.add_i32s("outrigger.own.types", std::vector<int32_t>{900002});
+  refused(uneven, StatusCode::kCorruptFile, "outrigger.own.names");
+  GgufWriter no_strings;
+  no_strings.add_i32s("outrigger.own.names", std::vector<int32_t>{1});
+  no_strings.add_i32s("outrigger.own.types", std::vector<int32_t>{900002});
+  refused(no_strings, StatusCode::kCorruptFile, "outrigger.own.names");
+}
+
 TEST_CASE("GgufValue: shown to people in one short line") {
   GgufWriter writer;
   writer.add_u32("number", 3);

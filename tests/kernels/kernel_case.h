@@ -67,7 +67,8 @@ class AlignedBytes {
 inline constexpr PackedKind kAllKinds[] = {PackedKind::kF32,  PackedKind::kF16,    PackedKind::kBF16,   PackedKind::kQ8_0,
                                            PackedKind::kQ4_0, PackedKind::kQ4_1,   PackedKind::kQ5_0,   PackedKind::kQ5_1,
                                            PackedKind::kQ2_K, PackedKind::kQ3_K,   PackedKind::kQ4_K,   PackedKind::kQ5_K,
-                                           PackedKind::kQ6_K, PackedKind::kIQ4_NL, PackedKind::kIQ4_XS, PackedKind::kMXFP4};
+                                           PackedKind::kQ6_K, PackedKind::kIQ4_NL, PackedKind::kIQ4_XS, PackedKind::kMXFP4,
+                                           PackedKind::kO2,   PackedKind::kO3,     PackedKind::kO4};
 
 inline DType file_type(PackedKind kind) {
   for (const DTypeTraits& type : all_dtypes()) {
@@ -97,6 +98,9 @@ inline std::vector<size_t> float16_places(PackedKind kind) {
     case PackedKind::kQ5_1:
     case PackedKind::kQ4_K:
     case PackedKind::kQ5_K:
+    case PackedKind::kO2:
+    case PackedKind::kO3:
+    case PackedKind::kO4:
       return {0, 2};
     default:
       return {0};

@@ -18,7 +18,8 @@ namespace {
 
 constexpr DType kRunnable[] = {DType::kF32,  DType::kF16,    DType::kBF16,   DType::kQ8_0, DType::kQ4_0, DType::kQ4_1,
                                DType::kQ5_0, DType::kQ5_1,   DType::kQ2_K,   DType::kQ3_K, DType::kQ4_K, DType::kQ5_K,
-                               DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4};
+                               DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4,
+                               DType::kO2,   DType::kO3,     DType::kO4};
 
 std::vector<std::byte> random_bytes(size_t count, unsigned seed) {
   std::mt19937 random(seed);
@@ -73,7 +74,7 @@ TEST_CASE("Packed: unpacking a row gives the bits of the reference's golden bloc
 TEST_CASE("Packed: a matrix has the same bytes wherever it is packed, and its padding is zero") {
   for (DType type : kRunnable) {
     const PackedKind kind = packed_kind(type).value();
-    const size_t columns = traits(type).block_elements == 256 ? 256 : 96;  // 96: three groups, where some kinds have units of two or four
+    const size_t columns = traits(type).block_elements > 32 ? traits(type).block_elements : 96;  // 96: three groups, where some kinds have units of two or four
     const std::vector<std::byte> file = random_bytes(3 * *row_bytes(type, columns), 5);
     std::vector<std::byte> packed(packed_bytes(kind, 3, columns), std::byte{0xff}), again(packed.size(), std::byte{0x3c});
     pack_rows(type, file.data(), 3, columns, packed.data());
@@ -130,6 +131,9 @@ TEST_CASE("Packed: the bytes are those of layout 1, which packed files were writ
       {DType::kIQ4_NL, 0xf4c44b7a43d5f6b5},
       {DType::kIQ4_XS, 0x64a26cd72fadca8},
       {DType::kMXFP4, 0xb0a3d7a4ad088379},
+      {DType::kO2, 0xc6562afbcc3449ce},
+      {DType::kO3, 0x40beb4240f4878d1},
+      {DType::kO4, 0x14ac4236898c77f9},
   };
   REQUIRE(std::size(kHashes) == std::size(kRunnable));
   for (const auto& [type, expected] : kHashes) {

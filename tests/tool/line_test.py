@@ -11,7 +11,7 @@ import make_bad_gguf
 import tool
 from tool import BUDGET, CORRUPT_FILE, INVALID_ARGUMENT, IO, NOT_FOUND, UNAVAILABLE, UNSUPPORTED, USAGE, ToolTest, run, valid
 
-COMMANDS = ("run", "plan", "inspect", "tokenize", "profile", "eval", "bench", "pack")
+COMMANDS = ("run", "plan", "inspect", "tokenize", "profile", "eval", "bench", "pack", "compress")
 
 
 class Line(ToolTest):
@@ -30,7 +30,7 @@ class Line(ToolTest):
             self.assertIn("--json", help)
         text = self.succeed("--help").out
         self.assertIn("Exit codes", text)
-        for command in (*COMMANDS, "compress", "export"):
+        for command in (*COMMANDS, "export"):
             self.assertIn(command, text)
 
     def test_a_line_that_cannot_be_understood_is_a_usage_error_with_a_hint(self):
@@ -56,7 +56,9 @@ class Line(ToolTest):
                 self.refuse(UNSUPPORTED, "run", model, *prompt, *args, naming=name)
         for args, name in ((("bench", model, "--batch", "1,4"), "--batch"), (("eval", model, "--text", model, "--compare", "a", "b"), "--compare"),
                            (("eval", model, "--text", model, "--branch", "0.5"), "--branch"), (("bench", model, "--branch", "none"), "--branch"),
-                           (("compress", model, "-o", "x.gguf", "--bits", "2"), "compress"),
+                           (("compress", model, "-o", "x.gguf", "--calibration", model, "--bits", "mixed:2.6"), "--bits"),
+                           (("compress", model, "-o", "x.gguf", "--calibration", model, "--branch-reads", "0.8bpw"), "--branch-reads"),
+                           (("compress", model, "-o", "x.gguf", "--calibration", model, "--method", "hcinfer"), "--method"),
                            (("export", "x.gguf", "--backbone", "b.gguf", "--adapter", "a.gguf"), "export")):
             with self.subTest(args=args):
                 self.refuse(UNSUPPORTED, *args, naming=name)

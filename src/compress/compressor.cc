@@ -1,0 +1,145 @@
+// Compressor: for each window first what its inputs are, then its matrices, then what they make of the inputs.
+#include "src/compress/compressor.h"
+
+#include <new>
+#include <utility>
+
+#include "src/base/macros.h"
+#include "src/model/fixed_tensors.h"
+#include "src/tensor/dequantize.h"
+
+namespace outrigger {
+namespace {
+
+// Of the Gram matrix's mean diagonal, added to it: inputs that the calibration text never showed are not taken for free.
+constexpr double kDamping = 0.01;
+constexpr uint32_t kWindowsOfLayer = 4;
+
+}  // namespace
+
+Result<std::unique_ptr<Compressor>> Compressor::create(const Model::Impl& model, std::vector<Token> tokens, const CompressOptions& options) try {
+  std::unique_ptr<Compressor> compressor(new Compressor(model, options));
+  OTR_ASSIGN(compressor->team_, ThreadTeam::create(options.threads > 0 ? options.threads : usable_cores()));
+  compressor->fixed_.resize(model.layout->shape.fixed_bytes / sizeof(float));
+  OTR_TRY(load_fixed_tensors(model.file, *model.layout, compressor->fixed_.data()));
+  compressor->forward_ = std::make_unique<LayerForward>(*model.layout, compressor->fixed_.data(), options.chunk_tokens, *compressor->team_);
+  OTR_TRY(compressor->embed(tokens));
+  return compressor;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
+}
+
+Status Compressor::embed(std::span<const Token> tokens) {
+  const WeightSource& weight = layout_.weights[layout_.embedding];
+  const uint64_t width = layout_.config.width;
+  residual_.resize(tokens.size() * width);
+  std::vector<std::byte> raw(weight.row_bytes);
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    const auto row = static_cast<uint64_t>(tokens[t]);
+    OTR_TRY(model_.file.source().read(weight.file_offset + (weight.is_packed ? row / kPackRows : row) * weight.row_bytes, raw));
+    if (weight.is_packed) {
+      unpack_row(weight.kind, raw.data(), row % kPackRows, width, residual_.data() + t * width);
+    } else {
+      OTR_TRY(dequantize(weight.type, raw.data(), residual_.data() + t * width, width));
+    }
+  }
+  return {};
+}
+
+Status Compressor::run(const Sink& sink, const Watch& watch) try {
+  watch_ = &watch;
+  windows_done_ = 0;
+  OTR_TRY(watch(0, layout_.config.layers * kWindowsOfLayer));
+  for (uint32_t layer = 0; layer < layout_.config.layers; ++layer) {
+    OTR_TRY(run_attention(layout_.layers[layer], layer, sink));
+    OTR_TRY(run_ffn(layout_.layers[layer], layer, sink));
+  }
+  return {};
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
+}
+
+Status Compressor::next_window() { return (*watch_)(++windows_done_, layout_.config.layers * kWindowsOfLayer); }
+
+Result<std::vector<Compressor::Made>> Compressor::compress_window(const Gram& gram, std::initializer_list<uint32_t> matrices, const Sink& sink) {
+  std::vector<float> diagonal(gram.width());
+  for (size_t i = 0; i < diagonal.size(); ++i) diagonal[i] = static_cast<float>(gram.mean(i, i));
+  Result<std::vector<float>> feedback = feedback_factor(gram, kDamping);
+  if (!feedback.is_ok()) return feedback.status().about(layout_.shape.matrices[*matrices.begin()].name);
+  std::vector<Made> window;
+  for (const uint32_t matrix : matrices) {
+    const WeightSource& weight = layout_.weights[matrix];
+    OTR_ASSIGN(std::vector<float> values, read_matrix(model_.file.source(), weight));
+    Result<LowBitMatrix> made = quantise_matrix(values, weight.rows, weight.columns, {diagonal, feedback.value()}, {options_.bits, true}, *team_);
+    if (!made.is_ok()) return made.status().about(layout_.shape.matrices[matrix].name);
+    OTR_TRY(sink(matrix, made.value()));
+    OTR_TRY(dequantize(made->type, made->bytes.data(), values.data(), values.size()));
+    window.push_back({matrix, PackedFloats(values, weight.rows, weight.columns)});
+  }
+  OTR_TRY(next_window());
+  return window;
+}
+
+Status Compressor::run_attention(const LayerLayout& parts, uint32_t layer, const Sink& sink) {
+  const ModelConfig& config = layout_.config;
+  const size_t tokens = options_.chunk_tokens;
+  const uint64_t q_width = config.attention_width(), qkv_width = q_width + 2 * config.kv_width();
+  std::vector<float> input(tokens * config.width), qkv(tokens * qkv_width), attended(chunks() * tokens * q_width);
+
+  Gram of_input(config.width), of_attention(q_width);
+  for (size_t i = 0; i < chunks(); ++i) {
+    forward_->attention_input(layer, chunk(residual_, i, config.width), input);
+    of_input.add(input, *team_);
+  }
+  OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, {parts.q, parts.k, parts.v}, sink));
+  for (size_t i = 0; i < chunks(); ++i) {
+    forward_->attention_input(layer, chunk(residual_, i, config.width), input);
+    const uint64_t places[] = {0, q_width, q_width + config.kv_width()};
+    for (size_t m = 0; m < window.size(); ++m) window[m].values.multiply(input, tokens, qkv.data() + places[m], qkv_width, false, *team_);
+    forward_->attention(layer, qkv, chunk(attended, i, q_width));
+    of_attention.add(chunk(attended, i, q_width), *team_);
+  }
+  OTR_ASSIGN(const std::vector<Made> output, compress_window(of_attention, {parts.output}, sink));
+  for (size_t i = 0; i < chunks(); ++i) {
+    float* const residual = chunk(residual_, i, config.width).data();
+    output[0].values.multiply(chunk(attended, i, q_width), tokens, residual, config.width, true, *team_);
+    forward_->add_bias_of(parts.output, residual, config.width, tokens);
+  }
+  return {};
+}
+
+// The activations of all chunks at once would be most of the memory: what the gate and up make is computed twice instead.
+Status Compressor::run_ffn(const LayerLayout& parts, uint32_t layer, const Sink& sink) {
+  const ModelConfig& config = layout_.config;
+  const size_t tokens = options_.chunk_tokens;
+  std::vector<float> input(tokens * config.width), gate(tokens * config.ffn_width), up(tokens * config.ffn_width);
+
+  Gram of_input(config.width), of_activations(config.ffn_width);
+  for (size_t i = 0; i < chunks(); ++i) {
+    forward_->ffn_input(layer, chunk(residual_, i, config.width), input);
+    of_input.add(input, *team_);
+  }
+  OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, {parts.ffn.gate, parts.ffn.up}, sink));
+  const auto activate = [&](size_t i) {
+    forward_->ffn_input(layer, chunk(residual_, i, config.width), input);
+    window[0].values.multiply(input, tokens, gate.data(), config.ffn_width, false, *team_);
+    window[1].values.multiply(input, tokens, up.data(), config.ffn_width, false, *team_);
+    forward_->add_bias_of(parts.ffn.gate, gate.data(), config.ffn_width, tokens);
+    forward_->add_bias_of(parts.ffn.up, up.data(), config.ffn_width, tokens);
+    forward_->activation(gate, up);
+  };
+  for (size_t i = 0; i < chunks(); ++i) {
+    activate(i);
+    of_activations.add(gate, *team_);
+  }
+  OTR_ASSIGN(const std::vector<Made> down, compress_window(of_activations, {parts.ffn.down}, sink));
+  for (size_t i = 0; i < chunks(); ++i) {
+    activate(i);
+    float* const residual = chunk(residual_, i, config.width).data();
+    down[0].values.multiply(gate, tokens, residual, config.width, true, *team_);
+    forward_->add_bias_of(parts.ffn.down, residual, config.width, tokens);
+  }
+  return {};
+}
+
+}  // namespace outrigger

@@ -1,0 +1,68 @@
+// Compressor: the layers of a dense model, one window after the other, each with what the windows before it have become.
+#ifndef OUTRIGGER_SRC_COMPRESS_COMPRESSOR_H_
+#define OUTRIGGER_SRC_COMPRESS_COMPRESSOR_H_
+
+#include <outrigger/compress.h>
+
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <vector>
+
+#include "src/compress/float_matrix.h"
+#include "src/compress/gram.h"
+#include "src/compress/layer_forward.h"
+#include "src/compress/quantiser.h"
+#include "src/model/model_impl.h"
+
+namespace outrigger {
+
+/// Threads: one call at a time.
+class Compressor {
+ public:
+  /// Takes a compressed matrix, an index into the layout's, in the order of a step, as soon as it is made.
+  using Sink = std::function<Status(uint32_t matrix, const LowBitMatrix& made)>;
+  /// Windows that are done, of how many; false cancels.
+  using Watch = std::function<Status(uint32_t done, uint32_t all)>;
+
+  /// `tokens`: whole chunks. Preconditions: the model has a layout, of a dense model whose rows are whole blocks; options are valid. Errors: kIo, kOutOfMemory.
+  static Result<std::unique_ptr<Compressor>> create(const Model::Impl& model, std::vector<Token> tokens, const CompressOptions& options);
+
+  /// Errors: those of the sink and the watch; kInvalidArgument for weights or inputs that are no numbers, with the tensor's name; kIo; kOutOfMemory.
+  Status run(const Sink& sink, const Watch& watch);
+
+ private:
+  /// A matrix that was compressed, ready to be multiplied with.
+  struct Made {
+    uint32_t matrix = 0;
+    PackedFloats values;
+  };
+
+  Compressor(const Model::Impl& model, const CompressOptions& options) : model_(model), layout_(*model.layout), options_(options) {}
+  Status embed(std::span<const Token> tokens);
+  Status run_attention(const LayerLayout& parts, uint32_t layer, const Sink& sink);
+  Status run_ffn(const LayerLayout& parts, uint32_t layer, const Sink& sink);
+  /// The matrices of a window, whose inputs `gram` knows.
+  Result<std::vector<Made>> compress_window(const Gram& gram, std::initializer_list<uint32_t> matrices, const Sink& sink);
+  Status next_window();
+
+  size_t chunks() const { return residual_.size() / (options_.chunk_tokens * layout_.config.width); }
+  /// Chunk `i` of a matrix of `width` columns.
+  std::span<float> chunk(std::vector<float>& matrix, size_t i, uint64_t width) const {
+    return std::span(matrix).subspan(i * options_.chunk_tokens * width, options_.chunk_tokens * width);
+  }
+
+  const Model::Impl& model_;
+  const ModelLayout& layout_;
+  const CompressOptions& options_;
+  std::unique_ptr<ThreadTeam> team_;
+  std::vector<float> fixed_;
+  std::unique_ptr<LayerForward> forward_;
+  std::vector<float> residual_;          ///< [tokens, width], all chunks
+  const Watch* watch_ = nullptr;
+  uint32_t windows_done_ = 0;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_COMPRESS_COMPRESSOR_H_

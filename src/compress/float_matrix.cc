@@ -1,0 +1,43 @@
+// FloatMatrix: reading, converting, packing.
+#include "src/compress/float_matrix.h"
+
+#include <memory>
+
+#include "src/base/macros.h"
+#include "src/kernels/matmul.h"
+#include "src/tensor/dequantize.h"
+#include "src/tensor/packed.h"
+
+namespace outrigger {
+
+Result<std::vector<float>> read_matrix(const ByteSource& source, const WeightSource& weight, uint32_t expert) {
+  std::vector<std::byte> raw(weight.expert_file_bytes());
+  OTR_TRY(source.read(weight.offset_of(expert * weight.blocks_per_expert()), raw));
+  std::vector<float> values(weight.rows * weight.columns);
+  if (!weight.is_packed) {
+    OTR_TRY(dequantize(weight.type, raw.data(), values.data(), values.size()));
+    return values;
+  }
+  for (uint64_t row = 0; row < weight.rows; ++row) unpack_row(weight.kind, raw.data(), row, weight.columns, values.data() + row * weight.columns);
+  return values;
+}
+
+PackedFloats::PackedFloats(std::span<const float> values, uint64_t rows, uint64_t columns)
+    : rows_(rows), columns_(columns), storage_(packed_bytes(PackedKind::kF32, rows, columns) + kPackAlignment) {
+  void* aligned = storage_.data();
+  size_t room = storage_.size();
+  auto* const packed = static_cast<std::byte*>(std::align(kPackAlignment, storage_.size() - kPackAlignment, aligned, room));
+  pack_rows(DType::kF32, reinterpret_cast<const std::byte*>(values.data()), rows, columns, packed);
+  packed_ = packed;
+}
+
+void PackedFloats::multiply(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const {
+  const size_t blocks = (rows_ + kPackRows - 1) / kPackRows;
+  team.run([&](const TeamMember& member) {
+    size_t begin, end;
+    member.share(blocks, 1, &begin, &end);
+    if (begin < end) matmul({PackedKind::kF32, packed_, rows_, columns_, src.data(), columns_, nullptr, dst, dst_stride, tokens, adds}, begin, end);
+  });
+}
+
+}  // namespace outrigger

@@ -1,0 +1,38 @@
+// FloatMatrix: one of a model's matrices as float32, as its file has it and as the kernels read it.
+#ifndef OUTRIGGER_SRC_COMPRESS_FLOAT_MATRIX_H_
+#define OUTRIGGER_SRC_COMPRESS_FLOAT_MATRIX_H_
+
+#include <outrigger/status.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "src/base/thread_team.h"
+#include "src/io/byte_source.h"
+#include "src/memory/weight_source.h"
+
+namespace outrigger {
+
+/// [rows, columns], row-major, of one expert of the source.
+/// Errors: kIo; kUnsupported for a type that cannot be converted. Throws std::bad_alloc.
+Result<std::vector<float>> read_matrix(const ByteSource& source, const WeightSource& weight, uint32_t expert = 0);
+
+/// Packed for matmul(), as PackedKind::kF32.
+class PackedFloats {
+ public:
+  /// Throws std::bad_alloc.
+  PackedFloats(std::span<const float> values, uint64_t rows, uint64_t columns);
+
+  /// dst[t, row] = or += sum over columns of values[row, column] * src[t, column], with rows of dst `dst_stride` floats apart.
+  void multiply(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const;
+
+ private:
+  const uint64_t rows_, columns_;
+  std::vector<std::byte> storage_;
+  const std::byte* packed_;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_COMPRESS_FLOAT_MATRIX_H_

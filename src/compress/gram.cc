@@ -1,0 +1,88 @@
+// Gram: a product of the inputs with themselves, and triangular factors.
+#include "src/compress/gram.h"
+
+#include <Eigen/Cholesky>
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+
+#include "src/kernels/matmul.h"
+#include "src/tensor/packed.h"
+
+namespace outrigger {
+namespace {
+
+constexpr size_t kMostDampings = 4;
+
+using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+// [width, tokens], the tokens completed by zeros to whole row blocks, which add nothing.
+std::vector<float> transposed(std::span<const float> x, size_t width, size_t tokens, size_t padded) {
+  std::vector<float> turned(width * padded);
+  for (size_t t = 0; t < tokens; ++t) {
+    for (size_t i = 0; i < width; ++i) turned[i * padded + t] = x[t * width + i];
+  }
+  return turned;
+}
+
+}  // namespace
+
+void Gram::add(std::span<const float> x, ThreadTeam& team) {
+  const size_t tokens = x.size() / width_, padded = (tokens + kPackRows - 1) / kPackRows * kPackRows;
+  const std::vector<float> turned = transposed(x, width_, tokens, padded);
+  std::vector<float> sums(width_ * width_);
+  std::vector<std::byte> storage(packed_bytes(PackedKind::kF32, width_, padded) + kPackAlignment);
+  void* aligned = storage.data();
+  size_t room = storage.size();
+  auto* const packed = static_cast<std::byte*>(std::align(kPackAlignment, storage.size() - kPackAlignment, aligned, room));
+  team.run([&](const TeamMember& member) {
+    size_t begin, end;
+    member.share((width_ + kPackRows - 1) / kPackRows, 1, &begin, &end);
+    const size_t first = begin * kPackRows, rows = std::min(width_, end * kPackRows) - std::min(width_, first);
+    if (rows > 0) {
+      pack_rows(DType::kF32, reinterpret_cast<const std::byte*>(turned.data() + first * padded), rows, padded,
+                packed + begin * packed_block_bytes(PackedKind::kF32, padded));
+    }
+    member.barrier();
+    matmul({PackedKind::kF32, packed, width_, padded, turned.data(), padded, nullptr, sums.data(), width_, width_, false}, begin, end);
+  });
+  for (size_t i = 0; i < sums.size(); ++i) sum_[i] += static_cast<double>(sums[i]);
+  tokens_ += tokens;
+}
+
+double Gram::mean_diagonal() const {
+  double sum = 0;
+  for (size_t i = 0; i < width_; ++i) sum += mean(i, i);
+  return sum / static_cast<double>(width_);
+}
+
+Result<std::vector<float>> feedback_factor(const Gram& gram, double damping) try {
+  const auto width = static_cast<Eigen::Index>(gram.width());
+  if (gram.tokens() == 0) return Status(StatusCode::kInvalidArgument, "nothing is known of the inputs: no token has passed");
+  const double mean = gram.mean_diagonal();
+  if (!std::isfinite(mean)) return Status(StatusCode::kInvalidArgument, "the inputs are not all finite");
+  for (size_t attempt = 0; attempt < kMostDampings; ++attempt, damping *= 10) {
+    // Inputs that are all zero: any error is as good as another.
+    const double added = mean > 0 ? damping * mean : 1;
+    Matrix reversed(width, width);
+    for (Eigen::Index i = 0; i < width; ++i) {
+      for (Eigen::Index j = 0; j <= i; ++j) {
+        reversed(i, j) = gram.mean(static_cast<size_t>(width - 1 - i), static_cast<size_t>(width - 1 - j)) + (i == j ? added : 0);
+      }
+    }
+    const Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> factor(reversed);
+    if (factor.info() != Eigen::Success) continue;
+    const Matrix inverse = factor.matrixL().solve(Matrix::Identity(width, width));
+    std::vector<float> upper(gram.width() * gram.width());
+    for (Eigen::Index i = 0; i < width; ++i) {
+      for (Eigen::Index j = i; j < width; ++j) upper[static_cast<size_t>(i * width + j)] = static_cast<float>(inverse(width - 1 - i, width - 1 - j));
+    }
+    return upper;
+  }
+  return Status(StatusCode::kInvalidArgument, "the inputs' Gram matrix cannot be inverted");
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
+}
+
+}  // namespace outrigger

@@ -1,0 +1,49 @@
+// LowRank: the best correction of a matrix by two thin factors, for the inputs that it has.
+#ifndef OUTRIGGER_SRC_COMPRESS_LOW_RANK_H_
+#define OUTRIGGER_SRC_COMPRESS_LOW_RANK_H_
+
+#include <outrigger/status.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "src/compress/gram.h"
+#include "src/tensor/dtype.h"
+
+namespace outrigger {
+
+struct LowRankOptions {
+  uint32_t rank = 32;           ///< a multiple of 32, at most rows and columns
+  int factor_bits = 8;          ///< 4 or 8
+  bool weighs_inputs = true;    ///< false: plain singular vectors of the residual, as HCInfer takes them
+
+  /// Errors: kInvalidArgument.
+  Status validate(uint64_t rows, uint64_t columns) const;
+};
+
+/// y += B (A x). Components in order of worth: the first 32 n of them are the best branch of that rank, up to the rounding of the factors.
+struct LowRankBranch {
+  uint64_t rows = 0, columns = 0;
+  uint32_t rank = 0;
+  DType type = DType::kQ8_0;
+  std::vector<std::byte> a;       ///< [rank, columns], as a file has rows of the type
+  std::vector<std::byte> b;       ///< [rows, rank]
+  std::vector<double> worth;      ///< [rank]: how much of the mean square of the residual's outputs the component restores
+  double residual_loss = 0;       ///< the mean square of the residual's outputs; with damping
+};
+
+/// The branch of `residual` [rows, columns], row-major: what the matrix lost. Among all of its rank it leaves least of E |residual x - B A x|^2, with the Gram matrix damped as a
+/// quantiser's, up to the rounding of factors, each of which is fitted to the other
+/// as that was rounded.
+/// Bits depend on nothing but the arguments. Cost: some 10 * (rank + 32) * rows * columns multiplications in float64, on the calling thread. Errors: kInvalidArgument
+/// (options, no tokens, values that are not finite), kOutOfMemory.
+/// @source EoRA (arXiv 2410.21271) and QERA (arXiv 2410.06040) have the same optimum in other words; found here by subspace iteration (Halko, Martinsson and Tropp
+/// 2009, arXiv 0909.4061, section 4.5).
+Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t rows, uint64_t columns, const Gram& gram, double damping,
+                                      const LowRankOptions& options);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_COMPRESS_LOW_RANK_H_

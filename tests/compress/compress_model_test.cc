@@ -1,0 +1,211 @@
+// compress_model: what it writes, that it says what is wrong, and that it leaves nothing behind when it does not write.
+#include <outrigger/compress.h>
+#include <outrigger/pack.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <stdexcept>
+
+#include "src/io/gguf.h"
+#include "src/tensor/dequantize.h"
+#include "tests/support/engines.h"
+#include "tests/support/random_dense.h"
+#include "tests/support/scratch_folder.h"
+#include "tests/support/write_faults.h"
+
+namespace outrigger::testing {
+namespace {
+
+std::vector<std::byte> content(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::vector<char> bytes{std::istreambuf_iterator<char>(file), {}};
+  const auto view = std::as_bytes(std::span(bytes));
+  return {view.begin(), view.end()};
+}
+
+/// The random model as a file of the folder.
+std::string write_model(const ScratchFolder& scratch, const std::vector<std::byte>& bytes = random_dense()) {
+  std::ofstream(scratch / "model.gguf", std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  return scratch / "model.gguf";
+}
+
+std::vector<Token> text(const Model&, size_t tokens) {
+  std::vector<Token> all(tokens);
+  for (size_t i = 0; i < tokens; ++i) all[i] = static_cast<Token>((i * i * 31 + i * 7) % 200);
+  return all;
+}
+
+CompressOptions few_chunks(int bits = 4) {
+  CompressOptions options;
+  options.bits = bits;
+  options.chunk_tokens = 32;
+  options.most_chunks = 6;
+  options.threads = 2;
+  return options;
+}
+
+std::vector<float> values(const GgufFile& file, const GgufTensor& tensor) {
+  std::vector<std::byte> raw(tensor.bytes);
+  must(file.source().read(tensor.offset, raw));
+  std::vector<float> all(tensor.elements());
+  must(dequantize(tensor.type, raw.data(), all.data(), all.size()));
+  return all;
+}
+
+TEST_CASE("compress_model: layers' matrices are in the new type and near what they were, everything else is as it was") {
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch)));
+  const GgufFile before = must(GgufFile::open(must(open_file(scratch / "model.gguf"))));
+  double last_error = 0;
+  for (const auto& [bits, type] : {std::pair{4, DType::kO4}, {3, DType::kO3}, {2, DType::kO2}}) {
+    CAPTURE(bits);
+    const CompressReport report = must(compress_model(model, text(model, 300), scratch / "small.gguf", few_chunks(bits)));
+    CHECK(report.calibration_tokens == 192);
+    CHECK(report.output_bytes == std::filesystem::file_size(scratch / "small.gguf"));
+    CHECK(static_cast<double>(report.backbone_bytes) * 8 == static_cast<double>(report.backbone_weights) * (bits + 0.5));
+    const GgufFile after = must(GgufFile::open(must(open_file(scratch / "small.gguf"))));
+    REQUIRE(after.tensors().size() == before.tensors().size());
+    double error = 0, size = 0;
+    uint64_t weights = 0;
+    for (const GgufTensor& tensor : before.tensors()) {
+      CAPTURE(tensor.name);
+      const GgufTensor* const now = after.find_tensor(tensor.name);
+      REQUIRE(now != nullptr);
+      REQUIRE(now->dims == tensor.dims);
+      const bool is_of_layer = tensor.rank == 2 && tensor.name.starts_with("blk.");
+      REQUIRE(now->type == (is_of_layer ? type : tensor.type));
+      const std::vector<float> was = values(before, tensor), is = values(after, *now);
+      if (!is_of_layer) REQUIRE(was == is);
+      if (!is_of_layer) continue;
+      weights += tensor.elements();
+      for (size_t i = 0; i < was.size(); ++i) error += std::pow(was[i] - is[i], 2), size += std::pow(was[i], 2);
+    }
+    CHECK(weights == report.backbone_weights);
+    CHECK(error / size > 1.5 * last_error);
+    CHECK(error / size < (bits == 4 ? 0.02 : bits == 3 ? 0.08 : 0.35));
+    last_error = error / size;
+  }
+}
+
+TEST_CASE("compress_model: the file runs, packed or not, in any budget, and stays near the model in its logits") {
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch)));
+  const std::vector<Token> tokens = text(model, 96);
+  const auto logits = [&](const Model& of, EngineSetup setup) {
+    const Engine engine = open_engine(of, setup);
+    Session session = must(Session::open(engine));
+    std::vector<float> all;
+    must(session.evaluate(std::span(tokens).first(8), [&](size_t, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }));
+    return all;
+  };
+  const std::vector<float> expected = logits(model, reference_setup());
+  must(compress_model(model, text(model, 300), scratch / "small.gguf", few_chunks()));
+  const Model small = must(Model::open(scratch / "small.gguf"));
+  const std::vector<float> got = logits(small, {});
+  double distance = 0, size = 0;
+  for (size_t i = 0; i < got.size(); ++i) distance += std::pow(got[i] - expected[i], 2), size += std::pow(expected[i], 2);
+  CHECK(distance / size < 0.05);
+  EngineSetup tight;
+  tight.host_bytes = smallest_budget(small, tight) + 4096;
+  CHECK(logits(small, tight) == got);
+  must(pack_model(small, scratch / "packed.gguf"));
+  CHECK(logits(must(Model::open(scratch / "packed.gguf")), {}) == got);
+}
+
+TEST_CASE("compress_model: the same input gives the same bytes, for any number of threads, from a file or its packed form") {
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch)));
+  must(compress_model(model, text(model, 300), scratch / "a.gguf", few_chunks(3)));
+  for (const uint32_t threads : {1u, 3u}) {
+    CompressOptions options = few_chunks(3);
+    options.threads = threads;
+    must(compress_model(model, text(model, 300), scratch / "b.gguf", options));
+    CHECK((content(scratch / "a.gguf") == content(scratch / "b.gguf")));
+  }
+  must(pack_model(model, scratch / "packed.gguf"));
+  must(compress_model(must(Model::open(scratch / "packed.gguf")), text(model, 300), scratch / "c.gguf", few_chunks(3)));
+  const GgufFile a = must(GgufFile::open(must(open_file(scratch / "a.gguf")))), c = must(GgufFile::open(must(open_file(scratch / "c.gguf"))));
+  for (const GgufTensor& tensor : a.tensors()) {
+    if (tensor.type == DType::kO3) CHECK(values(a, tensor) == values(c, *c.find_tensor(tensor.name)));
+  }
+}
+
+TEST_CASE("compress_model: progress rises to 1; stopped at any of its calls nothing is left") {
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch)));
+  std::vector<double> shares;
+  CompressOptions options = few_chunks();
+  options.progress = [&shares](double share) {
+    shares.push_back(share);
+    return true;
+  };
+  must(compress_model(model, text(model, 64), scratch / "small.gguf", options));
+  REQUIRE(shares.size() > 4);
+  CHECK(std::is_sorted(shares.begin(), shares.end()));
+  CHECK((shares.front() == 0 && shares.back() == 1));
+  std::filesystem::remove(scratch / "small.gguf");
+  for (size_t stop = 1; stop <= shares.size(); ++stop) {
+    for (const bool throws : {false, true}) {
+      size_t calls = 0;
+      CompressOptions stopping = few_chunks();
+      stopping.progress = [&](double) {
+        if (++calls == stop && throws) throw std::runtime_error("a caller's mistake");
+        return calls != stop;
+      };
+      CHECK(compress_model(model, text(model, 64), scratch / "small.gguf", stopping).status().code() == (throws ? StatusCode::kInternal : StatusCode::kCancelled));
+      CHECK(scratch.names() == std::vector<std::string>{"model.gguf"});
+    }
+  }
+}
+
+TEST_CASE("compress_model: a full disk is an error that names the file, and nothing is left") {
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch)));
+  for (int nth = 1; nth < 12; ++nth) {
+    CAPTURE(nth);
+    int writes = 0;
+    const WriteFaults faults([&](const std::string& call) { return call == "write" && ++writes == nth ? ENOSPC : 0; });
+    const Status status = compress_model(model, text(model, 64), scratch / "small.gguf", few_chunks()).status();
+    CHECK(status.code() == StatusCode::kIo);
+    CHECK(status.file() == scratch / "small.gguf");
+    CHECK(scratch.names() == std::vector<std::string>{"model.gguf"});
+  }
+}
+
+TEST_CASE("compress_model: what cannot be compressed is refused with a reason, before a file is made") {
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch)));
+  const std::string path = scratch / "small.gguf";
+  const auto code = [&](const Model& of, std::vector<Token> tokens, const CompressOptions& options) {
+    return compress_model(of, tokens, path, options).status().code();
+  };
+  CHECK(code(model, text(model, 31), few_chunks()) == StatusCode::kInvalidArgument);
+  CHECK(code(model, {}, few_chunks()) == StatusCode::kInvalidArgument);
+  std::vector<Token> strange = text(model, 64);
+  for (const Token token : {-1, Token{200}}) {
+    strange[5] = token;
+    CHECK(code(model, strange, few_chunks()) == StatusCode::kInvalidArgument);
+  }
+  CHECK(code(model, text(model, 64), few_chunks(5)) == StatusCode::kInvalidArgument);
+  CompressOptions options = few_chunks();
+  options.most_chunks = 0;
+  CHECK(code(model, text(model, 64), options) == StatusCode::kInvalidArgument);
+  CHECK(compress_model(model, text(model, 64), scratch / "model.gguf", few_chunks()).status().code() == StatusCode::kInvalidArgument);
+  const Model spoilt = must(Model::open(write_model(scratch, random_dense([](const std::string& name, std::vector<float>& values) {
+    if (name == "blk.1.ffn_up.weight") values[77] = std::numeric_limits<float>::quiet_NaN();
+  }))));
+  const Status status = compress_model(spoilt, text(spoilt, 64), path, few_chunks()).status();
+  CHECK(status.code() == StatusCode::kInvalidArgument);
+  CHECK(status.subject() == "blk.1.ffn_up.weight");
+  const Model mixture = must(Model::open(tiny_model_path("mixtral"))), odd = must(Model::open(tiny_model_path("odd-f32")));
+  CHECK(code(mixture, std::vector<Token>(64, 1), few_chunks()) == StatusCode::kUnsupported);
+  CHECK(code(odd, std::vector<Token>(64, 1), few_chunks()) == StatusCode::kUnsupported);
+  CHECK(scratch.names() == std::vector<std::string>{"model.gguf"});
+}
+
+}  // namespace
+}  // namespace outrigger::testing

@@ -1,0 +1,146 @@
+// LowRank: against the optimum by Eigen's full decompositions, in float64.
+#include "src/compress/low_rank.h"
+
+#include <Eigen/Dense>
+#include <cmath>
+#include <limits>
+
+#include "src/compress/factor_codes.h"
+#include "src/tensor/dequantize.h"
+#include "tests/compress/random_inputs.h"
+#include "tests/support/catch.h"
+
+namespace outrigger {
+namespace {
+
+using Matrix = Eigen::MatrixXd;
+using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+constexpr double kDamping = 0.01;
+
+Matrix decoded(DType type, const std::vector<std::byte>& bytes, size_t rows, size_t columns) {
+  std::vector<float> values(rows * columns);
+  REQUIRE(dequantize(type, bytes.data(), values.data(), values.size()).is_ok());
+  return Eigen::Map<const RowMajor>(values.data(), static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(columns)).cast<double>();
+}
+
+struct Case {
+  size_t rows, columns;
+  std::vector<float> residual;
+  Gram gram;
+  Matrix lost, damped;
+
+  Case(size_t row_count, size_t column_count, unsigned seed)
+      : rows(row_count), columns(column_count), residual(random_matrix(row_count, column_count, seed, 0.02f)), gram(column_count) {
+    const auto team = std::move(ThreadTeam::create(1)).value();
+    gram.add(dependent_inputs(3 * columns, columns, seed), *team);
+    const auto d = static_cast<Eigen::Index>(columns);
+    lost = Eigen::Map<const RowMajor>(residual.data(), static_cast<Eigen::Index>(rows), d).cast<double>();
+    damped.resize(d, d);
+    for (Eigen::Index i = 0; i < d; ++i) {
+      for (Eigen::Index j = 0; j < d; ++j) {
+        damped(i, j) = gram.mean(static_cast<size_t>(i), static_cast<size_t>(j)) + (i == j ? kDamping * gram.mean_diagonal() : 0);
+      }
+    }
+  }
+
+  LowRankBranch branch(uint32_t rank, int bits, bool weighs = true) const {
+    auto made = low_rank_branch(residual, rows, columns, gram, kDamping, {rank, bits, weighs});
+    REQUIRE(made.is_ok());
+    return std::move(made).value();
+  }
+  double loss(const Matrix& left) const { return (left * damped * left.transpose()).trace(); }
+  // Of the branch's first components.
+  double loss(const LowRankBranch& branch, uint32_t rank) const {
+    const Matrix a = decoded(branch.type, branch.a, branch.rank, columns), b = decoded(branch.type, branch.b, rows, branch.rank);
+    return loss(lost - b.leftCols(rank) * a.topRows(rank));
+  }
+  // Of the best correction of a rank: what is left of the spectrum.
+  double best_loss(uint32_t rank) const {
+    const Eigen::SelfAdjointEigenSolver<Matrix> solver(lost * damped * lost.transpose());
+    return solver.eigenvalues().head(static_cast<Eigen::Index>(rows - rank)).sum();
+  }
+};
+
+TEST_CASE("LowRank: with 8 bits the loss is that of the best correction of its rank, and so is that of a prefix") {
+  for (const auto& [rows, columns] : {std::pair<size_t, size_t>{96, 160}, {200, 96}, {64, 64}}) {
+    CAPTURE(rows, columns);
+    const Case c(rows, columns, 3);
+    const LowRankBranch branch = c.branch(64, 8);
+    CHECK(branch.residual_loss == Approx(c.loss(c.lost)));
+    CHECK(c.loss(branch, 64) < c.best_loss(64) + 0.003 * branch.residual_loss);
+    CHECK(c.loss(branch, 32) < c.best_loss(32) + 0.006 * branch.residual_loss);
+    double restored = 0;
+    for (const double worth : branch.worth) restored += worth;
+    CHECK(branch.residual_loss - restored == Approx(c.best_loss(64)).margin(0.002 * branch.residual_loss));
+    CHECK(std::is_sorted(branch.worth.rbegin(), branch.worth.rend()));
+  }
+}
+
+TEST_CASE("LowRank: with 4 bits little is lost") {
+  const Case c(192, 256, 5);
+  const double all = c.loss(c.lost), exact = c.best_loss(32);
+  CHECK(c.loss(c.branch(32, 4), 32) < exact + 0.03 * all);
+  CHECK(c.loss(c.branch(32, 4), 32) > exact + 0.001 * all);
+}
+
+TEST_CASE("LowRank: plain singular vectors are the best for the weights, and worse for what they make of the inputs") {
+  const Case c(128, 192, 7);
+  const LowRankBranch plain = c.branch(32, 8, false), weighed = c.branch(32, 8);
+  CHECK(c.loss(weighed, 32) < 0.97 * c.loss(plain, 32));
+  const auto distance = [&](const LowRankBranch& branch) {
+    return (c.lost - decoded(branch.type, branch.b, c.rows, 32) * decoded(branch.type, branch.a, 32, c.columns)).squaredNorm();
+  };
+  CHECK(distance(plain) < distance(weighed));
+  const Eigen::JacobiSVD<Matrix> svd(c.lost);
+  CHECK(distance(plain) < svd.singularValues().tail(128 - 32).squaredNorm() * 1.005);
+}
+
+TEST_CASE("LowRank: the same arguments give the same bytes") {
+  const Case c(96, 128, 9);
+  const LowRankBranch one = c.branch(32, 4), other = c.branch(32, 4);
+  CHECK(one.a == other.a);
+  CHECK(one.b == other.b);
+}
+
+TEST_CASE("LowRank: a residual of zeros has a branch of zeros, and what cannot be is refused") {
+  Case c(64, 96, 1);
+  const auto code = [&](uint32_t rank, int bits) { return low_rank_branch(c.residual, c.rows, c.columns, c.gram, kDamping, {rank, bits, true}).status().code(); };
+  CHECK(code(32, 8) == StatusCode::kOk);
+  CHECK(code(0, 8) == StatusCode::kInvalidArgument);
+  CHECK(code(16, 8) == StatusCode::kInvalidArgument);
+  CHECK(code(96, 8) == StatusCode::kInvalidArgument);
+  CHECK(code(32, 6) == StatusCode::kInvalidArgument);
+  CHECK(low_rank_branch(c.residual, c.rows, c.columns, Gram(96), kDamping, {32, 8, true}).status().code() == StatusCode::kInvalidArgument);
+  std::fill(c.residual.begin(), c.residual.end(), 0.0f);
+  const LowRankBranch nothing = c.branch(32, 8);
+  CHECK(decoded(nothing.type, nothing.a, 32, 96).isZero());
+  c.residual[5] = std::numeric_limits<float>::infinity();
+  CHECK(code(32, 8) == StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("Factor codes: each block's error is that of its bits, and columns that weigh more are nearer") {
+  const std::vector<float> values = random_matrix(40, 96, 2);
+  for (const int bits : {4, 8}) {
+    CAPTURE(bits);
+    const std::vector<std::byte> bytes = encode_factors(values, 96, bits, {});
+    std::vector<float> got(values.size());
+    REQUIRE(dequantize(factor_type(bits), bytes.data(), got.data(), got.size()).is_ok());
+    double error = 0, size = 0;
+    for (size_t i = 0; i < got.size(); ++i) error += std::pow(got[i] - values[i], 2), size += std::pow(values[i], 2);
+    CHECK(std::sqrt(error / size) < (bits == 8 ? 0.007 : 0.1));
+    CHECK(std::sqrt(error / size) > (bits == 8 ? 0.003 : 0.05));
+  }
+  std::vector<float> weights(96, 1e-3f), got(values.size());
+  for (size_t i = 0; i < 96; i += 32) weights[i + 3] = 1;
+  const auto error_of_third = [&](std::span<const float> column_weights) {
+    const std::vector<std::byte> bytes = encode_factors(values, 96, 4, column_weights);
+    REQUIRE(dequantize(DType::kQ4_0, bytes.data(), got.data(), got.size()).is_ok());
+    double error = 0;
+    for (size_t i = 3; i < got.size(); i += 32) error += std::pow(got[i] - values[i], 2);
+    return error;
+  };
+  CHECK(error_of_third(weights) < 0.7 * error_of_third({}));
+}
+
+}  // namespace
+}  // namespace outrigger

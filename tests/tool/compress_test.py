@@ -1,0 +1,93 @@
+"""`compress` on a tiny model: what it writes, that it runs and how near it stays, what it refuses, and that nothing is left then."""
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import tool
+from tool import INVALID_ARGUMENT, NOT_FOUND, UNSUPPORTED, USAGE, ToolTest
+
+TINY = pathlib.Path(__file__).parent.parent / "golden" / "logits"
+MODEL = TINY / "dense-f16.gguf"
+
+
+class Compress(ToolTest):
+    def setUp(self):
+        self.folder = tool.options.scratch / "compress"
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self.out = self.folder / "small.gguf"
+        self.text = self.folder / "text.txt"
+        self.text.write_text(" ".join(f"the {n} in then {n * n}" for n in range(400)))
+        self.other = self.folder / "other.txt"
+        self.other.write_text(" ".join(f"{n * 7 % 90} there, hint" for n in range(300)))
+        self.args = ("--calibration", self.text, "--ctx", "64", "--chunks", "12")
+
+    def left(self):
+        return sorted(entry.name for entry in self.folder.iterdir() if entry.suffix == ".gguf")
+
+    def test_more_bits_are_nearer_and_the_document_counts_them(self):
+        distances = []
+        for bits in (4, 3, 2):
+            document = self.document("compress", MODEL, "-o", self.out, "--bits", str(bits), *self.args)
+            self.check_fields(document, {"file": "", "bytes": {"input": 0, "output": 0, "backbone": 0, "branches": 0, "branch_reads_per_token": 0},
+                                         "bits_per_weight": {"backbone": 0.0, "branches": 0, "branch_reads": 0}, "calibration_tokens": 0, "seconds": 0.0})
+            self.assertEqual(document["bits_per_weight"]["backbone"], bits + 0.5)
+            self.assertEqual(document["bytes"]["output"], self.out.stat().st_size)
+            self.assertEqual(document["bytes"]["backbone"] * 8, (bits + 0.5) * 3 * (64 * 64 * 3 + 64 * 128 * 3))
+            self.assertEqual(document["calibration_tokens"], 12 * 64)
+            result = self.document("eval", self.out, "--reference", MODEL, "--text", self.other, "--ctx", "64", "--chunks", "6")
+            distances.append(result["kl"]["mean"])
+        self.assertLess(distances[0], 0.3, distances)
+        self.assertLess(distances[0] * 2, distances[1], distances)
+        self.assertLess(distances[1], distances[2], distances)
+
+    def test_inspect_tells_the_new_types_and_the_text_does_not_depend_on_the_budget(self):
+        self.succeed("compress", MODEL, "-o", self.out, "--bits", "3", *self.args)
+        types = {tensor["name"]: tensor["type"] for tensor in self.document("inspect", self.out, "--tensors")["tensors"]}
+        self.assertEqual({types[name] for name in types if name.startswith("blk.") and "norm" not in name}, {"O3"})
+        self.assertEqual(types["token_embd.weight"], "F16")
+        run = ("run", self.out, "-p", "the thin", "-n", "12", "--temp", "0", "--ignore-eos")
+        least = self.refuse(tool.BUDGET, *run, "--host-budget", "1kB")["minimum_bytes"]
+        self.assertEqual(self.document(*run)["tokens"], self.document(*run, "--host-budget", str(least))["tokens"])
+
+    def test_several_texts_share_the_chunks_and_the_same_input_gives_the_same_bytes(self):
+        both = ("--calibration", self.text, "--calibration", self.other, "--ctx", "64", "--chunks", "8", "--bits", "2")
+        self.succeed("compress", MODEL, "-o", self.out, *both, "--threads", "1")
+        first = self.out.read_bytes()
+        self.succeed("compress", MODEL, "-o", self.out, *both, "--threads", "3")
+        self.assertEqual(self.out.read_bytes(), first)
+        self.succeed("compress", MODEL, "-o", self.out, "--calibration", self.text, "--ctx", "64", "--chunks", "8", "--bits", "2")
+        self.assertNotEqual(self.out.read_bytes(), first)
+
+    def test_what_is_wrong_is_said_and_nothing_is_left(self):
+        empty = self.folder / "empty.txt"
+        empty.write_text("")
+        self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, "--calibration", empty, naming="empty.txt")
+        self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, "--calibration", self.text, "--ctx", "60000", naming="longer text")
+        self.refuse(NOT_FOUND, "compress", MODEL, "-o", self.out, "--calibration", self.folder / "none.txt", naming="none.txt")
+        self.refuse(UNSUPPORTED, "compress", TINY / "odd-f32.gguf", "-o", self.out, *self.args, naming="multiple of 64")
+        self.refuse(UNSUPPORTED, "compress", TINY / "mixtral.gguf", "-o", self.out, *self.args, naming="experts")
+        self.refuse(UNSUPPORTED, "compress", MODEL, "-o", self.out, "--bits", "mixed:2.6", *self.args, naming="--bits")
+        self.refuse(USAGE, "compress", MODEL, "-o", self.out, naming="calibration")
+        self.assertEqual(self.left(), [])
+        copy = self.folder / "model.gguf"
+        shutil.copy(MODEL, copy)
+        self.refuse(INVALID_ARGUMENT, "compress", copy, "-o", copy, *self.args, naming="model.gguf")
+        self.assertEqual(copy.read_bytes(), MODEL.read_bytes())
+
+    def test_killed_at_any_moment_it_leaves_nothing(self):
+        for delay in range(6):
+            process = subprocess.Popen([tool.options.tool, "compress", MODEL, "-o", self.out, *map(str, self.args)], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, env=tool.environment())
+            time.sleep(0.01 * delay)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            if process.returncode == -signal.SIGKILL:
+                self.assertEqual(self.left(), [])
+            self.out.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    tool.main()
