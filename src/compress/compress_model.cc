@@ -188,10 +188,9 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
     if (!target.is_compressed) OTR_TRY(writer.copy(*target.source));
   }
   OTR_ASSIGN(const std::unique_ptr<Compressor> compressor, Compressor::create(model, std::move(tokens), options));
-  const auto sink = [&](uint32_t matrix, const LowBitMatrix& made) {
+  const auto sink = [&](uint32_t, const LowBitMatrix& made) {
     result.backbone_bytes += made.bytes.size();
     result.backbone_weights += made.rows * made.columns;
-    (void)matrix;
     return writer.write(made.bytes);
   };
   OTR_TRY(compressor->run(sink, [&](uint32_t done, uint32_t all) { return report(options, static_cast<double>(done) / all); }));

@@ -22,7 +22,7 @@ class Compressor {
  public:
   /// Takes a compressed matrix, an index into the layout's, in the order of a step, as soon as it is made.
   using Sink = std::function<Status(uint32_t matrix, const LowBitMatrix& made)>;
-  /// Windows that are done, of how many; false cancels.
+  /// Windows that are done, of how many; an error stops.
   using Watch = std::function<Status(uint32_t done, uint32_t all)>;
 
   /// `tokens`: whole chunks. Preconditions: the model has a layout, of a dense model whose rows are whole blocks; options are valid. Errors: kIo, kOutOfMemory.
