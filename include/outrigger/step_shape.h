@@ -59,6 +59,7 @@ struct MatrixShape {
   MatrixUse use = MatrixUse::kEveryToken;
   MatrixPart part = MatrixPart::kHost;
   ProductKind product = ProductKind::kInt8;
+  bool adds_to_window = false;     ///< a branch's second factor: the results of the window before are complete only with it
   bool also_rows = false;          ///< a head that is the embedding too: when it streams, rows are looked up in the file
 
   uint64_t expert_file_bytes() const { return file_bytes / experts; }

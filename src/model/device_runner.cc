@@ -76,7 +76,9 @@ Status DeviceRunner::compute(const TaskGraph& graph, const TaskNode& node) {
     case StepOp::kOutput:
     case StepOp::kGateUp:
     case StepOp::kDown:
+    case StepOp::kBranchOut:
     case StepOp::kHead: return product(graph, node);
+    case StepOp::kBranchPanel: return branch_panels(BranchWindow::of(node.argument));
     default: return Status(StatusCode::kInternal, "a node that no device computes on its lane");
   }
 }
@@ -130,6 +132,7 @@ Status DeviceRunner::silu(uint32_t layer) {
 Status DeviceRunner::product(const TaskGraph& graph, const TaskNode& node) {
   const auto op = static_cast<StepOp>(node.op);
   for (const OperandRef& operand : graph.operands(node)) {
+    if (!args_.is_used(operand.matrix)) continue;
     MatmulArgs args = args_.product(op, node.argument, operand);
     OTR_TRY(launch(args));
     if (args_.is_fine(operand.matrix)) {
@@ -140,6 +143,14 @@ Status DeviceRunner::product(const TaskGraph& graph, const TaskNode& node) {
     if (layout_.biases[operand.matrix] == kNoTensor) continue;
     const float* const bias = args_.fixed(layout_.biases[operand.matrix]) + operand.first_block * kPackRows;
     OTR_TRY(launch(AddBiasArgs{bias, args.dst, args.dst_stride, args.rows, args.tokens}));
+  }
+  return {};
+}
+
+Status DeviceRunner::branch_panels(const BranchWindow& window) {
+  if (!args_.input().with_branches || args_.numerics() != Numerics::kFast) return {};
+  for (const uint32_t matrix : branched_matrices(layout_, window)) {
+    if (matrix != kNoMatrix) OTR_TRY(launch(args_.components(matrix)));
   }
   return {};
 }

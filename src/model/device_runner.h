@@ -51,6 +51,7 @@ class DeviceRunner final : public NodeRunner {
   Status attend(uint32_t layer);
   Status silu(uint32_t layer);
   Status product(const TaskGraph& graph, const TaskNode& node);
+  Status branch_panels(const BranchWindow& window);
   /// As StepRunner's quantize() and quantize_finely(), of all rows.
   Status quantize(const float* src, uint32_t matrix, size_t tokens);
   Status quantize_finely(uint32_t matrix, size_t tokens);

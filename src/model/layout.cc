@@ -72,10 +72,9 @@ class LayoutBuilder {
       OTR_ASSIGN(parts.query_norm, tensors_.add_fixed(layer_tensor_name(layer, "attn_q_norm"), config.head_dim));
       OTR_ASSIGN(parts.key_norm, tensors_.add_fixed(layer_tensor_name(layer, "attn_k_norm"), config.head_dim));
     }
-    tensors_.next_window();
+    OTR_TRY(add_branches(layer, {{parts.q, "attn_q"}, {parts.k, "attn_k"}, {parts.v, "attn_v"}}));
     OTR_ASSIGN(parts.output, add_part(layer, "attn_output", config.width, config.attention_width(), traits.output_bias));
-    tensors_.next_window();
-    return {};
+    return add_branches(layer, {{parts.output, "attn_output"}});
   }
 
   struct FfnNames {
@@ -86,8 +85,39 @@ class LayoutBuilder {
     const uint64_t width = layout_.config.width;
     OTR_ASSIGN(ffn.gate, add_part(layer, names.gate, ffn_width, width, bias));
     OTR_ASSIGN(ffn.up, add_part(layer, names.up, ffn_width, width, bias));
-    tensors_.next_window();
+    OTR_TRY(add_branches(layer, {{ffn.gate, names.gate}, {ffn.up, names.up}}));
     OTR_ASSIGN(ffn.down, add_part(layer, names.down, width, ffn_width, bias));
+    return add_branches(layer, {{ffn.down, names.down}});
+  }
+
+  struct NamedMatrix {
+    uint32_t matrix;
+    const char* part;
+  };
+
+  // Ends a window: first what its branches make of its input, which belongs to it; then what they add to its results.
+  Status add_branches(uint32_t layer, std::initializer_list<NamedMatrix> window) {
+    uint32_t components = 0;
+    for (const auto& [matrix, part] : window) {
+      const std::string name_a = layer_tensor_name(layer, part, "branch_a");
+      if (!tensors_.has(name_a)) continue;
+      OTR_ASSIGN(const uint32_t rank, tensors_.rank_of_branch(name_a));
+      OTR_ASSIGN(const uint32_t a, tensors_.add_matrix(name_a, layer, rank, layout_.weights[matrix].columns));
+      layout_.branches[matrix] = {a, kNoMatrix, rank, components};
+      layout_.corrects[a] = matrix;
+      components += rank;
+    }
+    layout_.panels.most_components = std::max(layout_.panels.most_components, components);
+    tensors_.next_window();
+    if (components == 0) return {};
+    for (const auto& [matrix, part] : window) {
+      BranchLayout& branch = layout_.branches[matrix];
+      if (branch.rank == 0) continue;
+      OTR_ASSIGN(const uint32_t b, tensors_.add_matrix(layer_tensor_name(layer, part, "branch_b"), layer, layout_.weights[matrix].rows, branch.rank));
+      layout_.branches[matrix].b = b;
+      layout_.corrects[b] = matrix;
+      layout_.shape.matrices[b].adds_to_window = true;
+    }
     tensors_.next_window();
     return {};
   }

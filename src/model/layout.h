@@ -43,23 +43,44 @@ struct LayerLayout {
   uint64_t query_norm = kNoTensor, key_norm = kNoTensor;  ///< [head_dim], for every head
 };
 
+inline constexpr uint32_t kNoMatrix = UINT32_MAX;
+
+/// What corrects a matrix: y += B (A x). The window's A are multiplied with it; their results, the components of all its branches side by side, are what its B are
+/// multiplied with.
+struct BranchLayout {
+  uint32_t a = kNoMatrix, b = kNoMatrix;  ///< indices into StepShape::matrices: [rank, columns] and [rows, rank]
+  uint32_t rank = 0;                      ///< 0: the matrix has none
+  uint32_t first_component = 0;           ///< among the window's
+};
+
+enum class MatrixRole : uint8_t { kWeights, kBranchIn, kBranchOut };
+
 struct ModelLayout {
   ModelConfig config;
   uint64_t vocabulary = 0;
   StepShape shape;                       ///< matrices in execution order
   std::vector<WeightSource> weights;     ///< parallel to shape.matrices
   std::vector<uint64_t> biases;          ///< parallel to shape.matrices: offset of [rows], or kNoTensor
+  std::vector<BranchLayout> branches;    ///< parallel to shape.matrices
+  std::vector<uint32_t> corrects;        ///< parallel to shape.matrices: of a branch's factor the matrix it belongs to, else kNoMatrix
   PanelKinds panels;                     ///< what they ask for
   std::vector<LayerLayout> layers;
   std::vector<FixedTensor> fixed;
   uint32_t head = 0, embedding = 0;      ///< the same matrix when they are tied
   uint64_t output_norm = 0;
   uint64_t rope_factors = kNoTensor;     ///< [rope_dim / 2] divisors of the frequencies: how GGUF files state llama3 scaling
+
+  MatrixRole role(uint32_t matrix) const {
+    if (corrects[matrix] == kNoMatrix) return MatrixRole::kWeights;
+    return branches[corrects[matrix]].a == matrix ? MatrixRole::kBranchIn : MatrixRole::kBranchOut;
+  }
 };
 
 /// Precondition: `config` was read from `file`.
 /// An optional bias (Presence::kIfPresent) that the first layer has is needed in all of them. The experts of a layer are one tensor
 /// "ffn_gate_exps.weight" [width, ffn, experts], or a tensor for each: "ffn_gate_exps.E.weight", or "ffn_gate.E.weight" as files of 2023 have them.
+/// A layer's matrix "blk.N.attn_q.weight" [columns, rows] may have a branch, "blk.N.attn_q.branch_a" [columns, rank] and "blk.N.attn_q.branch_b" [rank, rows], of types that are
+/// multiplied with int8; rank is a multiple of 32.
 /// Errors: kCorruptFile for a tensor that is missing or has another shape than the config implies (named, with both shapes); kUnsupported
 /// for a weight type without kernels, and for tensors this architecture's computation has no place for (named: they would be ignored).
 Result<ModelLayout> lay_out_model(const GgufFile& file, const ModelConfig& config);

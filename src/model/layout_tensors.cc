@@ -13,6 +13,7 @@ namespace outrigger {
 namespace {
 
 constexpr uint64_t kNoLayer = UINT64_MAX;
+constexpr uint64_t kMostComponents = 1 << 16;  // of a branch: more than any matrix has rows
 constexpr uint64_t kFloatsPerLine = 16;  // 64 bytes: fixed tensors start on cache lines
 
 // N of "blk.N.": what a tensor's name says of its layer.
@@ -77,6 +78,8 @@ uint32_t LayoutTensors::enter(const std::string& name, uint32_t layer, MatrixUse
   layout_.panels.add(source.kind);
   layout_.weights.push_back(std::move(source));
   layout_.biases.push_back(kNoTensor);
+  layout_.branches.emplace_back();
+  layout_.corrects.push_back(kNoMatrix);
   return static_cast<uint32_t>(layout_.weights.size() - 1);
 }
 
@@ -86,6 +89,16 @@ Result<uint32_t> LayoutTensors::add_matrix(const std::string& name, uint32_t lay
   OTR_ASSIGN(const PackedKind kind, kind_of(*tensor));
   used_.insert(name);
   return enter(name, layer, MatrixUse::kEveryToken, source_of(*tensor, kind, rows, columns));
+}
+
+Result<uint32_t> LayoutTensors::rank_of_branch(const std::string& name) const {
+  OTR_ASSIGN(const GgufTensor* tensor, require(name));
+  const uint64_t rank = tensor->rank == 2 ? tensor->dims[1] : 0;
+  if (rank == 0 || rank % kGroup != 0 || rank > kMostComponents) return wrong_shape(*tensor, fmt::format("[columns, a multiple of {} up to {}]", kGroup, kMostComponents));
+  const std::optional<PackedKind> kind = packed_kind(tensor->type);
+  if (kind && takes_int8_activations(*kind)) return static_cast<uint32_t>(rank);
+  return Status(StatusCode::kUnsupported, fmt::format("a branch of type {} cannot be run by this version (Q8_0, Q4_0 and other types of few bits can)", traits(tensor->type).name))
+      .in_file(file_.source().name()).about(name);
 }
 
 Result<WeightSource> LayoutTensors::whole_stack(const GgufTensor& tensor, uint64_t rows, uint64_t columns) {

@@ -30,6 +30,8 @@ class LayoutTensors {
   void next_window() { ++window_; }
   /// The index of the new matrix.
   Result<uint32_t> add_matrix(const std::string& name, uint32_t layer, uint64_t rows, uint64_t columns);
+  /// The second dimension of a branch's first factor, which is what says it. Precondition: the file has the tensor.
+  Result<uint32_t> rank_of_branch(const std::string& name) const;
   /// The experts' matrices `part` ("ffn_gate") of a layer, in whichever of the forms the file has.
   Result<uint32_t> add_stack(const char* part, uint32_t layer, uint64_t rows, uint64_t columns);
   /// The offset in floats.

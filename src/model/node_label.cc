@@ -23,6 +23,8 @@ const char* op_name(StepOp op) {
     case StepOp::kGateUp: return "gate_up";
     case StepOp::kSiluMul: return "silu_mul";
     case StepOp::kDown: return "down";
+    case StepOp::kBranchPanel: return "branch panel";
+    case StepOp::kBranchOut: return "branch out";
     case StepOp::kOutputNorm: return "output_norm";
     case StepOp::kHead: return "head";
     case StepOp::kRouter: return "router";
@@ -75,6 +77,10 @@ NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency
     const auto [layer, wave] = ExpertWave::of(task.argument);
     label.name = fmt::format("blk.{} {}, wave {}", layer, label.name, wave);
     label.layer = layer;
+  } else if (op == StepOp::kBranchPanel || op == StepOp::kBranchOut) {
+    const BranchWindow window = BranchWindow::of(task.argument);
+    label.name = fmt::format("blk.{} {} {}", window.layer, op_name(window.op), label.name);
+    label.layer = window.layer;
   } else if (is_of_a_layer(op)) {
     label.name = fmt::format("blk.{} {}", task.argument, label.name);
     label.layer = task.argument;

@@ -6,6 +6,24 @@
 
 namespace outrigger {
 
+std::array<uint32_t, 3> branched_matrices(const ModelLayout& layout, const BranchWindow& window) {
+  const LayerLayout& layer = layout.layers[window.layer];
+  std::array<uint32_t, 3> matrices{kNoMatrix, kNoMatrix, kNoMatrix};
+  switch (window.op) {
+    case StepOp::kQkv: matrices = {layer.q, layer.k, layer.v}; break;
+    case StepOp::kOutput: matrices[0] = layer.output; break;
+    case StepOp::kGateUp: matrices = {layer.ffn.gate, layer.ffn.up, kNoMatrix}; break;
+    case StepOp::kDown: matrices[0] = layer.ffn.down; break;
+    case StepOp::kSharedGateUp: matrices = {layer.shared.gate, layer.shared.up, kNoMatrix}; break;
+    case StepOp::kSharedDown: matrices[0] = layer.shared.down; break;
+    default: break;
+  }
+  for (uint32_t& matrix : matrices) {
+    if (matrix != kNoMatrix && layout.branches[matrix].rank == 0) matrix = kNoMatrix;
+  }
+  return matrices;
+}
+
 Activations StepArgs::activations_of(uint32_t matrix) const {
   if (numerics_ != Numerics::kFast) return Activations::kFloat32;
   switch (layout_.shape.matrices[matrix].product) {
@@ -32,8 +50,35 @@ bool StepArgs::is_fine(uint32_t matrix) const {
   return numerics_ == Numerics::kFast && layout_.shape.matrices[matrix].product == ProductKind::kInt8Twice;
 }
 
+QuantizeArgs StepArgs::components(uint32_t matrix) const {
+  const BranchLayout& branch = layout_.branches[matrix];
+  const size_t tokens = input_.tokens.size();
+  return {buffers_.components + tokens * branch.first_component, branch.rank,
+          buffers_.component_panel + StepBuffers::component_panel_offset(tokens, branch.first_component), tokens, branch.rank};
+}
+
+// A branch's first factor has the window's input, its second the window's results.
+MatmulArgs StepArgs::product(StepOp op, uint32_t argument, const OperandRef& operand) const {
+  const BranchWindow window = op == StepOp::kBranchOut ? BranchWindow::of(argument) : BranchWindow{op, argument};
+  MatmulArgs args = window_product(window.op, window.layer, operand);
+  const uint32_t corrected = layout_.corrects[operand.matrix];
+  if (corrected == kNoMatrix) return args;
+  const QuantizeArgs components = this->components(corrected);
+  if (op == StepOp::kBranchOut) {
+    args.src = components.src;
+    args.src_stride = components.src_stride;
+    args.panel = activations_of(operand.matrix) == Activations::kFloat32 ? nullptr : components.panel;
+    args.accumulate = true;
+  } else {
+    args.dst = const_cast<float*>(components.src) + operand.first_block * kPackRows;  // the same buffer, which this writes
+    args.dst_stride = components.src_stride;
+    args.accumulate = false;
+  }
+  return args;
+}
+
 // Where a window's input is, and where its results go.
-MatmulArgs StepArgs::product(StepOp op, uint32_t layer, const OperandRef& operand) const {
+MatmulArgs StepArgs::window_product(StepOp op, uint32_t layer, const OperandRef& operand) const {
   const WeightSource& weights = layout_.weights[operand.matrix];
   const LayerLayout* const parts = op == StepOp::kHead ? nullptr : &layout_.layers[layer];
   MatmulArgs args{};
@@ -41,12 +86,13 @@ MatmulArgs StepArgs::product(StepOp op, uint32_t layer, const OperandRef& operan
   args.weights = weights_.operand(operand);
   args.columns = args.src_stride = weights.columns;
   args.rows = std::min<size_t>(operand.blocks * kPackRows, weights.rows - operand.first_block * kPackRows);
+  const uint32_t corrected = layout_.corrects[operand.matrix], of = corrected == kNoMatrix ? operand.matrix : corrected;
   args.src = buffers_.normed;
   args.panel = activations_of(operand.matrix) == Activations::kFloat32 ? nullptr : buffers_.panel;
   args.tokens = tokens_of(op);
   switch (op) {
     case StepOp::kQkv:
-      args.dst = buffers_.qkv + (operand.matrix == parts->q ? 0 : config_.attention_width() + (operand.matrix == parts->v ? config_.kv_width() : 0));
+      args.dst = buffers_.qkv + (of == parts->q ? 0 : config_.attention_width() + (of == parts->v ? config_.kv_width() : 0));
       args.dst_stride = config_.attention_width() + 2 * config_.kv_width();
       break;
     case StepOp::kOutput:
@@ -57,11 +103,11 @@ MatmulArgs StepArgs::product(StepOp op, uint32_t layer, const OperandRef& operan
       args.accumulate = true;
       break;
     case StepOp::kGateUp:
-      args.dst = operand.matrix == parts->ffn.gate ? buffers_.gate : buffers_.up;
+      args.dst = of == parts->ffn.gate ? buffers_.gate : buffers_.up;
       args.dst_stride = config_.ffn_width;
       break;
     case StepOp::kSharedGateUp:
-      args.dst = operand.matrix == parts->shared.gate ? buffers_.gate : buffers_.up;
+      args.dst = of == parts->shared.gate ? buffers_.gate : buffers_.up;
       args.dst_stride = config_.shared_ffn_width;
       break;
     case StepOp::kSharedDown:

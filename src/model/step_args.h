@@ -5,11 +5,13 @@
 #include <outrigger/engine.h>
 #include <outrigger/tokenizer.h>
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "src/graph/operand.h"
+#include "src/kernels/activations.h"
 #include "src/kernels/append_kv.h"
 #include "src/kernels/attention.h"
 #include "src/kernels/matmul.h"
@@ -34,10 +36,14 @@ struct StepInput {
   std::span<const Token> tokens;               ///< ids inside the vocabulary; at most the plan's step_tokens
   std::span<const SequenceSlice> slices;       ///< cover the tokens in order
   std::span<const uint32_t> logit_tokens;      ///< ascending indices of tokens whose logits are wanted; at most the plan's logit_rows
+  bool with_branches = true;                   ///< whether branches correct the weights, where the model has any
 };
 
 /// What a matrix is multiplied with.
 enum class Activations : uint8_t { kFloat32, kBf16, kInt8 };
+
+/// The window's matrices that have branches, and kNoMatrix in the other places.
+std::array<uint32_t, 3> branched_matrices(const ModelLayout& layout, const BranchWindow& window);
 
 /// Addresses are those of the buffers and weights it was made with, the host's or a device's: nothing is touched here.
 /// Threads: any, but for begin(). Allocates nothing.
@@ -49,6 +55,7 @@ class StepArgs {
 
   void begin(const StepInput& input) { input_ = input; }
   const StepInput& input() const { return input_; }
+  Numerics numerics() const { return numerics_; }
   const StepBuffers& buffers() const { return buffers_; }
   const float* fixed(uint64_t offset) const { return fixed_ + offset; }
   /// Tokens whose rows an operation works on.
@@ -60,7 +67,13 @@ class StepArgs {
   /// Whether this matrix is multiplied with both panels.
   bool is_fine(uint32_t matrix) const;
 
-  MatmulArgs product(StepOp op, uint32_t layer, const OperandRef& operand) const;
+  /// Whether the step computes with the matrix: not with branches it goes without.
+  bool is_used(uint32_t matrix) const { return input_.with_branches || layout_.corrects[matrix] == kNoMatrix; }
+
+  /// `argument` as the node's.
+  MatmulArgs product(StepOp op, uint32_t argument, const OperandRef& operand) const;
+  /// What makes the panel of a matrix's components. Precondition: it has a branch.
+  QuantizeArgs components(uint32_t matrix) const;
   /// Of tokens [begin, end): queries and keys, which stand side by side.
   RopeArgs turning(size_t begin, size_t end) const;
   /// Of tokens [begin, end) of the step, which are the slice's.
@@ -68,6 +81,8 @@ class StepArgs {
   AttentionArgs attention(uint32_t layer, const SequenceSlice& slice) const;
 
  private:
+  MatmulArgs window_product(StepOp op, uint32_t layer, const OperandRef& operand) const;
+
   const ModelLayout& layout_;
   const ModelConfig& config_;
   const OperandSource& weights_;

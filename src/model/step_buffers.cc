@@ -69,6 +69,8 @@ uint64_t walk(std::byte* arena, const ModelConfig& config, PanelKinds panels, ui
   buffers->attention = placer.floats(tokens * std::max(config.attention_width(), config.width));
   buffers->gate = placer.floats(gate_elements);
   buffers->up = placer.floats(gate_elements);
+  buffers->components = placer.floats(uint64_t{tokens} * panels.most_components);
+  buffers->component_panel = placer.bytes(StepBuffers::component_panel_offset(tokens, panels.most_components));
   buffers->cos_sin = placer.floats(uint64_t{tokens} * config.rope_dim);
   if (config.experts > 0) walk_experts(placer, config, panels, tokens, &buffers->experts);
   return placer.used();
@@ -82,6 +84,11 @@ uint64_t StepBuffers::bytes(const ModelConfig& config, PanelKinds panels, uint32
 }
 
 uint64_t StepBuffers::logits_row_bytes(uint64_t vocabulary) { return align_up(vocabulary * sizeof(float)); }
+
+// A panel of r groups is at most r panels of one, which begin on cache lines.
+uint64_t StepBuffers::component_panel_offset(size_t tokens, uint32_t first_component) {
+  return first_component / kGroup * activation_panel_bytes(tokens, kGroup);
+}
 
 StepBuffers StepBuffers::place(std::byte* arena, const ModelConfig& config, PanelKinds panels, uint32_t tokens, uint32_t threads) {
   StepBuffers buffers;

@@ -17,9 +17,10 @@ namespace outrigger {
 /// stream during a long prompt.
 inline constexpr uint32_t kStepTokens[] = {1, 8, 16, 32, 64, 128, 256, 512};
 
-/// The roundings of activations that a model's weights ask for; float32 is always there.
+/// What a model's weights ask of the buffers besides their widths: roundings of activations (float32 is always there), and room for branches.
 struct PanelKinds {
   bool has_int8 = false, has_bf16 = false;
+  uint32_t most_components = 0;  ///< of a window's branches together, a multiple of 32
 
   void add(PackedKind kind) {
     has_int8 |= takes_int8_activations(kind);
@@ -56,6 +57,8 @@ struct StepBuffers {
   float* attention = nullptr;  ///< [tokens, attention_width]; room for [tokens, width], since before attention it holds remainders
   float* gate = nullptr;       ///< [tokens, ffn_width]; SwiGLU's result too; of a mixture [rows, expert_ffn_width] and [tokens, shared_ffn_width]
   float* up = nullptr;         ///< the same
+  float* components = nullptr; ///< of a window's branches: each one's [tokens, rank], one after the other
+  std::byte* component_panel = nullptr;  ///< the same as int8, a panel for each branch
   float* cos_sin = nullptr;    ///< [tokens, rope_dim / 2, 2]
   std::byte* scratch = nullptr;///< [threads], attention_scratch_bytes apart
   float* logits = nullptr;     ///< [logit_rows, vocabulary], logits_row_bytes apart
@@ -64,6 +67,8 @@ struct StepBuffers {
   /// Bytes for steps of up to `tokens`: a multiple of 64.
   static uint64_t bytes(const ModelConfig& config, PanelKinds panels, uint32_t tokens);
   static uint64_t logits_row_bytes(uint64_t vocabulary);
+  /// Where the panel of the branch whose first component is this begins in `component_panel`.
+  static uint64_t component_panel_offset(size_t tokens, uint32_t first_component);
   /// Precondition: `arena` is 64-byte aligned and large enough.
   static StepBuffers place(std::byte* arena, const ModelConfig& config, PanelKinds panels, uint32_t tokens, uint32_t threads);
 };

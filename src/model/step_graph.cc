@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <initializer_list>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "src/base/macros.h"
@@ -56,24 +57,24 @@ class StepGraphBuilder {
         has_angles_ = true;
       }
       add(StepOp::kAttentionNorm, l);
-      add_product(StepOp::kQkv, l, {layer.q, layer.k, layer.v});
+      add_window(StepOp::kQkv, l, {layer.q, layer.k, layer.v});
       add(StepOp::kRopeAppend, l);
       add(StepOp::kAttention, l);
-      add_product(StepOp::kOutput, l, {layer.output});
+      add_window(StepOp::kOutput, l, {layer.output});
       move_to(layout_.config.experts > 0 ? layer.router : layer.ffn.gate, l);
       add(StepOp::kFfnNorm, l);
       if (layout_.config.experts > 0) {
         add_mixture(l, layer);
         continue;
       }
-      add_product(StepOp::kGateUp, l, {layer.ffn.gate, layer.ffn.up});
+      add_window(StepOp::kGateUp, l, {layer.ffn.gate, layer.ffn.up});
       add(StepOp::kSiluMul, l);
-      add_product(StepOp::kDown, l, {layer.ffn.down});
+      add_window(StepOp::kDown, l, {layer.ffn.down});
     }
     if (!options_.with_logits) return;
     move_to(layout_.head, static_cast<uint32_t>(layout_.layers.size()));
     add(StepOp::kOutputNorm, 0);
-    add_product(StepOp::kHead, 0, {layout_.head});
+    add_product(StepOp::kHead, 0, {&layout_.head, 1});
     if (side_ == Lane::kDevice) chain_.push_back({Lane::kToHost, StepOp::kDownloadLogits, 0, kNoUnit, {}});
   }
 
@@ -92,14 +93,14 @@ class StepGraphBuilder {
   // The shared expert while the disk reads those that were chosen. Guesses are asked for behind the experts of this layer, and once more when these have
   // left room.
   void add_mixture(uint32_t l, const LayerLayout& layer) {
-    add_product(StepOp::kRouter, l, {layer.router});
+    add_product(StepOp::kRouter, l, {&layer.router, 1});
     add(StepOp::kRoute, l);
     if (residency_.experts() != nullptr) add(StepOp::kRequestExperts, l);
     if (guesses_after(l)) add(StepOp::kGuess, l);
     if (layout_.config.shared_ffn_width > 0) {
-      add_product(StepOp::kSharedGateUp, l, {layer.shared.gate, layer.shared.up});
+      add_window(StepOp::kSharedGateUp, l, {layer.shared.gate, layer.shared.up});
       add(StepOp::kSharedSiluMul, l);
-      add_product(StepOp::kSharedDown, l, {layer.shared.down});
+      add_window(StepOp::kSharedDown, l, {layer.shared.down});
     }
     for (uint32_t wave = 0; wave < options_.expert_waves; ++wave) {
       if (wave > 0) add(StepOp::kArriveExperts, ExpertWave{l, wave}.argument());
@@ -124,8 +125,24 @@ class StepGraphBuilder {
 
   void add(StepOp op, uint32_t argument) { chain_.push_back({side_, op, argument, kNoUnit, {}}); }
 
+  // A window's product, and what its branches add.
+  void add_window(StepOp op, uint32_t layer, std::initializer_list<uint32_t> matrices) {
+    std::vector<uint32_t> first(matrices), second;
+    for (const uint32_t matrix : matrices) {
+      const BranchLayout& branch = layout_.branches[matrix];
+      if (branch.rank == 0) continue;
+      first.push_back(branch.a);
+      second.push_back(branch.b);
+    }
+    add_product(op, layer, first);
+    if (second.empty()) return;
+    const uint32_t window = BranchWindow{op, layer}.argument();
+    add(StepOp::kBranchPanel, window);
+    add_product(StepOp::kBranchOut, window, second);
+  }
+
   // One node for everything resident and one unit; the next unit starts another.
-  void add_product(StepOp op, uint32_t layer, std::initializer_list<uint32_t> window) {
+  void add_product(StepOp op, uint32_t layer, std::span<const uint32_t> window) {
     add(op, layer);
     for (const uint32_t matrix : window) {
       if (!streams(matrix)) {

@@ -18,7 +18,7 @@ namespace outrigger {
 enum class StepOp : uint16_t {
   kEmbed,          ///< token ids -> residual; angles of the positions
   kAttentionNorm,  ///< residual -> normed, panel
-  kQkv,            ///< panel -> qkv; this and the other products add their biases
+  kQkv,            ///< panel -> qkv; this and the other products add their biases, and compute their branches' components
   kRopeAppend,     ///< norms (where the model has them) and turns q and k, stores k and v
   kAttention,      ///< qkv, cache -> attention, panel
   kOutput,         ///< panel -> residual +=
@@ -26,6 +26,8 @@ enum class StepOp : uint16_t {
   kGateUp,         ///< panel -> gate, up
   kSiluMul,        ///< gate, up -> gate, panel
   kDown,           ///< panel -> residual +=
+  kBranchPanel,    ///< a window's components -> their panels; the argument is a BranchWindow's
+  kBranchOut,      ///< their panels -> where the window's results went +=
   kOutputNorm,     ///< residual of the tokens whose logits are wanted -> normed, panel
   kHead,           ///< panel -> logits
   // A mixture's, instead of kGateUp to kDown:
@@ -60,6 +62,15 @@ struct ExpertWave {
 
   uint32_t argument() const { return wave << 16 | layer; }
   static ExpertWave of(uint32_t argument) { return {argument & 0xffff, argument >> 16}; }
+};
+
+/// The window that branches belong to, by the op of its product, as TaskNode::argument.
+struct BranchWindow {
+  StepOp op = StepOp::kQkv;
+  uint32_t layer = 0;
+
+  uint32_t argument() const { return static_cast<uint32_t>(op) << 16 | layer; }
+  static BranchWindow of(uint32_t argument) { return {static_cast<StepOp>(argument >> 16), argument & 0xffff}; }
 };
 
 struct StepGraphOptions {

@@ -29,7 +29,8 @@ void StepRunner::quantize_finely(uint32_t matrix, size_t tokens, size_t begin, s
 void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const TeamMember& member) {
   const StepOp op = static_cast<StepOp>(node.op);
   const auto passes = [&](const OperandRef& operand) {
-    return args_.tokens_of(op) > 2 && args_.is_fine(operand.matrix) ? size_t{2} : 1;
+    if (!args_.is_used(operand.matrix)) return size_t{0};
+    return args_.tokens_of(op) > 2 && args_.is_fine(operand.matrix) ? size_t{2} : size_t{1};
   };
   size_t all_passes = 0;
   for (const OperandRef& operand : graph.operands(node)) all_passes += operand.blocks * passes(operand);
@@ -37,6 +38,7 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
 
   size_t passes_before = 0;  // over the operands before this one
   for (const OperandRef& operand : graph.operands(node)) {
+    if (!args_.is_used(operand.matrix)) continue;
     // The operand's row blocks whose first pass lies in this member's share.
     const auto block_of = [&](size_t pass) {
       return std::min<size_t>(operand.blocks, pass < passes_before ? 0 : (pass - passes_before + passes(operand) - 1) / passes(operand));
@@ -58,6 +60,15 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
       const float* const bias = fixed_ + layout_.biases[operand.matrix] + operand.first_block * kPackRows;
       add_bias({bias + row, args.dst + row, args.dst_stride, rows_end - row, args.tokens});
     }
+  }
+}
+
+void StepRunner::branch_panels(const BranchWindow& window, const TeamMember& member) {
+  if (!input_.with_branches || args_.numerics() != Numerics::kFast) return;
+  const Share mine = share_of(member, input_.tokens.size());
+  if (mine.begin == mine.end) return;
+  for (const uint32_t matrix : branched_matrices(layout_, window)) {
+    if (matrix != kNoMatrix) quantize_activations(args_.components(matrix), mine.begin, mine.end);
   }
 }
 

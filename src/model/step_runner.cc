@@ -137,7 +137,9 @@ void StepRunner::run_node(const TaskGraph& graph, const TaskNode& node, const Te
     case StepOp::kHead:
     case StepOp::kRouter:
     case StepOp::kSharedGateUp:
+    case StepOp::kBranchOut:
     case StepOp::kSharedDown: return product(graph, node, member);
+    case StepOp::kBranchPanel: return branch_panels(BranchWindow::of(node.argument), member);
     case StepOp::kArrive:
     case StepOp::kRequest:
     case StepOp::kArriveExperts:

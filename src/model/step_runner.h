@@ -73,6 +73,7 @@ class StepRunner final : public NodeRunner {
 
   // step_products.cc: products of all tokens with a window's matrices, and what they are given.
   void product(const TaskGraph& graph, const TaskNode& node, const TeamMember& member);
+  void branch_panels(const BranchWindow& window, const TeamMember& member);
   void fine_product(const MatmulArgs& args, size_t begin, size_t end) const;
   void unpack_and_multiply(const MatmulArgs& args, const OperandRef& operand, bool is_fine, const Share& blocks, const TeamMember& member) const;
   /// Rows [begin, end) of `src` [tokens, width] into `panel`, as the window that begins with `matrix` asks; which it is: kFloat32 for none.

@@ -134,7 +134,7 @@ void StepPlayer::add_row_reads() {
   host_.push_back(task);
 }
 
-// Windows in the order of the step: matrices side by side that share layer, window and use. Attention follows a layer's first.
+// Windows in the order of the step: matrices side by side that share layer, window and use. Attention follows a layer's first, and what adds to that.
 void StepPlayer::add_products() {
   const std::vector<MatrixShape>& matrices = shape_.matrices;
   bool is_first_of_layer = true;
@@ -145,6 +145,7 @@ void StepPlayer::add_products() {
              matrix.part == matrices[i].part;
     };
     while (end < matrices.size() && shares_window(matrices[end])) ++end;
+    const bool is_continued = end < matrices.size() && matrices[end].adds_to_window;
     if (matrices[i].use == MatrixUse::kRouted) {
       while (end < matrices.size() && matrices[end].use == MatrixUse::kRouted && matrices[end].layer == matrices[i].layer) ++end;
       cross(false, matrices[i].layer);
@@ -153,9 +154,9 @@ void StepPlayer::add_products() {
     if (is_used(matrices[i])) {
       cross(is_there(i), matrices[i].layer);
       add_window(i, end);
-      if (matrices[i].use == MatrixUse::kEveryToken && is_first_of_layer) add_attention(matrices[i].layer);
+      if (matrices[i].use == MatrixUse::kEveryToken && is_first_of_layer && !is_continued) add_attention(matrices[i].layer);
     }
-    is_first_of_layer = end < matrices.size() && matrices[end].layer != matrices[i].layer;
+    is_first_of_layer = end < matrices.size() && (matrices[end].layer != matrices[i].layer || (is_first_of_layer && is_continued));
     i = end;
   }
   if (attention_.empty()) add_attention(0);  // a model whose layers have no matrices still attends
