@@ -27,6 +27,9 @@ otr_compress_options compress_defaults() {
   options.chunk_tokens = own.chunk_tokens;
   options.most_chunks = own.most_chunks;
   options.threads = own.threads;
+  options.branch_bytes = own.branch_bytes;
+  options.factor_bits = own.factor_bits;
+  options.rounds = own.rounds;
   return options;
 }
 
@@ -151,8 +154,8 @@ otr_status otr_model_compress(const otr_model* model, const int32_t* calibration
     OTR_CAPI_TRY(read_options(options, "options", &known));
     OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
     OTR_CAPI_ASSIGN(made, outrigger::compress_model(model->model, std::span(calibration, count), path,
-                                                    {known.bits, known.chunk_tokens, known.most_chunks, known.threads,
-                                                     progress_of(known.progress, known.user), token_of(known.cancel)}));
+                                                    {known.bits, known.branch_bytes, known.factor_bits, known.rounds, known.chunk_tokens, known.most_chunks,
+                                                     known.threads, progress_of(known.progress, known.user), token_of(known.cancel)}));
     if (report == nullptr) return {};
     otr_compress_report full = {};
     full.input_bytes = made.input_bytes;
@@ -160,6 +163,7 @@ otr_status otr_model_compress(const otr_model* model, const int32_t* calibration
     full.backbone_bytes = made.backbone_bytes;
     full.backbone_weights = made.backbone_weights;
     full.calibration_tokens = made.calibration_tokens;
+    full.branch_bytes = made.branch_bytes;
     give_info(full, report);
     return {};
   });

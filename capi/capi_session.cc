@@ -278,6 +278,10 @@ otr_status otr_session_generated_text(const otr_session* session, char* text, si
   });
 }
 
+otr_status otr_session_set_branch_share(otr_session* session, float share, otr_error* error) {
+  return with_session(session, error, [&]() -> Status { return session->session.set_branch_share(share); });
+}
+
 otr_status otr_session_truncate(otr_session* session, uint64_t position_tokens, otr_error* error) {
   return with_session(session, error, [&]() -> Status {
     // Before it is narrowed to the 32 bits a session counts with.

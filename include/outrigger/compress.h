@@ -16,6 +16,9 @@ namespace outrigger {
 
 struct CompressOptions {
   int bits = 4;                  ///< of a weight's code, 2 to 4; a scale and a minimum for 64 of them take half a bit more
+  uint64_t branch_bytes = 0;     ///< at most so many for low-rank branches that correct the matrices; 0: none
+  int factor_bits = 4;           ///< of a branch's factors, 4 or 8; a scale for 32 elements takes half a bit more
+  uint32_t rounds = 2;           ///< how often a matrix with a branch is quantised anew, less what the branch restores, and the branch fitted to that; the best is kept
   uint32_t chunk_tokens = 512;   ///< calibration text is cut into pieces of so many tokens that know nothing of each other
   uint32_t most_chunks = 32;     ///< pieces that are used, spread evenly over what is given
   uint32_t threads = 0;          ///< 0: one for each core
@@ -29,6 +32,7 @@ struct CompressOptions {
 struct CompressReport {
   uint64_t input_bytes = 0, output_bytes = 0;        ///< of the files
   uint64_t backbone_bytes = 0, backbone_weights = 0;  ///< of the matrices that were compressed
+  uint64_t branch_bytes = 0;                          ///< of all branches' factors
   uint64_t calibration_tokens = 0;                    ///< that were used
 };
 

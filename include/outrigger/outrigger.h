@@ -256,6 +256,9 @@ typedef struct otr_compress_options {
   otr_progress progress;    /**< NULL (default): none */
   void* user;               /**< handed to `progress` */
   const otr_cancel* cancel; /**< stops the compressing; NULL (default): nothing does */
+  uint64_t branch_bytes;    /**< at most so many for low-rank branches that correct the matrices; 0 (default): none */
+  int32_t factor_bits;      /**< of a branch's factors, 4 (default) or 8 */
+  uint32_t rounds;          /**< how often a matrix with a branch is quantised anew, less what the branch restores (default 2); the best is kept */
 } otr_compress_options;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
@@ -268,6 +271,7 @@ typedef struct otr_compress_report {
   uint64_t input_bytes, output_bytes;        /**< of the files */
   uint64_t backbone_bytes, backbone_weights; /**< of the matrices that were compressed */
   uint64_t calibration_tokens;               /**< that were used */
+  uint64_t branch_bytes;                     /**< of all branches' factors */
 } otr_compress_report;
 
 /** Writes the model to `path` as one GGUF file in which the matrices of its layers are quantised; the rest stays as it is. It opens like any other
@@ -747,6 +751,11 @@ OTR_C_API otr_status otr_session_sample(const otr_session* session, otr_sampler*
 
 /** All tokens so far. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_get_tokens(const otr_session* session, int32_t* tokens, size_t capacity, size_t* count, otr_error* error);
+
+/** Of a compressed model's branches: 1 for all of each (as a session opens), 0 for the bare weights, between for the components that matter most
+ * (rounded to 32 of them). Holds for tokens that are computed from now on; nothing is loaded anew. A model without branches takes any share.
+ * Errors: OTR_INVALID_ARGUMENT for none from 0 to 1. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_set_branch_share(otr_session* session, float share, otr_error* error);
 
 /** How many tokens the session holds, and the most it can hold; either pointer may be NULL. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_get_position(const otr_session* session, uint64_t* position_tokens, uint64_t* context_tokens,

@@ -20,6 +20,7 @@ namespace outrigger {
 
 struct SessionOptions {
   uint32_t context_tokens = 0;   ///< most tokens it can hold; 0: the plan's
+  float branch_share = 1;        ///< as set_branch_share()
 };
 
 enum class StopReason : int32_t { kLength = 0, kEos = 1, kStop = 2, kCancelled = 3 };
@@ -75,6 +76,9 @@ class OTR_API Session {
   Status prefill(std::span<const Token> tokens, const Progress& progress = {}, const CancelToken& cancel = {});
   /// prefill of one token: allocates nothing.
   Status step(Token token);
+  /// Of a compressed model's branches: 1 for all of each, 0 for the bare weights, between for the components that matter most (rounded to 32 of them). Holds for
+  /// tokens that are computed from now on; nothing is loaded anew. A model without branches takes any share. Errors: kInvalidArgument for none from 0 to 1.
+  Status set_branch_share(float share);
   /// Like prefill, but `on_logits(index, logits)` is called for each token in order with the logits of what follows it.
   Status evaluate(std::span<const Token> tokens, const std::function<void(size_t index, std::span<const float> logits)>& on_logits,
                   const CancelToken& cancel = {});

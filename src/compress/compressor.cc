@@ -1,7 +1,9 @@
 // Compressor: for each window first what its inputs are, then its matrices, then what they make of the inputs.
 #include "src/compress/compressor.h"
 
+#include <algorithm>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "src/base/macros.h"
@@ -46,7 +48,8 @@ Status Compressor::embed(std::span<const Token> tokens) {
   return {};
 }
 
-Status Compressor::run(const Sink& sink, const Watch& watch) try {
+Status Compressor::run(std::span<const MatrixPlan> plans, const Sink& sink, const Watch& watch) try {
+  plans_ = plans;
   watch_ = &watch;
   windows_done_ = 0;
   OTR_TRY(watch(0, layout_.config.layers * kWindowsOfLayer));
@@ -66,18 +69,49 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(const Gram& gr
   for (size_t i = 0; i < diagonal.size(); ++i) diagonal[i] = static_cast<float>(gram.mean(i, i));
   Result<std::vector<float>> feedback = feedback_factor(gram, kDamping);
   if (!feedback.is_ok()) return feedback.status().about(layout_.shape.matrices[*matrices.begin()].name);
+  std::optional<InputRoot> root;
+  if (std::any_of(matrices.begin(), matrices.end(), [this](uint32_t matrix) { return plans_[matrix].rank > 0; })) {
+    OTR_ASSIGN(root, InputRoot::create(gram, kDamping));
+  }
   std::vector<Made> window;
   for (const uint32_t matrix : matrices) {
     const WeightSource& weight = layout_.weights[matrix];
     OTR_ASSIGN(std::vector<float> values, read_matrix(model_.file.source(), weight));
-    Result<LowBitMatrix> made = quantise_matrix(values, weight.rows, weight.columns, {diagonal, feedback.value()}, {options_.bits, true}, *team_);
+    Result<CompressedMatrix> made = compress_matrix(plans_[matrix], {diagonal, feedback.value()}, root ? &*root : nullptr, weight, &values);
     if (!made.is_ok()) return made.status().about(layout_.shape.matrices[matrix].name);
-    OTR_TRY(sink(matrix, made.value()));
-    OTR_TRY(dequantize(made->type, made->bytes.data(), values.data(), values.size()));
     window.push_back({matrix, PackedFloats(values, weight.rows, weight.columns)});
+    OTR_TRY(sink(matrix, std::move(made).value()));
   }
   OTR_TRY(next_window());
   return window;
+}
+
+// The first round is the matrix as it is; each further one what the branch so far leaves for the backbone to say.
+Result<CompressedMatrix> Compressor::compress_matrix(const MatrixPlan& plan, const InputStatistics& inputs, const InputRoot* root, const WeightSource& weight,
+                                                     std::vector<float>* values) {
+  const QuantiserOptions quantiser{plan.bits, true};
+  CompressedMatrix best;
+  if (plan.rank == 0) {
+    OTR_ASSIGN(best.backbone, quantise_matrix(*values, weight.rows, weight.columns, inputs, quantiser, *team_));
+    OTR_TRY(dequantize(best.backbone.type, best.backbone.bytes.data(), values->data(), values->size()));
+    return best;
+  }
+  std::vector<float> wanted = *values, residual(values->size()), kept;
+  for (uint32_t round = 0; round <= options_.rounds; ++round) {
+    OTR_ASSIGN(LowBitMatrix backbone, quantise_matrix(wanted, weight.rows, weight.columns, inputs, quantiser, *team_));
+    std::vector<float> coded(values->size());
+    OTR_TRY(dequantize(backbone.type, backbone.bytes.data(), coded.data(), coded.size()));
+    for (size_t i = 0; i < coded.size(); ++i) residual[i] = (*values)[i] - coded[i];
+    OTR_ASSIGN(LowRankBranch branch, low_rank_branch(residual, weight.rows, weight.columns, *root, {plan.rank, options_.factor_bits, true}, *team_));
+    const std::vector<float> restored = branch_values(branch, *team_);
+    const bool is_better = round == 0 || branch.remaining_loss < best.branch.remaining_loss;
+    for (size_t i = 0; i < coded.size(); ++i) wanted[i] = (*values)[i] - restored[i], coded[i] += restored[i];
+    if (!is_better) break;
+    best = {std::move(backbone), std::move(branch)};
+    kept = std::move(coded);
+  }
+  *values = std::move(kept);
+  return best;
 }
 
 Status Compressor::run_attention(const LayerLayout& parts, uint32_t layer, const Sink& sink) {

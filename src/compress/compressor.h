@@ -12,16 +12,23 @@
 #include "src/compress/float_matrix.h"
 #include "src/compress/gram.h"
 #include "src/compress/layer_forward.h"
+#include "src/compress/low_rank.h"
+#include "src/compress/matrix_plan.h"
 #include "src/compress/quantiser.h"
 #include "src/model/model_impl.h"
 
 namespace outrigger {
 
+struct CompressedMatrix {
+  LowBitMatrix backbone;
+  LowRankBranch branch;  ///< of rank 0 where none was planned
+};
+
 /// Threads: one call at a time.
 class Compressor {
  public:
   /// Takes a compressed matrix, an index into the layout's, in the order of a step, as soon as it is made.
-  using Sink = std::function<Status(uint32_t matrix, const LowBitMatrix& made)>;
+  using Sink = std::function<Status(uint32_t matrix, CompressedMatrix made)>;
   /// Windows that are done, of how many; an error stops.
   using Watch = std::function<Status(uint32_t done, uint32_t all)>;
 
@@ -29,7 +36,8 @@ class Compressor {
   static Result<std::unique_ptr<Compressor>> create(const Model::Impl& model, std::vector<Token> tokens, const CompressOptions& options);
 
   /// Errors: those of the sink and the watch; kInvalidArgument for weights or inputs that are no numbers, with the tensor's name; kIo; kOutOfMemory.
-  Status run(const Sink& sink, const Watch& watch);
+  /// `plans`: by matrix of the layout; must outlive the call.
+  Status run(std::span<const MatrixPlan> plans, const Sink& sink, const Watch& watch);
 
  private:
   /// A matrix that was compressed, ready to be multiplied with.
@@ -44,6 +52,9 @@ class Compressor {
   Status run_ffn(const LayerLayout& parts, uint32_t layer, const Sink& sink);
   /// The matrices of a window, whose inputs `gram` knows.
   Result<std::vector<Made>> compress_window(const Gram& gram, std::initializer_list<uint32_t> matrices, const Sink& sink);
+  /// Also sets `values` from the matrix to what replaces it. `root` is null where no matrix of the window has a branch.
+  Result<CompressedMatrix> compress_matrix(const MatrixPlan& plan, const InputStatistics& inputs, const InputRoot* root, const WeightSource& weight,
+                                           std::vector<float>* values);
   Status next_window();
 
   size_t chunks() const { return residual_.size() / (options_.chunk_tokens * layout_.config.width); }
@@ -59,6 +70,7 @@ class Compressor {
   std::vector<float> fixed_;
   std::unique_ptr<LayerForward> forward_;
   std::vector<float> residual_;          ///< [tokens, width], all chunks
+  std::span<const MatrixPlan> plans_;
   const Watch* watch_ = nullptr;
   uint32_t windows_done_ = 0;
 };

@@ -28,7 +28,7 @@ class PackedFloats {
   void multiply(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const;
 
  private:
-  const uint64_t rows_, columns_;
+  uint64_t rows_, columns_;
   std::vector<std::byte> storage_;
   const std::byte* packed_;
 };

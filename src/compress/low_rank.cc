@@ -6,6 +6,7 @@
 #include <Eigen/Cholesky>
 #include <Eigen/Eigenvalues>
 #include <Eigen/QR>
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <new>
@@ -19,77 +20,114 @@ namespace outrigger {
 namespace {
 
 using Matrix = Eigen::MatrixXd;
-using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 // Directions beyond the rank that are carried along, and rounds. With four the energy that is caught is within a thousandth of the best, though residuals'
 // spectra fall slowly.
-constexpr Eigen::Index kOversampling = 32;
+constexpr size_t kOversampling = 32;
 constexpr int kRounds = 4;
 // Each factor is fitted to the other as that was rounded, until it no longer helps.
 constexpr int kFits = 4;
 
-Matrix orthonormal(const Matrix& columns) {
+// Row-major. Products are the kernels', in float32; what is small, or must be orthogonal, is Eigen's in float64.
+struct Floats {
+  size_t rows = 0, columns = 0;
+  std::vector<float> values;
+
+  Floats(size_t row_count, size_t column_count) : rows(row_count), columns(column_count), values(row_count * column_count) {}
+  Floats(size_t row_count, size_t column_count, std::vector<float> all) : rows(row_count), columns(column_count), values(std::move(all)) {}
+  explicit Floats(const Matrix& matrix) : Floats(static_cast<size_t>(matrix.rows()), static_cast<size_t>(matrix.cols())) {
+    Eigen::Map<RowMajor>(values.data(), matrix.rows(), matrix.cols()) = matrix.cast<float>();
+  }
+  using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  Matrix in_double() const { return Eigen::Map<const RowMajor>(values.data(), static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(columns)).cast<double>(); }
+
+  Floats transposed() const {
+    Floats result(columns, rows);
+    for (size_t i = 0; i < rows; ++i) {
+      for (size_t j = 0; j < columns; ++j) result.values[j * rows + i] = values[i * columns + j];
+    }
+    return result;
+  }
+  double square() const {
+    double sum = 0;
+    for (const float value : values) sum += double{value} * value;
+    return sum;
+  }
+};
+
+// `right` is [n, k], packed: left [m, k] times its transpose.
+Floats times(const Floats& left, const PackedFloats& right, size_t right_rows, ThreadTeam& team) {
+  Floats result(left.rows, right_rows);
+  right.multiply(left.values, left.rows, result.values.data(), right_rows, false, team);
+  return result;
+}
+
+Floats times_transposed(const Floats& left, const Floats& right, ThreadTeam& team) {
+  return times(left, PackedFloats(right.values, right.rows, right.columns), right.rows, team);
+}
+
+// The rows, made orthonormal.
+Floats orthonormal_rows(const Floats& rows) {
+  const Matrix columns = rows.in_double().transpose();
   const Eigen::HouseholderQR<Matrix> qr(columns);
-  return qr.householderQ() * Matrix::Identity(columns.rows(), columns.cols());
+  return Floats(Matrix((qr.householderQ() * Matrix::Identity(columns.rows(), columns.cols())).transpose()));
 }
 
 // Directions that are random but the same each time; std::normal_distribution differs among standard libraries.
-Matrix start_directions(Eigen::Index rows, Eigen::Index columns) {
+Floats start_directions(size_t rows, size_t columns) {
   std::mt19937 random(20260131);
-  Matrix directions(rows, columns);
-  for (Eigen::Index i = 0; i < rows; ++i) {
-    for (Eigen::Index j = 0; j < columns; ++j) directions(i, j) = static_cast<double>(random()) / 2147483648.0 - 1;
-  }
+  Floats directions(rows, columns);
+  for (float& value : directions.values) value = static_cast<float>(static_cast<double>(random()) / 2147483648.0 - 1);
   return directions;
 }
 
 struct Leading {
-  Matrix vectors;              // [rows, rank], orthonormal
-  Eigen::VectorXd values;      // [rank]: squared singular values, falling
+  Floats vectors;              // [rank, rows of the matrix], orthonormal, in order of worth
+  std::vector<double> values;  // [rank]: squared singular values, falling
 };
 
-Leading leading_left_vectors(const Matrix& matrix, Eigen::Index rank) {
-  const Eigen::Index width = std::min({rank + kOversampling, matrix.rows(), matrix.cols()});
-  Matrix basis = orthonormal(matrix * start_directions(matrix.cols(), width));
-  for (int round = 0; round < kRounds; ++round) basis = orthonormal(matrix * orthonormal(matrix.transpose() * basis));
-  const Matrix inside = basis.transpose() * matrix;
-  const Eigen::SelfAdjointEigenSolver<Matrix> solver(inside * inside.transpose());
-  // Its values rise.
-  return {basis * solver.eigenvectors().rowwise().reverse().leftCols(rank), solver.eigenvalues().reverse().head(rank).cwiseMax(0)};
-}
-
-// Lower triangular, its square the damped Gram matrix.
-Result<Matrix> square_root(const Gram& gram, double damping) {
-  const auto width = static_cast<Eigen::Index>(gram.width());
-  if (gram.tokens() == 0) return Status(StatusCode::kInvalidArgument, "nothing is known of the inputs: no token has passed");
-  const double mean = gram.mean_diagonal();
-  Matrix matrix(width, width);
-  for (Eigen::Index i = 0; i < width; ++i) {
-    for (Eigen::Index j = 0; j < width; ++j) matrix(i, j) = gram.mean(static_cast<size_t>(i), static_cast<size_t>(j)) + (i == j ? (mean > 0 ? damping * mean : 1) : 0);
+Leading leading_left_vectors(const Floats& matrix, size_t rank, ThreadTeam& team) {
+  const size_t width = std::min({rank + kOversampling, matrix.rows, matrix.columns});
+  const PackedFloats straight(matrix.values, matrix.rows, matrix.columns);
+  const PackedFloats across(matrix.transposed().values, matrix.columns, matrix.rows);
+  Floats basis = orthonormal_rows(times(start_directions(width, matrix.columns), straight, matrix.rows, team));
+  for (int round = 0; round < kRounds; ++round) {
+    basis = orthonormal_rows(times(orthonormal_rows(times(basis, across, matrix.columns, team)), straight, matrix.rows, team));
   }
-  const Eigen::LLT<Matrix> factor(matrix);
-  if (!std::isfinite(mean) || factor.info() != Eigen::Success) return Status(StatusCode::kInvalidArgument, "the inputs' Gram matrix cannot be factorised");
-  return Matrix(factor.matrixL());
-}
-
-std::vector<float> row_major(const Matrix& matrix) {
-  std::vector<float> values(static_cast<size_t>(matrix.size()));
-  Eigen::Map<RowMajor>(values.data(), matrix.rows(), matrix.cols()) = matrix.cast<float>();
-  return values;
+  const Floats inside = times(basis, across, matrix.columns, team);
+  const Matrix square = times_transposed(inside, inside, team).in_double();
+  const Eigen::SelfAdjointEigenSolver<Matrix> solver((square + square.transpose()) / 2);
+  // Its values rise.
+  const Matrix turn = solver.eigenvectors().rowwise().reverse().leftCols(static_cast<Eigen::Index>(rank));
+  Leading leading{times_transposed(Floats(Matrix(turn.transpose())), basis.transposed(), team), {}};
+  for (size_t i = 0; i < rank; ++i) leading.values.push_back(std::max(0.0, solver.eigenvalues()(static_cast<Eigen::Index>(width - 1 - i))));
+  return leading;
 }
 
 // What the codes say.
-Result<Matrix> decoded(DType type, const std::vector<std::byte>& bytes, Eigen::Index rows, Eigen::Index columns) {
-  std::vector<float> values(static_cast<size_t>(rows * columns));
-  OTR_TRY(dequantize(type, bytes.data(), values.data(), values.size()));
-  return Matrix(Eigen::Map<const RowMajor>(values.data(), rows, columns).cast<double>());
+Floats decoded(DType type, const std::vector<std::byte>& bytes, size_t rows, size_t columns) {
+  Floats values(rows, columns);
+  (void)dequantize(type, bytes.data(), values.values.data(), values.values.size());  // a type that encode_factors made
+  return values;
+}
+
+// The solution X of `square` X = `right`, least squares' normal equations. A component that rounding made zero is one without effect.
+Floats solved(const Matrix& square, const Floats& right) {
+  Matrix safe = square;
+  const double floor = 1e-9 * std::max(square.diagonal().maxCoeff(), 1e-30);
+  safe.diagonal().array() += floor;
+  return Floats(Matrix(safe.ldlt().solve(right.in_double())));
+}
+
+bool all_finite(std::span<const float> values) {
+  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
 }
 
 }  // namespace
 
 Status LowRankOptions::validate(uint64_t rows, uint64_t columns) const {
   const auto invalid = [](std::string message) { return Status(StatusCode::kInvalidArgument, std::move(message)); };
-  if (rank == 0 || rank % 32 != 0 || rank > std::min(rows, columns)) {
+  if (rank % 32 != 0 || rank > std::min(rows, columns)) {
     return invalid(fmt::format("the rank is {}, need a multiple of 32 up to {}", rank, std::min(rows, columns) / 32 * 32));
   }
   if (factor_bits != 4 && factor_bits != 8) return invalid(fmt::format("factor_bits is {}, need 4 or 8", factor_bits));
@@ -97,37 +135,70 @@ Status LowRankOptions::validate(uint64_t rows, uint64_t columns) const {
   return {};
 }
 
-Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t rows, uint64_t columns, const Gram& gram, double damping,
-                                      const LowRankOptions& options) try {
-  OTR_TRY(options.validate(rows, columns));
-  const auto n = static_cast<Eigen::Index>(rows), d = static_cast<Eigen::Index>(columns), rank = static_cast<Eigen::Index>(options.rank);
-  const Matrix lost = Eigen::Map<const RowMajor>(residual.data(), n, d).cast<double>();
-  if (!lost.allFinite()) return Status(StatusCode::kInvalidArgument, "the residual has values that are no numbers");
-  OTR_ASSIGN(const Matrix root, square_root(gram, damping));
-  const Matrix outputs = lost * root;
-  const Leading leading = leading_left_vectors(options.weighs_inputs ? outputs : lost, rank);
+Result<InputRoot> InputRoot::create(const Gram& gram, double damping) try {
+  const auto width = static_cast<Eigen::Index>(gram.width());
+  if (gram.tokens() == 0) return Status(StatusCode::kInvalidArgument, "nothing is known of the inputs: no token has passed");
+  const double mean = gram.mean_diagonal();
+  if (!std::isfinite(mean)) return Status(StatusCode::kInvalidArgument, "the inputs have values that are no numbers");
+  Matrix matrix(width, width);
+  std::vector<float> importance;
+  for (Eigen::Index i = 0; i < width; ++i) {
+    importance.push_back(static_cast<float>(gram.mean(static_cast<size_t>(i), static_cast<size_t>(i))));
+    for (Eigen::Index j = 0; j < width; ++j) matrix(i, j) = gram.mean(static_cast<size_t>(i), static_cast<size_t>(j)) + (i == j ? (mean > 0 ? damping * mean : 1) : 0);
+  }
+  const Eigen::LLT<Matrix> factor(matrix);
+  if (factor.info() != Eigen::Success) return Status(StatusCode::kInvalidArgument, "the inputs' Gram matrix cannot be factorised");
+  const Floats transposed(Matrix(Matrix(factor.matrixL()).transpose()));
+  return InputRoot(std::move(importance), PackedFloats(transposed.values, transposed.rows, transposed.columns));
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
+}
 
-  LowRankBranch branch{rows, columns, options.rank, factor_type(options.factor_bits), {}, {}, {}, outputs.squaredNorm()};
-  std::vector<float> importance(columns);
-  for (uint64_t i = 0; i < columns; ++i) importance[i] = static_cast<float>(gram.mean(i, i));
+std::vector<float> InputRoot::weigh(std::span<const float> values, ThreadTeam& team) const {
+  std::vector<float> weighed(values.size());
+  transposed_.multiply(values, values.size() / width(), weighed.data(), width(), false, team);
+  return weighed;
+}
+
+std::vector<float> branch_values(const LowRankBranch& branch, ThreadTeam& team) {
+  const Floats a = decoded(branch.type, branch.a, branch.rank, branch.columns), b = decoded(branch.type, branch.b, branch.rows, branch.rank);
+  return times_transposed(b, a.transposed(), team).values;
+}
+
+Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputRoot& inputs, const LowRankOptions& options,
+                                      ThreadTeam& team) try {
+  OTR_TRY(options.validate(rows, columns));
+  if (!all_finite(residual)) return Status(StatusCode::kInvalidArgument, "the residual has values that are no numbers");
+  const Floats lost(rows, columns, std::vector<float>(residual.begin(), residual.end()));
+  const Floats outputs(rows, columns, inputs.weigh(residual, team));
+  LowRankBranch branch{rows, columns, options.rank, factor_type(options.factor_bits), {}, {}, {}, outputs.square(), 0};
+  branch.remaining_loss = branch.residual_loss;
+  if (options.rank == 0) return branch;
+  Leading leading = leading_left_vectors(options.weighs_inputs ? outputs : lost, options.rank, team);
+  if (!options.weighs_inputs) leading.values.clear();
+  for (const double value : leading.values) branch.worth.push_back(value);
+
+  const PackedFloats lost_across(lost.transposed().values, columns, rows), packed_outputs(outputs.values, rows, columns);
   double least = std::numeric_limits<double>::infinity();
-  Matrix wanted_b = leading.vectors;
+  Floats wanted_b = leading.vectors.transposed();
   for (int round = 0; round < (options.weighs_inputs ? kFits : 1); ++round) {
-    std::vector<std::byte> b_bytes = encode_factors(row_major(wanted_b), options.rank, options.factor_bits, {});
-    OTR_ASSIGN(const Matrix b, decoded(branch.type, b_bytes, n, rank));
+    std::vector<std::byte> b_bytes = encode_factors(wanted_b.values, options.rank, options.factor_bits, {});
+    const Floats b = decoded(branch.type, b_bytes, rows, options.rank), b_across = b.transposed();
     // The least squares of A given B do not depend on the inputs.
-    const Matrix wanted_a = (b.transpose() * b).ldlt().solve(b.transpose() * lost);
-    std::vector<std::byte> a_bytes = encode_factors(row_major(wanted_a), columns, options.factor_bits, importance);
-    OTR_ASSIGN(const Matrix a, decoded(branch.type, a_bytes, rank, d));
-    const Matrix hidden = a * root;
-    const double loss = (outputs - b * hidden).squaredNorm();
+    const Floats wanted_a = solved(times_transposed(b_across, b_across, team).in_double(), times(b_across, lost_across, columns, team));
+    std::vector<std::byte> a_bytes = encode_factors(wanted_a.values, columns, options.factor_bits, inputs.importance());
+    const Floats a = decoded(branch.type, a_bytes, options.rank, columns);
+    const Floats hidden(options.rank, columns, inputs.weigh(a.values, team));
+    Floats left = times_transposed(b, hidden.transposed(), team);
+    for (size_t i = 0; i < left.values.size(); ++i) left.values[i] -= outputs.values[i];
+    const double loss = left.square();
     if (!(loss < least)) break;
     least = loss;
     branch.a = std::move(a_bytes);
     branch.b = std::move(b_bytes);
-    wanted_b = (hidden * hidden.transpose()).ldlt().solve(hidden * outputs.transpose()).transpose();
+    branch.remaining_loss = loss;
+    wanted_b = solved(times_transposed(hidden, hidden, team).in_double(), times(hidden, packed_outputs, rows, team)).transposed();
   }
-  for (Eigen::Index j = 0; j < rank; ++j) branch.worth.push_back((leading.vectors.col(j).transpose() * outputs).squaredNorm());
   return branch;
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");

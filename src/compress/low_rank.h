@@ -7,15 +7,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "src/base/thread_team.h"
+#include "src/compress/float_matrix.h"
 #include "src/compress/gram.h"
 #include "src/tensor/dtype.h"
 
 namespace outrigger {
 
 struct LowRankOptions {
-  uint32_t rank = 32;           ///< a multiple of 32, at most rows and columns
+  uint32_t rank = 32;           ///< a multiple of 32, at most rows and columns; 0 for none
   int factor_bits = 8;          ///< 4 or 8
   bool weighs_inputs = true;    ///< false: plain singular vectors of the residual, as HCInfer takes them
 
@@ -32,17 +35,38 @@ struct LowRankBranch {
   std::vector<std::byte> b;       ///< [rows, rank]
   std::vector<double> worth;      ///< [rank]: how much of the mean square of the residual's outputs the component restores
   double residual_loss = 0;       ///< the mean square of the residual's outputs; with damping
+  double remaining_loss = 0;      ///< of what the branch, as it was rounded, leaves of it
 };
 
-/// The branch of `residual` [rows, columns], row-major: what the matrix lost. Among all of its rank it leaves least of E |residual x - B A x|^2, with the Gram matrix damped as a
-/// quantiser's, up to the rounding of factors, each of which is fitted to the other
-/// as that was rounded.
-/// Bits depend on nothing but the arguments. Cost: some 10 * (rank + 32) * rows * columns multiplications in float64, on the calling thread. Errors: kInvalidArgument
-/// (options, no tokens, values that are not finite), kOutOfMemory.
+/// A square root of a window's damped Gram matrix: what is multiplied with it is as long as the outputs are on average.
+class InputRoot {
+ public:
+  /// Errors: kInvalidArgument (no tokens, inputs that are no numbers), kOutOfMemory.
+  static Result<InputRoot> create(const Gram& gram, double damping);
+
+  uint64_t width() const { return importance_.size(); }
+  /// [width]: the mean square of each input.
+  std::span<const float> importance() const { return importance_; }
+  /// [rows, width] = `values` [rows, width] times the root. Throws std::bad_alloc.
+  std::vector<float> weigh(std::span<const float> values, ThreadTeam& team) const;
+
+ private:
+  InputRoot(std::vector<float> importance, PackedFloats transposed) : importance_(std::move(importance)), transposed_(std::move(transposed)) {}
+  std::vector<float> importance_;
+  PackedFloats transposed_;
+};
+
+/// The branch of `residual` [rows, columns], row-major: what the matrix lost. Among all of its rank it leaves least of E |residual x - B A x|^2, up to the rounding of factors, each of which is
+/// fitted to the other as that was rounded. Rank 0 gives no factors, and the loss.
+/// Bits depend on nothing but the arguments, not on the number of threads. Cost: some 12 * (rank + 32) * rows * columns multiplications in float32. Errors: kInvalidArgument
+/// (options, values that are not finite), kOutOfMemory.
 /// @source EoRA (arXiv 2410.21271) and QERA (arXiv 2410.06040) have the same optimum in other words; found here by subspace iteration (Halko, Martinsson and Tropp
 /// 2009, arXiv 0909.4061, section 4.5).
-Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t rows, uint64_t columns, const Gram& gram, double damping,
-                                      const LowRankOptions& options);
+Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputRoot& inputs, const LowRankOptions& options,
+                                      ThreadTeam& team);
+
+/// B A, [rows, columns], as the codes say. Throws std::bad_alloc.
+std::vector<float> branch_values(const LowRankBranch& branch, ThreadTeam& team);
 
 }  // namespace outrigger
 

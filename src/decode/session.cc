@@ -54,7 +54,7 @@ Status Session::Impl::compute(const Progress& progress, const CancelToken& cance
       logit_tokens.push_back(count - 1);
     }
     const SequenceSlice slice{&cache, computed, 0, count};
-    const StepInput input{std::span(tokens).subspan(computed, count), {&slice, 1}, logit_tokens};
+    const StepInput input{std::span(tokens).subspan(computed, count), {&slice, 1}, logit_tokens, branch_share};
     OTR_TRY(engine->run_step(input, cancel, [&](size_t i, std::span<const float> row) {
       if (on_logits) on_logits(computed - begin + i, row);
       if (last && i + 1 == logit_tokens.size()) std::copy(row.begin(), row.end(), logits.begin());
@@ -101,7 +101,19 @@ Status check_slot_room(const ModelLayout& layout, const Plan& plan, const KvPlac
       .with_bytes(plan.host.planned_bytes + plan.kv_slots * more, plan.host.planned_bytes);
 }
 
+Status check_branch_share(float share) {
+  return share >= 0 && share <= 1 ? Status() : Status(StatusCode::kInvalidArgument, fmt::format("branch_share: got {}, need 0 to 1", share));
+}
+
 }  // namespace
+
+Status Session::set_branch_share(float share) {
+  SessionCall call(*impl_);
+  OTR_TRY(call.status());
+  OTR_TRY(check_branch_share(share));
+  impl_->branch_share = share;
+  return {};
+}
 
 Result<Session> Session::open(const Engine& engine, const SessionOptions& options) try {
   const Plan& plan = engine.plan();
@@ -112,6 +124,8 @@ Result<Session> Session::open(const Engine& engine, const SessionOptions& option
   auto impl = std::make_unique<Impl>();
   impl->engine = engine.impl();
   impl->context_tokens = context;
+  OTR_TRY(check_branch_share(options.branch_share));
+  impl->branch_share = options.branch_share;
   TensorResidency& residency = *impl->engine->residency;
   const ModelLayout& layout = impl->engine->layout();
   const std::lock_guard lock(impl->engine->step_mutex);  // two sessions must not both take the last cache

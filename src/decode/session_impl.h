@@ -18,6 +18,7 @@ struct Session::Impl {
   std::shared_ptr<Engine::Impl> engine;   ///< outlives the cache, which is leased from it
   KvCache cache;
   uint32_t context_tokens = 0;
+  float branch_share = 1;
   std::vector<Token> tokens;              ///< capacity for the whole context from the start
   uint32_t computed = 0;                  ///< tokens whose keys and values are in the cache: all, or all but the last generated one
   std::vector<float> logits;              ///< [vocabulary]

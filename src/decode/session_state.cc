@@ -153,7 +153,7 @@ Status Session::restore_file(const std::string& path) try {
 Result<Session> Session::fork() const try {
   SessionCall call(*impl_);
   OTR_TRY(call.status());
-  OTR_ASSIGN(Session copy, open(Engine(impl_->engine), {impl_->context_tokens}));
+  OTR_ASSIGN(Session copy, open(Engine(impl_->engine), {impl_->context_tokens, impl_->branch_share}));
   Impl& to = *copy.impl_;
   const Impl& from = *impl_;
   to.tokens = from.tokens;

@@ -35,6 +35,7 @@ Status check(const MatmulArgs& args) {
   check.need(args.kind <= PackedKind::kO4, "kind", static_cast<uint64_t>(args.kind), "a packed kind");
   check.size("rows", args.rows).size("columns", args.columns).size("tokens", args.tokens);
   check.stride("dst_stride", args.dst_stride, args.rows);
+  if (args.stored_columns != 0) check.size("stored_columns", args.stored_columns).need(args.stored_columns >= args.columns, "stored_columns", args.stored_columns, "at least columns");
   if (args.panel == nullptr) check.stride("src_stride", args.src_stride, args.columns);
   if (const GroupLayout* layout = find_group_layout(args.kind)) {
     check.need(args.columns % traits(layout->type).block_elements == 0, "columns", args.columns, "whole blocks of the weights' type");

@@ -45,7 +45,7 @@ class Translation {
 };
 
 void translate(Translation& t, MatmulArgs& args) {
-  t.place(args.weights, packed_bytes(args.kind, args.rows, args.columns), kPackAlignment, "weights");
+  t.place(args.weights, packed_bytes(args.kind, args.rows, args.stored_columns == 0 ? args.columns : args.stored_columns), kPackAlignment, "weights");
   if (args.panel == nullptr) {
     t.place(args.src, rows_of(args.tokens, args.src_stride, args.columns), kFloatAlignment, "src");
   } else {

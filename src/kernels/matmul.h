@@ -22,6 +22,9 @@ struct MatmulArgs {
   size_t dst_stride;
   size_t tokens;
   bool accumulate;  ///< true: dst += product, one float addition after the full sum (residual connections); false: dst = product
+  size_t stored_columns = 0;  ///< of the matrix in memory, whose first `columns` are multiplied with; whole units of its kind. 0: as many as `columns`
+
+  size_t block_bytes() const { return packed_block_bytes(kind, stored_columns == 0 ? columns : stored_columns); }
 };
 
 /// dst[t][r] (+)= sum_k weights[r][k] * activations[t][k], for the rows of the row blocks [block_begin, block_end) of 16.

@@ -53,7 +53,7 @@ float dot_bf16(const MatmulArgs& args, const std::byte* block, size_t row, size_
 
 void matmul_dense_ref(const MatmulArgs& args, size_t block_begin, size_t block_end) {
   for (size_t b = block_begin; b < block_end; ++b) {
-    const std::byte* block = args.weights + b * packed_block_bytes(args.kind, args.columns);
+    const std::byte* block = args.weights + b * args.block_bytes();
     const size_t live = std::min(kPackRows, args.rows - b * kPackRows);
     for (size_t t = 0; t < args.tokens; ++t) {
       float* dst = args.dst + t * args.dst_stride + b * kPackRows;

@@ -66,7 +66,7 @@ void run_token_tiles(DenseTile tile, size_t blocks, size_t tokens, size_t tiles,
 /// the next part, or the next two row blocks': the processor's own prefetching starts anew at each row block, and late.
 template <typename Run>
 void for_each_dense_tile(const MatmulArgs& args, const DenseShape& shape, size_t block_begin, size_t block_end, Run run) {
-  const size_t block_bytes = packed_block_bytes(args.kind, args.columns);
+  const size_t block_bytes = args.block_bytes();
   alignas(kPackAlignment) float carry[kTokenChunk * 2 * kDenseChains * kPackRows];  // 32 KB
 
   for (size_t chunk = 0; chunk < args.tokens; chunk += kTokenChunk) {

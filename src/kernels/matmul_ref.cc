@@ -80,7 +80,7 @@ void matmul_ref(const MatmulArgs& args, size_t block_begin, size_t block_end) {
   if (is_dense(args.kind)) return matmul_dense_ref(args, block_begin, block_end);
   const GroupLayout& layout = *find_group_layout(args.kind);
   for (size_t b = block_begin; b < block_end; ++b) {
-    const std::byte* block = args.weights + b * packed_block_bytes(args.kind, args.columns);
+    const std::byte* block = args.weights + b * args.block_bytes();
     const size_t live = std::min(kPackRows, args.rows - b * kPackRows);
     for (size_t first = 0; first < args.tokens; first += kTokenTile) {
       const size_t tokens = std::min(kTokenTile, args.tokens - first);

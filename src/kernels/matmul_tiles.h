@@ -32,7 +32,7 @@ namespace {
 /// tiles.
 template <typename Run>
 void for_each_tile(const MatmulArgs& args, size_t block_begin, size_t block_end, Run run) {
-  const size_t block_bytes = packed_block_bytes(args.kind, args.columns);
+  const size_t block_bytes = args.block_bytes();
   for (size_t chunk = 0; chunk < args.tokens; chunk += kTokenChunk) {
     const size_t chunk_end = std::min(args.tokens, chunk + kTokenChunk);
     for (size_t b = block_begin; b < block_end; ++b) {

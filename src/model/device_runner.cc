@@ -132,8 +132,10 @@ Status DeviceRunner::silu(uint32_t layer) {
 Status DeviceRunner::product(const TaskGraph& graph, const TaskNode& node) {
   const auto op = static_cast<StepOp>(node.op);
   for (const OperandRef& operand : graph.operands(node)) {
-    if (!args_.is_used(operand.matrix)) continue;
+    const size_t blocks = args_.used_blocks(operand);
+    if (blocks == 0) continue;
     MatmulArgs args = args_.product(op, node.argument, operand);
+    args.rows = std::min(args.rows, blocks * kPackRows);
     OTR_TRY(launch(args));
     if (args_.is_fine(operand.matrix)) {
       args.panel = buffers_.device.remainder_panel;
@@ -148,9 +150,9 @@ Status DeviceRunner::product(const TaskGraph& graph, const TaskNode& node) {
 }
 
 Status DeviceRunner::branch_panels(const BranchWindow& window) {
-  if (!args_.input().with_branches || args_.numerics() != Numerics::kFast) return {};
+  if (args_.numerics() != Numerics::kFast) return {};
   for (const uint32_t matrix : branched_matrices(layout_, window)) {
-    if (matrix != kNoMatrix) OTR_TRY(launch(args_.components(matrix)));
+    if (matrix != kNoMatrix && args_.used_rank(matrix) > 0) OTR_TRY(launch(args_.components(matrix)));
   }
   return {};
 }

@@ -50,11 +50,26 @@ bool StepArgs::is_fine(uint32_t matrix) const {
   return numerics_ == Numerics::kFast && layout_.shape.matrices[matrix].product == ProductKind::kInt8Twice;
 }
 
+uint32_t StepArgs::used_rank(uint32_t matrix) const {
+  const auto groups = static_cast<float>(layout_.branches[matrix].rank / kGroup);
+  return static_cast<uint32_t>(std::lround(groups * std::clamp(input_.branch_share, 0.0f, 1.0f))) * static_cast<uint32_t>(kGroup);
+}
+
+uint32_t StepArgs::used_blocks(const OperandRef& operand) const {
+  const auto blocks = static_cast<uint32_t>(operand.blocks);
+  const uint32_t corrected = layout_.corrects[operand.matrix];
+  if (corrected == kNoMatrix) return blocks;
+  const uint32_t rank = used_rank(corrected);
+  if (layout_.role(operand.matrix) == MatrixRole::kBranchOut) return rank > 0 ? blocks : 0;
+  const uint32_t used = rank / static_cast<uint32_t>(kPackRows);  // kGroup is whole row blocks
+  return used <= operand.first_block ? 0 : std::min(blocks, used - static_cast<uint32_t>(operand.first_block));
+}
+
 QuantizeArgs StepArgs::components(uint32_t matrix) const {
   const BranchLayout& branch = layout_.branches[matrix];
   const size_t tokens = input_.tokens.size();
   return {buffers_.components + tokens * branch.first_component, branch.rank,
-          buffers_.component_panel + StepBuffers::component_panel_offset(tokens, branch.first_component), tokens, branch.rank};
+          buffers_.component_panel + StepBuffers::component_panel_offset(tokens, branch.first_component), tokens, used_rank(matrix)};
 }
 
 // A branch's first factor has the window's input, its second the window's results.
@@ -65,6 +80,8 @@ MatmulArgs StepArgs::product(StepOp op, uint32_t argument, const OperandRef& ope
   if (corrected == kNoMatrix) return args;
   const QuantizeArgs components = this->components(corrected);
   if (op == StepOp::kBranchOut) {
+    args.columns = components.width;
+    args.stored_columns = layout_.branches[corrected].rank;
     args.src = components.src;
     args.src_stride = components.src_stride;
     args.panel = activations_of(operand.matrix) == Activations::kFloat32 ? nullptr : components.panel;

@@ -36,7 +36,7 @@ struct StepInput {
   std::span<const Token> tokens;               ///< ids inside the vocabulary; at most the plan's step_tokens
   std::span<const SequenceSlice> slices;       ///< cover the tokens in order
   std::span<const uint32_t> logit_tokens;      ///< ascending indices of tokens whose logits are wanted; at most the plan's logit_rows
-  bool with_branches = true;                   ///< whether branches correct the weights, where the model has any
+  float branch_share = 1;                      ///< of each branch's components, the first ones: 0 for the bare weights, 1 for all
 };
 
 /// What a matrix is multiplied with.
@@ -67,8 +67,10 @@ class StepArgs {
   /// Whether this matrix is multiplied with both panels.
   bool is_fine(uint32_t matrix) const;
 
-  /// Whether the step computes with the matrix: not with branches it goes without.
-  bool is_used(uint32_t matrix) const { return input_.with_branches || layout_.corrects[matrix] == kNoMatrix; }
+  /// Components of a matrix's branch that this step computes: a multiple of 32.
+  uint32_t used_rank(uint32_t matrix) const;
+  /// Of an operand's row blocks those that this step computes with: all, but for branches of which only a part is used.
+  uint32_t used_blocks(const OperandRef& operand) const;
 
   /// `argument` as the node's.
   MatmulArgs product(StepOp op, uint32_t argument, const OperandRef& operand) const;

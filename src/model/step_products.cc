@@ -29,22 +29,21 @@ void StepRunner::quantize_finely(uint32_t matrix, size_t tokens, size_t begin, s
 void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const TeamMember& member) {
   const StepOp op = static_cast<StepOp>(node.op);
   const auto passes = [&](const OperandRef& operand) {
-    if (!args_.is_used(operand.matrix)) return size_t{0};
     return args_.tokens_of(op) > 2 && args_.is_fine(operand.matrix) ? size_t{2} : size_t{1};
   };
   size_t all_passes = 0;
-  for (const OperandRef& operand : graph.operands(node)) all_passes += operand.blocks * passes(operand);
+  for (const OperandRef& operand : graph.operands(node)) all_passes += args_.used_blocks(operand) * passes(operand);
   const Share mine = share_of(member, all_passes);
 
   size_t passes_before = 0;  // over the operands before this one
   for (const OperandRef& operand : graph.operands(node)) {
-    if (!args_.is_used(operand.matrix)) continue;
+    const size_t blocks = args_.used_blocks(operand);
     // The operand's row blocks whose first pass lies in this member's share.
     const auto block_of = [&](size_t pass) {
-      return std::min<size_t>(operand.blocks, pass < passes_before ? 0 : (pass - passes_before + passes(operand) - 1) / passes(operand));
+      return std::min<size_t>(blocks, pass < passes_before ? 0 : (pass - passes_before + passes(operand) - 1) / passes(operand));
     };
     const size_t begin = block_of(mine.begin), end = block_of(mine.end);
-    passes_before += operand.blocks * passes(operand);
+    passes_before += blocks * passes(operand);
     if (begin == end) continue;
     const MatmulArgs args = args_.product(op, node.argument, operand);
     const bool is_fine = args_.is_fine(operand.matrix);
@@ -64,11 +63,11 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
 }
 
 void StepRunner::branch_panels(const BranchWindow& window, const TeamMember& member) {
-  if (!input_.with_branches || args_.numerics() != Numerics::kFast) return;
+  if (args_.numerics() != Numerics::kFast) return;
   const Share mine = share_of(member, input_.tokens.size());
   if (mine.begin == mine.end) return;
   for (const uint32_t matrix : branched_matrices(layout_, window)) {
-    if (matrix != kNoMatrix) quantize_activations(args_.components(matrix), mine.begin, mine.end);
+    if (matrix != kNoMatrix && args_.used_rank(matrix) > 0) quantize_activations(args_.components(matrix), mine.begin, mine.end);
   }
 }
 
@@ -77,7 +76,7 @@ void StepRunner::unpack_and_multiply(const MatmulArgs& args, const OperandRef& o
                                      const TeamMember& member) const {
   const WeightSource& weight = layout_.weights[operand.matrix];
   const std::span<std::byte> buffer = residency_.unpack_buffer(member.index());
-  const size_t at_once = std::max<size_t>(1, buffer.size() / packed_block_bytes(args.kind, args.columns));
+  const size_t at_once = std::max<size_t>(1, buffer.size() / args.block_bytes());
   for (size_t block = blocks.begin; block < blocks.end; block += at_once) {
     const size_t some = std::min(blocks.end - block, at_once);
     const std::byte* const rows = args.weights + block * weight.block_file_bytes();

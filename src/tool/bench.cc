@@ -166,7 +166,7 @@ Status bench(const BenchOptions& options) {
 
   const auto engine = load_engine(model.value(), options.common, workload_for(tests), nullptr, &machine.value());
   if (!engine.is_ok()) return engine.status();
-  auto session = Session::open(engine.value());
+  auto session = Session::open(engine.value(), {0, options.future.branch_share});
   if (!session.is_ok()) return session.status();
 
   const Interruptible interruptible;

@@ -114,7 +114,7 @@ Status run_conversation(const Model& model, const Tokenizer& tokenizer, const Ru
   if (const auto tokens = tokenizer.chat({&probe, 1}, options.chat_template); !tokens.is_ok()) return tokens.status();
   const auto engine = load_engine(model, options.common, workload);
   if (!engine.is_ok()) return engine.status();
-  auto session = Session::open(engine.value());
+  auto session = Session::open(engine.value(), {0, options.future.branch_share});
   if (!session.is_ok()) return session.status();
   if (Status status = Conversation(tokenizer, options, std::move(session).value()).hold(); !status.is_ok()) return status;
   return write_trace(engine.value(), options.common);

@@ -65,13 +65,28 @@ void add_common_options(CLI::App& command, CommonOptions& options, Shows shows) 
   }
 }
 
+namespace {
+
+// "50%" as "0.5"; what is no number stays as it is, for the check that follows.
+std::string as_share(const std::string& percent) {
+  char* end = nullptr;
+  const double value = std::strtod(percent.c_str(), &end);
+  return end == percent.c_str() + percent.size() - 1 ? std::to_string(value / 100) : percent;
+}
+
+}  // namespace
+
 void add_future_options(CLI::App& command, FutureOptions& options, bool with_draft) {
+  command.add_option("--branch", options.branch_share, "Share of a compressed model's branches to use: all, none, or a share such as 50% or 0.5")
+      ->type_name("all|none|SHARE")
+      ->transform([](const std::string& text) { return text == "all" ? "1" : text == "none" ? "0" : text.ends_with("%") ? as_share(text) : text; })
+      ->check(CLI::Range(0.0, 1.0))
+      ->group("Machine");
   std::vector<CLI::Option*> added = {
       command.add_option("--batch", options.batch, "Sequences at once: 1 in this version")
           ->type_name("N")
           ->delimiter(',')
           ->allow_extra_args(false),
-      command.add_option("--branch", options.branch, "Share of the branches to use: none in this version")->type_name("all|none|SHARE"),
   };
   if (with_draft) {
     added.push_back(command.add_option("--draft", options.draft, "Speculation: auto and none mean none in this version")

@@ -1,7 +1,9 @@
 // outrigger compress: a model in few bits, by what its layers' inputs are on a text.
 #include <fmt/format.h>
 #include <outrigger/compress.h>
+#include <outrigger/sizes.h>
 
+#include <charconv>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -20,13 +22,13 @@ namespace {
 
 struct CompressCommandOptions {
   CommonOptions common;
-  std::string model, output, bits = "4";
+  std::string model, output, bits = "4", branch_budget = "0";
   std::vector<std::string> calibration;
   uint32_t chunk_tokens = 512, chunks = 32;
   std::map<std::string, std::string> later;  // options of the contract that this version refuses by name
 };
 
-constexpr const char* kLater[] = {"--branch-budget", "--branch-reads", "--form", "--allocate", "--method", "--polish", "--max-slowdown", "--report"};
+constexpr const char* kLater[] = {"--branch-reads", "--form", "--allocate", "--method", "--polish", "--max-slowdown", "--report"};
 
 // Whole chunks of every text in turn, so that each has its share of what is used.
 Result<std::vector<Token>> read_calibration(const CompressCommandOptions& options, const Tokenizer& tokenizer) {
@@ -55,17 +57,42 @@ Result<std::vector<Token>> read_calibration(const CompressCommandOptions& option
   return all;
 }
 
+// A size, bits for each weight of the backbone ("0.8bpw"), or a share of the backbone's bytes ("10%").
+Result<uint64_t> read_branch_budget(const CompressCommandOptions& options, const Model& model, int bits) {
+  auto shape = model.step_shape();
+  if (!shape.is_ok()) return shape.status();
+  double weights = 0;
+  for (const MatrixShape& matrix : shape->matrices) {
+    if (matrix.use == MatrixUse::kEveryToken) weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
+  }
+  const std::string& text = options.branch_budget;
+  if (text.ends_with("bpw")) {
+    double bits_each = -1;
+    const char* const end = text.data() + text.size() - 3;
+    const auto [rest, error] = std::from_chars(text.data(), end, bits_each, std::chars_format::fixed);
+    if (error != std::errc() || rest != end || !(bits_each >= 0 && bits_each <= 32)) {
+      return Status(StatusCode::kInvalidArgument, fmt::format("--branch-budget: got \"{}\", need 0 to 32 bits for each weight, such as 0.4bpw", text));
+    }
+    return static_cast<uint64_t>(weights * bits_each / 8);
+  }
+  auto size = parse_size(text);
+  if (!size.is_ok()) return Status(StatusCode::kInvalidArgument, fmt::format("--branch-budget: got \"{}\", need a size (8MiB), bits for each weight (0.4bpw), a share of the backbone (10%) or 0", text));
+  return size->share > 0 ? static_cast<uint64_t>(weights * (bits + 0.5) / 8 * size->share) : size->bytes;
+}
+
 Status write_report(const CompressCommandOptions& options, const CompressReport& report, double seconds) {
-  const double bits = static_cast<double>(report.backbone_bytes) * 8 / static_cast<double>(report.backbone_weights);
+  const auto bits_each = [&report](uint64_t bytes) { return static_cast<double>(bytes) * 8 / static_cast<double>(report.backbone_weights); };
+  const double bits = bits_each(report.backbone_bytes), branch_bits = bits_each(report.branch_bytes);
   if (options.common.json) {
     return write_json({{"file", options.output},
-                       {"bytes", {{"input", report.input_bytes}, {"output", report.output_bytes}, {"backbone", report.backbone_bytes}, {"branches", 0}, {"branch_reads_per_token", 0}}},
-                       {"bits_per_weight", {{"backbone", bits}, {"branches", 0}, {"branch_reads", 0}}},
+                       {"bytes", {{"input", report.input_bytes}, {"output", report.output_bytes}, {"backbone", report.backbone_bytes}, {"branches", report.branch_bytes}, {"branch_reads_per_token", report.branch_bytes}}},
+                       {"bits_per_weight", {{"backbone", bits}, {"branches", branch_bits}, {"branch_reads", branch_bits}}},
                        {"calibration_tokens", report.calibration_tokens},
                        {"seconds", seconds}});
   }
-  return write_out(fmt::format("{}: {} from {}; {} of them layers at {:.2f} bits a weight, by {} tokens, in {:.0f} s\n", options.output,
-                               format_size(report.output_bytes), format_size(report.input_bytes), format_size(report.backbone_bytes), bits,
+  const std::string branches = report.branch_bytes == 0 ? "" : fmt::format(", {} of branches at {:.2f}", format_size(report.branch_bytes), branch_bits);
+  return write_out(fmt::format("{}: {} from {}; {} of them layers at {:.2f} bits a weight{}, by {} tokens, in {:.0f} s\n", options.output,
+                               format_size(report.output_bytes), format_size(report.input_bytes), format_size(report.backbone_bytes), bits, branches,
                                report.calibration_tokens, seconds));
 }
 
@@ -81,11 +108,14 @@ Status compress(const CompressCommandOptions& options) {
   if (!tokenizer.is_ok()) return tokenizer.status();
   const auto calibration = read_calibration(options, tokenizer.value());
   if (!calibration.is_ok()) return calibration.status();
+  const auto branch_bytes = read_branch_budget(options, model.value(), options.bits[0] - '0');
+  if (!branch_bytes.is_ok()) return branch_bytes.status();
   const Stopwatch watch;
   const Interruptible interruptible;
   ProgressLine progress(options.common.progress, "compressing");
   CompressOptions compress_options;
   compress_options.bits = options.bits[0] - '0';
+  compress_options.branch_bytes = branch_bytes.value();
   compress_options.chunk_tokens = options.chunk_tokens;
   compress_options.most_chunks = options.chunks;
   compress_options.threads = options.common.threads;
@@ -104,6 +134,10 @@ void add_compress(CLI::App& app, Action& action) {
   add_model(*command, options->model);
   command->add_option("-o,--output", options->output, "The file to write; it appears complete or not at all")->required()->type_name("FILE");
   command->add_option("--bits", options->bits, "Bits of a weight: 2, 3 or 4. Scales take half a bit more")->type_name("N")->capture_default_str();
+  command->add_option("--branch-budget", options->branch_budget,
+                      "Most bytes for branches that correct the matrices: a size, bits for each weight (0.4bpw), a share of the backbone (10%); 0: none")
+      ->type_name("SIZE")
+      ->capture_default_str();
   command->add_option("--calibration", options->calibration, "A text like those that the model is for; may be given several times, for mixed use")
       ->required()
       ->type_name("TEXT");
@@ -112,9 +146,10 @@ void add_compress(CLI::App& app, Action& action) {
   for (const char* name : kLater) command->add_option(name, options->later[name], "Not there yet")->group("Not there yet");
   add_common_options(*command, options->common, Shows::kOutputOnly);
   command->footer(
-      "The file opens like any model. Branches that correct it are not there yet.\n"
+      "The file opens like any model. With a budget for branches, low-rank corrections of each matrix are stored with it and computed beside it.\n"
       "Examples:\n"
       "  outrigger compress model.gguf -o small.gguf --bits 3 --calibration book.txt --calibration chats.txt\n"
+      "  outrigger compress model.gguf -o small.gguf --bits 2 --branch-budget 10% --calibration book.txt\n"
       "  outrigger eval small.gguf --reference model.gguf --text other.txt\n");
   command->callback([&action, options] { action = [options] { return compress(*options); }; });
 }

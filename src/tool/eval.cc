@@ -61,8 +61,8 @@ Result<Engine> open_engine(const Model& model, const CommonOptions& common, uint
   return load_engine(model, common, workload);
 }
 
-Result<Session> open_session(const Result<Engine>& engine) {
-  return engine.is_ok() ? Session::open(engine.value()) : engine.status();  // keeps the engine alive
+Result<Session> open_session(const Result<Engine>& engine, float branch_share = 1) {
+  return engine.is_ok() ? Session::open(engine.value(), {0, branch_share}) : engine.status();  // keeps the engine alive
 }
 
 // The reference computes what the model is compared with: in float32 unless told otherwise, and without the limit under test.
@@ -139,7 +139,7 @@ Status eval(const EvalOptions& options) {
   }
   const size_t context = std::max<size_t>(chunks.context_tokens, longest_choice(examples));
   const auto engine = open_engine(model.value(), options.common, static_cast<uint32_t>(context));
-  auto session = open_session(engine);
+  auto session = open_session(engine, options.future.branch_share);
   if (!session.is_ok()) return session.status();
 
   const Stopwatch watch;

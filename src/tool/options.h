@@ -52,9 +52,10 @@ void apply_log_level(const CommonOptions& options);
 /// What --host-budget says in bytes, with the library's default when it says nothing. A share is one of the memory the process can get.
 uint64_t host_budget_bytes(const CommonOptions& options);
 
-/// Options of speculation, batches and branches: parsed so that they can be refused by name.
+/// Options of speculation and batches, parsed so that they can be refused by name, and the share of branches.
 struct FutureOptions {
-  std::string draft = "auto", draft_tokens = "auto", draft_shape = "auto", groups = "auto", branch;
+  float branch_share = 1;
+  std::string draft = "auto", draft_tokens = "auto", draft_shape = "auto", groups = "auto";
   std::vector<uint32_t> batch = {1};
 };
 Status check_future(const FutureOptions& options);

@@ -38,7 +38,7 @@ Status run_prompt(const Model& model, const Tokenizer& tokenizer, const RunOptio
   double load_ms = 0;
   const auto engine = load_engine(model, options.common, workload.value(), &load_ms);
   if (!engine.is_ok()) return engine.status();
-  auto session = Session::open(engine.value());
+  auto session = Session::open(engine.value(), {0, options.future.branch_share});
   if (!session.is_ok()) return session.status();
   const bool stream = !options.common.json;
   const auto result = generate_text(session.value(), prompt.value(), options, new_tokens, stream);

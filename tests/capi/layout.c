@@ -70,6 +70,9 @@ int main(void) {
   FIELD(otr_compress_options, progress);
   FIELD(otr_compress_options, user);
   FIELD(otr_compress_options, cancel);
+  FIELD(otr_compress_options, branch_bytes);
+  FIELD(otr_compress_options, factor_bits);
+  FIELD(otr_compress_options, rounds);
   STRUCT(otr_compress_report);
   FIELD(otr_compress_report, struct_size);
   FIELD(otr_compress_report, reserved);
@@ -78,6 +81,7 @@ int main(void) {
   FIELD(otr_compress_report, backbone_bytes);
   FIELD(otr_compress_report, backbone_weights);
   FIELD(otr_compress_report, calibration_tokens);
+  FIELD(otr_compress_report, branch_bytes);
   STRUCT(otr_pack_options);
   FIELD(otr_pack_options, struct_size);
   FIELD(otr_pack_options, reserved);

@@ -161,6 +161,7 @@ static void null_sessions(otr_error* e, const stack* s) {
   REFUSED_C(otr_session_generated_text(NULL, buffer, 8, &count, &error));
   REFUSED_C(otr_session_generated_text(s->session, buffer, 8, NULL, &error));
   REFUSED_C(otr_session_truncate(NULL, 0, &error));
+  REFUSED_C(otr_session_set_branch_share(NULL, 1, &error));
   REFUSED_C(otr_session_fork(NULL, &fork, &error));
   REFUSED_C(otr_session_fork(s->session, NULL, &error));
   REFUSED_C(otr_session_save(NULL, buffer, 8, &count, &error));
@@ -389,6 +390,8 @@ void a_wrong_order_is_an_error(void) {
   CHECK_C(otr_session_get_logits(s.session, &logits, &count, &error) == OTR_OK && count == 261);
   CHECK_C(otr_session_prefill(s.session, good, 3, NULL, &error) == OTR_OK);
   REFUSED_C(otr_session_truncate(s.session, 5, &error));
+  REFUSED_C(otr_session_set_branch_share(s.session, 1.5f, &error));
+  REFUSED_C(otr_session_set_branch_share(s.session, -1, &error));
   REFUSED_C(otr_session_truncate(s.session, (UINT64_C(1) << 32) + 1, &error)); /* not 1 */
   CHECK_C(otr_session_truncate(s.session, 2, &error) == OTR_OK);
   REFUSED_C(otr_session_get_logits(s.session, &logits, &count, &error));

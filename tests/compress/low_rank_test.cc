@@ -43,8 +43,14 @@ struct Case {
     }
   }
 
+  Result<LowRankBranch> made_with(uint32_t rank, int bits, bool weighs, uint32_t threads) const {
+    const auto team = std::move(ThreadTeam::create(threads)).value();
+    const Result<InputRoot> root = InputRoot::create(gram, kDamping);
+    if (!root.is_ok()) return root.status();
+    return low_rank_branch(residual, rows, columns, root.value(), {rank, bits, weighs}, *team);
+  }
   LowRankBranch branch(uint32_t rank, int bits, bool weighs = true) const {
-    auto made = low_rank_branch(residual, rows, columns, gram, kDamping, {rank, bits, weighs});
+    auto made = made_with(rank, bits, weighs, 1);
     REQUIRE(made.is_ok());
     return std::move(made).value();
   }
@@ -67,6 +73,7 @@ TEST_CASE("LowRank: with 8 bits the loss is that of the best correction of its r
     const Case c(rows, columns, 3);
     const LowRankBranch branch = c.branch(64, 8);
     CHECK(branch.residual_loss == Approx(c.loss(c.lost)));
+    CHECK(branch.remaining_loss == Approx(c.loss(branch, 64)).epsilon(1e-4));
     CHECK(c.loss(branch, 64) < c.best_loss(64) + 0.003 * branch.residual_loss);
     CHECK(c.loss(branch, 32) < c.best_loss(32) + 0.006 * branch.residual_loss);
     double restored = 0;
@@ -95,22 +102,34 @@ TEST_CASE("LowRank: plain singular vectors are the best for the weights, and wor
   CHECK(distance(plain) < svd.singularValues().tail(128 - 32).squaredNorm() * 1.005);
 }
 
-TEST_CASE("LowRank: the same arguments give the same bytes") {
+TEST_CASE("LowRank: the same arguments give the same bytes, whatever the number of threads") {
   const Case c(96, 128, 9);
-  const LowRankBranch one = c.branch(32, 4), other = c.branch(32, 4);
+  const LowRankBranch one = c.branch(32, 4), other = c.made_with(32, 4, true, 3).value();
   CHECK(one.a == other.a);
   CHECK(one.b == other.b);
 }
 
+TEST_CASE("LowRank: the branch's values are the product of its factors, and rank 0 is none") {
+  const Case c(64, 96, 4);
+  const LowRankBranch branch = c.branch(32, 4), none = c.branch(0, 4);
+  const auto team = std::move(ThreadTeam::create(2)).value();
+  const std::vector<float> values = branch_values(branch, *team);
+  const Matrix expected = decoded(branch.type, branch.b, 64, 32) * decoded(branch.type, branch.a, 32, 96);
+  CHECK((Eigen::Map<const RowMajor>(values.data(), 64, 96).cast<double>() - expected).cwiseAbs().maxCoeff() < 1e-6);
+  CHECK(none.a.empty());
+  CHECK(none.b.empty());
+  CHECK(none.residual_loss == Approx(branch.residual_loss));
+  CHECK(none.remaining_loss == none.residual_loss);
+}
+
 TEST_CASE("LowRank: a residual of zeros has a branch of zeros, and what cannot be is refused") {
   Case c(64, 96, 1);
-  const auto code = [&](uint32_t rank, int bits) { return low_rank_branch(c.residual, c.rows, c.columns, c.gram, kDamping, {rank, bits, true}).status().code(); };
+  const auto code = [&](uint32_t rank, int bits) { return c.made_with(rank, bits, true, 1).status().code(); };
   CHECK(code(32, 8) == StatusCode::kOk);
-  CHECK(code(0, 8) == StatusCode::kInvalidArgument);
   CHECK(code(16, 8) == StatusCode::kInvalidArgument);
   CHECK(code(96, 8) == StatusCode::kInvalidArgument);
   CHECK(code(32, 6) == StatusCode::kInvalidArgument);
-  CHECK(low_rank_branch(c.residual, c.rows, c.columns, Gram(96), kDamping, {32, 8, true}).status().code() == StatusCode::kInvalidArgument);
+  CHECK(InputRoot::create(Gram(96), kDamping).status().code() == StatusCode::kInvalidArgument);
   std::fill(c.residual.begin(), c.residual.end(), 0.0f);
   const LowRankBranch nothing = c.branch(32, 8);
   CHECK(decoded(nothing.type, nothing.a, 32, 96).isZero());

@@ -40,6 +40,7 @@ class Line(ToolTest):
                      ["run", model, "-p", "a", "--host-budget", "64M"], ["run", model, "-p", "a", "--disk-direct", "maybe"],
                      ["run", model, "-p", "a", "--numerics", "float16"], ["run", model, "-p", "a", "--plan", "p", "--host-budget", "1GB"],
                      ["run", model, "-p", "a", "--system", "x"], ["run", model, model, "-p", "a"],
+                     ["run", model, "-p", "a", "--branch", "some"], ["run", model, "-p", "a", "--branch", "150%"], ["bench", model, "--branch", "-1"],
                      ["plan", model, "--workload", "prompt=x"], ["plan", model, "--profile", "p", "--threads", "1"], ["tokenize", model],
                      ["tokenize", model, "text", "--file", "f"], ["eval", model], ["eval", model, "--logits", "x", "--task", "y"],
                      ["eval", model, "--text", "t", "--ctx", "3"], ["eval", model, "--text", "t", "--chunks", "0"],
@@ -51,11 +52,10 @@ class Line(ToolTest):
         model, prompt = valid(), ("-p", "a")
         for args, name in ((("--draft", "ngram"), "--draft"), (("--draft", "self"), "--draft"), (("--draft", "small.gguf"), "--draft"),
                            (("--draft-tokens", "4"), "--draft-tokens"), (("--draft-shape", "tree"), "--draft-shape"),
-                           (("--groups", "2"), "--groups"), (("--batch", "2"), "--batch"), (("--branch", "all"), "--branch")):
+                           (("--groups", "2"), "--groups"), (("--batch", "2"), "--batch")):
             with self.subTest(args=args):
                 self.refuse(UNSUPPORTED, "run", model, *prompt, *args, naming=name)
         for args, name in ((("bench", model, "--batch", "1,4"), "--batch"), (("eval", model, "--text", model, "--compare", "a", "b"), "--compare"),
-                           (("eval", model, "--text", model, "--branch", "0.5"), "--branch"), (("bench", model, "--branch", "none"), "--branch"),
                            (("compress", model, "-o", "x.gguf", "--calibration", model, "--bits", "mixed:2.6"), "--bits"),
                            (("compress", model, "-o", "x.gguf", "--calibration", model, "--branch-reads", "0.8bpw"), "--branch-reads"),
                            (("compress", model, "-o", "x.gguf", "--calibration", model, "--method", "hcinfer"), "--method"),
@@ -65,7 +65,7 @@ class Line(ToolTest):
 
     def test_values_that_mean_nothing_new_are_taken(self):
         self.succeed("run", valid(), "-p", "a", "-n", "1", "--draft", "auto", "--draft-tokens", "auto", "--draft-shape", "auto", "--groups", "1",
-                     "--batch", "1", "--device", "cpu")
+                     "--batch", "1", "--device", "cpu", "--branch", "50%")
 
     def test_a_device_that_is_not_there(self):
         self.refuse(UNAVAILABLE, "run", valid(), "-p", "a", "--device", "cuda", naming="cuda")

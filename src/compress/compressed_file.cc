@@ -1,0 +1,137 @@
+// CompressedFile: header, places, and what is copied.
+#include "src/compress/compressed_file.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+
+#include "src/base/bytes.h"
+#include "src/base/macros.h"
+#include "src/compress/factor_codes.h"
+#include "src/io/gguf_header.h"
+#include "src/model/layout_tensors.h"
+#include "src/model/model_copy.h"
+#include "src/tensor/encode_own.h"
+
+namespace outrigger {
+namespace {
+
+constexpr uint64_t kChunkBytes = 2_MiB;
+constexpr uint64_t kAlignment = 4096;  // for direct reads
+constexpr const char* kAlignmentKey = "general.alignment";
+
+uint64_t aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+/// A tensor of the new file: one of the old file's, or one of rows and columns.
+struct Target {
+  std::string name;
+  const GgufTensor* source = nullptr;
+  DType type = DType::kF32;
+  uint64_t columns = 0, rows = 0;
+
+  bool is_own() const { return source == nullptr && (type == DType::kO2 || type == DType::kO3 || type == DType::kO4); }
+  uint64_t bytes() const { return source != nullptr ? source->bytes : rows * *row_bytes(type, columns); }
+};
+
+// "blk.0.attn_q.weight" and "branch_a" make "blk.0.attn_q.branch_a".
+std::string named_like(const std::string& weight, const char* kind) { return weight.substr(0, weight.rfind('.') + 1) + kind; }
+
+std::vector<Target> choose_targets(const Model::Impl& model, std::span<const MatrixPlan> plans, int factor_bits) {
+  std::map<uint64_t, const GgufTensor*> by_offset;
+  for (const GgufTensor& tensor : model.file.tensors()) by_offset.emplace(tensor.offset, &tensor);
+  std::vector<Target> backbone, branches, targets;
+  std::vector<const GgufTensor*> replaced;
+  for (const uint32_t matrix : matrices_of_layers(*model.layout)) {
+    const WeightSource& weight = model.layout->weights[matrix];
+    const MatrixPlan& plan = plans[matrix];
+    const GgufTensor* const source = by_offset.at(weight.file_offset);
+    replaced.push_back(source);
+    backbone.push_back({source->name, nullptr, *own_type(plan.bits), weight.columns, weight.rows});
+    if (plan.rank == 0) continue;
+    const DType type = factor_type(factor_bits);
+    branches.push_back({named_like(source->name, "branch_a"), nullptr, type, weight.columns, plan.rank});
+    branches.push_back({named_like(source->name, "branch_b"), nullptr, type, plan.rank, weight.rows});
+  }
+  for (const GgufTensor& tensor : model.file.tensors()) {
+    if (std::find(replaced.begin(), replaced.end(), &tensor) == replaced.end()) targets.push_back({tensor.name, &tensor, tensor.type, 0, 0});
+  }
+  targets.insert(targets.end(), backbone.begin(), backbone.end());
+  targets.insert(targets.end(), branches.begin(), branches.end());
+  return targets;
+}
+
+void add_tensor(const Target& target, GgufHeader* header) {
+  if (target.source != nullptr) {
+    const GgufTensor& source = *target.source;
+    return header->add_tensor(source.name, source.type, std::span(source.dims).first(source.rank), source.is_packed);
+  }
+  const uint64_t dims[] = {target.is_own() ? *row_bytes(target.type, target.columns) : target.columns, target.rows};
+  header->add_tensor(target.name, target.is_own() ? DType::kI8 : target.type, dims);
+}
+
+// A key that the file has and we set keeps its place. The size of the whole file in `bytes`.
+std::string make_header(const GgufFile& file, std::span<const Target> targets, uint64_t* bytes) {
+  GgufHeader header;
+  for (const GgufValue* value : values_in_order(file)) {
+    const std::string& key = value->key();
+    if (key != kAlignmentKey && key != kGgufOwnNamesKey && key != kGgufOwnTypesKey) header.add_value(*value);
+  }
+  header.add_u32(kAlignmentKey, static_cast<uint32_t>(kAlignment));
+  header.begin_array(kGgufOwnNamesKey, GgufType::kString);
+  for (const Target& target : targets) {
+    if (target.is_own()) header.add_element(target.name);
+  }
+  header.end_array();
+  header.begin_array(kGgufOwnTypesKey, GgufType::kI32);
+  for (const Target& target : targets) {
+    if (target.is_own()) header.add_element(static_cast<int32_t>(target.type));
+  }
+  header.end_array();
+  for (const Target& target : targets) add_tensor(target, &header);
+  std::vector<uint64_t> places;
+  uint64_t next = aligned(header.bytes());
+  for (const Target& target : targets) {
+    places.push_back(next);
+    next += aligned(target.bytes());
+  }
+  *bytes = next;
+  return header.finish(places, kAlignment);
+}
+
+}  // namespace
+
+Result<CompressedFile> CompressedFile::create(const Model::Impl& model, const std::string& path, std::span<const MatrixPlan> plans, int factor_bits) {
+  OTR_ASSIGN(const GgufFile with_arrays, read_header_again(model));
+  const std::vector<Target> targets = choose_targets(model, plans, factor_bits);
+  uint64_t bytes = 0;
+  const std::string header = make_header(with_arrays, targets, &bytes);
+  OTR_ASSIGN(AtomicFile out, AtomicFile::create(path, 0666));
+  OTR_TRY(out.reserve(bytes));
+  OTR_TRY(out.write(std::as_bytes(std::span(header))));
+  CompressedFile file(std::move(out), bytes);
+  DirectBuffer staging;
+  const ByteSource& source = model.file.source();
+  for (const Target& target : targets) {
+    if (target.source == nullptr) break;
+    const GgufTensor& tensor = *target.source;
+    for (uint64_t done = 0, some; done < tensor.bytes; done += some) {
+      some = std::min(tensor.bytes - done, kChunkBytes);
+      OTR_ASSIGN(const std::byte* data, source.read_direct(tensor.offset + done, some, staging.take(source.direct_staging_bytes(some))));
+      OTR_TRY(file.out_.write({data, some}));
+    }
+    OTR_TRY(file.out_.write(std::vector<std::byte>(aligned(tensor.bytes) - tensor.bytes)));
+  }
+  return file;
+}
+
+Status CompressedFile::write(std::span<const std::byte> bytes) {
+  OTR_TRY(out_.write(bytes));
+  return out_.write(std::vector<std::byte>(aligned(bytes.size()) - bytes.size()));
+}
+
+Status CompressedFile::write_branch(const LowRankBranch& branch) {
+  OTR_TRY(write(branch.a));
+  return write(branch.b);
+}
+
+}  // namespace outrigger

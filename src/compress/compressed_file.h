@@ -1,0 +1,45 @@
+// CompressedFile: the GGUF file of a compressed model, written from front to back.
+#ifndef OUTRIGGER_SRC_COMPRESS_COMPRESSED_FILE_H_
+#define OUTRIGGER_SRC_COMPRESS_COMPRESSED_FILE_H_
+
+#include <outrigger/status.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "src/compress/low_rank.h"
+#include "src/compress/matrix_plan.h"
+#include "src/compress/quantiser.h"
+#include "src/io/atomic_file.h"
+#include "src/model/model_impl.h"
+
+namespace outrigger {
+
+/// First what stays as it is, then the backbone in the order of a step, then the branches. Sizes are known beforehand, so that a disk without room is found at once.
+/// Threads: one.
+class CompressedFile {
+ public:
+  /// Reserves the file and writes its header and all that stays. Preconditions: the model has a layout, of a dense model; `plans` are by matrix of the layout. Errors: kIo.
+  static Result<CompressedFile> create(const Model::Impl& model, const std::string& path, std::span<const MatrixPlan> plans, int factor_bits);
+
+  /// Of the planned matrices in order, then of those with a rank in order.
+  Status write_backbone(const LowBitMatrix& made) { return write(made.bytes); }
+  Status write_branch(const LowRankBranch& branch);
+  /// Precondition: everything was written. Errors: kIo; the file does not appear.
+  Status commit() { return out_.commit(); }
+
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  CompressedFile(AtomicFile out, uint64_t bytes) : out_(std::move(out)), bytes_(bytes) {}
+  Status write(std::span<const std::byte> bytes);
+
+  AtomicFile out_;
+  uint64_t bytes_;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_COMPRESS_COMPRESSED_FILE_H_

@@ -1,0 +1,41 @@
+// MatrixPlan: which matrices, and ranks that fit a budget.
+#include "src/compress/matrix_plan.h"
+
+#include <algorithm>
+
+#include "src/compress/factor_codes.h"
+#include "src/tensor/dtype.h"
+
+namespace outrigger {
+
+std::vector<uint32_t> matrices_of_layers(const ModelLayout& layout) {
+  std::vector<uint32_t> matrices;
+  for (const LayerLayout& layer : layout.layers) {
+    matrices.insert(matrices.end(), {layer.q, layer.k, layer.v, layer.output, layer.ffn.gate, layer.ffn.up, layer.ffn.down});
+  }
+  return matrices;
+}
+
+uint64_t branch_bytes(uint64_t rows, uint64_t columns, uint32_t rank, int factor_bits) {
+  const DType type = factor_type(factor_bits);
+  return rank == 0 ? 0 : rank * *row_bytes(type, columns) + rows * *row_bytes(type, rank);
+}
+
+void plan_uniform_ranks(const ModelLayout& layout, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans) {
+  const std::vector<uint32_t> matrices = matrices_of_layers(layout);
+  const auto rank_of = [&](uint32_t matrix, uint32_t rank) {
+    const WeightSource& weight = layout.weights[matrix];
+    return std::min<uint32_t>(rank, static_cast<uint32_t>(std::min(weight.rows, weight.columns) / 32 * 32));
+  };
+  uint32_t chosen = 0;
+  for (uint64_t before = 0, bytes = 0;; before = bytes, chosen += 32) {
+    bytes = 0;
+    for (const uint32_t matrix : matrices) {
+      bytes += branch_bytes(layout.weights[matrix].rows, layout.weights[matrix].columns, rank_of(matrix, chosen + 32), factor_bits);
+    }
+    if (bytes > budget_bytes || bytes == before) break;
+  }
+  for (const uint32_t matrix : matrices) (*plans)[matrix].rank = rank_of(matrix, chosen);
+}
+
+}  // namespace outrigger

@@ -1,0 +1,29 @@
+// MatrixPlan: what compressing is to make of each matrix.
+#ifndef OUTRIGGER_SRC_COMPRESS_MATRIX_PLAN_H_
+#define OUTRIGGER_SRC_COMPRESS_MATRIX_PLAN_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "src/model/layout.h"
+
+namespace outrigger {
+
+/// Of one of the layout's matrices, by its index. `bits` 0: it stays as it is.
+struct MatrixPlan {
+  int bits = 0;
+  uint32_t rank = 0;  ///< of its branch, a multiple of 32; 0: none
+};
+
+/// The matrices of a dense model's layers, in the order of a step.
+std::vector<uint32_t> matrices_of_layers(const ModelLayout& layout);
+
+/// Bytes of a branch's factors. Precondition: columns and rank are multiples of 32.
+uint64_t branch_bytes(uint64_t rows, uint64_t columns, uint32_t rank, int factor_bits);
+
+/// The same rank for all, as far as the matrices are large enough: the largest multiple of 32 with which factors take at most `budget_bytes`.
+void plan_uniform_ranks(const ModelLayout& layout, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_COMPRESS_MATRIX_PLAN_H_

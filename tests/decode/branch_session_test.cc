@@ -1,0 +1,205 @@
+// Branches beside their matrices: against a model whose matrices have them added in, and the same bits wherever and however they are computed.
+#include <outrigger/compress.h>
+#include <outrigger/pack.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <map>
+
+#include "src/io/gguf.h"
+#include "src/tensor/dequantize.h"
+#include "tests/support/device_plans.h"
+#include "tests/support/engines.h"
+#include "tests/support/random_dense.h"
+#include "tests/support/scratch_folder.h"
+
+namespace outrigger::testing {
+namespace {
+
+constexpr uint64_t kRank = 64;  // of q, output and the feed-forward part; k and v have 32 rows
+
+void write(const std::string& path, const std::vector<std::byte>& bytes) {
+  std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+}
+
+/// The random model in two bits with branches, made once.
+struct Branched {
+  ScratchFolder scratch;
+  Model model;
+
+  Branched() : model(make(scratch)) {}
+  static Model make(const ScratchFolder& scratch) {
+    write(scratch / "model.gguf", random_dense());
+    std::vector<Token> text(600);
+    for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<Token>((i * i * 31 + i * 7) % 200);
+    CompressOptions options;
+    options.bits = 2;
+    options.chunk_tokens = 32;
+    options.most_chunks = 6;
+    options.threads = 2;
+    options.branch_bytes = uint64_t{1} << 20;  // more than whole ranks take
+    const CompressReport report = must(compress_model(must(Model::open(scratch / "model.gguf")), text, scratch / "small.gguf", options));
+    REQUIRE(report.branch_bytes > 0);
+    return must(Model::open(scratch / "small.gguf"));
+  }
+
+  /// A model of float matrices that are the backbone's and what the first components of its branches add.
+  Model merged(double share) const {
+    const GgufFile file = must(GgufFile::open(must(open_file(scratch / "small.gguf"))));
+    const auto values_of = [&](const GgufTensor& tensor) {
+      std::vector<std::byte> raw(tensor.bytes);
+      must(file.source().read(tensor.offset, raw));
+      std::vector<float> values(tensor.elements());
+      must(dequantize(tensor.type, raw.data(), values.data(), values.size()));
+      return values;
+    };
+    write(scratch / "merged.gguf", random_dense([&](const std::string& name, std::vector<float>& values) {
+            values = values_of(*file.find_tensor(name));
+            const std::string stem = name.substr(0, name.rfind('.') + 1);
+            const GgufTensor* const a = file.find_tensor(stem + "branch_a");
+            if (a == nullptr) return;
+            const uint64_t columns = a->dims[0], rank = a->dims[1], used = static_cast<uint64_t>(std::lround(share * static_cast<double>(rank) / 32)) * 32;
+            const std::vector<float> first = values_of(*a), second = values_of(*file.find_tensor(stem + "branch_b"));
+            for (size_t row = 0; row < values.size() / columns; ++row) {
+              for (size_t k = 0; k < columns; ++k) {
+                double sum = values[row * columns + k];
+                for (size_t j = 0; j < used; ++j) sum += double{second[row * rank + j]} * first[j * columns + k];
+                values[row * columns + k] = static_cast<float>(sum);
+              }
+            }
+          }));
+    return must(Model::open(scratch / "merged.gguf"));
+  }
+};
+
+const Branched& branched() {
+  static const Branched made;
+  return made;
+}
+
+const std::vector<Token> kTokens = {3, 14, 15, 92, 65, 35, 89, 79, 32, 38, 46, 26, 43, 38, 32, 79, 50, 2, 88, 41};
+
+std::vector<float> logits(const Engine& engine, float share = 1) {
+  Session session = must(Session::open(engine, {0, share}));
+  std::vector<float> all;
+  must(session.evaluate(kTokens, [&](size_t, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }));
+  return all;
+}
+
+double distance(const std::vector<float>& got, const std::vector<float>& expected) {
+  double error = 0, size = 0;
+  for (size_t i = 0; i < got.size(); ++i) error += std::pow(got[i] - expected[i], 2), size += std::pow(expected[i], 2);
+  return std::sqrt(error / size);
+}
+
+TEST_CASE("Branches: in float32 they are what they add to the matrices, all, half or none of them") {
+  const Engine engine = open_engine(branched().model, reference_setup());
+  std::vector<float> last;
+  for (const float share : {0.0f, 0.5f, 1.0f}) {
+    CAPTURE(share);
+    const std::vector<float> got = logits(engine, share);
+    CHECK(distance(got, logits(open_engine(branched().merged(share), reference_setup()))) < 2e-5);
+    if (!last.empty()) CHECK(distance(got, last) > 0.01);
+    last = got;
+  }
+}
+
+TEST_CASE("Branches: they bring the two-bit model nearer to the one it was made from, the more of them the nearer") {
+  const std::vector<float> original = logits(open_engine(must(Model::open(branched().scratch / "model.gguf")), reference_setup()));
+  const Engine engine = open_engine(branched().model);
+  const double none = distance(logits(engine, 0), original), half = distance(logits(engine, 0.5f), original), all = distance(logits(engine), original);
+  CHECK(half < 0.8 * none);
+  CHECK(all < 0.5 * half);
+}
+
+TEST_CASE("Branches: int8 activations are near float32, and bits depend neither on threads, nor on batches, nor on what streams") {
+  const Model& model = branched().model;
+  const std::vector<float> expected = logits(open_engine(model));
+  CHECK(distance(expected, logits(open_engine(model, reference_setup()))) < 0.05);
+  for (const float share : {0.5f, 1.0f}) {
+    CAPTURE(share);
+    const std::vector<float> whole = logits(open_engine(model), share);
+    EngineSetup setup;
+    setup.threads = 3;
+    CHECK(logits(open_engine(model, setup), share) == whole);
+    setup.logit_rows = 1;
+    CHECK(logits(open_engine(model, setup), share) == whole);
+    setup.logit_rows = 8;
+    for (const uint64_t extra : {0, 3000, 20000}) {
+      CAPTURE(extra);
+      EngineSetup tight = setup;
+      tight.host_bytes = smallest_budget(model, setup) + extra;
+      CHECK(logits(open_engine(model, tight), share) == whole);
+    }
+  }
+  must(pack_model(model, branched().scratch / "packed.gguf"));
+  const Model packed = must(Model::open(branched().scratch / "packed.gguf"));
+  CHECK(logits(open_engine(packed)) == expected);
+  EngineSetup tight;
+  tight.host_bytes = smallest_budget(packed, tight);
+  CHECK(logits(open_engine(packed, tight)) == expected);
+}
+
+TEST_CASE("Branches: a device gives the host's bits, with what is resident there and with what is brought") {
+  const Model& model = branched().model;
+  const StepShape shape = must(model.step_shape());
+  const Plan host = must(plan_for(model, {}));
+  const std::vector<float> half = logits(open_engine(model), 0.5f), all = logits(open_engine(model));
+  for (const Place place : {Place::kDevice, Place::kStreamed}) {
+    CAPTURE(static_cast<int>(place));
+    const Plan plan = placed_on_device(host, shape, [&](const MatrixShape& matrix) { return matrix.layer == 1 ? Place::kHost : place; });
+    const Engine engine = open_on_device(model, plan, "emulated:memory=64MiB,link=10GB/s");
+    CHECK(logits(engine, 0.5f) == half);
+    CHECK(logits(engine) == all);
+  }
+}
+
+TEST_CASE("Branches: a session's share changes between calls, and a fork has it too") {
+  const Engine engine = [] {
+    EngineSetup setup;
+    setup.batch = 3;
+    return open_engine(branched().model, setup);
+  }();
+  Session session = must(Session::open(engine));
+  must(session.set_branch_share(0));
+  must(session.prefill(kTokens));
+  const std::vector<float> bare(session.logits().begin(), session.logits().end());
+  Session fork = must(session.fork());
+  must(session.truncate(0));
+  must(session.set_branch_share(1));
+  must(session.prefill(kTokens));
+  CHECK(std::vector<float>(session.logits().begin(), session.logits().end()) != bare);
+  must(fork.truncate(0));
+  must(fork.prefill(kTokens));
+  CHECK(std::vector<float>(fork.logits().begin(), fork.logits().end()) == bare);
+  for (const float wrong : {-0.1f, 1.1f, NAN}) CHECK(session.set_branch_share(wrong).code() == StatusCode::kInvalidArgument);
+  CHECK(Session::open(engine, {0, 2}).status().code() == StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("Branches: a file whose factors do not fit their matrix is refused by name, and so is one that lacks one of them") {
+  const GgufFile file = must(GgufFile::open(must(open_file(branched().scratch / "small.gguf"))));
+  std::vector<std::byte> bytes(std::filesystem::file_size(branched().scratch / "small.gguf"));
+  std::ifstream(branched().scratch / "small.gguf", std::ios::binary).read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  const auto renamed = [&](const std::string& from, const std::string& to) {
+    std::vector<std::byte> changed = bytes;
+    const auto text = std::as_bytes(std::span(from));
+    const auto at = std::search(changed.begin(), changed.end(), text.begin(), text.end());
+    REQUIRE(at != changed.end());
+    std::copy_n(std::as_bytes(std::span(to)).begin(), to.size(), at);
+    write(branched().scratch / "spoiled.gguf", changed);
+    return Model::open(branched().scratch / "spoiled.gguf");
+  };
+  const auto mentions = [](const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; };
+  // The tensors' names are found in the header, where the list of own types has only weights.
+  const auto reason = [&](const std::string& from, const std::string& to) {
+    Result<Model> model = renamed(from, to);
+    return model.is_ok() ? model->step_shape().status().to_string() : model.status().to_string();
+  };
+  CHECK(mentions(reason("blk.0.attn_q.branch_b", "blk.0.attn_q.branch_c"), "blk.0.attn_q.branch_b"));
+  CHECK(mentions(reason("blk.0.attn_q.branch_a", "blk.0.attn_q.branch_x"), "branch_"));
+  CHECK(mentions(reason("blk.1.ffn_down.branch_a", "blk.1.ffn_gone.branch_a"), "ffn_"));
+}
+
+}  // namespace
+}  // namespace outrigger::testing
