@@ -30,6 +30,24 @@ otr_compress_options compress_defaults() {
   options.branch_bytes = own.branch_bytes;
   options.factor_bits = own.factor_bits;
   options.rounds = own.rounds;
+  options.mixed_bits = own.mixed_bits;
+  options.allocation = static_cast<int32_t>(own.allocation);
+  return options;
+}
+
+outrigger::CompressOptions compress_options_of(const otr_compress_options& given) {
+  outrigger::CompressOptions options;
+  options.bits = given.bits;
+  options.mixed_bits = given.mixed_bits;
+  options.branch_bytes = given.branch_bytes;
+  options.allocation = static_cast<outrigger::BranchAllocation>(given.allocation);
+  options.factor_bits = given.factor_bits;
+  options.rounds = given.rounds;
+  options.chunk_tokens = given.chunk_tokens;
+  options.most_chunks = given.most_chunks;
+  options.threads = given.threads;
+  options.progress = progress_of(given.progress, given.user);
+  options.cancel = token_of(given.cancel);
   return options;
 }
 
@@ -154,8 +172,7 @@ otr_status otr_model_compress(const otr_model* model, const int32_t* calibration
     OTR_CAPI_TRY(read_options(options, "options", &known));
     OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
     OTR_CAPI_ASSIGN(made, outrigger::compress_model(model->model, std::span(calibration, count), path,
-                                                    {known.bits, known.branch_bytes, known.factor_bits, known.rounds, known.chunk_tokens, known.most_chunks,
-                                                     known.threads, progress_of(known.progress, known.user), token_of(known.cancel)}));
+                                                    compress_options_of(known)));
     if (report == nullptr) return {};
     otr_compress_report full = {};
     full.input_bytes = made.input_bytes;

@@ -14,9 +14,17 @@
 
 namespace outrigger {
 
+/// How a budget for branches is shared out.
+enum class BranchAllocation : int32_t {
+  kMeasured = 0,  ///< by how much nearer the model comes, measured by kind of matrix and by layer, and by how much of that so many components restore
+  kUniform = 1,   ///< the same rank for all
+};
+
 struct CompressOptions {
   int bits = 4;                  ///< of a weight's code, 2 to 4; a scale and a minimum for 64 of them take half a bit more
+  double mixed_bits = 0;         ///< above 0, instead of `bits`: 2.5 to 4.5 stored bits a weight on average, matrices having 2, 3 or 4 by measured loss
   uint64_t branch_bytes = 0;     ///< at most so many for low-rank branches that correct the matrices; 0: none
+  BranchAllocation allocation = BranchAllocation::kMeasured;
   int factor_bits = 4;           ///< of a branch's factors, 4 or 8; a scale for 32 elements takes half a bit more
   uint32_t rounds = 2;           ///< how often a matrix with a branch is quantised anew, less what the branch restores, and the branch fitted to that; the best is kept
   uint32_t chunk_tokens = 512;   ///< calibration text is cut into pieces of so many tokens that know nothing of each other

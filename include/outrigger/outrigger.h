@@ -245,6 +245,12 @@ OTR_C_API void otr_pack_options_init(otr_pack_options* options, uint32_t struct_
  * of its directory; OTR_IO when the model cannot be read or has changed, or `path` cannot be written; OTR_CANCELLED. Since 0.1, stable. */
 OTR_C_API otr_status otr_model_pack(const otr_model* model, const char* path, const otr_pack_options* options, otr_error* error);
 
+/** How a budget for branches is shared out. */
+enum otr_branch_allocation {
+  OTR_BRANCHES_MEASURED = 0, /**< by how much nearer the model comes, measured by kind of matrix and by layer (default) */
+  OTR_BRANCHES_UNIFORM = 1   /**< the same rank for all */
+};
+
 /** How to compress a model. */
 typedef struct otr_compress_options {
   uint32_t struct_size;
@@ -259,6 +265,9 @@ typedef struct otr_compress_options {
   uint64_t branch_bytes;    /**< at most so many for low-rank branches that correct the matrices; 0 (default): none */
   int32_t factor_bits;      /**< of a branch's factors, 4 (default) or 8 */
   uint32_t rounds;          /**< how often a matrix with a branch is quantised anew, less what the branch restores (default 2); the best is kept */
+  double mixed_bits;        /**< instead of `bits`: 2.5 to 4.5 stored bits a weight on average, matrices having 2, 3 or 4 by measured loss; 0 (default): `bits` */
+  int32_t allocation;       /**< of branch_bytes: an otr_branch_allocation */
+  uint32_t reserved2;
 } otr_compress_options;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */

@@ -3,17 +3,21 @@
 #include <outrigger/compress.h>
 
 #include <algorithm>
+#include <functional>
 #include <new>
 
 #include "src/base/macros.h"
 #include "src/compress/compressed_file.h"
 #include "src/compress/compressor.h"
 #include "src/compress/matrix_plan.h"
+#include "src/compress/survey.h"
 #include "src/model/model_copy.h"
 #include "src/tensor/encode_own.h"
 
 namespace outrigger {
 namespace {
+
+constexpr double kShareOfSurvey = 0.45;  // of the whole time, with two rounds
 
 Status unsupported(const std::string& message) { return Status(StatusCode::kUnsupported, message); }
 
@@ -63,12 +67,35 @@ Status report(const CompressOptions& options, double share) {
   return {};
 }
 
-std::vector<MatrixPlan> make_plans(const ModelLayout& layout, const CompressOptions& options) {
-  std::vector<MatrixPlan> plans(layout.weights.size());
-  for (const uint32_t matrix : matrices_of_layers(layout)) plans[matrix].bits = options.bits;
-  plan_uniform_ranks(layout, options.branch_bytes, options.factor_bits, &plans);
-  return plans;
-}
+// Matrices in the bits of each, and ranks. A survey is the first part of the progress.
+class Planning {
+ public:
+  Planning(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options)
+      : model_(model), layout_(*model.layout), tokens_(tokens), options_(options), plans_(layout_.weights.size()) {}
+
+  bool needs_survey() const { return options_.mixed_bits > 0 || (options_.branch_bytes > 0 && options_.allocation == BranchAllocation::kMeasured); }
+
+  Result<std::vector<MatrixPlan>> run(const std::function<Status(double share)>& watch) {
+    for (const uint32_t matrix : matrices_of_layers(layout_)) plans_[matrix].bits = base_bits();
+    plan_uniform_ranks(layout_, options_.branch_bytes, options_.factor_bits, &plans_);
+    if (!needs_survey()) return plans_;
+    uint32_t most = 0;
+    for (const MatrixPlan& plan : plans_) most = std::max(most, plan.rank);
+    OTR_ASSIGN(const std::vector<MatrixLoss> losses, survey_model(model_, tokens_, options_, base_bits(), options_.branch_bytes > 0 ? 3 * most + 32 : 0, watch));
+    if (options_.mixed_bits > 0) allocate_bits(layout_, losses, options_.mixed_bits - 0.5, &plans_);
+    if (options_.allocation == BranchAllocation::kMeasured) allocate_ranks(layout_, losses, options_.branch_bytes, options_.factor_bits, &plans_);
+    return plans_;
+  }
+
+ private:
+  int base_bits() const { return options_.mixed_bits == 0 ? options_.bits : options_.mixed_bits < 3.5 ? 2 : 3; }
+
+  const Model::Impl& model_;
+  const ModelLayout& layout_;
+  const std::span<const Token> tokens_;
+  const CompressOptions& options_;
+  std::vector<MatrixPlan> plans_;
+};
 
 Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& options) {
   OTR_TRY(options.validate());
@@ -79,7 +106,9 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
   CompressReport result;
   result.input_bytes = model.info.bytes;
   result.calibration_tokens = tokens.size();
-  const std::vector<MatrixPlan> plans = make_plans(*model.layout, options);
+  Planning planning(model, tokens, options);
+  const double planning_share = planning.needs_survey() ? kShareOfSurvey : 0;
+  OTR_ASSIGN(const std::vector<MatrixPlan> plans, planning.run([&](double share) { return report(options, planning_share * share); }));
   OTR_ASSIGN(CompressedFile file, CompressedFile::create(model, path, plans, options.factor_bits));
   result.output_bytes = file.bytes();
   OTR_ASSIGN(const std::unique_ptr<Compressor> compressor, Compressor::create(model, std::move(tokens), options));
@@ -91,7 +120,7 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
     if (made.branch.rank > 0) branches.push_back(std::move(made.branch));
     return Status();
   };
-  OTR_TRY(compressor->run(plans, sink, [&](uint32_t done, uint32_t all) { return report(options, static_cast<double>(done) / all); }));
+  OTR_TRY(compressor->run(plans, sink, [&](uint32_t done, uint32_t all) { return report(options, planning_share + (1 - planning_share) * done / all); }));
   for (const LowRankBranch& branch : branches) {
     result.branch_bytes += branch.a.size() + branch.b.size();
     OTR_TRY(file.write_branch(branch));
@@ -106,6 +135,8 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
 Status CompressOptions::validate() const {
   const auto invalid = [](std::string message) { return Status(StatusCode::kInvalidArgument, "compressing: " + std::move(message)); };
   if (!own_type(bits)) return invalid(fmt::format("bits is {}, need 2, 3 or 4", bits));
+  if (mixed_bits != 0 && !(mixed_bits >= 2.5 && mixed_bits <= 4.5)) return invalid(fmt::format("mixed_bits is {}, need 2.5 to 4.5, or 0 for the same bits everywhere", mixed_bits));
+  if (allocation != BranchAllocation::kMeasured && allocation != BranchAllocation::kUniform) return invalid(fmt::format("allocation is {}, need 0 or 1", static_cast<int>(allocation)));
   if (factor_bits != 4 && factor_bits != 8) return invalid(fmt::format("factor_bits is {}, need 4 or 8", factor_bits));
   if (rounds > 16) return invalid(fmt::format("rounds is {}, need at most 16", rounds));
   if (chunk_tokens < 16 || chunk_tokens > 65536) return invalid(fmt::format("chunk_tokens is {}, need 16 to 65536", chunk_tokens));

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "src/base/macros.h"
+#include "src/compress/kl_meter.h"
 #include "src/model/fixed_tensors.h"
 #include "src/tensor/dequantize.h"
 
@@ -25,27 +26,10 @@ Result<std::unique_ptr<Compressor>> Compressor::create(const Model::Impl& model,
   compressor->fixed_.resize(model.layout->shape.fixed_bytes / sizeof(float));
   OTR_TRY(load_fixed_tensors(model.file, *model.layout, compressor->fixed_.data()));
   compressor->forward_ = std::make_unique<LayerForward>(*model.layout, compressor->fixed_.data(), options.chunk_tokens, *compressor->team_);
-  OTR_TRY(compressor->embed(tokens));
+  OTR_ASSIGN(compressor->residual_, embed_tokens(model, tokens));
   return compressor;
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");
-}
-
-Status Compressor::embed(std::span<const Token> tokens) {
-  const WeightSource& weight = layout_.weights[layout_.embedding];
-  const uint64_t width = layout_.config.width;
-  residual_.resize(tokens.size() * width);
-  std::vector<std::byte> raw(weight.row_bytes);
-  for (size_t t = 0; t < tokens.size(); ++t) {
-    const auto row = static_cast<uint64_t>(tokens[t]);
-    OTR_TRY(model_.file.source().read(weight.file_offset + (weight.is_packed ? row / kPackRows : row) * weight.row_bytes, raw));
-    if (weight.is_packed) {
-      unpack_row(weight.kind, raw.data(), row % kPackRows, width, residual_.data() + t * width);
-    } else {
-      OTR_TRY(dequantize(weight.type, raw.data(), residual_.data() + t * width, width));
-    }
-  }
-  return {};
 }
 
 Status Compressor::run(std::span<const MatrixPlan> plans, const Sink& sink, const Watch& watch) try {
@@ -70,7 +54,7 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(const Gram& gr
   Result<std::vector<float>> feedback = feedback_factor(gram, kDamping);
   if (!feedback.is_ok()) return feedback.status().about(layout_.shape.matrices[*matrices.begin()].name);
   std::optional<InputRoot> root;
-  if (std::any_of(matrices.begin(), matrices.end(), [this](uint32_t matrix) { return plans_[matrix].rank > 0; })) {
+  if (std::any_of(matrices.begin(), matrices.end(), [this](uint32_t matrix) { return surveyed_rank_ + plans_[matrix].rank > 0; })) {
     OTR_ASSIGN(root, InputRoot::create(gram, kDamping));
   }
   std::vector<Made> window;
@@ -93,7 +77,12 @@ Result<CompressedMatrix> Compressor::compress_matrix(const MatrixPlan& plan, con
   CompressedMatrix best;
   if (plan.rank == 0) {
     OTR_ASSIGN(best.backbone, quantise_matrix(*values, weight.rows, weight.columns, inputs, quantiser, *team_));
+    std::vector<float> residual = *values;
     OTR_TRY(dequantize(best.backbone.type, best.backbone.bytes.data(), values->data(), values->size()));
+    if (surveyed_rank_ == 0) return best;
+    for (size_t i = 0; i < residual.size(); ++i) residual[i] -= (*values)[i];
+    const auto rank = static_cast<uint32_t>(std::min<uint64_t>(surveyed_rank_, std::min(weight.rows, weight.columns) / 32 * 32));
+    OTR_ASSIGN(best.lost, loss_spectrum(residual, weight.rows, weight.columns, *root, rank, *team_));
     return best;
   }
   std::vector<float> wanted = *values, residual(values->size()), kept;

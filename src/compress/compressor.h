@@ -22,6 +22,7 @@ namespace outrigger {
 struct CompressedMatrix {
   LowBitMatrix backbone;
   LowRankBranch branch;  ///< of rank 0 where none was planned
+  LossSpectrum lost;     ///< of what the backbone alone lost, after survey_components()
 };
 
 /// Threads: one call at a time.
@@ -36,6 +37,8 @@ class Compressor {
   static Result<std::unique_ptr<Compressor>> create(const Model::Impl& model, std::vector<Token> tokens, const CompressOptions& options);
 
   /// Errors: those of the sink and the watch; kInvalidArgument for weights or inputs that are no numbers, with the tensor's name; kIo; kOutOfMemory.
+  /// Each matrix's sink is also told the first components of its residual, up to `most` of them: a multiple of 32.
+  void survey_components(uint32_t most) { surveyed_rank_ = most; }
   /// `plans`: by matrix of the layout; must outlive the call.
   Status run(std::span<const MatrixPlan> plans, const Sink& sink, const Watch& watch);
 
@@ -47,7 +50,6 @@ class Compressor {
   };
 
   Compressor(const Model::Impl& model, const CompressOptions& options) : model_(model), layout_(*model.layout), options_(options) {}
-  Status embed(std::span<const Token> tokens);
   Status run_attention(const LayerLayout& parts, uint32_t layer, const Sink& sink);
   Status run_ffn(const LayerLayout& parts, uint32_t layer, const Sink& sink);
   /// The matrices of a window, whose inputs `gram` knows.
@@ -71,6 +73,7 @@ class Compressor {
   std::unique_ptr<LayerForward> forward_;
   std::vector<float> residual_;          ///< [tokens, width], all chunks
   std::span<const MatrixPlan> plans_;
+  uint32_t surveyed_rank_ = 0;
   const Watch* watch_ = nullptr;
   uint32_t windows_done_ = 0;
 };

@@ -66,8 +66,22 @@ Floats times_transposed(const Floats& left, const Floats& right, ThreadTeam& tea
   return times(left, PackedFloats(right.values, right.rows, right.columns), right.rows, team);
 }
 
-// The rows, made orthonormal.
-Floats orthonormal_rows(const Floats& rows) {
+// One round of rows made orthonormal by what their products with each other say; false where they depend on each other too nearly for float32.
+bool orthonormalise_once(Floats* rows, ThreadTeam& team) {
+  const Matrix square = times_transposed(*rows, *rows, team).in_double();
+  const Eigen::LLT<Matrix> factor((square + square.transpose()) / 2);
+  if (factor.info() != Eigen::Success) return false;
+  const Matrix lower = factor.matrixL();
+  if (lower.diagonal().minCoeff() < 1e-2 * lower.diagonal().maxCoeff()) return false;
+  const Matrix inverse = lower.triangularView<Eigen::Lower>().solve(Matrix::Identity(lower.rows(), lower.cols()));
+  *rows = times_transposed(Floats(inverse), rows->transposed(), team);
+  return true;
+}
+
+// The rows, made orthonormal. Householder's way is slow, and sure.
+Floats orthonormal_rows(const Floats& rows, ThreadTeam& team) {
+  Floats quick = rows;
+  if (orthonormalise_once(&quick, team) && orthonormalise_once(&quick, team)) return quick;
   const Matrix columns = rows.in_double().transpose();
   const Eigen::HouseholderQR<Matrix> qr(columns);
   return Floats(Matrix((qr.householderQ() * Matrix::Identity(columns.rows(), columns.cols())).transpose()));
@@ -90,9 +104,9 @@ Leading leading_left_vectors(const Floats& matrix, size_t rank, ThreadTeam& team
   const size_t width = std::min({rank + kOversampling, matrix.rows, matrix.columns});
   const PackedFloats straight(matrix.values, matrix.rows, matrix.columns);
   const PackedFloats across(matrix.transposed().values, matrix.columns, matrix.rows);
-  Floats basis = orthonormal_rows(times(start_directions(width, matrix.columns), straight, matrix.rows, team));
+  Floats basis = orthonormal_rows(times(start_directions(width, matrix.columns), straight, matrix.rows, team), team);
   for (int round = 0; round < kRounds; ++round) {
-    basis = orthonormal_rows(times(orthonormal_rows(times(basis, across, matrix.columns, team)), straight, matrix.rows, team));
+    basis = orthonormal_rows(times(orthonormal_rows(times(basis, across, matrix.columns, team), team), straight, matrix.rows, team), team);
   }
   const Floats inside = times(basis, across, matrix.columns, team);
   const Matrix square = times_transposed(inside, inside, team).in_double();
@@ -163,6 +177,15 @@ std::vector<float> InputRoot::weigh(std::span<const float> values, ThreadTeam& t
 std::vector<float> branch_values(const LowRankBranch& branch, ThreadTeam& team) {
   const Floats a = decoded(branch.type, branch.a, branch.rank, branch.columns), b = decoded(branch.type, branch.b, branch.rows, branch.rank);
   return times_transposed(b, a.transposed(), team).values;
+}
+
+Result<LossSpectrum> loss_spectrum(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputRoot& inputs, uint32_t rank, ThreadTeam& team) try {
+  OTR_TRY(LowRankOptions({rank, 8, true}).validate(rows, columns));
+  if (!all_finite(residual)) return Status(StatusCode::kInvalidArgument, "the residual has values that are no numbers");
+  const Floats outputs(rows, columns, inputs.weigh(residual, team));
+  return LossSpectrum{rank == 0 ? std::vector<double>() : leading_left_vectors(outputs, rank, team).values, outputs.square()};
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
 Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputRoot& inputs, const LowRankOptions& options,

@@ -65,6 +65,15 @@ class InputRoot {
 Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputRoot& inputs, const LowRankOptions& options,
                                       ThreadTeam& team);
 
+/// What components restore, without making them.
+struct LossSpectrum {
+  std::vector<double> worth;  ///< [rank], falling: of the mean square of the residual's outputs
+  double all = 0;             ///< all of it
+};
+
+/// The first `rank` components of the best branch; arguments, cost and errors as low_rank_branch's.
+Result<LossSpectrum> loss_spectrum(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputRoot& inputs, uint32_t rank, ThreadTeam& team);
+
 /// B A, [rows, columns], as the codes say. Throws std::bad_alloc.
 std::vector<float> branch_values(const LowRankBranch& branch, ThreadTeam& team);
 

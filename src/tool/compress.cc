@@ -23,12 +23,13 @@ namespace {
 struct CompressCommandOptions {
   CommonOptions common;
   std::string model, output, bits = "4", branch_budget = "0";
+  BranchAllocation allocation = BranchAllocation::kMeasured;
   std::vector<std::string> calibration;
   uint32_t chunk_tokens = 512, chunks = 32;
   std::map<std::string, std::string> later;  // options of the contract that this version refuses by name
 };
 
-constexpr const char* kLater[] = {"--branch-reads", "--form", "--allocate", "--method", "--polish", "--max-slowdown", "--report"};
+constexpr const char* kLater[] = {"--branch-reads", "--form", "--method", "--polish", "--max-slowdown", "--report"};
 
 // Whole chunks of every text in turn, so that each has its share of what is used.
 Result<std::vector<Token>> read_calibration(const CompressCommandOptions& options, const Tokenizer& tokenizer) {
@@ -57,8 +58,23 @@ Result<std::vector<Token>> read_calibration(const CompressCommandOptions& option
   return all;
 }
 
+// "3", or "mixed:2.8".
+Status read_bits(const std::string& text, CompressOptions* options) {
+  constexpr std::string_view kMixed = "mixed:";
+  if (text == "2" || text == "3" || text == "4") {
+    options->bits = text[0] - '0';
+    return Status();
+  }
+  const char* const end = text.data() + text.size();
+  if (text.starts_with(kMixed)) {
+    const auto [rest, error] = std::from_chars(text.data() + kMixed.size(), end, options->mixed_bits, std::chars_format::fixed);
+    if (error == std::errc() && rest == end && options->mixed_bits >= 2.5 && options->mixed_bits <= 4.5) return Status();
+  }
+  return Status(StatusCode::kInvalidArgument, fmt::format("--bits: got \"{}\", need 2, 3, 4, or mixed:2.5 to mixed:4.5 stored bits a weight", text));
+}
+
 // A size, bits for each weight of the backbone ("0.8bpw"), or a share of the backbone's bytes ("10%").
-Result<uint64_t> read_branch_budget(const CompressCommandOptions& options, const Model& model, int bits) {
+Result<uint64_t> read_branch_budget(const CompressCommandOptions& options, const Model& model, double stored_bits) {
   auto shape = model.step_shape();
   if (!shape.is_ok()) return shape.status();
   double weights = 0;
@@ -77,7 +93,7 @@ Result<uint64_t> read_branch_budget(const CompressCommandOptions& options, const
   }
   auto size = parse_size(text);
   if (!size.is_ok()) return Status(StatusCode::kInvalidArgument, fmt::format("--branch-budget: got \"{}\", need a size (8MiB), bits for each weight (0.4bpw), a share of the backbone (10%) or 0", text));
-  return size->share > 0 ? static_cast<uint64_t>(weights * (bits + 0.5) / 8 * size->share) : size->bytes;
+  return size->share > 0 ? static_cast<uint64_t>(weights * stored_bits / 8 * size->share) : size->bytes;
 }
 
 Status write_report(const CompressCommandOptions& options, const CompressReport& report, double seconds) {
@@ -98,7 +114,8 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
 
 Status compress(const CompressCommandOptions& options) {
   apply_log_level(options.common);
-  if (options.bits != "2" && options.bits != "3" && options.bits != "4") return not_there_yet(fmt::format("--bits {}", options.bits), "use 2, 3 or 4");
+  CompressOptions compress_options;
+  if (Status status = read_bits(options.bits, &compress_options); !status.is_ok()) return status;
   for (const auto& [name, value] : options.later) {
     if (!value.empty()) return not_there_yet(fmt::format("{} {}", name, value), "leave it out");
   }
@@ -108,13 +125,12 @@ Status compress(const CompressCommandOptions& options) {
   if (!tokenizer.is_ok()) return tokenizer.status();
   const auto calibration = read_calibration(options, tokenizer.value());
   if (!calibration.is_ok()) return calibration.status();
-  const auto branch_bytes = read_branch_budget(options, model.value(), options.bits[0] - '0');
+  const auto branch_bytes = read_branch_budget(options, model.value(), compress_options.mixed_bits > 0 ? compress_options.mixed_bits : compress_options.bits + 0.5);
   if (!branch_bytes.is_ok()) return branch_bytes.status();
   const Stopwatch watch;
   const Interruptible interruptible;
   ProgressLine progress(options.common.progress, "compressing");
-  CompressOptions compress_options;
-  compress_options.bits = options.bits[0] - '0';
+  compress_options.allocation = options.allocation;
   compress_options.branch_bytes = branch_bytes.value();
   compress_options.chunk_tokens = options.chunk_tokens;
   compress_options.most_chunks = options.chunks;
@@ -133,11 +149,13 @@ void add_compress(CLI::App& app, Action& action) {
   auto options = std::make_shared<CompressCommandOptions>();
   add_model(*command, options->model);
   command->add_option("-o,--output", options->output, "The file to write; it appears complete or not at all")->required()->type_name("FILE");
-  command->add_option("--bits", options->bits, "Bits of a weight: 2, 3 or 4. Scales take half a bit more")->type_name("N")->capture_default_str();
+  command->add_option("--bits", options->bits, "Bits of a weight: 2, 3 or 4 (scales take half a bit more), or mixed:B for B stored bits on average")->type_name("N|mixed:B")->capture_default_str();
   command->add_option("--branch-budget", options->branch_budget,
                       "Most bytes for branches that correct the matrices: a size, bits for each weight (0.4bpw), a share of the backbone (10%); 0: none")
       ->type_name("SIZE")
       ->capture_default_str();
+  add_choice<BranchAllocation>(*command, "--allocate", options->allocation, "How the branches' budget is shared out: as measured, or the same rank for all",
+                               {{"auto", BranchAllocation::kMeasured}, {"uniform", BranchAllocation::kUniform}});
   command->add_option("--calibration", options->calibration, "A text like those that the model is for; may be given several times, for mixed use")
       ->required()
       ->type_name("TEXT");

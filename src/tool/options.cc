@@ -80,7 +80,6 @@ Status check_future(const FutureOptions& options) {
     if (batch == 0) return Status(StatusCode::kInvalidArgument, "--batch: got 0, need at least 1");
     if (batch > 1) return not_there_yet(fmt::format("--batch {}", batch), "use --batch 1");
   }
-  if (!options.branch.empty()) return not_there_yet("--branch", "leave it out");
   if (options.draft != "auto" && options.draft != "none") {
     return not_there_yet(fmt::format("--draft {}", options.draft), "use --draft none");
   }

@@ -73,6 +73,9 @@ int main(void) {
   FIELD(otr_compress_options, branch_bytes);
   FIELD(otr_compress_options, factor_bits);
   FIELD(otr_compress_options, rounds);
+  FIELD(otr_compress_options, mixed_bits);
+  FIELD(otr_compress_options, allocation);
+  FIELD(otr_compress_options, reserved2);
   STRUCT(otr_compress_report);
   FIELD(otr_compress_report, struct_size);
   FIELD(otr_compress_report, reserved);

@@ -41,6 +41,7 @@ class Line(ToolTest):
                      ["run", model, "-p", "a", "--numerics", "float16"], ["run", model, "-p", "a", "--plan", "p", "--host-budget", "1GB"],
                      ["run", model, "-p", "a", "--system", "x"], ["run", model, model, "-p", "a"],
                      ["run", model, "-p", "a", "--branch", "some"], ["run", model, "-p", "a", "--branch", "150%"], ["bench", model, "--branch", "-1"],
+                     ["compress", model, "-o", "x.gguf", "--calibration", model, "--allocate", "hcinfer"],
                      ["plan", model, "--workload", "prompt=x"], ["plan", model, "--profile", "p", "--threads", "1"], ["tokenize", model],
                      ["tokenize", model, "text", "--file", "f"], ["eval", model], ["eval", model, "--logits", "x", "--task", "y"],
                      ["eval", model, "--text", "t", "--ctx", "3"], ["eval", model, "--text", "t", "--chunks", "0"],
@@ -56,7 +57,6 @@ class Line(ToolTest):
             with self.subTest(args=args):
                 self.refuse(UNSUPPORTED, "run", model, *prompt, *args, naming=name)
         for args, name in ((("bench", model, "--batch", "1,4"), "--batch"), (("eval", model, "--text", model, "--compare", "a", "b"), "--compare"),
-                           (("compress", model, "-o", "x.gguf", "--calibration", model, "--bits", "mixed:2.6"), "--bits"),
                            (("compress", model, "-o", "x.gguf", "--calibration", model, "--branch-reads", "0.8bpw"), "--branch-reads"),
                            (("compress", model, "-o", "x.gguf", "--calibration", model, "--method", "hcinfer"), "--method"),
                            (("export", "x.gguf", "--backbone", "b.gguf", "--adapter", "a.gguf"), "export")):

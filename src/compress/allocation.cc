@@ -1,0 +1,117 @@
+// Allocation: measured worth, and a queue of what to buy next.
+#include "src/compress/allocation.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <queue>
+
+#include "src/base/macros.h"
+
+namespace outrigger {
+namespace {
+
+constexpr uint32_t kChunk = 32;  // components: a factor's group
+constexpr size_t kKinds = 7;
+
+std::array<uint32_t, kKinds> matrices_of(const LayerLayout& layer) {
+  return {layer.q, layer.k, layer.v, layer.output, layer.ffn.gate, layer.ffn.up, layer.ffn.down};
+}
+
+/// The next components of a matrix.
+struct Offer {
+  double worth_per_byte = 0;
+  size_t loss = 0;
+  bool operator<(const Offer& other) const {
+    return worth_per_byte != other.worth_per_byte ? worth_per_byte < other.worth_per_byte : loss > other.loss;  // of equals the first
+  }
+};
+
+}  // namespace
+
+Status measure_losses(const ModelLayout& layout, KlMeter& meter, const MatrixReader& lossy, const MatrixReader& exact,
+                      const std::function<Status(uint32_t done, uint32_t all)>& watch, std::vector<MatrixLoss>* losses) {
+  const uint32_t layers = layout.config.layers, all = static_cast<uint32_t>(kKinds) + layers + 1;
+  uint32_t done = 0;
+  std::vector<uint32_t> kind_of(layout.weights.size()), layer_of(layout.weights.size());
+  for (uint32_t layer = 0; layer < layers; ++layer) {
+    const auto matrices = matrices_of(layout.layers[layer]);
+    for (size_t kind = 0; kind < kKinds; ++kind) kind_of[matrices[kind]] = static_cast<uint32_t>(kind), layer_of[matrices[kind]] = layer;
+  }
+  const auto restored = [&](auto is_restored) { return [&, is_restored](uint32_t matrix) { return is_restored(matrix) ? exact(matrix) : lossy(matrix); }; };
+  std::vector<double> of_kind(kKinds), of_layer(layers);
+  for (size_t kind = 0; kind < kKinds; ++kind) {
+    OTR_ASSIGN(of_kind[kind], meter.measure(restored([&](uint32_t matrix) { return kind_of[matrix] == kind; })));
+    OTR_TRY(watch(++done, all));
+  }
+  OTR_ASSIGN(const double nothing, meter.begin(lossy));
+  OTR_TRY(watch(++done, all));
+  for (uint32_t layer = 0; layer < layers; ++layer) {
+    OTR_ASSIGN(of_layer[layer], meter.measure_from(restored([&](uint32_t matrix) { return layer_of[matrix] == layer; }), layer));
+    OTR_TRY(watch(++done, all));
+  }
+  double sum = 0;
+  for (double& kl : of_kind) kl = std::max(nothing - kl, 0.0);
+  for (double& kl : of_layer) sum += kl = std::max(nothing - kl, 0.0);
+  for (MatrixLoss& loss : *losses) loss.kl = sum == 0 ? 0 : of_kind[kind_of[loss.matrix]] * of_layer[layer_of[loss.matrix]] / sum;
+  return {};
+}
+
+void allocate_bits(const ModelLayout& layout, std::span<const MatrixLoss> losses, double mean_bits, std::vector<MatrixPlan>* plans) {
+  constexpr int kLeast = 2, kMost = 4;
+  if (losses.empty()) return;
+  const int measured_at = (*plans)[losses.front().matrix].bits;
+  const auto weights_of = [&](size_t i) { return static_cast<double>(layout.weights[losses[i].matrix].rows * layout.weights[losses[i].matrix].columns); };
+  const auto loss_at = [&](size_t i, int bits) { return losses[i].kl * std::pow(4.0, measured_at - bits); };
+  double left = 0;
+  std::priority_queue<Offer> offers;
+  const auto offer = [&](size_t i) {
+    const int bits = (*plans)[losses[i].matrix].bits;
+    if (bits < kMost) offers.push({(loss_at(i, bits) - loss_at(i, bits + 1)) / weights_of(i), i});
+  };
+  for (size_t i = 0; i < losses.size(); ++i) {
+    (*plans)[losses[i].matrix].bits = kLeast;
+    left += (mean_bits - kLeast) * weights_of(i);
+    offer(i);
+  }
+  while (!offers.empty()) {
+    const size_t i = offers.top().loss;
+    offers.pop();
+    if (weights_of(i) > left) continue;
+    left -= weights_of(i);
+    ++(*plans)[losses[i].matrix].bits;
+    offer(i);
+  }
+}
+
+void allocate_ranks(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans) {
+  const auto bytes_of = [&](const MatrixLoss& loss, uint32_t rank) {
+    return branch_bytes(layout.weights[loss.matrix].rows, layout.weights[loss.matrix].columns, rank, factor_bits);
+  };
+  std::priority_queue<Offer> offers;
+  const auto offer = [&](size_t i) {
+    const MatrixLoss& loss = losses[i];
+    const uint32_t rank = (*plans)[loss.matrix].rank;
+    if (rank + kChunk > loss.spectrum.size() || loss.all <= 0) return;
+    double part = 0;
+    for (uint32_t j = rank; j < rank + kChunk; ++j) part += loss.spectrum[j];
+    offers.push({loss.kl * part / loss.all / static_cast<double>(bytes_of(loss, rank + kChunk) - bytes_of(loss, rank)), i});
+  };
+  for (size_t i = 0; i < losses.size(); ++i) {
+    (*plans)[losses[i].matrix].rank = 0;
+    offer(i);
+  }
+  uint64_t left = budget_bytes;
+  while (!offers.empty()) {
+    const size_t i = offers.top().loss;
+    offers.pop();
+    uint32_t& rank = (*plans)[losses[i].matrix].rank;
+    const uint64_t cost = bytes_of(losses[i], rank + kChunk) - bytes_of(losses[i], rank);
+    if (cost > left) continue;  // smaller ones may still fit
+    left -= cost;
+    rank += kChunk;
+    offer(i);
+  }
+}
+
+}  // namespace outrigger

@@ -1,0 +1,63 @@
+// KlMeter: how far a model with other matrices is from the model itself, on some chunks of text, in float32.
+#ifndef OUTRIGGER_SRC_COMPRESS_KL_METER_H_
+#define OUTRIGGER_SRC_COMPRESS_KL_METER_H_
+
+#include <outrigger/status.h>
+#include <outrigger/tokenizer.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "src/compress/float_matrix.h"
+#include "src/compress/layer_forward.h"
+#include "src/model/model_impl.h"
+
+namespace outrigger {
+
+/// A layout's matrix, [rows, columns], as it is to be multiplied with.
+using MatrixReader = std::function<Result<std::vector<float>>(uint32_t matrix)>;
+
+/// Of dense models. Memory: the head as float32, and for each token its vector once per layer. Threads: one call at a time.
+class KlMeter {
+ public:
+  /// Runs the model itself. `tokens`: whole chunks of `chunk_tokens`. Errors: kIo, kOutOfMemory.
+  static Result<std::unique_ptr<KlMeter>> create(const Model::Impl& model, std::vector<Token> tokens, uint32_t chunk_tokens, ThreadTeam& team);
+
+  /// Mean over the tokens of KL(model || model with the reader's matrices), in nats. Errors: the reader's; kOutOfMemory.
+  Result<double> measure(const MatrixReader& reader);
+  /// The same where `reader`, of the layers before `first_layer`, says what the reader of the last call of begin() did. Precondition: there was one.
+  Result<double> measure_from(const MatrixReader& reader, uint32_t first_layer);
+  /// measure(), and keeps the layers' inputs for measure_from().
+  Result<double> begin(const MatrixReader& reader);
+
+ private:
+  KlMeter(const Model::Impl& model, std::vector<Token> tokens, uint32_t chunk_tokens, ThreadTeam& team);
+  Status run_layers(const MatrixReader& reader, uint32_t first_layer, bool keeps);
+  Result<double> distance();
+  Status run_layer(const MatrixReader& reader, uint32_t layer);
+  Result<PackedFloats> packed(const MatrixReader& reader, uint32_t matrix) const;
+  std::vector<float> normed() const;
+
+  const Model::Impl& model_;
+  const ModelLayout& layout_;
+  const std::vector<Token> tokens_;
+  const uint32_t chunk_tokens_;
+  ThreadTeam& team_;
+  std::vector<float> fixed_;
+  std::optional<LayerForward> forward_;
+  std::optional<PackedFloats> head_;
+  std::vector<float> wanted_;                 // [tokens, width]: the model's own input of the head
+  std::vector<float> residual_;               // [tokens, width]
+  std::vector<std::vector<float>> before_;    // per layer its input, of the last call of begin()
+};
+
+/// The tokens' rows of the model's embedding, [tokens, width]. Errors: kIo.
+Result<std::vector<float>> embed_tokens(const Model::Impl& model, std::span<const Token> tokens);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_COMPRESS_KL_METER_H_

@@ -1,0 +1,63 @@
+// Survey: one pass of the compressor, then the meter.
+#include "src/compress/survey.h"
+
+#include <algorithm>
+#include <memory>
+#include <new>
+
+#include "src/base/macros.h"
+#include "src/base/thread_team.h"
+#include "src/compress/compressor.h"
+#include "src/tensor/dequantize.h"
+
+namespace outrigger {
+namespace {
+
+constexpr size_t kMeasuredChunks = 2;
+constexpr double kShareOfCompressing = 0.6;  // of a survey's time
+
+// Chunks from all over the text, so that each of several kinds has a chance.
+std::vector<Token> measured_chunks(std::span<const Token> tokens, size_t chunk_tokens) {
+  const size_t there = tokens.size() / chunk_tokens, used = std::min(there, kMeasuredChunks);
+  std::vector<Token> chosen;
+  for (size_t i = 0; i < used; ++i) {
+    const auto chunk = tokens.subspan(i * there / used * chunk_tokens, chunk_tokens);
+    chosen.insert(chosen.end(), chunk.begin(), chunk.end());
+  }
+  return chosen;
+}
+
+}  // namespace
+
+Result<std::vector<MatrixLoss>> survey_model(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, int bits, uint32_t most_rank,
+                                             const std::function<Status(double share)>& watch) try {
+  const ModelLayout& layout = *model.layout;
+  std::vector<MatrixPlan> plans(layout.weights.size());
+  for (const uint32_t matrix : matrices_of_layers(layout)) plans[matrix].bits = bits;
+  std::vector<LowBitMatrix> backbone(layout.weights.size());
+  std::vector<MatrixLoss> losses;
+  OTR_ASSIGN(const std::unique_ptr<Compressor> compressor, Compressor::create(model, {tokens.begin(), tokens.end()}, options));
+  compressor->survey_components(most_rank);
+  const auto sink = [&](uint32_t matrix, CompressedMatrix made) {
+    losses.push_back({matrix, 0, std::move(made.lost.worth), made.lost.all});
+    backbone[matrix] = std::move(made.backbone);
+    return Status();
+  };
+  OTR_TRY(compressor->run(plans, sink, [&](uint32_t done, uint32_t all) { return watch(kShareOfCompressing * done / all); }));
+
+  OTR_ASSIGN(const std::unique_ptr<ThreadTeam> team, ThreadTeam::create(options.threads > 0 ? options.threads : usable_cores()));
+  OTR_ASSIGN(const std::unique_ptr<KlMeter> meter, KlMeter::create(model, measured_chunks(tokens, options.chunk_tokens), options.chunk_tokens, *team));
+  const MatrixReader exact = [&](uint32_t matrix) { return read_matrix(model.file.source(), layout.weights[matrix]); };
+  const MatrixReader lossy = [&](uint32_t matrix) -> Result<std::vector<float>> {
+    std::vector<float> values(layout.weights[matrix].rows * layout.weights[matrix].columns);
+    OTR_TRY(dequantize(backbone[matrix].type, backbone[matrix].bytes.data(), values.data(), values.size()));
+    return values;
+  };
+  const auto measuring = [&](uint32_t done, uint32_t all) { return watch(kShareOfCompressing + (1 - kShareOfCompressing) * done / all); };
+  OTR_TRY(measure_losses(layout, *meter, lossy, exact, measuring, &losses));
+  return losses;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
+}
+
+}  // namespace outrigger

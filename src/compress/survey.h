@@ -1,0 +1,24 @@
+// Survey: what each matrix of a model loses in few bits, measured before anything is decided.
+#ifndef OUTRIGGER_SRC_COMPRESS_SURVEY_H_
+#define OUTRIGGER_SRC_COMPRESS_SURVEY_H_
+
+#include <outrigger/compress.h>
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "src/compress/allocation.h"
+#include "src/model/model_impl.h"
+
+namespace outrigger {
+
+/// Compresses the whole model once without branches, in `bits`, keeps what it becomes in memory (its bytes in those bits), and measures its distance from the model with one part after
+/// the other put right, on two of the chunks. `most_rank`: so many components of each matrix's residual are looked at. `watch` hears the share that is done.
+/// Errors: those of Compressor and KlMeter, and the watch's.
+Result<std::vector<MatrixLoss>> survey_model(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, int bits, uint32_t most_rank,
+                                             const std::function<Status(double share)>& watch);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_COMPRESS_SURVEY_H_
