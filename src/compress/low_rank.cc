@@ -72,7 +72,7 @@ bool orthonormalise_once(Floats* rows, ThreadTeam& team) {
   const Eigen::LLT<Matrix> factor((square + square.transpose()) / 2);
   if (factor.info() != Eigen::Success) return false;
   const Matrix lower = factor.matrixL();
-  if (lower.diagonal().minCoeff() < 1e-2 * lower.diagonal().maxCoeff()) return false;
+  if (lower.diagonal().minCoeff() < 1e-3 * lower.diagonal().maxCoeff()) return false;
   const Matrix inverse = lower.triangularView<Eigen::Lower>().solve(Matrix::Identity(lower.rows(), lower.cols()));
   *rows = times_transposed(Floats(inverse), rows->transposed(), team);
   return true;
