@@ -42,7 +42,8 @@ Result<SparseResidual> encode_residual(std::span<const float> residual, uint64_t
     return Status(StatusCode::kInvalidArgument, "a residual has whole blocks of 32 rows, and as many values as rows times columns");
   }
   for (const float value : residual) {
-    if (!(std::abs(value) <= kMostMagnitude)) return Status(StatusCode::kInvalidArgument, "the residual has values that are not finite, or too large for its scales");
+    if (std::abs(value) <= kMostMagnitude) continue;
+    return Status(StatusCode::kInvalidArgument, "the residual has values that are not finite, or too large for its scales");
   }
   SparseResidual made;
   made.rows = rows;
@@ -68,7 +69,8 @@ Status ThresholdCounter::add(std::span<const float> x) {
   if (columns == 0 || x.size() % columns != 0) return Status(StatusCode::kInvalidArgument, "inputs are whole tokens");
   for (size_t t = 0; t < x.size(); t += columns) {
     for (size_t i = 0; i < columns; ++i) {
-      if (!std::isfinite(x[t + i] * norms_[i])) return Status(StatusCode::kInvalidArgument, "the inputs are not all finite, or their products with the norms are not");
+      if (std::isfinite(x[t + i] * norms_[i])) continue;
+      return Status(StatusCode::kInvalidArgument, "the inputs are not all finite, or their products with the norms are not");
     }
   }
   for (size_t t = 0; t < x.size(); t += columns) {

@@ -24,8 +24,8 @@ struct SparseResidual {
 
 /// `residual` [rows, columns], row-major, in 4 bits: a scale for 32 rows of a column, the one that leaves least squared error among several.
 /// Bits depend on nothing but the arguments. Cost: about 10 ns a weight, on the calling thread; allocates the result and 4 bytes a weight.
-/// Errors: kInvalidArgument for rows that are not whole blocks of 32, a size that is not rows * columns, or values that are not finite or beyond the range of
-/// float16 scales; kOutOfMemory.
+/// Errors: kInvalidArgument for rows that are not whole blocks of 32, a size that is not rows * columns, or values that are not finite or too large
+/// for float16 scales; kOutOfMemory.
 Result<SparseResidual> encode_residual(std::span<const float> residual, uint64_t rows, uint64_t columns);
 
 /// Counts what a matrix' columns are worth to calibration inputs, and finds the thresholds that divide them.
@@ -40,8 +40,8 @@ class ThresholdCounter {
   /// Errors: kInvalidArgument, and nothing is counted, for a size that is not whole tokens, or worths that are not finite.
   Status add(std::span<const float> x);
 
-  /// The table for all that was counted. The share above at[k] is k / kSteps, within what one counter holds: worths less than 0.8 % apart; worths that are equal cannot
-  /// be divided. More may be added afterwards. Errors: kInvalidArgument when nothing was counted.
+  /// The table for all that was counted. The share above at[k] is k / kSteps, within what one counter holds: worths less than 0.8 % apart. Worths
+  /// that are equal cannot be divided. More may be added afterwards. Errors: kInvalidArgument when nothing was counted.
   Result<ThresholdTable> finish() const;
 
  private:

@@ -22,7 +22,7 @@ size_t choose_columns(const float* x, const float* norms, size_t columns, float 
 /// What a correction reads and writes. Nothing is owned; dst overlaps nothing else.
 struct SparseResidualArgs {
   DType type;                ///< kQ4_0 or kIQ4_NL
-  const std::byte* residual; ///< transposed, [columns, rows] in the file's layout of `type`: a column is rows / 32 * 18 consecutive bytes; any alignment
+  const std::byte* residual; ///< transposed, [columns, rows] in the file's layout of `type`: a column is rows / 32 * 18 bytes in a row; any alignment
   size_t rows;               ///< a multiple of 32
   const float* src;          ///< [tokens, columns], rows src_stride floats apart
   size_t src_stride;
@@ -40,8 +40,10 @@ struct SparseResidualArgs {
 /// One formula, so the bits are the same at every instruction level (subnormals aside: a thread team flushes them to zero), whatever the tokens in
 /// the call and the split of the rows among threads.
 ///
-/// Any thread; threads take disjoint row ranges. Allocates nothing; 12 KiB of stack. COST
-/// read once for up to 8 tokens that want it.
+/// Any thread; threads take disjoint row ranges, best of a few hundred rows, since a column's bytes lie together. Allocates nothing; 12 KiB of stack.
+/// Cost, of the bytes of the chosen columns, for each token: from a cache 10 to 11 GB/s a core with AVX-512, 8 with AVX2. From memory 5 to 9 GB/s a
+/// core, the more the longer columns are: 80 to 90 % of what a loop reaches that only reads the same columns, and a third of what reading in order
+/// reaches, for no hardware foresees where the next column lies. Up to 8 tokens share what comes from memory.
 void sparse_residual(const SparseResidualArgs& args, size_t row_begin, size_t row_end);
 
 size_t choose_columns_ref(const float* x, const float* norms, size_t columns, float threshold, uint32_t* chosen);     ///< the definition

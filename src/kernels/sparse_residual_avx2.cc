@@ -15,7 +15,8 @@ constexpr int8_t kLinearValues[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3
 struct Columns {
   __m128i values;
 
-  explicit Columns(DType type) : values(_mm_loadu_si128(reinterpret_cast<const __m128i*>(type == DType::kIQ4_NL ? kNonLinearValues : kLinearValues))) {}
+  explicit Columns(DType type)
+      : values(_mm_loadu_si128(reinterpret_cast<const __m128i*>(type == DType::kIQ4_NL ? kNonLinearValues : kLinearValues))) {}
 
   template <size_t kColumns>
   void add(const std::byte* const* columns, const float* factors, size_t blocks, float* sums) const {
@@ -61,13 +62,16 @@ size_t choose_columns_avx2(const float* x, const float* norms, size_t columns, f
     const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_maskload_ps(x + i, live));
     const __m256 above = _mm256_cmp_ps(_mm256_mul_ps(size, _mm256_maskload_ps(norms + i, live)), _mm256_set1_ps(threshold), _CMP_GT_OQ);
     const int set = _mm256_movemask_ps(_mm256_and_ps(above, _mm256_castsi256_ps(live)));
-    const __m256i lanes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(kFirstLanes[static_cast<size_t>(set)].data())));
+    const void* const first = &kFirstLanes[static_cast<size_t>(set)];
+    const __m256i lanes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(first)));
     _mm256_maskstore_epi32(reinterpret_cast<int*>(chosen + count), live, _mm256_add_epi32(lanes, _mm256_set1_epi32(static_cast<int>(i))));
     count += static_cast<size_t>(__builtin_popcount(static_cast<unsigned>(set)));
   }
   return count;
 }
 
-void sparse_residual_avx2(const SparseResidualArgs& args, size_t row_begin, size_t row_end) { walk_strips(Columns(args.type), args, row_begin, row_end); }
+void sparse_residual_avx2(const SparseResidualArgs& args, size_t row_begin, size_t row_end) {
+  walk_strips(Columns(args.type), args, row_begin, row_end);
+}
 
 }  // namespace outrigger

@@ -25,7 +25,8 @@ struct LinearColumns {
 
 // Looking a code up is one instruction, and it ignores the bits above the code's four.
 struct CodebookColumns {
-  const __m512 values = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kNonLinearValues))));
+  const __m512 values =
+      _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kNonLinearValues))));
 
   __m512 low(__m512i bytes) const { return _mm512_permutexvar_ps(bytes, values); }
   __m512 high(__m512i bytes) const { return _mm512_permutexvar_ps(_mm512_srli_epi32(bytes, 4), values); }
@@ -53,8 +54,8 @@ struct Columns : Codes {
 
 }  // namespace
 
-// A whole vector is stored each time: never more indices than columns seen, so it stays inside. The instruction that stores only the chosen ones takes
-// hundreds of cycles on some processors.
+// A whole vector is stored each time: never more indices than columns seen, so it stays inside. The instruction that stores only the chosen
+// ones is slower by far on some processors.
 size_t choose_columns_avx512(const float* x, const float* norms, size_t columns, float threshold, uint32_t* chosen) {
   const __m512 limit = _mm512_set1_ps(threshold);
   __m512i index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);

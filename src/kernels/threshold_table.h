@@ -15,8 +15,9 @@ struct ThresholdTable {
   std::array<float, kSteps + 1> at;
 
   /// The threshold for any share; 0 and less: +infinity; 1 and more, or a NaN: below zero. Never rises with the share.
-  /// Linear between the steps, where worths hardly change. The largest worths thin out as logarithms do: below the first step the threshold rises by what it rose
-  /// from the second step to the first, each time the share is halved. That is off by 2 % of the threshold for half a step of normal inputs.
+  /// Linear between the steps, where thresholds differ by little. Below the first step the threshold rises by as much, each time the share is
+  /// halved, as from the second step to the first: normal inputs' largest worths thin out about so. Inputs with outliers have more of them: a share
+  /// below 1 / kSteps is then exceeded.
   float threshold(double share) const;
 };
 
