@@ -37,13 +37,35 @@ float lower_edge(size_t counter) { return std::bit_cast<float>(static_cast<uint3
 
 }  // namespace
 
-Result<SparseResidual> encode_residual(std::span<const float> residual, uint64_t rows, uint64_t columns) try {
+Status InputMeans::add(std::span<const float> x) {
+  if (sums_.empty() || x.size() % sums_.size() != 0) return Status(StatusCode::kInvalidArgument, "inputs are whole tokens");
+  if (!std::all_of(x.begin(), x.end(), [](float value) { return std::isfinite(value); })) {
+    return Status(StatusCode::kInvalidArgument, "the inputs are not all finite");
+  }
+  for (size_t t = 0; t < x.size(); t += sums_.size()) {
+    for (size_t i = 0; i < sums_.size(); ++i) sums_[i] += static_cast<double>(x[t + i]);
+  }
+  tokens_ += x.size() / sums_.size();
+  return {};
+}
+
+std::vector<float> InputMeans::means() const {
+  std::vector<float> means(sums_.size());
+  for (size_t i = 0; i < means.size() && tokens_ > 0; ++i) means[i] = static_cast<float>(sums_[i] / static_cast<double>(tokens_));
+  return means;
+}
+
+Result<SparseResidual> encode_residual(std::span<const float> residual, uint64_t rows, uint64_t columns, std::span<const float> means) try {
   if (rows == 0 || columns == 0 || rows % kResidualGroup != 0 || residual.size() / rows != columns || residual.size() % rows != 0) {
     return Status(StatusCode::kInvalidArgument, "a residual has whole blocks of 32 rows, and as many values as rows times columns");
   }
   for (const float value : residual) {
     if (std::abs(value) <= kMostMagnitude) continue;
     return Status(StatusCode::kInvalidArgument, "the residual has values that are not finite, or too large for its scales");
+  }
+  const bool are_finite = std::all_of(means.begin(), means.end(), [](float mean) { return std::isfinite(mean); });
+  if ((!means.empty() && means.size() != columns) || !are_finite) {
+    return Status(StatusCode::kInvalidArgument, "the inputs' means are one for each column, and finite");
   }
   SparseResidual made;
   made.rows = rows;
@@ -56,6 +78,12 @@ Result<SparseResidual> encode_residual(std::span<const float> residual, uint64_t
     double squares = 0;
     for (size_t r = 0; r < rows; ++r) squares += double{turned[i * rows + r]} * turned[i * rows + r];
     made.norms[i] = static_cast<float>(std::sqrt(squares));
+  }
+  made.bias.resize(means.empty() ? 0 : rows);
+  for (size_t r = 0; r < made.bias.size(); ++r) {
+    double sum = 0;
+    for (size_t i = 0; i < columns; ++i) sum += double{residual[r * columns + i]} * means[i];
+    made.bias[r] = static_cast<float>(sum);
   }
   return made;
 } catch (const std::bad_alloc&) {

@@ -24,7 +24,7 @@ struct SparseResidualArgs {
   DType type;                ///< kQ4_0 or kIQ4_NL
   const std::byte* residual; ///< transposed, [columns, rows] in the file's layout of `type`: a column is rows / 32 * 18 bytes in a row; any alignment
   size_t rows;               ///< a multiple of 32
-  const float* src;          ///< [tokens, columns], rows src_stride floats apart
+  const float* src;          ///< [tokens, columns], rows src_stride floats apart: what choose_columns() was given
   size_t src_stride;
   const uint32_t* chosen;    ///< [tokens][chosen_stride]: choose_columns() of each token
   size_t chosen_stride;

@@ -71,6 +71,62 @@ TEST_CASE("Residual: read in full by the kernel it is the product with the decod
   CHECK(std::sqrt(lost / size) < 0.15);
 }
 
+TEST_CASE("Residual: with the inputs' means, the bias is what they make of it, and reading few columns restores more of what is about the mean") {
+  constexpr size_t kRows = 96, kColumns = 64, kTokens = 200;
+  const std::vector<float> residual = random_matrix(kRows, kColumns, 5, 0.02f), offsets = random_matrix(1, kColumns, 6, 3);
+  std::vector<float> x = random_matrix(kTokens, kColumns, 7);
+  for (size_t i = 0; i < x.size(); ++i) x[i] += offsets[i % kColumns];
+  InputMeans inputs(kColumns);
+  REQUIRE(inputs.add(x).is_ok());
+  const std::vector<float> means = inputs.means();
+  auto result = encode_residual(residual, kRows, kColumns, means);
+  REQUIRE(result.is_ok());
+  const SparseResidual made = std::move(result).value();
+  CHECK(encoded(residual, kRows, kColumns).bias.empty());
+  const auto left = [&](bool centres) {
+    std::vector<uint32_t> chosen(kColumns);
+    double lost = 0;
+    for (size_t t = 0; t < kTokens; ++t) {
+      std::vector<float> token(&x[t * kColumns], &x[t * kColumns] + kColumns), dst = centres ? made.bias : std::vector<float>(kRows);
+      std::vector<double> exact(kRows);
+      for (size_t r = 0; r < kRows; ++r) {
+        for (size_t i = 0; i < kColumns; ++i) exact[r] += double{residual[r * kColumns + i]} * token[i];
+      }
+      for (size_t i = 0; i < kColumns && centres; ++i) token[i] -= means[i];
+      const size_t count = choose_columns(token.data(), made.norms.data(), kColumns, centres ? 0.2f : 0.9f, chosen.data());
+      sparse_residual({made.type, made.bytes.data(), kRows, token.data(), kColumns, chosen.data(), kColumns, &count, dst.data(), kRows, 1}, 0,
+                      kRows);
+      for (size_t r = 0; r < kRows; ++r) lost += (dst[r] - exact[r]) * (dst[r] - exact[r]);
+    }
+    return lost;
+  };
+  CHECK(left(true) < left(false) / 2);
+  for (size_t r = 0; r < kRows; ++r) {
+    double bias = 0;
+    for (size_t i = 0; i < kColumns; ++i) bias += double{residual[r * kColumns + i]} * means[i];
+    REQUIRE(made.bias[r] == Approx(bias).margin(1e-7));
+  }
+}
+
+TEST_CASE("InputMeans: the mean of each column, however the inputs are cut, and what is no input is refused and not added") {
+  const std::vector<float> x = {1, 10, 2, 20, 6, 60};
+  InputMeans whole(2), cut(2);
+  CHECK(whole.means() == std::vector<float>{0, 0});
+  REQUIRE(whole.add(x).is_ok());
+  CHECK(whole.means() == std::vector<float>{3, 30});
+  const std::vector<float> many = dependent_inputs(50, 2, 3);
+  REQUIRE(whole.add(many).is_ok());
+  REQUIRE(cut.add(x).is_ok());
+  REQUIRE(cut.add(std::span(many).first(14)).is_ok());
+  REQUIRE(cut.add(std::span(many).subspan(14)).is_ok());
+  CHECK(whole.means() == cut.means());
+  for (const std::vector<float>& wrong : {std::vector<float>{1, 2, 3}, {1, kNan}, {kInfinity, 1}}) {
+    CHECK(cut.add(wrong).code() == StatusCode::kInvalidArgument);
+  }
+  CHECK(InputMeans(0).add({}).code() == StatusCode::kInvalidArgument);
+  CHECK(whole.means() == cut.means());
+}
+
 TEST_CASE("Residual: zeros stay zeros, columns of zeros have no norm, and the same values give the same bytes") {
   std::vector<float> residual = random_matrix(64, 40, 1);
   for (size_t r = 0; r < 64; ++r) residual[r * 40 + 7] = 0;
@@ -93,6 +149,10 @@ TEST_CASE("Residual: what is no residual is refused") {
   CHECK(code(0, 40) == StatusCode::kInvalidArgument);
   CHECK(code(64, 0) == StatusCode::kInvalidArgument);
   CHECK(code(uint64_t{1} << 63, 80) == StatusCode::kInvalidArgument);
+  std::vector<float> means(39);
+  CHECK(encode_residual(residual, 64, 40, means).status().code() == StatusCode::kInvalidArgument);
+  means = std::vector<float>(40, kNan);
+  CHECK(encode_residual(residual, 64, 40, means).status().code() == StatusCode::kInvalidArgument);
   for (float value : {kNan, kInfinity, -kInfinity, 6e5f}) {
     residual[77] = value;
     CHECK(code(64, 40) == StatusCode::kInvalidArgument);
