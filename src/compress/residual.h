@@ -24,9 +24,9 @@ struct SparseResidual {
 };
 
 /// The mean of a window's inputs, column by column. A quantiser that feeds errors back makes them up for each other, for the mean above all: a few
-/// columns of the residual, read for the whole of x, upset that balance and may do harm. So the mean's part is added as a bias, and columns are chosen
-/// by and multiplied with x less its mean: dst += bias + sum of residual[r][i] * (x[i] - means[i]). Of two-bit matrices a tenth of the columns then
-/// restores 25 to 70 % of the squared error, against 7 to 59 % (SmolLM2-135M, by the kind of matrix, on held-out text).
+/// columns of the residual, read for the whole of x, upset that balance and may do harm. So the mean's part is added as a bias, and columns are
+/// chosen by and multiplied with x less its mean: dst += bias + sum of residual[r][i] * (x[i] - means[i]). Of two-bit matrices a tenth of the columns
+/// then restores 25 to 70 % of the squared error, against 7 to 59 % (SmolLM2-135M, by the kind of matrix, on held-out text).
 /// Threads: one call at a time.
 class InputMeans {
  public:
