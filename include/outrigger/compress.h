@@ -24,6 +24,7 @@ struct CompressOptions {
   int bits = 4;                  ///< of a weight's code, 2 to 4; a scale and a minimum for 64 of them take half a bit more
   double mixed_bits = 0;         ///< above 0, instead of `bits`: 2.5 to 4.5 stored bits a weight on average, matrices having 2, 3 or 4 by measured loss
   uint64_t branch_bytes = 0;     ///< at most so many for low-rank branches that correct the matrices; 0: none
+  uint64_t residual_read_bytes = 0;  ///< above 0: matrices keep what they lost in four bits, in host memory, of which a token reads at most so many bytes on average
   BranchAllocation allocation = BranchAllocation::kMeasured;
   int factor_bits = 4;           ///< of a branch's factors, 4 or 8; a scale for 32 elements takes half a bit more
   uint32_t rounds = 2;           ///< how often a matrix with a branch is quantised anew, less what the branch restores, and the branch fitted to that; the best is kept
@@ -40,7 +41,8 @@ struct CompressOptions {
 struct CompressReport {
   uint64_t input_bytes = 0, output_bytes = 0;        ///< of the files
   uint64_t backbone_bytes = 0, backbone_weights = 0;  ///< of the matrices that were compressed
-  uint64_t branch_bytes = 0;                          ///< of all branches' factors
+  uint64_t branch_bytes = 0;                          ///< of all branches' factors, and of residuals
+  uint64_t branch_read_bytes = 0;                     ///< of them by each token, on average
   uint64_t calibration_tokens = 0;                    ///< that were used
 };
 

@@ -76,6 +76,8 @@ struct StepShape {
   std::vector<MatrixShape> matrices;              ///< in the order a step needs them
   uint32_t used_experts = 0;                      ///< of each layer's, for one token; 0: the model has none
   uint64_t fixed_bytes = 0;                       ///< always resident: norms, biases, tables
+  uint64_t residual_bytes = 0;                    ///< of the matrices' sparse residuals: always in host memory
+  uint64_t residual_read_bytes_per_token = 0;     ///< that one token reads of them on average, here and there
   uint64_t kv_bytes_per_token = 0;                ///< of one session, all layers, as float16
   uint32_t kv_layers = 1;                         ///< layers that keep keys and values, each as many bytes
   uint32_t kv_runs = 1;                           ///< pieces of a layer's that grow each on its own, one after the other: a head's keys, or its values

@@ -78,6 +78,7 @@ class Planning {
   Result<std::vector<MatrixPlan>> run(const std::function<Status(double share)>& watch) {
     for (const uint32_t matrix : matrices_of_layers(layout_)) plans_[matrix].bits = base_bits();
     plan_uniform_ranks(layout_, options_.branch_bytes, options_.factor_bits, &plans_);
+    if (options_.residual_read_bytes > 0) plan_uniform_shares(layout_, options_.residual_read_bytes, &plans_);
     if (!needs_survey()) return plans_;
     uint32_t most = 0;
     for (const MatrixPlan& plan : plans_) most = std::max(most, plan.rank);
@@ -112,19 +113,25 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
   OTR_ASSIGN(CompressedFile file, CompressedFile::create(model, path, plans, options.factor_bits));
   result.output_bytes = file.bytes();
   OTR_ASSIGN(const std::unique_ptr<Compressor> compressor, Compressor::create(model, std::move(tokens), options));
-  std::vector<LowRankBranch> branches;  // written last
+  std::vector<CompressedMatrix> branches;  // written last
   const auto sink = [&](uint32_t, CompressedMatrix made) {
     result.backbone_bytes += made.backbone.bytes.size();
     result.backbone_weights += made.backbone.rows * made.backbone.columns;
     OTR_TRY(file.write_backbone(made.backbone));
-    if (made.branch.rank > 0) branches.push_back(std::move(made.branch));
+    made.backbone = {};
+    branches.push_back(std::move(made));
     return Status();
   };
   OTR_TRY(compressor->run(plans, sink, [&](uint32_t done, uint32_t all) { return report(options, planning_share + (1 - planning_share) * done / all); }));
-  for (const LowRankBranch& branch : branches) {
-    result.branch_bytes += branch.a.size() + branch.b.size();
-    OTR_TRY(file.write_branch(branch));
+  double residual_reads = 0;
+  for (const auto& [unused, branch, residual, spectrum] : branches) {
+    if (branch.rank > 0) OTR_TRY(file.write_branch(branch));
+    result.branch_read_bytes += branch.a.size() + branch.b.size();
+    result.branch_bytes += branch.a.size() + branch.b.size() + residual.columns.bytes.size();
+    if (residual.share > 0) OTR_TRY(file.write_residual(residual));
+    residual_reads += residual.share * static_cast<double>(residual.columns.bytes.size());
   }
+  result.branch_read_bytes += static_cast<uint64_t>(residual_reads);
   OTR_TRY(model.file.source().check_unchanged());
   OTR_TRY(file.commit());
   return result;

@@ -30,13 +30,16 @@ struct Target {
   uint64_t columns = 0, rows = 0;
 
   bool is_own() const { return source == nullptr && (type == DType::kO2 || type == DType::kO3 || type == DType::kO4); }
+  bool is_vector() const { return type == DType::kF32; }
   uint64_t bytes() const { return source != nullptr ? source->bytes : rows * *row_bytes(type, columns); }
 };
 
 // "blk.0.attn_q.weight" and "branch_a" make "blk.0.attn_q.branch_a".
 std::string named_like(const std::string& weight, const char* kind) { return weight.substr(0, weight.rfind('.') + 1) + kind; }
 
-std::vector<Target> choose_targets(const Model::Impl& model, std::span<const MatrixPlan> plans, int factor_bits) {
+// `read_bytes`: of residuals, by each token.
+std::vector<Target> choose_targets(const Model::Impl& model, std::span<const MatrixPlan> plans, int factor_bits, uint64_t* read_bytes) {
+  double reads = 0;
   std::map<uint64_t, const GgufTensor*> by_offset;
   for (const GgufTensor& tensor : model.file.tensors()) by_offset.emplace(tensor.offset, &tensor);
   std::vector<Target> backbone, branches, targets;
@@ -47,16 +50,26 @@ std::vector<Target> choose_targets(const Model::Impl& model, std::span<const Mat
     const GgufTensor* const source = by_offset.at(weight.file_offset);
     replaced.push_back(source);
     backbone.push_back({source->name, nullptr, *own_type(plan.bits), weight.columns, weight.rows});
-    if (plan.rank == 0) continue;
-    const DType type = factor_type(factor_bits);
-    branches.push_back({named_like(source->name, "branch_a"), nullptr, type, weight.columns, plan.rank});
-    branches.push_back({named_like(source->name, "branch_b"), nullptr, type, plan.rank, weight.rows});
+    if (plan.rank > 0) {
+      const DType type = factor_type(factor_bits);
+      branches.push_back({named_like(source->name, "branch_a"), nullptr, type, weight.columns, plan.rank});
+      branches.push_back({named_like(source->name, "branch_b"), nullptr, type, plan.rank, weight.rows});
+    }
+    if (plan.share > 0) {
+      branches.push_back({named_like(source->name, "residual"), nullptr, DType::kQ4_0, weight.rows, weight.columns});
+      branches.push_back({named_like(source->name, "residual_norms"), nullptr, DType::kF32, weight.columns, 1});
+      branches.push_back({named_like(source->name, "residual_means"), nullptr, DType::kF32, weight.columns, 1});
+      branches.push_back({named_like(source->name, "residual_bias"), nullptr, DType::kF32, weight.rows, 1});
+      branches.push_back({named_like(source->name, "residual_thresholds"), nullptr, DType::kF32, ThresholdTable::kSteps + 1, 1});
+      reads += plan.share * static_cast<double>(residual_bytes(weight.rows, weight.columns));
+    }
   }
   for (const GgufTensor& tensor : model.file.tensors()) {
     if (std::find(replaced.begin(), replaced.end(), &tensor) == replaced.end()) targets.push_back({tensor.name, &tensor, tensor.type, 0, 0});
   }
   targets.insert(targets.end(), backbone.begin(), backbone.end());
   targets.insert(targets.end(), branches.begin(), branches.end());
+  *read_bytes = static_cast<uint64_t>(reads);
   return targets;
 }
 
@@ -66,17 +79,18 @@ void add_tensor(const Target& target, GgufHeader* header) {
     return header->add_tensor(source.name, source.type, std::span(source.dims).first(source.rank), source.is_packed);
   }
   const uint64_t dims[] = {target.is_own() ? *row_bytes(target.type, target.columns) : target.columns, target.rows};
-  header->add_tensor(target.name, target.is_own() ? DType::kI8 : target.type, dims);
+  header->add_tensor(target.name, target.is_own() ? DType::kI8 : target.type, std::span(dims).first(target.is_vector() ? 1 : 2));
 }
 
 // A key that the file has and we set keeps its place. The size of the whole file in `bytes`.
-std::string make_header(const GgufFile& file, std::span<const Target> targets, uint64_t* bytes) {
+std::string make_header(const GgufFile& file, std::span<const Target> targets, uint64_t residual_reads, uint64_t* bytes) {
   GgufHeader header;
   for (const GgufValue* value : values_in_order(file)) {
     const std::string& key = value->key();
     if (key != kAlignmentKey && key != kGgufOwnNamesKey && key != kGgufOwnTypesKey) header.add_value(*value);
   }
   header.add_u32(kAlignmentKey, static_cast<uint32_t>(kAlignment));
+  if (residual_reads > 0) header.add_u64(kResidualReadsKey, residual_reads);
   header.begin_array(kGgufOwnNamesKey, GgufType::kString);
   for (const Target& target : targets) {
     if (target.is_own()) header.add_element(target.name);
@@ -102,9 +116,9 @@ std::string make_header(const GgufFile& file, std::span<const Target> targets, u
 
 Result<CompressedFile> CompressedFile::create(const Model::Impl& model, const std::string& path, std::span<const MatrixPlan> plans, int factor_bits) {
   OTR_ASSIGN(const GgufFile with_arrays, read_header_again(model));
-  const std::vector<Target> targets = choose_targets(model, plans, factor_bits);
-  uint64_t bytes = 0;
-  const std::string header = make_header(with_arrays, targets, &bytes);
+  uint64_t bytes = 0, residual_reads = 0;
+  const std::vector<Target> targets = choose_targets(model, plans, factor_bits, &residual_reads);
+  const std::string header = make_header(with_arrays, targets, residual_reads, &bytes);
   OTR_ASSIGN(AtomicFile out, AtomicFile::create(path, 0666));
   OTR_TRY(out.reserve(bytes));
   OTR_TRY(out.write(std::as_bytes(std::span(header))));
@@ -132,6 +146,15 @@ Status CompressedFile::write(std::span<const std::byte> bytes) {
 Status CompressedFile::write_branch(const LowRankBranch& branch) {
   OTR_TRY(write(branch.a));
   return write(branch.b);
+}
+
+Status CompressedFile::write_residual(const SelectiveResidual& residual) {
+  OTR_TRY(write(residual.columns.bytes));
+  for (const std::span<const float> values : {std::span<const float>(residual.columns.norms), std::span<const float>(residual.means),
+                                              std::span<const float>(residual.columns.bias), std::span<const float>(residual.thresholds.at)}) {
+    OTR_TRY(write(std::as_bytes(values)));
+  }
+  return {};
 }
 
 }  // namespace outrigger

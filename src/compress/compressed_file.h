@@ -12,6 +12,7 @@
 #include "src/compress/low_rank.h"
 #include "src/compress/matrix_plan.h"
 #include "src/compress/quantiser.h"
+#include "src/compress/selective_residual.h"
 #include "src/io/atomic_file.h"
 #include "src/model/model_impl.h"
 
@@ -24,9 +25,10 @@ class CompressedFile {
   /// Reserves the file and writes its header and all that stays. Preconditions: the model has a layout, of a dense model; `plans` are by matrix of the layout. Errors: kIo.
   static Result<CompressedFile> create(const Model::Impl& model, const std::string& path, std::span<const MatrixPlan> plans, int factor_bits);
 
-  /// Of the planned matrices in order, then of those with a rank in order.
+  /// Of the planned matrices in order, then branches and residuals of those that have them in order.
   Status write_backbone(const LowBitMatrix& made) { return write(made.bytes); }
   Status write_branch(const LowRankBranch& branch);
+  Status write_residual(const SelectiveResidual& residual);
   /// Precondition: everything was written. Errors: kIo; the file does not appear.
   Status commit() { return out_.commit(); }
 

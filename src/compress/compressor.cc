@@ -48,7 +48,8 @@ Status Compressor::run(std::span<const MatrixPlan> plans, const Sink& sink, cons
 
 Status Compressor::next_window() { return (*watch_)(++windows_done_, layout_.config.layers * kWindowsOfLayer); }
 
-Result<std::vector<Compressor::Made>> Compressor::compress_window(const Gram& gram, std::initializer_list<uint32_t> matrices, const Sink& sink) {
+Result<std::vector<Compressor::Made>> Compressor::compress_window(const Inputs& inputs, std::initializer_list<uint32_t> matrices, const Sink& sink) {
+  const Gram& gram = inputs.gram;
   std::vector<float> diagonal(gram.width());
   for (size_t i = 0; i < diagonal.size(); ++i) diagonal[i] = static_cast<float>(gram.mean(i, i));
   Result<std::vector<float>> feedback = feedback_factor(gram, kDamping);
@@ -61,9 +62,9 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(const Gram& gr
   for (const uint32_t matrix : matrices) {
     const WeightSource& weight = layout_.weights[matrix];
     OTR_ASSIGN(std::vector<float> values, read_matrix(model_.file.source(), weight));
-    Result<CompressedMatrix> made = compress_matrix(plans_[matrix], {diagonal, feedback.value()}, root ? &*root : nullptr, weight, &values);
+    Result<CompressedMatrix> made = compress_matrix(plans_[matrix], {diagonal, feedback.value()}, root ? &*root : nullptr, inputs.sample, weight, &values);
     if (!made.is_ok()) return made.status().about(layout_.shape.matrices[matrix].name);
-    window.push_back({matrix, PackedFloats(values, weight.rows, weight.columns)});
+    window.push_back({matrix, PackedFloats(values, weight.rows, weight.columns), made->residual});
     OTR_TRY(sink(matrix, std::move(made).value()));
   }
   OTR_TRY(next_window());
@@ -71,23 +72,27 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(const Gram& gr
 }
 
 // The first round is the matrix as it is; each further one what the branch so far leaves for the backbone to say.
-Result<CompressedMatrix> Compressor::compress_matrix(const MatrixPlan& plan, const InputStatistics& inputs, const InputRoot* root, const WeightSource& weight,
-                                                     std::vector<float>* values) {
+Result<CompressedMatrix> Compressor::compress_matrix(const MatrixPlan& plan, const InputStatistics& statistics, const InputRoot* root, const InputSample& sample,
+                                                     const WeightSource& weight, std::vector<float>* values) {
   const QuantiserOptions quantiser{plan.bits, true};
   CompressedMatrix best;
   if (plan.rank == 0) {
-    OTR_ASSIGN(best.backbone, quantise_matrix(*values, weight.rows, weight.columns, inputs, quantiser, *team_));
+    OTR_ASSIGN(best.backbone, quantise_matrix(*values, weight.rows, weight.columns, statistics, quantiser, *team_));
     std::vector<float> residual = *values;
     OTR_TRY(dequantize(best.backbone.type, best.backbone.bytes.data(), values->data(), values->size()));
-    if (surveyed_rank_ == 0) return best;
+    if (surveyed_rank_ == 0 && plan.share == 0) return best;
     for (size_t i = 0; i < residual.size(); ++i) residual[i] -= (*values)[i];
+    if (plan.share > 0) {
+      OTR_ASSIGN(best.residual, selective_residual(residual, weight.rows, weight.columns, sample, plan.share));
+    }
+    if (surveyed_rank_ == 0) return best;
     const auto rank = static_cast<uint32_t>(std::min<uint64_t>(surveyed_rank_, std::min(weight.rows, weight.columns) / 32 * 32));
     OTR_ASSIGN(best.lost, loss_spectrum(residual, weight.rows, weight.columns, *root, rank, *team_));
     return best;
   }
   std::vector<float> wanted = *values, residual(values->size()), kept;
   for (uint32_t round = 0; round <= options_.rounds; ++round) {
-    OTR_ASSIGN(LowBitMatrix backbone, quantise_matrix(wanted, weight.rows, weight.columns, inputs, quantiser, *team_));
+    OTR_ASSIGN(LowBitMatrix backbone, quantise_matrix(wanted, weight.rows, weight.columns, statistics, quantiser, *team_));
     std::vector<float> coded(values->size());
     OTR_TRY(dequantize(backbone.type, backbone.bytes.data(), coded.data(), coded.size()));
     for (size_t i = 0; i < coded.size(); ++i) residual[i] = (*values)[i] - coded[i];
@@ -103,29 +108,34 @@ Result<CompressedMatrix> Compressor::compress_matrix(const MatrixPlan& plan, con
   return best;
 }
 
+Status Compressor::add_inputs(std::span<const float> x, Inputs* inputs) {
+  inputs->gram.add(x, *team_);
+  return inputs->sample.add(x);
+}
+
 Status Compressor::run_attention(const LayerLayout& parts, uint32_t layer, const Sink& sink) {
   const ModelConfig& config = layout_.config;
   const size_t tokens = options_.chunk_tokens;
   const uint64_t q_width = config.attention_width(), qkv_width = q_width + 2 * config.kv_width();
   std::vector<float> input(tokens * config.width), qkv(tokens * qkv_width), attended(chunks() * tokens * q_width);
 
-  Gram of_input(config.width), of_attention(q_width);
+  Inputs of_input(config.width), of_attention(q_width);
   for (size_t i = 0; i < chunks(); ++i) {
     forward_->attention_input(layer, chunk(residual_, i, config.width), input);
-    of_input.add(input, *team_);
+    OTR_TRY(add_inputs(input, &of_input));
   }
   OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, {parts.q, parts.k, parts.v}, sink));
   for (size_t i = 0; i < chunks(); ++i) {
     forward_->attention_input(layer, chunk(residual_, i, config.width), input);
     const uint64_t places[] = {0, q_width, q_width + config.kv_width()};
-    for (size_t m = 0; m < window.size(); ++m) window[m].values.multiply(input, tokens, qkv.data() + places[m], qkv_width, false, *team_);
+    for (size_t m = 0; m < window.size(); ++m) window[m].multiply(input, tokens, qkv.data() + places[m], qkv_width, false, *team_);
     forward_->attention(layer, qkv, chunk(attended, i, q_width));
-    of_attention.add(chunk(attended, i, q_width), *team_);
+    OTR_TRY(add_inputs(chunk(attended, i, q_width), &of_attention));
   }
   OTR_ASSIGN(const std::vector<Made> output, compress_window(of_attention, {parts.output}, sink));
   for (size_t i = 0; i < chunks(); ++i) {
     float* const residual = chunk(residual_, i, config.width).data();
-    output[0].values.multiply(chunk(attended, i, q_width), tokens, residual, config.width, true, *team_);
+    output[0].multiply(chunk(attended, i, q_width), tokens, residual, config.width, true, *team_);
     forward_->add_bias_of(parts.output, residual, config.width, tokens);
   }
   return {};
@@ -137,29 +147,29 @@ Status Compressor::run_ffn(const LayerLayout& parts, uint32_t layer, const Sink&
   const size_t tokens = options_.chunk_tokens;
   std::vector<float> input(tokens * config.width), gate(tokens * config.ffn_width), up(tokens * config.ffn_width);
 
-  Gram of_input(config.width), of_activations(config.ffn_width);
+  Inputs of_input(config.width), of_activations(config.ffn_width);
   for (size_t i = 0; i < chunks(); ++i) {
     forward_->ffn_input(layer, chunk(residual_, i, config.width), input);
-    of_input.add(input, *team_);
+    OTR_TRY(add_inputs(input, &of_input));
   }
   OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, {parts.ffn.gate, parts.ffn.up}, sink));
   const auto activate = [&](size_t i) {
     forward_->ffn_input(layer, chunk(residual_, i, config.width), input);
-    window[0].values.multiply(input, tokens, gate.data(), config.ffn_width, false, *team_);
-    window[1].values.multiply(input, tokens, up.data(), config.ffn_width, false, *team_);
+    window[0].multiply(input, tokens, gate.data(), config.ffn_width, false, *team_);
+    window[1].multiply(input, tokens, up.data(), config.ffn_width, false, *team_);
     forward_->add_bias_of(parts.ffn.gate, gate.data(), config.ffn_width, tokens);
     forward_->add_bias_of(parts.ffn.up, up.data(), config.ffn_width, tokens);
     forward_->activation(gate, up);
   };
   for (size_t i = 0; i < chunks(); ++i) {
     activate(i);
-    of_activations.add(gate, *team_);
+    OTR_TRY(add_inputs(gate, &of_activations));
   }
   OTR_ASSIGN(const std::vector<Made> down, compress_window(of_activations, {parts.ffn.down}, sink));
   for (size_t i = 0; i < chunks(); ++i) {
     activate(i);
     float* const residual = chunk(residual_, i, config.width).data();
-    down[0].values.multiply(gate, tokens, residual, config.width, true, *team_);
+    down[0].multiply(gate, tokens, residual, config.width, true, *team_);
     forward_->add_bias_of(parts.ffn.down, residual, config.width, tokens);
   }
   return {};

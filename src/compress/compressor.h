@@ -15,6 +15,7 @@
 #include "src/compress/low_rank.h"
 #include "src/compress/matrix_plan.h"
 #include "src/compress/quantiser.h"
+#include "src/compress/selective_residual.h"
 #include "src/model/model_impl.h"
 
 namespace outrigger {
@@ -22,6 +23,7 @@ namespace outrigger {
 struct CompressedMatrix {
   LowBitMatrix backbone;
   LowRankBranch branch;  ///< of rank 0 where none was planned
+  SelectiveResidual residual;  ///< of share 0 where none was planned
   LossSpectrum lost;     ///< of what the backbone alone lost, after survey_components()
 };
 
@@ -47,16 +49,30 @@ class Compressor {
   struct Made {
     uint32_t matrix = 0;
     PackedFloats values;
+    SelectiveResidual residual;
+
+    void multiply(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const {
+      values.multiply(src, tokens, dst, dst_stride, adds, team);
+      if (residual.share > 0) residual.add_to(src, tokens, dst, dst_stride, team);
+    }
+  };
+
+  /// What a window's matrices are given, on all chunks.
+  struct Inputs {
+    explicit Inputs(size_t width) : gram(width), sample(width) {}
+    Gram gram;
+    InputSample sample;
   };
 
   Compressor(const Model::Impl& model, const CompressOptions& options) : model_(model), layout_(*model.layout), options_(options) {}
   Status run_attention(const LayerLayout& parts, uint32_t layer, const Sink& sink);
   Status run_ffn(const LayerLayout& parts, uint32_t layer, const Sink& sink);
-  /// The matrices of a window, whose inputs `gram` knows.
-  Result<std::vector<Made>> compress_window(const Gram& gram, std::initializer_list<uint32_t> matrices, const Sink& sink);
+  /// The matrices of a window, whose inputs are known.
+  Status add_inputs(std::span<const float> x, Inputs* inputs);
+  Result<std::vector<Made>> compress_window(const Inputs& inputs, std::initializer_list<uint32_t> matrices, const Sink& sink);
   /// Also sets `values` from the matrix to what replaces it. `root` is null where no matrix of the window has a branch.
-  Result<CompressedMatrix> compress_matrix(const MatrixPlan& plan, const InputStatistics& inputs, const InputRoot* root, const WeightSource& weight,
-                                           std::vector<float>* values);
+  Result<CompressedMatrix> compress_matrix(const MatrixPlan& plan, const InputStatistics& statistics, const InputRoot* root, const InputSample& sample,
+                                           const WeightSource& weight, std::vector<float>* values);
   Status next_window();
 
   size_t chunks() const { return residual_.size() / (options_.chunk_tokens * layout_.config.width); }

@@ -21,6 +21,14 @@ uint64_t branch_bytes(uint64_t rows, uint64_t columns, uint32_t rank, int factor
   return rank == 0 ? 0 : rank * *row_bytes(type, columns) + rows * *row_bytes(type, rank);
 }
 
+uint64_t residual_bytes(uint64_t rows, uint64_t columns) { return columns * *row_bytes(DType::kQ4_0, rows); }
+
+void plan_uniform_shares(const ModelLayout& layout, uint64_t read_bytes, std::vector<MatrixPlan>* plans) {
+  uint64_t all = 0;
+  for (const uint32_t matrix : matrices_of_layers(layout)) all += residual_bytes(layout.weights[matrix].rows, layout.weights[matrix].columns);
+  for (const uint32_t matrix : matrices_of_layers(layout)) (*plans)[matrix].share = std::min(1.0, static_cast<double>(read_bytes) / static_cast<double>(all));
+}
+
 void plan_uniform_ranks(const ModelLayout& layout, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans) {
   const std::vector<uint32_t> matrices = matrices_of_layers(layout);
   const auto rank_of = [&](uint32_t matrix, uint32_t rank) {

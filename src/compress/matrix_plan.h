@@ -13,6 +13,7 @@ namespace outrigger {
 struct MatrixPlan {
   int bits = 0;
   uint32_t rank = 0;  ///< of its branch, a multiple of 32; 0: none
+  double share = 0;   ///< of its residual's columns that each token reads on average; 0: it keeps none
 };
 
 /// The matrices of a dense model's layers, in the order of a step.
@@ -20,6 +21,12 @@ std::vector<uint32_t> matrices_of_layers(const ModelLayout& layout);
 
 /// Bytes of a branch's factors. Precondition: columns and rank are multiples of 32.
 uint64_t branch_bytes(uint64_t rows, uint64_t columns, uint32_t rank, int factor_bits);
+
+/// Bytes of a matrix's sparse residual.
+uint64_t residual_bytes(uint64_t rows, uint64_t columns);
+
+/// The same share for all: that with which a token reads at most `read_bytes` on average.
+void plan_uniform_shares(const ModelLayout& layout, uint64_t read_bytes, std::vector<MatrixPlan>* plans);
 
 /// The same rank for all, as far as the matrices are large enough: the largest multiple of 32 with which factors take at most `budget_bytes`.
 void plan_uniform_ranks(const ModelLayout& layout, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans);

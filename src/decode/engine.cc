@@ -97,6 +97,7 @@ Status Engine::replan(const Plan& plan, const Progress& progress, const CancelTo
   engine.device_runner.reset();
   engine.tracer.reset();
   engine.activations = MemoryLease();
+  engine.residuals = MemoryLease();
   engine.device_activations = MemoryLease();
   if (team) engine.team = std::move(team);
   {
@@ -123,6 +124,7 @@ Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& 
   const GgufFile& file = model.impl()->file;
   float* const fixed = reinterpret_cast<float*>(residency->fixed_memory());
   OTR_TRY(load_fixed_tensors(file, layout(), fixed));
+  OTR_TRY(load_residuals());
   OTR_ASSIGN(activations, residency->reserve(MemoryUse::kActivations, plan.host.breakdown.activations));
   if (plan.kv_spilled_layers > 0 && !kv_spill) {
     OTR_ASSIGN(auto spill, KvSpill::create(*residency, plan, spill_directory));
@@ -139,7 +141,18 @@ Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& 
   // Last: a runner says that everything a step needs is there.
   runner.emplace(layout(), *residency, *team, buffers, fixed, numerics);
   if (device_runner) runner->run_device_with(&*device_runner);
+  runner->read_residuals_from(residuals.data());
   runner->trace_to(tracer.get());
+  return {};
+}
+
+Status Engine::Impl::load_residuals() {
+  if (layout().shape.residual_bytes == 0) return {};
+  OTR_ASSIGN(residuals, residency->reserve(MemoryUse::kBranches, plan.host.breakdown.branches));
+  const ByteSource& source = model.impl()->file.source();
+  for (const ResidualLayout& residual : layout().residuals) {
+    if (residual.file_bytes > 0) OTR_TRY(source.read(residual.file_offset, {residuals.data() + residual.offset, residual.file_bytes}));
+  }
   return {};
 }
 

@@ -32,7 +32,7 @@ struct Engine::Impl {
   std::unique_ptr<ThreadTeam> team;
   std::unique_ptr<TensorResidency> residency;
   std::unique_ptr<KvSpill> kv_spill;  // null: keys and values of all layers are resident; sessions hold parts of it
-  MemoryLease activations, device_activations;
+  MemoryLease activations, device_activations, residuals;
   std::unique_ptr<GraphExecutor> executor;
   StepGraphs graphs;
   std::unique_ptr<Tracer> tracer;  // null: no trace; after the graphs that its steps refer to
@@ -64,6 +64,7 @@ struct Engine::Impl {
   Status prepare_steps(const Progress& progress, const CancelToken& cancel);
 
  private:
+  Status load_residuals();
   Status prepare_device(const StepBuffers& host);
   Status run_step_locked(const StepInput& input, const CancelToken& cancel);
 };

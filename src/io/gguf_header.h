@@ -18,6 +18,7 @@ class GgufHeader {
   GgufHeader();
 
   void add_u32(std::string_view key, uint32_t value) { add_number(key, GgufType::kU32, value, 4); }
+  void add_u64(std::string_view key, uint64_t value) { add_number(key, GgufType::kU64, value, 8); }
   void add_f64(std::string_view key, double value);
   void add_bool(std::string_view key, bool value) { add_number(key, GgufType::kBool, value, 1); }
   void add_string(std::string_view key, std::string_view value);

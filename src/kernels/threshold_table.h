@@ -12,7 +12,7 @@ struct ThresholdTable {
   static constexpr size_t kSteps = 32;
 
   /// [k]: above it is a share of k / kSteps. Never rising; the first is +infinity, the last below zero.
-  std::array<float, kSteps + 1> at;
+  std::array<float, kSteps + 1> at{};
 
   /// The threshold for any share; 0 and less: +infinity; 1 and more, or a NaN: below zero. Never rises with the share.
   /// Linear between the steps, where thresholds differ by little. Below the first step the threshold rises by as much, each time the share is

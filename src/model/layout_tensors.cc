@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "src/base/macros.h"
+#include "src/kernels/sparse_residual.h"
 #include "src/tensor/packed.h"
 
 namespace outrigger {
@@ -79,6 +80,7 @@ uint32_t LayoutTensors::enter(const std::string& name, uint32_t layer, MatrixUse
   layout_.weights.push_back(std::move(source));
   layout_.biases.push_back(kNoTensor);
   layout_.branches.emplace_back();
+  layout_.residuals.emplace_back();
   layout_.corrects.push_back(kNoMatrix);
   return static_cast<uint32_t>(layout_.weights.size() - 1);
 }
@@ -99,6 +101,21 @@ Result<uint32_t> LayoutTensors::rank_of_branch(const std::string& name) const {
   if (kind && takes_int8_activations(*kind)) return static_cast<uint32_t>(rank);
   return Status(StatusCode::kUnsupported, fmt::format("a branch of type {} cannot be run by this version (Q8_0, Q4_0 and other types of few bits can)", traits(tensor->type).name))
       .in_file(file_.source().name()).about(name);
+}
+
+Result<ResidualLayout> LayoutTensors::take_residual(const std::string& name, uint64_t rows, uint64_t columns) {
+  OTR_ASSIGN(const GgufTensor* tensor, require(name));
+  if (!has_shape(*tensor, columns, rows) || rows % kResidualGroup != 0) return wrong_shape(*tensor, fmt::format("[{}, {}], and columns of whole blocks of {}", rows, columns, kResidualGroup));
+  if ((tensor->type != DType::kQ4_0 && tensor->type != DType::kIQ4_NL) || tensor->is_packed) {
+    return Status(StatusCode::kUnsupported, fmt::format("a residual of type {} cannot be run by this version (Q4_0 and IQ4_NL can)", traits(tensor->type).name))
+        .in_file(file_.source().name()).about(name);
+  }
+  used_.insert(name);
+  ResidualLayout residual;
+  residual.type = tensor->type;
+  residual.file_offset = tensor->offset;
+  residual.file_bytes = tensor->bytes;
+  return residual;
 }
 
 Result<WeightSource> LayoutTensors::whole_stack(const GgufTensor& tensor, uint64_t rows, uint64_t columns) {

@@ -32,6 +32,8 @@ class LayoutTensors {
   Result<uint32_t> add_matrix(const std::string& name, uint32_t layer, uint64_t rows, uint64_t columns);
   /// The second dimension of a branch's first factor, which is what says it. Precondition: the file has the tensor.
   Result<uint32_t> rank_of_branch(const std::string& name) const;
+  /// Where a residual's columns are in the file. Precondition: the file has the tensor.
+  Result<ResidualLayout> take_residual(const std::string& name, uint64_t rows, uint64_t columns);
   /// The experts' matrices `part` ("ffn_gate") of a layer, in whichever of the forms the file has.
   Result<uint32_t> add_stack(const char* part, uint32_t layer, uint64_t rows, uint64_t columns);
   /// The offset in floats.

@@ -25,6 +25,7 @@ const char* op_name(StepOp op) {
     case StepOp::kDown: return "down";
     case StepOp::kBranchPanel: return "branch panel";
     case StepOp::kBranchOut: return "branch out";
+    case StepOp::kResidual: return "residual";
     case StepOp::kOutputNorm: return "output_norm";
     case StepOp::kHead: return "head";
     case StepOp::kRouter: return "router";
@@ -77,7 +78,7 @@ NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency
     const auto [layer, wave] = ExpertWave::of(task.argument);
     label.name = fmt::format("blk.{} {}, wave {}", layer, label.name, wave);
     label.layer = layer;
-  } else if (op == StepOp::kBranchPanel || op == StepOp::kBranchOut) {
+  } else if (op == StepOp::kBranchPanel || op == StepOp::kBranchOut || op == StepOp::kResidual) {
     const BranchWindow window = BranchWindow::of(task.argument);
     label.name = fmt::format("blk.{} {} {}", window.layer, op_name(window.op), label.name);
     label.layer = window.layer;

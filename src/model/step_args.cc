@@ -6,7 +6,7 @@
 
 namespace outrigger {
 
-std::array<uint32_t, 3> branched_matrices(const ModelLayout& layout, const BranchWindow& window) {
+std::array<uint32_t, 3> window_matrices(const ModelLayout& layout, const BranchWindow& window) {
   const LayerLayout& layer = layout.layers[window.layer];
   std::array<uint32_t, 3> matrices{kNoMatrix, kNoMatrix, kNoMatrix};
   switch (window.op) {
@@ -18,6 +18,11 @@ std::array<uint32_t, 3> branched_matrices(const ModelLayout& layout, const Branc
     case StepOp::kSharedDown: matrices[0] = layer.shared.down; break;
     default: break;
   }
+  return matrices;
+}
+
+std::array<uint32_t, 3> branched_matrices(const ModelLayout& layout, const BranchWindow& window) {
+  std::array<uint32_t, 3> matrices = window_matrices(layout, window);
   for (uint32_t& matrix : matrices) {
     if (matrix != kNoMatrix && layout.branches[matrix].rank == 0) matrix = kNoMatrix;
   }

@@ -44,6 +44,8 @@ enum class Activations : uint8_t { kFloat32, kBf16, kInt8 };
 
 /// The window's matrices that have branches, and kNoMatrix in the other places.
 std::array<uint32_t, 3> branched_matrices(const ModelLayout& layout, const BranchWindow& window);
+/// The window's matrices, and kNoMatrix where it has fewer.
+std::array<uint32_t, 3> window_matrices(const ModelLayout& layout, const BranchWindow& window);
 
 /// Addresses are those of the buffers and weights it was made with, the host's or a device's: nothing is touched here.
 /// Threads: any, but for begin(). Allocates nothing.

@@ -85,6 +85,10 @@ uint64_t StepBuffers::bytes(const ModelConfig& config, PanelKinds panels, uint32
 
 uint64_t StepBuffers::logits_row_bytes(uint64_t vocabulary) { return align_up(vocabulary * sizeof(float)); }
 
+uint64_t StepBuffers::residual_scratch_bytes(PanelKinds panels) {
+  return align_up(kResidualTokens * panels.residual_columns * (sizeof(float) + sizeof(uint32_t)));
+}
+
 // A panel of r groups is at most r panels of one, which begin on cache lines.
 uint64_t StepBuffers::component_panel_offset(size_t tokens, uint32_t first_component) {
   return first_component / kGroup * activation_panel_bytes(tokens, kGroup);
@@ -93,7 +97,8 @@ uint64_t StepBuffers::component_panel_offset(size_t tokens, uint32_t first_compo
 StepBuffers StepBuffers::place(std::byte* arena, const ModelConfig& config, PanelKinds panels, uint32_t tokens, uint32_t threads) {
   StepBuffers buffers;
   buffers.scratch = arena + walk(arena, config, panels, tokens, &buffers);
-  buffers.logits = reinterpret_cast<float*>(buffers.scratch + threads * attention_scratch_bytes(config.head_dim));
+  buffers.residual_scratch = buffers.scratch + threads * attention_scratch_bytes(config.head_dim);
+  buffers.logits = reinterpret_cast<float*>(buffers.residual_scratch + threads * residual_scratch_bytes(panels));
   return buffers;
 }
 

@@ -21,12 +21,16 @@ inline constexpr uint32_t kStepTokens[] = {1, 8, 16, 32, 64, 128, 256, 512};
 struct PanelKinds {
   bool has_int8 = false, has_bf16 = false;
   uint32_t most_components = 0;  ///< of a window's branches together, a multiple of 32
+  uint64_t residual_columns = 0;  ///< of the widest matrix that has a sparse residual
 
   void add(PackedKind kind) {
     has_int8 |= takes_int8_activations(kind);
     has_bf16 |= takes_bf16_activations(kind);
   }
 };
+
+/// Tokens that share the reading of a residual's columns.
+inline constexpr size_t kResidualTokens = 8;
 
 /// Tokens of a step for which the next layer's experts are guessed one by one. In larger steps what is used is nearly everything or unknown.
 inline constexpr uint32_t kMostGuessedTokens = 8;
@@ -47,7 +51,7 @@ struct ExpertBuffers {
   uint32_t* guesses = nullptr;     ///< [max(experts, kMostGuessedTokens * used_experts)]
 };
 
-/// Views into an arena of bytes(config, panels, tokens) + threads * scratch + logit_rows * logits_row_bytes(vocabulary) bytes, in that order.
+/// Views into an arena of bytes(config, panels, tokens) + threads * StepShape::activation_bytes_per_thread + logit_rows * logits_row_bytes(vocabulary) bytes, in that order.
 struct StepBuffers {
   float* residual = nullptr;   ///< [tokens, width]
   float* normed = nullptr;     ///< [tokens, width]: the input of the next window
@@ -61,12 +65,15 @@ struct StepBuffers {
   std::byte* component_panel = nullptr;  ///< the same as int8, a panel for each branch
   float* cos_sin = nullptr;    ///< [tokens, rope_dim / 2, 2]
   std::byte* scratch = nullptr;///< [threads], attention_scratch_bytes apart
+  std::byte* residual_scratch = nullptr;  ///< [threads], residual_scratch_bytes apart
   float* logits = nullptr;     ///< [logit_rows, vocabulary], logits_row_bytes apart
   ExpertBuffers experts;
 
   /// Bytes for steps of up to `tokens`: a multiple of 64.
   static uint64_t bytes(const ModelConfig& config, PanelKinds panels, uint32_t tokens);
   static uint64_t logits_row_bytes(uint64_t vocabulary);
+  /// A thread's part of `residual_scratch`: of kResidualTokens tokens the input less its means, and the columns that are chosen.
+  static uint64_t residual_scratch_bytes(PanelKinds panels);
   /// Where the panel of the branch whose first component is this begins in `component_panel`.
   static uint64_t component_panel_offset(size_t tokens, uint32_t first_component);
   /// Precondition: `arena` is 64-byte aligned and large enough.

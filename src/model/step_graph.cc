@@ -135,10 +135,13 @@ class StepGraphBuilder {
       second.push_back(branch.b);
     }
     add_product(op, layer, first);
-    if (second.empty()) return;
     const uint32_t window = BranchWindow{op, layer}.argument();
-    add(StepOp::kBranchPanel, window);
-    add_product(StepOp::kBranchOut, window, second);
+    if (!second.empty()) {
+      add(StepOp::kBranchPanel, window);
+      add_product(StepOp::kBranchOut, window, second);
+    }
+    const auto has_residual = [this](uint32_t matrix) { return layout_.residuals[matrix].file_bytes > 0; };
+    if (std::any_of(matrices.begin(), matrices.end(), has_residual)) add(StepOp::kResidual, window);
   }
 
   // One node for everything resident and one unit; the next unit starts another.

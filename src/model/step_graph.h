@@ -28,6 +28,7 @@ enum class StepOp : uint16_t {
   kDown,           ///< panel -> residual +=
   kBranchPanel,    ///< a window's components -> their panels; the argument is a BranchWindow's
   kBranchOut,      ///< their panels -> where the window's results went +=
+  kResidual,       ///< the window's input -> where its results went +=, by the columns each token reads; the argument is a BranchWindow's
   kOutputNorm,     ///< residual of the tokens whose logits are wanted -> normed, panel
   kHead,           ///< panel -> logits
   // A mixture's, instead of kGateUp to kDown:

@@ -139,6 +139,7 @@ void StepRunner::run_node(const TaskGraph& graph, const TaskNode& node, const Te
     case StepOp::kSharedGateUp:
     case StepOp::kBranchOut:
     case StepOp::kSharedDown: return product(graph, node, member);
+    case StepOp::kResidual: return add_residuals(BranchWindow::of(node.argument), member);
     case StepOp::kBranchPanel: return branch_panels(BranchWindow::of(node.argument), member);
     case StepOp::kArrive:
     case StepOp::kRequest:

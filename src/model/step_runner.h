@@ -47,6 +47,8 @@ class StepRunner final : public NodeRunner {
 
   /// Where the nodes that run from now on are recorded; null: nowhere. Must outlive the runner.
   void trace_to(Tracer* tracer);
+  /// Where the layout's residuals lie. Must outlive the runner.
+  void read_residuals_from(const std::byte* residuals) { residuals_ = residuals; }
   /// Who runs the nodes of the device's lanes. Must outlive the runner.
   void run_device_with(DeviceRunner* device) { device_ = device; }
 
@@ -74,6 +76,8 @@ class StepRunner final : public NodeRunner {
   // step_products.cc: products of all tokens with a window's matrices, and what they are given.
   void product(const TaskGraph& graph, const TaskNode& node, const TeamMember& member);
   void branch_panels(const BranchWindow& window, const TeamMember& member);
+  void add_residuals(const BranchWindow& window, const TeamMember& member) const;
+  void add_residual(const ResidualLayout& residual, const MatmulArgs& product, const Share& rows, const TeamMember& member) const;
   void fine_product(const MatmulArgs& args, size_t begin, size_t end) const;
   void unpack_and_multiply(const MatmulArgs& args, const OperandRef& operand, bool is_fine, const Share& blocks, const TeamMember& member) const;
   /// Rows [begin, end) of `src` [tokens, width] into `panel`, as the window that begins with `matrix` asks; which it is: kFloat32 for none.
@@ -99,6 +103,7 @@ class StepRunner final : public NodeRunner {
   ThreadTeam& team_;
   StepBuffers buffers_;
   const float* fixed_;
+  const std::byte* residuals_ = nullptr;
   StepArgs args_;
   RopeAngles angles_;
   StepInput input_;

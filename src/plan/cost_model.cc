@@ -37,6 +37,9 @@ double units(uint64_t packed_bytes, uint64_t slot_bytes) {
   return packed_bytes == 0 ? 0 : std::ceil(static_cast<double>(packed_bytes) / static_cast<double>(slot_bytes));
 }
 
+// Columns that are read here and there come at a third to a quarter of the rate of reading in order: a core waits for so many lines of memory at once and no more.
+constexpr double kScattered = 3.5;
+
 }  // namespace
 
 CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, const Workload& workload)
@@ -51,6 +54,7 @@ CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, cons
       disk_(disk_rate(machine)),
       disk_alone_(disk_rate_alone(machine)),
       overhead_s_(machine.host_step_overhead_us * 1e-6),
+      residual_s_(machine.host_stream_bytes.per_s > 0 ? kScattered * static_cast<double>(shape.residual_read_bytes_per_token) / machine.host_stream_bytes.per_s : 0),
       workload_(workload),
       device_(shape, machine, workload) {
   for (const MatrixShape& matrix : shape.matrices) {
@@ -144,7 +148,7 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load, const Dev
     if (!(all.bytes() > 0)) return 0.0;
     return host_.partly_streamed_product_s(all, of_tokens, std::min(1.0, static_cast<double>(streamed_bytes) / all.bytes()), beside_link);
   };
-  const double host_layers = host_products(layers_, there.layers, load.layer_packed, tokens) + host_attention + overhead_s_;
+  const double host_layers = host_products(layers_, there.layers, load.layer_packed, tokens) + host_attention + step_overhead_s(work.tokens);
   const double host_heads = rows > 0 ? host_products(heads_, there.heads, load.head_packed, rows) : 0;
 
   const double fetch = load.kv_spilled_layers > 0 ? kv_fetch_s(work) : 0, store = load.kv_spilled_layers > 0 ? kv_store_s(work) : 0;

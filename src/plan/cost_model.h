@@ -87,7 +87,8 @@ class CostModel {
   ExpertTime experts(const StepWork& work, double absent, uint32_t reads) const;
   const KvSpillShape& kv() const { return kv_; }
   double expert_layers() const { return expert_layers_; }
-  double step_overhead_s() const { return overhead_s_; }
+  /// What a step takes on the host beside products and attention: its overhead, and the tokens' sparse residuals.
+  double step_overhead_s(uint32_t tokens) const { return overhead_s_ + tokens * residual_s_; }
 
   /// The prompt in chunks of `step_tokens`, then the new tokens.
   WorkloadTime workload(uint32_t step_tokens, const StreamLoad& load, const DeviceLoad* device = nullptr) const;
@@ -111,7 +112,7 @@ class CostModel {
   double kv_bytes_per_position_, attention_flops_, activation_flops_, kv_layers_;
   KvSpillShape kv_;
   HostRates host_;
-  double attention_, disk_, disk_alone_, overhead_s_;
+  double attention_, disk_, disk_alone_, overhead_s_, residual_s_;
   Workload workload_;
   DeviceRates device_;
 };

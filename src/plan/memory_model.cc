@@ -143,6 +143,7 @@ TierBreakdown host_breakdown(const StepShape& shape, const Demand& demand, const
   breakdown.kv_cache = kv_cache_bytes(shape, demand, shape.kv_layers - device.attention_layers(shape));
   breakdown.activations = activation_bytes(shape, demand, step);
   breakdown.experts = multiply_bytes(slots.experts, slots.of_expert.slot_bytes);
+  breakdown.branches = whole_pages(shape.residual_bytes);
   breakdown.other = device.transfer_bytes;
   return breakdown;
 }

@@ -30,7 +30,7 @@ void StepPlayer::spread_overheads() {
     host_.insert(host_.begin(), submit);
     tasks = 1;
   }
-  const double overhead = cost_.step_overhead_s() / static_cast<double>(tasks);
+  const double overhead = cost_.step_overhead_s(work_.tokens) / static_cast<double>(tasks);
   const double device_overhead = device_tasks > 0 ? cost_.device().overhead_s() / static_cast<double>(device_tasks) : 0;
   for (ScheduledTask& task : host_) {
     if (is_spread(task, ScheduleLane::kHost)) task.end_s += overhead;

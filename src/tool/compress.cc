@@ -22,14 +22,14 @@ namespace {
 
 struct CompressCommandOptions {
   CommonOptions common;
-  std::string model, output, bits = "4", branch_budget = "0";
+  std::string model, output, bits = "4", branch_budget = "0", branch_reads = "0";
   BranchAllocation allocation = BranchAllocation::kMeasured;
   std::vector<std::string> calibration;
   uint32_t chunk_tokens = 512, chunks = 32;
   std::map<std::string, std::string> later;  // options of the contract that this version refuses by name
 };
 
-constexpr const char* kLater[] = {"--branch-reads", "--form", "--method", "--polish", "--max-slowdown", "--report"};
+constexpr const char* kLater[] = {"--form", "--method", "--polish", "--max-slowdown", "--report"};
 
 // Whole chunks of every text in turn, so that each has its share of what is used.
 Result<std::vector<Token>> read_calibration(const CompressCommandOptions& options, const Tokenizer& tokenizer) {
@@ -74,25 +74,24 @@ Status read_bits(const std::string& text, CompressOptions* options) {
 }
 
 // A size, bits for each weight of the backbone ("0.8bpw"), or a share of the backbone's bytes ("10%").
-Result<uint64_t> read_branch_budget(const CompressCommandOptions& options, const Model& model, double stored_bits) {
+Result<uint64_t> read_bytes(const char* name, const std::string& text, const Model& model, double stored_bits) {
   auto shape = model.step_shape();
   if (!shape.is_ok()) return shape.status();
   double weights = 0;
   for (const MatrixShape& matrix : shape->matrices) {
     if (matrix.use == MatrixUse::kEveryToken) weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
   }
-  const std::string& text = options.branch_budget;
   if (text.ends_with("bpw")) {
     double bits_each = -1;
     const char* const end = text.data() + text.size() - 3;
     const auto [rest, error] = std::from_chars(text.data(), end, bits_each, std::chars_format::fixed);
     if (error != std::errc() || rest != end || !(bits_each >= 0 && bits_each <= 32)) {
-      return Status(StatusCode::kInvalidArgument, fmt::format("--branch-budget: got \"{}\", need 0 to 32 bits for each weight, such as 0.4bpw", text));
+      return Status(StatusCode::kInvalidArgument, fmt::format("{}: got \"{}\", need 0 to 32 bits for each weight, such as 0.4bpw", name, text));
     }
     return static_cast<uint64_t>(weights * bits_each / 8);
   }
   auto size = parse_size(text);
-  if (!size.is_ok()) return Status(StatusCode::kInvalidArgument, fmt::format("--branch-budget: got \"{}\", need a size (8MiB), bits for each weight (0.4bpw), a share of the backbone (10%) or 0", text));
+  if (!size.is_ok()) return Status(StatusCode::kInvalidArgument, fmt::format("{}: got \"{}\", need a size (8MiB), bits for each weight (0.4bpw), a share of the backbone (10%) or 0", name, text));
   return size->share > 0 ? static_cast<uint64_t>(weights * stored_bits / 8 * size->share) : size->bytes;
 }
 
@@ -101,8 +100,8 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
   const double bits = bits_each(report.backbone_bytes), branch_bits = bits_each(report.branch_bytes);
   if (options.common.json) {
     return write_json({{"file", options.output},
-                       {"bytes", {{"input", report.input_bytes}, {"output", report.output_bytes}, {"backbone", report.backbone_bytes}, {"branches", report.branch_bytes}, {"branch_reads_per_token", report.branch_bytes}}},
-                       {"bits_per_weight", {{"backbone", bits}, {"branches", branch_bits}, {"branch_reads", branch_bits}}},
+                       {"bytes", {{"input", report.input_bytes}, {"output", report.output_bytes}, {"backbone", report.backbone_bytes}, {"branches", report.branch_bytes}, {"branch_reads_per_token", report.branch_read_bytes}}},
+                       {"bits_per_weight", {{"backbone", bits}, {"branches", branch_bits}, {"branch_reads", bits_each(report.branch_read_bytes)}}},
                        {"calibration_tokens", report.calibration_tokens},
                        {"seconds", seconds}});
   }
@@ -125,13 +124,20 @@ Status compress(const CompressCommandOptions& options) {
   if (!tokenizer.is_ok()) return tokenizer.status();
   const auto calibration = read_calibration(options, tokenizer.value());
   if (!calibration.is_ok()) return calibration.status();
-  const auto branch_bytes = read_branch_budget(options, model.value(), compress_options.mixed_bits > 0 ? compress_options.mixed_bits : compress_options.bits + 0.5);
+  const double stored_bits = compress_options.mixed_bits > 0 ? compress_options.mixed_bits : compress_options.bits + 0.5;
+  const auto branch_bytes = read_bytes("--branch-budget", options.branch_budget, model.value(), stored_bits);
   if (!branch_bytes.is_ok()) return branch_bytes.status();
+  const auto read_bytes_each = read_bytes("--branch-reads", options.branch_reads, model.value(), stored_bits);
+  if (!read_bytes_each.is_ok()) return read_bytes_each.status();
+  if (branch_bytes.value() > 0 && read_bytes_each.value() > 0) {
+    return not_there_yet("--branch-reads with --branch-budget", "give the bytes stored, for low-rank branches, or the bytes read, for residuals");
+  }
   const Stopwatch watch;
   const Interruptible interruptible;
   ProgressLine progress(options.common.progress, "compressing");
   compress_options.allocation = options.allocation;
   compress_options.branch_bytes = branch_bytes.value();
+  compress_options.residual_read_bytes = read_bytes_each.value();
   compress_options.chunk_tokens = options.chunk_tokens;
   compress_options.most_chunks = options.chunks;
   compress_options.threads = options.common.threads;
@@ -152,6 +158,10 @@ void add_compress(CLI::App& app, Action& action) {
   command->add_option("--bits", options->bits, "Bits of a weight: 2, 3 or 4 (scales take half a bit more), or mixed:B for B stored bits on average")->type_name("N|mixed:B")->capture_default_str();
   command->add_option("--branch-budget", options->branch_budget,
                       "Most bytes for branches that correct the matrices: a size, bits for each weight (0.4bpw), a share of the backbone (10%); 0: none")
+      ->type_name("SIZE")
+      ->capture_default_str();
+  command->add_option("--branch-reads", options->branch_reads,
+                      "Keep in host memory what the matrices lost, of which a token reads so much: a size, bits for each weight, a share of the backbone; 0: nothing")
       ->type_name("SIZE")
       ->capture_default_str();
   add_choice<BranchAllocation>(*command, "--allocate", options->allocation, "How the branches' budget is shared out: as measured, or the same rank for all",

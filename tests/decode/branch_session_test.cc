@@ -23,13 +23,15 @@ void write(const std::string& path, const std::vector<std::byte>& bytes) {
   std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
 }
 
+enum class Form { kLowRank, kResidual };
+
 /// The random model in two bits with branches, made once.
 struct Branched {
   ScratchFolder scratch;
   Model model;
 
-  Branched() : model(make(scratch)) {}
-  static Model make(const ScratchFolder& scratch) {
+  explicit Branched(Form form) : model(make(scratch, form)) {}
+  static Model make(const ScratchFolder& scratch, Form form) {
     write(scratch / "model.gguf", random_dense());
     std::vector<Token> text(600);
     for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<Token>((i * i * 31 + i * 7) % 200);
@@ -38,7 +40,9 @@ struct Branched {
     options.chunk_tokens = 32;
     options.most_chunks = 6;
     options.threads = 2;
-    options.branch_bytes = uint64_t{1} << 20;  // more than whole ranks take
+    // More than whole ranks take, or than all columns.
+    if (form == Form::kLowRank) options.branch_bytes = uint64_t{1} << 20;
+    if (form == Form::kResidual) options.residual_read_bytes = uint64_t{1} << 20;
     const CompressReport report = must(compress_model(must(Model::open(scratch / "model.gguf")), text, scratch / "small.gguf", options));
     REQUIRE(report.branch_bytes > 0);
     return must(Model::open(scratch / "small.gguf"));
@@ -57,6 +61,11 @@ struct Branched {
     write(scratch / "merged.gguf", random_dense([&](const std::string& name, std::vector<float>& values) {
             values = values_of(*file.find_tensor(name));
             const std::string stem = name.substr(0, name.rfind('.') + 1);
+            if (const GgufTensor* const residual = file.find_tensor(stem + "residual"); residual != nullptr && share == 1) {
+              const uint64_t rows = residual->dims[0], columns = residual->dims[1];
+              const std::vector<float> across = values_of(*residual);
+              for (size_t i = 0; i < values.size(); ++i) values[i] += across[i % columns * rows + i / columns];
+            }
             const GgufTensor* const a = file.find_tensor(stem + "branch_a");
             if (a == nullptr) return;
             const uint64_t columns = a->dims[0], rank = a->dims[1], used = static_cast<uint64_t>(std::lround(share * static_cast<double>(rank) / 32)) * 32;
@@ -74,7 +83,12 @@ struct Branched {
 };
 
 const Branched& branched() {
-  static const Branched made;
+  static const Branched made(Form::kLowRank);
+  return made;
+}
+
+const Branched& residual() {
+  static const Branched made(Form::kResidual);
   return made;
 }
 
@@ -152,6 +166,72 @@ TEST_CASE("Branches: a device gives the host's bits, with what is resident there
     const Engine engine = open_on_device(model, plan, "emulated:memory=64MiB,link=10GB/s");
     CHECK(logits(engine, 0.5f) == half);
     CHECK(logits(engine) == all);
+  }
+}
+
+TEST_CASE("Residuals: read whole they are what the matrices lost, where no means are taken off") {
+  const Branched& plain = residual();
+  const std::string path = plain.scratch / "small.gguf", without = plain.scratch / "without.gguf";
+  const GgufFile file = must(GgufFile::open(must(open_file(path))));
+  std::filesystem::copy_file(path, without, std::filesystem::copy_options::overwrite_existing);
+  {
+    std::fstream patched(without, std::ios::binary | std::ios::in | std::ios::out);
+    for (const GgufTensor& tensor : file.tensors()) {
+      if (!tensor.name.ends_with("residual_means") && !tensor.name.ends_with("residual_bias")) continue;
+      patched.seekp(static_cast<std::streamoff>(tensor.offset));
+      patched << std::string(tensor.bytes, '\0');
+    }
+  }
+  const Engine engine = open_engine(must(Model::open(without)), reference_setup());
+  CHECK(distance(logits(engine), logits(open_engine(plain.merged(1), reference_setup()))) < 2e-5);
+  CHECK(distance(logits(engine, 0), logits(open_engine(plain.merged(0), reference_setup()))) < 2e-5);
+}
+
+TEST_CASE("Residuals: the more columns are read the nearer the model, and bits depend neither on threads, nor on batches, nor on what streams") {
+  const Model& model = residual().model;
+  const std::vector<float> original = logits(open_engine(must(Model::open(residual().scratch / "model.gguf")), reference_setup()));
+  const Engine engine = open_engine(model);
+  double last = distance(logits(engine, 0), original);
+  const double none = last;
+  for (const float share : {0.1f, 0.3f, 1.0f}) {
+    CAPTURE(share);
+    const std::vector<float> got = logits(engine, share);
+    CHECK(distance(got, original) < last);
+    last = distance(got, original);
+    EngineSetup setup;
+    setup.threads = 3;
+    setup.logit_rows = 1;
+    CHECK(logits(open_engine(model, setup), share) == got);
+    setup.logit_rows = 8;
+    setup.host_bytes = smallest_budget(model, setup);
+    CHECK(logits(open_engine(model, setup), share) == got);
+  }
+  CHECK(last < 0.2 * none);
+  CHECK(must(plan_for(model, {})).host.breakdown.branches >= must(model.step_shape()).residual_bytes);
+  CHECK(engine.memory().host.current.branches == engine.plan().host.breakdown.branches);
+  // Any step of any size: each token chooses for itself.
+  Session one = must(Session::open(engine)), by_one = must(Session::open(open_engine(model)));
+  must(one.prefill(kTokens));
+  for (const Token token : kTokens) must(by_one.step(token));
+  CHECK(std::vector<float>(one.logits().begin(), one.logits().end()) == std::vector<float>(by_one.logits().begin(), by_one.logits().end()));
+}
+
+TEST_CASE("Residuals: what does not fit its matrix is refused by name") {
+  const std::string path = residual().scratch / "small.gguf";
+  std::vector<std::byte> bytes(std::filesystem::file_size(path));
+  std::ifstream(path, std::ios::binary).read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  for (const std::string part : {"_norms", "_means", "_bias", "_thresholds"}) {
+    CAPTURE(part);
+    std::vector<std::byte> changed = bytes;
+    const std::string name = "blk.1.ffn_up.residual" + part;
+    const auto text = std::as_bytes(std::span(name));
+    const auto at = std::search(changed.begin(), changed.end(), text.begin(), text.end());
+    REQUIRE(at != changed.end());
+    *(at + static_cast<ptrdiff_t>(name.size()) - 1) = std::byte{'x'};
+    write(residual().scratch / "spoiled.gguf", changed);
+    Result<Model> model = Model::open(residual().scratch / "spoiled.gguf");
+    const std::string reason = model.is_ok() ? model->step_shape().status().to_string() : model.status().to_string();
+    CHECK(reason.find(name) != std::string::npos);
   }
 }
 

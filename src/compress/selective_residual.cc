@@ -1,0 +1,69 @@
+// SelectiveResidual: thresholds by what the sampled inputs are worth.
+#include "src/compress/selective_residual.h"
+
+#include <algorithm>
+#include <new>
+
+#include "src/base/macros.h"
+#include "src/kernels/sparse_residual.h"
+
+namespace outrigger {
+namespace {
+
+constexpr size_t kKeptOf = 8;  // of 16,000 tokens 2,000 are left: thresholds of a tenth of the columns are then sure to a percent
+
+}  // namespace
+
+Status InputSample::add(std::span<const float> x) {
+  OTR_TRY(means_.add(x));
+  for (size_t row = 0; row * width_ < x.size(); row += kKeptOf) {
+    const auto values = x.subspan(row * width_, width_);
+    rows_.insert(rows_.end(), values.begin(), values.end());
+  }
+  return {};
+}
+
+std::vector<float> InputSample::centred_rows() const {
+  const std::vector<float> mean = means();
+  std::vector<float> centred = rows_;
+  for (size_t i = 0; i < centred.size(); ++i) centred[i] -= mean[i % width_];
+  return centred;
+}
+
+void SelectiveResidual::add_to(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, ThreadTeam& team) const {
+  const size_t width = columns.columns;
+  const float threshold = thresholds.threshold(1);
+  std::vector<float> centred(team.threads() * width);
+  std::vector<uint32_t> chosen(team.threads() * width);
+  team.run([&](const TeamMember& member) {
+    size_t begin, end;
+    member.share(tokens, 1, &begin, &end);
+    float* const input = centred.data() + member.index() * width;
+    uint32_t* const list = chosen.data() + member.index() * width;
+    for (size_t t = begin; t < end; ++t) {
+      for (size_t k = 0; k < width; ++k) input[k] = src[t * width + k] - means[k];
+      const size_t count = choose_columns(input, columns.norms.data(), width, threshold, list);
+      float* const row = dst + t * dst_stride;
+      sparse_residual({columns.type, columns.bytes.data(), columns.rows, input, width, list, width, &count, row, dst_stride, 1}, 0, columns.rows);
+      for (size_t r = 0; r < columns.rows; ++r) row[r] += columns.bias[r];
+    }
+  });
+}
+
+Result<SelectiveResidual> selective_residual(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputSample& inputs, double share) try {
+  SelectiveResidual made;
+  made.share = share;
+  made.means = inputs.means();
+  OTR_ASSIGN(made.columns, encode_residual(residual, rows, columns, made.means));
+  ThresholdCounter counter(made.columns.norms);
+  OTR_TRY(counter.add(inputs.centred_rows()));
+  OTR_ASSIGN(const ThresholdTable table, counter.finish());
+  for (size_t step = 0; step <= ThresholdTable::kSteps; ++step) {
+    made.thresholds.at[step] = table.threshold(share * static_cast<double>(step) / ThresholdTable::kSteps);
+  }
+  return made;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
+}
+
+}  // namespace outrigger

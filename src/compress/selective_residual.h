@@ -1,0 +1,49 @@
+// SelectiveResidual: what a matrix lost, with all that a step needs to read a part of it.
+#ifndef OUTRIGGER_SRC_COMPRESS_SELECTIVE_RESIDUAL_H_
+#define OUTRIGGER_SRC_COMPRESS_SELECTIVE_RESIDUAL_H_
+
+#include <outrigger/status.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "src/base/thread_team.h"
+#include "src/compress/residual.h"
+
+namespace outrigger {
+
+/// What is known of a window's inputs besides their Gram matrix: the mean, and some of them. Threads: one call at a time.
+class InputSample {
+ public:
+  /// Throws std::bad_alloc.
+  explicit InputSample(size_t width) : width_(width), means_(width) {}
+
+  /// `x` [tokens, width], of which every eighth row is kept. Errors: kInvalidArgument for values that are no numbers.
+  Status add(std::span<const float> x);
+  std::vector<float> means() const { return means_.means(); }
+  /// [rows, width]: the rows that were kept, less the means.
+  std::vector<float> centred_rows() const;
+
+ private:
+  size_t width_;
+  InputMeans means_;
+  std::vector<float> rows_;
+};
+
+struct SelectiveResidual {
+  SparseResidual columns;
+  std::vector<float> means;   ///< [columns]
+  ThresholdTable thresholds;  ///< of shares of the planned one: at 1 that is what is read
+  double share = 0;           ///< 0: there is none
+
+  /// dst [tokens, rows], rows dst_stride floats apart, += what the residual adds for `src` [tokens, columns], as a step does it. Throws std::bad_alloc.
+  void add_to(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, ThreadTeam& team) const;
+};
+
+/// Of `residual` [rows, columns], a share of whose columns each token reads. Errors: kInvalidArgument (rows of no multiple of 32, values that are no numbers), kOutOfMemory.
+Result<SelectiveResidual> selective_residual(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputSample& inputs, double share);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_COMPRESS_SELECTIVE_RESIDUAL_H_
