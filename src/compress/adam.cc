@@ -14,7 +14,8 @@ constexpr float kEpsilon = 1e-8f;
 void Adam::step(std::span<float> values, std::span<const float> gradient, float rate, ThreadTeam& team) {
   ++steps_;
   // The means begin at zero; this is what they lack.
-  const auto mean_scale = static_cast<float>(1 / (1 - std::pow(kMeanDecay, steps_))), square_scale = static_cast<float>(1 / (1 - std::pow(kSquareDecay, steps_)));
+  const auto mean_scale = static_cast<float>(1 / (1 - std::pow(kMeanDecay, steps_))),
+             square_scale = static_cast<float>(1 / (1 - std::pow(kSquareDecay, steps_)));
   constexpr auto kMean = static_cast<float>(kMeanDecay), kSquare = static_cast<float>(kSquareDecay);
   team.run([&](const TeamMember& member) {
     size_t begin, end;

@@ -22,8 +22,14 @@ void softmax_rows(float* scores, size_t tokens, float scale) {
 }  // namespace
 
 AttentionBackward::AttentionBackward(size_t tokens, size_t heads, size_t kv_heads, size_t head_dim, ThreadTeam& team)
-    : tokens_(tokens), heads_(heads), kv_heads_(kv_heads), head_dim_(head_dim), team_(team), scratch_(std::min(team.threads(), heads)),
-      key_gradients_(heads * head_dim * tokens), value_gradients_(heads * head_dim * tokens) {
+    : tokens_(tokens),
+      heads_(heads),
+      kv_heads_(kv_heads),
+      head_dim_(head_dim),
+      team_(team),
+      scratch_(std::min(team.threads(), heads)),
+      key_gradients_(heads * head_dim * tokens),
+      value_gradients_(heads * head_dim * tokens) {
   for (Scratch& scratch : scratch_) {
     const size_t most = std::max(tokens, head_dim);
     scratch.packed.reserve(most, most);
@@ -33,9 +39,11 @@ AttentionBackward::AttentionBackward(size_t tokens, size_t heads, size_t kv_head
   }
 }
 
-void AttentionBackward::run_head(size_t head, const float* qkv, const float* attended, const float* attended_gradient, float* qkv_gradient, Scratch& scratch) {
+void AttentionBackward::run_head(size_t head, const float* qkv, const float* attended, const float* attended_gradient, float* qkv_gradient,
+                                 Scratch& scratch) {
   const size_t n = tokens_, d = head_dim_, kv_head = head / (heads_ / kv_heads_), out_stride = heads_ * d;
-  const FloatRows queries{qkv + head * d, width()}, keys{qkv + (heads_ + kv_head) * d, width()}, values{qkv + (heads_ + kv_heads_ + kv_head) * d, width()};
+  const FloatRows queries{qkv + head * d, width()}, keys{qkv + (heads_ + kv_head) * d, width()},
+      values{qkv + (heads_ + kv_heads_ + kv_head) * d, width()};
   const FloatRows outputs{attended + head * d, out_stride}, gradients{attended_gradient + head * d, out_stride};
   const float scale = 1 / std::sqrt(static_cast<float>(d));
   PackedMatrix& packed = scratch.packed;

@@ -9,14 +9,14 @@
 
 namespace outrigger {
 
-/// Threads: one call at a time. Memory: 5 * tokens^2 floats a thread, or somewhat less.
+/// Threads: one call at a time. Memory: 3 * tokens^2 floats a thread, and twice the queries' size.
 class AttentionBackward {
  public:
   /// Head h reads kv head h / (heads / kv_heads), scores are scaled by 1 / sqrt(head_dim). Throws std::bad_alloc.
   AttentionBackward(size_t tokens, size_t heads, size_t kv_heads, size_t head_dim, ThreadTeam& team);
 
-  /// For a text that begins at position 0. `qkv` [tokens, (heads + 2 kv_heads) head_dim]: queries and keys after RoPE, values; `attended` and its gradient
-  /// [tokens, heads head_dim]. Sets `qkv_gradient`, as qkv is.
+  /// For a text that begins at position 0. `qkv` [tokens, (heads + 2 kv_heads) head_dim]: queries and keys after RoPE, values; `attended` and its
+  /// gradient [tokens, heads head_dim]. Sets `qkv_gradient`, as qkv is.
   void run(const float* qkv, const float* attended, const float* attended_gradient, float* qkv_gradient);
 
  private:

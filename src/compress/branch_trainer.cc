@@ -14,12 +14,22 @@
 namespace outrigger {
 
 BranchTrainer::BranchTrainer(const Model::Impl& model, std::vector<Piece> pieces, size_t tokens, ThreadTeam& team)
-    : model_(model), layout_(*model.layout), pieces_(std::move(pieces)), tokens_(tokens), team_(team), fixed_(layout_.shape.fixed_bytes / sizeof(float)),
-      teacher_outputs_(pieces_.size()), layers_(layout_.config.layers), by_index_(layout_.weights.size()), tapes_(layout_.config.layers),
-      residual_(tokens * layout_.config.width), output_(residual_.size()), gradient_(residual_.size()) {}
+    : model_(model),
+      layout_(*model.layout),
+      pieces_(std::move(pieces)),
+      tokens_(tokens),
+      team_(team),
+      fixed_(layout_.shape.fixed_bytes / sizeof(float)),
+      teacher_outputs_(pieces_.size()),
+      layers_(layout_.config.layers),
+      by_index_(layout_.weights.size()),
+      tapes_(layout_.config.layers),
+      residual_(tokens * layout_.config.width),
+      output_(residual_.size()),
+      gradient_(residual_.size()) {}
 
-Result<std::unique_ptr<BranchTrainer>> BranchTrainer::create(const Model::Impl& model, const MatrixReader& student, std::vector<Piece> pieces, size_t tokens,
-                                                             ThreadTeam& team, const std::function<Status()>& layer_done) {
+Result<std::unique_ptr<BranchTrainer>> BranchTrainer::create(const Model::Impl& model, const MatrixReader& student, std::vector<Piece> pieces,
+                                                             size_t tokens, ThreadTeam& team, const std::function<Status()>& layer_done) {
   std::unique_ptr<BranchTrainer> trainer(new BranchTrainer(model, std::move(pieces), tokens, team));
   OTR_TRY(load_fixed_tensors(model.file, *model.layout, trainer->fixed_.data()));
   trainer->pass_ = std::make_unique<LayerPass>(*model.layout, trainer->fixed_.data(), tokens, team);
@@ -31,7 +41,9 @@ Result<std::unique_ptr<BranchTrainer>> BranchTrainer::create(const Model::Impl& 
 Result<std::vector<float>> BranchTrainer::read_checked(uint32_t matrix, const MatrixReader& reader) const {
   OTR_ASSIGN(std::vector<float> values, reader(matrix));
   if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) {
-    return Status(StatusCode::kInvalidArgument, "the weights are not all finite").in_file(model_.info.file).about(layout_.shape.matrices[matrix].name);
+    return Status(StatusCode::kInvalidArgument, "the weights are not all finite")
+        .in_file(model_.info.file)
+        .about(layout_.shape.matrices[matrix].name);
   }
   return values;
 }
@@ -133,8 +145,8 @@ Result<double> BranchTrainer::loss_and_gradients(size_t piece) {
   OTR_TRY(run_forward(piece, true));
   const ModelConfig& config = layout_.config;
   const double loss = head_->divergence(teacher_outputs_[piece], output_, gradient_.data());
-  rms_norm_backward({residual_.data(), fixed_.data() + layout_.output_norm, gradient_.data(), gradient_.data(), tokens_, 1, config.width, config.width,
-                     config.norm_epsilon, false},
+  rms_norm_backward({residual_.data(), fixed_.data() + layout_.output_norm, gradient_.data(), gradient_.data(), tokens_, 1, config.width,
+                     config.width, config.norm_epsilon, false},
                     team_);
   for (uint32_t layer = config.layers; layer-- > 0;) pass_->backward(layer, layers_[layer], tapes_[layer], gradient_);
   return loss;

@@ -31,16 +31,17 @@ struct TrainedBranch {
   std::vector<float> b;  ///< [rows, rank]
 };
 
-/// The student is the backbone with branches, the teacher the model itself; embeddings, head, norms and biases are the model's own. Everything in float32, every sum in
-/// an order that does not depend on the number of threads.
+/// The student is the backbone with branches, the teacher the model itself; embeddings, head, norms and biases are the model's own. Everything in
+/// float32, every sum in an order that does not depend on the number of threads.
 /// Threads: one call at a time. Calls may throw std::bad_alloc.
 class BranchTrainer {
  public:
-  /// For pieces of `tokens` tokens each, all of which are known beforehand: `pieces`, tokens of the vocabulary. Computes what the teacher makes of them, a layer at a
-  /// time, and calls `layer_done` after each. Precondition: a layout of a dense model. `model`, `team` and what the spans show must outlive the object.
-  /// Errors: those of the reader and the callback; kInvalidArgument, with the tensor's name, for weights that are no numbers; kIo. Throws std::bad_alloc.
-  static Result<std::unique_ptr<BranchTrainer>> create(const Model::Impl& model, const MatrixReader& student, std::vector<Piece> pieces, size_t tokens,
-                                                       ThreadTeam& team, const std::function<Status()>& layer_done);
+  /// For pieces of `tokens` tokens each, all of which are known beforehand: `pieces`, tokens of the vocabulary. Computes what the teacher makes of
+  /// them, a layer at a time, and calls `layer_done` after each.
+  /// Preconditions: a layout of a dense model; `model`, `team` and what the spans show outlive the object.
+  /// Errors: those of the reader and the callback; kInvalidArgument, with the tensor's name, for weights that are no numbers; kIo.
+  static Result<std::unique_ptr<BranchTrainer>> create(const Model::Impl& model, const MatrixReader& student, std::vector<Piece> pieces,
+                                                       size_t tokens, ThreadTeam& team, const std::function<Status()>& layer_done);
 
   /// Precondition: sizes are those of the layout's matrices; one branch a matrix.
   void set_branch(const TrainedBranch& branch);
@@ -72,8 +73,8 @@ class BranchTrainer {
   std::unique_ptr<HeadLoss> head_;
   std::vector<std::vector<float>> teacher_outputs_;  // of each piece, after the last norm
   std::vector<LayerMatrices> layers_;
-  std::vector<BranchedMatrix*> by_index_;            // parallel to the layout's matrices; null: not a layer's
-  std::vector<LayerTape> tapes_;                     // of each layer
+  std::vector<BranchedMatrix*> by_index_;  // parallel to the layout's matrices; null: not a layer's
+  std::vector<LayerTape> tapes_;           // of each layer
   std::vector<float> residual_, output_, gradient_;
 };
 

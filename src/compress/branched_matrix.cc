@@ -26,7 +26,8 @@ void BranchedMatrix::repack(ThreadTeam& team) {
   turned_b_.pack(b, rank, rows(), &team);
 }
 
-void BranchedMatrix::forward(const FloatRows& x, size_t tokens, float* dst, size_t dst_stride, bool adds, BranchScratch& scratch, ThreadTeam& team) const {
+void BranchedMatrix::forward(const FloatRows& x, size_t tokens, float* dst, size_t dst_stride, bool adds, BranchScratch& scratch,
+                             ThreadTeam& team) const {
   values_.multiply(x, tokens, dst, dst_stride, adds, &team);
   if (!has_branch()) return;
   const size_t rank = factors_.rank;
@@ -35,7 +36,8 @@ void BranchedMatrix::forward(const FloatRows& x, size_t tokens, float* dst, size
   b_.multiply({scratch.hidden.data(), rank}, tokens, dst, dst_stride, true, &team);
 }
 
-void BranchedMatrix::backward(const FloatRows& x, const FloatRows& y_gradient, size_t tokens, float* x_gradient, bool adds, BranchScratch& scratch, ThreadTeam& team) {
+void BranchedMatrix::backward(const FloatRows& x, const FloatRows& y_gradient, size_t tokens, float* x_gradient, bool adds, BranchScratch& scratch,
+                              ThreadTeam& team) {
   turned_values_.multiply(y_gradient, tokens, x_gradient, columns(), adds, &team);
   if (!has_branch()) return;
   const size_t rank = factors_.rank;

@@ -34,8 +34,10 @@ class BranchedMatrix {
 
   /// dst [tokens, rows] = or += the product with `x` [tokens, columns].
   void forward(const FloatRows& x, size_t tokens, float* dst, size_t dst_stride, bool adds, BranchScratch& scratch, ThreadTeam& team) const;
-  /// `x_gradient` [tokens, columns], contiguous, = or += what `y_gradient` [tokens, rows] means for x; sets the factors' gradients. Precondition: it can go back.
-  void backward(const FloatRows& x, const FloatRows& y_gradient, size_t tokens, float* x_gradient, bool adds, BranchScratch& scratch, ThreadTeam& team);
+  /// `x_gradient` [tokens, columns], contiguous, = or += what `y_gradient` [tokens, rows] means for x; sets the factors' gradients. Precondition: it
+  /// can go back.
+  void backward(const FloatRows& x, const FloatRows& y_gradient, size_t tokens, float* x_gradient, bool adds, BranchScratch& scratch,
+                ThreadTeam& team);
 
   bool has_branch() const { return factors_.rank > 0; }
   TrainedFactors& factors() { return factors_; }

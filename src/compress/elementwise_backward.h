@@ -8,8 +8,8 @@
 
 namespace outrigger {
 
-/// Of y = weight * x / sqrt(mean(x^2) + epsilon), for rows of `width`: groups of `row_groups` rows that lie one behind the other, groups `stride` floats apart in x and in
-/// the gradients.
+/// Of y = weight * x / sqrt(mean(x^2) + epsilon), for rows of `width`: groups of `row_groups` rows that lie one behind the other, groups `stride`
+/// floats apart in x and in the gradients.
 struct RmsNormBackwardArgs {
   const float* x;
   const float* weight;      ///< [width]
@@ -17,7 +17,7 @@ struct RmsNormBackwardArgs {
   float* x_gradient;
   size_t groups, row_groups, stride, width;
   float epsilon;
-  bool adds;                ///< to x_gradient, else it is set
+  bool adds;  ///< to x_gradient, else it is set
 };
 void rms_norm_backward(const RmsNormBackwardArgs& args, ThreadTeam& team);
 

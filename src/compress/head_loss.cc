@@ -24,7 +24,8 @@ double token_divergence(std::span<const float> teacher, std::span<float> student
   const Softmax of_teacher(teacher), of_student(student);
   const auto teacher_scale = static_cast<float>(1 / of_teacher.sum), student_scale = static_cast<float>(1 / of_student.sum);
   // log p - log q is a difference of logits and this.
-  const double shift = static_cast<double>(of_student.most) - static_cast<double>(of_teacher.most) + std::log(of_student.sum) - std::log(of_teacher.sum);
+  const double shift =
+      static_cast<double>(of_student.most) - static_cast<double>(of_teacher.most) + std::log(of_student.sum) - std::log(of_teacher.sum);
   double divergence = 0;
   for (size_t i = 0; i < teacher.size(); ++i) {
     const float p = std::exp(teacher[i] - of_teacher.most) * teacher_scale, q = std::exp(student[i] - of_student.most) * student_scale;
@@ -36,7 +37,8 @@ double token_divergence(std::span<const float> teacher, std::span<float> student
 
 }  // namespace
 
-HeadLoss::HeadLoss(std::span<const float> head, size_t vocabulary, size_t width, ThreadTeam& team) : vocabulary_(vocabulary), width_(width), team_(team) {
+HeadLoss::HeadLoss(std::span<const float> head, size_t vocabulary, size_t width, ThreadTeam& team)
+    : vocabulary_(vocabulary), width_(width), team_(team) {
   head_.pack({head.data(), width}, vocabulary, width, &team);
   turned_head_.pack_transposed({head.data(), width}, width, vocabulary, &team);
   teacher_logits_.resize(kSlice * vocabulary);
@@ -54,7 +56,8 @@ double HeadLoss::divergence(std::span<const float> teacher, std::span<const floa
       size_t begin, end;
       member.share(count, 1, &begin, &end);
       for (size_t t = begin; t < end; ++t) {
-        const std::span teachers(teacher_logits_.data() + t * vocabulary_, vocabulary_), students(student_logits_.data() + t * vocabulary_, vocabulary_);
+        const std::span teachers(teacher_logits_.data() + t * vocabulary_, vocabulary_),
+            students(student_logits_.data() + t * vocabulary_, vocabulary_);
         divergences[first + t] = token_divergence(teachers, students, 1 / static_cast<float>(tokens));
       }
     });

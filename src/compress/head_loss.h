@@ -16,8 +16,8 @@ class HeadLoss {
   /// `head`: [vocabulary, width], what both models multiply their last norm's vectors with. Throws std::bad_alloc.
   HeadLoss(std::span<const float> head, size_t vocabulary, size_t width, ThreadTeam& team);
 
-  /// The mean over tokens of KL(teacher || student), in nats, for the last norms' vectors [tokens, width] of both. Sets the loss's gradient of the student's vectors
-  /// [tokens, width], unless that is null. May throw std::bad_alloc.
+  /// The mean over tokens of KL(teacher || student), in nats, for the last norms' vectors [tokens, width] of both. Sets the loss's gradient of the
+  /// student's vectors [tokens, width], unless that is null. May throw std::bad_alloc.
   double divergence(std::span<const float> teacher, std::span<const float> student, float* gradient);
 
  private:

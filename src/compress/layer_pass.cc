@@ -14,8 +14,15 @@ std::array<uint32_t, 7> matrices_of(const LayerLayout& layer) {
 }
 
 LayerPass::LayerPass(const ModelLayout& layout, const float* fixed, size_t tokens, ThreadTeam& team)
-    : layout_(layout), config_(layout.config), fixed_(fixed), tokens_(tokens), team_(team), forward_(layout, fixed, tokens, team),
-      back_cos_sin_(tokens * layout.config.rope_dim), input_(tokens * layout.config.width), activated_(tokens * layout.config.ffn_width),
+    : layout_(layout),
+      config_(layout.config),
+      fixed_(fixed),
+      tokens_(tokens),
+      team_(team),
+      forward_(layout, fixed, tokens, team),
+      back_cos_sin_(tokens * layout.config.rope_dim),
+      input_(tokens * layout.config.width),
+      activated_(tokens * layout.config.ffn_width),
       attention_(tokens, layout.config.heads, layout.config.kv_heads, layout.config.head_dim, team) {
   const RopeAngles angles(layout, fixed);
   for (size_t position = 0; position < tokens; ++position) angles.fill(position, back_cos_sin_.data() + position * config_.rope_dim);
@@ -97,8 +104,8 @@ void LayerPass::attention_backward(uint32_t layer, LayerMatrices& matrices, cons
   matrices.q.backward(input, {qkv, qkv_width()}, tokens_, input_gradient_.data(), false, scratch_, team_);
   matrices.k.backward(input, {qkv + q_width, qkv_width()}, tokens_, input_gradient_.data(), true, scratch_, team_);
   matrices.v.backward(input, {qkv + q_width + kv_width, qkv_width()}, tokens_, input_gradient_.data(), true, scratch_, team_);
-  rms_norm_backward({tape.residual.data(), fixed_ + layout_.layers[layer].attention_norm, input_gradient_.data(), gradient.data(), tokens_, 1, width, width,
-                     config_.norm_epsilon, true},
+  rms_norm_backward({tape.residual.data(), fixed_ + layout_.layers[layer].attention_norm, input_gradient_.data(), gradient.data(), tokens_, 1, width,
+                     width, config_.norm_epsilon, true},
                     team_);
 }
 
@@ -109,10 +116,11 @@ void LayerPass::turn_back(uint32_t layer, const LayerTape& tape) {
   rope({qkv, qkv_width(), tokens_, config_.heads + config_.kv_heads, config_.head_dim, config_.rope_dim, back_cos_sin_.data(), config_.rope_style});
   if (parts.query_norm == kNoTensor) return;
   const uint64_t keys = config_.attention_width();
-  rms_norm_backward({tape.unnormed.data(), fixed_ + parts.query_norm, qkv, qkv, tokens_, config_.heads, qkv_width(), config_.head_dim, config_.norm_epsilon, false},
-                    team_);
-  rms_norm_backward({tape.unnormed.data() + keys, fixed_ + parts.key_norm, qkv + keys, qkv + keys, tokens_, config_.kv_heads, qkv_width(), config_.head_dim,
-                     config_.norm_epsilon, false},
+  rms_norm_backward(
+      {tape.unnormed.data(), fixed_ + parts.query_norm, qkv, qkv, tokens_, config_.heads, qkv_width(), config_.head_dim, config_.norm_epsilon, false},
+      team_);
+  rms_norm_backward({tape.unnormed.data() + keys, fixed_ + parts.key_norm, qkv + keys, qkv + keys, tokens_, config_.kv_heads, qkv_width(),
+                     config_.head_dim, config_.norm_epsilon, false},
                     team_);
 }
 

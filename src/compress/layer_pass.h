@@ -27,18 +27,19 @@ std::array<uint32_t, 7> matrices_of(const LayerLayout& layer);
 
 /// What a layer leaves for its way back; all [tokens, ...]. What is cheap to compute again is left out.
 struct LayerTape {
-  std::vector<float> residual;    ///< what comes in
-  std::vector<float> unnormed;    ///< queries, keys and values with biases, before the norms of heads; empty where there are none
-  std::vector<float> qkv;         ///< as attention reads them
+  std::vector<float> residual;  ///< what comes in
+  std::vector<float> unnormed;  ///< queries, keys and values with biases, before the norms of heads; empty where there are none
+  std::vector<float> qkv;       ///< as attention reads them
   std::vector<float> attended;
-  std::vector<float> middle;      ///< the residual after attention
-  std::vector<float> gate, up;    ///< with biases
+  std::vector<float> middle;    ///< the residual after attention
+  std::vector<float> gate, up;  ///< with biases
 };
 
 /// Threads: one call at a time. Calls may throw std::bad_alloc.
 class LayerPass {
  public:
-  /// For texts of `tokens` tokens that begin at position 0. `layout`, `fixed` (its fixed tensors) and `team` must outlive the object. Throws std::bad_alloc.
+  /// For texts of `tokens` tokens that begin at position 0. `layout`, `fixed` (its fixed tensors) and `team` must outlive the object. Throws
+  /// std::bad_alloc.
   LayerPass(const ModelLayout& layout, const float* fixed, size_t tokens, ThreadTeam& team);
 
   /// next [tokens, width] = the layer of tape->residual, and fills the tape.
@@ -60,7 +61,7 @@ class LayerPass {
   ThreadTeam& team_;
   LayerForward forward_;
   BranchScratch scratch_;
-  std::vector<float> back_cos_sin_;                       // of the opposite angles
+  std::vector<float> back_cos_sin_;  // of the opposite angles
   std::vector<float> input_, input_gradient_, activated_;
   std::vector<float> activated_gradient_, up_gradient_, attended_gradient_, qkv_gradient_;  // empty before the first way back
   AttentionBackward attention_;

@@ -64,7 +64,8 @@ void PackedMatrix::pack_transposed(const FloatRows& values, size_t rows, size_t 
 
 void PackedMatrix::multiply(const FloatRows& src, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam* team) const {
   const size_t blocks = matmul_blocks(rows_);
-  MatmulArgs args{PackedKind::kF32, reinterpret_cast<const std::byte*>(aligned()), rows_, columns_, src.data, src.stride, nullptr, dst, dst_stride, tokens, adds};
+  MatmulArgs args{
+      PackedKind::kF32, reinterpret_cast<const std::byte*>(aligned()), rows_, columns_, src.data, src.stride, nullptr, dst, dst_stride, tokens, adds};
   if (team == nullptr) return matmul(args, 0, blocks);
   // A thin matrix has too few blocks for a team: its tokens are shared instead.
   const bool shares_blocks = blocks >= 4 * team->threads();

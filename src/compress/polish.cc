@@ -37,7 +37,9 @@ Status check_branches(const ModelLayout& layout, const std::vector<TrainedBranch
     const WeightSource& weight = layout.weights[branch.matrix];
     const std::string& name = layout.shape.matrices[branch.matrix].name;
     if (branch.rank == 0 || branch.a.size() != branch.rank * weight.columns || branch.b.size() != branch.rank * weight.rows) {
-      return invalid(fmt::format("factors of {} and {} numbers at rank {}, for a matrix of {} x {}", branch.a.size(), branch.b.size(), branch.rank, weight.rows, weight.columns)).about(name);
+      return invalid(fmt::format("factors of {} and {} numbers at rank {}, for a matrix of {} x {}", branch.a.size(), branch.b.size(), branch.rank,
+                                 weight.rows, weight.columns))
+          .about(name);
     }
     if (!are_finite(branch.a) || !are_finite(branch.b)) return invalid("the branch's factors are not all finite").about(name);
   }
@@ -50,14 +52,16 @@ size_t piece_tokens(const ModelConfig& config, uint32_t chunk_tokens, const Poli
 }
 
 Status check_text(const ModelLayout& layout, std::span<const Token> tokens, uint32_t chunk_tokens, const PolishOptions& options) {
-  if (chunk_tokens == 0 || tokens.size() % chunk_tokens != 0) return invalid(fmt::format("{} tokens are not whole chunks of {}", tokens.size(), chunk_tokens));
+  if (chunk_tokens == 0 || tokens.size() % chunk_tokens != 0)
+    return invalid(fmt::format("{} tokens are not whole chunks of {}", tokens.size(), chunk_tokens));
   const size_t chunks = tokens.size() / chunk_tokens;
   if (chunks <= options.held_out_chunks) {
     return invalid(fmt::format("the text has {} chunks of {} tokens, need at least {}: {} are held out; give a longer text", chunks, chunk_tokens,
                                options.held_out_chunks + 1, options.held_out_chunks));
   }
   const auto is_known = [&](Token token) { return token >= 0 && static_cast<uint64_t>(token) < layout.vocabulary; };
-  if (!std::all_of(tokens.begin(), tokens.end(), is_known)) return invalid(fmt::format("the text has tokens that are not among the {} of the vocabulary", layout.vocabulary));
+  if (!std::all_of(tokens.begin(), tokens.end(), is_known))
+    return invalid(fmt::format("the text has tokens that are not among the {} of the vocabulary", layout.vocabulary));
   return {};
 }
 
@@ -69,7 +73,8 @@ std::vector<float> balance(const TrainedBranch& branch) {
     double of_a = 0, of_b = 0;
     for (size_t c = 0; c < columns; ++c) of_a += static_cast<double>(branch.a[j * columns + c]) * branch.a[j * columns + c];
     for (size_t r = 0; r < rows; ++r) of_b += static_cast<double>(branch.b[r * branch.rank + j]) * branch.b[r * branch.rank + j];
-    if (of_a > 0 && of_b > 0) scales[j] = static_cast<float>(std::sqrt(std::sqrt(of_a / static_cast<double>(columns)) / std::sqrt(of_b / static_cast<double>(rows))));
+    if (of_a > 0 && of_b > 0)
+      scales[j] = static_cast<float>(std::sqrt(std::sqrt(of_a / static_cast<double>(columns)) / std::sqrt(of_b / static_cast<double>(rows))));
   }
   return scales;
 }
@@ -154,7 +159,8 @@ Status PolishOptions::validate() const {
 }
 
 Result<PolishReport> polish_branches(const Model::Impl& model, const MatrixReader& student, std::span<const Token> tokens, uint32_t chunk_tokens,
-                                     const PolishOptions& options, ThreadTeam& team, const PolishWatch& watch, std::vector<TrainedBranch>* branches) try {
+                                     const PolishOptions& options, ThreadTeam& team, const PolishWatch& watch,
+                                     std::vector<TrainedBranch>* branches) try {
   const ModelLayout& layout = *model.layout;
   OTR_TRY(options.validate());
   OTR_TRY(check_branches(layout, *branches));

@@ -18,9 +18,9 @@ namespace outrigger {
 
 struct PolishOptions {
   uint32_t steps = 50;
-  uint32_t tokens_a_step = 320;   ///< a piece of a chunk; all of it where it is shorter
-  float learning_rate = 3e-4f;    ///< the greatest: rises over the first steps and falls to 0 as a cosine does
-  uint32_t held_out_chunks = 4;   ///< that no step uses, spread evenly over the text; a piece of each says whether it became better
+  uint32_t tokens_a_step = 320;  ///< a piece of a chunk; all of it where it is shorter
+  float learning_rate = 3e-4f;   ///< the greatest: rises over the first steps and falls to 0 as a cosine does
+  uint32_t held_out_chunks = 4;  ///< that no step uses, spread evenly over the text; a piece of each says whether it became better
 
   /// Errors: kInvalidArgument.
   Status validate() const;
@@ -35,18 +35,20 @@ struct PolishReport {
 /// What is done, of how much, in about equal parts; an error stops.
 using PolishWatch = std::function<Status(uint32_t done, uint32_t all)>;
 
-/// Trains the factors of `branches` by steps of Adam on the divergence of the model with backbone and branches from `model` itself, with everything else frozen.
-/// `student` gives the backbone's matrices, one for each of the layers' in the layout, each asked for once; `tokens` are whole chunks of `chunk_tokens`, and each
-/// step takes a piece of one, in a fixed order that comes round to other parts of a chunk when all were used. Factors are those of float32; what rounding them
-/// costs is for the caller to find out. If the held-out pieces did not become better, or the training ran away, `branches` stay as they are.
+/// Trains the factors of `branches` by steps of Adam on the divergence of the model with backbone and branches from `model` itself, with everything
+/// else frozen. `student` gives the backbone's matrices, one for each of the layers' in the layout, each asked for once; `tokens` are whole chunks of
+/// `chunk_tokens`, and each step takes a piece of one, in a fixed order that comes round to other parts of a chunk when all were used. Factors are
+/// those of float32; what rounding them costs is for the caller to find out. If the held-out pieces did not become better, or the training ran away,
+/// `branches` stay as they are.
 ///
 /// The same arguments give the same bits, whatever the number of threads.
-/// Memory, for W weights in layers, H in the head, F in factors: 8 (W + H) + 40 F bytes (the backbone and the head as they are and transposed), 4 bytes for each number that
-/// a piece's tokens leave in the layers (3 width + 2 attention + 2 kv + 2 ffn widths a layer and token), for each piece tokens_a_step * width * 4 bytes, and 512 bytes a word
-/// of the vocabulary. For 135 million weights, branches of rank 32 and 50 steps 1.8 GB. The model's own matrices are in memory one layer at a time.
-/// Cost: a step is about 6 (W + H) multiplications a token, what comes before the steps 2 for each piece.
-/// Errors: kInvalidArgument for options, branches whose sizes are not their matrix's or that are no numbers, two of one matrix, tokens outside the vocabulary, fewer chunks than are held out
-/// and one, weights (with the tensor's name) or outputs that are no numbers; those of `student` and `watch`; kIo; kOutOfMemory. Precondition: the layout of a dense model.
+/// Memory, for W weights in layers, H in the head and F in factors: 8 (W + H) + 24 F bytes, since backbone and head are there as they are and
+/// transposed; 4 bytes for each number that a piece's tokens leave in the layers (3 width + 2 attention + 2 kv + 2 ffn widths a layer and token);
+/// width * 4 bytes for each token of every piece, and 512 bytes a word of the vocabulary. The model's own matrices are in memory one layer at a time.
+/// Cost: a step takes some 2 W + 3 H multiplications a token, what comes before the steps W.
+/// Errors: kInvalidArgument for options, branches whose sizes are not their matrix's or that are no numbers, two of one matrix, tokens outside the
+/// vocabulary, fewer chunks than are held out and one, weights (with the tensor's name) or outputs that are no numbers; those of `student` and
+/// `watch`; kIo; kOutOfMemory. Precondition: the layout of a dense model.
 /// @source HCInfer (arXiv 2605.05819) fits branches to matrices and leaves them so; RILQ (arXiv 2412.01129) trains them by the model's loss.
 Result<PolishReport> polish_branches(const Model::Impl& model, const MatrixReader& student, std::span<const Token> tokens, uint32_t chunk_tokens,
                                      const PolishOptions& options, ThreadTeam& team, const PolishWatch& watch, std::vector<TrainedBranch>* branches);

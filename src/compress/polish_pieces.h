@@ -13,7 +13,8 @@ struct PolishPieces {
   std::vector<size_t> steps;  ///< one a step; the same more than once when there are more steps than places
 };
 
-/// `chunks` chunks of `chunk_tokens` tokens; a chunk that is held out is in no step. Preconditions: held_out < chunks; 0 < piece_tokens <= chunk_tokens.
+/// `chunks` chunks of `chunk_tokens` tokens; a chunk that is held out is in no step. Preconditions: held_out < chunks; 0 < piece_tokens <=
+/// chunk_tokens.
 PolishPieces choose_pieces(size_t chunks, size_t chunk_tokens, size_t piece_tokens, size_t held_out, size_t steps);
 
 }  // namespace outrigger

@@ -66,8 +66,8 @@ double greatest(const std::vector<float>& values) {
   return most;
 }
 
-// Both sides are float32 sums of some hundred products, through two layers and back: 1e-4 of the largest gradient is a thousand roundings, and what a wrong term in any of
-// the formulas makes is a hundred times as much.
+// Both sides are float32 sums of some hundred products, through two layers and back: 1e-4 of the largest gradient is a thousand roundings, and what a
+// wrong term in any of the formulas makes is a hundred times as much.
 TEST_CASE("BranchTrainer: losses and gradients of every factor are those of torch, with biases, norms of heads and both styles of RoPE") {
   for (const char* name : {"hf/llama-biases", "hf/qwen2", "hf/qwen3", "hf/qwen3-yarn", "logits/tinyllama.gguf"}) {
     CAPTURE(name);
@@ -83,7 +83,8 @@ TEST_CASE("BranchTrainer: losses and gradients of every factor are those of torc
       const TrainedFactors& factors = matrix.factors();
       std::vector<float> b_gradient(factors.b_gradient.size());
       transpose({factors.b_gradient.data(), matrix.rows()}, 2, matrix.rows(), b_gradient.data());
-      for (const auto& [ours, theirs] : {std::pair(&factors.a_gradient, &golden.factors[2 * i]), std::pair(&std::as_const(b_gradient), &golden.factors[2 * i + 1])}) {
+      for (const auto& [ours, theirs] :
+           {std::pair(&factors.a_gradient, &golden.factors[2 * i]), std::pair(&std::as_const(b_gradient), &golden.factors[2 * i + 1])}) {
         REQUIRE(ours->size() == theirs->size());
         double most = 0;
         for (size_t k = 0; k < ours->size(); ++k) most = std::max(most, std::abs(static_cast<double>((*ours)[k]) - (*theirs)[k]));
@@ -105,8 +106,8 @@ double at(Pair& pair, size_t i, bool is_b, const std::vector<float>& direction, 
   return loss;
 }
 
-// A step along the gradient and somewhat aside changes the loss by about 2e-3. Losses are float32 sums around 1: with a noise of some 1e-6 the quotient is good to 1e-3, and the third
-// derivative, which a central difference leaves, is below that at such steps. So 1 %.
+// A step along the gradient and somewhat aside changes the loss by about 2e-3. Losses are float32 sums around 1: with a noise of some 1e-6 the
+// quotient is good to 1e-3, and the third derivative, which a central difference leaves, is below that at such steps. So 1 %.
 TEST_CASE("BranchTrainer: gradients of every kind of matrix are what differences of losses say, at a rank and a length that fill no block") {
   for (const char* name : {"dense-f16", "llama3", "mistral", "odd-f32"}) {
     CAPTURE(name);

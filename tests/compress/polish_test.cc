@@ -8,7 +8,6 @@
 
 #include "src/compress/gram.h"
 #include "src/compress/low_rank.h"
-#include "src/compress/polish_pieces.h"
 #include "src/compress/quantiser.h"
 #include "src/tensor/dequantize.h"
 #include "tests/compress/branches.h"
@@ -41,7 +40,8 @@ PolishOptions few_steps(uint32_t steps = 4) {
 }
 
 std::string write_model(const ScratchFolder& scratch, const std::vector<std::byte>& bytes) {
-  std::ofstream(scratch / "model.gguf", std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(scratch / "model.gguf", std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   return scratch / "model.gguf";
 }
 
@@ -82,7 +82,8 @@ struct Compressed {
 };
 
 bool are_equal(const std::vector<TrainedBranch>& left, const std::vector<TrainedBranch>& right) {
-  return std::equal(left.begin(), left.end(), right.begin(), right.end(), [](const TrainedBranch& l, const TrainedBranch& r) { return l.a == r.a && l.b == r.b; });
+  return std::equal(left.begin(), left.end(), right.begin(), right.end(),
+                    [](const TrainedBranch& l, const TrainedBranch& r) { return l.a == r.a && l.b == r.b; });
 }
 
 TEST_CASE("polish_branches: text that no step used comes nearer to the model, and what comes back is what was measured") {
@@ -106,7 +107,8 @@ TEST_CASE("polish_branches: the bits do not depend on the number of threads") {
   const Compressed compressed(tiny_model_path("dense-f16"));
   const std::vector<Token> tokens = random_text(5);
   std::vector<TrainedBranch> by_one = compressed.branches, by_three = compressed.branches;
-  const PolishReport one = must(compressed.polish(tokens, few_steps(), 1, &by_one)), three = must(compressed.polish(tokens, few_steps(), 3, &by_three));
+  const PolishReport one = must(compressed.polish(tokens, few_steps(), 1, &by_one)),
+                     three = must(compressed.polish(tokens, few_steps(), 3, &by_three));
   CHECK(one.is_kept);
   CHECK(one.losses == three.losses);
   CHECK(one.held_out_after == three.held_out_after);
@@ -138,20 +140,19 @@ TEST_CASE("polish_branches: the watch sees even progress to the end, and its err
   const std::vector<Token> tokens = random_text(5);
   std::vector<TrainedBranch> trained = compressed.branches;
   std::vector<uint32_t> seen;
-  must(compressed.polish(tokens, few_steps(), 2, &trained, [&](uint32_t done, uint32_t all) {
+  const PolishWatch sees = [&](uint32_t done, uint32_t all) {
     CHECK(all == compressed.layout().config.layers + 4);
     seen.push_back(done);
     return Status();
-  }).status());
+  };
+  must(compressed.polish(tokens, few_steps(), 2, &trained, sees).status());
   std::vector<uint32_t> expected(compressed.layout().config.layers + 5);
   for (uint32_t i = 0; i < expected.size(); ++i) expected[i] = i;
   CHECK(seen == expected);
   for (const uint32_t last : expected) {
     trained = compressed.branches;
-    const Status status = compressed.polish(tokens, few_steps(), 2, &trained, [&](uint32_t done, uint32_t) {
-      return done == last ? Status(StatusCode::kCancelled, "stopped") : Status();
-    }).status();
-    CHECK(status.code() == StatusCode::kCancelled);
+    const PolishWatch stops = [&](uint32_t done, uint32_t) { return done == last ? Status(StatusCode::kCancelled, "stopped") : Status(); };
+    CHECK(compressed.polish(tokens, few_steps(), 2, &trained, stops).status().code() == StatusCode::kCancelled);
     CHECK(are_equal(trained, compressed.branches));
   }
 }
@@ -163,12 +164,16 @@ void check_refused(const Result<PolishReport>& result, const std::string& part, 
   CHECK(result.status().to_string().find(tensor) != std::string::npos);
 }
 
+std::vector<std::byte> spoilt_model(const std::string& tensor) {
+  return random_dense([&](const std::string& name, std::vector<float>& values) {
+    if (name == tensor) values[7] = std::numeric_limits<float>::quiet_NaN();
+  });
+}
+
 TEST_CASE("polish_branches: weights that are no numbers are named, the model's and the backbone's") {
   for (const std::string spoilt : {"blk.1.attn_k.weight", "blk.2.ffn_down.weight", "token_embd.weight"}) {
     const ScratchFolder scratch;
-    const Model model = must(Model::open(write_model(scratch, random_dense([&](const std::string& name, std::vector<float>& values) {
-      if (name == spoilt) values[77] = std::numeric_limits<float>::quiet_NaN();
-    }))));
+    const Model model = must(Model::open(write_model(scratch, spoilt_model(spoilt))));
     const MatrixReader student = [&](uint32_t matrix) -> Result<std::vector<float>> {
       const WeightSource& weight = model.impl()->layout->weights[matrix];
       return std::vector<float>(weight.rows * weight.columns);
@@ -180,18 +185,18 @@ TEST_CASE("polish_branches: weights that are no numbers are named, the model's a
   Compressed compressed(tiny_model_path("dense-f16"));
   const uint32_t up = compressed.layout().layers[1].ffn.up;
   compressed.backbone[up][3] = std::numeric_limits<float>::infinity();
-  check_refused(compressed.polish(random_text(5), few_steps(), 2, &compressed.branches), "not all finite", compressed.layout().shape.matrices[up].name);
+  check_refused(compressed.polish(random_text(5), few_steps(), 2, &compressed.branches), "not all finite",
+                compressed.layout().shape.matrices[up].name);
 }
 
 TEST_CASE("polish_branches: a norm that is no number shows in the outputs") {
   const ScratchFolder scratch;
-  const Model model = must(Model::open(write_model(scratch, random_dense([&](const std::string& name, std::vector<float>& values) {
-    if (name == "blk.1.ffn_norm.weight") values[5] = std::numeric_limits<float>::quiet_NaN();
-  }))));
+  const Model model = must(Model::open(write_model(scratch, spoilt_model("blk.1.ffn_norm.weight"))));
   const MatrixReader student = [&](uint32_t matrix) { return read_matrix(model.impl()->file.source(), model.impl()->layout->weights[matrix]); };
   const auto team = must(ThreadTeam::create(2));
   std::vector<TrainedBranch> branches;
-  check_refused(polish_branches(*model.impl(), student, random_text(5), kChunk, few_steps(), *team, kNoWatch, &branches), "outputs are not all finite");
+  check_refused(polish_branches(*model.impl(), student, random_text(5), kChunk, few_steps(), *team, kNoWatch, &branches),
+                "outputs are not all finite");
 }
 
 TEST_CASE("polish_branches: options, texts and branches that do not fit are refused") {
@@ -252,33 +257,6 @@ TEST_CASE("polish_branches: memory that runs out anywhere is said, and the branc
     ++failures;
   }
   CHECK(failures > 50);
-}
-
-TEST_CASE("choose_pieces: what is held out is in no step, every other chunk has its turn, and rounds see other parts") {
-  for (const size_t chunks : {2, 3, 5, 16, 33}) {
-    for (const size_t held_out : {size_t{1}, size_t{2}, size_t{4}}) {
-      if (held_out >= chunks) continue;
-      CAPTURE(chunks, held_out);
-      const size_t others = chunks - held_out;
-      const PolishPieces pieces = choose_pieces(chunks, 512, 320, held_out, 2 * others);
-      std::vector<int> uses(chunks);
-      std::vector<size_t> first_begin(chunks);
-      for (size_t i = 0; i < pieces.steps.size(); ++i) {
-        const size_t chunk = pieces.steps[i] / 512, begin = pieces.steps[i] % 512;
-        CHECK(begin + 320 <= 512);
-        if (i < others) first_begin[chunk] = begin;
-        if (i >= others) CHECK(begin != first_begin[chunk]);
-        ++uses[chunk];
-      }
-      REQUIRE(pieces.held_out.size() == held_out);
-      for (const size_t place : pieces.held_out) {
-        CHECK(place % 512 == 0);
-        CHECK(uses[place / 512] == 0);
-      }
-      CHECK(static_cast<size_t>(std::count(uses.begin(), uses.end(), 2)) == others);
-    }
-  }
-  CHECK(choose_pieces(2, 100, 100, 1, 3).steps == std::vector<size_t>(3, choose_pieces(2, 100, 100, 1, 1).steps[0]));
 }
 
 }  // namespace
