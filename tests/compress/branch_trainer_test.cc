@@ -1,6 +1,8 @@
 // BranchTrainer: its losses and gradients against torch, and against differences of its own losses.
 #include "src/compress/branch_trainer.h"
 
+#include <outrigger/pack.h>
+
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -9,6 +11,7 @@
 #include "src/compress/float_matrix.h"
 #include "tests/compress/branches.h"
 #include "tests/support/engines.h"
+#include "tests/support/scratch_folder.h"
 
 namespace outrigger::testing {
 namespace {
@@ -66,8 +69,8 @@ double greatest(const std::vector<float>& values) {
   return most;
 }
 
-// Both sides are float32 sums of some hundred products, through two layers and back. They were 7e-6 of the largest gradient apart at most; a wrong term
-// in any of the formulas is a thousand times that.
+// Both sides are float32 sums of some hundred products, through two layers and back. They were 7e-6 of the largest gradient apart at most; a wrong
+// term in any of the formulas is a thousand times that.
 TEST_CASE("BranchTrainer: losses and gradients of every factor are those of torch, with biases, norms of heads and both styles of RoPE") {
   for (const char* name : {"hf/llama-biases", "hf/qwen2", "hf/qwen3", "hf/qwen3-yarn", "logits/tinyllama.gguf"}) {
     CAPTURE(name);
@@ -106,7 +109,7 @@ double at(Pair& pair, size_t i, bool is_b, const std::vector<float>& direction, 
   return loss;
 }
 
-// A step along the gradient and somewhat aside changes the loss by about 2e-3. Losses are float32 sums around 1: with a noise of some 1e-6 the
+// A step along the gradient and somewhat aside changes the loss by 2e-3. Losses are float32 sums around 1: with a noise of some 1e-6 the
 // quotient is good to 1e-3, and the third derivative, which a central difference leaves, is below that at such steps. So 1 %.
 TEST_CASE("BranchTrainer: gradients of every kind of matrix are what differences of losses say, at a rank and a length that fill no block") {
   for (const char* name : {"dense-f16", "llama3", "mistral", "odd-f32"}) {
@@ -149,6 +152,37 @@ TEST_CASE("BranchTrainer: without anything lost there is no divergence and no gr
   trainer->set_branch(branch);
   CHECK(std::abs(must(trainer->loss_and_gradients(0))) < 1e-6);
   CHECK(greatest(trainer->matrix(branch.matrix).factors().b_gradient) < 1e-6);
+}
+
+TEST_CASE("BranchTrainer: a packed file has the losses of the file that it was packed from, bit for bit") {
+  const ScratchFolder scratch;
+  std::vector<Token> tokens;
+  for (int i = 0; i < 30; ++i) tokens.push_back((i * i * 31 + i * 7) % 200);
+  Pair plain(tiny_model_path("dense-f16"), tokens, 3);
+  must(pack_model(plain.model, scratch / "packed.gguf"));
+  Pair packed(scratch / "packed.gguf", tokens, 3);
+  REQUIRE(packed.layout.weights[packed.layout.embedding].is_packed);
+  CHECK(must(packed.trainer->loss(0)) == must(plain.trainer->loss(0)));
+}
+
+TEST_CASE("BranchTrainer: what the reader or the callback says stops it") {
+  const Model model = must(Model::open(tiny_model_path("dense-f16")));
+  const ModelLayout& layout = *model.impl()->layout;
+  const std::vector<Token> tokens{5, 9, 200};
+  const auto team = must(ThreadTeam::create(2));
+  const auto created = [&](const MatrixReader& student, const std::function<Status()>& layer_done) {
+    return BranchTrainer::create(*model.impl(), student, {Piece(tokens)}, tokens.size(), *team, layer_done).status().code();
+  };
+  const auto goes_on = [] { return Status(); };
+  const MatrixReader same = [&](uint32_t matrix) { return read_matrix(model.impl()->file.source(), layout.weights[matrix]); };
+  CHECK(created(same, goes_on) == StatusCode::kOk);
+  CHECK(created(same, [] { return Status(StatusCode::kCancelled, "enough"); }) == StatusCode::kCancelled);
+  const MatrixReader lacking = [&](uint32_t matrix) -> Result<std::vector<float>> {
+    if (matrix == layout.layers[1].v) return Status(StatusCode::kIo, "gone");
+    return same(matrix);
+  };
+  CHECK(created(lacking, goes_on) == StatusCode::kIo);
+  CHECK(created([](uint32_t) -> Result<std::vector<float>> { return std::vector<float>(7); }, goes_on) == StatusCode::kInternal);
 }
 
 }  // namespace
