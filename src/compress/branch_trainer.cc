@@ -1,0 +1,155 @@
+// BranchTrainer: the teacher once for all pieces, the student for each step.
+#include "src/compress/branch_trainer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "src/base/macros.h"
+#include "src/compress/elementwise_backward.h"
+#include "src/compress/float_matrix.h"
+#include "src/kernels/rms_norm.h"
+#include "src/model/fixed_tensors.h"
+#include "src/tensor/dequantize.h"
+
+namespace outrigger {
+
+BranchTrainer::BranchTrainer(const Model::Impl& model, std::vector<Piece> pieces, size_t tokens, ThreadTeam& team)
+    : model_(model),
+      layout_(*model.layout),
+      pieces_(std::move(pieces)),
+      tokens_(tokens),
+      team_(team),
+      fixed_(layout_.shape.fixed_bytes / sizeof(float)),
+      teacher_outputs_(pieces_.size()),
+      layers_(layout_.config.layers),
+      by_index_(layout_.weights.size()),
+      tapes_(layout_.config.layers),
+      residual_(tokens * layout_.config.width),
+      output_(residual_.size()),
+      gradient_(residual_.size()) {}
+
+Result<std::unique_ptr<BranchTrainer>> BranchTrainer::create(const Model::Impl& model, const MatrixReader& student, std::vector<Piece> pieces,
+                                                             size_t tokens, ThreadTeam& team, const std::function<Status()>& layer_done) {
+  std::unique_ptr<BranchTrainer> trainer(new BranchTrainer(model, std::move(pieces), tokens, team));
+  OTR_TRY(load_fixed_tensors(model.file, *model.layout, trainer->fixed_.data()));
+  trainer->pass_ = std::make_unique<LayerPass>(*model.layout, trainer->fixed_.data(), tokens, team);
+  OTR_TRY(trainer->read_teacher(layer_done));
+  OTR_TRY(trainer->read_student(student));
+  return trainer;
+}
+
+Result<std::vector<float>> BranchTrainer::read_checked(uint32_t matrix, const MatrixReader& reader) const {
+  OTR_ASSIGN(std::vector<float> values, reader(matrix));
+  if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) {
+    return Status(StatusCode::kInvalidArgument, "the weights are not all finite")
+        .in_file(model_.info.file)
+        .about(layout_.shape.matrices[matrix].name);
+  }
+  return values;
+}
+
+Status BranchTrainer::read_layer(uint32_t layer, const MatrixReader& reader, bool can_go_back, LayerMatrices* matrices) {
+  const std::array<uint32_t, 7> indices = matrices_of(layout_.layers[layer]);
+  const std::array<BranchedMatrix*, 7> targets = matrices->all();
+  for (size_t i = 0; i < indices.size(); ++i) {
+    OTR_ASSIGN(const std::vector<float> values, read_checked(indices[i], reader));
+    const WeightSource& weight = layout_.weights[indices[i]];
+    if (values.size() != weight.rows * weight.columns) return Status(StatusCode::kInternal, "a matrix of another size than the layout's");
+    targets[i]->set(values, weight.rows, weight.columns, can_go_back, team_);
+  }
+  return {};
+}
+
+Status BranchTrainer::read_teacher(const std::function<Status()>& layer_done) {
+  const MatrixReader reader = [this](uint32_t matrix) { return read_matrix(model_.file.source(), layout_.weights[matrix]); };
+  for (size_t i = 0; i < pieces_.size(); ++i) OTR_TRY(embed(pieces_[i], &teacher_outputs_[i]));
+  LayerMatrices matrices;
+  LayerTape tape;
+  for (uint32_t layer = 0; layer < layout_.config.layers; ++layer) {
+    OTR_TRY(read_layer(layer, reader, false, &matrices));
+    for (std::vector<float>& residual : teacher_outputs_) {
+      tape.residual.swap(residual);
+      residual.resize(tape.residual.size());
+      pass_->forward(layer, matrices, &tape, residual);
+    }
+    OTR_TRY(layer_done());
+  }
+  for (std::vector<float>& output : teacher_outputs_) norm_output(output, output);
+  OTR_ASSIGN(const std::vector<float> head, read_checked(layout_.head, reader));
+  head_ = std::make_unique<HeadLoss>(head, layout_.vocabulary, layout_.config.width, team_);
+  return {};
+}
+
+Status BranchTrainer::read_student(const MatrixReader& student) {
+  for (uint32_t layer = 0; layer < layout_.config.layers; ++layer) {
+    OTR_TRY(read_layer(layer, student, true, &layers_[layer]));
+    const std::array<uint32_t, 7> indices = matrices_of(layout_.layers[layer]);
+    const std::array<BranchedMatrix*, 7> targets = layers_[layer].all();
+    for (size_t i = 0; i < indices.size(); ++i) by_index_[indices[i]] = targets[i];
+  }
+  return {};
+}
+
+Status BranchTrainer::embed(Piece piece, std::vector<float>* rows) const {
+  const WeightSource& weight = layout_.weights[layout_.embedding];
+  const uint64_t width = layout_.config.width;
+  rows->resize(piece.size() * width);
+  std::vector<std::byte> raw(weight.row_bytes);
+  for (size_t t = 0; t < piece.size(); ++t) {
+    const auto row = static_cast<uint64_t>(piece[t]);
+    OTR_TRY(model_.file.source().read(weight.file_offset + (weight.is_packed ? row / kPackRows : row) * weight.row_bytes, raw));
+    if (weight.is_packed) {
+      unpack_row(weight.kind, raw.data(), row % kPackRows, width, rows->data() + t * width);
+    } else {
+      OTR_TRY(dequantize(weight.type, raw.data(), rows->data() + t * width, width));
+    }
+  }
+  return {};
+}
+
+void BranchTrainer::norm_output(std::span<const float> residual, std::span<float> dst) {
+  const ModelConfig& config = layout_.config;
+  team_.run([&](const TeamMember& member) {
+    size_t begin, end;
+    member.share(tokens_, 1, &begin, &end);
+    if (begin == end) return;
+    const size_t at = begin * config.width;
+    rms_norm({residual.data() + at, fixed_.data() + layout_.output_norm, dst.data() + at, end - begin, config.width, config.norm_epsilon});
+  });
+}
+
+void BranchTrainer::set_branch(const TrainedBranch& branch) {
+  BranchedMatrix& target = matrix(branch.matrix);
+  TrainedFactors factors{branch.rank, branch.a, {}, std::vector<float>(branch.b.size()), {}};
+  transpose({branch.b.data(), branch.rank}, target.rows(), branch.rank, factors.b.data());
+  target.set_branch(std::move(factors), team_);
+}
+
+Status BranchTrainer::run_forward(size_t piece, bool keeps_tapes) {
+  OTR_TRY(embed(pieces_[piece], &residual_));
+  for (uint32_t layer = 0; layer < layout_.config.layers; ++layer) {
+    LayerTape& tape = tapes_[keeps_tapes ? layer : 0];
+    tape.residual = residual_;
+    pass_->forward(layer, layers_[layer], &tape, residual_);
+  }
+  norm_output(residual_, output_);
+  return {};
+}
+
+Result<double> BranchTrainer::loss(size_t piece) {
+  OTR_TRY(run_forward(piece, false));
+  return head_->divergence(teacher_outputs_[piece], output_, nullptr);
+}
+
+Result<double> BranchTrainer::loss_and_gradients(size_t piece) {
+  OTR_TRY(run_forward(piece, true));
+  const ModelConfig& config = layout_.config;
+  const double loss = head_->divergence(teacher_outputs_[piece], output_, gradient_.data());
+  rms_norm_backward({residual_.data(), fixed_.data() + layout_.output_norm, gradient_.data(), gradient_.data(), tokens_, 1, config.width,
+                     config.width, config.norm_epsilon, false},
+                    team_);
+  for (uint32_t layer = config.layers; layer-- > 0;) pass_->backward(layer, layers_[layer], tapes_[layer], gradient_);
+  return loss;
+}
+
+}  // namespace outrigger

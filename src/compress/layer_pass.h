@@ -1,0 +1,72 @@
+// LayerPass: a dense layer with branches, forward and back.
+#ifndef OUTRIGGER_SRC_COMPRESS_LAYER_PASS_H_
+#define OUTRIGGER_SRC_COMPRESS_LAYER_PASS_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "src/base/thread_team.h"
+#include "src/compress/attention_backward.h"
+#include "src/compress/branched_matrix.h"
+#include "src/compress/layer_forward.h"
+#include "src/model/layout.h"
+
+namespace outrigger {
+
+struct LayerMatrices {
+  BranchedMatrix q, k, v, output, gate, up, down;
+
+  std::array<BranchedMatrix*, 7> all() { return {&q, &k, &v, &output, &gate, &up, &down}; }
+};
+
+/// A layer's matrices in the layout, in the order of LayerMatrices::all().
+std::array<uint32_t, 7> matrices_of(const LayerLayout& layer);
+
+/// What a layer leaves for its way back; all [tokens, ...]. What is cheap to compute again is left out.
+struct LayerTape {
+  std::vector<float> residual;  ///< what comes in
+  std::vector<float> unnormed;  ///< queries, keys and values with biases, before the norms of heads; empty where there are none
+  std::vector<float> qkv;       ///< as attention reads them
+  std::vector<float> attended;
+  std::vector<float> middle;    ///< the residual after attention
+  std::vector<float> gate, up;  ///< with biases
+};
+
+/// Threads: one call at a time. Calls may throw std::bad_alloc.
+class LayerPass {
+ public:
+  /// For texts of `tokens` tokens that begin at position 0. `layout`, `fixed` (its fixed tensors) and `team` must outlive the object. Throws
+  /// std::bad_alloc.
+  LayerPass(const ModelLayout& layout, const float* fixed, size_t tokens, ThreadTeam& team);
+
+  /// next [tokens, width] = the layer of tape->residual, and fills the tape.
+  void forward(uint32_t layer, const LayerMatrices& matrices, LayerTape* tape, std::span<float> next);
+
+  /// `gradient` [tokens, width], of what forward() made, becomes that of the tape's residual; sets the gradients of all factors.
+  void backward(uint32_t layer, LayerMatrices& matrices, const LayerTape& tape, std::span<float> gradient);
+
+ private:
+  void ffn_backward(uint32_t layer, LayerMatrices& matrices, const LayerTape& tape, std::span<float> gradient);
+  void attention_backward(uint32_t layer, LayerMatrices& matrices, const LayerTape& tape, std::span<float> gradient);
+  void turn_back(uint32_t layer, const LayerTape& tape);
+  uint64_t qkv_width() const { return config_.attention_width() + 2 * config_.kv_width(); }
+
+  const ModelLayout& layout_;
+  const ModelConfig& config_;
+  const float* const fixed_;
+  const size_t tokens_;
+  ThreadTeam& team_;
+  LayerForward forward_;
+  BranchScratch scratch_;
+  std::vector<float> back_cos_sin_;  // of the opposite angles
+  std::vector<float> input_, input_gradient_, activated_;
+  std::vector<float> activated_gradient_, up_gradient_, attended_gradient_, qkv_gradient_;  // empty before the first way back
+  AttentionBackward attention_;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_COMPRESS_LAYER_PASS_H_
