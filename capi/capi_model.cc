@@ -42,6 +42,8 @@ outrigger::CompressOptions compress_options_of(const otr_compress_options& given
   options.branch_bytes = given.branch_bytes;
   options.allocation = static_cast<outrigger::BranchAllocation>(given.allocation);
   options.factor_bits = given.factor_bits;
+  options.polish_steps = given.polish_steps;
+  options.residual_read_bytes = given.residual_read_bytes;
   options.rounds = given.rounds;
   options.chunk_tokens = given.chunk_tokens;
   options.most_chunks = given.most_chunks;
@@ -181,6 +183,7 @@ otr_status otr_model_compress(const otr_model* model, const int32_t* calibration
     full.backbone_weights = made.backbone_weights;
     full.calibration_tokens = made.calibration_tokens;
     full.branch_bytes = made.branch_bytes;
+    full.branch_read_bytes = made.branch_read_bytes;
     give_info(full, report);
     return {};
   });

@@ -27,6 +27,7 @@ struct CompressOptions {
   uint64_t residual_read_bytes = 0;  ///< above 0: matrices keep what they lost in four bits, in host memory, of which a token reads at most so many bytes on average
   BranchAllocation allocation = BranchAllocation::kMeasured;
   int factor_bits = 4;           ///< of a branch's factors, 4 or 8; a scale for 32 elements takes half a bit more
+  uint32_t polish_steps = 0;     ///< of training all low-rank factors together for what the whole model says; 50 is a good number, and costs the memory of the model twice as float32
   uint32_t rounds = 2;           ///< how often a matrix with a branch is quantised anew, less what the branch restores, and the branch fitted to that; the best is kept
   uint32_t chunk_tokens = 512;   ///< calibration text is cut into pieces of so many tokens that know nothing of each other
   uint32_t most_chunks = 32;     ///< pieces that are used, spread evenly over what is given

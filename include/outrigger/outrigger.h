@@ -267,7 +267,8 @@ typedef struct otr_compress_options {
   uint32_t rounds;          /**< how often a matrix with a branch is quantised anew, less what the branch restores (default 2); the best is kept */
   double mixed_bits;        /**< instead of `bits`: 2.5 to 4.5 stored bits a weight on average, matrices having 2, 3 or 4 by measured loss; 0 (default): `bits` */
   int32_t allocation;       /**< of branch_bytes: an otr_branch_allocation */
-  uint32_t reserved2;
+  uint32_t polish_steps;    /**< of training all branches' factors together for what the whole model says; 0 (default): none; 50 is a good number */
+  uint64_t residual_read_bytes; /**< above 0: matrices keep what they lost in four bits, in host memory, of which a token reads at most so many bytes on average */
 } otr_compress_options;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
@@ -280,7 +281,8 @@ typedef struct otr_compress_report {
   uint64_t input_bytes, output_bytes;        /**< of the files */
   uint64_t backbone_bytes, backbone_weights; /**< of the matrices that were compressed */
   uint64_t calibration_tokens;               /**< that were used */
-  uint64_t branch_bytes;                     /**< of all branches' factors */
+  uint64_t branch_bytes;                     /**< of all branches' factors, and of residuals */
+  uint64_t branch_read_bytes;                /**< of them by each token, on average */
 } otr_compress_report;
 
 /** Writes the model to `path` as one GGUF file in which the matrices of its layers are quantised; the rest stays as it is. It opens like any other

@@ -62,7 +62,9 @@ Status BranchTrainer::read_layer(uint32_t layer, const MatrixReader& reader, boo
 
 Status BranchTrainer::read_teacher(const std::function<Status()>& layer_done) {
   const MatrixReader reader = [this](uint32_t matrix) { return read_matrix(model_.file.source(), layout_.weights[matrix]); };
-  for (size_t i = 0; i < pieces_.size(); ++i) OTR_TRY(embed(pieces_[i], &teacher_outputs_[i]));
+  for (size_t i = 0; i < pieces_.size(); ++i) {
+    OTR_ASSIGN(teacher_outputs_[i], embed_tokens(model_, pieces_[i]));
+  }
   LayerMatrices matrices;
   LayerTape tape;
   for (uint32_t layer = 0; layer < layout_.config.layers; ++layer) {
@@ -90,23 +92,6 @@ Status BranchTrainer::read_student(const MatrixReader& student) {
   return {};
 }
 
-Status BranchTrainer::embed(Piece piece, std::vector<float>* rows) const {
-  const WeightSource& weight = layout_.weights[layout_.embedding];
-  const uint64_t width = layout_.config.width;
-  rows->resize(piece.size() * width);
-  std::vector<std::byte> raw(weight.row_bytes);
-  for (size_t t = 0; t < piece.size(); ++t) {
-    const auto row = static_cast<uint64_t>(piece[t]);
-    OTR_TRY(model_.file.source().read(weight.file_offset + (weight.is_packed ? row / kPackRows : row) * weight.row_bytes, raw));
-    if (weight.is_packed) {
-      unpack_row(weight.kind, raw.data(), row % kPackRows, width, rows->data() + t * width);
-    } else {
-      OTR_TRY(dequantize(weight.type, raw.data(), rows->data() + t * width, width));
-    }
-  }
-  return {};
-}
-
 void BranchTrainer::norm_output(std::span<const float> residual, std::span<float> dst) {
   const ModelConfig& config = layout_.config;
   team_.run([&](const TeamMember& member) {
@@ -126,7 +111,7 @@ void BranchTrainer::set_branch(const TrainedBranch& branch) {
 }
 
 Status BranchTrainer::run_forward(size_t piece, bool keeps_tapes) {
-  OTR_TRY(embed(pieces_[piece], &residual_));
+  OTR_ASSIGN(residual_, embed_tokens(model_, pieces_[piece]));
   for (uint32_t layer = 0; layer < layout_.config.layers; ++layer) {
     LayerTape& tape = tapes_[keeps_tapes ? layer : 0];
     tape.residual = residual_;

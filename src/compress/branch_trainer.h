@@ -11,14 +11,12 @@
 #include <span>
 #include <vector>
 
+#include "src/compress/float_matrix.h"
 #include "src/compress/head_loss.h"
 #include "src/compress/layer_pass.h"
 #include "src/model/model_impl.h"
 
 namespace outrigger {
-
-/// The values [rows, columns] of a matrix, an index into the layout's.
-using MatrixReader = std::function<Result<std::vector<float>>(uint32_t matrix)>;
 
 /// A text of its own, which begins at position 0.
 using Piece = std::span<const Token>;
@@ -59,7 +57,6 @@ class BranchTrainer {
   /// A layer's matrices as `reader` gives them.
   Status read_layer(uint32_t layer, const MatrixReader& reader, bool can_go_back, LayerMatrices* matrices);
   Result<std::vector<float>> read_checked(uint32_t matrix, const MatrixReader& reader) const;
-  Status embed(Piece piece, std::vector<float>* rows) const;
   void norm_output(std::span<const float> residual, std::span<float> dst);
   Status run_forward(size_t piece, bool keeps_tapes);
 

@@ -4,20 +4,26 @@
 
 #include <algorithm>
 #include <functional>
+#include <memory>
 #include <new>
 
 #include "src/base/macros.h"
 #include "src/compress/compressed_file.h"
 #include "src/compress/compressor.h"
+#include "src/compress/factor_codes.h"
 #include "src/compress/matrix_plan.h"
+#include "src/compress/polish.h"
 #include "src/compress/survey.h"
 #include "src/model/model_copy.h"
+#include "src/tensor/dequantize.h"
 #include "src/tensor/encode_own.h"
 
 namespace outrigger {
 namespace {
 
-constexpr double kShareOfSurvey = 0.45;  // of the whole time, with two rounds
+// Of the whole time, with two rounds and 50 steps.
+constexpr double kShareOfSurvey = 0.3;
+constexpr double kShareOfPolish = 0.35;
 
 Status unsupported(const std::string& message) { return Status(StatusCode::kUnsupported, message); }
 
@@ -98,6 +104,43 @@ class Planning {
   std::vector<MatrixPlan> plans_;
 };
 
+// Trains the branches of rank above 0, in place. `made`: by matrix of the layout.
+Status polish(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, const PolishWatch& watch, std::vector<CompressedMatrix>* made) {
+  const std::vector<WeightSource>& weights = model.layout->weights;
+  const auto decode = [](DType type, const std::vector<std::byte>& bytes, uint64_t elements) -> Result<std::vector<float>> {
+    std::vector<float> values(elements);
+    OTR_TRY(dequantize(type, bytes.data(), values.data(), values.size()));
+    return values;
+  };
+  std::vector<TrainedBranch> branches;
+  for (uint32_t matrix = 0; matrix < made->size(); ++matrix) {
+    const LowRankBranch& branch = (*made)[matrix].branch;
+    if (branch.rank == 0) continue;
+    TrainedBranch trained{matrix, branch.rank, {}, {}};
+    OTR_ASSIGN(trained.a, decode(branch.type, branch.a, branch.rank * branch.columns));
+    OTR_ASSIGN(trained.b, decode(branch.type, branch.b, branch.rows * branch.rank));
+    branches.push_back(std::move(trained));
+  }
+  if (branches.empty()) return {};
+  const MatrixReader student = [&](uint32_t matrix) {
+    const LowBitMatrix& backbone = (*made)[matrix].backbone;
+    return decode(backbone.type, backbone.bytes, weights[matrix].rows * weights[matrix].columns);
+  };
+  OTR_ASSIGN(const std::unique_ptr<ThreadTeam> team, ThreadTeam::create(options.threads > 0 ? options.threads : usable_cores()));
+  PolishOptions polish_options;
+  polish_options.steps = options.polish_steps;
+  const size_t chunks = tokens.size() / options.chunk_tokens;
+  polish_options.held_out_chunks = static_cast<uint32_t>(std::clamp<size_t>(chunks / 8, 1, polish_options.held_out_chunks));
+  OTR_ASSIGN(const PolishReport report, polish_branches(model, student, tokens, options.chunk_tokens, polish_options, *team, watch, &branches));
+  if (!report.is_kept) return {};
+  for (const TrainedBranch& trained : branches) {
+    LowRankBranch& branch = (*made)[trained.matrix].branch;
+    branch.a = encode_factors(trained.a, branch.columns, options.factor_bits, {});
+    branch.b = encode_factors(trained.b, branch.rank, options.factor_bits, {});
+  }
+  return {};
+}
+
 Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& options) {
   OTR_TRY(options.validate());
   OTR_TRY(check_model(model));
@@ -112,19 +155,26 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
   OTR_ASSIGN(const std::vector<MatrixPlan> plans, planning.run([&](double share) { return report(options, planning_share * share); }));
   OTR_ASSIGN(CompressedFile file, CompressedFile::create(model, path, plans, options.factor_bits));
   result.output_bytes = file.bytes();
-  OTR_ASSIGN(const std::unique_ptr<Compressor> compressor, Compressor::create(model, std::move(tokens), options));
-  std::vector<CompressedMatrix> branches;  // written last
-  const auto sink = [&](uint32_t, CompressedMatrix made) {
+  std::vector<CompressedMatrix> branches(plans.size());  // written last
+  const bool polishes = options.polish_steps > 0 && options.branch_bytes > 0;
+  const double polish_share = polishes ? kShareOfPolish : 0, compressor_share = 1 - planning_share - polish_share;
+  OTR_ASSIGN(std::unique_ptr<Compressor> compressor, Compressor::create(model, tokens, options));
+  const auto sink = [&](uint32_t matrix, CompressedMatrix made) {
     result.backbone_bytes += made.backbone.bytes.size();
     result.backbone_weights += made.backbone.rows * made.backbone.columns;
     OTR_TRY(file.write_backbone(made.backbone));
-    made.backbone = {};
-    branches.push_back(std::move(made));
+    if (!polishes) made.backbone = {};
+    branches[matrix] = std::move(made);
     return Status();
   };
-  OTR_TRY(compressor->run(plans, sink, [&](uint32_t done, uint32_t all) { return report(options, planning_share + (1 - planning_share) * done / all); }));
+  OTR_TRY(compressor->run(plans, sink, [&](uint32_t done, uint32_t all) { return report(options, planning_share + compressor_share * done / all); }));
+  compressor.reset();
+  if (polishes) {
+    OTR_TRY(polish(model, tokens, options, [&](uint32_t done, uint32_t all) { return report(options, 1 - polish_share + polish_share * done / all); }, &branches));
+  }
   double residual_reads = 0;
-  for (const auto& [unused, branch, residual, spectrum] : branches) {
+  for (const uint32_t matrix : matrices_of_layers(*model.layout)) {
+    const auto& [unused, branch, residual, spectrum] = branches[matrix];
     if (branch.rank > 0) OTR_TRY(file.write_branch(branch));
     result.branch_read_bytes += branch.a.size() + branch.b.size();
     result.branch_bytes += branch.a.size() + branch.b.size() + residual.columns.bytes.size();
@@ -145,6 +195,7 @@ Status CompressOptions::validate() const {
   if (mixed_bits != 0 && !(mixed_bits >= 2.5 && mixed_bits <= 4.5)) return invalid(fmt::format("mixed_bits is {}, need 2.5 to 4.5, or 0 for the same bits everywhere", mixed_bits));
   if (allocation != BranchAllocation::kMeasured && allocation != BranchAllocation::kUniform) return invalid(fmt::format("allocation is {}, need 0 or 1", static_cast<int>(allocation)));
   if (factor_bits != 4 && factor_bits != 8) return invalid(fmt::format("factor_bits is {}, need 4 or 8", factor_bits));
+  if (polish_steps > 100000) return invalid(fmt::format("polish_steps is {}, need at most 100000", polish_steps));
   if (rounds > 16) return invalid(fmt::format("rounds is {}, need at most 16", rounds));
   if (chunk_tokens < 16 || chunk_tokens > 65536) return invalid(fmt::format("chunk_tokens is {}, need 16 to 65536", chunk_tokens));
   if (most_chunks == 0 || most_chunks > 65536) return invalid(fmt::format("most_chunks is {}, need 1 to 65536", most_chunks));

@@ -22,6 +22,23 @@ Result<std::vector<float>> read_matrix(const ByteSource& source, const WeightSou
   return values;
 }
 
+Result<std::vector<float>> embed_tokens(const Model::Impl& model, std::span<const Token> tokens) {
+  const WeightSource& weight = model.layout->weights[model.layout->embedding];
+  const uint64_t width = model.layout->config.width;
+  std::vector<float> rows(tokens.size() * width);
+  std::vector<std::byte> raw(weight.row_bytes);
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    const auto row = static_cast<uint64_t>(tokens[t]);
+    OTR_TRY(model.file.source().read(weight.file_offset + (weight.is_packed ? row / kPackRows : row) * weight.row_bytes, raw));
+    if (weight.is_packed) {
+      unpack_row(weight.kind, raw.data(), row % kPackRows, width, rows.data() + t * width);
+    } else {
+      OTR_TRY(dequantize(weight.type, raw.data(), rows.data() + t * width, width));
+    }
+  }
+  return rows;
+}
+
 PackedFloats::PackedFloats(std::span<const float> values, uint64_t rows, uint64_t columns)
     : rows_(rows), columns_(columns), storage_(packed_bytes(PackedKind::kF32, rows, columns) + kPackAlignment) {
   void* aligned = storage_.data();

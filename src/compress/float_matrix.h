@@ -3,20 +3,29 @@
 #define OUTRIGGER_SRC_COMPRESS_FLOAT_MATRIX_H_
 
 #include <outrigger/status.h>
+#include <outrigger/tokenizer.h>
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
 #include "src/base/thread_team.h"
 #include "src/io/byte_source.h"
 #include "src/memory/weight_source.h"
+#include "src/model/model_impl.h"
 
 namespace outrigger {
 
 /// [rows, columns], row-major, of one expert of the source.
 /// Errors: kIo; kUnsupported for a type that cannot be converted. Throws std::bad_alloc.
 Result<std::vector<float>> read_matrix(const ByteSource& source, const WeightSource& weight, uint32_t expert = 0);
+
+/// A layout's matrix, [rows, columns], row-major, as it is to be multiplied with.
+using MatrixReader = std::function<Result<std::vector<float>>(uint32_t matrix)>;
+
+/// The tokens' rows of the model's embedding, [tokens, width]. Precondition: they are of its vocabulary. Errors: kIo. Throws std::bad_alloc.
+Result<std::vector<float>> embed_tokens(const Model::Impl& model, std::span<const Token> tokens);
 
 /// Packed for matmul(), as PackedKind::kF32.
 class PackedFloats {

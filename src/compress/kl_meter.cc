@@ -8,7 +8,6 @@
 #include "src/base/macros.h"
 #include "src/kernels/rms_norm.h"
 #include "src/model/fixed_tensors.h"
-#include "src/tensor/dequantize.h"
 
 namespace outrigger {
 namespace {
@@ -29,23 +28,6 @@ double kl_of_row(std::span<const float> p, std::span<const float> q) {
 }
 
 }  // namespace
-
-Result<std::vector<float>> embed_tokens(const Model::Impl& model, std::span<const Token> tokens) {
-  const WeightSource& weight = model.layout->weights[model.layout->embedding];
-  const uint64_t width = model.layout->config.width;
-  std::vector<float> rows(tokens.size() * width);
-  std::vector<std::byte> raw(weight.row_bytes);
-  for (size_t t = 0; t < tokens.size(); ++t) {
-    const auto row = static_cast<uint64_t>(tokens[t]);
-    OTR_TRY(model.file.source().read(weight.file_offset + (weight.is_packed ? row / kPackRows : row) * weight.row_bytes, raw));
-    if (weight.is_packed) {
-      unpack_row(weight.kind, raw.data(), row % kPackRows, width, rows.data() + t * width);
-    } else {
-      OTR_TRY(dequantize(weight.type, raw.data(), rows.data() + t * width, width));
-    }
-  }
-  return rows;
-}
 
 KlMeter::KlMeter(const Model::Impl& model, std::vector<Token> tokens, uint32_t chunk_tokens, ThreadTeam& team)
     : model_(model), layout_(*model.layout), tokens_(std::move(tokens)), chunk_tokens_(chunk_tokens), team_(team) {}

@@ -18,9 +18,6 @@
 
 namespace outrigger {
 
-/// A layout's matrix, [rows, columns], as it is to be multiplied with.
-using MatrixReader = std::function<Result<std::vector<float>>(uint32_t matrix)>;
-
 /// Of dense models. Memory: the head as float32, and for each token its vector once per layer. Threads: one call at a time.
 class KlMeter {
  public:
@@ -54,9 +51,6 @@ class KlMeter {
   std::vector<float> residual_;               // [tokens, width]
   std::vector<std::vector<float>> before_;    // per layer its input, of the last call of begin()
 };
-
-/// The tokens' rows of the model's embedding, [tokens, width]. Errors: kIo.
-Result<std::vector<float>> embed_tokens(const Model::Impl& model, std::span<const Token> tokens);
 
 }  // namespace outrigger
 

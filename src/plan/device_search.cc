@@ -37,7 +37,7 @@ DeviceSearch::DeviceSearch(const StepShape& shape, const Demand& demand, const C
   Demand there = demand;
   there.threads = threads_;
   for (const ActivationCost& step : shape.activations) {
-    host_step_bytes_.push_back(activation_bytes(shape, demand, step));
+    host_step_bytes_.push_back(add_bytes(whole_pages(shape.residual_bytes), activation_bytes(shape, demand, step)));
     device_step_bytes_.push_back(activation_bytes(shape, there, step));
   }
   for (uint32_t layers = 0; layers <= shape.kv_layers; ++layers) kv_bytes_.push_back(kv_cache_bytes(shape, demand, layers));
@@ -94,6 +94,8 @@ void DeviceSearch::add_rest(const DeviceCandidate& candidate) {
   shape.kv_layers = std::max(1u, layers);
   shape.kv_bytes_per_token = shape_.kv_bytes_per_token / shape_.kv_layers * layers;
   shape.kv_takes_q8_0 = shape_.kv_takes_q8_0;
+  shape.residual_bytes = shape_.residual_bytes;
+  shape.residual_read_bytes_per_token = shape_.residual_read_bytes_per_token;
   shape.kv_granule_tokens = shape_.kv_granule_tokens;
   shape.activations = shape_.activations;
   shape.activation_bytes_per_thread = shape_.activation_bytes_per_thread;

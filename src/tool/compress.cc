@@ -22,14 +22,14 @@ namespace {
 
 struct CompressCommandOptions {
   CommonOptions common;
-  std::string model, output, bits = "4", branch_budget = "0", branch_reads = "0";
+  std::string model, output, bits = "4", branch_budget = "0", branch_reads = "0", polish = "auto";
   BranchAllocation allocation = BranchAllocation::kMeasured;
   std::vector<std::string> calibration;
   uint32_t chunk_tokens = 512, chunks = 32;
   std::map<std::string, std::string> later;  // options of the contract that this version refuses by name
 };
 
-constexpr const char* kLater[] = {"--form", "--method", "--polish", "--max-slowdown", "--report"};
+constexpr const char* kLater[] = {"--form", "--method", "--max-slowdown", "--report"};
 
 // Whole chunks of every text in turn, so that each has its share of what is used.
 Result<std::vector<Token>> read_calibration(const CompressCommandOptions& options, const Tokenizer& tokenizer) {
@@ -95,6 +95,24 @@ Result<uint64_t> read_bytes(const char* name, const std::string& text, const Mod
   return size->share > 0 ? static_cast<uint64_t>(weights * stored_bits / 8 * size->share) : size->bytes;
 }
 
+// "auto": 50 steps, where training takes no more memory than most machines have to spare.
+Status read_polish(const std::string& text, const Model& model, CompressOptions* options) {
+  constexpr uint32_t kSteps = 50;
+  constexpr double kMostBytes = 4e9;
+  if (text == "auto") {
+    double weights = 0;
+    auto shape = model.step_shape();
+    if (!shape.is_ok()) return shape.status();
+    for (const MatrixShape& matrix : shape->matrices) weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
+    options->polish_steps = 8 * weights <= kMostBytes ? kSteps : 0;
+    return Status();
+  }
+  if (text == "off") return Status();
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), options->polish_steps);
+  if (error == std::errc() && rest == text.data() + text.size()) return Status();
+  return Status(StatusCode::kInvalidArgument, fmt::format("--polish: got \"{}\", need auto, off or a number of steps", text));
+}
+
 Status write_report(const CompressCommandOptions& options, const CompressReport& report, double seconds) {
   const auto bits_each = [&report](uint64_t bytes) { return static_cast<double>(bytes) * 8 / static_cast<double>(report.backbone_weights); };
   const double bits = bits_each(report.backbone_bytes), branch_bits = bits_each(report.branch_bytes);
@@ -137,6 +155,7 @@ Status compress(const CompressCommandOptions& options) {
   ProgressLine progress(options.common.progress, "compressing");
   compress_options.allocation = options.allocation;
   compress_options.branch_bytes = branch_bytes.value();
+  if (Status status = read_polish(options.polish, model.value(), &compress_options); !status.is_ok()) return status;
   compress_options.residual_read_bytes = read_bytes_each.value();
   compress_options.chunk_tokens = options.chunk_tokens;
   compress_options.most_chunks = options.chunks;
@@ -163,6 +182,9 @@ void add_compress(CLI::App& app, Action& action) {
   command->add_option("--branch-reads", options->branch_reads,
                       "Keep in host memory what the matrices lost, of which a token reads so much: a size, bits for each weight, a share of the backbone; 0: nothing")
       ->type_name("SIZE")
+      ->capture_default_str();
+  command->add_option("--polish", options->polish, "Train low-rank branches together by so many steps; auto: 50 where 8 bytes for each of the model's weights are less than 4 GB")
+      ->type_name("auto|off|STEPS")
       ->capture_default_str();
   add_choice<BranchAllocation>(*command, "--allocate", options->allocation, "How the branches' budget is shared out: as measured, or the same rank for all",
                                {{"auto", BranchAllocation::kMeasured}, {"uniform", BranchAllocation::kUniform}});

@@ -75,7 +75,8 @@ int main(void) {
   FIELD(otr_compress_options, rounds);
   FIELD(otr_compress_options, mixed_bits);
   FIELD(otr_compress_options, allocation);
-  FIELD(otr_compress_options, reserved2);
+  FIELD(otr_compress_options, polish_steps);
+  FIELD(otr_compress_options, residual_read_bytes);
   STRUCT(otr_compress_report);
   FIELD(otr_compress_report, struct_size);
   FIELD(otr_compress_report, reserved);
@@ -85,6 +86,7 @@ int main(void) {
   FIELD(otr_compress_report, backbone_weights);
   FIELD(otr_compress_report, calibration_tokens);
   FIELD(otr_compress_report, branch_bytes);
+  FIELD(otr_compress_report, branch_read_bytes);
   STRUCT(otr_pack_options);
   FIELD(otr_pack_options, struct_size);
   FIELD(otr_pack_options, reserved);
