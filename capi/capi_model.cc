@@ -42,6 +42,7 @@ outrigger::CompressOptions compress_options_of(const otr_compress_options& given
   options.branch_bytes = given.branch_bytes;
   options.allocation = static_cast<outrigger::BranchAllocation>(given.allocation);
   options.factor_bits = given.factor_bits;
+  options.method = static_cast<outrigger::BranchMethod>(given.method);
   options.polish_steps = given.polish_steps;
   options.residual_read_bytes = given.residual_read_bytes;
   options.rounds = given.rounds;
@@ -173,6 +174,7 @@ otr_status otr_model_compress(const otr_model* model, const int32_t* calibration
     otr_compress_options known = compress_defaults();
     OTR_CAPI_TRY(read_options(options, "options", &known));
     OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
+    OTR_CAPI_TRY(check_reserved(known.reserved2, "options"));
     OTR_CAPI_ASSIGN(made, outrigger::compress_model(model->model, std::span(calibration, count), path,
                                                     compress_options_of(known)));
     if (report == nullptr) return {};

@@ -20,12 +20,18 @@ enum class BranchAllocation : int32_t {
   kUniform = 1,   ///< the same rank for all
 };
 
+enum class BranchMethod : int32_t {
+  kWeighed = 0,  ///< the best branch for the inputs the matrix has
+  kHcinfer = 1,  ///< plain singular vectors of what the matrix lost, fitted once, for comparison; without branch_bytes with that paper's ranks by kind of matrix
+};
+
 struct CompressOptions {
   int bits = 4;                  ///< of a weight's code, 2 to 4; a scale and a minimum for 64 of them take half a bit more
   double mixed_bits = 0;         ///< above 0, instead of `bits`: 2.5 to 4.5 stored bits a weight on average, matrices having 2, 3 or 4 by measured loss
   uint64_t branch_bytes = 0;     ///< at most so many for low-rank branches that correct the matrices; 0: none
   uint64_t residual_read_bytes = 0;  ///< above 0: matrices keep what they lost in four bits, in host memory, of which a token reads at most so many bytes on average
   BranchAllocation allocation = BranchAllocation::kMeasured;
+  BranchMethod method = BranchMethod::kWeighed;
   int factor_bits = 4;           ///< of a branch's factors, 4 or 8; a scale for 32 elements takes half a bit more
   uint32_t polish_steps = 0;     ///< of training all low-rank factors together for what the whole model says; 50 is a good number, and costs the memory of the model twice as float32
   uint32_t rounds = 2;           ///< how often a matrix with a branch is quantised anew, less what the branch restores, and the branch fitted to that; the best is kept

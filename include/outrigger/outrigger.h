@@ -268,6 +268,8 @@ typedef struct otr_compress_options {
   double mixed_bits;        /**< instead of `bits`: 2.5 to 4.5 stored bits a weight on average, matrices having 2, 3 or 4 by measured loss; 0 (default): `bits` */
   int32_t allocation;       /**< of branch_bytes: an otr_branch_allocation */
   uint32_t polish_steps;    /**< of training all branches' factors together for what the whole model says; 0 (default): none; 50 is a good number */
+  int32_t method;           /**< how branches are found: 0 (default): the best for the inputs; 1: HCInfer's plain singular vectors, for comparison */
+  uint32_t reserved2;
   uint64_t residual_read_bytes; /**< above 0: matrices keep what they lost in four bits, in host memory, of which a token reads at most so many bytes on average */
 } otr_compress_options;
 

@@ -84,17 +84,30 @@ class Planning {
   Result<std::vector<MatrixPlan>> run(const std::function<Status(double share)>& watch) {
     for (const uint32_t matrix : matrices_of_layers(layout_)) plans_[matrix].bits = base_bits();
     plan_uniform_ranks(layout_, options_.branch_bytes, options_.factor_bits, &plans_);
+    if (options_.method == BranchMethod::kHcinfer && options_.branch_bytes == 0) plan_hcinfer_ranks(layout_, &plans_);
     if (options_.residual_read_bytes > 0) plan_uniform_shares(layout_, options_.residual_read_bytes, &plans_);
-    if (!needs_survey()) return plans_;
+    if (!needs_survey()) return checked();
     uint32_t most = 0;
     for (const MatrixPlan& plan : plans_) most = std::max(most, plan.rank);
     OTR_ASSIGN(const std::vector<MatrixLoss> losses, survey_model(model_, tokens_, options_, base_bits(), options_.branch_bytes > 0 ? 3 * most + 32 : 0, watch));
     if (options_.mixed_bits > 0) allocate_bits(layout_, losses, options_.mixed_bits - 0.5, &plans_);
     if (options_.allocation == BranchAllocation::kMeasured) allocate_ranks(layout_, losses, options_.branch_bytes, options_.factor_bits, &plans_);
-    return plans_;
+    return checked();
   }
 
  private:
+  // A budget that buys nothing is told, with the least that does.
+  Result<std::vector<MatrixPlan>> checked() const {
+    if (options_.branch_bytes == 0 || std::any_of(plans_.begin(), plans_.end(), [](const MatrixPlan& plan) { return plan.rank > 0; })) return plans_;
+    uint64_t least = options_.allocation == BranchAllocation::kUniform ? 0 : UINT64_MAX;
+    for (const uint32_t matrix : matrices_of_layers(layout_)) {
+      const uint64_t bytes = outrigger::branch_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns, 32, options_.factor_bits);
+      least = options_.allocation == BranchAllocation::kUniform ? least + bytes : std::min(least, bytes);
+    }
+    return Status(StatusCode::kInvalidArgument, fmt::format("branch_bytes is {}, which is too little for any branch, need at least {}", options_.branch_bytes, least))
+        .with_bytes(least, options_.branch_bytes);
+  }
+
   int base_bits() const { return options_.mixed_bits == 0 ? options_.bits : options_.mixed_bits < 3.5 ? 2 : 3; }
 
   const Model::Impl& model_;
@@ -156,7 +169,7 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
   OTR_ASSIGN(CompressedFile file, CompressedFile::create(model, path, plans, options.factor_bits));
   result.output_bytes = file.bytes();
   std::vector<CompressedMatrix> branches(plans.size());  // written last
-  const bool polishes = options.polish_steps > 0 && options.branch_bytes > 0;
+  const bool polishes = options.polish_steps > 0 && options.branch_bytes > 0 && options.method == BranchMethod::kWeighed;
   const double polish_share = polishes ? kShareOfPolish : 0, compressor_share = 1 - planning_share - polish_share;
   OTR_ASSIGN(std::unique_ptr<Compressor> compressor, Compressor::create(model, tokens, options));
   const auto sink = [&](uint32_t matrix, CompressedMatrix made) {
@@ -194,6 +207,7 @@ Status CompressOptions::validate() const {
   if (!own_type(bits)) return invalid(fmt::format("bits is {}, need 2, 3 or 4", bits));
   if (mixed_bits != 0 && !(mixed_bits >= 2.5 && mixed_bits <= 4.5)) return invalid(fmt::format("mixed_bits is {}, need 2.5 to 4.5, or 0 for the same bits everywhere", mixed_bits));
   if (allocation != BranchAllocation::kMeasured && allocation != BranchAllocation::kUniform) return invalid(fmt::format("allocation is {}, need 0 or 1", static_cast<int>(allocation)));
+  if (method != BranchMethod::kWeighed && method != BranchMethod::kHcinfer) return invalid(fmt::format("method is {}, need 0 or 1", static_cast<int>(method)));
   if (factor_bits != 4 && factor_bits != 8) return invalid(fmt::format("factor_bits is {}, need 4 or 8", factor_bits));
   if (polish_steps > 100000) return invalid(fmt::format("polish_steps is {}, need at most 100000", polish_steps));
   if (rounds > 16) return invalid(fmt::format("rounds is {}, need at most 16", rounds));

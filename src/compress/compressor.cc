@@ -91,12 +91,13 @@ Result<CompressedMatrix> Compressor::compress_matrix(const MatrixPlan& plan, con
     return best;
   }
   std::vector<float> wanted = *values, residual(values->size()), kept;
-  for (uint32_t round = 0; round <= options_.rounds; ++round) {
+  const bool weighs = options_.method == BranchMethod::kWeighed;
+  for (uint32_t round = 0; round <= (weighs ? options_.rounds : 0); ++round) {
     OTR_ASSIGN(LowBitMatrix backbone, quantise_matrix(wanted, weight.rows, weight.columns, statistics, quantiser, *team_));
     std::vector<float> coded(values->size());
     OTR_TRY(dequantize(backbone.type, backbone.bytes.data(), coded.data(), coded.size()));
     for (size_t i = 0; i < coded.size(); ++i) residual[i] = (*values)[i] - coded[i];
-    OTR_ASSIGN(LowRankBranch branch, low_rank_branch(residual, weight.rows, weight.columns, *root, {plan.rank, options_.factor_bits, true}, *team_));
+    OTR_ASSIGN(LowRankBranch branch, low_rank_branch(residual, weight.rows, weight.columns, *root, {plan.rank, options_.factor_bits, weighs}, *team_));
     const std::vector<float> restored = branch_values(branch, *team_);
     const bool is_better = round == 0 || branch.remaining_loss < best.branch.remaining_loss;
     for (size_t i = 0; i < coded.size(); ++i) wanted[i] = (*values)[i] - restored[i], coded[i] += restored[i];

@@ -2,6 +2,7 @@
 #include "src/compress/matrix_plan.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "src/compress/factor_codes.h"
 #include "src/tensor/dtype.h"
@@ -27,6 +28,17 @@ void plan_uniform_shares(const ModelLayout& layout, uint64_t read_bytes, std::ve
   uint64_t all = 0;
   for (const uint32_t matrix : matrices_of_layers(layout)) all += residual_bytes(layout.weights[matrix].rows, layout.weights[matrix].columns);
   for (const uint32_t matrix : matrices_of_layers(layout)) (*plans)[matrix].share = std::min(1.0, static_cast<double>(read_bytes) / static_cast<double>(all));
+}
+
+void plan_hcinfer_ranks(const ModelLayout& layout, std::vector<MatrixPlan>* plans) {
+  constexpr uint32_t kRanks[] = {0, 0, 64, 32, 32, 32, 32};  // up's 16 is less than a group
+  for (const LayerLayout& layer : layout.layers) {
+    const uint32_t matrices[] = {layer.q, layer.k, layer.v, layer.output, layer.ffn.gate, layer.ffn.up, layer.ffn.down};
+    for (size_t kind = 0; kind < std::size(matrices); ++kind) {
+      const WeightSource& weight = layout.weights[matrices[kind]];
+      (*plans)[matrices[kind]].rank = std::min(kRanks[kind], static_cast<uint32_t>(std::min(weight.rows, weight.columns) / 32 * 32));
+    }
+  }
 }
 
 void plan_uniform_ranks(const ModelLayout& layout, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans) {

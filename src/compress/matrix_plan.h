@@ -28,6 +28,10 @@ uint64_t residual_bytes(uint64_t rows, uint64_t columns);
 /// The same share for all: that with which a token reads at most `read_bytes` on average.
 void plan_uniform_shares(const ModelLayout& layout, uint64_t read_bytes, std::vector<MatrixPlan>* plans);
 
+/// q 0, k 0, v 64, o 32, gate 32, up 16, down 32, as far as the matrices are large enough: rounded to whole groups of a factor.
+/// @source HCInfer (arXiv 2605.05819), table 2, its reference configuration.
+void plan_hcinfer_ranks(const ModelLayout& layout, std::vector<MatrixPlan>* plans);
+
 /// The same rank for all, as far as the matrices are large enough: the largest multiple of 32 with which factors take at most `budget_bytes`.
 void plan_uniform_ranks(const ModelLayout& layout, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans);
 

@@ -24,12 +24,13 @@ struct CompressCommandOptions {
   CommonOptions common;
   std::string model, output, bits = "4", branch_budget = "0", branch_reads = "0", polish = "auto";
   BranchAllocation allocation = BranchAllocation::kMeasured;
+  BranchMethod method = BranchMethod::kWeighed;
   std::vector<std::string> calibration;
   uint32_t chunk_tokens = 512, chunks = 32;
   std::map<std::string, std::string> later;  // options of the contract that this version refuses by name
 };
 
-constexpr const char* kLater[] = {"--form", "--method", "--max-slowdown", "--report"};
+constexpr const char* kLater[] = {"--form", "--max-slowdown", "--report"};
 
 // Whole chunks of every text in turn, so that each has its share of what is used.
 Result<std::vector<Token>> read_calibration(const CompressCommandOptions& options, const Tokenizer& tokenizer) {
@@ -154,6 +155,7 @@ Status compress(const CompressCommandOptions& options) {
   const Interruptible interruptible;
   ProgressLine progress(options.common.progress, "compressing");
   compress_options.allocation = options.allocation;
+  compress_options.method = options.method;
   compress_options.branch_bytes = branch_bytes.value();
   if (Status status = read_polish(options.polish, model.value(), &compress_options); !status.is_ok()) return status;
   compress_options.residual_read_bytes = read_bytes_each.value();
@@ -188,6 +190,8 @@ void add_compress(CLI::App& app, Action& action) {
       ->capture_default_str();
   add_choice<BranchAllocation>(*command, "--allocate", options->allocation, "How the branches' budget is shared out: as measured, or the same rank for all",
                                {{"auto", BranchAllocation::kMeasured}, {"uniform", BranchAllocation::kUniform}});
+  add_choice<BranchMethod>(*command, "--method", options->method, "How branches are found: the best for the inputs, or HCInfer's plain singular vectors (with its ranks, unless there is a budget)",
+                           {{"auto", BranchMethod::kWeighed}, {"hcinfer", BranchMethod::kHcinfer}});
   command->add_option("--calibration", options->calibration, "A text like those that the model is for; may be given several times, for mixed use")
       ->required()
       ->type_name("TEXT");

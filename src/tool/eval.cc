@@ -8,6 +8,7 @@
 
 #include "src/tool/command_line.h"
 #include "src/tool/commands.h"
+#include "src/tool/eval_compare.h"
 #include "src/tool/eval_task.h"
 #include "src/tool/eval_text.h"
 #include "src/tool/files.h"
@@ -116,10 +117,61 @@ std::string task_text(const Json& task) {
          line("accuracy, normalised", "accuracy_normalised");
 }
 
+// A model's row of the table. Whether the text is the same for all is found out by its tokens.
+Result<ComparedModel> compare_one(const EvalOptions& options, const std::string& file, std::optional<TextChunks>* first) {
+  auto model = open_runnable(file, options.common);
+  if (!model.is_ok()) return model.status();
+  auto shape = model->step_shape();
+  if (!shape.is_ok()) return shape.status();
+  const auto tokenizer = model->tokenizer();
+  if (!tokenizer.is_ok()) return tokenizer.status();
+  auto chunks = read_chunks(options, tokenizer.value());
+  if (!chunks.is_ok()) return chunks.status();
+  if (!*first) *first = chunks.value();
+  if (chunks->tokens != (*first)->tokens) {
+    return Status(StatusCode::kInvalidArgument, "--compare: its vocabulary is another one than the first model's, need the same to compare predictions").in_file(file);
+  }
+  const auto engine = open_engine(model.value(), options.common, chunks->context_tokens);
+  auto session = open_session(engine, options.future.branch_share);
+  if (!session.is_ok()) return session.status();
+  ComparedModel row;
+  row.file = file;
+  count_bytes(shape.value(), &row);
+  row.host_bytes = engine.value().plan().host.planned_bytes;
+  row.device_bytes = engine.value().plan().device.planned_bytes;
+  const auto rate = measure_decoding(session.value(), chunks->context_tokens);
+  if (!rate.is_ok()) return rate.status();
+  row.tokens_per_s = rate.value();
+  auto figures = evaluate_text(options, model.value(), chunks.value(), session.value());
+  if (!figures.is_ok()) return figures.status();
+  row.figures = std::move(figures).value();
+  if (!options.has_reference() || row.branch_bytes == 0) return row;
+  if (Status status = session->set_branch_share(0); !status.is_ok()) return status;
+  auto bare = evaluate_text(options, model.value(), chunks.value(), session.value());
+  if (!bare.is_ok()) return bare.status();
+  row.recovered = 1 - row.figures.kl.estimate().value / bare->kl.estimate().value;
+  return row;
+}
+
+Status compare(const EvalOptions& options) {
+  const Stopwatch watch;
+  std::optional<TextChunks> chunks;
+  std::vector<ComparedModel> rows;
+  std::vector<std::string> files{options.model};
+  files.insert(files.end(), options.compare.begin(), options.compare.end());
+  for (const std::string& file : files) {
+    auto row = compare_one(options, file, &chunks);
+    if (!row.is_ok()) return row.status();
+    rows.push_back(std::move(row).value());
+  }
+  if (options.common.json) return write_json({{"models", compared_json(rows, options.has_reference())}, {"seconds", watch.ms() / 1000}});
+  return write_out(compared_text(rows, options.has_reference()));
+}
+
 Status eval(const EvalOptions& options) {
   apply_log_level(options.common);
   if (Status status = check_future(options.future); !status.is_ok()) return status;
-  if (!options.compare.empty()) return not_there_yet("--compare", "run eval once for each model");
+  if (!options.compare.empty()) return compare(options);
   const auto model = open_runnable(options.model, options.common);
   if (!model.is_ok()) return model.status();
   const auto tokenizer = model.value().tokenizer();
@@ -185,17 +237,20 @@ void add_eval(CLI::App& app, Action& action) {
           ->check(CLI::IsMember({"fast", "float32"}).description(""));
   CLI::Option* logits =
       command->add_option("--logits", options->logits_file, "Write float32 [tokens_scored, vocabulary]")->type_name("OUT.npy");
-  command->add_option("--compare", options->compare, "More models beside this one (not there yet)")->type_name("FILE...");
+  CLI::Option* compare =
+      command->add_option("--compare", options->compare, "More models beside this one: a table of bytes, speed and distance")->type_name("FILE...");
   CLI::Option* task =
       command->add_option("--task", options->task_file, "Lines of {\"context\":\"..\",\"choices\":[..],\"answer\":0}")->type_name("FILE");
   add_common_options(*command, options->common, Shows::kMachine);
   add_future_options(*command, options->future, false);
-  for (CLI::Option* option : {reference, numerics, logits}) option->needs(text);
+  for (CLI::Option* option : {reference, numerics, logits, compare}) option->needs(text);
+  for (CLI::Option* option : {logits, task}) compare->excludes(option);
   command->footer(
       "Chunks, scored tokens and errors are those of llama-perplexity, so that the figures compare.\n"
       "Examples:\n"
       "  outrigger eval model.gguf --text book.txt\n"
       "  outrigger eval model.gguf --text book.txt --reference-numerics float32 --chunks 10 --json\n"
+      "  outrigger eval small.gguf --compare smaller.gguf with-branches.gguf --reference model.gguf --text book.txt\n"
       "  outrigger eval model.gguf --task questions.jsonl\n");
   command->callback([&action, options, text, task] {
     if (text->count() == 0 && task->count() == 0) throw CLI::ValidationError("need one of --text and --task");

@@ -76,6 +76,8 @@ int main(void) {
   FIELD(otr_compress_options, mixed_bits);
   FIELD(otr_compress_options, allocation);
   FIELD(otr_compress_options, polish_steps);
+  FIELD(otr_compress_options, method);
+  FIELD(otr_compress_options, reserved2);
   FIELD(otr_compress_options, residual_read_bytes);
   STRUCT(otr_compress_report);
   FIELD(otr_compress_report, struct_size);

@@ -255,6 +255,18 @@ void a_model_is_compressed(void) {
   options.progress = NULL;
   NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
   CHECK_C(report.calibration_tokens == 96 && report.backbone_bytes * 16 == report.backbone_weights * 7);
+  CHECK_C(report.branch_bytes == 0 && report.branch_read_bytes == 0);
+  options.allocation = 2;
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
+  options.allocation = OTR_BRANCHES_MEASURED;
+  options.branch_bytes = 20000;
+  options.polish_steps = 2;
+  NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
+  CHECK_C(report.branch_bytes > 0 && report.branch_bytes <= 20000 && report.branch_read_bytes == report.branch_bytes);
+  options.branch_bytes = 0;
+  options.residual_read_bytes = 3000;
+  NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
+  CHECK_C(report.branch_read_bytes <= 3000 && report.branch_bytes > report.branch_read_bytes);
   NEED_C(otr_model_open(path, NULL, &small, &error) == OTR_OK);
   otr_model_close(&small);
   otr_model_close(&model);

@@ -134,6 +134,76 @@ TEST_CASE("compress_model: the same input gives the same bytes, for any number o
   }
 }
 
+TEST_CASE("compress_model: branches take at most their budget, and the same input gives the same bytes, with training too") {
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch)));
+  for (const BranchAllocation allocation : {BranchAllocation::kMeasured, BranchAllocation::kUniform}) {
+    CompressOptions options = few_chunks(2);
+    options.allocation = allocation;
+    options.branch_bytes = 100;
+    CHECK(compress_model(model, text(model, 300), scratch / "a.gguf", options).status().code() == StatusCode::kInvalidArgument);
+    options.branch_bytes = 80000;
+    options.polish_steps = 3;
+    const CompressReport report = must(compress_model(model, text(model, 300), scratch / "a.gguf", options));
+    CHECK(report.branch_bytes > 0);
+    CHECK(report.branch_bytes <= 80000);
+    CHECK(report.branch_read_bytes == report.branch_bytes);
+    CHECK(report.output_bytes == std::filesystem::file_size(scratch / "a.gguf"));
+    options.threads = 3;
+    must(compress_model(model, text(model, 300), scratch / "b.gguf", options));
+    CHECK((content(scratch / "a.gguf") == content(scratch / "b.gguf")));
+  }
+  CompressOptions options = few_chunks(2);
+  options.residual_read_bytes = 5000;
+  const CompressReport report = must(compress_model(model, text(model, 300), scratch / "a.gguf", options));
+  CHECK(report.branch_read_bytes <= 5000);
+  CHECK(report.branch_read_bytes > 4900);
+  CHECK(report.branch_bytes > 5 * report.branch_read_bytes);
+  options.threads = 1;
+  must(compress_model(model, text(model, 300), scratch / "b.gguf", options));
+  CHECK((content(scratch / "a.gguf") == content(scratch / "b.gguf")));
+  const Model made = must(Model::open(scratch / "a.gguf"));
+  CHECK(compress_model(made, text(made, 300), scratch / "c.gguf", few_chunks(2)).status().code() == StatusCode::kUnsupported);
+}
+
+TEST_CASE("compress_model: mixed bits are at most the mean that was asked for") {
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch)));
+  CompressOptions options = few_chunks();
+  options.mixed_bits = 3;
+  const CompressReport report = must(compress_model(model, text(model, 300), scratch / "a.gguf", options));
+  const double bits = static_cast<double>(report.backbone_bytes) * 8 / static_cast<double>(report.backbone_weights);
+  CHECK(bits <= 3);
+  CHECK(bits > 2.7);
+  for (const double wrong : {2.4, 4.6, -1.0}) {
+    options.mixed_bits = wrong;
+    CHECK(compress_model(model, text(model, 300), scratch / "a.gguf", options).status().code() == StatusCode::kInvalidArgument);
+  }
+}
+
+TEST_CASE("compress_model: stopped during survey or training, nothing is left") {
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch)));
+  CompressOptions options = few_chunks(2);
+  options.branch_bytes = 15000;
+  options.polish_steps = 2;
+  std::vector<double> shares;
+  options.progress = [&shares](double share) {
+    shares.push_back(share);
+    return true;
+  };
+  must(compress_model(model, text(model, 300), scratch / "small.gguf", options));
+  CHECK(std::is_sorted(shares.begin(), shares.end()));
+  CHECK((shares.front() == 0 && shares.back() == Approx(1)));
+  std::filesystem::remove(scratch / "small.gguf");
+  for (size_t stop = 1; stop <= shares.size(); stop += 3) {
+    size_t calls = 0;
+    options.progress = [&](double) { return ++calls != stop; };
+    CHECK(compress_model(model, text(model, 300), scratch / "small.gguf", options).status().code() == StatusCode::kCancelled);
+    CHECK(scratch.names() == std::vector<std::string>{"model.gguf"});
+  }
+}
+
 TEST_CASE("compress_model: progress rises to 1; stopped at any of its calls nothing is left") {
   const ScratchFolder scratch;
   const Model model = must(Model::open(write_model(scratch)));

@@ -32,7 +32,7 @@ class Compress(ToolTest):
         for bits in (4, 3, 2):
             document = self.document("compress", MODEL, "-o", self.out, "--bits", str(bits), *self.args)
             self.check_fields(document, {"file": "", "bytes": {"input": 0, "output": 0, "backbone": 0, "branches": 0, "branch_reads_per_token": 0},
-                                         "bits_per_weight": {"backbone": 0.0, "branches": 0, "branch_reads": 0}, "calibration_tokens": 0, "seconds": 0.0})
+                                         "bits_per_weight": {"backbone": 0.0, "branches": 0.0, "branch_reads": 0.0}, "calibration_tokens": 0, "seconds": 0.0})
             self.assertEqual(document["bits_per_weight"]["backbone"], bits + 0.5)
             self.assertEqual(document["bytes"]["output"], self.out.stat().st_size)
             self.assertEqual(document["bytes"]["backbone"] * 8, (bits + 0.5) * 3 * (64 * 64 * 3 + 64 * 128 * 3))
@@ -69,13 +69,75 @@ class Compress(ToolTest):
         self.refuse(NOT_FOUND, "compress", MODEL, "-o", self.out, "--calibration", self.folder / "none.txt", naming="none.txt")
         self.refuse(UNSUPPORTED, "compress", TINY / "odd-f32.gguf", "-o", self.out, *self.args, naming="multiple of 64")
         self.refuse(UNSUPPORTED, "compress", TINY / "mixtral.gguf", "-o", self.out, *self.args, naming="experts")
-        self.refuse(UNSUPPORTED, "compress", MODEL, "-o", self.out, "--bits", "mixed:2.6", *self.args, naming="--bits")
+        for option, value in (("--bits", "5"), ("--bits", "mixed:9"), ("--branch-budget", "much"), ("--branch-budget", "-1bpw"), ("--branch-reads", "1ftw"), ("--polish", "maybe")):
+            self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, option, value, *self.args, naming=option)
+        self.refuse(UNSUPPORTED, "compress", MODEL, "-o", self.out, "--branch-reads", "1bpw", "--branch-budget", "1bpw", *self.args, naming="--branch-reads")
         self.refuse(USAGE, "compress", MODEL, "-o", self.out, naming="calibration")
         self.assertEqual(self.left(), [])
         copy = self.folder / "model.gguf"
         shutil.copy(MODEL, copy)
         self.refuse(INVALID_ARGUMENT, "compress", copy, "-o", copy, *self.args, naming="model.gguf")
         self.assertEqual(copy.read_bytes(), MODEL.read_bytes())
+
+    def distance(self, *options, file=None):
+        return self.document("eval", file or self.out, "--reference", MODEL, "--text", self.other, "--ctx", "64", "--chunks", "6", *options)["kl"]["mean"]
+
+    def test_branches_bring_it_nearer_and_the_share_says_how_much_of_them_is_used(self):
+        self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
+        bare = self.distance()
+        for name, options in {"uniform": ("--branch-budget", "60kB", "--allocate", "uniform", "--polish", "off"), "measured": ("--branch-budget", "20%", "--polish", "off"),
+                              "polished": ("--branch-budget", "20%", "--polish", "20"), "residual": ("--branch-reads", "1bpw",)}.items():
+            with self.subTest(name):
+                document = self.document("compress", MODEL, "-o", self.out, "--bits", "2", *options, *self.args)
+                bits, size = document["bits_per_weight"], document["bytes"]
+                self.assertEqual(size["output"], self.out.stat().st_size)
+                if name == "residual":
+                    self.assertAlmostEqual(bits["branches"], 4.5)
+                    self.assertAlmostEqual(bits["branch_reads"], 1, places=2)
+                else:
+                    self.assertLessEqual(size["branches"], 60000 if name == "uniform" else size["backbone"] * 0.2)
+                    self.assertEqual(size["branches"], size["branch_reads_per_token"])
+                self.assertGreater(size["branches"], 0)
+                all_of_it, none = self.distance(), self.distance("--branch", "none")
+                self.assertLess(all_of_it, 0.95 * none)
+                self.assertLess(all_of_it, bare)
+        self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.folder / "again.gguf", "--branch-budget", "10", *self.args, naming="too little")
+        self.refuse(UNSUPPORTED, "compress", self.out, "-o", self.folder / "again.gguf", *self.args, naming="already")
+
+    def test_comparing_tells_bytes_speed_and_what_branches_recover(self):
+        low_rank, sparse = self.folder / "low_rank.gguf", self.folder / "sparse.gguf"
+        self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
+        self.succeed("compress", MODEL, "-o", low_rank, "--bits", "2", "--branch-budget", "20%", "--polish", "off", *self.args)
+        self.succeed("compress", MODEL, "-o", sparse, "--bits", "2", "--branch-reads", "1bpw", *self.args)
+        evaluation = ("eval", MODEL, "--compare", self.out, low_rank, sparse, "--reference", MODEL, "--text", self.other, "--ctx", "64", "--chunks", "4")
+        models = self.document(*evaluation)["models"]
+        self.assertEqual([model["file"] for model in models], [str(MODEL), str(self.out), str(low_rank), str(sparse)])
+        full, bare, branched, residual = models
+        self.assertLess(full["kl"]["mean"], bare["kl"]["mean"] / 10)
+        self.assertGreater(full["bytes"]["backbone"], 3 * bare["bytes"]["backbone"] / 2)
+        self.assertEqual(bare["bytes"]["branches"], 0)
+        self.assertNotIn("recovered", bare)
+        self.assertEqual(branched["bytes"]["read_per_token"], branched["bytes"]["backbone"] + branched["bytes"]["branches"])
+        self.assertLess(residual["bytes"]["read_per_token"], residual["bytes"]["backbone"] + residual["bytes"]["branches"] / 3)
+        for model in (branched, residual):
+            self.assertGreater(model["recovered"], 0.05)
+            self.assertLess(model["recovered"], 1)
+        for model in models:
+            self.assertGreater(model["tokens_per_s"], 0)
+        self.assertEqual(self.succeed(*evaluation).out.count("+-"), 8)
+        other = self.folder / "other-vocabulary.gguf"
+        shutil.copy(TINY / "mistral.gguf", other)
+        self.refuse(INVALID_ARGUMENT, "eval", MODEL, "--compare", other, "--text", self.other, "--ctx", "64", naming="other-vocabulary")
+
+    def test_mixed_bits_are_what_was_asked_for_and_between_their_neighbours(self):
+        document = self.document("compress", MODEL, "-o", self.out, "--bits", "mixed:3", *self.args)
+        self.assertLessEqual(document["bits_per_weight"]["backbone"], 3)
+        self.assertGreater(document["bits_per_weight"]["backbone"], 2.8)
+        types = {tensor["type"] for tensor in self.document("inspect", self.out, "--tensors")["tensors"]}
+        self.assertGreater(len(types & {"O2", "O3", "O4"}), 1)
+        mixed = self.distance()
+        self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
+        self.assertLess(mixed, self.distance())
 
     def test_killed_at_any_moment_it_leaves_nothing(self):
         for delay in range(6):

@@ -56,9 +56,9 @@ class Line(ToolTest):
                            (("--groups", "2"), "--groups"), (("--batch", "2"), "--batch")):
             with self.subTest(args=args):
                 self.refuse(UNSUPPORTED, "run", model, *prompt, *args, naming=name)
-        for args, name in ((("bench", model, "--batch", "1,4"), "--batch"), (("eval", model, "--text", model, "--compare", "a", "b"), "--compare"),
-                           (("compress", model, "-o", "x.gguf", "--calibration", model, "--branch-reads", "0.8bpw"), "--branch-reads"),
-                           (("compress", model, "-o", "x.gguf", "--calibration", model, "--method", "hcinfer"), "--method"),
+        for args, name in ((("bench", model, "--batch", "1,4"), "--batch"),
+                           (("compress", model, "-o", "x.gguf", "--calibration", model, "--form", "sparse"), "--form"),
+                           (("compress", model, "-o", "x.gguf", "--calibration", model, "--max-slowdown", "5%"), "--max-slowdown"),
                            (("export", "x.gguf", "--backbone", "b.gguf", "--adapter", "a.gguf"), "export")):
             with self.subTest(args=args):
                 self.refuse(UNSUPPORTED, *args, naming=name)
