@@ -114,4 +114,29 @@ void allocate_ranks(const ModelLayout& layout, std::span<const MatrixLoss> losse
   }
 }
 
+void allocate_shares(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t read_bytes, std::vector<MatrixPlan>* plans) {
+  constexpr size_t kSteps = ShareCurve::kSteps;
+  std::vector<size_t> steps(losses.size());
+  const auto step_bytes = [&](size_t i) {
+    return static_cast<double>(residual_bytes(layout.weights[losses[i].matrix].rows, layout.weights[losses[i].matrix].columns)) / kSteps;
+  };
+  std::priority_queue<Offer> offers;
+  const auto offer = [&](size_t i) {
+    if (steps[i] == kSteps) return;
+    const auto& restored = losses[i].curve.restored;
+    offers.push({losses[i].kl * (restored[steps[i] + 1] - restored[steps[i]]) / step_bytes(i), i});
+  };
+  for (size_t i = 0; i < losses.size(); ++i) offer(i);
+  double left = static_cast<double>(read_bytes);
+  while (!offers.empty()) {
+    const size_t i = offers.top().loss;
+    offers.pop();
+    if (step_bytes(i) > left) continue;
+    left -= step_bytes(i);
+    ++steps[i];
+    offer(i);
+  }
+  for (size_t i = 0; i < losses.size(); ++i) (*plans)[losses[i].matrix].share = static_cast<double>(steps[i]) / kSteps;
+}
+
 }  // namespace outrigger

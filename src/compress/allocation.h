@@ -11,6 +11,7 @@
 
 #include "src/compress/kl_meter.h"
 #include "src/compress/matrix_plan.h"
+#include "src/compress/selective_residual.h"
 
 namespace outrigger {
 
@@ -20,6 +21,7 @@ struct MatrixLoss {
   double kl = 0;                 ///< how much nearer the model comes when this matrix is put right
   std::vector<double> spectrum;  ///< falling: what each component of its best branch restores of the mean square of what the outputs lost
   double all = 0;                ///< the sum over all components, those beyond `spectrum` too
+  ShareCurve curve;              ///< what shares of its residual's columns restore
 };
 
 /// Sets `kl` of every loss: each kind of matrix (q, k, ...) of all layers is put right at once, then each layer's matrices; a matrix's share is the product of its kind's and its
@@ -30,6 +32,9 @@ Status measure_losses(const ModelLayout& layout, KlMeter& meter, const MatrixRea
 
 /// Spends the bytes where the next 32 components restore most KL for a byte: kl * their part of the spectrum. Sets the plans' ranks.
 void allocate_ranks(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans);
+
+/// The same for residuals: where reading more columns restores most KL for a byte, until a token reads `read_bytes` on average. Sets the plans' shares.
+void allocate_shares(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t read_bytes, std::vector<MatrixPlan>* plans);
 
 /// Gives each matrix 2, 3 or 4 bits, `mean_bits` a weight on average at most, from where `losses` were measured (all of one width): a bit more leaves a quarter of a matrix's loss, a bit less
 /// makes four of it. Sets the plans' bits.

@@ -79,7 +79,7 @@ class Planning {
   Planning(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options)
       : model_(model), layout_(*model.layout), tokens_(tokens), options_(options), plans_(layout_.weights.size()) {}
 
-  bool needs_survey() const { return options_.mixed_bits > 0 || (options_.branch_bytes > 0 && options_.allocation == BranchAllocation::kMeasured); }
+  bool needs_survey() const { return options_.mixed_bits > 0 || (options_.branch_bytes + options_.residual_read_bytes > 0 && options_.allocation == BranchAllocation::kMeasured); }
 
   Result<std::vector<MatrixPlan>> run(const std::function<Status(double share)>& watch) {
     for (const uint32_t matrix : matrices_of_layers(layout_)) plans_[matrix].bits = base_bits();
@@ -89,9 +89,11 @@ class Planning {
     if (!needs_survey()) return checked();
     uint32_t most = 0;
     for (const MatrixPlan& plan : plans_) most = std::max(most, plan.rank);
-    OTR_ASSIGN(const std::vector<MatrixLoss> losses, survey_model(model_, tokens_, options_, base_bits(), options_.branch_bytes > 0 ? 3 * most + 32 : 0, watch));
+    OTR_ASSIGN(const std::vector<MatrixLoss> losses, survey_model(model_, tokens_, options_, base_bits(), options_.branch_bytes > 0 ? 3 * most + 32 : 0, options_.residual_read_bytes > 0, watch));
     if (options_.mixed_bits > 0) allocate_bits(layout_, losses, options_.mixed_bits - 0.5, &plans_);
-    if (options_.allocation == BranchAllocation::kMeasured) allocate_ranks(layout_, losses, options_.branch_bytes, options_.factor_bits, &plans_);
+    if (options_.allocation != BranchAllocation::kMeasured) return checked();
+    allocate_ranks(layout_, losses, options_.branch_bytes, options_.factor_bits, &plans_);
+    if (options_.residual_read_bytes > 0) allocate_shares(layout_, losses, options_.residual_read_bytes, &plans_);
     return checked();
   }
 
@@ -187,7 +189,8 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
   }
   double residual_reads = 0;
   for (const uint32_t matrix : matrices_of_layers(*model.layout)) {
-    const auto& [unused, branch, residual, spectrum] = branches[matrix];
+    const LowRankBranch& branch = branches[matrix].branch;
+    const SelectiveResidual& residual = branches[matrix].residual;
     if (branch.rank > 0) OTR_TRY(file.write_branch(branch));
     result.branch_read_bytes += branch.a.size() + branch.b.size();
     result.branch_bytes += branch.a.size() + branch.b.size() + residual.columns.bytes.size();

@@ -62,7 +62,8 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(const Inputs& 
   for (const uint32_t matrix : matrices) {
     const WeightSource& weight = layout_.weights[matrix];
     OTR_ASSIGN(std::vector<float> values, read_matrix(model_.file.source(), weight));
-    Result<CompressedMatrix> made = compress_matrix(plans_[matrix], {diagonal, feedback.value()}, root ? &*root : nullptr, inputs.sample, weight, &values);
+    const std::span<const float> feeding = plans_[matrix].feeds_back ? std::span<const float>(feedback.value()) : std::span<const float>();
+    Result<CompressedMatrix> made = compress_matrix(plans_[matrix], {diagonal, feeding}, root ? &*root : nullptr, inputs.sample, weight, &values);
     if (!made.is_ok()) return made.status().about(layout_.shape.matrices[matrix].name);
     window.push_back({matrix, PackedFloats(values, weight.rows, weight.columns), made->residual});
     OTR_TRY(sink(matrix, std::move(made).value()));
@@ -80,11 +81,12 @@ Result<CompressedMatrix> Compressor::compress_matrix(const MatrixPlan& plan, con
     OTR_ASSIGN(best.backbone, quantise_matrix(*values, weight.rows, weight.columns, statistics, quantiser, *team_));
     std::vector<float> residual = *values;
     OTR_TRY(dequantize(best.backbone.type, best.backbone.bytes.data(), values->data(), values->size()));
-    if (surveyed_rank_ == 0 && plan.share == 0) return best;
+    if (surveyed_rank_ == 0 && plan.share == 0 && !surveys_columns_) return best;
     for (size_t i = 0; i < residual.size(); ++i) residual[i] -= (*values)[i];
     if (plan.share > 0) {
       OTR_ASSIGN(best.residual, selective_residual(residual, weight.rows, weight.columns, sample, plan.share));
     }
+    if (surveys_columns_) best.curve = share_curve(residual, weight.rows, weight.columns, sample);
     if (surveyed_rank_ == 0) return best;
     const auto rank = static_cast<uint32_t>(std::min<uint64_t>(surveyed_rank_, std::min(weight.rows, weight.columns) / 32 * 32));
     OTR_ASSIGN(best.lost, loss_spectrum(residual, weight.rows, weight.columns, *root, rank, *team_));

@@ -24,6 +24,7 @@ struct CompressedMatrix {
   LowBitMatrix backbone;
   LowRankBranch branch;  ///< of rank 0 where none was planned
   SelectiveResidual residual;  ///< of share 0 where none was planned
+  ShareCurve curve;      ///< of what the backbone alone lost, after survey_columns()
   LossSpectrum lost;     ///< of what the backbone alone lost, after survey_components()
 };
 
@@ -41,6 +42,8 @@ class Compressor {
   /// Errors: those of the sink and the watch; kInvalidArgument for weights or inputs that are no numbers, with the tensor's name; kIo; kOutOfMemory.
   /// Each matrix's sink is also told the first components of its residual, up to `most` of them: a multiple of 32.
   void survey_components(uint32_t most) { surveyed_rank_ = most; }
+  /// And what shares of its residual's columns restore.
+  void survey_columns() { surveys_columns_ = true; }
   /// `plans`: by matrix of the layout; must outlive the call.
   Status run(std::span<const MatrixPlan> plans, const Sink& sink, const Watch& watch);
 
@@ -90,6 +93,7 @@ class Compressor {
   std::vector<float> residual_;          ///< [tokens, width], all chunks
   std::span<const MatrixPlan> plans_;
   uint32_t surveyed_rank_ = 0;
+  bool surveys_columns_ = false;
   const Watch* watch_ = nullptr;
   uint32_t windows_done_ = 0;
 };

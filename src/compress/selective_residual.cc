@@ -2,6 +2,7 @@
 #include "src/compress/selective_residual.h"
 
 #include <algorithm>
+#include <functional>
 #include <new>
 
 #include "src/base/macros.h"
@@ -10,6 +11,7 @@
 namespace outrigger {
 namespace {
 
+constexpr size_t kCurveRows = 256;
 constexpr size_t kKeptOf = 8;  // of 16,000 tokens 2,000 are left: thresholds of a tenth of the columns are then sure to a percent
 
 }  // namespace
@@ -48,6 +50,28 @@ void SelectiveResidual::add_to(std::span<const float> src, size_t tokens, float*
       for (size_t r = 0; r < columns.rows; ++r) row[r] += columns.bias[r];
     }
   });
+}
+
+ShareCurve share_curve(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputSample& inputs) {
+  std::vector<float> squares(columns);
+  for (uint64_t i = 0; i < rows * columns; ++i) squares[i % columns] += residual[i] * residual[i];
+  const std::vector<float> x = inputs.centred_rows();
+  const size_t there = x.size() / columns, used = std::min(there, kCurveRows);
+  std::vector<float> worths;
+  for (size_t i = 0; i < used; ++i) {
+    const float* const row = x.data() + i * there / used * columns;
+    for (uint64_t k = 0; k < columns; ++k) worths.push_back(row[k] * row[k] * squares[k]);
+  }
+  std::sort(worths.begin(), worths.end(), std::greater<>());
+  double all = 0, so_far = 0;
+  for (const float worth : worths) all += worth;
+  ShareCurve curve;
+  size_t next = 0;
+  for (size_t step = 1; step <= ShareCurve::kSteps; ++step) {
+    for (; next < worths.size() * step / ShareCurve::kSteps; ++next) so_far += worths[next];
+    curve.restored[step] = all > 0 ? so_far / all : 0;
+  }
+  return curve;
 }
 
 Result<SelectiveResidual> selective_residual(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputSample& inputs, double share) try {

@@ -4,6 +4,7 @@
 
 #include <outrigger/status.h>
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -40,6 +41,15 @@ struct SelectiveResidual {
   /// dst [tokens, rows], rows dst_stride floats apart, += what the residual adds for `src` [tokens, columns], as a step does it. Throws std::bad_alloc.
   void add_to(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, ThreadTeam& team) const;
 };
+
+/// What shares of its columns restore of the mean square of what a matrix lost, read by each token as it chooses: at [k] a share of k / kSteps.
+struct ShareCurve {
+  static constexpr size_t kSteps = 64;
+  std::array<double, kSteps + 1> restored{};
+};
+
+/// By the columns' norms and some of the inputs, as if columns did not depend on each other. Throws std::bad_alloc.
+ShareCurve share_curve(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputSample& inputs);
 
 /// Of `residual` [rows, columns], a share of whose columns each token reads. Errors: kInvalidArgument (rows of no multiple of 32, values that are no numbers), kOutOfMemory.
 Result<SelectiveResidual> selective_residual(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputSample& inputs, double share);

@@ -14,9 +14,9 @@
 namespace outrigger {
 
 /// Compresses the whole model once without branches, in `bits`, keeps what it becomes in memory (its bytes in those bits), and measures its distance from the model with one part after
-/// the other put right, on two of the chunks. `most_rank`: so many components of each matrix's residual are looked at. `watch` hears the share that is done.
+/// the other put right, on two of the chunks. `most_rank`: so many components of each matrix's residual are looked at; `columns`: what shares of its columns restore. `watch` hears the share that is done.
 /// Errors: those of Compressor and KlMeter, and the watch's.
-Result<std::vector<MatrixLoss>> survey_model(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, int bits, uint32_t most_rank,
+Result<std::vector<MatrixLoss>> survey_model(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, int bits, uint32_t most_rank, bool columns,
                                              const std::function<Status(double share)>& watch);
 
 }  // namespace outrigger

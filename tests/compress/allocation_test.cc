@@ -92,7 +92,7 @@ TEST_CASE("Survey: the layer that loses something is worth all of it, and the wa
   CompressOptions options;
   options.chunk_tokens = kChunkTokens;
   double last = 0;
-  const auto losses = must(survey_model(*model.impl(), text(400), options, 2, 32, [&](double share) {
+  const auto losses = must(survey_model(*model.impl(), text(400), options, 2, 32, true, [&](double share) {
     CHECK(share >= last);
     last = share;
     return Status();
@@ -108,10 +108,14 @@ TEST_CASE("Survey: the layer that loses something is worth all of it, and the wa
     for (const double worth : loss.spectrum) part += worth;
     CHECK(part <= loss.all * 1.001);
     CHECK(std::is_sorted(loss.spectrum.rbegin(), loss.spectrum.rend()));
+    CHECK(std::is_sorted(loss.curve.restored.begin(), loss.curve.restored.end()));
+    if (model.impl()->layout->shape.matrices[loss.matrix].layer != 1) continue;
+    CHECK(loss.curve.restored[32] > 0.5);
+    CHECK(loss.curve.restored[64] == Approx(1));
   }
   CHECK(of_layer[1] > 20 * of_layer[0]);
   CHECK(of_layer[1] > 20 * of_layer[2]);
-  const auto stopped = survey_model(*model.impl(), text(400), options, 2, 0, [](double share) { return share > 0.7 ? Status(StatusCode::kCancelled, "enough") : Status(); });
+  const auto stopped = survey_model(*model.impl(), text(400), options, 2, 0, false, [](double share) { return share > 0.7 ? Status(StatusCode::kCancelled, "enough") : Status(); });
   CHECK(stopped.status().code() == StatusCode::kCancelled);
 }
 
@@ -199,6 +203,33 @@ TEST_CASE("allocate_bits: the mean is kept, and no matrix that loses less has mo
     CHECK(bits / weights <= mean + 1e-9);
     CHECK(bits / weights > mean - 0.1);
     if (mean == 3.0) CHECK(used.size() > 1);
+  }
+}
+
+TEST_CASE("allocate_shares: no more is read than was asked for, and of matrices of one size that which loses more reads the larger share") {
+  const ScratchFolder scratch;
+  const Model model = write_and_open(scratch, random_dense());
+  const ModelLayout& layout = *model.impl()->layout;
+  std::vector<MatrixLoss> losses = made_up_losses(layout);
+  for (MatrixLoss& loss : losses) {
+    for (size_t k = 0; k <= 64; ++k) loss.curve.restored[k] = 1 - std::pow(1 - static_cast<double>(k) / 64, 3);
+  }
+  double all = 0;
+  const auto bytes_of = [&](const MatrixLoss& loss) { return static_cast<double>(residual_bytes(layout.weights[loss.matrix].rows, layout.weights[loss.matrix].columns)); };
+  for (const MatrixLoss& loss : losses) all += bytes_of(loss);
+  for (const double part : {0.0, 0.05, 0.3, 1.0}) {
+    CAPTURE(part);
+    std::vector<MatrixPlan> plans(layout.weights.size());
+    allocate_shares(layout, losses, static_cast<uint64_t>(part * all), &plans);
+    double reads = 0;
+    for (const MatrixLoss& loss : losses) {
+      reads += plans[loss.matrix].share * bytes_of(loss);
+      for (const MatrixLoss& other : losses) {
+        if (bytes_of(loss) == bytes_of(other) && loss.kl < other.kl) CHECK(plans[loss.matrix].share <= plans[other.matrix].share + 1.0 / 64);
+      }
+    }
+    CHECK(reads <= part * all);
+    CHECK(reads >= part * all - 100);
   }
 }
 
