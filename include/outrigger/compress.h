@@ -51,6 +51,8 @@ struct CompressReport {
   uint64_t branch_bytes = 0;                          ///< of all branches' factors, and of residuals
   uint64_t branch_read_bytes = 0;                     ///< of them by each token, on average
   uint64_t calibration_tokens = 0;                    ///< that were used
+  double polish_kl_before = 0, polish_kl_after = 0;   ///< distance from the model on pieces that no step used, nats a token; 0 without polish
+  bool is_polish_kept = false;                        ///< it is only if it became smaller
 };
 
 /// Writes `model` to `path` as one GGUF file (docs/formats.md) in which the matrices of its layers are quantised; embedding, head, norms and biases stay as they are.

@@ -14,10 +14,6 @@ namespace {
 constexpr uint32_t kChunk = 32;  // components: a factor's group
 constexpr size_t kKinds = 7;
 
-std::array<uint32_t, kKinds> matrices_of(const LayerLayout& layer) {
-  return {layer.q, layer.k, layer.v, layer.output, layer.ffn.gate, layer.ffn.up, layer.ffn.down};
-}
-
 /// The next components of a matrix.
 struct Offer {
   double worth_per_byte = 0;

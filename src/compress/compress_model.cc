@@ -120,7 +120,7 @@ class Planning {
 };
 
 // Trains the branches of rank above 0, in place. `made`: by matrix of the layout.
-Status polish(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, const PolishWatch& watch, std::vector<CompressedMatrix>* made) {
+Status polish(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, const PolishWatch& watch, std::vector<CompressedMatrix>* made, CompressReport* result) {
   const std::vector<WeightSource>& weights = model.layout->weights;
   const auto decode = [](DType type, const std::vector<std::byte>& bytes, uint64_t elements) -> Result<std::vector<float>> {
     std::vector<float> values(elements);
@@ -147,6 +147,9 @@ Status polish(const Model::Impl& model, std::span<const Token> tokens, const Com
   const size_t chunks = tokens.size() / options.chunk_tokens;
   polish_options.held_out_chunks = static_cast<uint32_t>(std::clamp<size_t>(chunks / 8, 1, polish_options.held_out_chunks));
   OTR_ASSIGN(const PolishReport report, polish_branches(model, student, tokens, options.chunk_tokens, polish_options, *team, watch, &branches));
+  result->polish_kl_before = report.held_out_before;
+  result->polish_kl_after = report.held_out_after;
+  result->is_polish_kept = report.is_kept;
   if (!report.is_kept) return {};
   for (const TrainedBranch& trained : branches) {
     LowRankBranch& branch = (*made)[trained.matrix].branch;
@@ -185,7 +188,7 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
   OTR_TRY(compressor->run(plans, sink, [&](uint32_t done, uint32_t all) { return report(options, planning_share + compressor_share * done / all); }));
   compressor.reset();
   if (polishes) {
-    OTR_TRY(polish(model, tokens, options, [&](uint32_t done, uint32_t all) { return report(options, 1 - polish_share + polish_share * done / all); }, &branches));
+    OTR_TRY(polish(model, tokens, options, [&](uint32_t done, uint32_t all) { return report(options, 1 - polish_share + polish_share * done / all); }, &branches, &result));
   }
   double residual_reads = 0;
   for (const uint32_t matrix : matrices_of_layers(*model.layout)) {

@@ -9,10 +9,6 @@
 
 namespace outrigger {
 
-std::array<uint32_t, 7> matrices_of(const LayerLayout& layer) {
-  return {layer.q, layer.k, layer.v, layer.output, layer.ffn.gate, layer.ffn.up, layer.ffn.down};
-}
-
 LayerPass::LayerPass(const ModelLayout& layout, const float* fixed, size_t tokens, ThreadTeam& team)
     : layout_(layout),
       config_(layout.config),

@@ -12,6 +12,7 @@
 #include "src/compress/attention_backward.h"
 #include "src/compress/branched_matrix.h"
 #include "src/compress/layer_forward.h"
+#include "src/compress/matrix_plan.h"
 #include "src/model/layout.h"
 
 namespace outrigger {
@@ -19,11 +20,9 @@ namespace outrigger {
 struct LayerMatrices {
   BranchedMatrix q, k, v, output, gate, up, down;
 
+  /// In the order of matrices_of().
   std::array<BranchedMatrix*, 7> all() { return {&q, &k, &v, &output, &gate, &up, &down}; }
 };
-
-/// A layer's matrices in the layout, in the order of LayerMatrices::all().
-std::array<uint32_t, 7> matrices_of(const LayerLayout& layer);
 
 /// What a layer leaves for its way back; all [tokens, ...]. What is cheap to compute again is left out.
 struct LayerTape {

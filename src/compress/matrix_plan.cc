@@ -2,7 +2,6 @@
 #include "src/compress/matrix_plan.h"
 
 #include <algorithm>
-#include <iterator>
 
 #include "src/compress/factor_codes.h"
 #include "src/tensor/dtype.h"
@@ -12,7 +11,8 @@ namespace outrigger {
 std::vector<uint32_t> matrices_of_layers(const ModelLayout& layout) {
   std::vector<uint32_t> matrices;
   for (const LayerLayout& layer : layout.layers) {
-    matrices.insert(matrices.end(), {layer.q, layer.k, layer.v, layer.output, layer.ffn.gate, layer.ffn.up, layer.ffn.down});
+    const auto of_layer = matrices_of(layer);
+    matrices.insert(matrices.end(), of_layer.begin(), of_layer.end());
   }
   return matrices;
 }
@@ -33,8 +33,8 @@ void plan_uniform_shares(const ModelLayout& layout, uint64_t read_bytes, std::ve
 void plan_hcinfer_ranks(const ModelLayout& layout, std::vector<MatrixPlan>* plans) {
   constexpr uint32_t kRanks[] = {0, 0, 64, 32, 32, 32, 32};  // up's 16 is less than a group
   for (const LayerLayout& layer : layout.layers) {
-    const uint32_t matrices[] = {layer.q, layer.k, layer.v, layer.output, layer.ffn.gate, layer.ffn.up, layer.ffn.down};
-    for (size_t kind = 0; kind < std::size(matrices); ++kind) {
+    const auto matrices = matrices_of(layer);
+    for (size_t kind = 0; kind < matrices.size(); ++kind) {
       const WeightSource& weight = layout.weights[matrices[kind]];
       (*plans)[matrices[kind]].rank = std::min(kRanks[kind], static_cast<uint32_t>(std::min(weight.rows, weight.columns) / 32 * 32));
     }

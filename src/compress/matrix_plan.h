@@ -2,6 +2,7 @@
 #ifndef OUTRIGGER_SRC_COMPRESS_MATRIX_PLAN_H_
 #define OUTRIGGER_SRC_COMPRESS_MATRIX_PLAN_H_
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -16,6 +17,11 @@ struct MatrixPlan {
   bool feeds_back = true;  ///< errors of a column are made up for by those behind it
   double share = 0;   ///< of its residual's columns that each token reads on average; 0: it keeps none
 };
+
+/// q, k, v, output, gate, up and down of a dense layer: in the order of a step.
+inline std::array<uint32_t, 7> matrices_of(const LayerLayout& layer) {
+  return {layer.q, layer.k, layer.v, layer.output, layer.ffn.gate, layer.ffn.up, layer.ffn.down};
+}
 
 /// The matrices of a dense model's layers, in the order of a step.
 std::vector<uint32_t> matrices_of_layers(const ModelLayout& layout);

@@ -118,10 +118,12 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
   const auto bits_each = [&report](uint64_t bytes) { return static_cast<double>(bytes) * 8 / static_cast<double>(report.backbone_weights); };
   const double bits = bits_each(report.backbone_bytes), branch_bits = bits_each(report.branch_bytes);
   if (options.common.json) {
+    const Json polish = report.polish_kl_before == 0 ? Json() : Json{{"kl_before", report.polish_kl_before}, {"kl_after", report.polish_kl_after}, {"is_kept", report.is_polish_kept}};
     return write_json({{"file", options.output},
                        {"bytes", {{"input", report.input_bytes}, {"output", report.output_bytes}, {"backbone", report.backbone_bytes}, {"branches", report.branch_bytes}, {"branch_reads_per_token", report.branch_read_bytes}}},
                        {"bits_per_weight", {{"backbone", bits}, {"branches", branch_bits}, {"branch_reads", bits_each(report.branch_read_bytes)}}},
                        {"calibration_tokens", report.calibration_tokens},
+                       {"polish", polish},
                        {"seconds", seconds}});
   }
   const std::string branches = report.branch_bytes == 0 ? "" : fmt::format(", {} of branches at {:.2f}", format_size(report.branch_bytes), branch_bits);

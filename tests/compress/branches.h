@@ -5,19 +5,11 @@
 #include <cmath>
 #include <vector>
 
+#include "src/compress/matrix_plan.h"
 #include "src/compress/branch_trainer.h"
 #include "src/compress/float_matrix.h"
 
 namespace outrigger::testing {
-
-/// In the order of a step.
-inline std::vector<uint32_t> matrices_of_layers(const ModelLayout& layout) {
-  std::vector<uint32_t> all;
-  for (const LayerLayout& layer : layout.layers) {
-    for (const uint32_t matrix : matrices_of(layer)) all.push_back(matrix);
-  }
-  return all;
-}
 
 /// A matrix of the model, its weights rounded to eighths.
 inline Result<std::vector<float>> in_eighths(const Model::Impl& model, uint32_t matrix) {

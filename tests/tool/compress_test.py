@@ -32,7 +32,7 @@ class Compress(ToolTest):
         for bits in (4, 3, 2):
             document = self.document("compress", MODEL, "-o", self.out, "--bits", str(bits), *self.args)
             self.check_fields(document, {"file": "", "bytes": {"input": 0, "output": 0, "backbone": 0, "branches": 0, "branch_reads_per_token": 0},
-                                         "bits_per_weight": {"backbone": 0.0, "branches": 0.0, "branch_reads": 0.0}, "calibration_tokens": 0, "seconds": 0.0})
+                                         "bits_per_weight": {"backbone": 0.0, "branches": 0.0, "branch_reads": 0.0}, "calibration_tokens": 0, "polish": None, "seconds": 0.0})
             self.assertEqual(document["bits_per_weight"]["backbone"], bits + 0.5)
             self.assertEqual(document["bytes"]["output"], self.out.stat().st_size)
             self.assertEqual(document["bytes"]["backbone"] * 8, (bits + 0.5) * 3 * (64 * 64 * 3 + 64 * 128 * 3))

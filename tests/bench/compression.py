@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""What compressing loses and what branches restore: KL on text like the calibration's and on other text, beside bytes.
+
+compression.py --outrigger TOOL --model FILE.gguf --calibration TEXT... --like TEXT --other TEXT [--rows NAME...] [--folder FOLDER] [--chunks 14] [--document FILE.md]
+
+Each row is one run of `compress` and two of `eval`, some three to eight minutes for a model of 135 million weights. Files stay in the folder, and a row whose file is
+there is not compressed again. What is recovered is 1 - KL / KL of the row of the same bits without branches; its error is that of paired chunks as independent ones have it, an upper bound.
+Standard library only.
+"""
+import argparse
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import tempfile
+import time
+
+import tables
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    name: str
+    what: str
+    options: tuple
+    bare: str = ""  # the row that it is compared with
+
+    def __post_init__(self):
+        assert self.name.isidentifier()
+
+
+def branched(bits, form, size):
+    """The rows of one number of bits and one size: bits a weight that are stored or read."""
+    flag, bare, label = f"--bits={bits}", f"bits{bits}", size.replace(".", "")
+    budget = ("--branch-budget", f"{size}bpw")
+    if form == "residual":
+        return [Row(f"read{bits}_{label}", f"residual, {size} read, as measured", (flag, "--branch-reads", f"{size}bpw"), bare),
+                Row(f"read_uniform{bits}_{label}", f"residual, {size} read, the same share for all", (flag, "--branch-reads", f"{size}bpw", "--allocate", "uniform"), bare)]
+    return [Row(f"svd{bits}_{label}", f"low rank, {size}, plain singular vectors", (flag, *budget, "--method", "hcinfer", "--allocate", "uniform"), bare),
+            Row(f"uniform{bits}_{label}", f"low rank, {size}, the same rank for all", (flag, *budget, "--allocate", "uniform", "--polish", "off"), bare),
+            Row(f"rank{bits}_{label}", f"low rank, {size}, as measured", (flag, *budget, "--polish", "off"), bare),
+            Row(f"polish{bits}_{label}", f"low rank, {size}, as measured, polished", (flag, *budget), bare)]
+
+
+def all_rows():
+    rows = [Row(f"bits{bits}", f"{bits} bits", (f"--bits={bits}",)) for bits in (2, 3, 4)]
+    for bits in (2, 3):
+        rows += [row for form in ("low rank", "residual") for row in branched(bits, form, "0.42")]
+    for size in ("0.83", "1.66"):
+        rows += [row for form in ("low rank", "residual") for row in branched(2, form, size)]
+    return rows + [Row("mixed29", "mixed bits, 2.92 stored", ("--bits=mixed:2.92",), "bits2")]
+
+
+def tool_json(options, *arguments):
+    done = subprocess.run([options.outrigger, *map(str, arguments), "--json", "--progress", "none"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          check=True)
+    return json.loads(done.stdout)
+
+
+def run_row(options, folder, row):
+    path, kept = os.path.join(folder, row.name + ".gguf"), os.path.join(folder, row.name + ".json")
+    if os.path.exists(kept):
+        with open(kept, encoding="utf-8") as file:
+            return json.load(file)
+    calibration = [part for text in options.calibration for part in ("--calibration", text)]
+    result = tool_json(options, "compress", options.model, "-o", path, *row.options, *calibration)
+    for name, text in (("like", options.like), ("other", options.other)):
+        result[name] = tool_json(options, "eval", path, "--reference", options.model, "--text", text, "--chunks", options.chunks)
+    os.unlink(path)
+    with open(kept, "w", encoding="utf-8") as file:
+        json.dump(result, file)
+    return result
+
+
+def recovered(result, bare, text):
+    kl, of = result[text]["kl"], bare[text]["kl"]
+    ratio = kl["mean"] / of["mean"]
+    error = ratio * math.hypot(kl["error"] / kl["mean"], of["error"] / of["mean"])
+    return f"{100 * (1 - ratio):.0f} +- {100 * error:.0f} %"
+
+
+def table(options, folder):
+    lines = [f"{time.strftime('%Y-%m-%d')}, {os.path.basename(options.model)}; each {options.chunks} chunks.", "",
+             "| | bits stored | branch bits stored | read a token | KL, like text | recovered | KL, other text | recovered |", "|---|---|---|---|---|---|---|---|"]
+    results = {}
+    for row in all_rows():
+        if options.rows and row.name not in options.rows and not any(other.bare == row.name and other.name in options.rows for other in all_rows()):
+            continue
+        result = results[row.name] = run_row(options, folder, row)
+        bits = result["bits_per_weight"]
+        cells = [row.what, f"{bits['backbone']:.2f}", f"{bits['branches']:.2f}", f"{bits['branch_reads']:.2f}"]
+        for text in ("like", "other"):
+            kl = result[text]["kl"]
+            cells += [f"{kl['mean']:.3f} +- {kl['error']:.3f}", recovered(result, results[row.bare], text) if row.bare else ""]
+        lines.append("| " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("outrigger", "model", "like", "other"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--calibration", required=True, action="append")
+    parser.add_argument("--rows", nargs="*", help="only these, and what they are compared with: " + ", ".join(row.name for row in all_rows()))
+    parser.add_argument("--folder", help="where results are kept")
+    parser.add_argument("--chunks", type=int, default=14)
+    parser.add_argument("--document", help="a file whose table between the markers is replaced")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        text = table(options, options.folder or scratch)
+    if options.document:
+        tables.replace(options.document, "compression table", text)
+
+
+if __name__ == "__main__":
+    main()
