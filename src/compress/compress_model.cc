@@ -10,10 +10,9 @@
 #include "src/base/macros.h"
 #include "src/compress/compressed_file.h"
 #include "src/compress/compressor.h"
-#include "src/compress/factor_codes.h"
 #include "src/compress/matrix_plan.h"
+#include "src/compress/planning.h"
 #include "src/compress/polish.h"
-#include "src/compress/survey.h"
 #include "src/model/model_copy.h"
 #include "src/tensor/dequantize.h"
 #include "src/tensor/encode_own.h"
@@ -73,52 +72,6 @@ Status report(const CompressOptions& options, double share) {
   return {};
 }
 
-// Matrices in the bits of each, and ranks. A survey is the first part of the progress.
-class Planning {
- public:
-  Planning(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options)
-      : model_(model), layout_(*model.layout), tokens_(tokens), options_(options), plans_(layout_.weights.size()) {}
-
-  bool needs_survey() const { return options_.mixed_bits > 0 || (options_.branch_bytes + options_.residual_read_bytes > 0 && options_.allocation == BranchAllocation::kMeasured); }
-
-  Result<std::vector<MatrixPlan>> run(const std::function<Status(double share)>& watch) {
-    for (const uint32_t matrix : matrices_of_layers(layout_)) plans_[matrix].bits = base_bits();
-    plan_uniform_ranks(layout_, options_.branch_bytes, options_.factor_bits, &plans_);
-    if (options_.method == BranchMethod::kHcinfer && options_.branch_bytes == 0) plan_hcinfer_ranks(layout_, &plans_);
-    if (options_.residual_read_bytes > 0) plan_uniform_shares(layout_, options_.residual_read_bytes, &plans_);
-    if (!needs_survey()) return checked();
-    uint32_t most = 0;
-    for (const MatrixPlan& plan : plans_) most = std::max(most, plan.rank);
-    OTR_ASSIGN(const std::vector<MatrixLoss> losses, survey_model(model_, tokens_, options_, base_bits(), options_.branch_bytes > 0 ? 3 * most + 32 : 0, options_.residual_read_bytes > 0, watch));
-    if (options_.mixed_bits > 0) allocate_bits(layout_, losses, options_.mixed_bits - 0.5, &plans_);
-    if (options_.allocation != BranchAllocation::kMeasured) return checked();
-    allocate_ranks(layout_, losses, options_.branch_bytes, options_.factor_bits, &plans_);
-    if (options_.residual_read_bytes > 0) allocate_shares(layout_, losses, options_.residual_read_bytes, &plans_);
-    return checked();
-  }
-
- private:
-  // A budget that buys nothing is told, with the least that does.
-  Result<std::vector<MatrixPlan>> checked() const {
-    if (options_.branch_bytes == 0 || std::any_of(plans_.begin(), plans_.end(), [](const MatrixPlan& plan) { return plan.rank > 0; })) return plans_;
-    uint64_t least = options_.allocation == BranchAllocation::kUniform ? 0 : UINT64_MAX;
-    for (const uint32_t matrix : matrices_of_layers(layout_)) {
-      const uint64_t bytes = outrigger::branch_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns, 32, options_.factor_bits);
-      least = options_.allocation == BranchAllocation::kUniform ? least + bytes : std::min(least, bytes);
-    }
-    return Status(StatusCode::kInvalidArgument, fmt::format("branch_bytes is {}, which is too little for any branch, need at least {}", options_.branch_bytes, least))
-        .with_bytes(least, options_.branch_bytes);
-  }
-
-  int base_bits() const { return options_.mixed_bits == 0 ? options_.bits : options_.mixed_bits < 3.5 ? 2 : 3; }
-
-  const Model::Impl& model_;
-  const ModelLayout& layout_;
-  const std::span<const Token> tokens_;
-  const CompressOptions& options_;
-  std::vector<MatrixPlan> plans_;
-};
-
 // Trains the branches of rank above 0, in place. `made`: by matrix of the layout.
 Status polish(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, const PolishWatch& watch, std::vector<CompressedMatrix>* made, CompressReport* result) {
   const std::vector<WeightSource>& weights = model.layout->weights;
@@ -152,9 +105,7 @@ Status polish(const Model::Impl& model, std::span<const Token> tokens, const Com
   result->is_polish_kept = report.is_kept;
   if (!report.is_kept) return {};
   for (const TrainedBranch& trained : branches) {
-    LowRankBranch& branch = (*made)[trained.matrix].branch;
-    branch.a = encode_factors(trained.a, branch.columns, options.factor_bits, {});
-    branch.b = encode_factors(trained.b, branch.rank, options.factor_bits, {});
+    OTR_TRY(set_factors(trained.a, trained.b, *team, &(*made)[trained.matrix].branch));
   }
   return {};
 }
@@ -168,9 +119,8 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
   CompressReport result;
   result.input_bytes = model.info.bytes;
   result.calibration_tokens = tokens.size();
-  Planning planning(model, tokens, options);
-  const double planning_share = planning.needs_survey() ? kShareOfSurvey : 0;
-  OTR_ASSIGN(const std::vector<MatrixPlan> plans, planning.run([&](double share) { return report(options, planning_share * share); }));
+  const double planning_share = needs_survey(options) ? kShareOfSurvey : 0;
+  OTR_ASSIGN(const std::vector<MatrixPlan> plans, plan_matrices(model, tokens, options, [&](double share) { return report(options, planning_share * share); }));
   OTR_ASSIGN(CompressedFile file, CompressedFile::create(model, path, plans, options.factor_bits));
   result.output_bytes = file.bytes();
   std::vector<CompressedMatrix> branches(plans.size());  // written last

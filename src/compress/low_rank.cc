@@ -179,6 +179,20 @@ std::vector<float> branch_values(const LowRankBranch& branch, ThreadTeam& team) 
   return times_transposed(b, a.transposed(), team).values;
 }
 
+Status set_factors(std::span<const float> a, std::span<const float> b, ThreadTeam& team, LowRankBranch* branch) try {
+  if (!all_finite(a) || !all_finite(b)) return Status(StatusCode::kInvalidArgument, "the factors have values that are no numbers");
+  const int bits = branch->type == DType::kQ4_0 ? 4 : 8;
+  const Floats wanted_b(branch->rows, branch->rank, std::vector<float>(b.begin(), b.end())), wanted_a(branch->rank, branch->columns, std::vector<float>(a.begin(), a.end()));
+  branch->b = encode_factors(b, branch->rank, bits, {});
+  const Floats across = decoded(branch->type, branch->b, branch->rows, branch->rank).transposed();
+  const Floats overlap = times_transposed(across, wanted_b.transposed(), team);  // [rank, rank]: rounded with wanted
+  const Floats fitted = solved(times_transposed(across, across, team).in_double(), times_transposed(overlap, wanted_a.transposed(), team));
+  branch->a = encode_factors(fitted.values, branch->columns, bits, branch->importance);
+  return {};
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
+}
+
 Result<LossSpectrum> loss_spectrum(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputRoot& inputs, uint32_t rank, ThreadTeam& team) try {
   OTR_TRY(LowRankOptions({rank, 8, true}).validate(rows, columns));
   if (!all_finite(residual)) return Status(StatusCode::kInvalidArgument, "the residual has values that are no numbers");
@@ -194,7 +208,7 @@ Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t 
   if (!all_finite(residual)) return Status(StatusCode::kInvalidArgument, "the residual has values that are no numbers");
   const Floats lost(rows, columns, std::vector<float>(residual.begin(), residual.end()));
   const Floats outputs(rows, columns, inputs.weigh(residual, team));
-  LowRankBranch branch{rows, columns, options.rank, factor_type(options.factor_bits), {}, {}, {}, outputs.square(), 0};
+  LowRankBranch branch{rows, columns, options.rank, factor_type(options.factor_bits), {}, {}, {inputs.importance().begin(), inputs.importance().end()}, {}, outputs.square(), 0};
   branch.remaining_loss = branch.residual_loss;
   if (options.rank == 0) return branch;
   Leading leading = leading_left_vectors(options.weighs_inputs ? outputs : lost, options.rank, team);

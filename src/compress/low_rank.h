@@ -33,6 +33,7 @@ struct LowRankBranch {
   DType type = DType::kQ8_0;
   std::vector<std::byte> a;       ///< [rank, columns], as a file has rows of the type
   std::vector<std::byte> b;       ///< [rows, rank]
+  std::vector<float> importance;  ///< [columns]: the mean square of each input, by which `a` is rounded
   std::vector<double> worth;      ///< [rank]: how much of the mean square of the residual's outputs the component restores
   double residual_loss = 0;       ///< the mean square of the residual's outputs; with damping
   double remaining_loss = 0;      ///< of what the branch, as it was rounded, leaves of it
@@ -64,6 +65,10 @@ class InputRoot {
 /// 2009, arXiv 0909.4061, section 4.5).
 Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputRoot& inputs, const LowRankOptions& options,
                                       ThreadTeam& team);
+
+/// Factors `a` [rank, columns] and `b` [rows, rank] take the place of the branch's: `b` rounded, then `a` fitted to it so that their product stays as it was, and rounded.
+/// Errors: kInvalidArgument for numbers that are not finite; kOutOfMemory.
+Status set_factors(std::span<const float> a, std::span<const float> b, ThreadTeam& team, LowRankBranch* branch);
 
 /// What components restore, without making them.
 struct LossSpectrum {

@@ -1,0 +1,68 @@
+// Planning: the same for all, or as a survey says.
+#include "src/compress/planning.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "src/base/macros.h"
+#include "src/compress/survey.h"
+
+namespace outrigger {
+namespace {
+
+class Planning {
+ public:
+  Planning(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options)
+      : model_(model), layout_(*model.layout), tokens_(tokens), options_(options), plans_(layout_.weights.size()) {}
+
+  Result<std::vector<MatrixPlan>> run(const std::function<Status(double share)>& watch) {
+    for (const uint32_t matrix : matrices_of_layers(layout_)) plans_[matrix].bits = base_bits();
+    plan_uniform_ranks(layout_, options_.branch_bytes, options_.factor_bits, &plans_);
+    if (options_.method == BranchMethod::kHcinfer && options_.branch_bytes == 0) plan_hcinfer_ranks(layout_, &plans_);
+    if (options_.residual_read_bytes > 0) plan_uniform_shares(layout_, options_.residual_read_bytes, &plans_);
+    if (!needs_survey(options_)) return checked();
+    uint32_t most = 0;
+    for (const MatrixPlan& plan : plans_) most = std::max(most, plan.rank);
+    OTR_ASSIGN(const std::vector<MatrixLoss> losses, survey_model(model_, tokens_, options_, base_bits(), options_.branch_bytes > 0 ? 3 * most + 32 : 0, options_.residual_read_bytes > 0, watch));
+    if (options_.mixed_bits > 0) allocate_bits(layout_, losses, options_.mixed_bits - 0.5, &plans_);
+    if (options_.allocation != BranchAllocation::kMeasured) return checked();
+    if (options_.branch_bytes > 0) allocate_ranks(layout_, losses, options_.branch_bytes, options_.factor_bits, &plans_);
+    if (options_.residual_read_bytes > 0) allocate_shares(layout_, losses, options_.residual_read_bytes, &plans_);
+    return checked();
+  }
+
+ private:
+  // A budget that buys nothing is told, with the least that does.
+  Result<std::vector<MatrixPlan>> checked() const {
+    if (options_.branch_bytes == 0 || std::any_of(plans_.begin(), plans_.end(), [](const MatrixPlan& plan) { return plan.rank > 0; })) return plans_;
+    uint64_t least = options_.allocation == BranchAllocation::kUniform ? 0 : UINT64_MAX;
+    for (const uint32_t matrix : matrices_of_layers(layout_)) {
+      const uint64_t bytes = outrigger::branch_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns, 32, options_.factor_bits);
+      least = options_.allocation == BranchAllocation::kUniform ? least + bytes : std::min(least, bytes);
+    }
+    return Status(StatusCode::kInvalidArgument, fmt::format("branch_bytes is {}, which is too little for any branch, need at least {}", options_.branch_bytes, least))
+        .with_bytes(least, options_.branch_bytes);
+  }
+
+  int base_bits() const { return options_.mixed_bits == 0 ? options_.bits : options_.mixed_bits < 3.5 ? 2 : 3; }
+
+  const Model::Impl& model_;
+  const ModelLayout& layout_;
+  const std::span<const Token> tokens_;
+  const CompressOptions& options_;
+  std::vector<MatrixPlan> plans_;
+};
+
+}  // namespace
+
+bool needs_survey(const CompressOptions& options) {
+  return options.mixed_bits > 0 || (options.branch_bytes + options.residual_read_bytes > 0 && options.allocation == BranchAllocation::kMeasured);
+}
+
+Result<std::vector<MatrixPlan>> plan_matrices(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
+                                              const std::function<Status(double share)>& watch) {
+  return Planning(model, tokens, options).run(watch);
+}
+
+}  // namespace outrigger

@@ -1,0 +1,26 @@
+// Planning: what compressing is to make of each matrix, from what the options ask for.
+#ifndef OUTRIGGER_SRC_COMPRESS_PLANNING_H_
+#define OUTRIGGER_SRC_COMPRESS_PLANNING_H_
+
+#include <outrigger/compress.h>
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "src/compress/matrix_plan.h"
+#include "src/model/model_impl.h"
+
+namespace outrigger {
+
+/// Whether the plan depends on measurements.
+bool needs_survey(const CompressOptions& options);
+
+/// By matrix of the layout. `watch` hears the share of the survey that is done, where there is one. Preconditions as compress_model() checks them.
+/// Errors: kInvalidArgument for a budget that buys no branch, with the least that does; those of survey_model().
+Result<std::vector<MatrixPlan>> plan_matrices(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
+                                              const std::function<Status(double share)>& watch);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_COMPRESS_PLANNING_H_
