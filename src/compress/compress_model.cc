@@ -97,6 +97,13 @@ Status polish(const Model::Impl& model, std::span<const Token> tokens, const Com
   OTR_ASSIGN(const std::unique_ptr<ThreadTeam> team, ThreadTeam::create(options.threads > 0 ? options.threads : usable_cores()));
   PolishOptions polish_options;
   polish_options.steps = options.polish_steps;
+  polish_options.round = [&](TrainedBranch* trained) -> Status {
+    LowRankBranch& branch = (*made)[trained->matrix].branch;
+    LowRankBranch rounded{branch.rows, branch.columns, branch.rank, branch.type, {}, {}, branch.importance, {}, 0, 0};
+    OTR_TRY(set_factors(trained->a, trained->b, &rounded));
+    OTR_TRY(dequantize(rounded.type, rounded.a.data(), trained->a.data(), trained->a.size()));
+    return dequantize(rounded.type, rounded.b.data(), trained->b.data(), trained->b.size());
+  };
   const size_t chunks = tokens.size() / options.chunk_tokens;
   polish_options.held_out_chunks = static_cast<uint32_t>(std::clamp<size_t>(chunks / 8, 1, polish_options.held_out_chunks));
   OTR_ASSIGN(const PolishReport report, polish_branches(model, student, tokens, options.chunk_tokens, polish_options, *team, watch, &branches));
@@ -105,7 +112,7 @@ Status polish(const Model::Impl& model, std::span<const Token> tokens, const Com
   result->is_polish_kept = report.is_kept;
   if (!report.is_kept) return {};
   for (const TrainedBranch& trained : branches) {
-    OTR_TRY(set_factors(trained.a, trained.b, *team, &(*made)[trained.matrix].branch));
+    OTR_TRY(set_factors(trained.a, trained.b, &(*made)[trained.matrix].branch));
   }
   return {};
 }

@@ -179,15 +179,11 @@ std::vector<float> branch_values(const LowRankBranch& branch, ThreadTeam& team) 
   return times_transposed(b, a.transposed(), team).values;
 }
 
-Status set_factors(std::span<const float> a, std::span<const float> b, ThreadTeam& team, LowRankBranch* branch) try {
+Status set_factors(std::span<const float> a, std::span<const float> b, LowRankBranch* branch) try {
   if (!all_finite(a) || !all_finite(b)) return Status(StatusCode::kInvalidArgument, "the factors have values that are no numbers");
   const int bits = branch->type == DType::kQ4_0 ? 4 : 8;
-  const Floats wanted_b(branch->rows, branch->rank, std::vector<float>(b.begin(), b.end())), wanted_a(branch->rank, branch->columns, std::vector<float>(a.begin(), a.end()));
+  branch->a = encode_factors(a, branch->columns, bits, branch->importance);
   branch->b = encode_factors(b, branch->rank, bits, {});
-  const Floats across = decoded(branch->type, branch->b, branch->rows, branch->rank).transposed();
-  const Floats overlap = times_transposed(across, wanted_b.transposed(), team);  // [rank, rank]: rounded with wanted
-  const Floats fitted = solved(times_transposed(across, across, team).in_double(), times_transposed(overlap, wanted_a.transposed(), team));
-  branch->a = encode_factors(fitted.values, branch->columns, bits, branch->importance);
   return {};
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");

@@ -66,9 +66,9 @@ class InputRoot {
 Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputRoot& inputs, const LowRankOptions& options,
                                       ThreadTeam& team);
 
-/// Factors `a` [rank, columns] and `b` [rows, rank] take the place of the branch's: `b` rounded, then `a` fitted to it so that their product stays as it was, and rounded.
+/// Factors `a` [rank, columns] and `b` [rows, rank], rounded, take the place of the branch's.
 /// Errors: kInvalidArgument for numbers that are not finite; kOutOfMemory.
-Status set_factors(std::span<const float> a, std::span<const float> b, ThreadTeam& team, LowRankBranch* branch);
+Status set_factors(std::span<const float> a, std::span<const float> b, LowRankBranch* branch);
 
 /// What components restore, without making them.
 struct LossSpectrum {

@@ -85,21 +85,24 @@ void rescale(TrainedBranch* branch, const std::vector<float>& scales, bool is_ba
   for (size_t i = 0; i < branch->b.size(); ++i) branch->b[i] *= is_back ? 1 / scales[i % branch->rank] : scales[i % branch->rank];
 }
 
-/// A branch's factors, as they are trained.
+/// A branch's factors, as they are trained: balanced, b transposed. Where they are rounded, the matrix has them so, and these are those behind.
 struct Pupil {
   BranchedMatrix* matrix;
-  Adam a, b;
+  Adam adam_a, adam_b;
+  std::vector<float> a, b;
 };
 
 class Polisher {
  public:
-  Polisher(BranchTrainer* trainer, const std::vector<TrainedBranch>& branches, ThreadTeam* team) : trainer_(*trainer), team_(*team) {
+  Polisher(BranchTrainer* trainer, const PolishOptions& options, const std::vector<TrainedBranch>& branches, ThreadTeam* team)
+      : trainer_(*trainer), options_(options), team_(*team), rounded_(branches) {
     for (const TrainedBranch& branch : branches) {
       scales_.push_back(balance(branch));
       TrainedBranch balanced = branch;
       rescale(&balanced, scales_.back(), false);
       trainer_.set_branch(balanced);
-      pupils_.push_back({&trainer_.matrix(branch.matrix), Adam(branch.a.size()), Adam(branch.b.size())});
+      BranchedMatrix& matrix = trainer_.matrix(branch.matrix);
+      pupils_.push_back({&matrix, Adam(branch.a.size()), Adam(branch.b.size()), matrix.factors().a, matrix.factors().b});
     }
   }
 
@@ -116,30 +119,53 @@ class Polisher {
   Result<double> step(size_t piece, float rate) {
     OTR_ASSIGN(const double loss, trainer_.loss_and_gradients(piece));
     if (!std::isfinite(loss)) return loss;
-    for (Pupil& pupil : pupils_) {
-      TrainedFactors& factors = pupil.matrix->factors();
-      pupil.a.step(factors.a, factors.a_gradient, rate, team_);
-      pupil.b.step(factors.b, factors.b_gradient, rate, team_);
-      pupil.matrix->repack(team_);
+    for (size_t i = 0; i < pupils_.size(); ++i) {
+      Pupil& pupil = pupils_[i];
+      const TrainedFactors& factors = pupil.matrix->factors();
+      pupil.adam_a.step(pupil.a, factors.a_gradient, rate, team_);
+      pupil.adam_b.step(pupil.b, factors.b_gradient, rate, team_);
+      OTR_TRY(show(i));
     }
     return loss;
   }
 
   void give_back(std::vector<TrainedBranch>* branches) const {
-    for (size_t i = 0; i < pupils_.size(); ++i) {
-      const TrainedFactors& factors = pupils_[i].matrix->factors();
-      TrainedBranch& branch = (*branches)[i];
-      branch.a = factors.a;
-      transpose({factors.b.data(), pupils_[i].matrix->rows()}, branch.rank, pupils_[i].matrix->rows(), branch.b.data());
-      rescale(&branch, scales_[i], true);
-    }
+    for (size_t i = 0; i < pupils_.size(); ++i) as_given(i, &(*branches)[i]);
   }
 
  private:
+  // A pupil's factors in the caller's scale and order.
+  void as_given(size_t i, TrainedBranch* branch) const {
+    const size_t rows = pupils_[i].matrix->rows();
+    branch->a = pupils_[i].a;
+    transpose({pupils_[i].b.data(), rows}, branch->rank, rows, branch->b.data());
+    rescale(branch, scales_[i], true);
+  }
+
+  // To the student: as they are, or as storing would make them.
+  Status show(size_t i) {
+    TrainedFactors& factors = pupils_[i].matrix->factors();
+    if (!options_.round) {
+      factors.a = pupils_[i].a;
+      factors.b = pupils_[i].b;
+    } else {
+      TrainedBranch& rounded = rounded_[i];
+      as_given(i, &rounded);
+      OTR_TRY(options_.round(&rounded));
+      rescale(&rounded, scales_[i], false);
+      factors.a = rounded.a;
+      transpose({rounded.b.data(), rounded.rank}, pupils_[i].matrix->rows(), rounded.rank, factors.b.data());
+    }
+    pupils_[i].matrix->repack(team_);
+    return {};
+  }
+
   BranchTrainer& trainer_;
+  const PolishOptions& options_;
   ThreadTeam& team_;
   std::vector<Pupil> pupils_;
   std::vector<std::vector<float>> scales_;
+  std::vector<TrainedBranch> rounded_;
 };
 
 float rate_of(const PolishOptions& options, uint32_t step) {
@@ -180,7 +206,7 @@ Result<PolishReport> polish_branches(const Model::Impl& model, const MatrixReade
   OTR_TRY(watch(done, all));
   OTR_ASSIGN(const std::unique_ptr<BranchTrainer> trainer,
              BranchTrainer::create(model, student, std::move(pieces), length, team, [&] { return watch(++done, all); }));
-  Polisher polisher(trainer.get(), *branches, &team);
+  Polisher polisher(trainer.get(), options, *branches, &team);
   PolishReport report;
   OTR_ASSIGN(report.held_out_before, polisher.mean_loss(0, held_out));
   if (!std::isfinite(report.held_out_before)) return invalid("the model's outputs are not all finite").in_file(model.info.file);

@@ -22,6 +22,9 @@ struct PolishOptions {
   /// The greatest: it rises over the first steps and falls to 0 as a cosine does. Of a model of 135 million weights at two bits, 0.77 nats from
   /// itself with branches of rank 32, 50 steps at 3e-4, 6e-4 and 1e-3 left 0.518, 0.494 and 0.490.
   float learning_rate = 6e-4f;
+  /// What storing makes of factors, in place. The model is then always asked with rounded ones, and steps move those behind them, which do not forget: four bits would otherwise lose
+  /// most of what was learned. Empty: factors stay float32. Must give the same for the same.
+  std::function<Status(TrainedBranch* branch)> round;
   uint32_t held_out_chunks = 4;  ///< that no step uses, spread evenly over the text; a piece of each says whether it became better
 
   /// Errors: kInvalidArgument.
@@ -40,7 +43,7 @@ using PolishWatch = std::function<Status(uint32_t done, uint32_t all)>;
 /// Trains the factors of `branches` by steps of Adam on the divergence of the model with backbone and branches from `model` itself, with everything
 /// else frozen. `student` gives the backbone's matrices, one for each of the layers' in the layout, each asked for once; `tokens` are whole chunks of
 /// `chunk_tokens`, and each step takes a piece of one, in a fixed order that comes round to other parts of a chunk when all were used. Factors are
-/// those of float32; what rounding them costs is for the caller to find out. If the held-out pieces did not become better, or the training ran away,
+/// those of float32, also with `options.round`: rounded by it they are what the report speaks of. If the held-out pieces did not become better, or the training ran away,
 /// `branches` stay as they are.
 ///
 /// The same arguments give the same bits, whatever the number of threads.

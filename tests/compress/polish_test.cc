@@ -103,6 +103,41 @@ TEST_CASE("polish_branches: text that no step used comes nearer to the model, an
   CHECK(std::abs(again.held_out_before / report.held_out_after - 1) < 1e-4);
 }
 
+// To three bits, as hard as it gets.
+Status round_hard(TrainedBranch* branch) {
+  for (std::vector<float>* values : {&branch->a, &branch->b}) {
+    for (size_t i = 0; i < values->size(); i += 32) {
+      float most = 0;
+      for (size_t k = i; k < i + 32; ++k) most = std::max(most, std::abs((*values)[k]));
+      for (size_t k = i; k < i + 32 && most > 0; ++k) (*values)[k] = std::nearbyint((*values)[k] / most * 3) * most / 3;
+    }
+  }
+  return Status();
+}
+
+TEST_CASE("polish_branches: trained as they will be rounded, factors lose nothing when they are, and less than when that comes afterwards") {
+  const Compressed compressed(tiny_model_path("dense-f16"));
+  const std::vector<Token> tokens = random_text(64);
+  std::vector<TrainedBranch> aware = compressed.branches, unaware = compressed.branches;
+  PolishOptions options = few_steps(60);
+  options.learning_rate = 1e-3f;
+  must(compressed.polish(tokens, options, 2, &unaware).status());
+  options.round = round_hard;
+  const PolishReport report = must(compressed.polish(tokens, options, 2, &aware));
+  REQUIRE(report.is_kept);
+  const auto held_out = [&](std::vector<TrainedBranch>& branches) {
+    for (TrainedBranch& branch : branches) must(round_hard(&branch));
+    return must(compressed.polish(tokens, few_steps(1), 2, &branches)).held_out_before;
+  };
+  const double of_aware = held_out(aware), of_unaware = held_out(unaware);
+  CHECK(std::abs(of_aware / report.held_out_after - 1) < 1e-3);
+  CHECK(of_aware < 0.9 * of_unaware);
+  options.round = [](TrainedBranch*) { return Status(StatusCode::kInternal, "no"); };
+  std::vector<TrainedBranch> same = compressed.branches;
+  CHECK(compressed.polish(tokens, options, 2, &same).status().code() == StatusCode::kInternal);
+  CHECK(are_equal(same, compressed.branches));
+}
+
 TEST_CASE("polish_branches: the bits do not depend on the number of threads") {
   const Compressed compressed(tiny_model_path("dense-f16"));
   const std::vector<Token> tokens = random_text(5);
