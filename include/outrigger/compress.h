@@ -62,7 +62,10 @@ struct CompressReport {
 /// one weight is made up for by those behind it. The text should be like the texts that the model is for, of several kinds.
 /// The same model, tokens and options give the same bytes, whatever the number of threads.
 ///
-/// Memory: one matrix as float32 and its inputs' Gram matrix, four times over, and the calibration tokens' vectors, width * 4 bytes each, twice. Cost: 110 s for
+/// With a budget matrices get low-rank branches or residuals, which steps compute beside them (docs/formats.md); by default the model is first compressed without and measured, which about
+/// doubles the time.
+///
+/// Memory, without branches: one matrix as float32 and its inputs' Gram matrix, four times over, and the calibration tokens' vectors, width * 4 bytes each, twice. Cost: 110 s for
 /// 135 million parameters and 16,000 tokens on two cores with other work. The file appears under its name complete, or not at all.
 /// Errors: kUnsupported when the model cannot run, is a mixture of experts, or has rows of no multiple of 64; kInvalidArgument for options, tokens outside
 /// the vocabulary, fewer than one chunk of them, weights or inputs that are no numbers, or a path that is the model's own; kIo; kCancelled; kOutOfMemory;

@@ -171,6 +171,7 @@ Status CompressOptions::validate() const {
   if (mixed_bits != 0 && !(mixed_bits >= 2.5 && mixed_bits <= 4.5)) return invalid(fmt::format("mixed_bits is {}, need 2.5 to 4.5, or 0 for the same bits everywhere", mixed_bits));
   if (allocation != BranchAllocation::kMeasured && allocation != BranchAllocation::kUniform) return invalid(fmt::format("allocation is {}, need 0 or 1", static_cast<int>(allocation)));
   if (method != BranchMethod::kWeighed && method != BranchMethod::kHcinfer) return invalid(fmt::format("method is {}, need 0 or 1", static_cast<int>(method)));
+  if (residual_read_bytes > 0 && (branch_bytes > 0 || method == BranchMethod::kHcinfer)) return invalid("a matrix has a low-rank branch or a residual in this version, not both; give branch_bytes or residual_read_bytes");
   if (factor_bits != 4 && factor_bits != 8) return invalid(fmt::format("factor_bits is {}, need 4 or 8", factor_bits));
   if (polish_steps > 100000) return invalid(fmt::format("polish_steps is {}, need at most 100000", polish_steps));
   if (rounds > 16) return invalid(fmt::format("rounds is {}, need at most 16", rounds));

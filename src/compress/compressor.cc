@@ -62,8 +62,7 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(const Inputs& 
   for (const uint32_t matrix : matrices) {
     const WeightSource& weight = layout_.weights[matrix];
     OTR_ASSIGN(std::vector<float> values, read_matrix(model_.file.source(), weight));
-    const std::span<const float> feeding = plans_[matrix].feeds_back ? std::span<const float>(feedback.value()) : std::span<const float>();
-    Result<CompressedMatrix> made = compress_matrix(plans_[matrix], {diagonal, feeding}, root ? &*root : nullptr, inputs.sample, weight, &values);
+    Result<CompressedMatrix> made = compress_matrix(plans_[matrix], {diagonal, feedback.value()}, root ? &*root : nullptr, inputs.sample, weight, &values);
     if (!made.is_ok()) return made.status().about(layout_.shape.matrices[matrix].name);
     window.push_back({matrix, PackedFloats(values, weight.rows, weight.columns), made->residual});
     OTR_TRY(sink(matrix, std::move(made).value()));

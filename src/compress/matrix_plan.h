@@ -14,7 +14,6 @@ namespace outrigger {
 struct MatrixPlan {
   int bits = 0;
   uint32_t rank = 0;  ///< of its branch, a multiple of 32; 0: none
-  bool feeds_back = true;  ///< errors of a column are made up for by those behind it
   double share = 0;   ///< of its residual's columns that each token reads on average; 0: it keeps none
 };
 

@@ -162,6 +162,11 @@ TEST_CASE("compress_model: branches take at most their budget, and the same inpu
   options.threads = 1;
   must(compress_model(model, text(model, 300), scratch / "b.gguf", options));
   CHECK((content(scratch / "a.gguf") == content(scratch / "b.gguf")));
+  options.branch_bytes = 80000;
+  CHECK(compress_model(model, text(model, 300), scratch / "c.gguf", options).status().code() == StatusCode::kInvalidArgument);
+  options.branch_bytes = 0;
+  options.method = BranchMethod::kHcinfer;
+  CHECK(compress_model(model, text(model, 300), scratch / "c.gguf", options).status().code() == StatusCode::kInvalidArgument);
   const Model made = must(Model::open(scratch / "a.gguf"));
   CHECK(compress_model(made, text(made, 300), scratch / "c.gguf", few_chunks(2)).status().code() == StatusCode::kUnsupported);
 }
