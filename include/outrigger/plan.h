@@ -21,6 +21,13 @@ struct Budgets {
   uint64_t device_bytes = kDefault;                 ///< the same of the device's memory, never more than it has; ignored without a device
 };
 
+/// Where branches are computed whose matrices a device computes with.
+enum class CorrectionPlace : int32_t {
+  kAsItPays = 0,
+  kOnDevice = 1,  ///< there too: their factors need its memory. Sparse residuals are never there
+  kOnHost = 2,    ///< on the host, while the device multiplies with the matrix: input and results cross the link
+};
+
 /// What the plan is made for.
 struct Workload {
   uint32_t prompt_tokens = 512;
@@ -32,6 +39,7 @@ struct Workload {
   static constexpr uint32_t kAsItPays = UINT32_MAX;
   /// Layers whose keys and values are on disk, evenly spread; kAsItPays: as many as the budget asks for, or as the prediction is best with.
   uint32_t kv_spilled_layers = kAsItPays;
+  CorrectionPlace corrections = CorrectionPlace::kAsItPays;
 };
 
 enum class Tier : int32_t { kDisk = 0, kHost = 1, kDevice = 2 };
@@ -62,7 +70,7 @@ struct TensorPlacement {
 ///   weights_resident  one arena: the fixed bytes, then each matrix that is resident there, every one starting at a multiple of 64
 ///   stream_slots      its ring (device_slots * device_slot_bytes)
 ///   kv_cache          one for each session, for the layers whose attention it computes; the host's is for the others
-///   activations       one, as the host's, with scratch of device_threads
+///   activations       one, as the host's, with scratch of device_threads, and with corrections_beside StepShape::correction_row_bytes for each token
 /// All of it is 0 when nothing is computed there; otherwise the host's `other` is what is uploaded through while loading, one of transfer_bytes.
 struct TierBreakdown {
   uint64_t weights_resident = 0;
@@ -132,6 +140,9 @@ struct Plan {
   /// Tokens of the smallest step that streams weights to the device; smaller ones compute with them where they lie. 0: none does. 1 if keys and
   /// values are on the device of a layer whose attention's weights are not, since attention is computed where these are.
   uint32_t device_from_tokens = 0;
+  /// Branches and residuals of matrices that a device computes with are the host's: in its memory, and computed there from the window's input while the
+  /// device multiplies with the matrix.
+  bool corrections_beside = false;
   uint32_t device_threads = 0;     ///< as many scratch buffers as StepShape::activation_bytes_per_thread says has the device; 0 when it does nothing
   uint64_t transfer_bytes = 0;     ///< of host memory, for what the device loads; 0 when it does nothing
   std::vector<TensorPlacement> tensors;  ///< in the order of StepShape::matrices

@@ -59,7 +59,9 @@ struct MatrixShape {
   MatrixUse use = MatrixUse::kEveryToken;
   MatrixPart part = MatrixPart::kHost;
   ProductKind product = ProductKind::kInt8;
+  bool is_branch = false;          ///< a factor of a low-rank branch: it corrects others of its part
   bool adds_to_window = false;     ///< a branch's second factor: the results of the window before are complete only with it
+  uint64_t residual_read_bytes = 0;  ///< of its sparse residual, what a token reads on average; 0: it has none
   bool also_rows = false;          ///< a head that is the embedding too: when it streams, rows are looked up in the file
 
   uint64_t expert_file_bytes() const { return file_bytes / experts; }
@@ -78,6 +80,7 @@ struct StepShape {
   uint64_t fixed_bytes = 0;                       ///< always resident: norms, biases, tables
   uint64_t residual_bytes = 0;                    ///< of the matrices' sparse residuals: always in host memory
   uint64_t residual_read_bytes_per_token = 0;     ///< that one token reads of them on average, here and there
+  uint64_t correction_row_bytes = 0;              ///< one token's results of the widest window that branches or residuals correct; 0: none are
   uint64_t kv_bytes_per_token = 0;                ///< of one session, all layers, as float16
   uint32_t kv_layers = 1;                         ///< layers that keep keys and values, each as many bytes
   uint32_t kv_runs = 1;                           ///< pieces of a layer's that grow each on its own, one after the other: a head's keys, or its values

@@ -46,8 +46,7 @@ void SelectiveResidual::add_to(std::span<const float> src, size_t tokens, float*
       for (size_t k = 0; k < width; ++k) input[k] = src[t * width + k] - means[k];
       const size_t count = choose_columns(input, columns.norms.data(), width, threshold, list);
       float* const row = dst + t * dst_stride;
-      sparse_residual({columns.type, columns.bytes.data(), columns.rows, input, width, list, width, &count, row, dst_stride, 1}, 0, columns.rows);
-      for (size_t r = 0; r < columns.rows; ++r) row[r] += columns.bias[r];
+      sparse_residual({columns.type, columns.bytes.data(), columns.rows, input, width, list, width, &count, row, dst_stride, 1, columns.bias.data()}, 0, columns.rows);
     }
   });
 }

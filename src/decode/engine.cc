@@ -132,7 +132,7 @@ Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& 
     kv_spill = std::move(spill);
   }
   OTR_ASSIGN(graphs, StepGraphs::build(layout(), plan, *residency));
-  for (const StepGraphs::Bucket& bucket : graphs.buckets()) OTR_TRY(executor->reserve(bucket.with_logits));
+  for (const StepGraphs::Bucket& bucket : graphs.buckets()) OTR_TRY(executor->reserve(bucket.graph(true, true)));
   if (trace_events > 0) {
     OTR_ASSIGN(tracer, Tracer::create(trace_events, plan.device.planned_bytes > 0 ? kLanes : static_cast<size_t>(Lane::kDisk) + 1));
   }
@@ -161,7 +161,8 @@ Status Engine::Impl::prepare_device(const StepBuffers& host) {
   DeviceResidency& device = *residency->device();
   if (layout().shape.fixed_bytes > 0) OTR_TRY(device.upload(device.fixed_memory(), residency->fixed_memory(), layout().shape.fixed_bytes));
   OTR_ASSIGN(device_activations, device.reserve(MemoryUse::kActivations, plan.device.breakdown.activations));
-  const StepBuffers there = StepBuffers::place(device_activations.data(), layout().config, layout().panels, plan.step_tokens, plan.device_threads);
+  const StepBuffers there = StepBuffers::place(device_activations.data(), layout().config, layout().panels, plan.step_tokens, plan.device_threads,
+                                               plan.corrections_beside ? layout().shape.correction_row_bytes : 0);
   device_runner.emplace(layout(), device, *residency, SideBuffers{host, there}, reinterpret_cast<const float*>(device.fixed_memory()), numerics);
   return {};
 }
@@ -170,7 +171,7 @@ Status Engine::Impl::run_step_locked(const StepInput& input, const CancelToken& 
   if (!runner) return Status(StatusCode::kUnavailable, "no weights are in memory since a change of the plan failed; change it again");
   OTR_TRY(residency->prime());
   const StepGraphs::Bucket& bucket = graphs.bucket(input.tokens.size());
-  const TaskGraph& graph = bucket.graph(!input.logit_tokens.empty());
+  const TaskGraph& graph = bucket.graph(!input.logit_tokens.empty(), input.branch_share > 0);
   if (bucket.options.streams_to_device) OTR_TRY(residency->device()->prime(*residency));
   if (tracer) tracer->begin_step(graph, static_cast<uint32_t>(input.tokens.size()), static_cast<uint32_t>(input.logit_tokens.size()));
   runner->begin(input, bucket.options.expert_waves, cancel);

@@ -32,11 +32,13 @@ struct SparseResidualArgs {
   float* dst;                ///< dst[t * dst_stride + r]
   size_t dst_stride;
   size_t tokens;
+  const float* bias = nullptr;  ///< [rows], added to each token's sum; null: none
 };
 
 /// dst[t][r] += sum over the chosen columns i of residual[r][i] * src[t][i], for the rows [row_begin, row_end), multiples of 32.
 /// With code the value that a row's four bits stand for, -8..7 or IQ4_NL's, and scale the float32 value of its block's:
-///     sum = 0; sum = fma(float(code), src[t][i] * scale, sum) for i in the order of `chosen`; dst[t][r] += sum
+///     sum = 0; sum = fma(float(code), src[t][i] * scale, sum) for i in the order of `chosen`;
+///     dst[t][r] += sum + bias[r]
 /// One formula, so the bits are the same at every instruction level (subnormals aside: a thread team flushes them to zero), whatever the tokens in
 /// the call and the split of the rows among threads.
 ///

@@ -43,7 +43,7 @@ void sparse_residual_ref(const SparseResidualArgs& args, size_t row_begin, size_
         const std::byte* const block = args.residual + *i * column_bytes + r / kResidualGroup * kBlockBytes;
         sum = std::fma(code_of(args.type, block, r % kResidualGroup), args.src[t * args.src_stride + *i] * scale_of(block), sum);
       }
-      args.dst[t * args.dst_stride + r] += sum;
+      args.dst[t * args.dst_stride + r] += args.bias == nullptr ? sum : sum + args.bias[r];
     }
   }
 }

@@ -125,7 +125,11 @@ void walk_strips(const Columns& columns, const SparseResidualArgs& args, size_t 
       StripWalk<Columns>(columns, args, row, rows).walk(token, tokens, sums);
       for (size_t t = 0; t < tokens; ++t) {
         float* const dst = args.dst + (token + t) * args.dst_stride + row;
-        for (size_t r = 0; r < rows; ++r) dst[r] += sums[t * rows + r];
+        if (args.bias == nullptr) {
+          for (size_t r = 0; r < rows; ++r) dst[r] += sums[t * rows + r];
+        } else {
+          for (size_t r = 0; r < rows; ++r) dst[r] += sums[t * rows + r] + args.bias[row + r];
+        }
       }
     }
   }

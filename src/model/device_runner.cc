@@ -13,7 +13,7 @@ namespace outrigger {
 DeviceRunner::DeviceRunner(const ModelLayout& layout, DeviceResidency& residency, const OperandSource& home, const SideBuffers& buffers,
                            const float* fixed, Numerics numerics)
     : layout_(layout), config_(layout.config), residency_(residency), backend_(residency.backend()), home_(home), buffers_(buffers),
-      args_(layout, residency, buffers.device, fixed, numerics) {}
+      args_(layout, residency, buffers.device, fixed, numerics), host_args_(layout, home, buffers.host, fixed, numerics) {}
 
 Status DeviceRunner::check_scratch(const Backend& backend, const ModelConfig& config, uint32_t threads) {
   AttentionArgs args{};
@@ -53,6 +53,8 @@ Status DeviceRunner::run_copy(const TaskNode& node) {
     case StepOp::kDownload: return residency_.copy_out(bytes(host.residual), bytes(device.residual), residual_bytes);
     case StepOp::kDownloadLogits:
       return residency_.copy_out(bytes(host.logits), bytes(device.logits), args_.input().logit_tokens.size() * StepBuffers::logits_row_bytes(layout_.vocabulary));
+    case StepOp::kDownloadInput: return download_input(BranchWindow::of(node.argument));
+    case StepOp::kUploadCorrection: return upload_correction(BranchWindow::of(node.argument));
     default: return Status(StatusCode::kInternal, "a node that copies nothing on a lane of the link");
   }
 }
@@ -79,6 +81,7 @@ Status DeviceRunner::compute(const TaskGraph& graph, const TaskNode& node) {
     case StepOp::kBranchOut:
     case StepOp::kHead: return product(graph, node);
     case StepOp::kBranchPanel: return branch_panels(BranchWindow::of(node.argument));
+    case StepOp::kAddCorrection: return add_correction(BranchWindow::of(node.argument));
     default: return Status(StatusCode::kInternal, "a node that no device computes on its lane");
   }
 }
@@ -145,6 +148,34 @@ Status DeviceRunner::product(const TaskGraph& graph, const TaskNode& node) {
     if (layout_.biases[operand.matrix] == kNoTensor) continue;
     const float* const bias = args_.fixed(layout_.biases[operand.matrix]) + operand.first_block * kPackRows;
     OTR_TRY(launch(AddBiasArgs{bias, args.dst, args.dst_stride, args.rows, args.tokens}));
+  }
+  return {};
+}
+
+Status DeviceRunner::download_input(const BranchWindow& window) {
+  const uint64_t floats = args_.input().tokens.size() * layout_.weights[window_matrices(layout_, window)[0]].columns;
+  return residency_.copy_out(reinterpret_cast<std::byte*>(host_args_.input_of(window)), reinterpret_cast<const std::byte*>(args_.input_of(window)),
+                             floats * sizeof(float));
+}
+
+Status DeviceRunner::upload_correction(const BranchWindow& window) {
+  float* correction = buffers_.device.corrections;
+  for (const WindowResults& results : host_args_.results_of(window)) {
+    if (results.data == nullptr) continue;
+    const uint64_t floats = args_.input().tokens.size() * results.width;
+    OTR_TRY(residency_.copy_in(reinterpret_cast<std::byte*>(correction), reinterpret_cast<const std::byte*>(results.data), floats * sizeof(float)));
+    correction += floats;
+  }
+  return {};
+}
+
+Status DeviceRunner::add_correction(const BranchWindow& window) {
+  const float* correction = buffers_.device.corrections;
+  const size_t tokens = args_.input().tokens.size();
+  for (const WindowResults& results : args_.results_of(window)) {
+    if (results.data == nullptr) continue;
+    OTR_TRY(launch(AddArgs{correction, results.width, results.data, results.width, tokens, results.width}));
+    correction += tokens * results.width;
   }
   return {};
 }

@@ -33,7 +33,10 @@ class DeviceRunner final : public NodeRunner {
   DeviceRunner(const ModelLayout& layout, DeviceResidency& residency, const OperandSource& home, const SideBuffers& buffers, const float* fixed,
                Numerics numerics);
 
-  void begin(const StepInput& input) { args_.begin(input); }
+  void begin(const StepInput& input) {
+    args_.begin(input);
+    host_args_.begin(input);
+  }
   void trace_to(Tracer* tracer) { tracer_ = tracer; }
   Status run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) override;
 
@@ -50,6 +53,9 @@ class DeviceRunner final : public NodeRunner {
   Status norm_heads(uint64_t weight, float* first, uint32_t heads);
   Status attend(uint32_t layer);
   Status silu(uint32_t layer);
+  Status download_input(const BranchWindow& window);
+  Status upload_correction(const BranchWindow& window);
+  Status add_correction(const BranchWindow& window);
   Status product(const TaskGraph& graph, const TaskNode& node);
   Status branch_panels(const BranchWindow& window);
   /// As StepRunner's quantize() and quantize_finely(), of all rows.
@@ -62,7 +68,7 @@ class DeviceRunner final : public NodeRunner {
   Backend& backend_;
   const OperandSource& home_;
   const SideBuffers buffers_;
-  StepArgs args_;
+  StepArgs args_, host_args_;
   Tracer* tracer_ = nullptr;
 };
 

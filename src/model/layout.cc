@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "src/base/macros.h"
 #include "src/model/layout_tensors.h"
 #include "src/model/step_buffers.h"
@@ -60,10 +62,7 @@ class LayoutBuilder {
 
   // What was added since the last call.
   void name_part(MatrixPart part) {
-    bool has_residual = false;
-    for (size_t i = named_; i < layout_.shape.matrices.size(); ++i) has_residual |= layout_.residuals[i].file_bytes > 0;
-    // Residuals are the host's, and so is then what they correct.
-    for (; named_ < layout_.shape.matrices.size(); ++named_) layout_.shape.matrices[named_].part = has_residual ? MatrixPart::kHost : part;
+    for (; named_ < layout_.shape.matrices.size(); ++named_) layout_.shape.matrices[named_].part = part;
   }
 
   Status add_attention(uint32_t layer, LayerLayout& parts) {
@@ -110,9 +109,17 @@ class LayoutBuilder {
       OTR_ASSIGN(const uint32_t a, tensors_.add_matrix(name_a, layer, rank, layout_.weights[matrix].columns));
       layout_.branches[matrix] = {a, kNoMatrix, rank, components};
       layout_.corrects[a] = matrix;
+      layout_.shape.matrices[a].is_branch = true;
       components += rank;
     }
-    for (const auto& [matrix, part] : window) OTR_TRY(add_residual(layer, matrix, part));
+    uint64_t rows = 0;
+    bool is_corrected = components > 0;
+    for (const auto& [matrix, part] : window) {
+      OTR_TRY(add_residual(layer, matrix, part));
+      rows += layout_.weights[matrix].rows;
+      is_corrected |= layout_.residuals[matrix].file_bytes > 0;
+    }
+    if (is_corrected) layout_.shape.correction_row_bytes = std::max(layout_.shape.correction_row_bytes, (rows * sizeof(float) + 63) / 64 * 64);
     layout_.panels.most_components = std::max(layout_.panels.most_components, components);
     tensors_.next_window();
     if (components == 0) return {};
@@ -122,7 +129,7 @@ class LayoutBuilder {
       OTR_ASSIGN(const uint32_t b, tensors_.add_matrix(layer_tensor_name(layer, part, "branch_b"), layer, layout_.weights[matrix].rows, branch.rank));
       layout_.branches[matrix].b = b;
       layout_.corrects[b] = matrix;
-      layout_.shape.matrices[b].adds_to_window = true;
+      layout_.shape.matrices[b].is_branch = layout_.shape.matrices[b].adds_to_window = true;
     }
     tensors_.next_window();
     return {};
@@ -232,6 +239,16 @@ class LayoutBuilder {
     return said.is_ok() ? std::min(layout_.shape.residual_bytes, said.value()) : layout_.shape.residual_bytes;
   }
 
+  // To each matrix its part by size: what the file says is the sum.
+  void share_residual_reads(uint64_t reads) {
+    StepShape& shape = layout_.shape;
+    shape.residual_read_bytes_per_token = reads;
+    for (size_t i = 0; i < shape.matrices.size(); ++i) {
+      const double share = static_cast<double>(layout_.residuals[i].file_bytes) / static_cast<double>(shape.residual_bytes);
+      shape.matrices[i].residual_read_bytes = static_cast<uint64_t>(std::ceil(share * static_cast<double>(reads)));
+    }
+  }
+
   void fill_shape() {
     const ModelConfig& config = layout_.config;
     StepShape& shape = layout_.shape;
@@ -249,7 +266,7 @@ class LayoutBuilder {
     }
     for (const uint32_t tokens : kStepTokens) shape.activations.push_back({tokens, StepBuffers::bytes(config, layout_.panels, tokens)});
     shape.activation_bytes_per_thread = attention_scratch_bytes(config.head_dim) + StepBuffers::residual_scratch_bytes(layout_.panels);
-    if (shape.residual_bytes > 0) shape.residual_read_bytes_per_token = residual_reads();
+    if (shape.residual_bytes > 0) share_residual_reads(residual_reads());
     shape.residual_row_bytes = config.width * sizeof(float);
     shape.logits_row_bytes = StepBuffers::logits_row_bytes(layout_.vocabulary);
     // Of a 135M model of 30 layers 0.14 ms a token, with everything resident, where attention ran at 181 Gflop/s on the same two cores.

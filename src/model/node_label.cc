@@ -46,6 +46,10 @@ const char* op_name(StepOp op) {
     case StepOp::kUpload: return "upload residual";
     case StepOp::kDownload: return "download residual";
     case StepOp::kDownloadLogits: return "download logits";
+    case StepOp::kDownloadInput: return "download input";
+    case StepOp::kBeginCorrection: return "begin correction";
+    case StepOp::kUploadCorrection: return "upload correction";
+    case StepOp::kAddCorrection: return "add correction";
     case StepOp::kFetchKv: return "fetch kv";
     case StepOp::kStoreKv: return "store kv";
   }
@@ -58,6 +62,11 @@ bool is_of_a_layer(StepOp op) {
 }
 bool is_of_a_unit(StepOp op) { return op == StepOp::kArrive || op == StepOp::kRequest; }
 bool is_of_a_device_unit(StepOp op) { return op == StepOp::kArriveOnDevice || op == StepOp::kRequestToDevice; }
+bool is_of_a_window(StepOp op) {
+  constexpr StepOp kWindows[] = {StepOp::kBranchPanel,     StepOp::kBranchOut,        StepOp::kResidual,     StepOp::kDownloadInput,
+                                 StepOp::kBeginCorrection, StepOp::kUploadCorrection, StepOp::kAddCorrection};
+  return std::find(std::begin(kWindows), std::end(kWindows), op) != std::end(kWindows);
+}
 bool is_of_a_wave(StepOp op) { return op == StepOp::kExperts || op == StepOp::kArriveExperts; }
 
 }  // namespace
@@ -78,7 +87,7 @@ NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency
     const auto [layer, wave] = ExpertWave::of(task.argument);
     label.name = fmt::format("blk.{} {}, wave {}", layer, label.name, wave);
     label.layer = layer;
-  } else if (op == StepOp::kBranchPanel || op == StepOp::kBranchOut || op == StepOp::kResidual) {
+  } else if (is_of_a_window(op)) {
     const BranchWindow window = BranchWindow::of(task.argument);
     label.name = fmt::format("blk.{} {} {}", window.layer, op_name(window.op), label.name);
     label.layer = window.layer;

@@ -70,6 +70,22 @@ uint32_t StepArgs::used_blocks(const OperandRef& operand) const {
   return used <= operand.first_block ? 0 : std::min(blocks, used - static_cast<uint32_t>(operand.first_block));
 }
 
+float* StepArgs::input_of(const BranchWindow& window) const {
+  switch (window.op) {
+    case StepOp::kOutput: return buffers_.attention;
+    case StepOp::kDown: return buffers_.gate;
+    default: return buffers_.normed;
+  }
+}
+
+std::array<WindowResults, 2> StepArgs::results_of(const BranchWindow& window) const {
+  switch (window.op) {
+    case StepOp::kQkv: return {{{buffers_.qkv, config_.attention_width() + 2 * config_.kv_width()}, {}}};
+    case StepOp::kGateUp: return {{{buffers_.gate, config_.ffn_width}, {buffers_.up, config_.ffn_width}}};
+    default: return {{{buffers_.residual, config_.width}, {}}};
+  }
+}
+
 QuantizeArgs StepArgs::components(uint32_t matrix) const {
   const BranchLayout& branch = layout_.branches[matrix];
   const size_t tokens = input_.tokens.size();
@@ -81,6 +97,7 @@ QuantizeArgs StepArgs::components(uint32_t matrix) const {
 MatmulArgs StepArgs::product(StepOp op, uint32_t argument, const OperandRef& operand) const {
   const BranchWindow window = op == StepOp::kBranchOut ? BranchWindow::of(argument) : BranchWindow{op, argument};
   MatmulArgs args = window_product(window.op, window.layer, operand);
+  args.weights = weights_.operand(operand);
   const uint32_t corrected = layout_.corrects[operand.matrix];
   if (corrected == kNoMatrix) return args;
   const QuantizeArgs components = this->components(corrected);
@@ -105,7 +122,6 @@ MatmulArgs StepArgs::window_product(StepOp op, uint32_t layer, const OperandRef&
   const LayerLayout* const parts = op == StepOp::kHead ? nullptr : &layout_.layers[layer];
   MatmulArgs args{};
   args.kind = weights.kind;
-  args.weights = weights_.operand(operand);
   args.columns = args.src_stride = weights.columns;
   args.rows = std::min<size_t>(operand.blocks * kPackRows, weights.rows - operand.first_block * kPackRows);
   const uint32_t corrected = layout_.corrects[operand.matrix], of = corrected == kNoMatrix ? operand.matrix : corrected;

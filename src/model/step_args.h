@@ -47,6 +47,12 @@ std::array<uint32_t, 3> branched_matrices(const ModelLayout& layout, const Branc
 /// The window's matrices, and kNoMatrix where it has fewer.
 std::array<uint32_t, 3> window_matrices(const ModelLayout& layout, const BranchWindow& window);
 
+/// Floats [tokens, width] of a window's results. null: there are none.
+struct WindowResults {
+  float* data = nullptr;
+  uint64_t width = 0;
+};
+
 /// Addresses are those of the buffers and weights it was made with, the host's or a device's: nothing is touched here.
 /// Threads: any, but for begin(). Allocates nothing.
 class StepArgs {
@@ -76,6 +82,12 @@ class StepArgs {
 
   /// `argument` as the node's.
   MatmulArgs product(StepOp op, uint32_t argument, const OperandRef& operand) const;
+  /// What a window is given, [tokens, its matrices' columns].
+  float* input_of(const BranchWindow& window) const;
+  /// Where its results go, side by side or in buffers of their own.
+  std::array<WindowResults, 2> results_of(const BranchWindow& window) const;
+  /// Of a window's matrix, as product(), but for the weights, which may be elsewhere.
+  MatmulArgs window_product(StepOp op, uint32_t layer, const OperandRef& operand) const;
   /// What makes the panel of a matrix's components. Precondition: it has a branch.
   QuantizeArgs components(uint32_t matrix) const;
   /// Of tokens [begin, end): queries and keys, which stand side by side.
@@ -85,7 +97,6 @@ class StepArgs {
   AttentionArgs attention(uint32_t layer, const SequenceSlice& slice) const;
 
  private:
-  MatmulArgs window_product(StepOp op, uint32_t layer, const OperandRef& operand) const;
 
   const ModelLayout& layout_;
   const ModelConfig& config_;

@@ -51,7 +51,8 @@ struct ExpertBuffers {
   uint32_t* guesses = nullptr;     ///< [max(experts, kMostGuessedTokens * used_experts)]
 };
 
-/// Views into an arena of bytes(config, panels, tokens) + threads * StepShape::activation_bytes_per_thread + logit_rows * logits_row_bytes(vocabulary) bytes, in that order.
+/// Views into an arena of bytes(config, panels, tokens) + threads * StepShape::activation_bytes_per_thread + tokens * correction_row_bytes +
+/// logit_rows * logits_row_bytes(vocabulary) bytes, in that order.
 struct StepBuffers {
   float* residual = nullptr;   ///< [tokens, width]
   float* normed = nullptr;     ///< [tokens, width]: the input of the next window
@@ -66,6 +67,7 @@ struct StepBuffers {
   float* cos_sin = nullptr;    ///< [tokens, rope_dim / 2, 2]
   std::byte* scratch = nullptr;///< [threads], attention_scratch_bytes apart
   std::byte* residual_scratch = nullptr;  ///< [threads], residual_scratch_bytes apart
+  float* corrections = nullptr;  ///< on a device, what the host corrects: the results of a window, matrix by matrix as far as these have buffers of their own
   float* logits = nullptr;     ///< [logit_rows, vocabulary], logits_row_bytes apart
   ExpertBuffers experts;
 
@@ -77,7 +79,8 @@ struct StepBuffers {
   /// Where the panel of the branch whose first component is this begins in `component_panel`.
   static uint64_t component_panel_offset(size_t tokens, uint32_t first_component);
   /// Precondition: `arena` is 64-byte aligned and large enough.
-  static StepBuffers place(std::byte* arena, const ModelConfig& config, PanelKinds panels, uint32_t tokens, uint32_t threads);
+  /// `correction_row_bytes`: StepShape's, where the host corrects what a device computes; a multiple of 64.
+  static StepBuffers place(std::byte* arena, const ModelConfig& config, PanelKinds panels, uint32_t tokens, uint32_t threads, uint64_t correction_row_bytes = 0);
 };
 
 }  // namespace outrigger

@@ -22,6 +22,9 @@ struct ChainNode {
   uint32_t argument = 0;
   uint32_t unit = kNoUnit;  // the stream unit its operands lie in, of its lane's ring
   std::vector<OperandRef> operands;
+  size_t after = kPrevious;  // the node of the chain that must come first
+
+  static constexpr size_t kPrevious = SIZE_MAX;
 };
 
 class StepGraphBuilder {
@@ -53,7 +56,7 @@ class StepGraphBuilder {
       const LayerLayout& layer = layout_.layers[l];
       move_to(layer.q, l);
       if (side_ == Lane::kDevice && !has_angles_) {
-        chain_.push_back({Lane::kToDevice, StepOp::kUploadAngles, 0, kNoUnit, {}});
+        add_on(Lane::kToDevice, StepOp::kUploadAngles, 0);
         has_angles_ = true;
       }
       add(StepOp::kAttentionNorm, l);
@@ -75,7 +78,7 @@ class StepGraphBuilder {
     move_to(layout_.head, static_cast<uint32_t>(layout_.layers.size()));
     add(StepOp::kOutputNorm, 0);
     add_product(StepOp::kHead, 0, {&layout_.head, 1});
-    if (side_ == Lane::kDevice) chain_.push_back({Lane::kToHost, StepOp::kDownloadLogits, 0, kNoUnit, {}});
+    if (side_ == Lane::kDevice) add_on(Lane::kToHost, StepOp::kDownloadLogits, 0);
   }
 
   // The residual goes where the next part, that of `matrix`, is computed.
@@ -84,9 +87,9 @@ class StepGraphBuilder {
     if (side == side_) return;
     side_ = side;
     if (side == Lane::kDevice) {
-      chain_.push_back({Lane::kToDevice, StepOp::kUpload, layer, kNoUnit, {}});
+      add_on(Lane::kToDevice, StepOp::kUpload, layer);
     } else {
-      chain_.push_back({Lane::kToHost, StepOp::kDownload, layer, kNoUnit, {}});
+      add_on(Lane::kToHost, StepOp::kDownload, layer);
     }
   }
 
@@ -123,25 +126,68 @@ class StepGraphBuilder {
     return side_ == Lane::kDevice ? !residency_.device()->is_resident(matrix) : !residency_.is_resident(matrix);
   }
 
-  void add(StepOp op, uint32_t argument) { chain_.push_back({side_, op, argument, kNoUnit, {}}); }
+  void add(StepOp op, uint32_t argument) { add_on(side_, op, argument); }
+  void add_on(Lane lane, StepOp op, uint32_t argument) { chain_.push_back({lane, op, argument, kNoUnit, {}}); }
 
   // A window's product, and what its branches add.
   void add_window(StepOp op, uint32_t layer, std::initializer_list<uint32_t> matrices) {
-    std::vector<uint32_t> first(matrices), second;
+    const BranchFactors factors = factors_of(matrices);
+    const auto has_residual = [this](uint32_t matrix) { return layout_.residuals[matrix].file_bytes > 0; };
+    const bool has_residuals = std::any_of(matrices.begin(), matrices.end(), has_residual);
+    if (side_ == Lane::kDevice && plan_.corrections_beside) {
+      return add_window_beside(op, layer, matrices, factors, has_residuals);
+    }
+    std::vector<uint32_t> all(matrices);
+    all.insert(all.end(), factors.first.begin(), factors.first.end());
+    add_product(op, layer, all);
+    add_corrections(op, layer, factors, has_residuals);
+  }
+
+  struct BranchFactors {
+    std::vector<uint32_t> first, second;
+  };
+
+  BranchFactors factors_of(std::initializer_list<uint32_t> matrices) const {
+    BranchFactors factors;
     for (const uint32_t matrix : matrices) {
       const BranchLayout& branch = layout_.branches[matrix];
       if (branch.rank == 0) continue;
-      first.push_back(branch.a);
-      second.push_back(branch.b);
+      factors.first.push_back(branch.a);
+      factors.second.push_back(branch.b);
     }
-    add_product(op, layer, first);
+    return factors;
+  }
+
+  // After the product that has made the branches' components.
+  void add_corrections(StepOp op, uint32_t layer, const BranchFactors& factors, bool has_residuals) {
     const uint32_t window = BranchWindow{op, layer}.argument();
-    if (!second.empty()) {
+    if (!factors.second.empty()) {
       add(StepOp::kBranchPanel, window);
-      add_product(StepOp::kBranchOut, window, second);
+      add_product(StepOp::kBranchOut, window, factors.second);
     }
-    const auto has_residual = [this](uint32_t matrix) { return layout_.residuals[matrix].file_bytes > 0; };
-    if (std::any_of(matrices.begin(), matrices.end(), has_residual)) add(StepOp::kResidual, window);
+    if (has_residuals) add(StepOp::kResidual, window);
+  }
+
+  // The device multiplies while the host corrects; each waits only for the window's input.
+  void add_window_beside(StepOp op, uint32_t layer, std::initializer_list<uint32_t> matrices, const BranchFactors& factors, bool has_residuals) {
+    const bool is_corrected = options_.is_corrected && (!factors.first.empty() || has_residuals);
+    const uint32_t window = BranchWindow{op, layer}.argument();
+    const size_t before = chain_.size() - 1;
+    if (is_corrected) add_on(Lane::kToHost, StepOp::kDownloadInput, window);
+    const size_t input = chain_.size() - 1, product = chain_.size();
+    const std::vector<uint32_t> own(matrices);
+    add_product(op, layer, own);
+    if (!is_corrected) return;
+    chain_[product].after = before;
+    side_ = Lane::kHost;
+    const size_t begin = chain_.size();
+    add(StepOp::kBeginCorrection, window);
+    chain_[begin].after = input;
+    if (!factors.first.empty()) add_product(op, layer, factors.first);
+    add_corrections(op, layer, factors, has_residuals);
+    side_ = Lane::kDevice;
+    add_on(Lane::kToDevice, StepOp::kUploadCorrection, window);
+    add(StepOp::kAddCorrection, window);
   }
 
   // One node for everything resident and one unit; the next unit starts another.
@@ -163,14 +209,16 @@ class StepGraphBuilder {
   void emit(size_t i) {
     const ChainNode& link = chain_[i];
     std::vector<NodeId> after;
-    if (i > 0 && chain_[i - 1].lane != link.lane) after.push_back(last_);
+    const size_t before = link.after == ChainNode::kPrevious ? i - 1 : link.after;
+    if (i > 0 && chain_[before].lane != link.lane) after.push_back(nodes_[before]);
     if (link.unit != kNoUnit) after.push_back(ring_of(link.lane).arrival(graph_, link.unit));
     // The first unit, which the step begins with, before them.
     if (kv_fetches_.empty() && (link.unit != kNoUnit || link.op == StepOp::kRopeAppend)) {
       while (kv_fetches_.size() < std::min(kKvSlots, plan_.kv_spilled_layers)) add_kv_fetch();
     }
     if (link.op == StepOp::kRopeAppend && is_spilled(link.argument)) after.push_back(kv_fetches_[kv_number(link.argument)]);
-    const NodeId node = last_ = graph_.add(link.lane, static_cast<uint16_t>(link.op), link.argument, link.operands, after);
+    const NodeId node = graph_.add(link.lane, static_cast<uint16_t>(link.op), link.argument, link.operands, after);
+    nodes_.push_back(node);
     if (link.op == StepOp::kAttention && is_spilled(link.argument)) {
       add_disk(StepOp::kStoreKv, link.argument, node);
       if (kv_fetches_.size() < plan_.kv_spilled_layers) add_kv_fetch();
@@ -201,7 +249,7 @@ class StepGraphBuilder {
   bool has_angles_ = false;          // the device has them
   std::vector<ChainNode> chain_;
   TaskGraph graph_;
-  NodeId last_ = 0;                  // of the chain
+  std::vector<NodeId> nodes_;        // of the chain
   std::vector<NodeId> kv_fetches_;   // by number of the spilled layer
 };
 

@@ -55,6 +55,11 @@ enum class StepOp : uint16_t {
   kUpload,            ///< residual -> the device's, where the next part is computed there; the argument is the layer
   kDownload,          ///< and back
   kDownloadLogits,    ///< the device's logits -> the host's
+  // Of a window on the device that the host corrects; the argument is a BranchWindow's. Between the second and the third the host computes the branches as its own.
+  kDownloadInput,     ///< the window's input -> the host's
+  kBeginCorrection,   ///< host: that -> panel; 0 -> the window's results
+  kUploadCorrection,  ///< the host's results -> the device's buffer of corrections
+  kAddCorrection,     ///< device: that -> where the window's results went +=
 };
 
 /// A wave of a layer's experts, as TaskNode::argument.
@@ -78,6 +83,7 @@ struct StepGraphOptions {
   bool with_logits = true;
   uint32_t expert_waves = 1;  ///< of each layer with experts; ExpertPool::waves()
   bool streams_to_device = false;  ///< a step of at least Plan::device_from_tokens
+  bool is_corrected = true;        ///< false leaves out what Plan::corrections_beside asks for: a step whose branch_share is 0
 };
 
 /// Builds the step's graph. A product whose matrices stream is cut into one node per unit it needs, so that computing begins with

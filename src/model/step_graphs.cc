@@ -24,8 +24,13 @@ Result<StepGraphs> StepGraphs::build(const ModelLayout& layout, const Plan& plan
       continue;
     }
     Bucket bucket{tokens, options, {}, {}};
-    OTR_ASSIGN(bucket.without_logits, build_step_graph(layout, plan, residency, options));
-    OTR_ASSIGN(bucket.with_logits, build_step_graph(layout, plan, residency, {true, options.expert_waves, options.streams_to_device}));
+    for (const bool is_corrected : {true, false}) {
+      if (!is_corrected && !plan.corrections_beside) continue;
+      for (const bool with_logits : {false, true}) {
+        OTR_ASSIGN((is_corrected ? bucket.corrected : bucket.bare)[with_logits ? 1 : 0],
+                   build_step_graph(layout, plan, residency, {with_logits, options.expert_waves, options.streams_to_device, is_corrected}));
+      }
+    }
     graphs.buckets_.push_back(std::move(bucket));
   }
   return graphs;

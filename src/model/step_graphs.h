@@ -4,6 +4,7 @@
 
 #include <outrigger/status.h>
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -12,15 +13,18 @@
 namespace outrigger {
 
 /// Steps differ in whether logits are wanted, and, by their size, in how many waves of experts there are where these are read as they are needed, and
-/// in whether weights stream to a device.
+/// in whether weights stream to a device; where the host corrects what a device computes also in whether it does.
 class StepGraphs {
  public:
   struct Bucket {
     uint32_t most_tokens = 0;
     StepGraphOptions options;
-    TaskGraph without_logits, with_logits;
+    std::array<TaskGraph, 2> corrected, bare;  ///< without and with logits; `bare` only where Plan::corrections_beside
 
-    const TaskGraph& graph(bool wants_logits) const { return wants_logits ? with_logits : without_logits; }
+    /// `is_corrected`: with StepGraphOptions::is_corrected, where that makes a difference.
+    const TaskGraph& graph(bool wants_logits, bool is_corrected) const {
+      return (is_corrected || bare[0].nodes().empty() ? corrected : bare)[wants_logits ? 1 : 0];
+    }
     bool is_for(const StepGraphOptions& other) const {
       return other.expert_waves == options.expert_waves && other.streams_to_device == options.streams_to_device;
     }

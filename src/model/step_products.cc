@@ -64,6 +64,16 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
   }
 }
 
+// Of a window on the device, whose input has arrived: what branches and residuals add to is nothing yet.
+void StepRunner::begin_correction(const BranchWindow& window, const TeamMember& member) {
+  const size_t tokens = input_.tokens.size();
+  const Share mine = share_of(member, tokens);
+  quantize(args_.input_of(window), buffers_.panel, window_matrices(layout_, window)[0], tokens, mine.begin, mine.end);
+  for (const WindowResults& results : args_.results_of(window)) {
+    if (results.data != nullptr) std::fill(results.data + mine.begin * results.width, results.data + mine.end * results.width, 0.0f);
+  }
+}
+
 void StepRunner::branch_panels(const BranchWindow& window, const TeamMember& member) {
   if (args_.numerics() != Numerics::kFast) return;
   const Share mine = share_of(member, input_.tokens.size());
@@ -78,7 +88,7 @@ void StepRunner::add_residuals(const BranchWindow& window, const TeamMember& mem
   if (input_.branch_share <= 0) return;
   for (const uint32_t matrix : window_matrices(layout_, window)) {
     if (matrix == kNoMatrix || layout_.residuals[matrix].file_bytes == 0) continue;
-    const MatmulArgs product = args_.product(window.op, window.layer, {matrix, 0, static_cast<uint32_t>(layout_.weights[matrix].blocks())});
+    const MatmulArgs product = args_.window_product(window.op, window.layer, {matrix, 0, static_cast<uint32_t>(layout_.weights[matrix].blocks())});
     const Share groups = share_of(member, product.rows / kResidualGroup);
     if (groups.begin < groups.end) add_residual(layout_.residuals[matrix], product, {groups.begin * kResidualGroup, groups.end * kResidualGroup}, member);
   }
@@ -101,8 +111,7 @@ void StepRunner::add_residual(const ResidualLayout& residual, const MatmulArgs& 
       counts[t] = choose_columns(centred + t * columns, norms, columns, threshold, chosen + t * columns);
     }
     float* const dst = product.dst + first * product.dst_stride;
-    sparse_residual({residual.type, residuals_ + residual.offset, product.rows, centred, columns, chosen, columns, counts, dst, product.dst_stride, some}, rows.begin, rows.end);
-    add_bias({fixed_ + residual.bias + rows.begin, dst + rows.begin, product.dst_stride, rows.end - rows.begin, some});
+    sparse_residual({residual.type, residuals_ + residual.offset, product.rows, centred, columns, chosen, columns, counts, dst, product.dst_stride, some, fixed_ + residual.bias}, rows.begin, rows.end);
   }
 }
 

@@ -141,6 +141,7 @@ void StepRunner::run_node(const TaskGraph& graph, const TaskNode& node, const Te
     case StepOp::kSharedDown: return product(graph, node, member);
     case StepOp::kResidual: return add_residuals(BranchWindow::of(node.argument), member);
     case StepOp::kBranchPanel: return branch_panels(BranchWindow::of(node.argument), member);
+    case StepOp::kBeginCorrection: return begin_correction(BranchWindow::of(node.argument), member);
     case StepOp::kArrive:
     case StepOp::kRequest:
     case StepOp::kArriveExperts:
@@ -152,6 +153,9 @@ void StepRunner::run_node(const TaskGraph& graph, const TaskNode& node, const Te
     case StepOp::kUploadAngles:
     case StepOp::kUpload:
     case StepOp::kDownload:
+    case StepOp::kDownloadInput:
+    case StepOp::kUploadCorrection:
+    case StepOp::kAddCorrection:
     case StepOp::kDownloadLogits: return;  // DeviceRunner's
   }
 }

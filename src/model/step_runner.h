@@ -75,6 +75,7 @@ class StepRunner final : public NodeRunner {
 
   // step_products.cc: products of all tokens with a window's matrices, and what they are given.
   void product(const TaskGraph& graph, const TaskNode& node, const TeamMember& member);
+  void begin_correction(const BranchWindow& window, const TeamMember& member);
   void branch_panels(const BranchWindow& window, const TeamMember& member);
   void add_residuals(const BranchWindow& window, const TeamMember& member) const;
   void add_residual(const ResidualLayout& residual, const MatmulArgs& product, const Share& rows, const TeamMember& member) const;

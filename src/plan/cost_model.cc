@@ -40,6 +40,9 @@ double units(uint64_t packed_bytes, uint64_t slot_bytes) {
 // Columns that are read here and there come at a third to a quarter of the rate of reading in order: a core waits for so many lines of memory at once and no more.
 constexpr double kScattered = 3.5;
 
+// Four lanes take a corrected window over from one another, each some 10 us after it could.
+constexpr double kHandoffS = 40e-6;
+
 }  // namespace
 
 CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, const Workload& workload)
@@ -54,7 +57,7 @@ CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, cons
       disk_(disk_rate(machine)),
       disk_alone_(disk_rate_alone(machine)),
       overhead_s_(machine.host_step_overhead_us * 1e-6),
-      residual_s_(machine.host_stream_bytes.per_s > 0 ? kScattered * static_cast<double>(shape.residual_read_bytes_per_token) / machine.host_stream_bytes.per_s : 0),
+      residual_bytes_(static_cast<double>(shape.residual_read_bytes_per_token)),
       workload_(workload),
       device_(shape, machine, workload) {
   for (const MatrixShape& matrix : shape.matrices) {
@@ -109,6 +112,30 @@ double CostModel::kv_store_s(const StepWork& work) const {
   return move.bytes / (disk_ * kRateOfReads[0]) + move.ranges * kUnitOverheadS;
 }
 
+double CostModel::step_overhead_s(uint32_t tokens, double corrected_bytes) const {
+  return overhead_s_ + tokens * kScattered * std::max(0.0, residual_bytes_ - corrected_bytes) / host_.stream();
+}
+
+double CostModel::handoff_s() const { return kHandoffS; }
+
+double CostModel::correction_s(const CorrectedWindows& windows, double tokens, bool beside_link) const {
+  return host_.product_s(windows.here, tokens, beside_link) + tokens * kScattered * windows.residual_bytes / host_.stream();
+}
+
+CorrectionTime CostModel::corrections(const DeviceSums& sums, double tokens, bool beside_link) const {
+  CorrectionTime all;
+  for (const CorrectedWindows& windows : sums.corrected) {
+    if (windows.count == 0) continue;
+    const double host = correction_s(windows, tokens, beside_link), add = device_.add_s(tokens * windows.result_bytes);
+    const double input = windows.count * device_.input_s(tokens * windows.input_bytes / windows.count),
+                 result = windows.count * device_.result_s(tokens * windows.result_bytes / windows.count);
+    all.host_s += host, all.input_s += input, all.result_s += result, all.add_s += add;
+    const double there = device_.work_s(windows.there, tokens, 0);
+    all.waited_s += add + std::max(0.0, input + host + result + windows.count * kHandoffS - there);
+  }
+  return all;
+}
+
 // Experts are read once their layer's router has spoken, so nothing of them overlaps with the rest of the step; what does is the reading of one
 // with the packing and computing of another. Tokens are taken to be routed evenly and apart from each other.
 ExpertTime CostModel::experts(const StepWork& work, double absent_share, uint32_t reads) const {
@@ -140,15 +167,22 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load, const Dev
   const double tokens = work.tokens, rows = work.logit_rows;
   const DeviceSums there = device != nullptr ? device->sums(work.tokens) : DeviceSums();
   const DeviceTime other = device != nullptr ? device_.time(*device, work) : DeviceTime();
-  const double elsewhere = other.device_s + other.up_s + other.down_s;
   const bool beside_link = other.upload_s > 0;
+  const CorrectionTime corrections = this->corrections(there, tokens, beside_link);
+  const double elsewhere = other.device_s + other.up_s + other.down_s + corrections.waited_s;
   const double host_attention = attention_s(work) * (1 - there.layers.attention_layers / kv_layers_);
   const auto host_products = [&](ProductWork all, const WorkSums& on_device, uint64_t streamed_bytes, double of_tokens) {
     all -= on_device.products;
     if (!(all.bytes() > 0)) return 0.0;
     return host_.partly_streamed_product_s(all, of_tokens, std::min(1.0, static_cast<double>(streamed_bytes) / all.bytes()), beside_link);
   };
-  const double host_layers = host_products(layers_, there.layers, load.layer_packed, tokens) + host_attention + step_overhead_s(work.tokens);
+  WorkSums elsewhere_work = there.layers;  // on the device, or beside it
+  double corrected_bytes = 0;
+  for (const CorrectedWindows& windows : there.corrected) {
+    elsewhere_work.products += windows.here;
+    corrected_bytes += windows.residual_bytes;
+  }
+  const double host_layers = host_products(layers_, elsewhere_work, load.layer_packed, tokens) + host_attention + step_overhead_s(work.tokens, corrected_bytes);
   const double host_heads = rows > 0 ? host_products(heads_, there.heads, load.head_packed, rows) : 0;
 
   const double fetch = load.kv_spilled_layers > 0 ? kv_fetch_s(work) : 0, store = load.kv_spilled_layers > 0 ? kv_store_s(work) : 0;
@@ -179,6 +213,10 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load, const Dev
   // Nothing hides the first layer's fetch from a step that begins with it, nor the last one's store; between them there are two slots, whatever the
   // ring has.
   time.total_s += fetch + store + kUnevenness * std::min(host_layers, kv);
+  time.host_s += corrections.host_s;
+  time.d2h_s += corrections.input_s;
+  time.h2d_s += corrections.result_s;
+  time.device_s += corrections.add_s;
   const ExpertTime experts = this->experts(work, load.absent_experts, load.reads);
   time.host_s += experts.host_s;
   time.disk_s += experts.disk_s;

@@ -56,6 +56,12 @@ struct ExpertTime {
   double bytes = 0;  ///< from disk
 };
 
+/// What correcting on the host what a device multiplies with adds to a step.
+struct CorrectionTime {
+  double host_s = 0, input_s = 0, result_s = 0, add_s = 0;
+  double waited_s = 0;  ///< what the device's products do not hide
+};
+
 struct WorkloadTime {
   double prefill_s = 0;  ///< the whole prompt
   double decode_s = 0;   ///< one token, at the middle of what is generated
@@ -85,10 +91,16 @@ class CostModel {
   double kv_store_s(const StepWork& work) const;
   /// a mixture's experts, of which the share `absent` is not in memory.
   ExpertTime experts(const StepWork& work, double absent, uint32_t reads) const;
+  /// one window's corrections on the host, and the same of all windows of a step;
+  double correction_s(const CorrectedWindows& windows, double tokens, bool beside_link) const;
+  CorrectionTime corrections(const DeviceSums& sums, double tokens, bool beside_link) const;
   const KvSpillShape& kv() const { return kv_; }
   double expert_layers() const { return expert_layers_; }
   /// What a step takes on the host beside products and attention: its overhead, and the tokens' sparse residuals.
-  double step_overhead_s(uint32_t tokens) const { return overhead_s_ + tokens * residual_s_; }
+  /// Without so many bytes a token of residuals, which correct what a device does.
+  double step_overhead_s(uint32_t tokens, double corrected_bytes = 0) const;
+  /// What the lanes that take a corrected window over from one another add to its correction.
+  double handoff_s() const;
 
   /// The prompt in chunks of `step_tokens`, then the new tokens.
   WorkloadTime workload(uint32_t step_tokens, const StreamLoad& load, const DeviceLoad* device = nullptr) const;
@@ -112,7 +124,7 @@ class CostModel {
   double kv_bytes_per_position_, attention_flops_, activation_flops_, kv_layers_;
   KvSpillShape kv_;
   HostRates host_;
-  double attention_, disk_, disk_alone_, overhead_s_, residual_s_;
+  double attention_, disk_, disk_alone_, overhead_s_, residual_bytes_;
   Workload workload_;
   DeviceRates device_;
 };

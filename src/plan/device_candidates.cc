@@ -35,8 +35,11 @@ std::vector<bool> spaced(size_t most, double ratio) {
 
 }  // namespace
 
-DeviceCandidates::DeviceCandidates(const StepShape& shape, const Demand& demand)
+DeviceCandidates::DeviceCandidates(const StepShape& shape, const Demand& demand, CorrectionPlace corrections)
     : shape_(shape), logit_rows_(demand.logit_rows), chain_(shape) {
+  const bool has_residuals = shape.residual_bytes > 0;
+  if (!has_residuals && (shape.correction_row_bytes == 0 || corrections != CorrectionPlace::kOnHost)) besides_.push_back(false);
+  if (has_residuals || (shape.correction_row_bytes > 0 && corrections != CorrectionPlace::kOnDevice)) besides_.push_back(true);
   for (const MatrixShape& matrix : shape.matrices) all_bytes_ = add_bytes(all_bytes_, resident_bytes(matrix));
   std::vector<uint32_t> all, attention, ffn, heads;
   for (uint32_t i = 0; i < chain_.parts.size(); ++i) {
@@ -62,19 +65,21 @@ DeviceCandidates::DeviceCandidates(const StepShape& shape, const Demand& demand)
   add_beside_disk();
 }
 
-DeviceCandidate DeviceCandidates::of(const std::vector<PartPlace>& places, uint32_t from_tokens) const {
+DeviceCandidate DeviceCandidates::of(const std::vector<PartPlace>& places, uint32_t from_tokens, bool beside) const {
   DeviceCandidate candidate;
   candidate.places = places;
-  candidate.load = device_load(chain_, places, from_tokens, 0, 0);
+  candidate.beside = beside;
+  candidate.load = device_load(chain_, places, from_tokens, 0, 0, beside);
   uint64_t on_device = 0, row_block = 0;
   for (size_t i = 0; i < places.size(); ++i) {
     const DevicePart& part = chain_.parts[i];
+    const uint64_t part_row_block = std::max(part.row_block_bytes, beside ? 0 : part.branch_row_block_bytes);
     if (places[i] != PartPlace::kHost && part.part == MatrixPart::kAttention) ++candidate.attention_layers;
     if (places[i] == PartPlace::kStreamed)
-      candidate.least_slot_bytes = std::max(candidate.least_slot_bytes, whole_pages(part.row_block_bytes));
+      candidate.least_slot_bytes = std::max(candidate.least_slot_bytes, whole_pages(part_row_block));
     if (places[i] != PartPlace::kDevice) continue;
-    on_device = add_bytes(on_device, part.arena_bytes);
-    row_block = std::max(row_block, part.row_block_bytes);
+    on_device = add_bytes(on_device, part.arena_bytes - (beside ? part.branch_arena_bytes : 0));
+    row_block = std::max(row_block, part_row_block);
     for (uint32_t matrix : part.matrices) {
       if (!is_looked_up(shape_.matrices[matrix])) continue;
       candidate.row_bytes = std::max(candidate.row_bytes, shape_.matrices[matrix].row_file_bytes);
@@ -108,8 +113,10 @@ void DeviceCandidates::add_streams(std::vector<PartPlace> places, const std::vec
     for (size_t i = 0; with_head && i < places.size(); ++i) {
       if (chain_.parts[i].part == MatrixPart::kHead) places[i] = PartPlace::kStreamed;
     }
-    DeviceCandidate candidate = of(places, from_tokens);
-    if (candidate.least_slot_bytes > 0) candidates_.push_back(std::move(candidate));
+    for (const bool beside : besides_) {
+      DeviceCandidate candidate = of(places, from_tokens, beside);
+      if (candidate.least_slot_bytes > 0) candidates_.push_back(std::move(candidate));
+    }
     places = before;
   };
   for (const bool with_head : {false, true}) {
@@ -133,7 +140,7 @@ void DeviceCandidates::add_all() {
     for (size_t length = 0; length <= order.size(); ++length) {
       if (length > 0) {
         places[order[length - 1]] = PartPlace::kDevice;
-        candidates_.push_back(of(places, 0));
+        for (const bool beside : besides_) candidates_.push_back(of(places, 0, beside));
       }
       if (length == 0 || with_streams[length]) add_streams(places, order, length);
     }
@@ -150,7 +157,7 @@ void DeviceCandidates::add_beside_disk() {
     std::vector<PartPlace> places(chain_.parts.size(), PartPlace::kHost);
     for (size_t length = 1; length <= order.size(); ++length) {
       places[order[length - 1]] = PartPlace::kDevice;
-      if (taken[length]) beside_disk_.push_back(of(places, 0));
+      if (taken[length]) beside_disk_.push_back(of(places, 0, besides_.front()));
     }
   }
   if (orders_.empty() || searches < 20) return;
@@ -163,7 +170,7 @@ void DeviceCandidates::add_beside_disk() {
     for (const uint32_t stride : kStrides) {
       std::vector<PartPlace> with_streams = places;
       stream_feed_forward(order, length, stride, &with_streams);
-      DeviceCandidate candidate = of(with_streams, kFromTokensBesideDisk);
+      DeviceCandidate candidate = of(with_streams, kFromTokensBesideDisk, besides_.front());
       if (candidate.least_slot_bytes == 0) continue;
       candidate.load.slots = kRingBesideDisk.slots;
       candidate.load.slot_bytes = std::max(kRingBesideDisk.slot_bytes, candidate.least_slot_bytes);

@@ -15,6 +15,7 @@ namespace outrigger {
 /// One placement but for the step size, and the sums of its bytes.
 struct DeviceCandidate {
   std::vector<PartPlace> places;
+  bool beside = false;  ///< branches and residuals of what is there are the host's
   DeviceLoad load;
   uint64_t device_weights = 0, host_weights = 0;  ///< host_weights: everything else resident
   uint64_t transfer_bytes = 0, row_bytes = 0, row_buffer_bytes = 0;
@@ -26,10 +27,12 @@ struct DeviceCandidate {
 /// docs/design/0010-placing-on-a-device.md. Keeps a reference to `shape`.
 class DeviceCandidates {
  public:
-  DeviceCandidates(const StepShape& shape, const Demand& demand);
+  DeviceCandidates(const StepShape& shape, const Demand& demand, CorrectionPlace corrections);
 
   const PartChain& chain() const { return chain_; }
-  DeviceCandidate of(const std::vector<PartPlace>& places, uint32_t from_tokens) const;
+  DeviceCandidate of(const std::vector<PartPlace>& places, uint32_t from_tokens, bool beside) const;
+  /// Which ways of correcting there are: as the workload asks, if the model leaves the choice.
+  const std::vector<bool>& besides() const { return besides_; }
 
   /// visit(candidate), with each ring that it may stream through; in an order that depends on shape and demand alone. The host has
   /// everything else resident.
@@ -50,6 +53,7 @@ class DeviceCandidates {
   const uint32_t logit_rows_;
   const PartChain chain_;
   uint64_t all_bytes_ = 0;
+  std::vector<bool> besides_;
   std::vector<std::vector<uint32_t>> orders_;  ///< of parts
   std::vector<DeviceCandidate> candidates_, beside_disk_;
 };

@@ -8,6 +8,26 @@
 
 namespace outrigger {
 
+CorrectedWindows& CorrectedWindows::operator+=(const CorrectedWindows& other) {
+  there += other.there, here += other.here;
+  count += other.count, residual_bytes += other.residual_bytes;
+  input_bytes += other.input_bytes, result_bytes += other.result_bytes;
+  return *this;
+}
+
+void CorrectedWindows::add(const MatrixShape& matrix) {
+  const ProductWork work = product_work(matrix, matrix.rows, matrix.packed_bytes);
+  if (matrix.is_branch || matrix.residual_read_bytes > 0) count = 1;
+  residual_bytes += static_cast<double>(matrix.residual_read_bytes);
+  if (matrix.is_branch) {
+    here += work;
+    return;
+  }
+  there += DeviceWork(WorkSums{work, 0});
+  input_bytes = static_cast<double>(matrix.columns) * sizeof(float);
+  result_bytes += static_cast<double>(matrix.rows) * sizeof(float);
+}
+
 DeviceRates::DeviceRates(const StepShape& shape, const MachineProfile& machine, const Workload& workload)
     : stream_(machine.device_stream_bytes.per_s),
       int8_(machine.device_int8_ops.per_s),

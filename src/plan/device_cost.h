@@ -6,6 +6,7 @@
 #include <outrigger/plan.h>
 #include <outrigger/step_shape.h>
 
+#include <array>
 #include <cstdint>
 
 #include "src/plan/product_work.h"
@@ -38,6 +39,21 @@ struct DeviceWork {
   }
 };
 
+/// Windows that the host corrects while the device multiplies with their matrices: of all layers those in the same place.
+struct CorrectedWindows {
+  DeviceWork there;
+  ProductWork here;           ///< with branches
+  double count = 0;
+  double residual_bytes = 0;  ///< that a token reads here and there
+  double input_bytes = 0, result_bytes = 0;  ///< a token's, over the link and back
+
+  CorrectedWindows& operator+=(const CorrectedWindows& other);
+  /// A matrix of this window, or a factor of its branches.
+  void add(const MatrixShape& matrix);
+};
+/// A layer's windows: attention's two, the feed-forward block's two.
+inline constexpr size_t kLayerWindows = 4;
+
 /// What a step does on a device and over the link, whatever its size.
 struct DeviceSums {
   WorkSums layers, heads;
@@ -46,6 +62,7 @@ struct DeviceSums {
   bool logits_download = false;
   uint64_t layer_upload_bytes = 0, head_upload_bytes = 0;  ///< of weights, through the ring
   DeviceWork disk_gap;                      ///< the longest stretch of the step that uses nothing of the host's: on the device
+  std::array<CorrectedWindows, kLayerWindows> corrected;
   WorkSums link_gap_host;                   ///< the longest without anything that streams to the device
   DeviceWork link_gap_device;               ///< the same stretch's part there
 
@@ -90,12 +107,17 @@ class DeviceRates {
   double up_s(double tokens) const { return latency_s_ + tokens * residual_bytes_ / h2d_; }
   double down_s(double tokens) const { return latency_s_ + tokens * residual_bytes_ / d2h_; }
   double logits_s(double rows) const { return latency_s_ + rows * logits_bytes_ / d2h_; }
+  /// Of corrections: so many bytes of input to the host, of results to the device, and there a sum of them to what the device computed.
+  double input_s(double bytes) const { return latency_s_ + bytes / d2h_; }
+  double result_s(double bytes) const { return latency_s_ + bytes / h2d_; }
+  double add_s(double bytes) const { return 3 * bytes / stream_; }
   /// A unit of weights. Each is asked for when a slot is free, and so pays the way to the device.
   double upload_s(uint64_t packed_bytes) const { return latency_s_ + static_cast<double>(packed_bytes) / h2d_; }
 
+  double work_s(const DeviceWork& work, double tokens, double attention_s) const;
+
  private:
   double product_s(double bytes, double weights, double tokens) const;
-  double work_s(const DeviceWork& work, double tokens, double attention_s) const;
 
   double stream_ = 1, int8_ = 1, small_ = 1, attention_ = 1, h2d_ = 1, d2h_ = 1, latency_s_ = 0, overhead_s_ = 0;
   double residual_bytes_ = 0, logits_bytes_ = 0;

@@ -13,7 +13,7 @@ WorkSums work_of(const MatrixShape& matrix) {
 }  // namespace
 
 PartChain::PartChain(const StepShape& shape) : part_of(shape.matrices.size(), kNone), kv_layers(shape.kv_layers) {
-  uint32_t last_layer = UINT32_MAX;
+  uint32_t last_layer = UINT32_MAX, last_window = UINT32_MAX;
   MatrixPart last_part = MatrixPart::kHost;
   for (const bool heads : {false, true}) {
     for (uint32_t i = 0; i < shape.matrices.size(); ++i) {
@@ -23,6 +23,8 @@ PartChain::PartChain(const StepShape& shape) : part_of(shape.matrices.size(), kN
       const bool is_part = matrix.part != MatrixPart::kHost;
       const bool joins =
           !links.empty() && links.back().is_head == heads && matrix.part == last_part && (!is_part || matrix.layer == last_layer);
+      const bool begins = !joins || matrix.window != last_window;
+      last_window = matrix.window;
       last_part = matrix.part;
       last_layer = matrix.layer;
       if (!joins) {
@@ -37,13 +39,21 @@ PartChain::PartChain(const StepShape& shape) : part_of(shape.matrices.size(), kN
       part.matrices.push_back(i);
       part.arena_bytes = add_bytes(part.arena_bytes, resident_bytes(matrix));
       part.packed_bytes = add_bytes(part.packed_bytes, matrix.packed_bytes);
-      part.row_block_bytes = std::max(part.row_block_bytes, matrix.row_block_bytes);
+      if (begins && !matrix.adds_to_window) links.back().windows.emplace_back();
+      if (!links.back().windows.empty()) links.back().windows.back().add(matrix);
+      if (matrix.is_branch) {
+        part.branch_arena_bytes = add_bytes(part.branch_arena_bytes, resident_bytes(matrix));
+        part.branch_packed_bytes = add_bytes(part.branch_packed_bytes, matrix.packed_bytes);
+        links.back().branches += work_of(matrix).products;
+      }
+      uint64_t& row_block = matrix.is_branch ? part.branch_row_block_bytes : part.row_block_bytes;
+      row_block = std::max(row_block, matrix.row_block_bytes);
     }
   }
   for (Link& link : links) link.device_work = DeviceWork(link.work);
 }
 
-DeviceSums device_sums(const PartChain& chain, const std::vector<PartPlace>& places, bool streams) {
+DeviceSums device_sums(const PartChain& chain, const std::vector<PartPlace>& places, bool streams, bool beside) {
   DeviceSums sums;
   bool was_there = false;
   DeviceWork disk_run, link_run_device;
@@ -54,9 +64,16 @@ DeviceSums device_sums(const PartChain& chain, const std::vector<PartPlace>& pla
     if (is_there && !was_there) ++(link.is_head ? sums.head_uploads : sums.uploads);
     if (!is_there && was_there) ++(link.is_head ? sums.head_downloads : sums.downloads);
     if (is_there) (link.is_head ? sums.heads : sums.layers) += link.work;
+    if (is_there && beside && !link.is_head) {
+      sums.layers.products -= link.branches;
+      const size_t first = chain.parts[link.part].part == MatrixPart::kFeedForward ? 2 : 0;
+      for (size_t i = 0; i < link.windows.size(); ++i) {
+        if (link.windows[i].count > 0) sums.corrected[first + std::min<size_t>(i, 1)] += link.windows[i];
+      }
+    }
     if (is_there && link.is_head) sums.logits_download = true;
     was_there = is_there;
-    if (is_streamed) (link.is_head ? sums.head_upload_bytes : sums.layer_upload_bytes) += chain.parts[link.part].packed_bytes;
+    if (is_streamed) (link.is_head ? sums.head_upload_bytes : sums.layer_upload_bytes) += chain.parts[link.part].packed_bytes - (beside ? chain.parts[link.part].branch_packed_bytes : 0);
     if (link.is_head) continue;
 
     if (is_there)
@@ -93,10 +110,10 @@ std::vector<PartPlace> part_places(const PartChain& chain, const DeviceUse& devi
 }
 
 DeviceLoad device_load(const PartChain& chain, const std::vector<PartPlace>& places, uint32_t from_tokens, uint32_t slots,
-                       uint64_t slot_bytes) {
+                       uint64_t slot_bytes, bool beside) {
   DeviceLoad load;
-  load.small = device_sums(chain, places, false);
-  if (from_tokens > 0) load.large = device_sums(chain, places, true);
+  load.small = device_sums(chain, places, false, beside);
+  if (from_tokens > 0) load.large = device_sums(chain, places, true, beside);
   load.from_tokens = from_tokens;
   load.slots = slots;
   load.slot_bytes = slot_bytes;

@@ -18,7 +18,8 @@ struct DevicePart {
   std::vector<uint32_t> matrices;
   uint64_t arena_bytes = 0;  ///< of all of them, each at its place in the arena of resident weights
   uint64_t packed_bytes = 0;
-  uint64_t row_block_bytes = 0;  ///< the largest
+  uint64_t branch_arena_bytes = 0, branch_packed_bytes = 0;  ///< of these, branches
+  uint64_t row_block_bytes = 0, branch_row_block_bytes = 0;  ///< the largest; of branches apart
 };
 
 enum class PartPlace : uint8_t { kHost, kDevice, kStreamed };
@@ -31,6 +32,8 @@ struct PartChain {
     WorkSums work;
     DeviceWork device_work = {};
     bool is_head = false;
+    std::vector<CorrectedWindows> windows = {};  ///< in order; those of no correction have a count of 0
+    ProductWork branches = {};                   ///< of `work`
   };
 
   explicit PartChain(const StepShape& shape);
@@ -41,14 +44,15 @@ struct PartChain {
   uint32_t kv_layers = 1;
 };
 
-/// `streams`: whether the step is one that streams weights to the device, and computes with them there.
-DeviceSums device_sums(const PartChain& chain, const std::vector<PartPlace>& places, bool streams);
+/// `streams`: whether the step is one that streams weights to the device, and computes with them there. `beside`: whether the host corrects what is
+/// computed there.
+DeviceSums device_sums(const PartChain& chain, const std::vector<PartPlace>& places, bool streams, bool beside);
 
 /// Where a plan puts each part. Precondition: the plan was checked.
 std::vector<PartPlace> part_places(const PartChain& chain, const DeviceUse& device);
 /// The same as what is computed there. `from_tokens`: Plan::device_from_tokens.
 DeviceLoad device_load(const PartChain& chain, const std::vector<PartPlace>& places, uint32_t from_tokens, uint32_t slots,
-                       uint64_t slot_bytes);
+                       uint64_t slot_bytes, bool beside);
 
 }  // namespace outrigger
 

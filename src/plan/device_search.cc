@@ -32,13 +32,14 @@ class DeviceSearch::Best {
 
 DeviceSearch::~DeviceSearch() = default;
 
-DeviceSearch::DeviceSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine)
-    : shape_(shape), demand_(demand), cost_(cost), candidates_(shape, demand), threads_(machine.device_threads) {
+DeviceSearch::DeviceSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine, CorrectionPlace corrections)
+    : shape_(shape), demand_(demand), cost_(cost), candidates_(shape, demand, corrections), threads_(machine.device_threads) {
   Demand there = demand;
   there.threads = threads_;
   for (const ActivationCost& step : shape.activations) {
     host_step_bytes_.push_back(add_bytes(whole_pages(shape.residual_bytes), activation_bytes(shape, demand, step)));
     device_step_bytes_.push_back(activation_bytes(shape, there, step));
+    beside_step_bytes_.push_back(activation_bytes(shape, there, step, true));
   }
   for (uint32_t layers = 0; layers <= shape.kv_layers; ++layers) kv_bytes_.push_back(kv_cache_bytes(shape, demand, layers));
   for (const MatrixShape& matrix : shape.matrices) {
@@ -54,7 +55,7 @@ DeviceSearch::DeviceSearch(const StepShape& shape, const Demand& demand, const C
 
 uint64_t DeviceSearch::device_bytes(const DeviceCandidate& candidate, size_t step) const {
   return add_bytes(add_bytes(candidate.device_weights, multiply_bytes(candidate.load.slots, candidate.load.slot_bytes)),
-                   add_bytes(kv_bytes_[candidate.attention_layers], device_step_bytes_[step]));
+                   add_bytes(kv_bytes_[candidate.attention_layers], candidate.beside ? beside_step_bytes_[step] : device_step_bytes_[step]));
 }
 
 uint64_t DeviceSearch::host_bytes(const DeviceCandidate& candidate, size_t step) const {
@@ -78,12 +79,13 @@ void DeviceSearch::add_rest(const DeviceCandidate& candidate) {
   auto rest = std::make_unique<Rest>();
   rest->candidate = candidate;
   StepShape& shape = rest->shape;
-  uint64_t streamed = 0;  // to the device: resident here
+  uint64_t streamed = 0;  // to the device, or correcting what is there: resident here
   shape.matrices.reserve(bare_.matrices.size());
   for (uint32_t i = 0; i < bare_.matrices.size(); ++i) {
     const PartPlace place =
         candidates_.chain().part_of[i] == PartChain::kNone ? PartPlace::kHost : candidate.places[candidates_.chain().part_of[i]];
-    if (place == PartPlace::kStreamed) streamed = add_bytes(streamed, resident_bytes(bare_.matrices[i]));
+    const bool is_beside = candidate.beside && bare_.matrices[i].is_branch && place != PartPlace::kHost;
+    if (place == PartPlace::kStreamed || is_beside) streamed = add_bytes(streamed, resident_bytes(bare_.matrices[i]));
     if (place != PartPlace::kHost) continue;
     shape.matrices.push_back(bare_.matrices[i]);
     rest->matrices.push_back(i);
@@ -129,12 +131,14 @@ DevicePlacement DeviceSearch::placement_of(const DeviceCandidate& candidate, siz
   placement.use.streamed.assign(shape_.matrices.size(), false);
   for (size_t i = 0; i < shape_.matrices.size(); ++i) {
     if (candidates_.chain().part_of[i] == PartChain::kNone) continue;
+    if (candidate.beside && shape_.matrices[i].is_branch) continue;
     placement.use.resident[i] = candidate.places[candidates_.chain().part_of[i]] == PartPlace::kDevice;
     placement.use.streamed[i] = candidate.places[candidates_.chain().part_of[i]] == PartPlace::kStreamed;
   }
   placement.use.slots = candidate.load.slots;
   placement.use.slot_bytes = candidate.load.slot_bytes;
   placement.use.threads = threads_;
+  placement.use.corrections_beside = candidate.beside;
   placement.use.transfer_bytes = candidate.transfer_bytes;
   placement.device_bytes = device_bytes(candidate, step);
   placement.host_bytes = host_bytes(candidate, step);
@@ -146,7 +150,11 @@ double DeviceSearch::least_time_s(const DeviceCandidate& candidate, const std::v
   uint64_t on_device = 0, streamed = 0;
   for (size_t i = 0; i < candidate.places.size(); ++i) {
     const DevicePart& part = candidates_.chain().parts[i];
-    if (candidate.places[i] == PartPlace::kDevice && part.part != MatrixPart::kHead) on_device = add_bytes(on_device, part.arena_bytes);
+    const uint64_t beside = candidate.beside ? part.branch_arena_bytes : 0;
+    if (candidate.places[i] == PartPlace::kDevice && part.part != MatrixPart::kHead) {
+      on_device = add_bytes(on_device, part.arena_bytes - beside);
+      streamed = add_bytes(streamed, beside);
+    }
     if (candidate.places[i] == PartPlace::kStreamed) streamed = add_bytes(streamed, part.arena_bytes);
   }
   double least = HUGE_VAL;
@@ -200,7 +208,7 @@ std::optional<DevicePlacement> DeviceSearch::best(uint64_t host_budget, uint64_t
 std::optional<DevicePlacement> DeviceSearch::everything() const {
   const std::vector<PartPlace> places(candidates_.chain().parts.size(), PartPlace::kDevice);
   if (places.empty()) return std::nullopt;
-  const DeviceCandidate candidate = candidates_.of(places, 0);
+  const DeviceCandidate candidate = candidates_.of(places, 0, candidates_.besides().front());
   StreamLoad load;
   load.row_reads = candidate.row_reads;
   std::optional<DevicePlacement> best;

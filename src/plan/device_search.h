@@ -31,7 +31,7 @@ struct DevicePlacement {
 class DeviceSearch {
  public:
   /// Precondition: DeviceRates::are_known(machine).
-  DeviceSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine);
+  DeviceSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine, CorrectionPlace corrections);
   ~DeviceSearch();
 
   /// The fewest bytes of host memory that any candidate needs which fits the device; UINT64_MAX if none does.
@@ -61,7 +61,7 @@ class DeviceSearch {
   const uint32_t threads_;
   StepShape bare_;                  ///< the shape without names
   std::vector<uint64_t> kv_bytes_;  ///< of 0, 1, 2, ... layers
-  std::vector<uint64_t> host_step_bytes_, device_step_bytes_;
+  std::vector<uint64_t> host_step_bytes_, device_step_bytes_, beside_step_bytes_;  ///< beside: where the host corrects
   uint64_t layer_bytes_ = 0;
   double least_file_share_ = 1;               ///< of a layer's matrix, file bytes for each byte of the arena
   std::vector<std::unique_ptr<Rest>> rests_;  ///< candidates whose host part may read from disk

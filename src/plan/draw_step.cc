@@ -34,9 +34,13 @@ const char* style_of(const ScheduledTask& task) {
     case TaskKind::kUpload:
     case TaskKind::kDownload:
     case TaskKind::kLogits:
+    case TaskKind::kInput:
+    case TaskKind::kResult:
       return "link";
     case TaskKind::kSubmit:
     case TaskKind::kExperts:
+    case TaskKind::kCorrect:
+    case TaskKind::kAdd:
     case TaskKind::kProduct:
       if (task.lane == ScheduleLane::kDevice) return task.layer % 2 == 0 ? "device" : "device2";
       return task.layer % 2 == 0 ? "host" : "host2";

@@ -48,10 +48,11 @@ uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand, uint32_t l
   return add_bytes(resident, demand.kv_spilled_layers == 0 ? 0 : multiply_bytes(kKvSlots, kv_slot_bytes(shape, demand)));
 }
 
-uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const ActivationCost& step) {
+uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const ActivationCost& step, bool has_corrections) {
   const CheckedSize scratch = CheckedSize(demand.threads) * CheckedSize(shape.activation_bytes_per_thread);
   const CheckedSize logits = CheckedSize(std::min(demand.logit_rows, step.tokens)) * CheckedSize(shape.logits_row_bytes);
-  return saturated((CheckedSize(step.bytes) + scratch + logits).round_up(kPageBytes));
+  const CheckedSize corrections = CheckedSize(has_corrections ? step.tokens : 0) * CheckedSize(shape.correction_row_bytes);
+  return saturated((CheckedSize(step.bytes) + scratch + logits + corrections).round_up(kPageBytes));
 }
 
 uint32_t reads_in_flight(uint64_t row_block_bytes, const Slots& slots) {
@@ -106,6 +107,7 @@ DeviceUse device_use(const Plan& plan) {
   device.slot_bytes = plan.device_slot_bytes;
   device.threads = plan.device_threads;
   device.transfer_bytes = plan.transfer_bytes;
+  device.corrections_beside = plan.corrections_beside;
   return device;
 }
 
@@ -161,7 +163,7 @@ TierBreakdown device_breakdown(const StepShape& shape, const Demand& demand, con
   breakdown.weights_resident = whole_pages(weights);
   breakdown.stream_slots = multiply_bytes(device.slots, device.slot_bytes);
   breakdown.kv_cache = kv_cache_bytes(shape, demand, device.attention_layers(shape));
-  breakdown.activations = activation_bytes(shape, there, step);
+  breakdown.activations = activation_bytes(shape, there, step, device.corrections_beside);
   return breakdown;
 }
 

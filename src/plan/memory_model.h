@@ -39,8 +39,9 @@ uint64_t kv_bytes_per_token(const StepShape& shape, KvType type);
 Status check_kv_type(const char* what, KvType type, const StepShape& shape);
 /// Every session's cache of so many layers, as far as it is in memory, and the slots that the spilled ones of them pass through.
 uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand, uint32_t layers);
-/// Activations, scratch and logits of steps of up to step.tokens; a step wants the logits of at most all its tokens.
-uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const ActivationCost& step);
+/// Activations, scratch and logits of steps of up to step.tokens; a step wants the logits of at most all its tokens. `has_corrections`: and the results
+/// of the host's corrections, on a device.
+uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const ActivationCost& step, bool has_corrections = false);
 
 /// Whether it streams through the ring when it is not resident. Experts have slots of their own.
 inline bool is_multiplied(const MatrixShape& matrix) { return matrix.use == MatrixUse::kEveryToken || matrix.use == MatrixUse::kLogits; }
@@ -80,6 +81,7 @@ struct DeviceUse {
   uint64_t slot_bytes = 0;
   uint32_t threads = 0;
   uint64_t transfer_bytes = 0;
+  bool corrections_beside = false;  ///< Plan's
 
   bool is_resident(size_t matrix) const { return !resident.empty() && resident[matrix]; }
   bool is_streamed(size_t matrix) const { return !streamed.empty() && streamed[matrix]; }

@@ -44,6 +44,7 @@ Status check_tensors(const Plan& plan, const StepShape& shape, std::vector<bool>
 
 // A part of a layer is in one place.
 Status check_parts(const Plan& plan, const StepShape& shape) {
+  size_t first = 0;  // of the part
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
     const TensorPlacement& tensor = plan.tensors[i];
     const MatrixShape& matrix = shape.matrices[i];
@@ -51,11 +52,20 @@ Status check_parts(const Plan& plan, const StepShape& shape) {
     if (tensor.tier == Tier::kDevice && tensor.mode == Residence::kStreamed && matrix.part == MatrixPart::kAttention && plan.device_from_tokens != 1) {
       return wrong(fmt::format("streams to the device from {} tokens on, need 1, since its keys and values are there", plan.device_from_tokens)).about(tensor.name);
     }
-    if (i == 0 || matrix.part == MatrixPart::kHost || shape.matrices[i - 1].layer != matrix.layer || shape.matrices[i - 1].part != matrix.part) continue;
-    const TensorPlacement& before = plan.tensors[i - 1];
-    if (before.tier == tensor.tier && (tensor.tier == Tier::kHost || before.mode == tensor.mode)) continue;
-    return wrong(fmt::format("not placed as '{}', which belongs to the same part of its layer", before.name)).about(tensor.name);
+    const bool joins = i > 0 && matrix.part != MatrixPart::kHost && shape.matrices[i - 1].layer == matrix.layer && shape.matrices[i - 1].part == matrix.part;
+    if (!joins) first = i;
+    const TensorPlacement& of_part = plan.tensors[first];
+    if (of_part.tier == Tier::kDevice && plan.corrections_beside && matrix.is_branch) {
+      if (tensor.tier == Tier::kHost && tensor.mode == Residence::kResident) continue;
+      return wrong(fmt::format("placed on {}, {}, need host, resident, since it corrects there what is on the device", tier_name(tensor.tier), residence_name(tensor.mode))).about(tensor.name);
+    }
+    if (tensor.tier == Tier::kDevice && matrix.residual_read_bytes > 0 && !plan.corrections_beside) {
+      return wrong("placed on the device, and its residual, which only the host computes with, does not correct it").about(tensor.name);
+    }
+    if (of_part.tier == tensor.tier && (tensor.tier == Tier::kHost || of_part.mode == tensor.mode)) continue;
+    return wrong(fmt::format("not placed as '{}', which belongs to the same part of its layer", of_part.name)).about(tensor.name);
   }
+  if (plan.corrections_beside && (shape.correction_row_bytes == 0 || !device_use(plan).is_used())) return wrong("corrections_beside is true, and there is nothing to correct on a device");
   return {};
 }
 

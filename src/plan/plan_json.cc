@@ -128,6 +128,7 @@ Status read_device_stream(const JsonFields& json, Plan* plan) {
   OTR_TRY(stream.read("slot_bytes", &plan->device_slot_bytes));
   OTR_TRY(stream.read("from_tokens", &plan->device_from_tokens));
   OTR_TRY(stream.read("threads", &plan->device_threads));
+  if (stream.has("corrections_beside")) OTR_TRY(stream.read("corrections_beside", &plan->corrections_beside));
   return stream.read("transfer_bytes", &plan->transfer_bytes);
 }
 
@@ -221,7 +222,8 @@ std::string plan_to_json(const Plan& plan) {
         {"slot_bytes", plan.device_slot_bytes},
         {"from_tokens", plan.device_from_tokens},
         {"threads", plan.device_threads},
-        {"transfer_bytes", plan.transfer_bytes}}},
+        {"transfer_bytes", plan.transfer_bytes},
+        {"corrections_beside", plan.corrections_beside}}},
   };
   // A tensor's name comes from a file and need not be UTF-8: what is not is replaced, where the default is to throw.
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);

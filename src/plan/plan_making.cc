@@ -50,6 +50,7 @@ Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const
   plan.device_slot_bytes = device.slot_bytes;
   plan.device_from_tokens = placement.load.from_tokens;
   plan.device_threads = device.threads;
+  plan.corrections_beside = device.is_used() && device.corrections_beside && shape.correction_row_bytes > 0;
   plan.transfer_bytes = device.transfer_bytes;
 
   plan.tensors.reserve(shape.matrices.size());

@@ -40,15 +40,15 @@ DevicePlacement without_device(const PlacementSearch& search, const Placement& p
 // A search with and without the device, if there is one.
 class Searches {
  public:
-  Searches(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine, const Budgets& budgets, uint32_t kv_spilled_layers)
-      : host_(shape, demand, cost, kv_spilled_layers) {
-    const bool must_spill = kv_spilled_layers != Workload::kAsItPays && kv_spilled_layers > 0;  // which is the host's alone
+  Searches(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine, const Budgets& budgets, const Workload& workload)
+      : host_(shape, demand, cost, workload.kv_spilled_layers) {
+    const bool must_spill = workload.kv_spilled_layers != Workload::kAsItPays && workload.kv_spilled_layers > 0;  // which is the host's alone
     if (!DeviceRates::are_known(machine) || must_spill) return;
     most_device_bytes_ = machine.device_memory_bytes;
     device_budget_ = budgets.device_bytes == Budgets::kDefault     ? most_device_bytes_ / 10 * 9
                      : budgets.device_bytes == Budgets::kUnlimited ? most_device_bytes_
                                                                    : std::min(budgets.device_bytes, most_device_bytes_);
-    device_.emplace(shape, demand, cost, machine);
+    device_.emplace(shape, demand, cost, machine, workload.corrections);
   }
 
   uint64_t device_budget() const { return device_budget_; }
@@ -194,7 +194,7 @@ Result<Plan> PlacementPlanner::plan(const StepShape& shape, const MachineProfile
 
   const Demand demand = demand_of(machine, workload);
   const CostModel cost(shape, machine, workload);
-  const Searches searches(shape, demand, cost, machine, budgets, workload.kv_spilled_layers);
+  const Searches searches(shape, demand, cost, machine, budgets, workload);
   const uint64_t device_budget = searches.device_budget(), minimum = searches.minimum_bytes();
   const std::optional<DevicePlacement> best = searches.best(budget, device_budget);
   if (!best) {

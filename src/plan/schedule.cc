@@ -151,6 +151,14 @@ std::string task_label(const StepShape& shape, const ScheduledTask& task) {
       return "logits to the host";
     case TaskKind::kBring:
       return fmt::format("bring unit {}: {}", task.unit, matrices_label(shape, task.first_matrix, task.last_matrix));
+    case TaskKind::kInput:
+      return "input to the host: " + matrices_label(shape, task.first_matrix, task.last_matrix);
+    case TaskKind::kCorrect:
+      return "corrections of " + matrices_label(shape, task.first_matrix, task.last_matrix);
+    case TaskKind::kResult:
+      return "corrections to the device: " + matrices_label(shape, task.first_matrix, task.last_matrix);
+    case TaskKind::kAdd:
+      return "add corrections of " + matrices_label(shape, task.first_matrix, task.last_matrix);
     case TaskKind::kProduct:
     case TaskKind::kHead:
       break;
@@ -182,6 +190,8 @@ Result<StepSchedule> schedule_step(const StepShape& shape, const Plan& plan, con
   std::stable_sort(schedule.tasks.begin(), schedule.tasks.end(), [](const ScheduledTask& a, const ScheduledTask& b) { return std::pair(a.begin_s, a.end_s) < std::pair(b.begin_s, b.end_s); });
   const auto at = static_cast<std::ptrdiff_t>(schedule.tasks.size());
   schedule.tasks.insert(schedule.tasks.end(), player.host_tasks().begin(), player.host_tasks().end());
+  // Corrections stand behind what they run beside.
+  std::stable_sort(schedule.tasks.begin() + at, schedule.tasks.end(), [](const ScheduledTask& a, const ScheduledTask& b) { return a.begin_s < b.begin_s; });
   // The link's lane has both of what is brought and of the residual's ways.
   std::inplace_merge(schedule.tasks.begin(), schedule.tasks.begin() + at, schedule.tasks.end(),
                      [](const ScheduledTask& a, const ScheduledTask& b) { return a.begin_s < b.begin_s; });

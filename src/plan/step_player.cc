@@ -145,21 +145,63 @@ void StepPlayer::add_products() {
              matrix.part == matrices[i].part;
     };
     while (end < matrices.size() && shares_window(matrices[end])) ++end;
-    const bool is_continued = end < matrices.size() && matrices[end].adds_to_window;
+    bool is_continued = end < matrices.size() && matrices[end].adds_to_window;
     if (matrices[i].use == MatrixUse::kRouted) {
       while (end < matrices.size() && matrices[end].use == MatrixUse::kRouted && matrices[end].layer == matrices[i].layer) ++end;
       cross(false, matrices[i].layer);
       add_experts(i, end);
     }
+    const uint32_t begin = i;
     if (is_used(matrices[i])) {
       cross(is_there(i), matrices[i].layer);
-      add_window(i, end);
-      if (matrices[i].use == MatrixUse::kEveryToken && is_first_of_layer && !is_continued) add_attention(matrices[i].layer);
+      const bool is_beside = is_corrected(i, end);
+      if (is_beside) {
+        const uint32_t window_end = end;
+        while (end < matrices.size() && matrices[end].adds_to_window && matrices[end].layer == matrices[i].layer) ++end;
+        add_corrected_window(i, window_end, end);
+      } else {
+        add_window(i, end);
+      }
+      if (matrices[i].use == MatrixUse::kEveryToken && is_first_of_layer && (is_beside || !is_continued)) add_attention(matrices[i].layer);
+      is_continued = is_continued && !is_beside;
     }
-    is_first_of_layer = end < matrices.size() && (matrices[end].layer != matrices[i].layer || (is_first_of_layer && is_continued));
+    is_first_of_layer = end < matrices.size() && (matrices[end].layer != matrices[begin].layer || (is_first_of_layer && is_continued));
     i = end;
   }
   if (attention_.empty()) add_attention(0);  // a model whose layers have no matrices still attends
+}
+
+double StepPlayer::residual_bytes_of(const ScheduledTask& task) const {
+  double bytes = 0;
+  for (uint32_t i = task.first_matrix; i <= task.last_matrix; ++i) bytes += static_cast<double>(shape_.matrices[i].residual_read_bytes);
+  return bytes;
+}
+
+bool StepPlayer::is_corrected(uint32_t begin, uint32_t end) const {
+  if (!device_.corrections_beside || !is_there(begin)) return false;
+  return std::any_of(shape_.matrices.begin() + begin, shape_.matrices.begin() + end,
+                     [](const MatrixShape& matrix) { return matrix.is_branch || matrix.residual_read_bytes > 0; });
+}
+
+// Its input goes to the host, which corrects while the device multiplies.
+void StepPlayer::add_corrected_window(uint32_t begin, uint32_t end, uint32_t factors_end) {
+  CorrectedWindows window;
+  for (uint32_t i = begin; i < factors_end; ++i) window.add(shape_.matrices[i]);
+  const double tokens = work_.tokens;
+  ScheduledTask task;
+  task.layer = shape_.matrices[begin].layer;
+  task.first_matrix = begin;
+  task.last_matrix = end - 1;
+  while (shape_.matrices[task.last_matrix].is_branch) --task.last_matrix;
+  const auto add = [&](ScheduleLane lane, TaskKind kind, double bytes, double duration_s) {
+    task.lane = lane, task.kind = kind, task.bytes = static_cast<uint64_t>(bytes), task.end_s = duration_s;
+    host_.push_back(task);
+  };
+  add(ScheduleLane::kToHost, TaskKind::kInput, tokens * window.input_bytes, cost_.device().input_s(tokens * window.input_bytes));
+  add_window(begin, end);
+  add(ScheduleLane::kHost, TaskKind::kCorrect, window.here.bytes() + tokens * window.residual_bytes, cost_.correction_s(window, tokens, is_link_busy_));
+  add(ScheduleLane::kToDevice, TaskKind::kResult, tokens * window.result_bytes, cost_.device().result_s(tokens * window.result_bytes));
+  add(ScheduleLane::kDevice, TaskKind::kAdd, tokens * window.result_bytes, cost_.device().add_s(tokens * window.result_bytes));
 }
 
 // One node for what is resident and the first unit; each further unit starts another, so that computing begins with the first.
@@ -167,6 +209,7 @@ void StepPlayer::add_window(uint32_t begin, uint32_t end) {
   Product product = new_product(begin);
   for (uint32_t i = begin; i < end; ++i) {
     const MatrixShape& matrix = shape_.matrices[i];
+    if (matrix.is_branch && device_.corrections_beside && is_there(begin)) continue;
     product.task.last_matrix = i;
     if (resident_[i] && !is_brought(i)) {
       product.task.bytes += matrix.packed_bytes;

@@ -32,6 +32,10 @@ enum class TaskKind : uint8_t {
   kDownload,      ///< to the host: the residual
   kLogits,        ///< to the host
   kBring,         ///< to the device: one unit of the device's ring
+  kInput,         ///< to the host: what a window that it corrects is given
+  kCorrect,       ///< host: its branches and residuals
+  kResult,        ///< to the device: what they make
+  kAdd,           ///< device: that to what it made itself
 };
 
 inline constexpr uint32_t kNoUnit = UINT32_MAX;
@@ -55,7 +59,8 @@ uint64_t least_device_units(const StepShape& shape, const DeviceUse& device);
 /// The steps of one placement, as the engine runs them (src/model/step_graph.h): the host's products in order, each window cut where a new
 /// unit begins; the first ring_slots units are there when a step begins, and the j-th fetch brings unit (j + ring_slots) mod units into the
 /// slot of unit j once that was used. The device's ring goes by the same rules, in steps that use it. Each lane does one thing at a time,
-/// as soon as it can; host and device never compute at once, since every product needs the one before. Durations are the cost model's.
+/// as soon as it can; host and device compute at once only where the host corrects what the device multiplies with, since every product needs the one
+/// before. Durations are the cost model's.
 /// Keeps references to all but the residence. Reusable: a second step of the same kind allocates little.
 class StepPlayer {
  public:
@@ -96,6 +101,7 @@ class StepPlayer {
   // When each lane is free again, and the chain.
   struct Clock {
     double chain = 0, disk = 0, link = 0;
+    double correction = 0;  // of the window that the chain is at
   };
 
   bool is_used(const MatrixShape& matrix) const;
@@ -104,10 +110,14 @@ class StepPlayer {
   void cross(bool to_device, uint32_t layer);
   void add_logits_download();
   void take_time(ScheduledTask& task, bool is_last_use, Clock* clock, StepTime* time);
+  double begin_s(const ScheduledTask& task, const Clock& clock) const;
   ScheduledTask unit_task(const Ring& ring, uint32_t index, uint32_t slot) const;
   void add_row_reads();
   void add_products();
   void add_window(uint32_t begin, uint32_t end);
+  double residual_bytes_of(const ScheduledTask& task) const;
+  bool is_corrected(uint32_t begin, uint32_t end) const;
+  void add_corrected_window(uint32_t begin, uint32_t end, uint32_t factors_end);
   void add_experts(uint32_t begin, uint32_t end);
   void take_experts_time(ScheduledTask& task, double* host_free, double* disk_free, StepTime* time);
   Product new_product(uint32_t matrix) const;

@@ -106,7 +106,7 @@ Result<StepPrediction> predict_step(const Plan& plan, const StepShape& shape, co
   DeviceLoad there;
   if (device.is_used()) {
     const PartChain chain(shape);
-    there = device_load(chain, part_places(chain, device), plan.device_from_tokens, plan.device_slots, plan.device_slot_bytes);
+    there = device_load(chain, part_places(chain, device), plan.device_from_tokens, plan.device_slots, plan.device_slot_bytes, plan.corrections_beside);
   }
   return StepPredictor(shape, plan, cost, device, there).predict({tokens, static_cast<double>(position), logit_rows});
 }

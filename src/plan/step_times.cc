@@ -17,7 +17,7 @@ void StepPlayer::spread_overheads() {
     host_[i].end_s = host_[i].lane == ScheduleLane::kDevice ? cost_.device().attention_s(work_) : cost_.attention_s(work_) * share / here;
   }
   const auto is_spread = [](const ScheduledTask& task, ScheduleLane lane) {
-    return task.lane == lane && task.kind != TaskKind::kRowReads && task.kind != TaskKind::kExperts;
+    return task.lane == lane && task.kind != TaskKind::kRowReads && task.kind != TaskKind::kExperts && task.kind != TaskKind::kCorrect && task.kind != TaskKind::kAdd;
   };
   uint64_t tasks = 0, device_tasks = 0;
   for (const ScheduledTask& task : host_) {
@@ -30,7 +30,9 @@ void StepPlayer::spread_overheads() {
     host_.insert(host_.begin(), submit);
     tasks = 1;
   }
-  const double overhead = cost_.step_overhead_s(work_.tokens) / static_cast<double>(tasks);
+  double corrected = 0;  // residuals that have tasks of their own
+  for (const ScheduledTask& task : host_) corrected += task.kind == TaskKind::kCorrect ? residual_bytes_of(task) : 0;
+  const double overhead = cost_.step_overhead_s(work_.tokens, corrected) / static_cast<double>(tasks);
   const double device_overhead = device_tasks > 0 ? cost_.device().overhead_s() / static_cast<double>(device_tasks) : 0;
   for (ScheduledTask& task : host_) {
     if (is_spread(task, ScheduleLane::kHost)) task.end_s += overhead;
@@ -93,6 +95,11 @@ void StepPlayer::end_attention(const ScheduledTask& task, double* disk_free, Ste
   if (number + kKvSlots < kv_spilled_layers_) add_kv_task(TaskKind::kFetchKv, number + kKvSlots, 0, disk_free, time);
 }
 
+double StepPlayer::begin_s(const ScheduledTask& task, const Clock& clock) const {
+  if (task.kind == TaskKind::kCorrect || task.kind == TaskKind::kResult) return clock.correction;
+  return task.kind == TaskKind::kAdd ? std::max(clock.chain, clock.correction + cost_.handoff_s()) : clock.chain;
+}
+
 // As soon as what is before it is done, its unit is there, and its lane is free. After a unit's last use its slot is filled again.
 void StepPlayer::take_time(ScheduledTask& task, bool is_last_use, Clock* clock, StepTime* time) {
   const bool is_there = task.lane == ScheduleLane::kDevice;
@@ -100,9 +107,11 @@ void StepPlayer::take_time(ScheduledTask& task, bool is_last_use, Clock* clock, 
   std::vector<ScheduledTask>& requests = is_there ? brought_ : fetches_;
   const uint32_t slots = ring.layout.ring_slots, units = ring.layout.step_units(work_.logit_rows > 0);
   const double duration = task.end_s, ready = task.unit != kNoUnit && task.unit >= slots ? requests[task.unit - slots].end_s : 0;
-  task.begin_s = std::max({clock->chain, ready, is_spilled(task) ? kv_ready_[kv_spilled_before(shape_.kv_layers, kv_spilled_layers_, task.layer)] : 0});
+  task.begin_s = std::max({begin_s(task, *clock), ready, is_spilled(task) ? kv_ready_[kv_spilled_before(shape_.kv_layers, kv_spilled_layers_, task.layer)] : 0});
   if (task.lane == ScheduleLane::kToDevice) task.begin_s = std::max(task.begin_s, clock->link);
-  clock->chain = task.end_s = task.begin_s + duration;
+  task.end_s = task.begin_s + duration;
+  const bool is_of_correction = task.kind == TaskKind::kInput || task.kind == TaskKind::kCorrect || task.kind == TaskKind::kResult;
+  (is_of_correction ? clock->correction : clock->chain) = task.end_s;
   if (task.lane == ScheduleLane::kToDevice) clock->link = task.end_s;
   double* const busy[kScheduleLanes] = {&time->disk_s, &time->host_s, &time->h2d_s, &time->device_s, &time->d2h_s};
   *busy[static_cast<size_t>(task.lane)] += duration;

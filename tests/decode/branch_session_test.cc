@@ -169,6 +169,41 @@ TEST_CASE("Branches: a device gives the host's bits, with what is resident there
   }
 }
 
+TEST_CASE("Corrections: computed on the host beside a device they give the host's bits, whatever is resident there or brought") {
+  for (const Branched* made : {&branched(), &residual()}) {
+    const Model& model = made->model;
+    const StepShape shape = must(model.step_shape());
+    const Plan host = must(plan_for(model, {}));
+    for (const Place place : {Place::kDevice, Place::kStreamed}) {
+      CAPTURE(made == &branched(), static_cast<int>(place));
+      const auto place_of = [&](const MatrixShape& matrix) { return matrix.layer == 1 ? Place::kHost : place; };
+      const Plan plan = placed_on_device(host, shape, place_of, {.corrections_beside = true});
+      const Engine engine = open_on_device(model, plan, "emulated:memory=64MiB,link=10GB/s");
+      for (const float share : {0.0f, 0.5f, 1.0f}) {
+        CAPTURE(share);
+        CHECK(logits(engine, share) == logits(open_engine(model), share));
+      }
+    }
+  }
+}
+
+TEST_CASE("Corrections: a plan that leaves them out or puts them elsewhere is refused") {
+  const StepShape shape = must(branched().model.step_shape());
+  const auto on_device = [](const MatrixShape&) { return Place::kDevice; };
+  const Plan good = placed_on_device(must(plan_for(branched().model, {})), shape, on_device, {.corrections_beside = true});
+  must(check_plan(good, shape));
+  Plan there = good;
+  for (TensorPlacement& tensor : there.tensors) tensor.tier = tensor.compute = tensor.name.ends_with("_a") ? Tier::kDevice : tensor.tier;
+  CHECK(check_plan(there, shape).to_string().find("branch_a") != std::string::npos);
+  Plan streamed = good;
+  for (TensorPlacement& tensor : streamed.tensors) tensor.mode = tensor.name.ends_with("_b") ? Residence::kStreamed : tensor.mode;
+  CHECK(check_plan(streamed, shape).code() == StatusCode::kInvalidArgument);
+  const StepShape residuals = must(residual().model.step_shape());
+  const Plan uncorrected = placed_on_device(must(plan_for(residual().model, {})), residuals, on_device);
+  CHECK(check_plan(uncorrected, residuals).to_string().find("residual") != std::string::npos);
+  CHECK(must(plan_from_json(plan_to_json(good))).corrections_beside);
+}
+
 TEST_CASE("Residuals: read whole they are what the matrices lost, where no means are taken off") {
   const Branched& plain = residual();
   const std::string path = plain.scratch / "small.gguf", without = plain.scratch / "without.gguf";

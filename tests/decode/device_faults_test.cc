@@ -132,7 +132,8 @@ TEST_CASE("Device: steps that are cancelled at random moments leave sessions fro
   must(reference.prefill(std::vector<Token>{1, 2, 3}));
   std::mt19937 random(1);
   int cancelled = 0;
-  for (int round = 0; round < 200; ++round) {
+  // Where other work keeps threads from running, most come too late.
+  for (int round = 0; cancelled < 30 && round < 2000; ++round) {
     CAPTURE(round);
     const CancelToken cancel;
     std::thread other([&] {

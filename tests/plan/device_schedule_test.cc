@@ -46,6 +46,11 @@ bool is_chained(const ScheduledTask& task) {
   return task.kind != TaskKind::kFetch && task.kind != TaskKind::kFetchExperts && task.kind != TaskKind::kBring;
 }
 
+// What runs beside the chain.
+bool is_of_correction(const ScheduledTask& task) {
+  return task.kind == TaskKind::kInput || task.kind == TaskKind::kCorrect || task.kind == TaskKind::kResult;
+}
+
 TEST_CASE("Schedule with a device: a lane does one thing at a time, and of host, device and the residual's way only one does anything") {
   uint64_t tried = 0;
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
@@ -61,7 +66,7 @@ TEST_CASE("Schedule with a device: a lane does one thing at a time, and of host,
       free_from[lane] = task.end_s;
       busy[lane] += task.end_s - task.begin_s;
       last_end = std::max(last_end, task.end_s);
-      if (!is_chained(task)) continue;
+      if (!is_chained(task) || is_of_correction(task)) continue;
       REQUIRE(task.begin_s >= chain);
       chain = task.end_s;
     }
@@ -136,6 +141,8 @@ TEST_CASE(
     if (!c) continue;
     const bool streams = c->plan.device_from_tokens > 0 && c->work.tokens >= c->plan.device_from_tokens, with_head = c->work.logit_rows > 0;
     uint64_t here = 0, there = 0, got_here = 0, got_there = 0, brought = 0, read = 0, rows = 0;
+    uint64_t corrections = 0, got_corrections = 0;
+    double corrected_s = 0;
     uint32_t crossings = 0, expected_crossings = 0;
     bool was_there = false;
     for (const bool heads : {false, true}) {
@@ -144,6 +151,11 @@ TEST_CASE(
         if (matrix.use == MatrixUse::kRowLookup || (matrix.use == MatrixUse::kLogits) != heads || (heads && !with_head)) continue;
         const TensorPlacement& tensor = c->plan.tensors[i];
         const bool is_there = tensor.tier == Tier::kDevice && (tensor.mode == Residence::kResident || streams);
+        if (c->plan.corrections_beside && matrix.is_branch && was_there) {  // of a part that is there
+          corrections += matrix.packed_bytes;
+          continue;
+        }
+        if (is_there) corrections += c->work.tokens * matrix.residual_read_bytes;
         if (matrix.use != MatrixUse::kRouted) (is_there ? there : here) += matrix.packed_bytes;
         expected_crossings += is_there != was_there;
         was_there = is_there;
@@ -153,6 +165,9 @@ TEST_CASE(
       if (task.kind == TaskKind::kBring) brought += task.bytes;
       if (task.kind == TaskKind::kFetch) read += task.bytes;
       if (task.kind == TaskKind::kRowReads) rows += task.bytes;
+      if (task.kind == TaskKind::kCorrect) got_corrections += task.bytes;
+      if (task.kind == TaskKind::kResult) corrected_s = task.end_s;
+      if (task.kind == TaskKind::kAdd) REQUIRE(task.begin_s >= corrected_s);
       if (task.kind == TaskKind::kProduct || task.kind == TaskKind::kHead)
         (task.lane == ScheduleLane::kDevice ? got_there : got_here) += task.bytes;
       if (task.kind == TaskKind::kUpload || task.kind == TaskKind::kDownload) {
@@ -163,6 +178,7 @@ TEST_CASE(
     }
     REQUIRE(got_here == here);
     REQUIRE(got_there == there);
+    REQUIRE(got_corrections == corrections);
     REQUIRE(crossings == expected_crossings);
     const StepPrediction& step = c->plan.decode;
     if (with_head && c->work.tokens == 1) {
@@ -190,7 +206,7 @@ TEST_CASE("Schedule with a device: a plan's lanes, and which of them binds, are 
 
 // The figures of docs/design/0010-placing-on-a-device.md.
 TEST_CASE("Schedule with a device: how far the closed form is from the step as it is played") {
-  std::vector<double> still, streamed;
+  std::vector<double> still, streamed, corrected;
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     const std::optional<Case> c = random_case(seed);
     if (!c || c->shape.used_experts > 0) continue;
@@ -198,12 +214,17 @@ TEST_CASE("Schedule with a device: how far the closed form is from the step as i
       const double ratio =
           scheduled(c->shape, c->plan, c->machine, {step->tokens, step->position, step->logit_rows}).total_s * 1e3 / step->predicted_ms;
       const bool reads = c->plan.stream_slots > 0;
+      if (c->plan.corrections_beside) {
+        corrected.push_back(ratio);
+        continue;
+      }
       if (!reads && step->h2d_bytes == 0) still.push_back(ratio);
       if (!reads && step->h2d_bytes > 0) streamed.push_back(ratio);
     }
   }
   std::sort(still.begin(), still.end());
   std::sort(streamed.begin(), streamed.end());
+  std::sort(corrected.begin(), corrected.end());
   const auto at = [](const std::vector<double>& sorted, double share) {
     return sorted[static_cast<size_t>(share * static_cast<double>(sorted.size() - 1))];
   };
@@ -217,7 +238,11 @@ TEST_CASE("Schedule with a device: how far the closed form is from the step as i
   CHECK(streamed.front() == Approx(0.95).margin(0.02));
   CHECK(at(streamed, 0.5) == Approx(1.01).margin(0.02));
   CHECK(at(streamed, 0.95) == Approx(1.37).margin(0.05));
-  CHECK(streamed.back() == Approx(1.57).margin(0.05));
+  CHECK(streamed.back() == Approx(1.62).margin(0.05));
+  // Where the host corrects: windows of one place in their layers are summed before the longer of both sides is taken.
+  REQUIRE(corrected.size() > 50);
+  CHECK(at(corrected, 0.5) == Approx(1).margin(0.01));
+  CHECK(at(corrected, 0.05) == Approx(0.97).margin(0.03));
 }
 
 }  // namespace

@@ -99,7 +99,7 @@ uint64_t minimum_by_definition(const Case& c) {
     step = std::min(step, (cost.bytes + c.machine.threads * c.shape.activation_bytes_per_thread + rows * c.shape.logits_row_bytes + 4095) /
                               4096 * 4096);
   }
-  return best + caches + step;
+  return best + caches + step + pages(c.shape.residual_bytes);
 }
 
 TEST_CASE("Planner: the minimum is that of all residencies there are, tried one by one") {

@@ -15,6 +15,28 @@ void add_steps(StepShape* shape, uint64_t bytes_per_token) {
   for (uint32_t tokens = 1; tokens <= 512; tokens *= 2) shape->activations.push_back({tokens, tokens * bytes_per_token + 1000});
 }
 
+// Some of a part's matrices become factors of branches of those before them, some have residuals.
+void add_corrections(Random& random, StepShape* shape) {
+  const bool has_branches = pick(random, 0, 1) == 0, has_residuals = pick(random, 0, 1) == 0;
+  for (size_t i = 1; i < shape->matrices.size(); ++i) {
+    MatrixShape& matrix = shape->matrices[i];
+    const MatrixShape& before = shape->matrices[i - 1];
+    if (matrix.use != MatrixUse::kEveryToken || before.use != MatrixUse::kEveryToken || matrix.layer != before.layer || matrix.part != before.part) continue;
+    if (has_branches && pick(random, 0, 2) == 0) {
+      matrix.is_branch = true;
+      matrix.adds_to_window = before.is_branch;
+      matrix.window = before.adds_to_window == matrix.adds_to_window ? before.window : matrix.window;
+    } else if (has_residuals && pick(random, 0, 2) == 0) {
+      matrix.residual_read_bytes = pick(random, 1, 10000);
+      shape->residual_read_bytes_per_token += matrix.residual_read_bytes;
+      shape->residual_bytes += 2 * matrix.residual_read_bytes;
+    } else {
+      continue;
+    }
+    shape->correction_row_bytes = 64 * pick(random, 1, 100);
+  }
+}
+
 }  // namespace
 
 uint64_t pick(Random& random, uint64_t low, uint64_t high) { return std::uniform_int_distribution<uint64_t>(low, high)(random); }
@@ -100,6 +122,7 @@ StepShape random_shape(Random& random) {
   if (pick(random, 0, 1) == 0) {
     for (MatrixShape& matrix : shape.matrices) matrix.product = static_cast<ProductKind>(pick(random, 0, 3));
   }
+  if (pick(random, 0, 2) == 0) add_corrections(random, &shape);
   return shape;
 }
 

@@ -19,6 +19,7 @@ struct DeviceSetup {
   uint32_t slots = 2;
   uint64_t slot_bytes = 0;      ///< 0: as small as it can be
   uint32_t threads = 1;         ///< of the device
+  bool corrections_beside = false;
 };
 
 /// `plan` with the parts placed anew and every byte counted again. What it streams from disk stays so unless it is placed on the device.
@@ -27,7 +28,8 @@ inline Plan placed_on_device(Plan plan, const StepShape& shape, const PlaceOf& p
   uint64_t slot_bytes = 4096;
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
     TensorPlacement& tensor = plan.tensors[i];
-    const Place place = shape.matrices[i].part == MatrixPart::kHost ? Place::kHost : place_of(shape.matrices[i]);
+    const bool stays = shape.matrices[i].part == MatrixPart::kHost || (setup.corrections_beside && shape.matrices[i].is_branch);
+    const Place place = stays ? Place::kHost : place_of(shape.matrices[i]);
     if (place != Place::kHost) {
       tensor.tier = tensor.compute = Tier::kDevice;
       tensor.mode = place == Place::kDevice ? Residence::kResident : Residence::kStreamed;
@@ -36,6 +38,7 @@ inline Plan placed_on_device(Plan plan, const StepShape& shape, const PlaceOf& p
     resident.push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
   }
   if (plan.device_slots > 0) plan.device_slot_bytes = std::max(slot_bytes, setup.slot_bytes), plan.device_from_tokens = std::min(setup.from_tokens, plan.step_tokens);
+  plan.corrections_beside = setup.corrections_beside;
   DeviceUse device = device_use(plan);
   plan.device_threads = device.threads = device.is_used() ? setup.threads : 0;
   plan.transfer_bytes = device.transfer_bytes = transfer_bytes(shape, device);
