@@ -28,6 +28,8 @@ otr_plan_options plan_defaults() {
   options.logit_rows = workload.logit_rows;
   options.kv_type = static_cast<int32_t>(workload.kv_type);
   options.kv_spilled_layers = workload.kv_spilled_layers;
+  options.corrections = static_cast<int32_t>(workload.corrections);
+  options.max_slowdown = workload.max_slowdown;
   return options;
 }
 
@@ -135,6 +137,8 @@ otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, con
     workload.logit_rows = known.logit_rows;
     workload.kv_type = static_cast<outrigger::KvType>(known.kv_type);
     workload.kv_spilled_layers = known.kv_spilled_layers;
+    workload.corrections = static_cast<outrigger::CorrectionPlace>(known.corrections);
+    workload.max_slowdown = known.max_slowdown < 0 ? outrigger::Workload::kAnySlowdown : known.max_slowdown;
     OTR_CAPI_ASSIGN(machine, profile_for(model, profile, known.threads));
     outrigger::Budgets budgets;
     budgets.host_bytes = known.host_budget_bytes == OTR_BUDGET_DEFAULT ? outrigger::default_host_budget() : known.host_budget_bytes;

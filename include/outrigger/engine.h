@@ -30,6 +30,7 @@ struct EngineOptions {
   CancelToken cancel;            ///< of loading
   size_t trace_events = 0;       ///< latest events of each lane to keep for write_trace(), a node of a step being one; 0: no trace.
                                  ///< Takes about 32 bytes an event and lane and 40 more, beside the budgets, and less than 1 % of the time
+  bool corrects_in_turn = false; ///< with Plan::corrections_beside: the device multiplies after the host has corrected; slower, to see what side by side is worth
   std::string spill_directory;   ///< where Plan::kv_spill_bytes are taken; a directory on a disk. Empty: TMPDIR, or /var/tmp
 };
 

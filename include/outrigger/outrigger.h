@@ -411,6 +411,13 @@ enum otr_kv_type_values {
 /** For otr_plan_options.kv_spilled_layers: as many as the budget asks for, or as the prediction is best with. */
 #define OTR_KV_SPILL_AS_IT_PAYS UINT32_MAX
 
+/** For otr_plan_options.corrections. */
+enum otr_correction_places {
+  OTR_CORRECTIONS_AS_IT_PAYS = 0,
+  OTR_CORRECTIONS_ON_DEVICE = 1,
+  OTR_CORRECTIONS_ON_HOST = 2 /**< while the device multiplies; residuals always are */
+};
+
 /** What to plan for. */
 typedef struct otr_plan_options {
   uint32_t struct_size;
@@ -424,7 +431,8 @@ typedef struct otr_plan_options {
   uint32_t logit_rows;          /**< most tokens of one step whose logits are wanted; default 1 */
   int32_t kv_type;              /**< OTR_KV_F16 (default), _F32, _Q8_0 */
   uint32_t kv_spilled_layers;   /**< layers whose keys and values are on disk; default OTR_KV_SPILL_AS_IT_PAYS */
-  uint32_t reserved;
+  int32_t corrections;          /**< where branches are computed whose matrices a device computes with: OTR_CORRECTIONS_... */
+  double max_slowdown;          /**< how much longer a step of decoding may take for branches and residuals, 0.05 for a twentieth; below 0 (default): any */
 } otr_plan_options;
 
 /** A plan in figures; otr_plan_to_json has all of it. The text belongs to the plan and is valid until it is closed. */

@@ -40,6 +40,10 @@ struct Workload {
   /// Layers whose keys and values are on disk, evenly spread; kAsItPays: as many as the budget asks for, or as the prediction is best with.
   uint32_t kv_spilled_layers = kAsItPays;
   CorrectionPlace corrections = CorrectionPlace::kAsItPays;
+  static constexpr double kAnySlowdown = -1;
+  /// How much longer a step of decoding may take for branches and residuals: 0.05 for a twentieth. The plan then has the largest share of them with
+  /// which it is predicted to take no longer. kAnySlowdown: all of them, whatever they take.
+  double max_slowdown = kAnySlowdown;
 };
 
 enum class Tier : int32_t { kDisk = 0, kHost = 1, kDevice = 2 };
@@ -143,6 +147,7 @@ struct Plan {
   /// Branches and residuals of matrices that a device computes with are the host's: in its memory, and computed there from the window's input while the
   /// device multiplies with the matrix.
   bool corrections_beside = false;
+  float branch_share = 1;          ///< of branches and residuals what sessions use, unless they are told otherwise: Session::set_branch_share()
   uint32_t device_threads = 0;     ///< as many scratch buffers as StepShape::activation_bytes_per_thread says has the device; 0 when it does nothing
   uint64_t transfer_bytes = 0;     ///< of host memory, for what the device loads; 0 when it does nothing
   std::vector<TensorPlacement> tensors;  ///< in the order of StepShape::matrices

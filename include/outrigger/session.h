@@ -20,7 +20,8 @@ namespace outrigger {
 
 struct SessionOptions {
   uint32_t context_tokens = 0;   ///< most tokens it can hold; 0: the plan's
-  float branch_share = 1;        ///< as set_branch_share()
+  static constexpr float kAsPlanned = -1;
+  float branch_share = kAsPlanned;  ///< as set_branch_share(); kAsPlanned: Plan::branch_share
 };
 
 enum class StopReason : int32_t { kLength = 0, kEos = 1, kStop = 2, kCancelled = 3 };

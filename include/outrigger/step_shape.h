@@ -60,6 +60,7 @@ struct MatrixShape {
   MatrixPart part = MatrixPart::kHost;
   ProductKind product = ProductKind::kInt8;
   bool is_branch = false;          ///< a factor of a low-rank branch: it corrects others of its part
+  double used_share = 1;           ///< of a branch, what steps compute with: times count it, memory all of it
   bool adds_to_window = false;     ///< a branch's second factor: the results of the window before are complete only with it
   uint64_t residual_read_bytes = 0;  ///< of its sparse residual, what a token reads on average; 0: it has none
   bool also_rows = false;          ///< a head that is the embedding too: when it streams, rows are looked up in the file

@@ -30,6 +30,7 @@ Status build(Engine::Impl& engine, const EngineOptions& options) {
   OTR_ASSIGN(engine.residency, TensorResidency::create(*engine.backend, file.shared_source(), layout.shape, layout.weights, engine.plan, device));
   OTR_TRY(check_scratch(engine, engine.plan));
   engine.trace_events = options.trace_events;
+  engine.corrects_in_turn = options.corrects_in_turn;
   engine.spill_directory = options.spill_directory;
   return engine.prepare_steps(options.progress, options.cancel);
 }
@@ -131,7 +132,7 @@ Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& 
     const std::unique_lock placing(placement_mutex);
     kv_spill = std::move(spill);
   }
-  OTR_ASSIGN(graphs, StepGraphs::build(layout(), plan, *residency));
+  OTR_ASSIGN(graphs, StepGraphs::build(layout(), plan, *residency, corrects_in_turn));
   for (const StepGraphs::Bucket& bucket : graphs.buckets()) OTR_TRY(executor->reserve(bucket.graph(true, true)));
   if (trace_events > 0) {
     OTR_ASSIGN(tracer, Tracer::create(trace_events, plan.device.planned_bytes > 0 ? kLanes : static_cast<size_t>(Lane::kDisk) + 1));

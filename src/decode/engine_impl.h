@@ -41,6 +41,7 @@ struct Engine::Impl {
   std::mutex step_mutex;
   std::shared_mutex placement_mutex;  // what reports read of the residency is not to be replaced meanwhile
   size_t trace_events = 0;
+  bool corrects_in_turn = false;
   std::string spill_directory;
   uint64_t past_kv_read_bytes = 0, past_kv_written_bytes = 0;  // by earlier ones than kv_spill
 

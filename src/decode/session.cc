@@ -124,8 +124,8 @@ Result<Session> Session::open(const Engine& engine, const SessionOptions& option
   auto impl = std::make_unique<Impl>();
   impl->engine = engine.impl();
   impl->context_tokens = context;
-  OTR_TRY(check_branch_share(options.branch_share));
-  impl->branch_share = options.branch_share;
+  impl->branch_share = options.branch_share == SessionOptions::kAsPlanned ? plan.branch_share : options.branch_share;
+  OTR_TRY(check_branch_share(impl->branch_share));
   TensorResidency& residency = *impl->engine->residency;
   const ModelLayout& layout = impl->engine->layout();
   const std::lock_guard lock(impl->engine->step_mutex);  // two sessions must not both take the last cache

@@ -115,6 +115,21 @@ Status DeviceResidency::copy_out(std::byte* host, const std::byte* device, uint6
   return download(host, device, bytes);
 }
 
+Status DeviceResidency::submit_copy_in(std::byte* device, const std::byte* host, uint64_t bytes) {
+  copied_in_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  OTR_TRY(backend_.copy_to_device(Stream::kToDevice, device, host, bytes));
+  OTR_ASSIGN(const Event there, backend_.record(Stream::kToDevice));
+  return backend_.wait(Stream::kCompute, there);
+}
+
+Result<Event> DeviceResidency::submit_copy_out(std::byte* host, const std::byte* device, uint64_t bytes) {
+  copied_out_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  OTR_ASSIGN(const Event computed, backend_.record(Stream::kCompute));
+  OTR_TRY(backend_.wait(Stream::kToHost, computed));
+  OTR_TRY(backend_.copy_to_host(Stream::kToHost, host, device, bytes));
+  return backend_.record(Stream::kToHost);
+}
+
 Status DeviceResidency::prime(const OperandSource& home) {
   if (ring_->is_primed()) return {};
   invalidate();

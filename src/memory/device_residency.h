@@ -58,6 +58,11 @@ class DeviceResidency final : public OperandSource {
   Status copy_in(std::byte* device, const std::byte* host, uint64_t bytes);
   Status copy_out(std::byte* host, const std::byte* device, uint64_t bytes);
 
+  /// Submitted only, and ordered with what the device computes: the copy out comes after what was launched so far, and its event is ready when it is
+  /// there; what is launched later comes after the copy in. They count.
+  Status submit_copy_in(std::byte* device, const std::byte* host, uint64_t bytes);
+  Result<Event> submit_copy_out(std::byte* host, const std::byte* device, uint64_t bytes);
+
   /// What streams, in the order of a step.
   const StreamLayout& stream() const { return ring_->layout(); }
   /// As TensorResidency's: units come from `home`, where they are resident in pinned memory.

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
@@ -36,6 +37,7 @@ Status DeviceRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<co
     }
   }
   if (lane != Lane::kDevice) return {};
+  if (input_) return backend_.synchronize(*std::exchange(input_, std::nullopt), kDevicePatience);
   OTR_ASSIGN(const Event done, backend_.record(Stream::kCompute));
   return backend_.synchronize(done, kDevicePatience);
 }
@@ -53,8 +55,6 @@ Status DeviceRunner::run_copy(const TaskNode& node) {
     case StepOp::kDownload: return residency_.copy_out(bytes(host.residual), bytes(device.residual), residual_bytes);
     case StepOp::kDownloadLogits:
       return residency_.copy_out(bytes(host.logits), bytes(device.logits), args_.input().logit_tokens.size() * StepBuffers::logits_row_bytes(layout_.vocabulary));
-    case StepOp::kDownloadInput: return download_input(BranchWindow::of(node.argument));
-    case StepOp::kUploadCorrection: return upload_correction(BranchWindow::of(node.argument));
     default: return Status(StatusCode::kInternal, "a node that copies nothing on a lane of the link");
   }
 }
@@ -81,6 +81,8 @@ Status DeviceRunner::compute(const TaskGraph& graph, const TaskNode& node) {
     case StepOp::kBranchOut:
     case StepOp::kHead: return product(graph, node);
     case StepOp::kBranchPanel: return branch_panels(BranchWindow::of(node.argument));
+    case StepOp::kDownloadInput: return download_input(BranchWindow::of(node.argument));
+    case StepOp::kUploadCorrection: return upload_correction(BranchWindow::of(node.argument));
     case StepOp::kAddCorrection: return add_correction(BranchWindow::of(node.argument));
     default: return Status(StatusCode::kInternal, "a node that no device computes on its lane");
   }
@@ -154,8 +156,9 @@ Status DeviceRunner::product(const TaskGraph& graph, const TaskNode& node) {
 
 Status DeviceRunner::download_input(const BranchWindow& window) {
   const uint64_t floats = args_.input().tokens.size() * layout_.weights[window_matrices(layout_, window)[0]].columns;
-  return residency_.copy_out(reinterpret_cast<std::byte*>(host_args_.input_of(window)), reinterpret_cast<const std::byte*>(args_.input_of(window)),
-                             floats * sizeof(float));
+  OTR_ASSIGN(input_, residency_.submit_copy_out(reinterpret_cast<std::byte*>(host_args_.input_of(window)),
+                                                reinterpret_cast<const std::byte*>(args_.input_of(window)), floats * sizeof(float)));
+  return {};
 }
 
 Status DeviceRunner::upload_correction(const BranchWindow& window) {
@@ -163,7 +166,7 @@ Status DeviceRunner::upload_correction(const BranchWindow& window) {
   for (const WindowResults& results : host_args_.results_of(window)) {
     if (results.data == nullptr) continue;
     const uint64_t floats = args_.input().tokens.size() * results.width;
-    OTR_TRY(residency_.copy_in(reinterpret_cast<std::byte*>(correction), reinterpret_cast<const std::byte*>(results.data), floats * sizeof(float)));
+    OTR_TRY(residency_.submit_copy_in(reinterpret_cast<std::byte*>(correction), reinterpret_cast<const std::byte*>(results.data), floats * sizeof(float)));
     correction += floats;
   }
   return {};

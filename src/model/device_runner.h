@@ -6,6 +6,7 @@
 #include <outrigger/status.h>
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "src/device/backend.h"
@@ -36,6 +37,7 @@ class DeviceRunner final : public NodeRunner {
   void begin(const StepInput& input) {
     args_.begin(input);
     host_args_.begin(input);
+    input_.reset();
   }
   void trace_to(Tracer* tracer) { tracer_ = tracer; }
   Status run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) override;
@@ -69,6 +71,7 @@ class DeviceRunner final : public NodeRunner {
   const OperandSource& home_;
   const SideBuffers buffers_;
   StepArgs args_, host_args_;
+  std::optional<Event> input_;  ///< of the segment that runs: when the input that the host waits for is there
   Tracer* tracer_ = nullptr;
 };
 

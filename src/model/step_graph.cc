@@ -168,25 +168,28 @@ class StepGraphBuilder {
     if (has_residuals) add(StepOp::kResidual, window);
   }
 
-  // The device multiplies while the host corrects; each waits only for the window's input.
+  // The device goes on to multiply while the window's input travels and the host corrects. What streams is several nodes that the link waits for, so that
+  // there the host begins after the copy and not after the product that follows it in the same segment.
   void add_window_beside(StepOp op, uint32_t layer, std::initializer_list<uint32_t> matrices, const BranchFactors& factors, bool has_residuals) {
-    const bool is_corrected = options_.is_corrected && (!factors.first.empty() || has_residuals);
-    const uint32_t window = BranchWindow{op, layer}.argument();
-    const size_t before = chain_.size() - 1;
-    if (is_corrected) add_on(Lane::kToHost, StepOp::kDownloadInput, window);
-    const size_t input = chain_.size() - 1, product = chain_.size();
     const std::vector<uint32_t> own(matrices);
-    add_product(op, layer, own);
-    if (!is_corrected) return;
-    chain_[product].after = before;
+    if (!options_.is_corrected || (factors.first.empty() && !has_residuals)) return add_product(op, layer, own);
+    const uint32_t window = BranchWindow{op, layer}.argument();
+    const bool is_resident = std::none_of(own.begin(), own.end(), [this](uint32_t matrix) { return streams(matrix); });
+    add(StepOp::kDownloadInput, window);
+    size_t awaited = chain_.size() - 1;
+    if (!options_.corrects_in_turn) {
+      add_product(op, layer, own);
+      if (is_resident) ++awaited;
+    }
     side_ = Lane::kHost;
     const size_t begin = chain_.size();
     add(StepOp::kBeginCorrection, window);
-    chain_[begin].after = input;
+    chain_[begin].after = awaited;
     if (!factors.first.empty()) add_product(op, layer, factors.first);
     add_corrections(op, layer, factors, has_residuals);
     side_ = Lane::kDevice;
-    add_on(Lane::kToDevice, StepOp::kUploadCorrection, window);
+    add(StepOp::kUploadCorrection, window);
+    if (options_.corrects_in_turn) add_product(op, layer, own);
     add(StepOp::kAddCorrection, window);
   }
 

@@ -56,7 +56,8 @@ enum class StepOp : uint16_t {
   kDownload,          ///< and back
   kDownloadLogits,    ///< the device's logits -> the host's
   // Of a window on the device that the host corrects; the argument is a BranchWindow's. Between the second and the third the host computes the branches as its own.
-  kDownloadInput,     ///< the window's input -> the host's
+  // The copies are the device lane's: they are put in the order of its work, and the host waits for no more than the first.
+  kDownloadInput,     ///< the window's input -> the host's; the segment is complete when that is there, whatever follows it in the segment
   kBeginCorrection,   ///< host: that -> panel; 0 -> the window's results
   kUploadCorrection,  ///< the host's results -> the device's buffer of corrections
   kAddCorrection,     ///< device: that -> where the window's results went +=
@@ -83,6 +84,7 @@ struct StepGraphOptions {
   bool with_logits = true;
   uint32_t expert_waves = 1;  ///< of each layer with experts; ExpertPool::waves()
   bool streams_to_device = false;  ///< a step of at least Plan::device_from_tokens
+  bool corrects_in_turn = false;   ///< the device waits for the host's correction of a window before it multiplies; for comparison
   bool is_corrected = true;        ///< false leaves out what Plan::corrections_beside asks for: a step whose branch_share is 0
 };
 

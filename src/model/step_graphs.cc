@@ -9,7 +9,7 @@
 
 namespace outrigger {
 
-Result<StepGraphs> StepGraphs::build(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency) {
+Result<StepGraphs> StepGraphs::build(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency, bool corrects_in_turn) {
   StepGraphs graphs;
   const ExpertPool* const pool = residency.experts();
   std::vector<uint32_t> sizes(std::begin(kStepTokens), std::end(kStepTokens));
@@ -28,7 +28,7 @@ Result<StepGraphs> StepGraphs::build(const ModelLayout& layout, const Plan& plan
       if (!is_corrected && !plan.corrections_beside) continue;
       for (const bool with_logits : {false, true}) {
         OTR_ASSIGN((is_corrected ? bucket.corrected : bucket.bare)[with_logits ? 1 : 0],
-                   build_step_graph(layout, plan, residency, {with_logits, options.expert_waves, options.streams_to_device, is_corrected}));
+                   build_step_graph(layout, plan, residency, {with_logits, options.expert_waves, options.streams_to_device, corrects_in_turn, is_corrected}));
       }
     }
     graphs.buckets_.push_back(std::move(bucket));

@@ -31,7 +31,7 @@ class StepGraphs {
   };
 
   /// For steps of up to the plan's step_tokens. Errors: kInternal only.
-  static Result<StepGraphs> build(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency);
+  static Result<StepGraphs> build(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency, bool corrects_in_turn = false);
 
   /// Precondition: 1 to the plan's step_tokens.
   const Bucket& bucket(size_t tokens) const;

@@ -17,7 +17,7 @@ CorrectedWindows& CorrectedWindows::operator+=(const CorrectedWindows& other) {
 
 void CorrectedWindows::add(const MatrixShape& matrix) {
   const ProductWork work = product_work(matrix, matrix.rows, matrix.packed_bytes);
-  if (matrix.is_branch || matrix.residual_read_bytes > 0) count = 1;
+  if ((matrix.is_branch && matrix.used_share > 0) || matrix.residual_read_bytes > 0) count = 1;
   residual_bytes += static_cast<double>(matrix.residual_read_bytes);
   if (matrix.is_branch) {
     here += work;

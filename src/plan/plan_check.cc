@@ -65,6 +65,7 @@ Status check_parts(const Plan& plan, const StepShape& shape) {
     if (of_part.tier == tensor.tier && (tensor.tier == Tier::kHost || of_part.mode == tensor.mode)) continue;
     return wrong(fmt::format("not placed as '{}', which belongs to the same part of its layer", of_part.name)).about(tensor.name);
   }
+  if (!(plan.branch_share >= 0 && plan.branch_share <= 1)) return wrong(fmt::format("branch_share is {}, need 0 to 1", plan.branch_share));
   if (plan.corrections_beside && (shape.correction_row_bytes == 0 || !device_use(plan).is_used())) return wrong("corrections_beside is true, and there is nothing to correct on a device");
   return {};
 }

@@ -147,6 +147,16 @@ Status check_profile(const MachineProfile& machine) {
   return {};
 }
 
+StepShape with_branch_share(StepShape shape, double share) {
+  const auto part = [share](uint64_t bytes) { return static_cast<uint64_t>(std::ceil(share * static_cast<double>(bytes))); };
+  shape.residual_read_bytes_per_token = part(shape.residual_read_bytes_per_token);
+  for (MatrixShape& matrix : shape.matrices) {
+    if (matrix.is_branch) matrix.used_share = share;
+    matrix.residual_read_bytes = part(matrix.residual_read_bytes);
+  }
+  return shape;
+}
+
 Status check_workload(const Workload& workload, const StepShape& shape) {
   const uint64_t tokens = uint64_t{workload.prompt_tokens} + workload.new_tokens;
   const uint64_t context = workload.context_tokens > 0 ? workload.context_tokens : tokens;
@@ -156,6 +166,11 @@ Status check_workload(const Workload& workload, const StepShape& shape) {
   if (workload.kv_spilled_layers != Workload::kAsItPays && workload.kv_spilled_layers > shape.kv_layers) {
     return invalid(fmt::format("workload: keys and values of {} layers are to be on disk, the model has {}", workload.kv_spilled_layers, shape.kv_layers));
   }
+  if (workload.max_slowdown != Workload::kAnySlowdown && !(workload.max_slowdown >= 0 && std::isfinite(workload.max_slowdown))) {
+    return invalid(fmt::format("workload: max_slowdown is {}, need at least 0, or {} for any", workload.max_slowdown, Workload::kAnySlowdown));
+  }
+  const bool is_place = workload.corrections == CorrectionPlace::kAsItPays || workload.corrections == CorrectionPlace::kOnDevice || workload.corrections == CorrectionPlace::kOnHost;
+  if (!is_place) return invalid(fmt::format("workload: corrections is {}, need 0 to 2", static_cast<int>(workload.corrections)));
   if (workload.logit_rows == 0) return invalid("workload: logit_rows is 0, need at least 1");
   if (context < tokens) {
     return invalid(fmt::format("workload: {} prompt and {} new tokens in a context of {}, need a context of at least {}",

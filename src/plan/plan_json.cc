@@ -170,6 +170,11 @@ Status read_plan(const JsonFields& json, Plan* plan) {
   OTR_TRY(json.read("context_tokens", &plan->context_tokens));
   OTR_TRY(json.read_name("kv_type", kKvTypes, &plan->kv_type));
   OTR_TRY(read_kv(json, plan));
+  if (json.has("branch_share")) {
+    double share = 0;
+    OTR_TRY(json.read("branch_share", &share));
+    plan->branch_share = static_cast<float>(share);
+  }
   OTR_TRY(json.read("logit_rows", &plan->logit_rows));
   OTR_TRY(json.read("step_tokens", &plan->step_tokens));
   OTR_TRY(read_device_stream(json, plan));
@@ -207,6 +212,7 @@ std::string plan_to_json(const Plan& plan) {
         {"slots", plan.kv_slots},
         {"slot_bytes", plan.kv_slot_bytes},
         {"spill_bytes", plan.kv_spill_bytes}}},
+      {"branch_share", plan.branch_share},
       {"logit_rows", plan.logit_rows},
       {"step_tokens", plan.step_tokens},
       {"stream",

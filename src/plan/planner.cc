@@ -182,16 +182,11 @@ const char* kv_type_name(KvType type) noexcept {
 
 const char* residence_name(Residence mode) noexcept { return mode == Residence::kResident ? "resident" : "streamed"; }
 
-Result<Plan> PlacementPlanner::plan(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets,
-                                    const Workload& workload) try {
-  OTR_TRY(check_shape(shape));
-  OTR_TRY(check_profile(machine));
-  OTR_TRY(check_workload(workload, shape));
-  const uint64_t budget = budgets.host_bytes;
-  if (budget == Budgets::kDefault) {
-    return Status(StatusCode::kInvalidArgument, "host memory budget: not resolved; give bytes, or default_host_budget()");
-  }
+namespace {
 
+// Steps use all that the shape says of branches and residuals. Preconditions: PlacementPlanner::plan's, checked.
+Result<Plan> plan_steps(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets, const Workload& workload) {
+  const uint64_t budget = budgets.host_bytes;
   const Demand demand = demand_of(machine, workload);
   const CostModel cost(shape, machine, workload);
   const Searches searches(shape, demand, cost, machine, budgets, workload);
@@ -211,6 +206,45 @@ Result<Plan> PlacementPlanner::plan(const StepShape& shape, const MachineProfile
   plan.alternatives = alternatives_to(plan, searches);
   add_device_alternatives(searches, &plan);
   return plan;
+}
+
+// Of shares in steps of a 32nd, the largest that keeps to the workload's slowdown; more of them takes longer.
+Result<Plan> plan_within_slowdown(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets, const Workload& workload) {
+  constexpr int kSteps = 32;
+  const auto plan_at = [&](int step) -> Result<Plan> {
+    const double share = static_cast<double>(step) / kSteps;
+    OTR_ASSIGN(Plan plan, plan_steps(with_branch_share(shape, share), machine, budgets, workload));
+    plan.branch_share = static_cast<float>(share);
+    return plan;
+  };
+  OTR_ASSIGN(Plan best, plan_at(0));
+  const double least_rate = best.predicted_decode_tokens_per_s / (1 + workload.max_slowdown);
+  int within = 0;
+  for (int beyond = kSteps + 1; beyond - within > 1;) {
+    const int step = within == 0 && beyond == kSteps + 1 ? kSteps : (within + beyond) / 2;
+    OTR_ASSIGN(Plan plan, plan_at(step));
+    if (plan.predicted_decode_tokens_per_s >= least_rate) {
+      within = step;
+      best = std::move(plan);
+    } else {
+      beyond = step;
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+Result<Plan> PlacementPlanner::plan(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets,
+                                    const Workload& workload) try {
+  OTR_TRY(check_shape(shape));
+  OTR_TRY(check_profile(machine));
+  OTR_TRY(check_workload(workload, shape));
+  if (budgets.host_bytes == Budgets::kDefault) {
+    return Status(StatusCode::kInvalidArgument, "host memory budget: not resolved; give bytes, or default_host_budget()");
+  }
+  const bool has_choice = workload.max_slowdown != Workload::kAnySlowdown && shape.correction_row_bytes > 0;
+  return has_choice ? plan_within_slowdown(shape, machine, budgets, workload) : plan_steps(shape, machine, budgets, workload);
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
 }

@@ -35,13 +35,14 @@ struct ProductWork {
   }
 };
 
-/// Of `rows` rows of a matrix, or of one expert of a stack, which are so many packed bytes.
+/// Of `rows` rows of a matrix, or of one expert of a stack, which are so many packed bytes. Of a branch its used share.
 inline ProductWork product_work(const MatrixShape& matrix, uint64_t rows, uint64_t packed_bytes) {
   ProductWork work;
+  const double share = matrix.used_share;
   ProductWork::Part& part = matrix.product == ProductKind::kFloat32 ? work.float32 : matrix.product == ProductKind::kBf16 ? work.bf16 : work.int8;
-  part.bytes = static_cast<double>(packed_bytes);
+  part.bytes = share * static_cast<double>(packed_bytes);
   part.ready_bytes = matrix.is_packed ? part.bytes : 0;
-  part.weights = static_cast<double>(rows) * static_cast<double>(matrix.columns);
+  part.weights = share * static_cast<double>(rows) * static_cast<double>(matrix.columns);
   if (matrix.product == ProductKind::kInt8Twice) work.int8_again = part.weights;
   return work;
 }

@@ -166,8 +166,9 @@ std::string task_label(const StepShape& shape, const ScheduledTask& task) {
   return matrices_label(shape, task.first_matrix, task.last_matrix);
 }
 
-Result<StepSchedule> schedule_step(const StepShape& shape, const Plan& plan, const MachineProfile& machine, const StepWork& work) {
-  OTR_TRY(check_plan(plan, shape));
+Result<StepSchedule> schedule_step(const StepShape& whole, const Plan& plan, const MachineProfile& machine, const StepWork& work) {
+  OTR_TRY(check_plan(plan, whole));
+  const StepShape shape = with_branch_share(whole, plan.branch_share);
   OTR_TRY(check_profile(machine));
   const std::vector<bool> resident = stays_in_memory(plan);
   const DeviceUse device = device_use(plan);

@@ -180,7 +180,7 @@ double StepPlayer::residual_bytes_of(const ScheduledTask& task) const {
 bool StepPlayer::is_corrected(uint32_t begin, uint32_t end) const {
   if (!device_.corrections_beside || !is_there(begin)) return false;
   return std::any_of(shape_.matrices.begin() + begin, shape_.matrices.begin() + end,
-                     [](const MatrixShape& matrix) { return matrix.is_branch || matrix.residual_read_bytes > 0; });
+                     [](const MatrixShape& matrix) { return (matrix.is_branch && matrix.used_share > 0) || matrix.residual_read_bytes > 0; });
 }
 
 // Its input goes to the host, which corrects while the device multiplies.

@@ -95,9 +95,10 @@ StepPrediction StepPredictor::predict(const StepWork& work) {
   return step;
 }
 
-Result<StepPrediction> predict_step(const Plan& plan, const StepShape& shape, const MachineProfile& machine, uint32_t tokens,
+Result<StepPrediction> predict_step(const Plan& plan, const StepShape& whole, const MachineProfile& machine, uint32_t tokens,
                                     uint32_t position, uint32_t logit_rows) {
-  OTR_TRY(check_plan(plan, shape));
+  OTR_TRY(check_plan(plan, whole));
+  const StepShape shape = with_branch_share(whole, plan.branch_share);
   OTR_TRY(check_profile(machine));
   OTR_TRY(check_step(plan, tokens, position, logit_rows));
   const DeviceUse device = device_use(plan);

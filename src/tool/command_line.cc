@@ -21,6 +21,17 @@ CLI::Option* add_size(CLI::App& command, const std::string& name, std::optional<
 
 void add_model(CLI::App& command, std::string& path) { command.add_option("MODEL", path, "A GGUF file")->required()->type_name(""); }
 
+namespace {
+
+// "50%" as "0.5"; what is no number stays as it is, for the check that follows.
+std::string as_share(const std::string& percent) {
+  char* end = nullptr;
+  const double value = std::strtod(percent.c_str(), &end);
+  return end == percent.c_str() + percent.size() - 1 ? std::to_string(value / 100) : percent;
+}
+
+}  // namespace
+
 void add_common_options(CLI::App& command, CommonOptions& options, Shows shows) {
   std::vector<CLI::Option*> machine = {
       command.add_option("--threads", options.threads, "Compute threads; 0: the physical cores this process may use")->type_name("N"),
@@ -52,6 +63,22 @@ void add_common_options(CLI::App& command, CommonOptions& options, Shows shows) 
       command.add_option("--spill-dir", options.spill_directory, "Where keys and values go that a plan has no memory for; none: nowhere. Unset: TMPDIR, or /var/tmp")
           ->type_name("DIR|none"),
   };
+  if (shows == Shows::kMachine) {
+    machine.push_back(command
+                          .add_option_function<std::string>(
+                              "--branch-on",
+                              [&options](const std::string& place) {
+                                options.corrections = place == "auto" ? CorrectionPlace::kAsItPays : place == "device" ? CorrectionPlace::kOnDevice : CorrectionPlace::kOnHost;
+                                options.corrects_in_turn = place == "host-in-turn";
+                              },
+                              "Where branches are computed whose matrices a device computes with; host: meanwhile, host-in-turn: before it, to compare")
+                          ->type_name("auto|device|host|host-in-turn")
+                          ->check(CLI::IsMember({"auto", "device", "host", "host-in-turn"}).description("")));
+    machine.push_back(command.add_option("--max-slowdown", options.max_slowdown, "Use so much of the branches that a token takes no longer than this by the plan: 5% or 0.05; unset: all")
+                          ->type_name("SHARE")
+                          ->transform([](const std::string& text) { return text.ends_with("%") ? as_share(text) : text; })
+                          ->check(CLI::NonNegativeNumber.description("")));
+  }
   for (CLI::Option* option : machine) option->group(shows == Shows::kMachine ? "Machine" : "");
   machine[6]->excludes(machine[0], machine[2], machine[9]);
   for (CLI::Option* option : {
@@ -64,17 +91,6 @@ void add_common_options(CLI::App& command, CommonOptions& options, Shows shows) 
     option->group("Output");
   }
 }
-
-namespace {
-
-// "50%" as "0.5"; what is no number stays as it is, for the check that follows.
-std::string as_share(const std::string& percent) {
-  char* end = nullptr;
-  const double value = std::strtod(percent.c_str(), &end);
-  return end == percent.c_str() + percent.size() - 1 ? std::to_string(value / 100) : percent;
-}
-
-}  // namespace
 
 void add_future_options(CLI::App& command, FutureOptions& options, bool with_draft) {
   command.add_option("--branch", options.branch_share, "Share of a compressed model's branches to use: all, none, or a share such as 50% or 0.5")

@@ -62,7 +62,7 @@ Result<Engine> open_engine(const Model& model, const CommonOptions& common, uint
   return load_engine(model, common, workload);
 }
 
-Result<Session> open_session(const Result<Engine>& engine, float branch_share = 1) {
+Result<Session> open_session(const Result<Engine>& engine, float branch_share = SessionOptions::kAsPlanned) {
   return engine.is_ok() ? Session::open(engine.value(), {0, branch_share}) : engine.status();  // keeps the engine alive
 }
 

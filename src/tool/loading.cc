@@ -51,6 +51,8 @@ Result<Plan> make_plan(const Model& model, const CommonOptions& options, Workloa
   // The reference rounds nothing on its way, the cache included.
   workload.kv_type = options.kv_type.value_or(options.numerics == Numerics::kFloat32 ? KvType::kF32 : KvType::kF16);
   if (options.spill_directory == kNoSpill) workload.kv_spilled_layers = 0;
+  workload.corrections = options.corrections;
+  workload.max_slowdown = options.max_slowdown;
   Budgets budgets;
   budgets.host_bytes = host_budget_bytes(options);
   const auto profile = plan_profile(model, options, given);
@@ -79,6 +81,7 @@ Result<Engine> load_engine(const Model& model, const CommonOptions& options, con
   EngineOptions engine_options;
   engine_options.device = options.device;
   engine_options.numerics = options.numerics;
+  engine_options.corrects_in_turn = options.corrects_in_turn;
   engine_options.progress = progress.callback();
   engine_options.cancel = interrupt_token();
   if (options.spill_directory != kNoSpill) engine_options.spill_directory = options.spill_directory;

@@ -5,6 +5,7 @@
 #include <outrigger/engine.h>
 #include <outrigger/model.h>
 #include <outrigger/plan.h>
+#include <outrigger/session.h>
 #include <outrigger/status.h>
 
 #include <cstdint>
@@ -32,6 +33,9 @@ struct CommonOptions {
   std::string plan_file;
   std::string trace_file;
   Numerics numerics = Numerics::kFast;
+  CorrectionPlace corrections = CorrectionPlace::kAsItPays;
+  bool corrects_in_turn = false;
+  double max_slowdown = Workload::kAnySlowdown;
   std::optional<KvType> kv_type;  ///< unset: float16, and float32 with the numerics of that name
   std::string spill_directory;    ///< empty: the library's choice; kNoSpill: keys and values stay in memory
   ProgressMode progress = ProgressMode::kAuto;
@@ -54,7 +58,7 @@ uint64_t host_budget_bytes(const CommonOptions& options);
 
 /// Options of speculation and batches, parsed so that they can be refused by name, and the share of branches.
 struct FutureOptions {
-  float branch_share = 1;
+  float branch_share = SessionOptions::kAsPlanned;
   std::string draft = "auto", draft_tokens = "auto", draft_shape = "auto", groups = "auto";
   std::vector<uint32_t> batch = {1};
 };

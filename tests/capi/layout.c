@@ -116,7 +116,8 @@ int main(void) {
   FIELD(otr_plan_options, logit_rows);
   FIELD(otr_plan_options, kv_type);
   FIELD(otr_plan_options, kv_spilled_layers);
-  FIELD(otr_plan_options, reserved);
+  FIELD(otr_plan_options, corrections);
+  FIELD(otr_plan_options, max_slowdown);
   STRUCT(otr_plan_summary);
   FIELD(otr_plan_summary, struct_size);
   FIELD(otr_plan_summary, threads);

@@ -395,7 +395,7 @@ void keys_and_values_can_be_on_disk(void) {
   CHECK_C(otr_plan_get_summary(s.plan, &summary, &s.error) == OTR_OK);
   CHECK_C(summary.kv_layers == 2 && summary.kv_spilled_layers == 0 && summary.kv_spill_bytes == 0 && summary.kv_disk_bytes_per_token == 0);
   otr_plan_options_init(&options, sizeof options);
-  CHECK_C(options.kv_spilled_layers == OTR_KV_SPILL_AS_IT_PAYS && options.reserved == 0);
+  CHECK_C(options.kv_spilled_layers == OTR_KV_SPILL_AS_IT_PAYS && options.corrections == OTR_CORRECTIONS_AS_IT_PAYS && options.max_slowdown < 0);
   options.prompt_tokens = options.new_tokens = 32;
   options.host_budget_bytes = 0;
   options.kv_spilled_layers = 3;

@@ -178,10 +178,15 @@ TEST_CASE("Corrections: computed on the host beside a device they give the host'
       CAPTURE(made == &branched(), static_cast<int>(place));
       const auto place_of = [&](const MatrixShape& matrix) { return matrix.layer == 1 ? Place::kHost : place; };
       const Plan plan = placed_on_device(host, shape, place_of, {.corrections_beside = true});
-      const Engine engine = open_on_device(model, plan, "emulated:memory=64MiB,link=10GB/s");
-      for (const float share : {0.0f, 0.5f, 1.0f}) {
-        CAPTURE(share);
-        CHECK(logits(engine, share) == logits(open_engine(model), share));
+      for (const bool in_turn : {false, true}) {
+        EngineOptions options;
+        options.device = "emulated:memory=64MiB,link=10GB/s";
+        options.corrects_in_turn = in_turn;
+        const Engine engine = must(Engine::open(model, plan, options));
+        for (const float share : {0.0f, 0.5f, 1.0f}) {
+          CAPTURE(share, in_turn);
+          CHECK(logits(engine, share) == logits(open_engine(model), share));
+        }
       }
     }
   }
