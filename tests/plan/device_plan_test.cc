@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "src/plan/plan_inputs.h"
 #include "tests/plan/random_shape.h"
 #include "tests/support/catch.h"
 
@@ -208,6 +209,38 @@ TEST_CASE("Planner: a step of which nothing streams takes what its parts take, o
     ++compared;
   }
   CHECK(compared > 200);
+}
+
+TEST_CASE("Planner: within an allowed slowdown a plan has the largest share of branches that is predicted to keep to it") {
+  int all = 0, some = 0;
+  for (uint64_t seed = 0; seed < 400; ++seed) {
+    Random random(seed);
+    const StepShape shape = random_shape(random);
+    MachineProfile machine = random_machine(random);
+    add_random_device(random, &machine);
+    Workload workload = random_workload(random);
+    if (shape.correction_row_bytes == 0) continue;
+    CAPTURE(seed);
+    const auto rate_at = [&](double share) {
+      return planned(with_branch_share(shape, share), machine, {Budgets::kUnlimited}, workload).predicted_decode_tokens_per_s;
+    };
+    const double bare = rate_at(0);
+    workload.max_slowdown = 0.05;
+    const Plan plan = planned(shape, machine, {Budgets::kUnlimited}, workload);
+    workload.max_slowdown = Workload::kAnySlowdown;
+    REQUIRE(plan.predicted_decode_tokens_per_s >= bare / 1.05 * (1 - 1e-9));
+    REQUIRE(plan.predicted_decode_tokens_per_s == Approx(rate_at(plan.branch_share)));
+    if (plan.branch_share < 1) REQUIRE(rate_at(plan.branch_share + 1.0 / 32) < bare / 1.05);
+    ++(plan.branch_share < 1 ? some : all);
+  }
+  CHECK(all > 20);
+  CHECK(some > 10);
+  Workload workload;
+  workload.max_slowdown = -0.5;
+  CHECK(PlacementPlanner::plan(small_model(), two_cores(), {0}, workload).status().message().find("max_slowdown") != std::string::npos);
+  workload.max_slowdown = 0;
+  workload.corrections = static_cast<CorrectionPlace>(3);
+  CHECK(PlacementPlanner::plan(small_model(), two_cores(), {0}, workload).status().message().find("corrections") != std::string::npos);
 }
 
 // A check of the search from outside: no set of whole layers on the device, of any size and whether or not the head is there, is faster by
