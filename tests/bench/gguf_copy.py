@@ -3,7 +3,7 @@ import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as T
 
-PLAIN = {T.F32: np.dtype(np.float32), T.F16: np.dtype(np.float16)}
+PLAIN = {T.F32: np.dtype(np.float32), T.F16: np.dtype(np.float16), T.I8: np.dtype(np.int8)}
 
 
 def value(reader, name):
