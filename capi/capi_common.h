@@ -5,6 +5,7 @@
 #include <outrigger/cancel.h>
 #include <outrigger/compress.h>
 #include <outrigger/engine.h>
+#include <outrigger/export_model.h>
 #include <outrigger/model.h>
 #include <outrigger/outrigger.h>
 #include <outrigger/pack.h>
@@ -106,6 +107,10 @@ template <>
 inline constexpr uint32_t kFirstBytes<otr_compress_options> = 48;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_compress_report> = 48;
+template <>
+inline constexpr uint32_t kFirstBytes<otr_export_options> = 40;
+template <>
+inline constexpr uint32_t kFirstBytes<otr_export_report> = 56;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_profile_options> = 24;
 template <>

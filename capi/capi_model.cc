@@ -35,6 +35,12 @@ otr_compress_options compress_defaults() {
   return options;
 }
 
+otr_export_options export_defaults() {
+  otr_export_options options = {};
+  options.struct_size = sizeof options;
+  return options;
+}
+
 outrigger::CompressOptions compress_options_of(const otr_compress_options& given) {
   outrigger::CompressOptions options;
   options.bits = given.bits;
@@ -186,6 +192,34 @@ otr_status otr_model_compress(const otr_model* model, const int32_t* calibration
     full.calibration_tokens = made.calibration_tokens;
     full.branch_bytes = made.branch_bytes;
     full.branch_read_bytes = made.branch_read_bytes;
+    give_info(full, report);
+    return {};
+  });
+}
+
+void otr_export_options_init(otr_export_options* options, uint32_t struct_size) { init(options, struct_size, export_defaults()); }
+
+otr_status otr_model_export(const otr_model* model, const char* backbone_path, const otr_export_options* options, otr_export_report* report, otr_error* error) {
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(model, "model"));
+    OTR_CAPI_TRY(require(backbone_path, "backbone_path"));
+    if (report != nullptr) OTR_CAPI_TRY(check_info(report, "report"));
+    otr_export_options known = export_defaults();
+    OTR_CAPI_TRY(read_options(options, "options", &known));
+    OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
+    outrigger::ExportOptions own;
+    if (known.adapter_path != nullptr) own.adapter_path = known.adapter_path;
+    own.progress = progress_of(known.progress, known.user);
+    own.cancel = token_of(known.cancel);
+    OTR_CAPI_ASSIGN(made, outrigger::export_model(model->model, backbone_path, own));
+    if (report == nullptr) return {};
+    otr_export_report full = {};
+    full.input_bytes = made.input_bytes;
+    full.backbone_bytes = made.backbone_bytes;
+    full.adapter_bytes = made.adapter_bytes;
+    full.recoded_matrices = made.recoded_matrices;
+    full.branches = made.branches;
+    full.adapter_error = made.adapter_error;
     give_info(full, report);
     return {};
   });

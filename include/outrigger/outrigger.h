@@ -298,6 +298,39 @@ typedef struct otr_compress_report {
 OTR_C_API otr_status otr_model_compress(const otr_model* model, const int32_t* calibration, size_t count, const char* path,
                                         const otr_compress_options* options, otr_compress_report* report, otr_error* error);
 
+/** How to export a compressed model. */
+typedef struct otr_export_options {
+  uint32_t struct_size;
+  uint32_t reserved;
+  const char* adapter_path; /**< where the low-rank branches go; NULL (default): they are left out */
+  otr_progress progress;    /**< NULL (default): none */
+  void* user;               /**< handed to `progress` */
+  const otr_cancel* cancel; /**< stops the exporting; NULL (default): nothing does */
+} otr_export_options;
+
+/** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_export_options_init(otr_export_options* options, uint32_t struct_size);
+
+/** What exporting made. */
+typedef struct otr_export_report {
+  uint32_t struct_size;
+  uint32_t reserved;
+  uint64_t input_bytes, backbone_bytes; /**< of the files */
+  uint64_t adapter_bytes;               /**< of the file; 0 without one */
+  uint64_t recoded_matrices;            /**< of the backbone: those whose format other engines do not have */
+  uint64_t branches;                    /**< that the model has: in the adapter, or left out */
+  double adapter_error;                 /**< the most that rounding changed a branch's factor: root mean square, relative to the factor's own */
+} otr_export_report;
+
+/** Writes a compressed model for other engines: to `backbone_path` an ordinary GGUF file with the same weights, its matrices in Q4_1, and to
+ * options->adapter_path an ordinary GGUF LoRA adapter of it, the low-rank branches, to be used with the scale 1. `report` may be NULL. Each file appears under its name
+ * complete, replacing what stood there, or not at all; the adapter first, so that a backbone has its adapter. At most some 16 MiB of weights are in memory at once, and a
+ * head's rows. Errors: OTR_UNSUPPORTED when the model cannot run, was packed, or has residuals of which tokens read a part, which no other engine computes;
+ * OTR_INVALID_ARGUMENT also when it was not compressed, when an adapter is asked for and there are no branches, and when a path is the model's own or both are one; OTR_IO
+ * when the model cannot be read or has changed, or a path cannot be written; OTR_CANCELLED. Since 0.1, stable. */
+OTR_C_API otr_status otr_model_export(const otr_model* model, const char* backbone_path, const otr_export_options* options, otr_export_report* report,
+                                      otr_error* error);
+
 /* ---- Tokens and text ---- */
 
 /** Flags of otr_model_tokenize, to be added. */

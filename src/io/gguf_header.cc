@@ -39,6 +39,8 @@ void GgufHeader::add_number(std::string_view key, GgufType type, uint64_t value,
   append(&entries_, value, bytes);
 }
 
+void GgufHeader::add_f32(std::string_view key, float value) { add_number(key, GgufType::kF32, std::bit_cast<uint32_t>(value), 4); }
+
 void GgufHeader::add_f64(std::string_view key, double value) { add_number(key, GgufType::kF64, std::bit_cast<uint64_t>(value), 8); }
 
 void GgufHeader::add_string(std::string_view key, std::string_view value) {

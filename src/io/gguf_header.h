@@ -1,4 +1,4 @@
-// GgufHeader: writes a GGUF v3 header: for a packed file, and for a model that is presented as one file, whose weights stay where they are.
+// GgufHeader: writes a GGUF v3 header: for files that are made, and for a model that is presented as one file, whose weights stay where they are.
 #ifndef OUTRIGGER_SRC_IO_GGUF_HEADER_H_
 #define OUTRIGGER_SRC_IO_GGUF_HEADER_H_
 
@@ -19,6 +19,7 @@ class GgufHeader {
 
   void add_u32(std::string_view key, uint32_t value) { add_number(key, GgufType::kU32, value, 4); }
   void add_u64(std::string_view key, uint64_t value) { add_number(key, GgufType::kU64, value, 8); }
+  void add_f32(std::string_view key, float value);
   void add_f64(std::string_view key, double value);
   void add_bool(std::string_view key, bool value) { add_number(key, GgufType::kBool, value, 1); }
   void add_string(std::string_view key, std::string_view value);

@@ -79,6 +79,9 @@ Status find_tokenizer(Model::Impl& model) {
 Status lay_out(Model::Impl& model) {
   const GgufFile& file = model.file;
   if (file.tensors().empty()) return Status(StatusCode::kUnsupported, "the file holds a vocabulary and no weights").in_file(file.source().name());
+  if (string_or_empty(file, "general.type") == "adapter") {
+    return Status(StatusCode::kUnsupported, "the file is an adapter, which changes a model, and not a model").in_file(file.source().name());
+  }
   OTR_ASSIGN(const ModelConfig config, read_config(file));
   OTR_ASSIGN(ModelLayout layout, lay_out_model(file, config));
   if (model.info.vocabulary_tokens != 0 && model.info.vocabulary_tokens != layout.vocabulary) {

@@ -1,4 +1,4 @@
-// Our own formats: codes put where dequantize_own.cc looks for them.
+// Our own formats: codes put where own_planes.h looks for them.
 #include "src/tensor/encode_own.h"
 
 #include <cstring>

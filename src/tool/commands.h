@@ -21,8 +21,7 @@ void add_eval(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_pack(CLI::App& app, Action& action);
 void add_compress(CLI::App& app, Action& action);
-/// Those of the contract that this version refuses by name: export.
-void add_later_commands(CLI::App& app, Action& action);
+void add_export(CLI::App& app, Action& action);
 
 }  // namespace outrigger::tool
 

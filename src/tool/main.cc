@@ -71,7 +71,7 @@ int run_tool(int argc, char** argv) {
   add_bench(app, action);
   add_pack(app, action);
   add_compress(app, action);
-  add_later_commands(app, action);
+  add_export(app, action);
 
   try {
     app.parse(argc, argv);

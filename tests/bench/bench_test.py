@@ -3,7 +3,9 @@
 import argparse
 import contextlib
 import io
+import math
 import os
+import struct
 import sys
 import tempfile
 import time
@@ -17,6 +19,7 @@ import accuracy
 import busy
 import chart
 import compare_llamacpp
+import export_peer
 import models
 import report
 import targets
@@ -122,7 +125,7 @@ class Reports(unittest.TestCase):
     def test_the_project_s_document_has_every_table_s_markers(self):
         with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/benchmarks.md"), encoding="utf-8") as document:
             text = document.read()
-        for name in ("llama.cpp table", "microbenchmarks", "accuracy per format"):
+        for name in ("llama.cpp table", "microbenchmarks", "accuracy per format", "exported table"):
             self.assertIn("new", report.between(text, name, "new", "docs/benchmarks.md"))
 
     def test_the_chart_is_xml_with_a_bar_a_ratio_and_a_line_a_need(self):
@@ -164,6 +167,71 @@ class Reports(unittest.TestCase):
         self.assertIn("| Q9 | 0.00338 +- 0.00009 | 96.3% | 23.245 (+0.68%) |", table)
         with self.assertRaises(SystemExit):
             accuracy.peer_figures("nothing")
+
+
+class ExportedModels(unittest.TestCase):
+    # Two chunks of four tokens of a vocabulary of three: the third token of each is what predicts the answer, the fourth.
+    LOGITS = ([1.0, 3.0, -30.0], [0.5, 0.25, 2.0])
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.npy, self.base = os.path.join(folder.name, "logits.npy"), os.path.join(folder.name, "base")
+        description = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n"
+        with open(self.npy, "wb") as file:
+            file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(description)) + description)
+            for row in self.LOGITS:
+                file.write(struct.pack("<3f", *row))
+        with open(self.base, "wb") as file:
+            file.write(b"_logits_" + struct.pack("<3i", 4, 3, 2) + struct.pack("<8i", 0, 0, 0, 1, 0, 0, 0, 2))
+            for row in self.LOGITS:
+                top = max(row)
+                least, total = max(min(row), top - 16), math.log(sum(math.exp(value - top) for value in row))
+                scale = (top - least) / 65535
+                file.write(struct.pack("<ff", scale, least - top - total) + struct.pack("<4H", *(max(round((value - least) / scale), 0) for value in row), 0))
+
+    def read(self, path):
+        peer = export_peer.PeerLogits(path)
+        self.addCleanup(peer.file.close)
+        return peer
+
+    def test_both_programs_files_give_the_same_log_probabilities(self):
+        own, peer = list(export_peer.own_rows(self.npy)), list(self.read(self.base).rows())
+        for ours, theirs in zip(own, peer, strict=True):
+            self.assertAlmostEqual(sum(map(math.exp, ours)), 1)
+            for a, b in zip(ours, theirs, strict=True):
+                self.assertAlmostEqual(max(a, min(theirs)), b, places=3)
+        self.assertAlmostEqual(own[0][1] - own[0][0], 2)
+
+    def test_equal_predictions_have_no_distance_and_answers_are_the_tokens_behind(self):
+        self.assertEqual(list(self.read(self.base).answers()), [1, 2])
+        figures = export_peer.compare(export_peer.own_rows(self.npy), self.read(self.base).rows(), self.read(self.base).answers())
+        self.assertAlmostEqual(figures["kl"][0], 0, places=5)
+        self.assertEqual((figures["same_top"], figures["tokens"]), (1, 2))
+        nll = [math.log(1 + math.exp(-2)), math.log(math.exp(-1.5) + math.exp(-1.75) + 1)]
+        self.assertAlmostEqual(figures["perplexity"][0], math.exp(sum(nll) / 2), places=3)
+
+    def test_other_predictions_have_the_distance_of_the_definition(self):
+        figures = export_peer.compare([[math.log(0.5), math.log(0.5)]], [[math.log(0.25), math.log(0.75)]], [0])
+        self.assertAlmostEqual(figures["kl"][0], 0.5 * math.log(2) + 0.5 * math.log(2 / 3))
+        self.assertAlmostEqual(figures["perplexity"][0], 4)
+        self.assertEqual(figures["same_top"], 0)
+
+    def test_a_file_that_is_cut_or_another_ends_the_comparison(self):
+        with open(self.base, "r+b") as file:
+            file.truncate(70)
+        with self.assertRaises(SystemExit):
+            list(self.read(self.base).rows())
+        with self.assertRaises(SystemExit):
+            export_peer.PeerLogits(self.npy)
+
+    def test_the_table_has_both_programs_with_and_without_the_adapter(self):
+        figures = {"perplexity": (40.0, 2.0), "kl": (0.002, 0.0001), "same_top": 0.98, "tokens": 510}
+        row = {"exact": {"value": 41.0, "error": 2.0}, "Outrigger": figures, "llama.cpp": figures}
+        table = export_peer.table([("both", row), ("alone", row)], {"bytes": {"input": 1e6, "backbone": 2e6, "adapter": 3e6}}, "/somewhere/text.txt")
+        self.assertIn("510 tokens of text.txt; compressed 1.0 MB, backbone 2.0 MB, adapter 3.0 MB", table)
+        self.assertIn("| alone: llama.cpp | 40.000 +- 2.000 | 0.00200 +- 0.00010 | 98.0 % |", table)
+        self.assertIn("| both: float32 | 41.000 +- 2.000 | | |", table)
 
 
 class Models(unittest.TestCase):

@@ -77,6 +77,7 @@ TEST_CASE("C: a model says what it is") { a_model_says_what_it_is(); }
 TEST_CASE("C: a model opens from memory") { a_model_opens_from_memory(); }
 TEST_CASE("C: a directory is a model too") { a_directory_is_a_model_too(); }
 TEST_CASE("C: a model is compressed, what was used is told, and it can be stopped at that") { a_model_is_compressed(); }
+TEST_CASE("C: a compressed model is exported, what was written is told, and it can be stopped at that") { a_model_is_exported(); }
 TEST_CASE("C: a model is packed, computes the same, and can be stopped at that") { a_model_is_packed(); }
 TEST_CASE("C: text becomes tokens and comes back") { text_becomes_tokens_and_comes_back(); }
 TEST_CASE("C: a text stream never splits a character") { a_text_stream_never_splits_a_character(); }

@@ -42,6 +42,7 @@ void a_model_opens_from_memory(void);
 void a_directory_is_a_model_too(void);
 void a_model_is_packed(void);
 void a_model_is_compressed(void);
+void a_model_is_exported(void);
 void text_becomes_tokens_and_comes_back(void);
 void a_text_stream_never_splits_a_character(void);
 void a_chat_becomes_tokens(void);

@@ -42,6 +42,7 @@ static void null_models(otr_error* e) {
   REFUSED_C(otr_model_token_text(NULL, 0, 0, buffer, 8, &count, &error));
   REFUSED_C(otr_model_token_ends_generation(NULL, 0, &token, &error));
   REFUSED_C(otr_model_compress(NULL, &token, 1, scratch_path("small.gguf"), NULL, NULL, &error));
+  REFUSED_C(otr_model_export(NULL, scratch_path("backbone.gguf"), NULL, NULL, &error));
   REFUSED_C(otr_model_pack(NULL, scratch_path("packed.gguf"), NULL, &error));
   REFUSED_C(otr_text_stream_create(NULL, 0, &stream, &error));
   CHECK_C(stream == NULL);
@@ -60,6 +61,7 @@ static void null_models(otr_error* e) {
   REFUSED_C(otr_model_token_text(model, 0, 0, buffer, 8, NULL, &error));
   REFUSED_C(otr_model_token_ends_generation(model, 0, NULL, &error));
   REFUSED_C(otr_model_pack(model, NULL, NULL, &error));
+  REFUSED_C(otr_model_export(model, NULL, NULL, NULL, &error));
   REFUSED_C(otr_model_compress(model, NULL, 1, scratch_path("small.gguf"), NULL, NULL, &error));
   REFUSED_C(otr_model_compress(model, &token, 1, NULL, NULL, NULL, &error));
   REFUSED_C(otr_text_stream_create(model, 0, NULL, &error));
@@ -238,6 +240,7 @@ void a_wrong_struct_size_is_an_error(void) {
   otr_model_options model_options;
   otr_pack_options pack_options;
   otr_compress_options compress_options;
+  otr_export_options export_options;
   otr_profile_options profile_options;
   otr_plan_options plan_options;
   otr_engine_options engine_options;
@@ -257,6 +260,7 @@ void a_wrong_struct_size_is_an_error(void) {
   otr_model_options_init(&model_options, sizeof model_options);
   otr_pack_options_init(&pack_options, sizeof pack_options);
   otr_compress_options_init(&compress_options, sizeof compress_options);
+  otr_export_options_init(&export_options, sizeof export_options);
   otr_profile_options_init(&profile_options, sizeof profile_options);
   otr_plan_options_init(&plan_options, sizeof plan_options);
   otr_engine_options_init(&engine_options, sizeof engine_options);
@@ -279,6 +283,7 @@ void a_wrong_struct_size_is_an_error(void) {
   WRONG_SIZES_C(model_options, otr_model_open(tiny_model_path(), &model_options, &model, &error));
   WRONG_SIZES_C(pack_options, otr_model_pack(s.model, scratch_path("packed.gguf"), &pack_options, &error));
   WRONG_SIZES_SINCE_C(compress_options, 48, otr_model_compress(s.model, &token, 1, scratch_path("small.gguf"), &compress_options, NULL, &error));
+  WRONG_SIZES_C(export_options, otr_model_export(s.model, scratch_path("backbone.gguf"), &export_options, NULL, &error));
   WRONG_SIZES_C(profile_options, otr_profile_measure(&profile_options, &profile, &error));
   WRONG_SIZES_SINCE_C(plan_options, kFirstPlanOptions, otr_plan_make(s.model, some_profile(), &plan_options, &plan, &error));
   WRONG_SIZES_SINCE_C(engine_options, kFirstEngineOptions, otr_engine_open(s.model, s.plan, &engine_options, &engine, &error));

@@ -275,6 +275,60 @@ void a_model_is_compressed(void) {
   otr_model_close(&model);
 }
 
+static int is_there(const char* path) {
+  FILE* const file = fopen(path, "rb");
+  if (file != NULL) fclose(file);
+  return file != NULL;
+}
+
+void a_model_is_exported(void) {
+  otr_error error = {sizeof error};
+  otr_export_report report = {sizeof report};
+  otr_compress_options compress_options;
+  otr_export_options options;
+  otr_model_info info = {sizeof info};
+  otr_model *model = NULL, *small = NULL, *backbone = NULL;
+  int32_t tokens[96];
+  int calls = 0, i;
+  char small_path[512], backbone_path[512], adapter_path[512];
+  snprintf(small_path, sizeof small_path, "%s", scratch_path("to-export.gguf"));
+  snprintf(backbone_path, sizeof backbone_path, "%s", scratch_path("backbone.gguf"));
+  snprintf(adapter_path, sizeof adapter_path, "%s", scratch_path("adapter.gguf"));
+  for (i = 0; i < 96; ++i) tokens[i] = (i * i * 31 + i * 7) % 200;
+  NEED_C(otr_model_open(dense_model_path(), NULL, &model, &error) == OTR_OK);
+  CHECK_C(otr_model_export(model, backbone_path, NULL, NULL, &error) == OTR_INVALID_ARGUMENT); /* not compressed */
+  otr_compress_options_init(&compress_options, sizeof compress_options);
+  compress_options.bits = 2;
+  compress_options.chunk_tokens = 32;
+  compress_options.branch_bytes = 20000;
+  NEED_C(otr_model_compress(model, tokens, 96, small_path, &compress_options, NULL, &error) == OTR_OK);
+  NEED_C(otr_model_open(small_path, NULL, &small, &error) == OTR_OK);
+
+  otr_export_options_init(&options, sizeof options);
+  CHECK_C(options.adapter_path == NULL && options.progress == NULL && options.cancel == NULL && options.reserved == 0);
+  options.adapter_path = backbone_path;
+  CHECK_C(otr_model_export(small, backbone_path, &options, NULL, &error) == OTR_INVALID_ARGUMENT); /* one file for both */
+  options.adapter_path = adapter_path;
+  options.reserved = 1;
+  CHECK_C(otr_model_export(small, backbone_path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
+  options.reserved = 0;
+  options.progress = count_calls;
+  options.user = &calls;
+  CHECK_C(otr_model_export(small, backbone_path, &options, NULL, &error) == OTR_CANCELLED && calls == 3);
+  CHECK_C(!is_there(backbone_path) && !is_there(adapter_path));
+  options.progress = NULL;
+  NEED_C(otr_model_export(small, backbone_path, &options, &report, &error) == OTR_OK);
+  CHECK_C(report.branches > 0 && report.recoded_matrices > 0 && report.adapter_bytes > 0 && report.adapter_error > 0 && report.adapter_error < 0.001);
+  CHECK_C(is_there(backbone_path) && is_there(adapter_path));
+  NEED_C(otr_model_open(backbone_path, NULL, &backbone, &error) == OTR_OK);
+  CHECK_C(otr_model_get_info(backbone, &info, &error) == OTR_OK && info.can_run == 1 && info.bytes == report.backbone_bytes);
+  otr_model_close(&backbone);
+  NEED_C(otr_model_export(small, backbone_path, NULL, &report, &error) == OTR_OK);
+  CHECK_C(report.branches > 0 && report.adapter_bytes == 0);
+  otr_model_close(&small);
+  otr_model_close(&model);
+}
+
 void a_model_is_packed(void) {
   otr_error error = {sizeof error};
   otr_model_info info = {sizeof info};

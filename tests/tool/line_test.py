@@ -11,7 +11,7 @@ import make_bad_gguf
 import tool
 from tool import BUDGET, CORRUPT_FILE, INVALID_ARGUMENT, IO, NOT_FOUND, UNAVAILABLE, UNSUPPORTED, USAGE, ToolTest, run, valid
 
-COMMANDS = ("run", "plan", "inspect", "tokenize", "profile", "eval", "bench", "pack", "compress")
+COMMANDS = ("run", "plan", "inspect", "tokenize", "profile", "eval", "bench", "pack", "compress", "export")
 
 
 class Line(ToolTest):
@@ -30,7 +30,7 @@ class Line(ToolTest):
             self.assertIn("--json", help)
         text = self.succeed("--help").out
         self.assertIn("Exit codes", text)
-        for command in (*COMMANDS, "export"):
+        for command in COMMANDS:
             self.assertIn(command, text)
 
     def test_a_line_that_cannot_be_understood_is_a_usage_error_with_a_hint(self):
@@ -45,7 +45,7 @@ class Line(ToolTest):
                      ["plan", model, "--workload", "prompt=x"], ["plan", model, "--profile", "p", "--threads", "1"], ["tokenize", model],
                      ["tokenize", model, "text", "--file", "f"], ["eval", model], ["eval", model, "--logits", "x", "--task", "y"],
                      ["eval", model, "--text", "t", "--ctx", "3"], ["eval", model, "--text", "t", "--chunks", "0"],
-                     ["bench", model, "-p", "1,x"], ["bench", model, "--repeat", "0"], ["profile", "stray"], ["pack", model]):
+                     ["bench", model, "-p", "1,x"], ["bench", model, "--repeat", "0"], ["profile", "stray"], ["pack", model], ["export", model], ["export", model, "--adapter", "a"]):
             with self.subTest(args=args):
                 self.refuse(USAGE, *args, naming="--help'")
 
@@ -58,8 +58,7 @@ class Line(ToolTest):
                 self.refuse(UNSUPPORTED, "run", model, *prompt, *args, naming=name)
         for args, name in ((("bench", model, "--batch", "1,4"), "--batch"),
                            (("compress", model, "-o", "x.gguf", "--calibration", model, "--form", "sparse"), "--form"),
-                           (("compress", model, "-o", "x.gguf", "--calibration", model, "--max-slowdown", "5%"), "--max-slowdown"),
-                           (("export", "x.gguf", "--backbone", "b.gguf", "--adapter", "a.gguf"), "export")):
+                           (("compress", model, "-o", "x.gguf", "--calibration", model, "--max-slowdown", "5%"), "--max-slowdown")):
             with self.subTest(args=args):
                 self.refuse(UNSUPPORTED, *args, naming=name)
 
