@@ -55,6 +55,7 @@ outrigger::CompressOptions compress_options_of(const otr_compress_options& given
   options.chunk_tokens = given.chunk_tokens;
   options.most_chunks = given.most_chunks;
   options.threads = given.threads;
+  options.resume = given.resume != 0;
   options.progress = progress_of(given.progress, given.user);
   options.cancel = token_of(given.cancel);
   return options;
@@ -180,7 +181,7 @@ otr_status otr_model_compress(const otr_model* model, const int32_t* calibration
     otr_compress_options known = compress_defaults();
     OTR_CAPI_TRY(read_options(options, "options", &known));
     OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
-    OTR_CAPI_TRY(check_reserved(known.reserved2, "options"));
+    if (known.resume > 1) return Status(outrigger::StatusCode::kInvalidArgument, "options: resume is " + std::to_string(known.resume) + ", need 0 or 1");
     OTR_CAPI_ASSIGN(made, outrigger::compress_model(model->model, std::span(calibration, count), path,
                                                     compress_options_of(known)));
     if (report == nullptr) return {};
@@ -192,6 +193,7 @@ otr_status otr_model_compress(const otr_model* model, const int32_t* calibration
     full.calibration_tokens = made.calibration_tokens;
     full.branch_bytes = made.branch_bytes;
     full.branch_read_bytes = made.branch_read_bytes;
+    full.resumed_windows = made.resumed_windows;
     give_info(full, report);
     return {};
   });

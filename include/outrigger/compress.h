@@ -9,6 +9,7 @@
 #include <outrigger/tokenizer.h>
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -25,6 +26,12 @@ enum class BranchMethod : int32_t {
   kHcinfer = 1,  ///< plain singular vectors of what the matrix lost, fitted once, for comparison; without branch_bytes with that paper's ranks by kind of matrix
 };
 
+/// What a call that goes on from an interrupted one begins with.
+struct CompressResumption {
+  bool is_surveying = false;                 ///< the model is still compressed without branches, to be measured; false: that is done, where it was to be
+  uint32_t layers_done = 0, layers = 0;      ///< that are finished, of how many
+};
+
 struct CompressOptions {
   int bits = 4;                  ///< of a weight's code, 2 to 4; a scale and a minimum for 64 of them take half a bit more
   double mixed_bits = 0;         ///< above 0, instead of `bits`: 2.5 to 4.5 stored bits a weight on average, matrices having 2, 3 or 4 by measured loss
@@ -38,6 +45,8 @@ struct CompressOptions {
   uint32_t chunk_tokens = 512;   ///< calibration text is cut into pieces of so many tokens that know nothing of each other
   uint32_t most_chunks = 32;     ///< pieces that are used, spread evenly over what is given
   uint32_t threads = 0;          ///< 0: one for each core
+  bool resume = false;           ///< keep what is done in a file `path`.progress until the output is there, and go on from what a call that was cancelled, killed or out of space left in it
+  std::function<void(const CompressResumption&)> on_resume;  ///< told when a call goes on; empty: nobody
   Progress progress;             ///< empty: none. Its share grows by layers
   CancelToken cancel;
 
@@ -53,6 +62,7 @@ struct CompressReport {
   uint64_t calibration_tokens = 0;                    ///< that were used
   double polish_kl_before = 0, polish_kl_after = 0;   ///< distance from the model on pieces that no step used, nats a token; 0 without polish
   bool is_polish_kept = false;                        ///< it is only if it became smaller
+  uint32_t resumed_windows = 0;                       ///< that an interrupted call had made, of four a layer; those of the survey too, where it was that which went on
 };
 
 /// Writes `model` to `path` as one GGUF file (docs/formats.md) in which the matrices of its layers are quantised; embedding, head, norms and biases stay as they are.
@@ -65,11 +75,15 @@ struct CompressReport {
 /// With a budget matrices get low-rank branches or residuals, which steps compute beside them (docs/formats.md); by default the model is first compressed without and measured, which about
 /// doubles the time.
 ///
-/// Memory, without branches: one matrix as float32 and its inputs' Gram matrix, four times over, and the calibration tokens' vectors, width * 4 bytes each, twice. Cost: 110 s for
+/// With `resume` a call that did not come to its end loses at most one window and what training there was, however it ended: the next one with the same model (by its content), tokens and
+/// options, whatever its number of threads, goes on and makes the same bytes. `path`.progress has what is done, and the tokens' vectors twice (width * 4 bytes each); it goes when the output is there, or when a
+/// call fails for a reason that will not go away. What is there but is damaged, or of something else, is replaced with a warning in the log; where it cannot be written it is done without.
+///
+/// Memory, without branches: one matrix as float32 and its inputs' Gram matrix, four times over, and the calibration tokens' vectors, width * 4 bytes each, twice (with `resume` three times). Cost: 110 s for
 /// 135 million parameters and 16,000 tokens on two cores with other work. The file appears under its name complete, or not at all.
 /// Errors: kUnsupported when the model cannot run, is a mixture of experts, or has rows of no multiple of 64; kInvalidArgument for options, tokens outside
 /// the vocabulary, fewer than one chunk of them, weights or inputs that are no numbers, or a path that is the model's own; kIo; kCancelled; kOutOfMemory;
-/// kInternal when `progress` throws.
+/// kInternal when `progress` or `on_resume` throws.
 /// @source GPTQ (arXiv 2210.17323); scales are searched for, and of each block just before its first column is rounded.
 OTR_API Result<CompressReport> compress_model(const Model& model, std::span<const Token> calibration, const std::string& path,
                                               const CompressOptions& options = {});

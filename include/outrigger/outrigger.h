@@ -269,7 +269,7 @@ typedef struct otr_compress_options {
   int32_t allocation;       /**< of branch_bytes: an otr_branch_allocation */
   uint32_t polish_steps;    /**< of training all branches' factors together for what the whole model says; 0 (default): none; 50 is a good number */
   int32_t method;           /**< how branches are found: 0 (default): the best for the inputs; 1: HCInfer's plain singular vectors, for comparison */
-  uint32_t reserved2;
+  uint32_t resume;          /**< 1: keep what is done in `path`.progress until the file is there, and go on from what a call that was cancelled or killed left in it; 0 (default): not */
   uint64_t residual_read_bytes; /**< above 0: matrices keep what they lost in four bits, in host memory, of which a token reads at most so many bytes on average */
 } otr_compress_options;
 
@@ -279,7 +279,7 @@ OTR_C_API void otr_compress_options_init(otr_compress_options* options, uint32_t
 /** What compressing made. */
 typedef struct otr_compress_report {
   uint32_t struct_size;
-  uint32_t reserved;
+  uint32_t resumed_windows; /**< of four a layer, that an interrupted call had made */
   uint64_t input_bytes, output_bytes;        /**< of the files */
   uint64_t backbone_bytes, backbone_weights; /**< of the matrices that were compressed */
   uint64_t calibration_tokens;               /**< that were used */

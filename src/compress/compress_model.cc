@@ -13,6 +13,7 @@
 #include "src/compress/matrix_plan.h"
 #include "src/compress/planning.h"
 #include "src/compress/polish.h"
+#include "src/compress/saved_work.h"
 #include "src/model/model_copy.h"
 #include "src/tensor/dequantize.h"
 #include "src/tensor/encode_own.h"
@@ -117,23 +118,24 @@ Status polish(const Model::Impl& model, std::span<const Token> tokens, const Com
   return {};
 }
 
-Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& options) {
-  OTR_TRY(options.validate());
-  OTR_TRY(check_model(model));
-  OTR_TRY(check_output_path(model, path));
-  OTR_TRY(model.file.source().check_unchanged());
-  OTR_ASSIGN(std::vector<Token> tokens, choose_chunks(calibration, model.layout->vocabulary, options));
+// `saved`: null where nothing is kept.
+Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vector<Token>& tokens, const std::string& path, const CompressOptions& options, SavedWork* saved) {
   CompressReport result;
   result.input_bytes = model.info.bytes;
   result.calibration_tokens = tokens.size();
   const double planning_share = needs_survey(options) ? kShareOfSurvey : 0;
-  OTR_ASSIGN(const std::vector<MatrixPlan> plans, plan_matrices(model, tokens, options, [&](double share) { return report(options, planning_share * share); }));
+  OTR_ASSIGN(const std::vector<MatrixPlan> plans, plan_matrices(model, tokens, options, saved, [&](double share) { return report(options, planning_share * share); }));
   OTR_ASSIGN(CompressedFile file, CompressedFile::create(model, path, plans, options.factor_bits));
   result.output_bytes = file.bytes();
+  if (saved != nullptr && !file.temporary().empty()) saved->name_leftover(file.temporary());
   std::vector<CompressedMatrix> branches(plans.size());  // written last
   const bool polishes = options.polish_steps > 0 && options.branch_bytes > 0 && options.method == BranchMethod::kWeighed;
   const double polish_share = polishes ? kShareOfPolish : 0, compressor_share = 1 - planning_share - polish_share;
   OTR_ASSIGN(std::unique_ptr<Compressor> compressor, Compressor::create(model, tokens, options));
+  if (saved != nullptr) {
+    OTR_TRY(saved->begin(SavedWork::Pass::kFinal, plans));
+    compressor->keep_in(saved);
+  }
   const auto sink = [&](uint32_t matrix, CompressedMatrix made) {
     result.backbone_bytes += made.backbone.bytes.size();
     result.backbone_weights += made.backbone.rows * made.backbone.columns;
@@ -160,6 +162,29 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
   result.branch_read_bytes += static_cast<uint64_t>(residual_reads);
   OTR_TRY(model.file.source().check_unchanged());
   OTR_TRY(file.commit());
+  if (saved != nullptr) result.resumed_windows = saved->resumed_windows();
+  return result;
+}
+
+// Whether going on can come further than the call that failed with it.
+bool may_go_away(StatusCode code) {
+  return code == StatusCode::kCancelled || code == StatusCode::kIo || code == StatusCode::kOutOfMemory || code == StatusCode::kInternal;
+}
+
+Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& options) {
+  OTR_TRY(options.validate());
+  OTR_TRY(check_model(model));
+  OTR_TRY(check_output_path(model, path));
+  OTR_TRY(model.file.source().check_unchanged());
+  OTR_ASSIGN(const std::vector<Token> tokens, choose_chunks(calibration, model.layout->vocabulary, options));
+  std::unique_ptr<SavedWork> saved;
+  if (options.resume) {
+    OTR_TRY(check_output_path(model, SavedWork::file_beside(path)));
+    saved = SavedWork::open(model, tokens, options, path);
+  }
+  Result<CompressReport> result = compress_chunks(model, tokens, path, options, saved.get());
+  const bool is_over = result.is_ok() || !may_go_away(result.status().code());
+  if (saved && (is_over || saved->is_empty())) saved->remove();
   return result;
 }
 

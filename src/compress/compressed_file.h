@@ -33,6 +33,8 @@ class CompressedFile {
   Status commit() { return out_.commit(); }
 
   uint64_t bytes() const { return bytes_; }
+  /// Where it stands meanwhile; "" where it has no name.
+  const std::string& temporary() const { return out_.temporary(); }
 
  private:
   CompressedFile(AtomicFile out, uint64_t bytes) : out_(std::move(out)), bytes_(bytes) {}

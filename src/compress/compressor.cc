@@ -8,6 +8,8 @@
 
 #include "src/base/macros.h"
 #include "src/compress/kl_meter.h"
+#include "src/compress/matrix_record.h"
+#include "src/compress/saved_work.h"
 #include "src/model/fixed_tensors.h"
 #include "src/tensor/dequantize.h"
 
@@ -16,7 +18,6 @@ namespace {
 
 // Of the Gram matrix's mean diagonal, added to it: inputs that the calibration text never showed are not taken for free.
 constexpr double kDamping = 0.01;
-constexpr uint32_t kWindowsOfLayer = 4;
 
 }  // namespace
 
@@ -36,10 +37,19 @@ Status Compressor::run(std::span<const MatrixPlan> plans, const Sink& sink, cons
   plans_ = plans;
   watch_ = &watch;
   windows_done_ = 0;
-  OTR_TRY(watch(0, layout_.config.layers * kWindowsOfLayer));
-  for (uint32_t layer = 0; layer < layout_.config.layers; ++layer) {
+  const uint32_t layers = layout_.config.layers;
+  saved_windows_ = saved_ != nullptr ? saved_->windows() : 0;
+  // Behind the last layer nobody asks for the stream.
+  const uint32_t taken = saved_windows_ == layers * kWindowsOfLayer ? layers : saved_ != nullptr ? saved_->restore_stream(&residual_) : 0;
+  OTR_TRY(watch(0, layers * kWindowsOfLayer));
+  for (uint32_t layer = 0; layer < layers; ++layer) {
+    if (layer < taken) {
+      OTR_TRY(take_layer(layer, sink));
+      continue;
+    }
     OTR_TRY(run_attention(layout_.layers[layer], layer, sink));
     OTR_TRY(run_ffn(layout_.layers[layer], layer, sink));
+    if (saved_ != nullptr && layer + 1 < layers) saved_->keep_stream(layer + 1, residual_);
   }
   return {};
 } catch (const std::bad_alloc&) {
@@ -48,25 +58,61 @@ Status Compressor::run(std::span<const MatrixPlan> plans, const Sink& sink, cons
 
 Status Compressor::next_window() { return (*watch_)(++windows_done_, layout_.config.layers * kWindowsOfLayer); }
 
-Result<std::vector<Compressor::Made>> Compressor::compress_window(const Inputs& inputs, std::initializer_list<uint32_t> matrices, const Sink& sink) {
+// What the stream behind it is known for.
+Status Compressor::take_layer(uint32_t layer, const Sink& sink) {
+  for (const std::vector<uint32_t>& matrices : windows_of(layout_.layers[layer])) {
+    OTR_ASSIGN(std::vector<CompressedMatrix> saved, saved_->window(windows_done_));
+    for (size_t i = 0; i < matrices.size(); ++i) OTR_TRY(sink(matrices[i], std::move(saved[i])));
+    OTR_TRY(next_window());
+  }
+  return {};
+}
+
+std::vector<float> Compressor::restored_values(const CompressedMatrix& made) const {
+  const LowBitMatrix& backbone = made.backbone;
+  std::vector<float> values(backbone.rows * backbone.columns);
+  (void)dequantize(backbone.type, backbone.bytes.data(), values.data(), values.size());  // whole blocks of a type of ours
+  if (made.branch.rank == 0) return values;
+  const std::vector<float> restored = branch_values(made.branch, *team_);
+  for (size_t i = 0; i < values.size(); ++i) values[i] += restored[i];
+  return values;
+}
+
+Result<std::vector<Compressor::Made>> Compressor::take_window(std::span<const uint32_t> matrices, const Sink& sink) {
+  OTR_ASSIGN(std::vector<CompressedMatrix> saved, saved_->window(windows_done_));
+  std::vector<Made> window;
+  for (size_t i = 0; i < matrices.size(); ++i) {
+    const WeightSource& weight = layout_.weights[matrices[i]];
+    window.push_back({matrices[i], PackedFloats(restored_values(saved[i]), weight.rows, weight.columns), saved[i].residual});
+    OTR_TRY(sink(matrices[i], std::move(saved[i])));
+  }
+  OTR_TRY(next_window());
+  return window;
+}
+
+Result<std::vector<Compressor::Made>> Compressor::compress_window(const Inputs& inputs, std::span<const uint32_t> matrices, const Sink& sink) {
+  if (is_saved()) return take_window(matrices, sink);
   const Gram& gram = inputs.gram;
   std::vector<float> diagonal(gram.width());
   for (size_t i = 0; i < diagonal.size(); ++i) diagonal[i] = static_cast<float>(gram.mean(i, i));
   Result<std::vector<float>> feedback = feedback_factor(gram, kDamping);
-  if (!feedback.is_ok()) return feedback.status().about(layout_.shape.matrices[*matrices.begin()].name);
+  if (!feedback.is_ok()) return feedback.status().about(layout_.shape.matrices[matrices.front()].name);
   std::optional<InputRoot> root;
   if (std::any_of(matrices.begin(), matrices.end(), [this](uint32_t matrix) { return surveyed_rank_ + plans_[matrix].rank > 0; })) {
     OTR_ASSIGN(root, InputRoot::create(gram, kDamping));
   }
   std::vector<Made> window;
+  std::vector<std::byte> record;
   for (const uint32_t matrix : matrices) {
     const WeightSource& weight = layout_.weights[matrix];
     OTR_ASSIGN(std::vector<float> values, read_matrix(model_.file.source(), weight));
     Result<CompressedMatrix> made = compress_matrix(plans_[matrix], {diagonal, feedback.value()}, root ? &*root : nullptr, inputs.sample, weight, &values);
     if (!made.is_ok()) return made.status().about(layout_.shape.matrices[matrix].name);
     window.push_back({matrix, PackedFloats(values, weight.rows, weight.columns), made->residual});
+    if (saved_ != nullptr) append_matrix_record(made.value(), &record);
     OTR_TRY(sink(matrix, std::move(made).value()));
   }
+  if (saved_ != nullptr) saved_->keep_window(record);
   OTR_TRY(next_window());
   return window;
 }
@@ -111,6 +157,7 @@ Result<CompressedMatrix> Compressor::compress_matrix(const MatrixPlan& plan, con
 }
 
 Status Compressor::add_inputs(std::span<const float> x, Inputs* inputs) {
+  if (!inputs->is_needed) return {};
   inputs->gram.add(x, *team_);
   return inputs->sample.add(x);
 }
@@ -121,12 +168,14 @@ Status Compressor::run_attention(const LayerLayout& parts, uint32_t layer, const
   const uint64_t q_width = config.attention_width(), qkv_width = q_width + 2 * config.kv_width();
   std::vector<float> input(tokens * config.width), qkv(tokens * qkv_width), attended(chunks() * tokens * q_width);
 
-  Inputs of_input(config.width), of_attention(q_width);
+  const auto windows = windows_of(parts);
+  Inputs of_input(config.width, !is_saved());
   for (size_t i = 0; i < chunks(); ++i) {
     forward_->attention_input(layer, chunk(residual_, i, config.width), input);
     OTR_TRY(add_inputs(input, &of_input));
   }
-  OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, {parts.q, parts.k, parts.v}, sink));
+  OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, windows[0], sink));
+  Inputs of_attention(q_width, !is_saved());
   for (size_t i = 0; i < chunks(); ++i) {
     forward_->attention_input(layer, chunk(residual_, i, config.width), input);
     const uint64_t places[] = {0, q_width, q_width + config.kv_width()};
@@ -134,7 +183,7 @@ Status Compressor::run_attention(const LayerLayout& parts, uint32_t layer, const
     forward_->attention(layer, qkv, chunk(attended, i, q_width));
     OTR_TRY(add_inputs(chunk(attended, i, q_width), &of_attention));
   }
-  OTR_ASSIGN(const std::vector<Made> output, compress_window(of_attention, {parts.output}, sink));
+  OTR_ASSIGN(const std::vector<Made> output, compress_window(of_attention, windows[1], sink));
   for (size_t i = 0; i < chunks(); ++i) {
     float* const residual = chunk(residual_, i, config.width).data();
     output[0].multiply(chunk(attended, i, q_width), tokens, residual, config.width, true, *team_);
@@ -149,12 +198,13 @@ Status Compressor::run_ffn(const LayerLayout& parts, uint32_t layer, const Sink&
   const size_t tokens = options_.chunk_tokens;
   std::vector<float> input(tokens * config.width), gate(tokens * config.ffn_width), up(tokens * config.ffn_width);
 
-  Inputs of_input(config.width), of_activations(config.ffn_width);
+  const auto windows = windows_of(parts);
+  Inputs of_input(config.width, !is_saved());
   for (size_t i = 0; i < chunks(); ++i) {
     forward_->ffn_input(layer, chunk(residual_, i, config.width), input);
     OTR_TRY(add_inputs(input, &of_input));
   }
-  OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, {parts.ffn.gate, parts.ffn.up}, sink));
+  OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, windows[2], sink));
   const auto activate = [&](size_t i) {
     forward_->ffn_input(layer, chunk(residual_, i, config.width), input);
     window[0].multiply(input, tokens, gate.data(), config.ffn_width, false, *team_);
@@ -163,11 +213,12 @@ Status Compressor::run_ffn(const LayerLayout& parts, uint32_t layer, const Sink&
     forward_->add_bias_of(parts.ffn.up, up.data(), config.ffn_width, tokens);
     forward_->activation(gate, up);
   };
-  for (size_t i = 0; i < chunks(); ++i) {
+  Inputs of_activations(config.ffn_width, !is_saved());
+  for (size_t i = 0; i < chunks() && of_activations.is_needed; ++i) {
     activate(i);
     OTR_TRY(add_inputs(gate, &of_activations));
   }
-  OTR_ASSIGN(const std::vector<Made> down, compress_window(of_activations, {parts.ffn.down}, sink));
+  OTR_ASSIGN(const std::vector<Made> down, compress_window(of_activations, windows[3], sink));
   for (size_t i = 0; i < chunks(); ++i) {
     activate(i);
     float* const residual = chunk(residual_, i, config.width).data();

@@ -5,7 +5,6 @@
 #include <outrigger/compress.h>
 
 #include <functional>
-#include <initializer_list>
 #include <memory>
 #include <vector>
 
@@ -28,6 +27,8 @@ struct CompressedMatrix {
   LossSpectrum lost;     ///< of what the backbone alone lost, after survey_components()
 };
 
+class SavedWork;
+
 /// Threads: one call at a time.
 class Compressor {
  public:
@@ -39,12 +40,14 @@ class Compressor {
   /// `tokens`: whole chunks. Preconditions: the model has a layout, of a dense model whose rows are whole blocks; options are valid. Errors: kIo, kOutOfMemory.
   static Result<std::unique_ptr<Compressor>> create(const Model::Impl& model, std::vector<Token> tokens, const CompressOptions& options);
 
-  /// Errors: those of the sink and the watch; kInvalidArgument for weights or inputs that are no numbers, with the tensor's name; kIo; kOutOfMemory.
+  /// Windows that `saved` has of the pass that was begun there are taken from it, those that are made put there.
+  void keep_in(SavedWork* saved) { saved_ = saved; }
   /// Each matrix's sink is also told the first components of its residual, up to `most` of them: a multiple of 32.
   void survey_components(uint32_t most) { surveyed_rank_ = most; }
   /// And what shares of its residual's columns restore.
   void survey_columns() { surveys_columns_ = true; }
   /// `plans`: by matrix of the layout; must outlive the call.
+  /// Errors: those of the sink and the watch; kInvalidArgument for weights or inputs that are no numbers, with the tensor's name; kIo; kOutOfMemory.
   Status run(std::span<const MatrixPlan> plans, const Sink& sink, const Watch& watch);
 
  private:
@@ -62,7 +65,8 @@ class Compressor {
 
   /// What a window's matrices are given, on all chunks.
   struct Inputs {
-    explicit Inputs(size_t width) : gram(width), sample(width) {}
+    Inputs(size_t width, bool is_needed) : is_needed(is_needed), gram(is_needed ? width : 0), sample(width) {}
+    bool is_needed;  ///< false for a window that is there already
     Gram gram;
     InputSample sample;
   };
@@ -70,9 +74,13 @@ class Compressor {
   Compressor(const Model::Impl& model, const CompressOptions& options) : model_(model), layout_(*model.layout), options_(options) {}
   Status run_attention(const LayerLayout& parts, uint32_t layer, const Sink& sink);
   Status run_ffn(const LayerLayout& parts, uint32_t layer, const Sink& sink);
-  /// The matrices of a window, whose inputs are known.
+  bool is_saved() const { return windows_done_ < saved_windows_; }
+  Status take_layer(uint32_t layer, const Sink& sink);
+  Result<std::vector<Made>> take_window(std::span<const uint32_t> matrices, const Sink& sink);
+  std::vector<float> restored_values(const CompressedMatrix& made) const;
   Status add_inputs(std::span<const float> x, Inputs* inputs);
-  Result<std::vector<Made>> compress_window(const Inputs& inputs, std::initializer_list<uint32_t> matrices, const Sink& sink);
+  /// The matrices of a window, whose inputs are known.
+  Result<std::vector<Made>> compress_window(const Inputs& inputs, std::span<const uint32_t> matrices, const Sink& sink);
   /// Also sets `values` from the matrix to what replaces it. `root` is null where no matrix of the window has a branch.
   Result<CompressedMatrix> compress_matrix(const MatrixPlan& plan, const InputStatistics& statistics, const InputRoot* root, const InputSample& sample,
                                            const WeightSource& weight, std::vector<float>* values);
@@ -96,6 +104,8 @@ class Compressor {
   bool surveys_columns_ = false;
   const Watch* watch_ = nullptr;
   uint32_t windows_done_ = 0;
+  SavedWork* saved_ = nullptr;
+  uint32_t saved_windows_ = 0;  ///< that were there when the run began
 };
 
 }  // namespace outrigger

@@ -22,6 +22,12 @@ inline std::array<uint32_t, 7> matrices_of(const LayerLayout& layer) {
   return {layer.q, layer.k, layer.v, layer.output, layer.ffn.gate, layer.ffn.up, layer.ffn.down};
 }
 
+/// Those with the same inputs are a window: compressed together, in this order.
+constexpr uint32_t kWindowsOfLayer = 4;
+inline std::array<std::vector<uint32_t>, kWindowsOfLayer> windows_of(const LayerLayout& layer) {
+  return {{{layer.q, layer.k, layer.v}, {layer.output}, {layer.ffn.gate, layer.ffn.up}, {layer.ffn.down}}};
+}
+
 /// The matrices of a dense model's layers, in the order of a step.
 std::vector<uint32_t> matrices_of_layers(const ModelLayout& layout);
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "src/base/macros.h"
 #include "src/compress/survey.h"
@@ -13,8 +14,8 @@ namespace {
 
 class Planning {
  public:
-  Planning(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options)
-      : model_(model), layout_(*model.layout), tokens_(tokens), options_(options), plans_(layout_.weights.size()) {}
+  Planning(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, SavedWork* saved)
+      : model_(model), layout_(*model.layout), tokens_(tokens), options_(options), saved_(saved), plans_(layout_.weights.size()) {}
 
   Result<std::vector<MatrixPlan>> run(const std::function<Status(double share)>& watch) {
     for (const uint32_t matrix : matrices_of_layers(layout_)) plans_[matrix].bits = base_bits();
@@ -24,7 +25,7 @@ class Planning {
     if (!needs_survey(options_)) return checked();
     uint32_t most = 0;
     for (const MatrixPlan& plan : plans_) most = std::max(most, plan.rank);
-    OTR_ASSIGN(const std::vector<MatrixLoss> losses, survey_model(model_, tokens_, options_, base_bits(), options_.branch_bytes > 0 ? 3 * most + 32 : 0, options_.residual_read_bytes > 0, watch));
+    OTR_ASSIGN(const std::vector<MatrixLoss> losses, survey_model(model_, tokens_, options_, base_bits(), options_.branch_bytes > 0 ? 3 * most + 32 : 0, options_.residual_read_bytes > 0, saved_, watch));
     if (options_.mixed_bits > 0) allocate_bits(layout_, losses, options_.mixed_bits - 0.5, &plans_);
     if (options_.allocation != BranchAllocation::kMeasured) return checked();
     if (options_.branch_bytes > 0) allocate_ranks(layout_, losses, options_.branch_bytes, options_.factor_bits, &plans_);
@@ -51,6 +52,7 @@ class Planning {
   const ModelLayout& layout_;
   const std::span<const Token> tokens_;
   const CompressOptions& options_;
+  SavedWork* const saved_;
   std::vector<MatrixPlan> plans_;
 };
 
@@ -60,9 +62,13 @@ bool needs_survey(const CompressOptions& options) {
   return options.mixed_bits > 0 || (options.branch_bytes + options.residual_read_bytes > 0 && options.allocation == BranchAllocation::kMeasured);
 }
 
-Result<std::vector<MatrixPlan>> plan_matrices(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
+Result<std::vector<MatrixPlan>> plan_matrices(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, SavedWork* saved,
                                               const std::function<Status(double share)>& watch) {
-  return Planning(model, tokens, options).run(watch);
+  if (!needs_survey(options) || saved == nullptr) return Planning(model, tokens, options, nullptr).run(watch);
+  if (std::optional<std::vector<MatrixPlan>> kept = saved->plans()) return std::move(*kept);
+  OTR_ASSIGN(std::vector<MatrixPlan> plans, Planning(model, tokens, options, saved).run(watch));
+  saved->keep_plans(plans);
+  return plans;
 }
 
 }  // namespace outrigger

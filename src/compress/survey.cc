@@ -30,7 +30,7 @@ std::vector<Token> measured_chunks(std::span<const Token> tokens, size_t chunk_t
 }  // namespace
 
 Result<std::vector<MatrixLoss>> survey_model(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, int bits, uint32_t most_rank, bool columns,
-                                             const std::function<Status(double share)>& watch) try {
+                                             SavedWork* saved, const std::function<Status(double share)>& watch) try {
   const ModelLayout& layout = *model.layout;
   std::vector<MatrixPlan> plans(layout.weights.size());
   for (const uint32_t matrix : matrices_of_layers(layout)) plans[matrix].bits = bits;
@@ -39,6 +39,10 @@ Result<std::vector<MatrixLoss>> survey_model(const Model::Impl& model, std::span
   OTR_ASSIGN(const std::unique_ptr<Compressor> compressor, Compressor::create(model, {tokens.begin(), tokens.end()}, options));
   compressor->survey_components(most_rank);
   if (columns) compressor->survey_columns();
+  if (saved != nullptr) {
+    OTR_TRY(saved->begin(SavedWork::Pass::kSurvey, plans));
+    compressor->keep_in(saved);
+  }
   const auto sink = [&](uint32_t matrix, CompressedMatrix made) {
     losses.push_back({matrix, 0, std::move(made.lost.worth), made.lost.all, made.curve});
     backbone[matrix] = std::move(made.backbone);

@@ -28,6 +28,8 @@ class AtomicFile {
   /// Says now that the disk has no room for so many bytes, where the file system can tell. Writes nothing.
   Status reserve(uint64_t bytes);
   Status write(std::span<const std::byte> content);
+  /// What a killed process would leave behind; "" for nothing.
+  const std::string& temporary() const { return temporary_; }
   /// Flushes the file to the disk, gives it its name, flushes that. Nothing may be written afterwards.
   Status commit();
 

@@ -27,6 +27,7 @@ struct CompressCommandOptions {
   BranchMethod method = BranchMethod::kWeighed;
   std::vector<std::string> calibration;
   uint32_t chunk_tokens = 512, chunks = 32;
+  bool no_resume = false;
   std::map<std::string, std::string> later;  // options of the contract that this version refuses by name
 };
 
@@ -123,6 +124,7 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
                        {"bytes", {{"input", report.input_bytes}, {"output", report.output_bytes}, {"backbone", report.backbone_bytes}, {"branches", report.branch_bytes}, {"branch_reads_per_token", report.branch_read_bytes}}},
                        {"bits_per_weight", {{"backbone", bits}, {"branches", branch_bits}, {"branch_reads", bits_each(report.branch_read_bytes)}}},
                        {"calibration_tokens", report.calibration_tokens},
+                       {"resumed_windows", report.resumed_windows},
                        {"polish", polish},
                        {"seconds", seconds}});
   }
@@ -164,6 +166,10 @@ Status compress(const CompressCommandOptions& options) {
   compress_options.chunk_tokens = options.chunk_tokens;
   compress_options.most_chunks = options.chunks;
   compress_options.threads = options.common.threads;
+  compress_options.resume = !options.no_resume;
+  compress_options.on_resume = [](const CompressResumption& found) {
+    say(fmt::format("going on after layer {} of {}{}", found.layers_done, found.layers, found.is_surveying ? " of the survey" : ""));
+  };
   compress_options.progress = progress.callback();
   compress_options.cancel = interrupt_token();
   const auto report = compress_model(model.value(), calibration.value(), options.output, compress_options);
@@ -199,10 +205,11 @@ void add_compress(CLI::App& app, Action& action) {
       ->type_name("TEXT");
   command->add_option("--ctx", options->chunk_tokens, "Tokens of a chunk of the text")->capture_default_str()->check(CLI::Range(16, 65536));
   command->add_option("--chunks", options->chunks, "Chunks that are used, spread evenly over the texts")->capture_default_str()->check(CLI::Range(1, 65536));
+  command->add_flag("--no-resume", options->no_resume, "Neither keep what is done in FILE.progress while it is going on, nor go on from what an interrupted run left there");
   for (const char* name : kLater) command->add_option(name, options->later[name], "Not there yet")->group("Not there yet");
   add_common_options(*command, options->common, Shows::kOutputOnly);
   command->footer(
-      "The file opens like any model. With a budget for branches, low-rank corrections of each matrix are stored with it and computed beside it.\n"
+      "The file opens like any model. Interrupted or killed, the same command goes on where it was. With a budget for branches, low-rank corrections of each matrix are stored with it and computed beside it.\n"
       "Examples:\n"
       "  outrigger compress model.gguf -o small.gguf --bits 3 --calibration book.txt --calibration chats.txt\n"
       "  outrigger compress model.gguf -o small.gguf --bits 2 --branch-budget 10% --calibration book.txt\n"

@@ -77,11 +77,11 @@ int main(void) {
   FIELD(otr_compress_options, allocation);
   FIELD(otr_compress_options, polish_steps);
   FIELD(otr_compress_options, method);
-  FIELD(otr_compress_options, reserved2);
+  FIELD(otr_compress_options, resume);
   FIELD(otr_compress_options, residual_read_bytes);
   STRUCT(otr_compress_report);
   FIELD(otr_compress_report, struct_size);
-  FIELD(otr_compress_report, reserved);
+  FIELD(otr_compress_report, resumed_windows);
   FIELD(otr_compress_report, input_bytes);
   FIELD(otr_compress_report, output_bytes);
   FIELD(otr_compress_report, backbone_bytes);

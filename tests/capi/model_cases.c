@@ -237,7 +237,7 @@ void a_model_is_compressed(void) {
   for (i = 0; i < 96; ++i) tokens[i] = (i * i * 31 + i * 7) % 200;
   NEED_C(otr_model_open(dense_model_path(), NULL, &model, &error) == OTR_OK);
   otr_compress_options_init(&options, sizeof options);
-  CHECK_C(options.bits == 4 && options.chunk_tokens == 512 && options.most_chunks == 32 && options.threads == 0 && options.reserved == 0);
+  CHECK_C(options.bits == 4 && options.chunk_tokens == 512 && options.most_chunks == 32 && options.threads == 0 && options.reserved == 0 && options.resume == 0);
   CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT); /* less than a chunk */
   options.chunk_tokens = 32;
   options.bits = 5;
@@ -252,8 +252,17 @@ void a_model_is_compressed(void) {
   file = fopen(path, "rb");
   CHECK_C(file == NULL);
   if (file != NULL) fclose(file);
+  options.resume = 2;
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
+  options.resume = 1;
+  calls = 0;
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_CANCELLED && calls == 3);
   options.progress = NULL;
   NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
+  CHECK_C(report.resumed_windows == 2);
+  options.resume = 0;
+  NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
+  CHECK_C(report.resumed_windows == 0);
   CHECK_C(report.calibration_tokens == 96 && report.backbone_bytes * 16 == report.backbone_weights * 7);
   CHECK_C(report.branch_bytes == 0 && report.branch_read_bytes == 0);
   options.allocation = 2;

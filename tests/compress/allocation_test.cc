@@ -92,7 +92,7 @@ TEST_CASE("Survey: the layer that loses something is worth all of it, and the wa
   CompressOptions options;
   options.chunk_tokens = kChunkTokens;
   double last = 0;
-  const auto losses = must(survey_model(*model.impl(), text(400), options, 2, 32, true, [&](double share) {
+  const auto losses = must(survey_model(*model.impl(), text(400), options, 2, 32, true, nullptr, [&](double share) {
     CHECK(share >= last);
     last = share;
     return Status();
@@ -115,7 +115,7 @@ TEST_CASE("Survey: the layer that loses something is worth all of it, and the wa
   }
   CHECK(of_layer[1] > 20 * of_layer[0]);
   CHECK(of_layer[1] > 20 * of_layer[2]);
-  const auto stopped = survey_model(*model.impl(), text(400), options, 2, 0, false, [](double share) { return share > 0.7 ? Status(StatusCode::kCancelled, "enough") : Status(); });
+  const auto stopped = survey_model(*model.impl(), text(400), options, 2, 0, false, nullptr, [](double share) { return share > 0.7 ? Status(StatusCode::kCancelled, "enough") : Status(); });
   CHECK(stopped.status().code() == StatusCode::kCancelled);
 }
 

@@ -40,6 +40,14 @@ ssize_t write(int file, const void* data, size_t bytes) {
   return syscall(SYS_write, file, data, most > 0 ? std::min(bytes, static_cast<size_t>(most)) : bytes);
 }
 
+ssize_t pwrite(int file, const void* data, size_t bytes, off_t offset) {
+  const int most = ask("pwrite");
+  if (most < 0) return -1;
+  return syscall(SYS_pwrite64, file, data, most > 0 ? std::min(bytes, static_cast<size_t>(most)) : bytes, offset);
+}
+
+int ftruncate(int file, off_t bytes) noexcept { return ask("ftruncate") < 0 ? -1 : static_cast<int>(syscall(SYS_ftruncate, file, bytes)); }
+
 int fsync(int file) { return ask("fsync") < 0 ? -1 : static_cast<int>(syscall(SYS_fsync, file)); }
 int fdatasync(int file) { return ask("fdatasync") < 0 ? -1 : static_cast<int>(syscall(SYS_fdatasync, file)); }
 

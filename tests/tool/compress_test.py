@@ -1,5 +1,6 @@
 """`compress` on a tiny model: what it writes, that it runs and how near it stays, what it refuses, and that nothing is left then."""
 import pathlib
+import random
 import shutil
 import signal
 import subprocess
@@ -32,7 +33,7 @@ class Compress(ToolTest):
         for bits in (4, 3, 2):
             document = self.document("compress", MODEL, "-o", self.out, "--bits", str(bits), *self.args)
             self.check_fields(document, {"file": "", "bytes": {"input": 0, "output": 0, "backbone": 0, "branches": 0, "branch_reads_per_token": 0},
-                                         "bits_per_weight": {"backbone": 0.0, "branches": 0.0, "branch_reads": 0.0}, "calibration_tokens": 0, "polish": None, "seconds": 0.0})
+                                         "bits_per_weight": {"backbone": 0.0, "branches": 0.0, "branch_reads": 0.0}, "calibration_tokens": 0, "resumed_windows": 0, "polish": None, "seconds": 0.0})
             self.assertEqual(document["bits_per_weight"]["backbone"], bits + 0.5)
             self.assertEqual(document["bytes"]["output"], self.out.stat().st_size)
             self.assertEqual(document["bytes"]["backbone"] * 8, (bits + 0.5) * 3 * (64 * 64 * 3 + 64 * 128 * 3))
@@ -138,6 +139,65 @@ class Compress(ToolTest):
         mixed = self.distance()
         self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
         self.assertLess(mixed, self.distance())
+
+    def test_killed_a_hundred_times_and_begun_again_the_bytes_are_the_same(self):
+        command = [tool.options.tool, "compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--polish", "4", "--calibration", self.text, "--ctx", "32", "--chunks", "6"]
+
+        def start():
+            return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=tool.environment())
+
+        begun = time.monotonic()
+        self.assertEqual(start().wait(), 0)
+        seconds, expected = time.monotonic() - begun, self.out.read_bytes()
+        self.out.unlink()
+        moments, kills, finished, resumed = random.Random(7), 0, 0, 0
+        while kills < (20 if tool.options.sanitizer else 100):
+            process = start()
+            try:
+                self.assertEqual(process.wait(moments.uniform(0, seconds)), 0)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                if process.wait() == -signal.SIGKILL:
+                    kills += 1
+                    resumed += (self.folder / "small.gguf.progress").exists()
+                    self.assertTrue(not self.out.exists() or self.out.read_bytes() == expected)
+            if self.out.exists():
+                finished += 1
+                self.assertEqual(self.out.read_bytes(), expected)
+                self.out.unlink()
+        self.assertEqual(self.run_again(command), expected)
+        self.assertGreater(finished, 0)
+        self.assertGreater(resumed, kills // 4)
+        self.assertEqual(self.everything_left(), ["other.txt", "text.txt"])
+
+    def run_again(self, command):
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=tool.environment())
+        made = self.out.read_bytes()
+        self.out.unlink()
+        return made
+
+    def everything_left(self):
+        return sorted(entry.name for entry in self.folder.iterdir())
+
+    def test_interrupted_it_says_where_it_goes_on_unless_told_not_to(self):
+        self.text.write_text(self.text.read_text() * 8)
+        longer = ("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--calibration", self.text, "--ctx", "64", "--chunks", "150")
+        progress = self.folder / "small.gguf.progress"
+        for attempt in range(20):
+            process = tool.start(*longer)
+            while process.poll() is None and not (progress.exists() and progress.stat().st_size > 400000):  # beyond the vectors of the second layer
+                time.sleep(0.001)
+            if process.poll() is None and tool.interrupt(process).code == tool.INTERRUPTED:
+                break
+            process.communicate()
+        self.assertEqual(self.everything_left(), ["other.txt", "small.gguf.progress", "text.txt"])
+        outcome = self.succeed(*longer)
+        self.assertRegex(outcome.err, r"outrigger: going on after layer \d of 3( of the survey)?\n")
+        self.assertEqual(self.everything_left(), ["other.txt", "small.gguf", "text.txt"])
+        first = self.out.read_bytes()
+        document = self.document(*longer, "--no-resume")
+        self.assertEqual(document["resumed_windows"], 0)
+        self.assertEqual(self.out.read_bytes(), first)
 
     def test_killed_at_any_moment_it_leaves_nothing(self):
         for delay in range(6):

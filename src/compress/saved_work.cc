@@ -1,0 +1,213 @@
+// SavedWork: whose work it is, and what of it is there.
+#include "src/compress/saved_work.h"
+
+#include <fmt/format.h>
+#include <outrigger/build_info.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "src/base/bytes.h"
+#include "src/base/checksum.h"
+#include "src/base/logging.h"
+#include "src/base/macros.h"
+#include "src/compress/matrix_record.h"
+#include "src/tensor/encode_own.h"
+
+namespace outrigger {
+namespace {
+
+// Counts up with every change of what the file's content means, and of what compressing makes of the same input.
+constexpr uint64_t kContentVersion = 1;
+constexpr uint64_t kHashedBytes = 4_MiB;
+enum Slot : size_t { kPlanSlot, kStreamSlots };  // two of the latter, by whether the number of layers is even
+
+/// Of one matrix of the layout.
+struct SavedPlan {
+  int32_t bits = 0;
+  uint32_t rank = 0;
+  double share = 0;
+};
+
+template <typename T>
+std::span<const std::byte> bytes_of(const T& value) {
+  return std::as_bytes(std::span(&value, 1));
+}
+
+// Everything that decides the bytes, the number of threads not being among it. Hashing a file costs what reading it does, which compressing does several times.
+Result<uint64_t> identity_of(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options) {
+  const std::string version = build_info().version;
+  uint64_t sum = checksum64(std::as_bytes(std::span(version)), kContentVersion);
+  sum = checksum64(std::as_bytes(tokens), sum);
+  const uint64_t numbers[] = {static_cast<uint64_t>(options.bits), options.branch_bytes, options.residual_read_bytes, static_cast<uint64_t>(options.allocation),
+                              static_cast<uint64_t>(options.method), static_cast<uint64_t>(options.factor_bits), options.polish_steps, options.rounds, options.chunk_tokens};
+  sum = checksum64(bytes_of(options.mixed_bits), checksum64(std::as_bytes(std::span(numbers)), sum));
+  const ByteSource& source = model.file.source();
+  std::vector<std::byte> piece;
+  for (uint64_t at = 0; at < source.size_bytes(); at += piece.size()) {
+    piece.resize(std::min(source.size_bytes() - at, kHashedBytes));
+    OTR_TRY(source.read(at, piece));
+    sum = checksum64(piece, sum);
+  }
+  return sum;
+}
+
+bool can_be(const SavedPlan& plan, const WeightSource& weight) {
+  return own_type(plan.bits) && plan.rank % 32 == 0 && plan.rank <= std::min(weight.rows, weight.columns) && plan.share >= 0 && plan.share <= 1;
+}
+
+uint64_t stamp_of(SavedWork::Pass pass, uint32_t layers) { return uint64_t{static_cast<uint32_t>(pass)} << 32 | layers; }
+
+// An output's name, a dot and six digits, as AtomicFile makes it: nothing else is ever taken away.
+void remove_leftover(const std::string& path, const std::string& leftover) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  const bool is_ours = leftover.size() == path.size() + 7 && leftover.starts_with(path + ".") && leftover.find_first_not_of(kDigits, path.size() + 1) == std::string::npos;
+  if (is_ours) ::unlink(leftover.c_str());
+}
+
+void warn(const std::string& path, const std::string& why) { log_message(LogLevel::kWarning, fmt::format("{}: {}", path, why)); }
+
+}  // namespace
+
+std::unique_ptr<SavedWork> SavedWork::open(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, const std::string& path) {
+  const std::string file = file_beside(path);
+  const auto cannot = [&file](const Status& status) {
+    warn(file, fmt::format("{}; what is done is not kept", status.message()));
+    return nullptr;
+  };
+  const auto identity = identity_of(model, tokens, options);
+  if (!identity.is_ok()) return cannot(identity.status());
+  const uint64_t stream = sizeof(uint64_t) + tokens.size() * model.layout->config.width * sizeof(float);
+  const uint64_t slots[] = {model.layout->weights.size() * sizeof(SavedPlan), stream, stream};
+  Result<Journal> journal = Journal::open(file, identity.value(), slots);
+  if (!journal.is_ok()) return cannot(journal.status());
+  if (!journal->dropped().empty()) warn(file, fmt::format("{}: begun anew", journal->dropped()));
+  std::unique_ptr<SavedWork> work(new SavedWork(model, options, file, std::move(journal).value()));
+  const std::string leftover = work->journal_->note();
+  remove_leftover(path, leftover);
+  if (!leftover.empty()) work->name_leftover("");
+  work->had_plans_ = work->plans().has_value();
+  return work;
+}
+
+void SavedWork::give_up(const Status& status) {
+  warn(file_, fmt::format("{}; what is done is not kept any more", status.message()));
+  remove();
+}
+
+void SavedWork::remove() {
+  if (journal_) journal_->remove();
+  journal_.reset();
+}
+
+void SavedWork::name_leftover(const std::string& path) {
+  if (!journal_ || path.size() > Journal::kMostNote) return;
+  if (const Status status = journal_->write_note(path); !status.is_ok()) give_up(status);
+}
+
+std::optional<std::vector<MatrixPlan>> SavedWork::plans() const {
+  const std::vector<std::byte> content = journal_ ? journal_->read_slot(kPlanSlot) : std::vector<std::byte>();
+  if (content.empty()) return std::nullopt;
+  std::vector<SavedPlan> saved(layout_.weights.size());
+  std::memcpy(saved.data(), content.data(), content.size());
+  std::vector<MatrixPlan> plans(saved.size());
+  for (const uint32_t matrix : matrices_of_layers(layout_)) {
+    if (!can_be(saved[matrix], layout_.weights[matrix])) return std::nullopt;
+    plans[matrix] = {saved[matrix].bits, saved[matrix].rank, saved[matrix].share};
+  }
+  return plans;
+}
+
+// The plans must be on the disk before the survey is not.
+void SavedWork::keep_plans(std::span<const MatrixPlan> plans) {
+  if (!journal_) return;
+  std::vector<SavedPlan> saved;
+  for (const MatrixPlan& plan : plans) saved.push_back({plan.bits, plan.rank, plan.share});
+  const auto write = [&]() -> Status {
+    OTR_TRY(journal_->write_slot(kPlanSlot, std::as_bytes(std::span(saved))));
+    OTR_TRY(journal_->flush());
+    return journal_->truncate(0);
+  };
+  if (const Status status = write(); !status.is_ok()) give_up(status);
+}
+
+// Records of the survey are of no use to the pass after it: the first that does not read as this pass's ends what there is.
+Status SavedWork::begin(Pass pass, std::span<const MatrixPlan> plans) {
+  pass_ = pass;
+  plans_ = plans;
+  windows_ = 0;
+  if (!journal_) return {};
+  const auto most = static_cast<size_t>(layout_.config.layers) * kWindowsOfLayer;
+  while (windows_ < std::min(journal_->records(), most) && window(windows_).is_ok()) ++windows_;
+  if (windows_ < journal_->records()) {
+    warn(file_, fmt::format("what was kept breaks off after {} windows", windows_));
+    if (const Status status = journal_->truncate(windows_); !status.is_ok()) give_up(status);
+  }
+  if (!journal_) windows_ = 0;
+  resumed_windows_ += windows_;
+  return windows_ > 0 || (pass == Pass::kFinal && had_plans_) ? tell() : Status();
+}
+
+Status SavedWork::tell() const {
+  try {
+    if (options_.on_resume) options_.on_resume({pass_ == Pass::kSurvey, windows_ / kWindowsOfLayer, layout_.config.layers});
+  } catch (...) {
+    return Status(StatusCode::kInternal, "the callback for going on threw");
+  }
+  return {};
+}
+
+Result<std::vector<CompressedMatrix>> SavedWork::window(uint32_t index) const {
+  if (!journal_ || index >= journal_->records()) return Status(StatusCode::kInternal, "a window that is not there");
+  OTR_ASSIGN(const std::vector<std::byte> record, journal_->read(index));
+  std::span<const std::byte> rest = record;
+  std::vector<CompressedMatrix> window;
+  const uint64_t stamp = stamp_of(pass_, index);
+  if (rest.size() < sizeof stamp || std::memcmp(rest.data(), &stamp, sizeof stamp) != 0) return Status(StatusCode::kCorruptFile, "a kept window of another pass");
+  rest = rest.subspan(sizeof stamp);
+  const auto windows = windows_of(layout_.layers[index / kWindowsOfLayer]);
+  for (const uint32_t matrix : windows[index % kWindowsOfLayer]) {
+    OTR_ASSIGN(CompressedMatrix made, take_matrix_record(plans_[matrix], layout_.weights[matrix], options_.factor_bits, &rest));
+    window.push_back(std::move(made));
+  }
+  if (!rest.empty()) return Status(StatusCode::kCorruptFile, "a kept window of too many bytes");
+  return window;
+}
+
+void SavedWork::keep_window(std::span<const std::byte> record) {
+  if (!journal_) return;
+  const uint64_t stamp = stamp_of(pass_, windows_);
+  std::vector<std::byte> stamped(sizeof stamp + record.size());
+  std::memcpy(stamped.data(), &stamp, sizeof stamp);
+  std::copy(record.begin(), record.end(), stamped.begin() + sizeof stamp);
+  const Status status = journal_->append(stamped);
+  if (!status.is_ok()) return give_up(status);
+  ++windows_;
+}
+
+uint32_t SavedWork::restore_stream(std::vector<float>* stream) const {
+  const uint32_t most = windows_ / kWindowsOfLayer;
+  for (uint32_t layers = most; journal_ && layers > 0 && layers + 2 > most; --layers) {
+    const std::vector<std::byte> content = journal_->read_slot(kStreamSlots + layers % 2);
+    const uint64_t stamp = stamp_of(pass_, layers);
+    if (content.empty() || std::memcmp(content.data(), &stamp, sizeof stamp) != 0) continue;
+    std::memcpy(stream->data(), content.data() + sizeof stamp, stream->size() * sizeof(float));
+    return layers;
+  }
+  return 0;
+}
+
+// What the slot held is needed until the other one and the windows are on the disk.
+void SavedWork::keep_stream(uint32_t layers, std::span<const float> stream) {
+  if (!journal_) return;
+  const uint64_t stamp = stamp_of(pass_, layers);
+  std::vector<std::byte> content(sizeof stamp + stream.size_bytes());
+  std::memcpy(content.data(), &stamp, sizeof stamp);
+  std::memcpy(content.data() + sizeof stamp, stream.data(), stream.size_bytes());
+  Status status = journal_->flush();
+  if (status.is_ok()) status = journal_->write_slot(kStreamSlots + layers % 2, content);
+  if (!status.is_ok()) give_up(status);
+}
+
+}  // namespace outrigger
