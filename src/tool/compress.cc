@@ -15,14 +15,19 @@
 #include "src/tool/files.h"
 #include "src/tool/interrupt.h"
 #include "src/tool/loading.h"
+#include "src/tool/own_text.h"
 #include "src/tool/report.h"
 
 namespace outrigger::tool {
 namespace {
 
+// What a budget for branches is spent on.
+enum class BranchForm { kAuto, kLowRank, kSparse };
+
 struct CompressCommandOptions {
   CommonOptions common;
   std::string model, output, bits = "4", branch_budget = "0", branch_reads = "0", polish = "auto";
+  BranchForm form = BranchForm::kAuto;
   BranchAllocation allocation = BranchAllocation::kMeasured;
   BranchMethod method = BranchMethod::kWeighed;
   std::vector<std::string> calibration;
@@ -31,7 +36,7 @@ struct CompressCommandOptions {
   std::map<std::string, std::string> later;  // options of the contract that this version refuses by name
 };
 
-constexpr const char* kLater[] = {"--form", "--max-slowdown", "--report"};
+constexpr const char* kLater[] = {"--max-slowdown", "--report"};
 
 // Whole chunks of every text in turn, so that each has its share of what is used.
 Result<std::vector<Token>> read_calibration(const CompressCommandOptions& options, const Tokenizer& tokenizer) {
@@ -115,6 +120,30 @@ Status read_polish(const std::string& text, const Model& model, CompressOptions*
   return Status(StatusCode::kInvalidArgument, fmt::format("--polish: got \"{}\", need auto, off or a number of steps", text));
 }
 
+// Residuals restore most for what is read, and hold 4.5 bits for each weight; low-rank branches restore most for what is stored (docs/benchmarks.md), and read all of it.
+Status read_branches(const CompressCommandOptions& options, const Model& model, double stored_bits, CompressOptions* result) {
+  constexpr double kResidualBits = 4.5;
+  const auto budget = read_bytes("--branch-budget", options.branch_budget, model, stored_bits), reads = read_bytes("--branch-reads", options.branch_reads, model, stored_bits);
+  if (!budget.is_ok()) return budget.status();
+  if (!reads.is_ok()) return reads.status();
+  if (budget.value() == 0 && reads.value() == 0) return Status();
+  const auto whole = read_bytes("", fmt::format("{}bpw", kResidualBits), model, stored_bits);
+  if (!whole.is_ok()) return whole.status();
+  const bool holds_residuals = budget.value() == 0 || budget.value() >= whole.value();
+  const bool is_sparse = options.form == BranchForm::kSparse || (options.form == BranchForm::kAuto && reads.value() > 0 && holds_residuals);
+  if (!is_sparse) {
+    const uint64_t least = std::min(budget.value(), reads.value()), most = std::max(budget.value(), reads.value());
+    result->branch_bytes = least > 0 ? least : most;
+    return Status();
+  }
+  if (!holds_residuals) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("--branch-budget: got {}, need {} for residuals, {} bits a weight; raise it, leave it out, or use --form low-rank", format_size(budget.value()),
+                                                            format_size(whole.value()), kResidualBits));
+  }
+  result->residual_read_bytes = reads.value() > 0 ? std::min(reads.value(), whole.value()) : whole.value();
+  return Status();
+}
+
 Status write_report(const CompressCommandOptions& options, const CompressReport& report, double seconds) {
   const auto bits_each = [&report](uint64_t bytes) { return static_cast<double>(bytes) * 8 / static_cast<double>(report.backbone_weights); };
   const double bits = bits_each(report.backbone_bytes), branch_bits = bits_each(report.branch_bytes);
@@ -145,24 +174,16 @@ Status compress(const CompressCommandOptions& options) {
   if (!model.is_ok()) return model.status();
   const auto tokenizer = model->tokenizer();
   if (!tokenizer.is_ok()) return tokenizer.status();
-  const auto calibration = read_calibration(options, tokenizer.value());
+  const auto calibration = options.calibration.empty() ? own_text(model.value(), options.common, options.chunks, options.chunk_tokens) : read_calibration(options, tokenizer.value());
   if (!calibration.is_ok()) return calibration.status();
   const double stored_bits = compress_options.mixed_bits > 0 ? compress_options.mixed_bits : compress_options.bits + 0.5;
-  const auto branch_bytes = read_bytes("--branch-budget", options.branch_budget, model.value(), stored_bits);
-  if (!branch_bytes.is_ok()) return branch_bytes.status();
-  const auto read_bytes_each = read_bytes("--branch-reads", options.branch_reads, model.value(), stored_bits);
-  if (!read_bytes_each.is_ok()) return read_bytes_each.status();
-  if (branch_bytes.value() > 0 && read_bytes_each.value() > 0) {
-    return not_there_yet("--branch-reads with --branch-budget", "give the bytes stored, for low-rank branches, or the bytes read, for residuals");
-  }
+  if (Status status = read_branches(options, model.value(), stored_bits, &compress_options); !status.is_ok()) return status;
   const Stopwatch watch;
   const Interruptible interruptible;
   ProgressLine progress(options.common.progress, "compressing");
   compress_options.allocation = options.allocation;
   compress_options.method = options.method;
-  compress_options.branch_bytes = branch_bytes.value();
   if (Status status = read_polish(options.polish, model.value(), &compress_options); !status.is_ok()) return status;
-  compress_options.residual_read_bytes = read_bytes_each.value();
   compress_options.chunk_tokens = options.chunk_tokens;
   compress_options.most_chunks = options.chunks;
   compress_options.threads = options.common.threads;
@@ -193,6 +214,8 @@ void add_compress(CLI::App& app, Action& action) {
                       "Keep in host memory what the matrices lost, of which a token reads so much: a size, bits for each weight, a share of the backbone; 0: nothing")
       ->type_name("SIZE")
       ->capture_default_str();
+  add_choice<BranchForm>(*command, "--form", options->form, "Low-rank branches, or residuals; auto: residuals if --branch-reads is given and they fit --branch-budget",
+                         {{"auto", BranchForm::kAuto}, {"low-rank", BranchForm::kLowRank}, {"sparse", BranchForm::kSparse}});
   command->add_option("--polish", options->polish, "Train low-rank branches together by so many steps; auto: 50 where 8 bytes for each of the model's weights are less than 4 GB")
       ->type_name("auto|off|STEPS")
       ->capture_default_str();
@@ -200,8 +223,7 @@ void add_compress(CLI::App& app, Action& action) {
                                {{"auto", BranchAllocation::kMeasured}, {"uniform", BranchAllocation::kUniform}});
   add_choice<BranchMethod>(*command, "--method", options->method, "How branches are found: the best for the inputs, or HCInfer's plain singular vectors (with its ranks, unless there is a budget)",
                            {{"auto", BranchMethod::kWeighed}, {"hcinfer", BranchMethod::kHcinfer}});
-  command->add_option("--calibration", options->calibration, "A text like those that the model is for; may be given several times, for mixed use")
-      ->required()
+  command->add_option("--calibration", options->calibration, "A text like those that the model is for; may be given several times, for mixed use. Unset: what the model itself writes")
       ->type_name("TEXT");
   command->add_option("--ctx", options->chunk_tokens, "Tokens of a chunk of the text")->capture_default_str()->check(CLI::Range(16, 65536));
   command->add_option("--chunks", options->chunks, "Chunks that are used, spread evenly over the texts")->capture_default_str()->check(CLI::Range(1, 65536));

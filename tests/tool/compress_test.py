@@ -72,13 +72,32 @@ class Compress(ToolTest):
         self.refuse(UNSUPPORTED, "compress", TINY / "mixtral.gguf", "-o", self.out, *self.args, naming="experts")
         for option, value in (("--bits", "5"), ("--bits", "mixed:9"), ("--branch-budget", "much"), ("--branch-budget", "-1bpw"), ("--branch-reads", "1ftw"), ("--polish", "maybe")):
             self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, option, value, *self.args, naming=option)
-        self.refuse(UNSUPPORTED, "compress", MODEL, "-o", self.out, "--branch-reads", "1bpw", "--branch-budget", "1bpw", *self.args, naming="--branch-reads")
-        self.refuse(USAGE, "compress", MODEL, "-o", self.out, naming="calibration")
+        self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, "--branch-reads", "1bpw", "--branch-budget", "1bpw", "--form", "sparse", *self.args, naming="--branch-budget")
+        self.refuse(USAGE, "compress", MODEL, "-o", self.out, "--form", "dense", *self.args, naming="--form")
         self.assertEqual(self.left(), [])
         copy = self.folder / "model.gguf"
         shutil.copy(MODEL, copy)
         self.refuse(INVALID_ARGUMENT, "compress", copy, "-o", copy, *self.args, naming="model.gguf")
         self.assertEqual(copy.read_bytes(), MODEL.read_bytes())
+
+    def test_without_a_text_the_model_writes_one_and_always_the_same(self):
+        options = ("compress", MODEL, "-o", self.out, "--bits", "3", "--ctx", "64", "--chunks", "8")
+        self.assertEqual(self.document(*options)["calibration_tokens"], 512)
+        first = self.out.read_bytes()
+        self.succeed(*options, "--threads", "3")
+        self.assertEqual(self.out.read_bytes(), first)
+        self.assertLess(self.distance(), 1)
+
+    def test_the_form_is_chosen_by_what_is_given(self):
+        # A rank of 32 for all takes 4 bits for each weight of so small a model, residuals 4.5.
+        for options, is_sparse in ((("--branch-reads", "1bpw"), True), (("--branch-reads", "1bpw", "--branch-budget", "5bpw"), True),
+                                   (("--branch-reads", "4.2bpw", "--branch-budget", "4.2bpw"), False), (("--branch-reads", "4.2bpw", "--form", "low-rank"), False),
+                                   (("--branch-budget", "4.2bpw"), False), (("--branch-budget", "5bpw", "--form", "sparse"), True)):
+            with self.subTest(options):
+                bits = self.document("compress", MODEL, "-o", self.out, "--bits", "2", "--polish", "off", "--allocate", "uniform", *options, *self.args)["bits_per_weight"]
+                self.assertEqual(bits["branches"] > 4.3, is_sparse)
+                self.assertGreater(bits["branches"], 3)
+                self.assertLessEqual(bits["branch_reads"], 1.01 if "1bpw" in options else 4.51)
 
     def distance(self, *options, file=None):
         return self.document("eval", file or self.out, "--reference", MODEL, "--text", self.other, "--ctx", "64", "--chunks", "6", *options)["kl"]["mean"]

@@ -57,7 +57,6 @@ class Line(ToolTest):
             with self.subTest(args=args):
                 self.refuse(UNSUPPORTED, "run", model, *prompt, *args, naming=name)
         for args, name in ((("bench", model, "--batch", "1,4"), "--batch"),
-                           (("compress", model, "-o", "x.gguf", "--calibration", model, "--form", "sparse"), "--form"),
                            (("compress", model, "-o", "x.gguf", "--calibration", model, "--max-slowdown", "5%"), "--max-slowdown")):
             with self.subTest(args=args):
                 self.refuse(UNSUPPORTED, *args, naming=name)
