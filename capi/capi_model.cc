@@ -56,6 +56,7 @@ outrigger::CompressOptions compress_options_of(const otr_compress_options& given
   options.most_chunks = given.most_chunks;
   options.threads = given.threads;
   options.resume = given.resume != 0;
+  if (given.report_file != nullptr) options.report_file = given.report_file;
   options.progress = progress_of(given.progress, given.user);
   options.cancel = token_of(given.cancel);
   return options;

@@ -12,6 +12,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace outrigger {
 
@@ -47,11 +48,39 @@ struct CompressOptions {
   uint32_t threads = 0;          ///< 0: one for each core
   bool resume = false;           ///< keep what is done in a file `path`.progress until the output is there, and go on from what a call that was cancelled, killed or out of space left in it
   std::function<void(const CompressResumption&)> on_resume;  ///< told when a call goes on; empty: nobody
+  std::string report_file;       ///< a page about what was made, in HTML, that needs nothing else; it appears complete or not at all; empty: none
   Progress progress;             ///< empty: none. Its share grows by layers
   CancelToken cancel;
 
   /// Errors: kInvalidArgument.
   OTR_API Status validate() const;
+};
+
+/// What became of one matrix.
+struct CompressedMatrixReport {
+  std::string name;                    ///< of its tensor
+  std::string kind;                    ///< "q", "k", "v", "output", "gate", "up" or "down"
+  uint32_t layer = 0;
+  uint64_t rows = 0, columns = 0;
+  int32_t bits = 0;                    ///< of a weight's code
+  uint32_t rank = 0;                   ///< of its branch; 0: none
+  double share = 0;                    ///< of its residual's columns that a token reads on average; 0: it has none
+  uint64_t backbone_bytes = 0, branch_bytes = 0, branch_read_bytes = 0;
+  double loss = 0;                     ///< mean square of what the outputs lost, relative to that of the outputs, on some of the calibration's inputs
+  double loss_left = 0;                ///< the same with branch or residual, before training
+  double kl = 0;                       ///< how much nearer the model comes, by the survey, with this matrix as it was, nats a token
+  double restored = 0;                 ///< the part of it that branch or residual was expected to bring back when it was chosen
+};
+
+/// What was measured before anything was decided: distances from the model, nats a token, on two pieces of the calibration.
+struct CompressSurvey {
+  struct Point {
+    double bytes = 0;     ///< of branches, or that a token reads of residuals, bought in the order of worth
+    double restored = 0;  ///< the part of what was lost that they are expected to bring back
+  };
+  double kl = 0;                                ///< with every matrix in few bits; 0: there was no survey
+  std::vector<double> kl_by_kind, kl_by_layer;  ///< how much nearer with all matrices of a kind (q, k, v, output, gate, up, down), or of a layer, as they were
+  std::vector<Point> curve;                     ///< as far as it was looked at; empty without branches and residuals
 };
 
 struct CompressReport {
@@ -62,6 +91,9 @@ struct CompressReport {
   uint64_t calibration_tokens = 0;                    ///< that were used
   double polish_kl_before = 0, polish_kl_after = 0;   ///< distance from the model on pieces that no step used, nats a token; 0 without polish
   bool is_polish_kept = false;                        ///< it is only if it became smaller
+  std::vector<double> polish_losses;                  ///< the distance on each step's piece, before the step
+  CompressSurvey survey;
+  std::vector<CompressedMatrixReport> matrices;       ///< in the order of a step
   uint32_t resumed_windows = 0;                       ///< that an interrupted call had made, of four a layer; those of the survey too, where it was that which went on
 };
 

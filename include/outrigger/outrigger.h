@@ -271,6 +271,7 @@ typedef struct otr_compress_options {
   int32_t method;           /**< how branches are found: 0 (default): the best for the inputs; 1: HCInfer's plain singular vectors, for comparison */
   uint32_t resume;          /**< 1: keep what is done in `path`.progress until the file is there, and go on from what a call that was cancelled or killed left in it; 0 (default): not */
   uint64_t residual_read_bytes; /**< above 0: matrices keep what they lost in four bits, in host memory, of which a token reads at most so many bytes on average */
+  const char* report_file;      /**< a page in HTML about what was measured, chosen and made, which appears complete or not at all; NULL (default): none */
 } otr_compress_options;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <queue>
+#include <utility>
 
 #include "src/base/macros.h"
 
@@ -12,20 +13,35 @@ namespace outrigger {
 namespace {
 
 constexpr uint32_t kChunk = 32;  // components: a factor's group
-constexpr size_t kKinds = 7;
 
 /// The next components of a matrix.
 struct Offer {
   double worth_per_byte = 0;
   size_t loss = 0;
+  double part = 0;  ///< of the matrix's loss
   bool operator<(const Offer& other) const {
     return worth_per_byte != other.worth_per_byte ? worth_per_byte < other.worth_per_byte : loss > other.loss;  // of equals the first
   }
 };
 
+/// What was bought so far, after each purchase.
+class Purchases {
+ public:
+  explicit Purchases(std::span<const MatrixLoss> losses) : points_(1) {
+    for (const MatrixLoss& loss : losses) all_ += loss.kl;
+  }
+
+  void add(double bytes, double kl) { points_.push_back({points_.back().bytes + bytes, points_.back().restored + (all_ > 0 ? kl / all_ : 0)}); }
+  std::vector<CompressSurvey::Point> points() { return std::move(points_); }
+
+ private:
+  std::vector<CompressSurvey::Point> points_;
+  double all_ = 0;
+};
+
 }  // namespace
 
-Status measure_losses(const ModelLayout& layout, KlMeter& meter, const MatrixReader& lossy, const MatrixReader& exact,
+Result<CompressSurvey> measure_losses(const ModelLayout& layout, KlMeter& meter, const MatrixReader& lossy, const MatrixReader& exact,
                       const std::function<Status(uint32_t done, uint32_t all)>& watch, std::vector<MatrixLoss>* losses) {
   const uint32_t layers = layout.config.layers, all = static_cast<uint32_t>(kKinds) + layers + 1;
   uint32_t done = 0;
@@ -35,12 +51,16 @@ Status measure_losses(const ModelLayout& layout, KlMeter& meter, const MatrixRea
     for (size_t kind = 0; kind < kKinds; ++kind) kind_of[matrices[kind]] = static_cast<uint32_t>(kind), layer_of[matrices[kind]] = layer;
   }
   const auto restored = [&](auto is_restored) { return [&, is_restored](uint32_t matrix) { return is_restored(matrix) ? exact(matrix) : lossy(matrix); }; };
-  std::vector<double> of_kind(kKinds), of_layer(layers);
+  CompressSurvey survey;
+  std::vector<double>&of_kind = survey.kl_by_kind, &of_layer = survey.kl_by_layer;
+  of_kind.resize(kKinds);
+  of_layer.resize(layers);
   for (size_t kind = 0; kind < kKinds; ++kind) {
     OTR_ASSIGN(of_kind[kind], meter.measure(restored([&](uint32_t matrix) { return kind_of[matrix] == kind; })));
     OTR_TRY(watch(++done, all));
   }
   OTR_ASSIGN(const double nothing, meter.begin(lossy));
+  survey.kl = nothing;
   OTR_TRY(watch(++done, all));
   for (uint32_t layer = 0; layer < layers; ++layer) {
     OTR_ASSIGN(of_layer[layer], meter.measure_from(restored([&](uint32_t matrix) { return layer_of[matrix] == layer; }), layer));
@@ -50,7 +70,7 @@ Status measure_losses(const ModelLayout& layout, KlMeter& meter, const MatrixRea
   for (double& kl : of_kind) kl = std::max(nothing - kl, 0.0);
   for (double& kl : of_layer) sum += kl = std::max(nothing - kl, 0.0);
   for (MatrixLoss& loss : *losses) loss.kl = sum == 0 ? 0 : of_kind[kind_of[loss.matrix]] * of_layer[layer_of[loss.matrix]] / sum;
-  return {};
+  return survey;
 }
 
 void allocate_bits(const ModelLayout& layout, std::span<const MatrixLoss> losses, double mean_bits, std::vector<MatrixPlan>* plans) {
@@ -80,7 +100,7 @@ void allocate_bits(const ModelLayout& layout, std::span<const MatrixLoss> losses
   }
 }
 
-void allocate_ranks(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans) {
+std::vector<CompressSurvey::Point> allocate_ranks(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans) {
   const auto bytes_of = [&](const MatrixLoss& loss, uint32_t rank) {
     return branch_bytes(layout.weights[loss.matrix].rows, layout.weights[loss.matrix].columns, rank, factor_bits);
   };
@@ -91,26 +111,33 @@ void allocate_ranks(const ModelLayout& layout, std::span<const MatrixLoss> losse
     if (rank + kChunk > loss.spectrum.size() || loss.all <= 0) return;
     double part = 0;
     for (uint32_t j = rank; j < rank + kChunk; ++j) part += loss.spectrum[j];
-    offers.push({loss.kl * part / loss.all / static_cast<double>(bytes_of(loss, rank + kChunk) - bytes_of(loss, rank)), i});
+    offers.push({loss.kl * part / loss.all / static_cast<double>(bytes_of(loss, rank + kChunk) - bytes_of(loss, rank)), i, part / loss.all});
   };
   for (size_t i = 0; i < losses.size(); ++i) {
-    (*plans)[losses[i].matrix].rank = 0;
+    MatrixPlan& plan = (*plans)[losses[i].matrix];
+    plan.rank = 0;
+    plan.restored = 0;
     offer(i);
   }
   uint64_t left = budget_bytes;
+  Purchases purchases(losses);
   while (!offers.empty()) {
-    const size_t i = offers.top().loss;
+    const Offer best = offers.top();
+    const size_t i = best.loss;
     offers.pop();
-    uint32_t& rank = (*plans)[losses[i].matrix].rank;
-    const uint64_t cost = bytes_of(losses[i], rank + kChunk) - bytes_of(losses[i], rank);
+    MatrixPlan& plan = (*plans)[losses[i].matrix];
+    const uint64_t cost = bytes_of(losses[i], plan.rank + kChunk) - bytes_of(losses[i], plan.rank);
     if (cost > left) continue;  // smaller ones may still fit
     left -= cost;
-    rank += kChunk;
+    plan.rank += kChunk;
+    plan.restored += best.part;
+    purchases.add(static_cast<double>(cost), losses[i].kl * best.part);
     offer(i);
   }
+  return purchases.points();
 }
 
-void allocate_shares(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t read_bytes, std::vector<MatrixPlan>* plans) {
+std::vector<CompressSurvey::Point> allocate_shares(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t read_bytes, std::vector<MatrixPlan>* plans) {
   constexpr size_t kSteps = ShareCurve::kSteps;
   std::vector<size_t> steps(losses.size());
   const auto step_bytes = [&](size_t i) {
@@ -120,19 +147,28 @@ void allocate_shares(const ModelLayout& layout, std::span<const MatrixLoss> loss
   const auto offer = [&](size_t i) {
     if (steps[i] == kSteps) return;
     const auto& restored = losses[i].curve.restored;
-    offers.push({losses[i].kl * (restored[steps[i] + 1] - restored[steps[i]]) / step_bytes(i), i});
+    const double part = restored[steps[i] + 1] - restored[steps[i]];
+    offers.push({losses[i].kl * part / step_bytes(i), i, part});
   };
   for (size_t i = 0; i < losses.size(); ++i) offer(i);
   double left = static_cast<double>(read_bytes);
+  Purchases purchases(losses);
   while (!offers.empty()) {
-    const size_t i = offers.top().loss;
+    const Offer best = offers.top();
+    const size_t i = best.loss;
     offers.pop();
     if (step_bytes(i) > left) continue;
     left -= step_bytes(i);
     ++steps[i];
+    purchases.add(step_bytes(i), losses[i].kl * best.part);
     offer(i);
   }
-  for (size_t i = 0; i < losses.size(); ++i) (*plans)[losses[i].matrix].share = static_cast<double>(steps[i]) / kSteps;
+  for (size_t i = 0; i < losses.size(); ++i) {
+    MatrixPlan& plan = (*plans)[losses[i].matrix];
+    plan.share = static_cast<double>(steps[i]) / kSteps;
+    plan.restored = losses[i].curve.restored[steps[i]];
+  }
+  return purchases.points();
 }
 
 }  // namespace outrigger

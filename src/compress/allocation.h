@@ -2,6 +2,7 @@
 #ifndef OUTRIGGER_SRC_COMPRESS_ALLOCATION_H_
 #define OUTRIGGER_SRC_COMPRESS_ALLOCATION_H_
 
+#include <outrigger/compress.h>
 #include <outrigger/status.h>
 
 #include <cstdint>
@@ -24,17 +25,17 @@ struct MatrixLoss {
   ShareCurve curve;              ///< what shares of its residual's columns restore
 };
 
-/// Sets `kl` of every loss: each kind of matrix (q, k, ...) of all layers is put right at once, then each layer's matrices; a matrix's share is the product of its kind's and its
+/// Sets `kl` of every loss, and gives what it measured, without a curve: each kind of matrix (q, k, ...) of all layers is put right at once, then each layer's matrices; a matrix's share is the product of its kind's and its
 /// layer's, which is exact when layers differ by a factor alone. `lossy` reads the quantised matrices, `watch` hears of every measurement.
 /// Costs 7 passes over the meter's text, and half of one for each layer. Errors: those of the readers and the watch.
-Status measure_losses(const ModelLayout& layout, KlMeter& meter, const MatrixReader& lossy, const MatrixReader& exact, const std::function<Status(uint32_t done, uint32_t all)>& watch,
+Result<CompressSurvey> measure_losses(const ModelLayout& layout, KlMeter& meter, const MatrixReader& lossy, const MatrixReader& exact, const std::function<Status(uint32_t done, uint32_t all)>& watch,
                       std::vector<MatrixLoss>* losses);
 
-/// Spends the bytes where the next 32 components restore most KL for a byte: kl * their part of the spectrum. Sets the plans' ranks.
-void allocate_ranks(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans);
+/// Spends the bytes where the next 32 components restore most KL for a byte: kl * their part of the spectrum. Sets the plans' ranks and what they restore; gives what was bought, one after the other.
+std::vector<CompressSurvey::Point> allocate_ranks(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans);
 
-/// The same for residuals: where reading more columns restores most KL for a byte, until a token reads `read_bytes` on average. Sets the plans' shares.
-void allocate_shares(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t read_bytes, std::vector<MatrixPlan>* plans);
+/// The same for residuals: where reading more columns restores most KL for a byte, until a token reads `read_bytes` on average. Sets the plans' shares and what they restore.
+std::vector<CompressSurvey::Point> allocate_shares(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t read_bytes, std::vector<MatrixPlan>* plans);
 
 /// Gives each matrix 2, 3 or 4 bits, `mean_bits` a weight on average at most, from where `losses` were measured (all of one width): a bit more leaves a quarter of a matrix's loss, a bit less
 /// makes four of it. Sets the plans' bits.

@@ -8,14 +8,14 @@
 #include <new>
 
 #include "src/base/macros.h"
+#include "src/compress/compress_page.h"
 #include "src/compress/compressed_file.h"
 #include "src/compress/compressor.h"
 #include "src/compress/matrix_plan.h"
 #include "src/compress/planning.h"
-#include "src/compress/polish.h"
+#include "src/compress/polish_made.h"
 #include "src/compress/saved_work.h"
 #include "src/model/model_copy.h"
-#include "src/tensor/dequantize.h"
 #include "src/tensor/encode_own.h"
 
 namespace outrigger {
@@ -73,49 +73,45 @@ Status report(const CompressOptions& options, double share) {
   return {};
 }
 
-// Trains the branches of rank above 0, in place. `made`: by matrix of the layout.
-Status polish(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, const PolishWatch& watch, std::vector<CompressedMatrix>* made, CompressReport* result) {
-  const std::vector<WeightSource>& weights = model.layout->weights;
-  const auto decode = [](DType type, const std::vector<std::byte>& bytes, uint64_t elements) -> Result<std::vector<float>> {
-    std::vector<float> values(elements);
-    OTR_TRY(dequantize(type, bytes.data(), values.data(), values.size()));
-    return values;
-  };
-  std::vector<TrainedBranch> branches;
-  for (uint32_t matrix = 0; matrix < made->size(); ++matrix) {
-    const LowRankBranch& branch = (*made)[matrix].branch;
-    if (branch.rank == 0) continue;
-    TrainedBranch trained{matrix, branch.rank, {}, {}};
-    OTR_ASSIGN(trained.a, decode(branch.type, branch.a, branch.rank * branch.columns));
-    OTR_ASSIGN(trained.b, decode(branch.type, branch.b, branch.rows * branch.rank));
-    branches.push_back(std::move(trained));
+std::vector<CompressedMatrixReport> matrix_reports(const ModelLayout& layout, const std::vector<MatrixPlan>& plans, const std::vector<CompressedMatrix>& made) {
+  std::vector<CompressedMatrixReport> reports;
+  const std::vector<uint32_t> matrices = matrices_of_layers(layout);
+  for (size_t i = 0; i < matrices.size(); ++i) {
+    const MatrixPlan& plan = plans[matrices[i]];
+    const WeightSource& weight = layout.weights[matrices[i]];
+    const CompressedMatrix& one = made[matrices[i]];
+    CompressedMatrixReport report{layout.shape.matrices[matrices[i]].name, kKindNames[i % kKinds], static_cast<uint32_t>(i / kKinds), weight.rows, weight.columns, plan.bits, plan.rank, plan.share};
+    report.backbone_bytes = weight.rows * *row_bytes(*own_type(plan.bits), weight.columns);
+    report.branch_bytes = one.branch.a.size() + one.branch.b.size() + one.residual.columns.bytes.size();
+    report.branch_read_bytes = one.branch.a.size() + one.branch.b.size() + static_cast<uint64_t>(plan.share * static_cast<double>(one.residual.columns.bytes.size()));
+    report.loss = one.loss;
+    report.loss_left = one.loss_left;
+    report.kl = plan.kl;
+    report.restored = plan.restored;
+    reports.push_back(std::move(report));
   }
-  if (branches.empty()) return {};
-  const MatrixReader student = [&](uint32_t matrix) {
-    const LowBitMatrix& backbone = (*made)[matrix].backbone;
-    return decode(backbone.type, backbone.bytes, weights[matrix].rows * weights[matrix].columns);
-  };
-  OTR_ASSIGN(const std::unique_ptr<ThreadTeam> team, ThreadTeam::create(options.threads > 0 ? options.threads : usable_cores()));
-  PolishOptions polish_options;
-  polish_options.steps = options.polish_steps;
-  polish_options.round = [&](TrainedBranch* trained) -> Status {
-    LowRankBranch& branch = (*made)[trained->matrix].branch;
-    LowRankBranch rounded{branch.rows, branch.columns, branch.rank, branch.type, {}, {}, branch.importance, {}, 0, 0};
-    OTR_TRY(set_factors(trained->a, trained->b, &rounded));
-    OTR_TRY(dequantize(rounded.type, rounded.a.data(), trained->a.data(), trained->a.size()));
-    return dequantize(rounded.type, rounded.b.data(), trained->b.data(), trained->b.size());
-  };
-  const size_t chunks = tokens.size() / options.chunk_tokens;
-  polish_options.held_out_chunks = static_cast<uint32_t>(std::clamp<size_t>(chunks / 8, 1, polish_options.held_out_chunks));
-  OTR_ASSIGN(const PolishReport report, polish_branches(model, student, tokens, options.chunk_tokens, polish_options, *team, watch, &branches));
-  result->polish_kl_before = report.held_out_before;
-  result->polish_kl_after = report.held_out_after;
-  result->is_polish_kept = report.is_kept;
-  if (!report.is_kept) return {};
-  for (const TrainedBranch& trained : branches) {
-    OTR_TRY(set_factors(trained.a, trained.b, &(*made)[trained.matrix].branch));
-  }
-  return {};
+  return reports;
+}
+
+// The model, and then the page about it, which is complete before the model appears.
+Status commit(const CompressOptions& options, const std::string& html, CompressedFile* file) {
+  if (options.report_file.empty()) return file->commit();
+  OTR_ASSIGN(AtomicFile page, AtomicFile::create(options.report_file, 0666));
+  OTR_TRY(page.write(std::as_bytes(std::span(html))));
+  OTR_TRY(file->commit());
+  return page.commit();
+}
+
+// What would make the files impossible is said before minutes of work, not after them.
+Status check_files(const Model::Impl& model, const std::string& path, const CompressOptions& options) {
+  OTR_TRY(check_output_path(model, path));
+  if (options.resume) OTR_TRY(check_output_path(model, SavedWork::file_beside(path)));
+  OTR_TRY(AtomicFile::create(path, 0666).status());
+  const std::string& report = options.report_file;
+  if (report.empty()) return {};
+  OTR_TRY(check_output_path(model, report));
+  if (report == path || report == SavedWork::file_beside(path)) return Status(StatusCode::kInvalidArgument, "the report and the model are to have the same name").in_file(report);
+  return AtomicFile::create(report, 0666).status();
 }
 
 // `saved`: null where nothing is kept.
@@ -124,7 +120,9 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
   result.input_bytes = model.info.bytes;
   result.calibration_tokens = tokens.size();
   const double planning_share = needs_survey(options) ? kShareOfSurvey : 0;
-  OTR_ASSIGN(const std::vector<MatrixPlan> plans, plan_matrices(model, tokens, options, saved, [&](double share) { return report(options, planning_share * share); }));
+  OTR_ASSIGN(ModelPlan plan, plan_matrices(model, tokens, options, saved, [&](double share) { return report(options, planning_share * share); }));
+  const std::vector<MatrixPlan>& plans = plan.matrices;
+  result.survey = std::move(plan.survey);
   OTR_ASSIGN(CompressedFile file, CompressedFile::create(model, path, plans, options.factor_bits));
   result.output_bytes = file.bytes();
   if (saved != nullptr && !file.temporary().empty()) saved->name_leftover(file.temporary());
@@ -140,14 +138,14 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
     result.backbone_bytes += made.backbone.bytes.size();
     result.backbone_weights += made.backbone.rows * made.backbone.columns;
     OTR_TRY(file.write_backbone(made.backbone));
-    if (!polishes) made.backbone = {};
+    if (!polishes) made.backbone.bytes = {};
     branches[matrix] = std::move(made);
     return Status();
   };
   OTR_TRY(compressor->run(plans, sink, [&](uint32_t done, uint32_t all) { return report(options, planning_share + compressor_share * done / all); }));
   compressor.reset();
   if (polishes) {
-    OTR_TRY(polish(model, tokens, options, [&](uint32_t done, uint32_t all) { return report(options, 1 - polish_share + polish_share * done / all); }, &branches, &result));
+    OTR_TRY(polish_made(model, tokens, options, [&](uint32_t done, uint32_t all) { return report(options, 1 - polish_share + polish_share * done / all); }, &branches, &result));
   }
   double residual_reads = 0;
   for (const uint32_t matrix : matrices_of_layers(*model.layout)) {
@@ -160,9 +158,10 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
     residual_reads += residual.share * static_cast<double>(residual.columns.bytes.size());
   }
   result.branch_read_bytes += static_cast<uint64_t>(residual_reads);
-  OTR_TRY(model.file.source().check_unchanged());
-  OTR_TRY(file.commit());
+  result.matrices = matrix_reports(*model.layout, plans, branches);
   if (saved != nullptr) result.resumed_windows = saved->resumed_windows();
+  OTR_TRY(model.file.source().check_unchanged());
+  OTR_TRY(commit(options, compress_page(result, options, model.info, path), &file));
   return result;
 }
 
@@ -174,14 +173,11 @@ bool may_go_away(StatusCode code) {
 Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& options) {
   OTR_TRY(options.validate());
   OTR_TRY(check_model(model));
-  OTR_TRY(check_output_path(model, path));
+  OTR_TRY(check_files(model, path, options));
   OTR_TRY(model.file.source().check_unchanged());
   OTR_ASSIGN(const std::vector<Token> tokens, choose_chunks(calibration, model.layout->vocabulary, options));
   std::unique_ptr<SavedWork> saved;
-  if (options.resume) {
-    OTR_TRY(check_output_path(model, SavedWork::file_beside(path)));
-    saved = SavedWork::open(model, tokens, options, path);
-  }
+  if (options.resume) saved = SavedWork::open(model, tokens, options, path);
   Result<CompressReport> result = compress_chunks(model, tokens, path, options, saved.get());
   const bool is_over = result.is_ok() || !may_go_away(result.status().code());
   if (saved && (is_over || saved->is_empty())) saved->remove();

@@ -24,6 +24,7 @@ struct CompressedMatrix {
   LowRankBranch branch;  ///< of rank 0 where none was planned
   SelectiveResidual residual;  ///< of share 0 where none was planned
   ShareCurve curve;      ///< of what the backbone alone lost, after survey_columns()
+  double loss = 0, loss_left = 0;  ///< as CompressedMatrixReport has them
   LossSpectrum lost;     ///< of what the backbone alone lost, after survey_components()
 };
 
@@ -84,6 +85,8 @@ class Compressor {
   /// Also sets `values` from the matrix to what replaces it. `root` is null where no matrix of the window has a branch.
   Result<CompressedMatrix> compress_matrix(const MatrixPlan& plan, const InputStatistics& statistics, const InputRoot* root, const InputSample& sample,
                                            const WeightSource& weight, std::vector<float>* values);
+  /// Sets what the outputs lose, from the matrix and what replaces it.
+  void measure(const std::vector<float>& wanted, const std::vector<float>& replaced, const InputSample& sample, CompressedMatrix* made) const;
   Status next_window();
 
   size_t chunks() const { return residual_.size() / (options_.chunk_tokens * layout_.config.width); }

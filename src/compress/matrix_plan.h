@@ -2,6 +2,8 @@
 #ifndef OUTRIGGER_SRC_COMPRESS_MATRIX_PLAN_H_
 #define OUTRIGGER_SRC_COMPRESS_MATRIX_PLAN_H_
 
+#include <outrigger/compress.h>
+
 #include <array>
 #include <cstdint>
 #include <vector>
@@ -15,10 +17,23 @@ struct MatrixPlan {
   int bits = 0;
   uint32_t rank = 0;  ///< of its branch, a multiple of 32; 0: none
   double share = 0;   ///< of its residual's columns that each token reads on average; 0: it keeps none
+  double kl = 0, restored = 0;  ///< as CompressedMatrixReport has them; 0 where nothing was measured
 };
 
+/// What compressing is to make of a model. Plans are by matrix of the layout.
+struct ModelPlan {
+  std::vector<MatrixPlan> matrices;
+  CompressSurvey survey;
+};
+
+/// Points of a survey's curve that are kept.
+constexpr size_t kCurvePoints = 65;
+
+constexpr size_t kKinds = 7;
+constexpr const char* kKindNames[kKinds] = {"q", "k", "v", "output", "gate", "up", "down"};
+
 /// q, k, v, output, gate, up and down of a dense layer: in the order of a step.
-inline std::array<uint32_t, 7> matrices_of(const LayerLayout& layer) {
+inline std::array<uint32_t, kKinds> matrices_of(const LayerLayout& layer) {
   return {layer.q, layer.k, layer.v, layer.output, layer.ffn.gate, layer.ffn.up, layer.ffn.down};
 }
 

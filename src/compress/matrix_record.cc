@@ -123,6 +123,8 @@ void append_matrix_record(const CompressedMatrix& made, std::vector<std::byte>* 
   writer.array(made.backbone.bytes);
   if (made.branch.rank > 0) write_branch(made.branch, &writer);
   if (made.residual.share > 0) write_residual(made.residual, &writer);
+  writer.number(made.loss);
+  writer.number(made.loss_left);
   writer.number(made.curve.restored);
   writer.number(static_cast<uint32_t>(made.lost.worth.size()));
   writer.array(made.lost.worth);
@@ -138,6 +140,8 @@ Result<CompressedMatrix> take_matrix_record(const MatrixPlan& plan, const Weight
   made.backbone.bytes = reader.array<std::byte>(weight.rows * *row_bytes(made.backbone.type, weight.columns));
   if (plan.rank > 0) made.branch = read_branch(plan, weight, factor_bits, &reader);
   if (plan.share > 0) made.residual = read_residual(plan, weight, &reader);
+  made.loss = reader.number<double>();
+  made.loss_left = reader.number<double>();
   made.curve.restored = reader.number<decltype(made.curve.restored)>();
   const auto surveyed = reader.number<uint32_t>();
   reader.require(surveyed <= std::min(weight.rows, weight.columns));

@@ -12,12 +12,14 @@
 namespace outrigger {
 namespace {
 
+constexpr uint64_t kCurveBudgets = 4;  // so many of the budget are looked at, for what more would bring
+
 class Planning {
  public:
   Planning(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, SavedWork* saved)
       : model_(model), layout_(*model.layout), tokens_(tokens), options_(options), saved_(saved), plans_(layout_.weights.size()) {}
 
-  Result<std::vector<MatrixPlan>> run(const std::function<Status(double share)>& watch) {
+  Result<ModelPlan> run(const std::function<Status(double share)>& watch) {
     for (const uint32_t matrix : matrices_of_layers(layout_)) plans_[matrix].bits = base_bits();
     plan_uniform_ranks(layout_, options_.branch_bytes, options_.factor_bits, &plans_);
     if (options_.method == BranchMethod::kHcinfer && options_.branch_bytes == 0) plan_hcinfer_ranks(layout_, &plans_);
@@ -25,18 +27,35 @@ class Planning {
     if (!needs_survey(options_)) return checked();
     uint32_t most = 0;
     for (const MatrixPlan& plan : plans_) most = std::max(most, plan.rank);
-    OTR_ASSIGN(const std::vector<MatrixLoss> losses, survey_model(model_, tokens_, options_, base_bits(), options_.branch_bytes > 0 ? 3 * most + 32 : 0, options_.residual_read_bytes > 0, saved_, watch));
+    OTR_ASSIGN(SurveyResult surveyed, survey_model(model_, tokens_, options_, base_bits(), options_.branch_bytes > 0 ? 3 * most + 32 : 0, options_.residual_read_bytes > 0, saved_, watch));
+    const std::vector<MatrixLoss>& losses = surveyed.losses;
+    survey_ = std::move(surveyed.measured);
+    for (const MatrixLoss& loss : losses) plans_[loss.matrix].kl = loss.kl;
     if (options_.mixed_bits > 0) allocate_bits(layout_, losses, options_.mixed_bits - 0.5, &plans_);
     if (options_.allocation != BranchAllocation::kMeasured) return checked();
-    if (options_.branch_bytes > 0) allocate_ranks(layout_, losses, options_.branch_bytes, options_.factor_bits, &plans_);
-    if (options_.residual_read_bytes > 0) allocate_shares(layout_, losses, options_.residual_read_bytes, &plans_);
+    std::vector<MatrixPlan> further = plans_;  // what more would buy
+    if (options_.branch_bytes > 0) {
+      allocate_ranks(layout_, losses, options_.branch_bytes, options_.factor_bits, &plans_);
+      survey_.curve = thinned(allocate_ranks(layout_, losses, kCurveBudgets * options_.branch_bytes, options_.factor_bits, &further));
+    }
+    if (options_.residual_read_bytes > 0) {
+      allocate_shares(layout_, losses, options_.residual_read_bytes, &plans_);
+      survey_.curve = thinned(allocate_shares(layout_, losses, kCurveBudgets * options_.residual_read_bytes, &further));
+    }
     return checked();
   }
 
  private:
+  static std::vector<CompressSurvey::Point> thinned(const std::vector<CompressSurvey::Point>& points) {
+    if (points.size() <= kCurvePoints) return points;
+    std::vector<CompressSurvey::Point> kept;
+    for (size_t i = 0; i < kCurvePoints; ++i) kept.push_back(points[i * (points.size() - 1) / (kCurvePoints - 1)]);
+    return kept;
+  }
+
   // A budget that buys nothing is told, with the least that does.
-  Result<std::vector<MatrixPlan>> checked() const {
-    if (options_.branch_bytes == 0 || std::any_of(plans_.begin(), plans_.end(), [](const MatrixPlan& plan) { return plan.rank > 0; })) return plans_;
+  Result<ModelPlan> checked() {
+    if (options_.branch_bytes == 0 || std::any_of(plans_.begin(), plans_.end(), [](const MatrixPlan& plan) { return plan.rank > 0; })) return ModelPlan{std::move(plans_), std::move(survey_)};
     uint64_t least = options_.allocation == BranchAllocation::kUniform ? 0 : UINT64_MAX;
     for (const uint32_t matrix : matrices_of_layers(layout_)) {
       const uint64_t bytes = outrigger::branch_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns, 32, options_.factor_bits);
@@ -54,6 +73,7 @@ class Planning {
   const CompressOptions& options_;
   SavedWork* const saved_;
   std::vector<MatrixPlan> plans_;
+  CompressSurvey survey_;
 };
 
 }  // namespace
@@ -62,13 +82,13 @@ bool needs_survey(const CompressOptions& options) {
   return options.mixed_bits > 0 || (options.branch_bytes + options.residual_read_bytes > 0 && options.allocation == BranchAllocation::kMeasured);
 }
 
-Result<std::vector<MatrixPlan>> plan_matrices(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, SavedWork* saved,
+Result<ModelPlan> plan_matrices(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, SavedWork* saved,
                                               const std::function<Status(double share)>& watch) {
   if (!needs_survey(options) || saved == nullptr) return Planning(model, tokens, options, nullptr).run(watch);
-  if (std::optional<std::vector<MatrixPlan>> kept = saved->plans()) return std::move(*kept);
-  OTR_ASSIGN(std::vector<MatrixPlan> plans, Planning(model, tokens, options, saved).run(watch));
-  saved->keep_plans(plans);
-  return plans;
+  if (std::optional<ModelPlan> kept = saved->plan()) return std::move(*kept);
+  OTR_ASSIGN(ModelPlan plan, Planning(model, tokens, options, saved).run(watch));
+  saved->keep_plan(plan);
+  return plan;
 }
 
 }  // namespace outrigger

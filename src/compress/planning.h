@@ -17,9 +17,9 @@ namespace outrigger {
 /// Whether the plan depends on measurements.
 bool needs_survey(const CompressOptions& options);
 
-/// By matrix of the layout. `saved`: null, or where plans that were found are kept, and windows of the survey meanwhile. `watch` hears the share of the survey that is done, where there is one. Preconditions as compress_model() checks them.
+/// `saved`: null, or where plans that were found are kept, and windows of the survey meanwhile. `watch` hears the share of the survey that is done, where there is one. Preconditions as compress_model() checks them.
 /// Errors: kInvalidArgument for a budget that buys no branch, with the least that does; those of survey_model().
-Result<std::vector<MatrixPlan>> plan_matrices(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, SavedWork* saved,
+Result<ModelPlan> plan_matrices(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, SavedWork* saved,
                                               const std::function<Status(double share)>& watch);
 
 }  // namespace outrigger

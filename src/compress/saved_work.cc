@@ -27,8 +27,29 @@ enum Slot : size_t { kPlanSlot, kStreamSlots };  // two of the latter, by whethe
 struct SavedPlan {
   int32_t bits = 0;
   uint32_t rank = 0;
-  double share = 0;
+  double share = 0, kl = 0, restored = 0;
 };
+
+/// A survey's numbers, in a row: its distance, those by kind and by layer, the number of points, and the points.
+size_t survey_numbers(const ModelLayout& layout) { return 1 + kKinds + layout.config.layers + 1 + 2 * kCurvePoints; }
+
+std::vector<double> numbers_of(const CompressSurvey& survey, const ModelLayout& layout) {
+  std::vector<double> numbers = {survey.kl};
+  numbers.insert(numbers.end(), survey.kl_by_kind.begin(), survey.kl_by_kind.end());
+  numbers.insert(numbers.end(), survey.kl_by_layer.begin(), survey.kl_by_layer.end());
+  numbers.push_back(static_cast<double>(survey.curve.size()));
+  for (const CompressSurvey::Point& point : survey.curve) numbers.insert(numbers.end(), {point.bytes, point.restored});
+  numbers.resize(survey_numbers(layout));
+  return numbers;
+}
+
+std::optional<CompressSurvey> survey_of(std::span<const double> numbers, const ModelLayout& layout) {
+  const auto kinds = numbers.subspan(1, kKinds), layers = numbers.subspan(1 + kKinds, layout.config.layers), rest = numbers.subspan(1 + kKinds + layout.config.layers);
+  if (!(rest[0] >= 0 && rest[0] <= kCurvePoints)) return std::nullopt;
+  CompressSurvey survey{numbers[0], {kinds.begin(), kinds.end()}, {layers.begin(), layers.end()}, {}};
+  for (size_t i = 0; i < static_cast<size_t>(rest[0]); ++i) survey.curve.push_back({rest[1 + 2 * i], rest[2 + 2 * i]});
+  return survey;
+}
 
 template <typename T>
 std::span<const std::byte> bytes_of(const T& value) {
@@ -79,7 +100,8 @@ std::unique_ptr<SavedWork> SavedWork::open(const Model::Impl& model, std::span<c
   const auto identity = identity_of(model, tokens, options);
   if (!identity.is_ok()) return cannot(identity.status());
   const uint64_t stream = sizeof(uint64_t) + tokens.size() * model.layout->config.width * sizeof(float);
-  const uint64_t slots[] = {model.layout->weights.size() * sizeof(SavedPlan), stream, stream};
+  const uint64_t plan = model.layout->weights.size() * sizeof(SavedPlan) + survey_numbers(*model.layout) * sizeof(double);
+  const uint64_t slots[] = {plan, stream, stream};
   Result<Journal> journal = Journal::open(file, identity.value(), slots);
   if (!journal.is_ok()) return cannot(journal.status());
   if (!journal->dropped().empty()) warn(file, fmt::format("{}: begun anew", journal->dropped()));
@@ -87,7 +109,7 @@ std::unique_ptr<SavedWork> SavedWork::open(const Model::Impl& model, std::span<c
   const std::string leftover = work->journal_->note();
   remove_leftover(path, leftover);
   if (!leftover.empty()) work->name_leftover("");
-  work->had_plans_ = work->plans().has_value();
+  work->had_plan_ = work->plan().has_value();
   return work;
 }
 
@@ -106,26 +128,34 @@ void SavedWork::name_leftover(const std::string& path) {
   if (const Status status = journal_->write_note(path); !status.is_ok()) give_up(status);
 }
 
-std::optional<std::vector<MatrixPlan>> SavedWork::plans() const {
+std::optional<ModelPlan> SavedWork::plan() const {
   const std::vector<std::byte> content = journal_ ? journal_->read_slot(kPlanSlot) : std::vector<std::byte>();
   if (content.empty()) return std::nullopt;
   std::vector<SavedPlan> saved(layout_.weights.size());
-  std::memcpy(saved.data(), content.data(), content.size());
-  std::vector<MatrixPlan> plans(saved.size());
+  std::memcpy(saved.data(), content.data(), saved.size() * sizeof(SavedPlan));
+  std::vector<double> numbers(survey_numbers(layout_));
+  std::memcpy(numbers.data(), content.data() + saved.size() * sizeof(SavedPlan), numbers.size() * sizeof(double));
+  std::optional<CompressSurvey> survey = survey_of(numbers, layout_);
+  if (!survey) return std::nullopt;
+  ModelPlan plan{std::vector<MatrixPlan>(saved.size()), std::move(*survey)};
   for (const uint32_t matrix : matrices_of_layers(layout_)) {
-    if (!can_be(saved[matrix], layout_.weights[matrix])) return std::nullopt;
-    plans[matrix] = {saved[matrix].bits, saved[matrix].rank, saved[matrix].share};
+    const SavedPlan& one = saved[matrix];
+    if (!can_be(one, layout_.weights[matrix])) return std::nullopt;
+    plan.matrices[matrix] = {one.bits, one.rank, one.share, one.kl, one.restored};
   }
-  return plans;
+  return plan;
 }
 
-// The plans must be on the disk before the survey is not.
-void SavedWork::keep_plans(std::span<const MatrixPlan> plans) {
+// The plan must be on the disk before the survey is not.
+void SavedWork::keep_plan(const ModelPlan& plan) {
   if (!journal_) return;
   std::vector<SavedPlan> saved;
-  for (const MatrixPlan& plan : plans) saved.push_back({plan.bits, plan.rank, plan.share});
+  for (const MatrixPlan& one : plan.matrices) saved.push_back({one.bits, one.rank, one.share, one.kl, one.restored});
+  const std::vector<double> numbers = numbers_of(plan.survey, layout_);
+  std::vector<std::byte> content;
+  for (const auto bytes : {std::as_bytes(std::span(saved)), std::as_bytes(std::span(numbers))}) content.insert(content.end(), bytes.begin(), bytes.end());
   const auto write = [&]() -> Status {
-    OTR_TRY(journal_->write_slot(kPlanSlot, std::as_bytes(std::span(saved))));
+    OTR_TRY(journal_->write_slot(kPlanSlot, content));
     OTR_TRY(journal_->flush());
     return journal_->truncate(0);
   };
@@ -146,7 +176,7 @@ Status SavedWork::begin(Pass pass, std::span<const MatrixPlan> plans) {
   }
   if (!journal_) windows_ = 0;
   resumed_windows_ += windows_;
-  return windows_ > 0 || (pass == Pass::kFinal && had_plans_) ? tell() : Status();
+  return windows_ > 0 || (pass == Pass::kFinal && had_plan_) ? tell() : Status();
 }
 
 Status SavedWork::tell() const {

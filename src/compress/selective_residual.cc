@@ -25,6 +25,16 @@ Status InputSample::add(std::span<const float> x) {
   return {};
 }
 
+std::vector<float> InputSample::rows(size_t most) const {
+  const size_t there = rows_.size() / width_, used = std::min(there, most);
+  std::vector<float> some;
+  for (size_t i = 0; i < used; ++i) {
+    const auto row = rows_.begin() + static_cast<ptrdiff_t>(i * there / used * width_);
+    some.insert(some.end(), row, row + static_cast<ptrdiff_t>(width_));
+  }
+  return some;
+}
+
 std::vector<float> InputSample::centred_rows() const {
   const std::vector<float> mean = means();
   std::vector<float> centred = rows_;

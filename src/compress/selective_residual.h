@@ -23,6 +23,8 @@ class InputSample {
   /// `x` [tokens, width], of which every eighth row is kept. Errors: kInvalidArgument for values that are no numbers.
   Status add(std::span<const float> x);
   std::vector<float> means() const { return means_.means(); }
+  /// [rows, width]: at most so many of the rows that were kept, spread evenly.
+  std::vector<float> rows(size_t most) const;
   /// [rows, width]: the rows that were kept, less the means.
   std::vector<float> centred_rows() const;
 

@@ -29,7 +29,7 @@ std::vector<Token> measured_chunks(std::span<const Token> tokens, size_t chunk_t
 
 }  // namespace
 
-Result<std::vector<MatrixLoss>> survey_model(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, int bits, uint32_t most_rank, bool columns,
+Result<SurveyResult> survey_model(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, int bits, uint32_t most_rank, bool columns,
                                              SavedWork* saved, const std::function<Status(double share)>& watch) try {
   const ModelLayout& layout = *model.layout;
   std::vector<MatrixPlan> plans(layout.weights.size());
@@ -59,8 +59,8 @@ Result<std::vector<MatrixLoss>> survey_model(const Model::Impl& model, std::span
     return values;
   };
   const auto measuring = [&](uint32_t done, uint32_t all) { return watch(kShareOfCompressing + (1 - kShareOfCompressing) * done / all); };
-  OTR_TRY(measure_losses(layout, *meter, lossy, exact, measuring, &losses));
-  return losses;
+  OTR_ASSIGN(CompressSurvey measured, measure_losses(layout, *meter, lossy, exact, measuring, &losses));
+  return SurveyResult{std::move(losses), std::move(measured)};
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }

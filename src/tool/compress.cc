@@ -32,11 +32,12 @@ struct CompressCommandOptions {
   BranchMethod method = BranchMethod::kWeighed;
   std::vector<std::string> calibration;
   uint32_t chunk_tokens = 512, chunks = 32;
+  std::string report_file;
   bool no_resume = false;
   std::map<std::string, std::string> later;  // options of the contract that this version refuses by name
 };
 
-constexpr const char* kLater[] = {"--max-slowdown", "--report"};
+constexpr const char* kLater[] = {"--max-slowdown"};
 
 // Whole chunks of every text in turn, so that each has its share of what is used.
 Result<std::vector<Token>> read_calibration(const CompressCommandOptions& options, const Tokenizer& tokenizer) {
@@ -144,6 +145,23 @@ Status read_branches(const CompressCommandOptions& options, const Model& model, 
   return Status();
 }
 
+Json survey_json(const CompressSurvey& survey) {
+  if (survey.kl == 0) return {};
+  Json curve = Json::array();
+  for (const CompressSurvey::Point& point : survey.curve) curve.push_back({{"bytes", point.bytes}, {"restored", point.restored}});
+  return {{"kl", survey.kl}, {"kl_by_kind", survey.kl_by_kind}, {"kl_by_layer", survey.kl_by_layer}, {"curve", curve}};
+}
+
+Json matrices_json(const CompressReport& report) {
+  Json matrices = Json::array();
+  for (const CompressedMatrixReport& matrix : report.matrices) {
+    matrices.push_back({{"name", matrix.name}, {"kind", matrix.kind}, {"layer", matrix.layer}, {"rows", matrix.rows}, {"columns", matrix.columns}, {"bits", matrix.bits}, {"rank", matrix.rank}, {"share", matrix.share},
+                        {"bytes", {{"backbone", matrix.backbone_bytes}, {"branch", matrix.branch_bytes}, {"branch_reads_per_token", matrix.branch_read_bytes}}}, {"loss", matrix.loss}, {"loss_left", matrix.loss_left},
+                        {"kl", matrix.kl}, {"restored", matrix.restored}});
+  }
+  return matrices;
+}
+
 Status write_report(const CompressCommandOptions& options, const CompressReport& report, double seconds) {
   const auto bits_each = [&report](uint64_t bytes) { return static_cast<double>(bytes) * 8 / static_cast<double>(report.backbone_weights); };
   const double bits = bits_each(report.backbone_bytes), branch_bits = bits_each(report.branch_bytes);
@@ -155,6 +173,8 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
                        {"calibration_tokens", report.calibration_tokens},
                        {"resumed_windows", report.resumed_windows},
                        {"polish", polish},
+                       {"survey", survey_json(report.survey)},
+                       {"matrices", matrices_json(report)},
                        {"seconds", seconds}});
   }
   const std::string branches = report.branch_bytes == 0 ? "" : fmt::format(", {} of branches at {:.2f}", format_size(report.branch_bytes), branch_bits);
@@ -187,6 +207,7 @@ Status compress(const CompressCommandOptions& options) {
   compress_options.chunk_tokens = options.chunk_tokens;
   compress_options.most_chunks = options.chunks;
   compress_options.threads = options.common.threads;
+  compress_options.report_file = options.report_file;
   compress_options.resume = !options.no_resume;
   compress_options.on_resume = [](const CompressResumption& found) {
     say(fmt::format("going on after layer {} of {}{}", found.layers_done, found.layers, found.is_surveying ? " of the survey" : ""));
@@ -227,6 +248,7 @@ void add_compress(CLI::App& app, Action& action) {
       ->type_name("TEXT");
   command->add_option("--ctx", options->chunk_tokens, "Tokens of a chunk of the text")->capture_default_str()->check(CLI::Range(16, 65536));
   command->add_option("--chunks", options->chunks, "Chunks that are used, spread evenly over the texts")->capture_default_str()->check(CLI::Range(1, 65536));
+  command->add_option("--report", options->report_file, "Also write a page about what was measured, chosen and made; it appears complete or not at all")->type_name("FILE.html");
   command->add_flag("--no-resume", options->no_resume, "Neither keep what is done in FILE.progress while it is going on, nor go on from what an interrupted run left there");
   for (const char* name : kLater) command->add_option(name, options->later[name], "Not there yet")->group("Not there yet");
   add_common_options(*command, options->common, Shows::kOutputOnly);

@@ -79,6 +79,7 @@ int main(void) {
   FIELD(otr_compress_options, method);
   FIELD(otr_compress_options, resume);
   FIELD(otr_compress_options, residual_read_bytes);
+  FIELD(otr_compress_options, report_file);
   STRUCT(otr_compress_report);
   FIELD(otr_compress_report, struct_size);
   FIELD(otr_compress_report, resumed_windows);

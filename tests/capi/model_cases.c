@@ -231,7 +231,7 @@ void a_model_is_compressed(void) {
   otr_model *model = NULL, *small = NULL;
   int32_t tokens[96];
   int calls = 0, i;
-  char path[512];
+  char path[512], report_file[512];
   FILE* file;
   snprintf(path, sizeof path, "%s", scratch_path("small.gguf"));
   for (i = 0; i < 96; ++i) tokens[i] = (i * i * 31 + i * 7) % 200;
@@ -274,8 +274,16 @@ void a_model_is_compressed(void) {
   CHECK_C(report.branch_bytes > 0 && report.branch_bytes <= 20000 && report.branch_read_bytes == report.branch_bytes);
   options.branch_bytes = 0;
   options.residual_read_bytes = 3000;
+  options.report_file = path;
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
+  snprintf(report_file, sizeof report_file, "%s", scratch_path("report.html"));
+  options.report_file = report_file;
   NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
   CHECK_C(report.branch_read_bytes <= 3000 && report.branch_bytes > report.branch_read_bytes);
+  file = fopen(report_file, "rb");
+  NEED_C(file != NULL);
+  CHECK_C(fgetc(file) == '<' && fgetc(file) == '!');
+  fclose(file);
   NEED_C(otr_model_open(path, NULL, &small, &error) == OTR_OK);
   otr_model_close(&small);
   otr_model_close(&model);

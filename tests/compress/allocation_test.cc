@@ -92,13 +92,17 @@ TEST_CASE("Survey: the layer that loses something is worth all of it, and the wa
   CompressOptions options;
   options.chunk_tokens = kChunkTokens;
   double last = 0;
-  const auto losses = must(survey_model(*model.impl(), text(400), options, 2, 32, true, nullptr, [&](double share) {
+  const auto surveyed = must(survey_model(*model.impl(), text(400), options, 2, 32, true, nullptr, [&](double share) {
     CHECK(share >= last);
     last = share;
     return Status();
   }));
   CHECK(last == 1);
+  const std::vector<MatrixLoss>& losses = surveyed.losses;
   REQUIRE(losses.size() == 21);
+  CHECK(surveyed.measured.kl > 0);
+  REQUIRE((surveyed.measured.kl_by_kind.size() == 7 && surveyed.measured.kl_by_layer.size() == 3));
+  CHECK(surveyed.measured.kl_by_layer[1] > 20 * surveyed.measured.kl_by_layer[0]);
   double of_layer[3] = {};
   for (const MatrixLoss& loss : losses) {
     of_layer[model.impl()->layout->shape.matrices[loss.matrix].layer] += loss.kl;

@@ -7,13 +7,14 @@ import subprocess
 import time
 
 import tool
-from tool import INVALID_ARGUMENT, NOT_FOUND, UNSUPPORTED, USAGE, ToolTest
+from browser import BrowserTest
+from tool import INVALID_ARGUMENT, NOT_FOUND, UNSUPPORTED, USAGE
 
 TINY = pathlib.Path(__file__).parent.parent / "golden" / "logits"
 MODEL = TINY / "dense-f16.gguf"
 
 
-class Compress(ToolTest):
+class Compress(BrowserTest):
     def setUp(self):
         self.folder = tool.options.scratch / "compress"
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -33,7 +34,7 @@ class Compress(ToolTest):
         for bits in (4, 3, 2):
             document = self.document("compress", MODEL, "-o", self.out, "--bits", str(bits), *self.args)
             self.check_fields(document, {"file": "", "bytes": {"input": 0, "output": 0, "backbone": 0, "branches": 0, "branch_reads_per_token": 0},
-                                         "bits_per_weight": {"backbone": 0.0, "branches": 0.0, "branch_reads": 0.0}, "calibration_tokens": 0, "resumed_windows": 0, "polish": None, "seconds": 0.0})
+                                         "bits_per_weight": {"backbone": 0.0, "branches": 0.0, "branch_reads": 0.0}, "calibration_tokens": 0, "resumed_windows": 0, "polish": None, "survey": None, "matrices": [], "seconds": 0.0})
             self.assertEqual(document["bits_per_weight"]["backbone"], bits + 0.5)
             self.assertEqual(document["bytes"]["output"], self.out.stat().st_size)
             self.assertEqual(document["bytes"]["backbone"] * 8, (bits + 0.5) * 3 * (64 * 64 * 3 + 64 * 128 * 3))
@@ -158,6 +159,69 @@ class Compress(ToolTest):
         mixed = self.distance()
         self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
         self.assertLess(mixed, self.distance())
+
+    def test_the_document_has_every_matrix_and_what_was_measured(self):
+        document = self.document("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--polish", "3", *self.args)
+        matrices, survey = document["matrices"], document["survey"]
+        self.assertEqual(len(matrices), 21)
+        self.assertEqual([matrix["kind"] for matrix in matrices[:7]], ["q", "k", "v", "output", "gate", "up", "down"])
+        self.assertEqual(matrices[7]["name"], "blk.1.attn_q.weight")
+        for part, total in (("backbone", "backbone"), ("branch", "branches"), ("branch_reads_per_token", "branch_reads_per_token")):
+            self.assertEqual(sum(matrix["bytes"][part] for matrix in matrices), document["bytes"][total])
+        for matrix in matrices:
+            self.assertTrue(0.005 < matrix["loss"] < 0.5, matrix)
+            self.assertEqual(matrix["rank"] > 0, matrix["bytes"]["branch"] > 0)
+            if matrix["rank"] > 0:
+                self.assertLess(matrix["loss_left"], matrix["loss"])
+                self.assertTrue(0 < matrix["restored"] <= 1.001)
+            else:
+                self.assertEqual((matrix["loss_left"], matrix["restored"]), (matrix["loss"], 0))
+        self.assertEqual((len(survey["kl_by_kind"]), len(survey["kl_by_layer"])), (7, 3))
+        self.assertGreater(survey["kl"], max(survey["kl_by_layer"]))
+        self.assertAlmostEqual(sum(matrix["kl"] for matrix in matrices), sum(survey["kl_by_kind"]), places=9)
+        points = [(point["bytes"], point["restored"]) for point in survey["curve"]]
+        self.assertEqual(points, sorted(points))
+        self.assertEqual(points[0], (0, 0))
+        self.assertLessEqual(points[-1][1], 1.001)
+        residuals = self.document("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-reads", "1bpw", *self.args)
+        for matrix in residuals["matrices"]:
+            if matrix["share"] > 0.5:
+                self.assertLess(matrix["loss_left"], matrix["loss"] / 3)
+        self.assertGreater(max(matrix["share"] for matrix in residuals["matrices"]), 0.5)
+
+    def test_the_report_is_a_page_that_a_browser_shows_whole(self):
+        page = self.folder / "report.html"
+        runs = {"bare": ((), 1), "trained": (("--branch-budget", "20%", "--polish", "3"), 6), "residuals": (("--branch-reads", "1bpw"), 5), "mixed": (("--bits", "mixed:3"), 3),
+                "uniform": (("--branch-budget", "60kB", "--allocate", "uniform", "--polish", "off"), 3)}
+        pages = {}
+        for name, (options, drawings) in runs.items():
+            bits = () if name == "mixed" else ("--bits", "2")
+            self.succeed("compress", MODEL, "-o", self.out, "--report", page, *bits, *options, *self.args)
+            pages[name] = text = page.read_text()
+            self.assertEqual(text.count("<svg"), drawings, name)
+            self.assertEqual("Nothing: with these options" in text, name in ("bare", "uniform"))
+            self.assertIn("blk.2.ffn_down.weight", text)
+            self.assertNotRegex(text, r"(src|href)=|url\(|@import|nan|inf\b")
+        self.assertEqual(page.stat().st_mode & 0o777, self.out.stat().st_mode & 0o777)
+        self.check_browser()
+        for name, text in pages.items():
+            with self.subTest(name):
+                page.write_text(text)
+                self.assertEqual(self.check_rendered(page), runs[name][1])
+
+    def test_the_report_does_not_depend_on_interruptions_and_cannot_take_the_models_place(self):
+        page = self.folder / "report.html"
+        command = ("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--polish", "3", *self.args, "--report")
+        self.succeed(*command, page, "--no-resume")
+        first = page.read_text()
+        page.unlink()
+        self.succeed(*command, page)
+        self.assertEqual(page.read_text(), first)
+        self.out.unlink()
+        self.refuse(INVALID_ARGUMENT, *command, self.out, naming="same name")
+        self.refuse(INVALID_ARGUMENT, *command, MODEL, naming=MODEL.name)
+        self.refuse(tool.IO, *command, self.folder / "none" / "report.html", naming="report.html")
+        self.assertEqual([name for name in self.everything_left() if name.startswith("small")], [])
 
     def test_killed_a_hundred_times_and_begun_again_the_bytes_are_the_same(self):
         command = [tool.options.tool, "compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--polish", "4", "--calibration", self.text, "--ctx", "32", "--chunks", "6"]

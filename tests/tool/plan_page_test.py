@@ -2,38 +2,13 @@
 import html.parser
 import json
 import pathlib
-import re
-import shutil
-import subprocess
 import xml.etree.ElementTree
 
 import tool
-from tool import BUDGET, CORRUPT_FILE, NOT_FOUND, ToolTest, valid
+from browser import BrowserTest
+from tool import BUDGET, CORRUPT_FILE, NOT_FOUND, valid
 
 MODEL = pathlib.Path(__file__).resolve().parent.parent / "golden" / "logits" / "tied-q4_1.gguf"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-
-# Put at the end of a page: what of its drawings lies outside of them, and how much there is.
-MEASURE = """<p id="measured"></p><script>
-const outside = [];
-let elements = 0;
-for (const svg of document.querySelectorAll("svg.plan")) {
-  const view = svg.viewBox.baseVal;
-  for (const element of svg.querySelectorAll("rect,line,text,path")) {
-    const box = element.getBBox();
-    elements += 1;
-    const fits = box.x >= view.x - 0.5 && box.y >= view.y - 0.5 && box.x + box.width <= view.x + view.width + 0.5 &&
-        box.y + box.height <= view.y + view.height + 0.5;
-    if (!fits) outside.push(element.outerHTML);
-  }
-  if (svg.getBoundingClientRect().width < 500) outside.push("a drawing that is not shown");
-}
-document.getElementById("measured").textContent = `elements ${elements} outside ${outside.length} ${outside.slice(0, 3)}`;
-</script>"""
-
-
-def browser():
-    return next((path for path in map(shutil.which, BROWSERS) if path), None)
 
 
 class Words(html.parser.HTMLParser):
@@ -45,7 +20,7 @@ class Words(html.parser.HTMLParser):
         self.words.append(data.strip())
 
 
-class PlanPage(ToolTest):
+class PlanPage(BrowserTest):
     def setUp(self):
         self.svg, self.html = tool.options.scratch / "plan.svg", tool.options.scratch / "plan.html"
         for path in (self.svg, self.html):
@@ -117,34 +92,11 @@ class PlanPage(ToolTest):
         self.refuse(CORRUPT_FILE, "plan", broken, "--svg", self.svg)
         self.assertFalse(self.svg.exists())
 
-    def rendered(self, page):
-        """The document after it was rendered, and what its console said."""
-        command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--enable-logging=stderr", "--v=0",
-                   f"--user-data-dir={tool.options.scratch / 'browser'}", "--dump-dom", page.resolve().as_uri()]
-        process = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=240, stdin=subprocess.DEVNULL)
-        self.assertEqual(process.returncode, 0, process.stderr[-2000:])
-        return process.stdout.decode(), [line for line in process.stderr.decode(errors="replace").splitlines() if "CONSOLE" in line]
-
     def test_a_browser_shows_the_page_whole_and_has_nothing_to_say_about_it(self):
-        if browser() is None:
-            self.skipTest(f"no browser is installed: none of {', '.join(BROWSERS)}")
-        # That this would be seen: a page with a mistake in it.
-        wrong = tool.options.scratch / "wrong.html"
-        wrong.write_text("<!doctype html><title>x</title><script>no_such_function()</script>")
-        self.assertNotEqual(self.rendered(wrong)[1], [])
+        self.check_browser()
         for budget in (self.tight(), (), self.with_device()):
             self.drawn(*budget)
-            document, said = self.rendered(self.html)
-            self.assertEqual(said, [])
-            self.assertEqual(document.count("<svg"), 4)
-            self.assertIn("</html>", document)
-            measured = tool.options.scratch / "measured.html"
-            measured.write_text(self.html.read_text().replace("</body>", MEASURE + "</body>"))
-            document, said = self.rendered(measured)
-            self.assertEqual(said, [])
-            elements, outside = re.search(r"elements (\d+) outside (.*)</p>", document, re.DOTALL).groups()
-            self.assertGreater(int(elements), 100)
-            self.assertEqual(outside.split("</p>")[0].strip(), "0")
+            self.assertEqual(self.check_rendered(self.html), 4)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,59 @@
+// Polishing what was just compressed: factors as float32, and back as they are stored.
+#include "src/compress/polish_made.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "src/base/macros.h"
+#include "src/base/thread_team.h"
+#include "src/tensor/dequantize.h"
+
+namespace outrigger {
+
+Status polish_made(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, const PolishWatch& watch, std::vector<CompressedMatrix>* made,
+                   CompressReport* result) {
+  const std::vector<WeightSource>& weights = model.layout->weights;
+  const auto decode = [](DType type, const std::vector<std::byte>& bytes, uint64_t elements) -> Result<std::vector<float>> {
+    std::vector<float> values(elements);
+    OTR_TRY(dequantize(type, bytes.data(), values.data(), values.size()));
+    return values;
+  };
+  std::vector<TrainedBranch> branches;
+  for (uint32_t matrix = 0; matrix < made->size(); ++matrix) {
+    const LowRankBranch& branch = (*made)[matrix].branch;
+    if (branch.rank == 0) continue;
+    TrainedBranch trained{matrix, branch.rank, {}, {}};
+    OTR_ASSIGN(trained.a, decode(branch.type, branch.a, branch.rank * branch.columns));
+    OTR_ASSIGN(trained.b, decode(branch.type, branch.b, branch.rows * branch.rank));
+    branches.push_back(std::move(trained));
+  }
+  if (branches.empty()) return {};
+  const MatrixReader student = [&](uint32_t matrix) {
+    const LowBitMatrix& backbone = (*made)[matrix].backbone;
+    return decode(backbone.type, backbone.bytes, weights[matrix].rows * weights[matrix].columns);
+  };
+  OTR_ASSIGN(const std::unique_ptr<ThreadTeam> team, ThreadTeam::create(options.threads > 0 ? options.threads : usable_cores()));
+  PolishOptions polish_options;
+  polish_options.steps = options.polish_steps;
+  polish_options.round = [&](TrainedBranch* trained) -> Status {
+    LowRankBranch& branch = (*made)[trained->matrix].branch;
+    LowRankBranch rounded{branch.rows, branch.columns, branch.rank, branch.type, {}, {}, branch.importance, {}, 0, 0};
+    OTR_TRY(set_factors(trained->a, trained->b, &rounded));
+    OTR_TRY(dequantize(rounded.type, rounded.a.data(), trained->a.data(), trained->a.size()));
+    return dequantize(rounded.type, rounded.b.data(), trained->b.data(), trained->b.size());
+  };
+  const size_t chunks = tokens.size() / options.chunk_tokens;
+  polish_options.held_out_chunks = static_cast<uint32_t>(std::clamp<size_t>(chunks / 8, 1, polish_options.held_out_chunks));
+  OTR_ASSIGN(const PolishReport report, polish_branches(model, student, tokens, options.chunk_tokens, polish_options, *team, watch, &branches));
+  result->polish_kl_before = report.held_out_before;
+  result->polish_kl_after = report.held_out_after;
+  result->polish_losses = report.losses;
+  result->is_polish_kept = report.is_kept;
+  if (!report.is_kept) return {};
+  for (const TrainedBranch& trained : branches) {
+    OTR_TRY(set_factors(trained.a, trained.b, &(*made)[trained.matrix].branch));
+  }
+  return {};
+}
+
+}  // namespace outrigger

@@ -1,0 +1,112 @@
+// MatrixRecord: all of a matrix comes back, and nothing that its plan could not have made is taken for one.
+#include "src/compress/matrix_record.h"
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+
+#include "src/compress/factor_codes.h"
+#include "src/tensor/encode_own.h"
+#include "tests/support/catch.h"
+
+namespace outrigger::testing {
+namespace {
+
+constexpr int kFactorBits = 4;
+
+WeightSource weight() {
+  WeightSource weight;
+  weight.rows = 32;
+  weight.columns = 64;
+  return weight;
+}
+
+template <typename T>
+std::vector<T> some(size_t count, std::mt19937& random) {
+  std::vector<T> values(count);
+  for (T& value : values) value = static_cast<T>(random() % 200);
+  return values;
+}
+
+// As compressing would make it by the plan.
+CompressedMatrix regular(const MatrixPlan& plan) {
+  std::mt19937 random(3);
+  const WeightSource source = weight();
+  CompressedMatrix made;
+  made.backbone = {*own_type(plan.bits), source.rows, source.columns, some<std::byte>(source.rows * *row_bytes(*own_type(plan.bits), source.columns), random)};
+  if (plan.rank > 0) {
+    const DType type = factor_type(kFactorBits);
+    made.branch = {source.rows, source.columns, plan.rank, type, some<std::byte>(plan.rank * *row_bytes(type, source.columns), random), some<std::byte>(source.rows * *row_bytes(type, plan.rank), random),
+                   some<float>(source.columns, random), some<double>(plan.rank, random), 5, 3};
+  }
+  if (plan.share > 0) {
+    made.residual.columns = {DType::kQ4_0, source.rows, source.columns, some<std::byte>(residual_bytes(source.rows, source.columns), random), some<float>(source.columns, random), some<float>(source.rows, random)};
+    made.residual.means = some<float>(source.columns, random);
+    made.residual.share = plan.share;
+    made.residual.thresholds.at[7] = 9;
+  }
+  made.curve.restored[64] = 0.5;
+  made.lost = {some<double>(11, random), 2};
+  made.loss = 0.25;
+  made.loss_left = 0.125;
+  return made;
+}
+
+std::vector<std::byte> record_of(const CompressedMatrix& made) {
+  std::vector<std::byte> record;
+  append_matrix_record(made, &record);
+  return record;
+}
+
+const MatrixPlan kPlans[] = {{3}, {2, 32}, {4, 0, 0.25}};
+
+TEST_CASE("MatrixRecord: what was written is read, one after the other") {
+  std::vector<std::byte> record;
+  for (const MatrixPlan& plan : kPlans) append_matrix_record(regular(plan), &record);
+  std::span<const std::byte> rest = record;
+  for (const MatrixPlan& plan : kPlans) {
+    auto read = take_matrix_record(plan, weight(), kFactorBits, &rest);
+    REQUIRE(read.is_ok());
+    CHECK(record_of(read.value()) == record_of(regular(plan)));
+    CHECK(read->backbone.type == *own_type(plan.bits));
+    CHECK((read->branch.rank == plan.rank && read->residual.share == plan.share));
+    CHECK((read->loss == 0.25 && read->loss_left == 0.125 && read->lost.all == 2 && read->curve.restored[64] == 0.5));
+  }
+  CHECK(rest.empty());
+}
+
+TEST_CASE("MatrixRecord: cut off anywhere, of another plan or another matrix it is refused") {
+  for (const MatrixPlan& plan : kPlans) {
+    const std::vector<std::byte> record = record_of(regular(plan));
+    for (size_t bytes = 0; bytes < record.size(); ++bytes) {
+      std::span<const std::byte> rest = std::span(record).first(bytes);
+      REQUIRE(take_matrix_record(plan, weight(), kFactorBits, &rest).status().code() == StatusCode::kCorruptFile);
+    }
+    for (const MatrixPlan& other : kPlans) {
+      std::span<const std::byte> rest = record;
+      CHECK(take_matrix_record(other, weight(), kFactorBits, &rest).is_ok() == (other.bits == plan.bits));
+    }
+    WeightSource other = weight();
+    other.columns = 128;
+    std::span<const std::byte> rest = record;
+    CHECK(take_matrix_record(plan, other, kFactorBits, &rest).status().code() == StatusCode::kCorruptFile);
+  }
+}
+
+TEST_CASE("MatrixRecord: sizes that are not those of the plan take no memory and are refused, wherever they stand") {
+  std::mt19937 random(1);
+  for (const MatrixPlan& plan : kPlans) {
+    const std::vector<std::byte> record = record_of(regular(plan));
+    for (size_t i = 0; i + 8 <= record.size(); i += 4) {
+      std::vector<std::byte> changed = record;
+      const uint64_t huge = random() % 2 == 0 ? ~uint64_t{0} : uint64_t{1} << 40;
+      std::memcpy(changed.data() + i, &huge, sizeof huge);
+      std::span<const std::byte> rest = changed;
+      auto read = take_matrix_record(plan, weight(), kFactorBits, &rest);
+      if (read.is_ok()) CHECK(record_of(read.value()) == changed);  // a number, not a size
+    }
+  }
+}
+
+}  // namespace
+}  // namespace outrigger::testing
