@@ -202,7 +202,8 @@ otr_status otr_model_compress(const otr_model* model, const int32_t* calibration
 
 void otr_export_options_init(otr_export_options* options, uint32_t struct_size) { init(options, struct_size, export_defaults()); }
 
-otr_status otr_model_export(const otr_model* model, const char* backbone_path, const otr_export_options* options, otr_export_report* report, otr_error* error) {
+otr_status otr_model_export(const otr_model* model, const char* backbone_path, const otr_export_options* options, otr_export_report* report,
+                            otr_error* error) {
   return guard(error, [&]() -> Status {
     OTR_CAPI_TRY(require(model, "model"));
     OTR_CAPI_TRY(require(backbone_path, "backbone_path"));

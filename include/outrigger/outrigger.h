@@ -324,11 +324,12 @@ typedef struct otr_export_report {
 } otr_export_report;
 
 /** Writes a compressed model for other engines: to `backbone_path` an ordinary GGUF file with the same weights, its matrices in Q4_1, and to
- * options->adapter_path an ordinary GGUF LoRA adapter of it, the low-rank branches, to be used with the scale 1. `report` may be NULL. Each file appears under its name
- * complete, replacing what stood there, or not at all; the adapter first, so that a backbone has its adapter. At most some 16 MiB of weights are in memory at once, and a
- * head's rows. Errors: OTR_UNSUPPORTED when the model cannot run, was packed, or has residuals of which tokens read a part, which no other engine computes;
- * OTR_INVALID_ARGUMENT also when it was not compressed, when an adapter is asked for and there are no branches, and when a path is the model's own or both are one; OTR_IO
- * when the model cannot be read or has changed, or a path cannot be written; OTR_CANCELLED. Since 0.1, stable. */
+ * options->adapter_path an ordinary GGUF LoRA adapter of it, the low-rank branches, to be used with the scale 1. `report` may be NULL. Each file
+ * appears under its name complete, replacing what stood there, or not at all; the adapter first, so that a backbone has its adapter. At most some
+ * 16 MiB of weights are in memory at once, and a head's rows. Errors: OTR_UNSUPPORTED when the model cannot run, was packed, or has residuals of
+ * which tokens read a part, which no other engine computes; OTR_INVALID_ARGUMENT also when it was not compressed, when an adapter is asked for
+ * and there are no branches, and when a path is the model's own or both are one; OTR_IO when the model cannot be read or has changed, or a path
+ * cannot be written; OTR_CANCELLED. Since 0.1, stable. */
 OTR_C_API otr_status otr_model_export(const otr_model* model, const char* backbone_path, const otr_export_options* options, otr_export_report* report,
                                       otr_error* error);
 

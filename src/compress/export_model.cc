@@ -16,7 +16,8 @@
 namespace outrigger {
 namespace {
 
-// Rounding to float16 changes no number within its range by more, relatively; a factor that it changes by more has numbers too small or too large for it.
+// Rounding to float16 changes no number within its range by more, relatively; a factor that it changes by more has numbers too small or too
+// large for it.
 constexpr double kMostRounding = 0x1p-11;
 
 Status refused(StatusCode code, const Model::Impl& model, const char* message) { return Status(code, message).in_file(model.info.file); }
@@ -31,17 +32,23 @@ Status check_model(const Model::Impl& model, bool wants_adapter) {
   const auto tensors = model.file.tensors();
   const bool branches = std::any_of(layout.branches.begin(), layout.branches.end(), has_branch);
   if (std::any_of(layout.residuals.begin(), layout.residuals.end(), has_residual)) {
-    return refused(StatusCode::kUnsupported, model, "sparse residuals cannot be exported, since no other engine computes them; compress with a budget for low-rank branches instead, or without");
+    return refused(StatusCode::kUnsupported, model,
+                   "sparse residuals cannot be exported, since no other engine computes them; compress with a budget for low-rank branches "
+                   "instead, or without");
   }
   if (!branches && std::none_of(tensors.begin(), tensors.end(), is_own)) {
-    return refused(StatusCode::kInvalidArgument, model, "the model was not compressed, there is nothing to export; give a file that compressing wrote");
+    return refused(StatusCode::kInvalidArgument, model,
+                   "the model was not compressed, there is nothing to export; give a file that compressing wrote");
   }
   if (std::any_of(tensors.begin(), tensors.end(), is_packed)) {
-    return refused(StatusCode::kUnsupported, model, "a packed model cannot be exported; export the one it was packed from, or compress one that is not packed");
+    return refused(StatusCode::kUnsupported, model,
+                   "a packed model cannot be exported; export the one it was packed from, or compress one that is not packed");
   }
   if (layout.config.experts > 0) return refused(StatusCode::kUnsupported, model, "mixtures of experts cannot be exported by this version");
   if (wants_adapter && !branches) {
-    return refused(StatusCode::kInvalidArgument, model, "the model has no low-rank branches to make an adapter of; ask for the backbone alone, or compress with a budget for branches");
+    return refused(
+        StatusCode::kInvalidArgument, model,
+        "the model has no low-rank branches to make an adapter of; ask for the backbone alone, or compress with a budget for branches");
   }
   return {};
 }
@@ -54,7 +61,8 @@ std::string folder_of(const std::string& path) {
 bool is_one_file(const std::string& a, const std::string& b) {
   const auto is_same = [](const std::string& one, const std::string& other) {
     struct stat first, second;
-    return ::stat(one.c_str(), &first) == 0 && ::stat(other.c_str(), &second) == 0 && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+    return ::stat(one.c_str(), &first) == 0 && ::stat(other.c_str(), &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
   };
   return a == b || is_same(a, b) || (a.substr(a.rfind('/') + 1) == b.substr(b.rfind('/') + 1) && is_same(folder_of(a), folder_of(b)));
 }
@@ -106,7 +114,8 @@ class Exporter {
 
     const ModelConfig& config = model_.layout->config;
     std::optional<ExportedFile> adapter;
-    OTR_ASSIGN(ExportedFile backbone, ExportedFile::create(path, backbone_header(with_arrays, config, report_.recoded_matrices > 0), std::move(backbone_parts)));
+    OTR_ASSIGN(ExportedFile backbone,
+               ExportedFile::create(path, backbone_header(with_arrays, config, report_.recoded_matrices > 0), std::move(backbone_parts)));
     if (!adapter_parts.empty()) {
       GgufHeader header = adapter_header(with_arrays, config, adapter_parts);
       OTR_ASSIGN(ExportedFile made, ExportedFile::create(options_.adapter_path, std::move(header), std::move(adapter_parts)));

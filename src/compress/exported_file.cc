@@ -10,7 +10,7 @@
 namespace outrigger {
 namespace {
 
-constexpr uint64_t kPieceBytes = 2_MiB;
+constexpr uint64_t kPieceBytes = 1_MiB;  // of Q4_0 are 7 MiB as float32
 constexpr uint64_t kAlignment = 32;  // what a file has that states none
 
 // Numbers of general.file_type; they are for people.
@@ -46,19 +46,22 @@ GgufHeader adapter_header(const GgufFile& file, const ModelConfig& config, std::
   GgufHeader header;
   header.add_string("general.type", "adapter");
   header.add_string("general.architecture", config.architecture);
-  if (const GgufValue* name = file.find("general.name"); name != nullptr && name->as_string().is_ok()) header.add_string("general.name", name->as_string().value());
+  if (const GgufValue* name = file.find("general.name"); name != nullptr && name->as_string().is_ok())
+    header.add_string("general.name", name->as_string().value());
   header.add_u32("general.file_type", is_half ? kMostlyFloat16 : kMostlyFloat32);
   header.add_string("adapter.type", "lora");
   header.add_f32("adapter.lora.alpha", 0);
   return header;
 }
 
-Status read_in_pieces(const ByteSource& source, const ExportedTensor& tensor, DirectBuffer* staging, const std::function<Status(const std::byte*, uint64_t)>& use) {
+Status read_in_pieces(const ByteSource& source, const ExportedTensor& tensor, DirectBuffer* staging,
+                      const std::function<Status(const std::byte*, uint64_t)>& use) {
   const uint64_t row_bytes = tensor.source_row_bytes(), whole = std::max<uint64_t>(tensor.head_rows, 1);
   const uint64_t at_once = std::max<uint64_t>(kPieceBytes / row_bytes / whole, 1) * whole;
   for (uint64_t row = 0; row < tensor.rows; row += at_once) {
     const uint64_t rows = std::min(at_once, tensor.rows - row), bytes = rows * row_bytes;
-    OTR_ASSIGN(const std::byte* data, source.read_direct(tensor.source->offset + row * row_bytes, bytes, staging->take(source.direct_staging_bytes(bytes))));
+    OTR_ASSIGN(const std::byte* data,
+               source.read_direct(tensor.source->offset + row * row_bytes, bytes, staging->take(source.direct_staging_bytes(bytes))));
     OTR_TRY(use(data, rows));
   }
   return {};
@@ -85,7 +88,8 @@ Status ExportedFile::write_rows(const ExportedTensor& tensor, const std::byte* r
   if (tensor.head_rows == 0) {
     convert_rows(tensor, rows, count, converted.data());
   } else {
-    for (uint64_t row = 0; row < count; ++row) convert_rows(tensor, rows + tensor.source_row(row) * source_bytes, 1, converted.data() + row * row_bytes);
+    for (uint64_t row = 0; row < count; ++row)
+      convert_rows(tensor, rows + tensor.source_row(row) * source_bytes, 1, converted.data() + row * row_bytes);
   }
   return out_.write(converted);
 }

@@ -25,8 +25,10 @@ GgufHeader adapter_header(const GgufFile& file, const ModelConfig& config, std::
 /// Told how many more bytes of the model were used up; a failure stops.
 using ExportWatch = std::function<Status(uint64_t)>;
 
-/// Rows of a tensor of the model in pieces of some MiB, whole heads where these are turned: `use` gets them, and how many. `staging` is overwritten.
-Status read_in_pieces(const ByteSource& source, const ExportedTensor& tensor, DirectBuffer* staging, const std::function<Status(const std::byte*, uint64_t)>& use);
+/// Rows of a tensor of the model in pieces of some MiB, whole heads where these are turned: `use` gets them, and how many. `staging` is
+/// overwritten.
+Status read_in_pieces(const ByteSource& source, const ExportedTensor& tensor, DirectBuffer* staging,
+                      const std::function<Status(const std::byte*, uint64_t)>& use);
 
 /// Threads: one.
 class ExportedFile {
@@ -42,7 +44,8 @@ class ExportedFile {
   uint64_t bytes() const { return bytes_; }
 
  private:
-  ExportedFile(AtomicFile out, std::vector<ExportedTensor> tensors, uint64_t bytes) : out_(std::move(out)), tensors_(std::move(tensors)), bytes_(bytes) {}
+  ExportedFile(AtomicFile out, std::vector<ExportedTensor> tensors, uint64_t bytes)
+      : out_(std::move(out)), tensors_(std::move(tensors)), bytes_(bytes) {}
   Status write_rows(const ExportedTensor& tensor, const std::byte* rows, uint64_t count);
 
   AtomicFile out_;

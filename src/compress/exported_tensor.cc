@@ -21,7 +21,9 @@ bool is_of_query_or_key(std::string_view name) {
 }
 
 // Directories have the halves of a head one after the other, and programs that read GGUF files of this architecture expect pairs.
-bool must_turn(const ModelConfig& config) { return config.rope_style == RopeStyle::kHalves && config.traits->rope_style == RopeStyle::kInterleaved; }
+bool must_turn(const ModelConfig& config) {
+  return config.rope_style == RopeStyle::kHalves && config.traits->rope_style == RopeStyle::kInterleaved;
+}
 
 ExportedTensor as_it_is(const GgufTensor& tensor, std::string name, const ModelConfig& config) {
   ExportedTensor made;
@@ -41,7 +43,8 @@ ExportedTensor as_it_is(const GgufTensor& tensor, std::string name, const ModelC
 ExportedTensor rope_frequencies(const ModelConfig& config) {
   ExportedTensor made;
   made.name = "rope_freqs.weight";
-  for (const double divisor : rope_divisors(config.rope_scaling, config.rope_base, config.rope_dim)) made.values.push_back(static_cast<float>(divisor));
+  for (const double divisor : rope_divisors(config.rope_scaling, config.rope_base, config.rope_dim))
+    made.values.push_back(static_cast<float>(divisor));
   made.dims = {made.values.size()};
   made.columns = made.values.size(), made.rows = 1;
   return made;
@@ -103,7 +106,8 @@ void convert_rows(const ExportedTensor& tensor, const std::byte* src, uint64_t c
   } else if (tensor.type == DType::kQ4_1) {
     recode_own_as_q4_1(from, src, elements / kOwnBlock, dst);
   } else if (tensor.type == DType::kF32) {
-    (void)dequantize(from, src, reinterpret_cast<float*>(dst), elements);  // cannot fail: a model that runs has types whose values are known
+    (void)dequantize(from, src, reinterpret_cast<float*>(dst),
+                     elements);  // cannot fail: a model that runs has types whose values are known
   } else {
     std::vector<float> values(elements);
     (void)dequantize(from, src, values.data(), elements);

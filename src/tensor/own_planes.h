@@ -1,7 +1,7 @@
 // Where a code lies in the planes of our own formats. Internal to this room.
 //
-// A plane of b bits is b words of four bytes. Quad q = k / 4 of the 32 lies in word q % b, at bit q / b * b of byte k % 4: as in packed_layout.h,
-// so that packing moves whole words.
+// A plane of b bits is b words of four bytes. Quad q = k / 4 of the 32 lies in word q % b, at bit q / b * b of byte k % 4: as in
+// packed_layout.h, so that packing moves whole words.
 #ifndef OUTRIGGER_SRC_TENSOR_OWN_PLANES_H_
 #define OUTRIGGER_SRC_TENSOR_OWN_PLANES_H_
 

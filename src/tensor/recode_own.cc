@@ -19,7 +19,8 @@ void recode(const uint8_t* src, uint64_t blocks, uint8_t* dst) {
       const uint8_t* const planes = src + kScaleBytes + group * kPlanesBytes;
       std::memcpy(dst, src, kScaleBytes);
       dst += kScaleBytes;
-      for (int k = 0; k < kHalf; ++k) *dst++ = static_cast<uint8_t>(own_code<kLow, kHigh>(planes, k) | own_code<kLow, kHigh>(planes, k + kHalf) << 4);
+      for (int k = 0; k < kHalf; ++k)
+        *dst++ = static_cast<uint8_t>(own_code<kLow, kHigh>(planes, k) | own_code<kLow, kHigh>(planes, k + kHalf) << 4);
     }
   }
 }

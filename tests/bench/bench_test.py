@@ -188,7 +188,8 @@ class ExportedModels(unittest.TestCase):
                 top = max(row)
                 least, total = max(min(row), top - 16), math.log(sum(math.exp(value - top) for value in row))
                 scale = (top - least) / 65535
-                file.write(struct.pack("<ff", scale, least - top - total) + struct.pack("<4H", *(max(round((value - least) / scale), 0) for value in row), 0))
+                file.write(struct.pack("<ff", scale, least - top - total))
+                file.write(struct.pack("<4H", *(max(round((value - least) / scale), 0) for value in row), 0))
 
     def read(self, path):
         peer = export_peer.PeerLogits(path)

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """An exported model in llama.cpp beside the compressed one in Outrigger: perplexity of a text, and how far each is from float32.
 
-export_peer.py --outrigger TOOL --llama-perplexity TOOL --text TEXT (--compressed FILE.gguf | --model FILE.gguf --calibration TEXT...) [--chunks 14] [--document FILE.md]
+export_peer.py --outrigger TOOL --llama-perplexity TOOL --text TEXT (--compressed FILE.gguf | --model FILE.gguf --calibration TEXT...)
+               [--chunks 14] [--document FILE.md]
 
-Both programs cut the text alike, the second half of each piece is scored, and llama.cpp runs with --lora for the branches. float32 is Outrigger's own arithmetic on the compressed
-file; its logits and those that llama-perplexity writes (16 bits each, 16 nats deep) are compared here, token by token. Per 1000 tokens of a vocabulary of 49,152 that takes 500 MB of disk for
-a while, and a minute. Standard library only.
+Both programs cut the text alike, the second half of each piece is scored, and llama.cpp runs with --lora for the branches. float32 is Outrigger's
+own arithmetic on the compressed file; its logits and those that llama-perplexity writes (16 bits each, 16 nats deep) are compared here, token by
+token. Per 1000 tokens of a vocabulary of 49,152 that takes 500 MB of disk for a while, and a minute. Standard library only.
 """
 import argparse
 import array
@@ -23,9 +24,10 @@ import report
 
 
 def run(command):
-    done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
+    command = [str(word) for word in command]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
     if done.returncode != 0:
-        sys.exit(f"export_peer: `{' '.join(map(str, command))}` ended with {done.returncode}:\n{(done.stderr or done.stdout).strip()[-2000:]}")
+        sys.exit(f"export_peer: `{' '.join(command)}` ended with {done.returncode}:\n{(done.stderr or done.stdout).strip()[-2000:]}")
     return done.stdout
 
 
@@ -39,7 +41,7 @@ def take(file, kind, count):
 
 
 class PeerLogits:
-    """What `llama-perplexity --kl-divergence-base` wrote: the text's tokens, then of each scored token scale, least, and numbers that make log probabilities."""
+    """What `llama-perplexity --kl-divergence-base` wrote: the text's tokens, then of each scored token scale, least, and what is scaled."""
 
     def __init__(self, path):
         self.file = open(path, "rb")
@@ -103,15 +105,19 @@ def compare(exact_rows, rows, answers):
 def one_row(options, folder, compressed, branch, model, lora):
     """Both programs with or without the branches, and float32."""
     exact, own, base = (os.path.join(folder, name) for name in ("exact.npy", "own.npy", "base"))
-    evaluation = [options.outrigger, "eval", compressed, "--text", options.text, "--ctx", options.ctx, "--chunks", options.chunks, "--threads", options.threads, "--branch", branch, "--progress",
-                  "none", "--json"]
-    figures = {numerics: json.loads(run([*evaluation, "--numerics", numerics, "--logits", path])) for numerics, path in (("float32", exact), ("fast", own))}
-    run([options.llama_perplexity, "-m", model, *lora, "-f", options.text, "-c", options.ctx, "--chunks", options.chunks, "-t", options.threads, "--kl-divergence-base", base])
+    evaluation = [options.outrigger, "eval", compressed, "--text", options.text, "--ctx", options.ctx, "--chunks", options.chunks, "--branch", branch,
+                  "--threads", options.threads, "--progress", "none", "--json"]
+    figures = {numerics: json.loads(run([*evaluation, "--numerics", numerics, "--logits", path]))
+               for numerics, path in (("float32", exact), ("fast", own))}
+    run([options.llama_perplexity, "-m", model, *lora, "-f", options.text, "-c", options.ctx, "--chunks", options.chunks, "-t", options.threads,
+         "--kl-divergence-base", base])
     peer = PeerLogits(base)
-    row = {"exact": figures["float32"]["perplexity"], "Outrigger": compare(own_rows(exact), own_rows(own), peer.answers()), "llama.cpp": compare(own_rows(exact), peer.rows(), peer.answers())}
+    row = {"exact": figures["float32"]["perplexity"], "Outrigger": compare(own_rows(exact), own_rows(own), peer.answers()),
+           "llama.cpp": compare(own_rows(exact), peer.rows(), peer.answers())}
     # Our own count, from our own tokens: that it is the same says that the text was cut and scored alike.
-    if abs(row["Outrigger"]["perplexity"][0] / figures["fast"]["perplexity"]["value"] - 1) > 1e-6:
-        sys.exit(f"export_peer: by llama.cpp's tokens Outrigger's perplexity is {row['Outrigger']['perplexity'][0]}, by its own {figures['fast']['perplexity']['value']}")
+    counted, told = row["Outrigger"]["perplexity"][0], figures["fast"]["perplexity"]["value"]
+    if abs(counted / told - 1) > 1e-6:
+        sys.exit(f"export_peer: by llama.cpp's tokens Outrigger's perplexity is {counted}, by its own {told}")
     for path in (exact, own, base):
         os.remove(path)
     return row
@@ -121,8 +127,9 @@ def make_table(options, folder):
     compressed = options.compressed
     if compressed is None:
         compressed = os.path.join(folder, "compressed.gguf")
+        calibration = [word for text in options.calibration for word in ("--calibration", text)]
         run([options.outrigger, "compress", options.model, "-o", compressed, "--bits", options.bits, "--branch-budget", options.branch_budget,
-             *(word for text in options.calibration for word in ("--calibration", text)), "--threads", options.threads, "--progress", "none"])
+             *calibration, "--threads", options.threads, "--progress", "none"])
     backbone, adapter = os.path.join(folder, "backbone.gguf"), os.path.join(folder, "adapter.gguf")
     exported = json.loads(run([options.outrigger, "export", compressed, "--backbone", backbone, "--adapter", adapter, "--json", "--progress", "none"]))
     rows = [("backbone and adapter", one_row(options, folder, compressed, "all", backbone, ["--lora", adapter])),
@@ -132,13 +139,15 @@ def make_table(options, folder):
 
 def table(rows, exported, text):
     size = {name: f"{value / 1e6:.1f} MB" for name, value in exported["bytes"].items()}
-    lines = [f"{time.strftime('%Y-%m-%d')}, {rows[0][1]['llama.cpp']['tokens']} tokens of {os.path.basename(text)}; compressed {size['input']}, backbone {size['backbone']}, adapter {size['adapter']}.", "",
+    lines = [f"{time.strftime('%Y-%m-%d')}, {rows[0][1]['llama.cpp']['tokens']} tokens of {os.path.basename(text)}; "
+             f"compressed {size['input']}, backbone {size['backbone']}, adapter {size['adapter']}.", "",
              "| | perplexity | KL from float32, nats | same most likely token |", "|---|---|---|---|"]
     for name, row in rows:
         lines.append(f"| {name}: float32 | {row['exact']['value']:.3f} +- {row['exact']['error']:.3f} | | |")
         for who in ("Outrigger", "llama.cpp"):
             figures = row[who]
-            lines.append("| {}: {} | {:.3f} +- {:.3f} | {:.5f} +- {:.5f} | {:.1f} % |".format(name, who, *figures["perplexity"], *figures["kl"], 100 * figures["same_top"]))
+            cells = "{:.3f} +- {:.3f} | {:.5f} +- {:.5f} | {:.1f} %".format(*figures["perplexity"], *figures["kl"], 100 * figures["same_top"])
+            lines.append(f"| {name}: {who} | {cells} |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,5 @@
-// export_model: that backbone and adapter hold what the compressed model holds, that it says what is wrong, and that it leaves nothing behind when it does not write.
+// export_model: that backbone and adapter hold what the compressed model holds, that it says what is wrong, and that it leaves nothing
+// behind when it does not write.
 #include <outrigger/compress.h>
 #include <outrigger/export_model.h>
 #include <outrigger/pack.h>
@@ -29,7 +30,9 @@ std::vector<char> content(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-void write(const std::string& path, std::span<const char> bytes) { std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size())); }
+void write(const std::string& path, std::span<const char> bytes) {
+  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
 
 std::string write_model(const ScratchFolder& scratch) {
   const std::vector<std::byte> bytes = random_dense();
@@ -54,7 +57,9 @@ Model compressed(const ScratchFolder& scratch, const CompressOptions& options, c
   must(compress_model(must(Model::open(path)), text, scratch / "small.gguf", options));
   return must(Model::open(scratch / "small.gguf"));
 }
-Model compressed(const ScratchFolder& scratch, const CompressOptions& options) { return compressed(scratch, options, write_model(scratch)); }
+Model compressed(const ScratchFolder& scratch, const CompressOptions& options) {
+  return compressed(scratch, options, write_model(scratch));
+}
 
 ExportOptions with_adapter(const ScratchFolder& scratch) {
   ExportOptions options;
@@ -78,7 +83,8 @@ std::vector<double> product(const std::vector<float>& a, const std::vector<float
   std::vector<double> all(rows * columns);
   for (size_t row = 0; row < rows; ++row) {
     for (size_t j = 0; j < rank; ++j) {
-      for (size_t column = 0; column < columns; ++column) all[row * columns + column] += static_cast<double>(b[row * rank + j]) * a[j * columns + column];
+      for (size_t column = 0; column < columns; ++column)
+        all[row * columns + column] += static_cast<double>(b[row * rank + j]) * a[j * columns + column];
     }
   }
   return all;
@@ -180,12 +186,13 @@ TEST_CASE("export_model: the adapter's products are the branches', up to the rou
     ++pairs;
     const std::string matrix = a.name.substr(0, a.name.size() - 9);
     CAPTURE(matrix);
-    const GgufTensor &b = *before.find_tensor(matrix + ".branch_b");
+    const GgufTensor& b = *before.find_tensor(matrix + ".branch_b");
     const GgufTensor *lora_a = adapter.find_tensor(matrix + ".weight.lora_a"), *lora_b = adapter.find_tensor(matrix + ".weight.lora_b");
     REQUIRE((lora_a != nullptr && lora_b != nullptr));
     CHECK((lora_a->dims == a.dims && lora_b->dims == b.dims));
     CHECK((lora_a->type == DType::kF16 && lora_b->type == DType::kF16));
-    const std::vector<double> want = product(values(before, a), values(before, b), a.dims[1]), got = product(values(adapter, *lora_a), values(adapter, *lora_b), a.dims[1]);
+    const std::vector<double> want = product(values(before, a), values(before, b), a.dims[1]),
+                              got = product(values(adapter, *lora_a), values(adapter, *lora_b), a.dims[1]);
     double error = 0, size = 0;
     for (size_t i = 0; i < want.size(); ++i) error += std::pow(got[i] - want[i], 2), size += std::pow(want[i], 2);
     CHECK(error > 0);
@@ -205,7 +212,8 @@ TEST_CASE("export_model: factors that float16 has no numbers for are float32") {
   std::string name;
   {
     const GgufFile file = open_gguf(scratch / "small.gguf");
-    const auto found = std::find_if(file.tensors().begin(), file.tensors().end(), [](const GgufTensor& tensor) { return tensor.name.ends_with(".branch_b"); });
+    const auto found = std::find_if(file.tensors().begin(), file.tensors().end(),
+                                    [](const GgufTensor& tensor) { return tensor.name.ends_with(".branch_b"); });
     REQUIRE(found->type == DType::kQ4_0);
     const uint16_t large = 0x7bff;  // 65504: some codes are -8, or 2 and more
     for (uint64_t at = found->offset; at < found->offset + found->bytes; at += 18) std::memcpy(bytes.data() + at, &large, 2);
@@ -222,14 +230,17 @@ TEST_CASE("export_model: factors that float16 has no numbers for are float32") {
 }
 
 TEST_CASE("export_model: from a directory rows, vectors and metadata become what converters make of them") {
-  const std::string llama3 = "\"rope_theta\":10000.0,\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":32},";
+  const std::string llama3 =
+      "\"rope_theta\":10000.0,\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
+      "\"original_max_position_embeddings\":32},";
   for (const std::string& rope : {std::string(), llama3}) {
     CAPTURE(rope);
     const ScratchFolder scratch;
     write_random_directory(scratch.path / "model", rope);
     const Model model = compressed(scratch, small_options(3, 60000), scratch / "model");
     must(export_model(model, scratch / "backbone.gguf", with_adapter(scratch)));
-    const GgufFile before = open_gguf(scratch / "small.gguf"), after = open_gguf(scratch / "backbone.gguf"), adapter = open_gguf(scratch / "adapter.gguf");
+    const GgufFile before = open_gguf(scratch / "small.gguf"), after = open_gguf(scratch / "backbone.gguf"),
+                   adapter = open_gguf(scratch / "adapter.gguf");
     REQUIRE(before.find("llama.rope.halves") != nullptr);
     CHECK(after.find("llama.rope.halves") == nullptr);
     CHECK(after.find("llama.rope.scaling.type") == nullptr);
@@ -259,7 +270,8 @@ TEST_CASE("export_model: from a directory rows, vectors and metadata become what
       ++turned;
       std::vector<float> was = values(before, tensor);
       for (float& value : was) value = f16_to_float(float_to_f16(value));
-      check_turned(was, values(adapter, *adapter.find_tensor(tensor.name.substr(0, tensor.name.size() - 8) + "weight.lora_b")), tensor.dims[0]);
+      check_turned(was, values(adapter, *adapter.find_tensor(tensor.name.substr(0, tensor.name.size() - 8) + "weight.lora_b")),
+                   tensor.dims[0]);
     }
     CHECK(turned > 0);
     check_near(bare_logits(must(Model::open(scratch / "backbone.gguf"))), bare_logits(model), 1e-5);
@@ -283,7 +295,9 @@ TEST_CASE("export_model: what cannot be exported is refused with a reason, befor
   const std::string original = write_model(scratch);
   CompressOptions sparse = small_options(2);
   sparse.residual_read_bytes = 5000;
-  const auto refusal = [&](const Model& model, const ExportOptions& options = {}) { return export_model(model, scratch / "backbone.gguf", options).status(); };
+  const auto refusal = [&](const Model& model, const ExportOptions& options = {}) {
+    return export_model(model, scratch / "backbone.gguf", options).status();
+  };
   const auto check = [&](const Status& status, StatusCode code, const char* word) {
     CHECK(status.code() == code);
     CHECK(status.message().find(word) != std::string::npos);
@@ -353,7 +367,9 @@ TEST_CASE("export_model: progress rises to 1; stopped at any of its calls nothin
   }
 }
 
-TEST_CASE("export_model: whichever call of the system fails while writing, it is an error that names the file; a backbone is never left without its adapter") {
+TEST_CASE(
+    "export_model: whichever call of the system fails while writing, it is an error that names the file; a backbone is never left without "
+    "its adapter") {
   const ScratchFolder scratch;
   const Model model = compressed(scratch, small_options(2, 60000));
   const std::vector<std::string> names = scratch.names();
@@ -409,7 +425,9 @@ TEST_CASE("export_model: a place that cannot be written to is an error, and so i
   }
   for (const bool meanwhile : {true, false}) {
     const Model changing = must(Model::open(scratch / "small.gguf"));
-    const auto change = [&] { fs::last_write_time(scratch / "small.gguf", fs::last_write_time(scratch / "small.gguf") + std::chrono::hours(1)); };
+    const auto change = [&] {
+      fs::last_write_time(scratch / "small.gguf", fs::last_write_time(scratch / "small.gguf") + std::chrono::hours(1));
+    };
     if (!meanwhile) change();
     ExportOptions options = with_adapter(scratch);
     options.progress = [&, calls = 0](double) mutable {

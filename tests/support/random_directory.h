@@ -15,10 +15,18 @@
 namespace outrigger::testing {
 
 inline std::string hf_name(std::string name) {
-  const std::pair<const char*, const char*> kNames[] = {
-      {"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"},   {"blk.", "model.layers."},          {"attn_norm", "input_layernorm"},
-      {"ffn_norm", "post_attention_layernorm"}, {"attn_q", "self_attn.q_proj"}, {"attn_k", "self_attn.k_proj"},     {"attn_v", "self_attn.v_proj"},
-      {"attn_output", "self_attn.o_proj"},  {"ffn_gate", "mlp.gate_proj"},   {"ffn_up", "mlp.up_proj"},          {"ffn_down", "mlp.down_proj"}};
+  const std::pair<const char*, const char*> kNames[] = {{"token_embd", "model.embed_tokens"},
+                                                        {"output_norm", "model.norm"},
+                                                        {"blk.", "model.layers."},
+                                                        {"attn_norm", "input_layernorm"},
+                                                        {"ffn_norm", "post_attention_layernorm"},
+                                                        {"attn_q", "self_attn.q_proj"},
+                                                        {"attn_k", "self_attn.k_proj"},
+                                                        {"attn_v", "self_attn.v_proj"},
+                                                        {"attn_output", "self_attn.o_proj"},
+                                                        {"ffn_gate", "mlp.gate_proj"},
+                                                        {"ffn_up", "mlp.up_proj"},
+                                                        {"ffn_down", "mlp.down_proj"}};
   for (const auto& [ours, theirs] : kNames) {
     if (const size_t at = name.find(ours); at != std::string::npos) name.replace(at, std::string(ours).size(), theirs);
   }
@@ -34,14 +42,17 @@ inline void write_random_directory(const std::filesystem::path& folder, const st
       const uint16_t bits = float_to_f16(value);
       data.append(reinterpret_cast<const char*>(&bits), 2);
     }
-    header += std::string(header.size() > 1 ? "," : "") + "\"" + name + "\":{\"dtype\":\"F16\",\"shape\":[" + shape + "],\"data_offsets\":[" + std::to_string(begin) + "," +
-              std::to_string(data.size()) + "]}";
+    header += std::string(header.size() > 1 ? "," : "") + "\"" + name + "\":{\"dtype\":\"F16\",\"shape\":[" + shape +
+              "],\"data_offsets\":[" + std::to_string(begin) + "," + std::to_string(data.size()) + "]}";
   };
   std::mt19937 random(11);
   std::normal_distribution<float> normal(0, 0.3f);
   random_dense([&](const std::string& name, std::vector<float>& values) {
     const bool is_vector = name.find("norm") != std::string::npos;
-    const size_t columns = is_vector ? values.size() : name.find("ffn_down") != std::string::npos ? 128 : 64, rows = values.size() / columns;
+    const size_t columns = is_vector                                    ? values.size()
+                           : name.find("ffn_down") != std::string::npos ? 128
+                                                                        : 64,
+                 rows = values.size() / columns;
     const std::string theirs = hf_name(name);
     add(theirs, is_vector ? std::to_string(columns) : std::to_string(rows) + "," + std::to_string(columns), values);
     if (theirs.find("self_attn") == std::string::npos) return;
@@ -56,8 +67,10 @@ inline void write_random_directory(const std::filesystem::path& folder, const st
   weights.write(reinterpret_cast<const char*>(&length), sizeof length);
   weights << header << data;
   std::ofstream(folder / "config.json") << "{\"model_type\":\"llama\"," << rope
-                                        << "\"hidden_size\":64,\"intermediate_size\":128,\"num_hidden_layers\":3,\"num_attention_heads\":2,\"num_key_value_heads\":1,\"head_dim\":32,"
-                                           "\"max_position_embeddings\":256,\"rms_norm_eps\":1e-5,\"vocab_size\":200,\"hidden_act\":\"silu\",\"attention_bias\":true,\"tie_word_embeddings\":true}";
+                                        << "\"hidden_size\":64,\"intermediate_size\":128,\"num_hidden_layers\":3,\"num_attention_heads\":2,"
+                                           "\"num_key_value_heads\":1,\"head_dim\":32,"
+                                           "\"max_position_embeddings\":256,\"rms_norm_eps\":1e-5,\"vocab_size\":200,\"hidden_act\":"
+                                           "\"silu\",\"attention_bias\":true,\"tie_word_embeddings\":true}";
 }
 
 }  // namespace outrigger::testing

@@ -22,7 +22,8 @@ class Export(ToolTest):
         cls.text.write_text(" ".join(f"the {n} in then {n * n}" for n in range(400)))
         cls.files = {name: folder / f"{name}.gguf" for name in ("plain", "branched", "sparse")}
         for name, options in {"plain": (), "branched": ("--branch-budget", "20%", "--polish", "off"), "sparse": ("--branch-reads", "1bpw")}.items():
-            outcome = tool.run("compress", MODEL, "-o", cls.files[name], "--bits", "2", "--calibration", cls.text, "--ctx", "64", "--chunks", "8", *options)
+            outcome = tool.run("compress", MODEL, "-o", cls.files[name], "--bits", "2", "--calibration", cls.text, "--ctx", "64", "--chunks", "8",
+                               *options)
             assert outcome.code == 0, outcome
 
     def setUp(self):
@@ -37,8 +38,8 @@ class Export(ToolTest):
 
     def test_the_document_counts_both_files(self):
         document = self.document("export", self.files["branched"], *self.both)
-        self.check_fields(document, {"backbone": "", "adapter": "", "bytes": {"input": 0, "backbone": 0, "adapter": 0}, "tensors": {"recoded": 0, "branches": 0},
-                                     "adapter_error": 0.0, "seconds": 0.0})
+        self.check_fields(document, {"backbone": "", "adapter": "", "bytes": {"input": 0, "backbone": 0, "adapter": 0},
+                                     "tensors": {"recoded": 0, "branches": 0}, "adapter_error": 0.0, "seconds": 0.0})
         self.assertEqual(document["bytes"], {"input": self.files["branched"].stat().st_size, "backbone": self.backbone.stat().st_size,
                                              "adapter": self.adapter.stat().st_size})
         self.assertEqual(document["tensors"]["recoded"], 3 * 7)
@@ -97,7 +98,7 @@ class Export(ToolTest):
         self.refuse(INVALID_ARGUMENT, "export", MODEL, "--backbone", self.backbone, naming="not compressed")
         self.refuse(INVALID_ARGUMENT, "export", self.files["plain"], *self.both, naming="no low-rank branches")
         self.refuse(UNSUPPORTED, "export", self.files["sparse"], "--backbone", self.backbone, naming="residuals")
-        self.refuse(INVALID_ARGUMENT, "export", branched, "--backbone", self.backbone, "--adapter", self.folder / "." / "backbone.gguf", naming="two names")
+        self.refuse(INVALID_ARGUMENT, "export", branched, "--backbone", self.backbone, "--adapter", f"{self.folder}/./backbone.gguf", naming="two names")
         self.refuse(IO, "export", branched, "--backbone", "/nonexistent/backbone.gguf", naming="/nonexistent/backbone.gguf")
         self.refuse(IO, "export", branched, "--backbone", self.backbone, "--adapter", self.folder, naming=str(self.folder))
         self.assertEqual(self.left(), [])
