@@ -60,20 +60,23 @@ void draw_by_kind(Canvas* canvas, const std::vector<double>& kinds, double width
     const double y = kTitleBottom + 18 + kRow * static_cast<double>(kind), room = width - kLeft - kNumber;
     canvas->text(0, y + 14, "strong", kKindNames[kind]);
     canvas->rect(kLeft, y, room, kRow - 7, "track", {}, 2);
-    canvas->rect(kLeft, y, most > 0 ? std::max(0.5, room * kinds[kind] / most) : 0.5, kRow - 7, "host", fmt::format("{} of all layers as they were: {:.4g} nats nearer", kKindNames[kind], kinds[kind]), 2);
+    canvas->rect(kLeft, y, most > 0 ? std::max(0.5, room * kinds[kind] / most) : 0.5, kRow - 7, "host",
+                 fmt::format("{} of all layers as they were: {:.4g} nats nearer", kKindNames[kind], kinds[kind]), 2);
     canvas->text(kLeft + room + 8, y + 14, "soft small", three_digits(kinds[kind]));
   }
 }
 
 void draw_by_layer(Canvas* canvas, const std::vector<double>& layers, double left) {
-  const Frame frame{left + 44, kTitleBottom + 18, Canvas::kWidth - left - 44, 152, round_above(*std::max_element(layers.begin(), layers.end()))};
+  const Frame frame{left + 44, kTitleBottom + 18, Canvas::kWidth - left - 44, 152,
+                    round_above(*std::max_element(layers.begin(), layers.end()))};
   canvas->text(left, kTitleBottom - 8, "title", "By layer");
   frame.rules(canvas, three_digits);
   const double column = frame.width / static_cast<double>(layers.size());
   const uint32_t step = layer_step(static_cast<uint32_t>(layers.size()), column);
   for (size_t layer = 0; layer < layers.size(); ++layer) {
     const double x = frame.left + column * static_cast<double>(layer), y = frame.y(layers[layer]);
-    canvas->rect(x + column * 0.12, y, column * 0.76, std::max(0.5, frame.top + frame.height - y), "host", fmt::format("layer {} as it was: {:.4g} nats nearer", layer, layers[layer]), 1);
+    canvas->rect(x + column * 0.12, y, column * 0.76, std::max(0.5, frame.top + frame.height - y), "host",
+                 fmt::format("layer {} as it was: {:.4g} nats nearer", layer, layers[layer]), 1);
     if (layer % step == 0) canvas->text(x + column / 2, frame.top + frame.height + 16, "soft small middle", std::to_string(layer));
   }
 }
@@ -82,8 +85,11 @@ void draw_by_layer(Canvas* canvas, const std::vector<double>& layers, double lef
 
 std::string heat_style() {
   std::string style;
-  for (int shade = 0; shade <= kShades; ++shade) style += fmt::format("svg.plan .heat{}{{fill-opacity:{:.3f}}}", shade, 0.07 + 0.93 * shade / kShades);
-  return style + "\nsvg.plan .curve{fill:none;stroke:var(--host);stroke-width:2.2}svg.plan .area{fill:var(--host);fill-opacity:.12}svg.plan .steps{fill:none;stroke:var(--other);stroke-width:1.4}\n";
+  for (int shade = 0; shade <= kShades; ++shade)
+    style += fmt::format("svg.plan .heat{}{{fill-opacity:{:.3f}}}", shade, 0.07 + 0.93 * shade / kShades);
+  return style +
+         "\nsvg.plan .curve{fill:none;stroke:var(--host);stroke-width:2.2}svg.plan .area{fill:var(--host);fill-opacity:.12}svg.plan "
+         ".steps{fill:none;stroke:var(--other);stroke-width:1.4}\n";
 }
 
 Drawing draw_distances(const CompressSurvey& survey) {
@@ -109,14 +115,18 @@ Drawing draw_heat(const CompressReport& report, const HeatMap& map) {
     const double value = map.value(matrix), x = kLeft + column * matrix.layer, y = kTop + kRow * static_cast<double>(i % kKinds);
     const auto shade = most > 0 ? std::clamp(static_cast<int>(std::lround(kShades * value / most)), 0, kShades) : 0;
     const std::string text = map.text(value);
-    canvas.rect(x + 0.75, y + 0.75, column - 1.5, kRow - 1.5, fmt::format("{} heat{}", map.style, shade), fmt::format("{}\n{}", matrix.name, text), 2);
-    if (value > 0 && Canvas::small_width(text) <= column) canvas.text(x + column / 2, y + 16, shade > kShades * 2 / 3 ? "inside middle" : "small middle", text);
+    canvas.rect(x + 0.75, y + 0.75, column - 1.5, kRow - 1.5, fmt::format("{} heat{}", map.style, shade),
+                fmt::format("{}\n{}", matrix.name, text), 2);
+    if (value > 0 && Canvas::small_width(text) <= column)
+      canvas.text(x + column / 2, y + 16, shade > kShades * 2 / 3 ? "inside middle" : "small middle", text);
   }
   const uint32_t step = layer_step(layers, column);
-  for (uint32_t layer = 0; layer < layers; layer += step) canvas.text(kLeft + column * (layer + 0.5), bottom + 16, "soft small middle", std::to_string(layer));
+  for (uint32_t layer = 0; layer < layers; layer += step)
+    canvas.text(kLeft + column * (layer + 0.5), bottom + 16, "soft small middle", std::to_string(layer));
   canvas.text(0, bottom + 16, "soft small", "layer");
   const double x = Canvas::kWidth - kRight + 20, piece = (bottom - kTop) / (kShades + 1);
-  for (int shade = 0; shade <= kShades; ++shade) canvas.rect(x, bottom - piece * (shade + 1), 14, piece + 0.3, fmt::format("{} heat{}", map.style, shade));
+  for (int shade = 0; shade <= kShades; ++shade)
+    canvas.rect(x, bottom - piece * (shade + 1), 14, piece + 0.3, fmt::format("{} heat{}", map.style, shade));
   canvas.text(x + 21, kTop + 10, "soft small", map.text(most));
   canvas.text(x + 21, bottom - 2, "soft small", "0");
   return {map.title, bottom + 26, canvas.elements()};
@@ -136,12 +146,17 @@ Drawing draw_curve(const CompressReport& report, const std::string& what) {
   const auto x = [&](double at) { return frame.left + frame.width * std::min(1.0, at / last); };
   Canvas canvas;
   canvas.text(0, kTitleBottom - 8, "title", "What bytes bring back");
-  canvas.text(Canvas::kWidth - 30, kTitleBottom - 8, "soft small right", fmt::format("part of the loss that is expected to be restored, by {}", what));
+  canvas.text(Canvas::kWidth - 30, kTitleBottom - 8, "soft small right",
+              fmt::format("part of the loss that is expected to be restored, by {}", what));
   frame.rules(&canvas, [](double value) { return fmt::format("{:.0f} %", 100 * value); });
-  for (int i = 0; i <= 4; ++i) canvas.text(x(last * i / 4), frame.top + frame.height + 18, i == 0 ? "soft small" : "soft small middle", format_bytes(static_cast<uint64_t>(last * i / 4)));
+  for (int i = 0; i <= 4; ++i)
+    canvas.text(x(last * i / 4), frame.top + frame.height + 18, i == 0 ? "soft small" : "soft small middle",
+                format_bytes(static_cast<uint64_t>(last * i / 4)));
   std::string path;
-  for (const CompressSurvey::Point& point : curve) path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", x(point.bytes), frame.y(point.restored));
-  canvas.path(fmt::format("{}L{:.1f} {:.1f}L{:.1f} {:.1f}Z", path, x(last), frame.top + frame.height, frame.left, frame.top + frame.height), "area");
+  for (const CompressSurvey::Point& point : curve)
+    path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", x(point.bytes), frame.y(point.restored));
+  canvas.path(fmt::format("{}L{:.1f} {:.1f}L{:.1f} {:.1f}Z", path, x(last), frame.top + frame.height, frame.left, frame.top + frame.height),
+              "area");
   canvas.path(path, "curve");
   const std::string mark = fmt::format("this model: {}, {:.0f} %", format_bytes(static_cast<uint64_t>(bytes)), 100 * restored);
   canvas.line(x(bytes), frame.y(restored), x(bytes), frame.top + frame.height, "limit");
@@ -158,11 +173,13 @@ Drawing draw_training(const CompressReport& report) {
   const Frame frame{52, kTitleBottom + 20, Canvas::kWidth - 52 - kBars - 60, 200, round_above(most)};
   Canvas canvas;
   canvas.text(0, kTitleBottom - 8, "title", "Training the branches together");
-  canvas.text(frame.left + frame.width, kTitleBottom - 8, "soft small right", "distance from the model on each step's own piece of text, nats a token");
+  canvas.text(frame.left + frame.width, kTitleBottom - 8, "soft small right",
+              "distance from the model on each step's own piece of text, nats a token");
   frame.rules(&canvas, three_digits);
   std::string path;
   for (size_t i = 0; i < losses.size() && std::isfinite(losses[i]); ++i) {
-    path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", frame.left + frame.width * (static_cast<double>(i) + 0.5) / static_cast<double>(losses.size()), frame.y(losses[i]));
+    path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L",
+                        frame.left + frame.width * (static_cast<double>(i) + 0.5) / static_cast<double>(losses.size()), frame.y(losses[i]));
   }
   canvas.path(path.empty() ? "M0 0" : path, "steps");
   canvas.text(frame.left, frame.top + frame.height + 18, "soft small", "step 1");

@@ -19,11 +19,11 @@ Drawing draw_distances(const CompressSurvey& survey);
 
 /// A number of each matrix, a column for each layer, a row for each kind: the larger, the darker.
 struct HeatMap {
-  std::string title, legend;                                            ///< what the numbers are
-  const char* style = "host";                                           ///< a class of drawing_style() with the darkest colour
-  std::function<double(const CompressedMatrixReport&)> value;           ///< 0 and more
-  std::function<std::string(double)> text;                              ///< of a value, at most some characters
-  double most = 0;                                                      ///< of the darkest; 0: the greatest there is
+  std::string title, legend;                                   ///< what the numbers are
+  const char* style = "host";                                  ///< a class of drawing_style() with the darkest colour
+  std::function<double(const CompressedMatrixReport&)> value;  ///< 0 and more
+  std::function<std::string(double)> text;                     ///< of a value, at most some characters
+  double most = 0;                                             ///< of the darkest; 0: the greatest there is
 };
 Drawing draw_heat(const CompressReport& report, const HeatMap& map);
 

@@ -22,7 +22,9 @@ std::string number(double value) { return value == 0 ? "" : fmt::format("{:.0f}"
 class ReportPage {
  public:
   ReportPage(const CompressReport& report, const CompressOptions& options, const ModelInfo& model, const std::string& output)
-      : report_(report), options_(options), page_(headline(report, options, model), fmt::format("{}, from {}", output, model.file), heat_style()) {}
+      : report_(report),
+        options_(options),
+        page_(headline(report, options, model), fmt::format("{}, from {}", output, model.file), heat_style()) {}
 
   std::string make() {
     add_figures();
@@ -38,40 +40,54 @@ class ReportPage {
 
  private:
   static std::string headline(const CompressReport& report, const CompressOptions& options, const ModelInfo& model) {
-    const std::string corrections = options.residual_read_bytes > 0 ? " with residuals" : report.branch_bytes > 0 ? " with low-rank branches" : "";
-    const double bits = report.backbone_weights > 0 ? 8.0 * static_cast<double>(report.backbone_bytes) / static_cast<double>(report.backbone_weights) : 0;
+    const std::string corrections = options.residual_read_bytes > 0 ? " with residuals"
+                                    : report.branch_bytes > 0       ? " with low-rank branches"
+                                                                    : "";
+    const double bits =
+        report.backbone_weights > 0 ? 8.0 * static_cast<double>(report.backbone_bytes) / static_cast<double>(report.backbone_weights) : 0;
     return fmt::format("{} in {:.2f} bits a weight{}", model.name.empty() ? "A model" : model.name, bits, corrections);
   }
 
   std::string bits_each(uint64_t bytes) const {
-    return report_.backbone_weights == 0 ? "" : fmt::format("{:.2f} bits for each weight", 8.0 * static_cast<double>(bytes) / static_cast<double>(report_.backbone_weights));
+    return report_.backbone_weights == 0 ? ""
+                                         : fmt::format("{:.2f} bits for each weight",
+                                                       8.0 * static_cast<double>(bytes) / static_cast<double>(report_.backbone_weights));
   }
 
   void add_figures() {
     page_.begin_figures();
     page_.figure(format_bytes(report_.output_bytes), fmt::format("from {}", format_bytes(report_.input_bytes)));
     page_.figure(format_bytes(report_.backbone_bytes), fmt::format("of layers, {}", bits_each(report_.backbone_bytes)));
-    if (report_.branch_bytes > 0) page_.figure(format_bytes(report_.branch_bytes), fmt::format("of {}, {}", corrections(), bits_each(report_.branch_bytes)));
-    if (options_.residual_read_bytes > 0) page_.figure(format_bytes(report_.branch_read_bytes), fmt::format("of them read by a token, {}", bits_each(report_.branch_read_bytes)));
+    if (report_.branch_bytes > 0)
+      page_.figure(format_bytes(report_.branch_bytes), fmt::format("of {}, {}", corrections(), bits_each(report_.branch_bytes)));
+    if (options_.residual_read_bytes > 0)
+      page_.figure(format_bytes(report_.branch_read_bytes),
+                   fmt::format("of them read by a token, {}", bits_each(report_.branch_read_bytes)));
     if (!report_.polish_losses.empty())
-      page_.figure(fmt::format("{:.3f} nats", report_.is_polish_kept ? report_.polish_kl_after : report_.polish_kl_before), fmt::format("from the model on held-out pieces; {:.3f} before training", report_.polish_kl_before));
+      page_.figure(fmt::format("{:.3f} nats", report_.is_polish_kept ? report_.polish_kl_after : report_.polish_kl_before),
+                   fmt::format("from the model on held-out pieces; {:.3f} before training", report_.polish_kl_before));
     page_.end_figures();
   }
 
   std::string corrections() const { return options_.residual_read_bytes > 0 ? "residuals" : "branches"; }
   bool has_corrections() const {
-    return std::any_of(report_.matrices.begin(), report_.matrices.end(), [](const CompressedMatrixReport& matrix) { return matrix.rank > 0 || matrix.share > 0; });
+    return std::any_of(report_.matrices.begin(), report_.matrices.end(),
+                       [](const CompressedMatrixReport& matrix) { return matrix.rank > 0 || matrix.share > 0; });
   }
 
   void add_survey() {
     page_.add("<h2>What was measured first</h2>\n");
     if (report_.survey.kl == 0) {
-      page_.add("<p>Nothing: with these options no choice depends on measurements{}. So there is nothing to draw of how much each kind of matrix and each layer matters.</p>\n",
-                has_corrections() ? ", and every matrix was given the same" : "");
+      page_.add(
+          "<p>Nothing: with these options no choice depends on measurements{}. So there is nothing to draw of how much each kind of matrix "
+          "and each layer matters.</p>\n",
+          has_corrections() ? ", and every matrix was given the same" : "");
       return;
     }
-    page_.add("<p>With every matrix in few bits, and nothing to correct it, the model was {:.3f} nats a token away from itself on two pieces of the calibration. How much nearer it comes with some of its matrices as they were, nats a token:</p>\n",
-              report_.survey.kl);
+    page_.add(
+        "<p>With every matrix in few bits, and nothing to correct it, the model was {:.3f} nats a token away from itself on two pieces of "
+        "the calibration. How much nearer it comes with some of its matrices as they were, nats a token:</p>\n",
+        report_.survey.kl);
     page_.drawing(draw_distances(report_.survey));
   }
 
@@ -79,23 +95,30 @@ class ReportPage {
     const bool is_mixed = options_.mixed_bits > 0;
     if (!is_mixed && !has_corrections()) return;
     page_.add("<h2>What was chosen</h2>\n");
-    if (is_mixed) page_.drawing(draw_heat(report_, {"Bits", "of a weight's code", "host", [](const auto& matrix) { return matrix.bits; }, number, 4}));
+    if (is_mixed)
+      page_.drawing(draw_heat(report_, {"Bits", "of a weight's code", "host", [](const auto& matrix) { return matrix.bits; }, number, 4}));
     if (options_.residual_read_bytes > 0) {
-      page_.drawing(draw_heat(report_, {"Columns that a token reads", "percent of a residual's columns, on average", "attention", [](const auto& matrix) { return 100 * matrix.share; }, number}));
+      page_.drawing(draw_heat(report_, {"Columns that a token reads", "percent of a residual's columns, on average", "attention",
+                                        [](const auto& matrix) { return 100 * matrix.share; }, number}));
     } else if (has_corrections()) {
-      page_.drawing(draw_heat(report_, {"Rank of the branches", "components", "attention", [](const auto& matrix) { return matrix.rank; }, number}));
+      page_.drawing(
+          draw_heat(report_, {"Rank of the branches", "components", "attention", [](const auto& matrix) { return matrix.rank; }, number}));
     }
-    if (report_.survey.curve.size() > 1) page_.drawing(draw_curve(report_, options_.residual_read_bytes > 0 ? "bytes that a token reads" : "bytes of branches"));
+    if (report_.survey.curve.size() > 1)
+      page_.drawing(draw_curve(report_, options_.residual_read_bytes > 0 ? "bytes that a token reads" : "bytes of branches"));
   }
 
   void add_losses() {
-    page_.add("<h2>What the matrices lose</h2>\n<p>Mean square of what a matrix's outputs lost, in percent of that of the outputs, on the inputs that it has once everything before it is compressed.</p>\n");
+    page_.add(
+        "<h2>What the matrices lose</h2>\n<p>Mean square of what a matrix's outputs lost, in percent of that of the outputs, on the inputs "
+        "that it has once everything before it is compressed.</p>\n");
     double most = 0;
     for (const CompressedMatrixReport& matrix : report_.matrices) most = std::max(most, 100 * matrix.loss);
     const auto text = [](double value) { return fmt::format("{:.{}f}", value, value < 9.95 ? 1 : 0); };
     page_.drawing(draw_heat(report_, {"In few bits", "percent", "link", [](const auto& matrix) { return 100 * matrix.loss; }, text, most}));
     if (!has_corrections()) return;
-    const std::string title = fmt::format("With {}", corrections()), legend = report_.polish_losses.empty() ? "percent" : "percent, before training";
+    const std::string title = fmt::format("With {}", corrections()),
+                      legend = report_.polish_losses.empty() ? "percent" : "percent, before training";
     page_.drawing(draw_heat(report_, {title, legend, "link", [](const auto& matrix) { return 100 * matrix.loss_left; }, text, most}));
   }
 
@@ -105,24 +128,35 @@ class ReportPage {
                  {"in few bits", fmt::format("{}, {}", format_bytes(report_.backbone_bytes), bits_each(report_.backbone_bytes))}};
     if (report_.branch_bytes > 0) {
       rows.emplace_back(corrections(), fmt::format("{}, {}", format_bytes(report_.branch_bytes), bits_each(report_.branch_bytes)));
-      rows.emplace_back("read of them by a token", fmt::format("{}, {}", format_bytes(report_.branch_read_bytes), bits_each(report_.branch_read_bytes)));
+      rows.emplace_back("read of them by a token",
+                        fmt::format("{}, {}", format_bytes(report_.branch_read_bytes), bits_each(report_.branch_read_bytes)));
     }
-    if (report_.survey.kl > 0) rows.emplace_back("distance in few bits, without corrections", fmt::format("{:.4f} nats a token", report_.survey.kl));
+    if (report_.survey.kl > 0)
+      rows.emplace_back("distance in few bits, without corrections", fmt::format("{:.4f} nats a token", report_.survey.kl));
     if (!report_.polish_losses.empty()) {
-      rows.emplace_back("distance before and after training", fmt::format("{:.4f} and {:.4f} nats a token{}", report_.polish_kl_before, report_.polish_kl_after, report_.is_polish_kept ? "" : "; not kept, it is not nearer"));
+      rows.emplace_back("distance before and after training",
+                        fmt::format("{:.4f} and {:.4f} nats a token{}", report_.polish_kl_before, report_.polish_kl_after,
+                                    report_.is_polish_kept ? "" : "; not kept, it is not nearer"));
     }
     rows.emplace_back("calibration", fmt::format("{} tokens", report_.calibration_tokens));
-    if (report_.resumed_windows > 0) rows.emplace_back("made by an interrupted run", fmt::format("{} windows, of four a layer", report_.resumed_windows));
+    if (report_.resumed_windows > 0)
+      rows.emplace_back("made by an interrupted run", fmt::format("{} windows, of four a layer", report_.resumed_windows));
     return rows;
   }
 
   Rows options() const {
-    Rows rows = {{"bits", options_.mixed_bits > 0 ? fmt::format("mixed, {} stored bits a weight on average", options_.mixed_bits) : fmt::format("{}", options_.bits)}};
+    Rows rows = {{"bits", options_.mixed_bits > 0 ? fmt::format("mixed, {} stored bits a weight on average", options_.mixed_bits)
+                                                  : fmt::format("{}", options_.bits)}};
     if (options_.branch_bytes > 0) rows.emplace_back("budget for branches", format_bytes(options_.branch_bytes));
     if (options_.residual_read_bytes > 0) rows.emplace_back("budget for what a token reads", format_bytes(options_.residual_read_bytes));
-    if (has_corrections()) rows.emplace_back("shared out", options_.allocation == BranchAllocation::kMeasured && report_.survey.kl > 0 ? "by measurement" : "the same for all, or fixed by kind");
+    if (has_corrections())
+      rows.emplace_back("shared out", options_.allocation == BranchAllocation::kMeasured && report_.survey.kl > 0
+                                          ? "by measurement"
+                                          : "the same for all, or fixed by kind");
     if (has_corrections() && options_.residual_read_bytes == 0) {
-      rows.emplace_back("method", options_.method == BranchMethod::kHcinfer ? "plain singular vectors, as in HCInfer" : fmt::format("the best for the inputs, {} rounds", options_.rounds));
+      rows.emplace_back("method", options_.method == BranchMethod::kHcinfer
+                                      ? "plain singular vectors, as in HCInfer"
+                                      : fmt::format("the best for the inputs, {} rounds", options_.rounds));
       rows.emplace_back("bits of factors", fmt::format("{}", options_.factor_bits));
       rows.emplace_back("steps of training", options_.polish_steps == 0 ? "none" : fmt::format("{}", options_.polish_steps));
     }
@@ -138,12 +172,17 @@ class ReportPage {
 
   void add_matrices() {
     page_.add("<details><summary>Matrices <span>{}</span></summary>\n<div class=\"scroll\"><table>\n", report_.matrices.size());
-    page_.add("<tr><th>matrix</th><th>rows</th><th>columns</th><th>bits</th><th>rank</th><th>columns read</th><th>in few bits</th><th>corrections</th><th>lost</th><th>left</th><th>worth, nats</th><th>restored</th></tr>\n");
+    page_.add(
+        "<tr><th>matrix</th><th>rows</th><th>columns</th><th>bits</th><th>rank</th><th>columns read</th><th>in few "
+        "bits</th><th>corrections</th><th>lost</th><th>left</th><th>worth, nats</th><th>restored</th></tr>\n");
     for (const CompressedMatrixReport& matrix : report_.matrices) {
-      page_.add("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", markup_text(matrix.name), matrix.rows, matrix.columns,
-                matrix.bits, matrix.rank == 0 ? "" : std::to_string(matrix.rank), matrix.share == 0 ? "" : percent(matrix.share), format_bytes(matrix.backbone_bytes),
-                matrix.branch_bytes == 0 ? "" : format_bytes(matrix.branch_bytes), percent(matrix.loss), percent(matrix.loss_left), matrix.kl == 0 ? "" : fmt::format("{:.4f}", matrix.kl),
-                matrix.restored == 0 ? "" : percent(matrix.restored));
+      page_.add(
+          "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</"
+          "td><td>{}</td></tr>\n",
+          markup_text(matrix.name), matrix.rows, matrix.columns, matrix.bits, matrix.rank == 0 ? "" : std::to_string(matrix.rank),
+          matrix.share == 0 ? "" : percent(matrix.share), format_bytes(matrix.backbone_bytes),
+          matrix.branch_bytes == 0 ? "" : format_bytes(matrix.branch_bytes), percent(matrix.loss), percent(matrix.loss_left),
+          matrix.kl == 0 ? "" : fmt::format("{:.4f}", matrix.kl), matrix.restored == 0 ? "" : percent(matrix.restored));
     }
     page_.add("</table></div></details>\n");
   }

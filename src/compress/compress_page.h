@@ -9,7 +9,8 @@
 
 namespace outrigger {
 
-/// HTML that needs nothing else. `model` is the one that was compressed, `output` where the new one is. The same arguments give the same bytes. Throws std::bad_alloc.
+/// HTML that needs nothing else. `model` is the one that was compressed, `output` where the new one is. The same arguments give the same
+/// bytes. Throws std::bad_alloc.
 std::string compress_page(const CompressReport& report, const CompressOptions& options, const ModelInfo& model, const std::string& output);
 
 }  // namespace outrigger

@@ -2,7 +2,6 @@
 #include "src/compress/compressor.h"
 
 #include <algorithm>
-#include <cmath>
 #include <new>
 #include <optional>
 #include <utility>
@@ -10,6 +9,7 @@
 #include "src/base/macros.h"
 #include "src/compress/kl_meter.h"
 #include "src/compress/matrix_record.h"
+#include "src/compress/output_loss.h"
 #include "src/compress/saved_work.h"
 #include "src/model/fixed_tensors.h"
 #include "src/tensor/dequantize.h"
@@ -19,7 +19,6 @@ namespace {
 
 // Of the Gram matrix's mean diagonal, added to it: inputs that the calibration text never showed are not taken for free.
 constexpr double kDamping = 0.01;
-constexpr size_t kMeasuredRows = 128;  // inputs that tell what a matrix lost: the mean over all its outputs is known to some percent by then, at a hundredth of the time
 
 }  // namespace
 
@@ -111,7 +110,7 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(const Inputs& 
     const std::vector<float> wanted = values;
     Result<CompressedMatrix> made = compress_matrix(plans_[matrix], {diagonal, feedback.value()}, root ? &*root : nullptr, inputs.sample, weight, &values);
     if (!made.is_ok()) return made.status().about(layout_.shape.matrices[matrix].name);
-    measure(wanted, values, inputs.sample, &made.value());
+    measure_loss(wanted, values, inputs.sample, *team_, &made.value());
     window.push_back({matrix, PackedFloats(values, weight.rows, weight.columns), made->residual});
     if (saved_ != nullptr) append_matrix_record(made.value(), &record);
     OTR_TRY(sink(matrix, std::move(made).value()));
@@ -158,34 +157,6 @@ Result<CompressedMatrix> Compressor::compress_matrix(const MatrixPlan& plan, con
   }
   *values = std::move(kept);
   return best;
-}
-
-void Compressor::measure(const std::vector<float>& wanted, const std::vector<float>& replaced, const InputSample& sample, CompressedMatrix* made) const {
-  const uint64_t rows = made->backbone.rows, columns = made->backbone.columns;
-  const std::vector<float> x = sample.rows(kMeasuredRows);
-  const size_t tokens = x.size() / columns;
-  const auto products = [&](const std::vector<float>& values) {
-    std::vector<float> outputs(tokens * rows);
-    PackedFloats(values, rows, columns).multiply(x, tokens, outputs.data(), rows, false, *team_);
-    return outputs;
-  };
-  const std::vector<float> exact = products(wanted);
-  const auto distance = [&exact](const std::vector<float>& outputs) {
-    double lost = 0, all = 0;
-    for (size_t i = 0; i < exact.size(); ++i) lost += std::pow(static_cast<double>(outputs[i]) - exact[i], 2), all += std::pow(static_cast<double>(exact[i]), 2);
-    return all > 0 ? lost / all : 0;
-  };
-  std::vector<float> outputs = products(replaced);
-  made->loss = made->loss_left = distance(outputs);
-  if (made->branch.rank > 0) {
-    std::vector<float> coded(rows * columns);
-    (void)dequantize(made->backbone.type, made->backbone.bytes.data(), coded.data(), coded.size());  // it has just been encoded
-    made->loss = distance(products(coded));
-  }
-  if (made->residual.share > 0) {
-    made->residual.add_to(x, tokens, outputs.data(), rows, *team_);
-    made->loss_left = distance(outputs);
-  }
 }
 
 Status Compressor::add_inputs(std::span<const float> x, Inputs* inputs) {

@@ -85,8 +85,6 @@ class Compressor {
   /// Also sets `values` from the matrix to what replaces it. `root` is null where no matrix of the window has a branch.
   Result<CompressedMatrix> compress_matrix(const MatrixPlan& plan, const InputStatistics& statistics, const InputRoot* root, const InputSample& sample,
                                            const WeightSource& weight, std::vector<float>* values);
-  /// Sets what the outputs lose, from the matrix and what replaces it.
-  void measure(const std::vector<float>& wanted, const std::vector<float>& replaced, const InputSample& sample, CompressedMatrix* made) const;
   Status next_window();
 
   size_t chunks() const { return residual_.size() / (options_.chunk_tokens * layout_.config.width); }

@@ -131,7 +131,8 @@ void append_matrix_record(const CompressedMatrix& made, std::vector<std::byte>* 
   writer.number(made.lost.all);
 }
 
-Result<CompressedMatrix> take_matrix_record(const MatrixPlan& plan, const WeightSource& weight, int factor_bits, std::span<const std::byte>* record) {
+Result<CompressedMatrix> take_matrix_record(const MatrixPlan& plan, const WeightSource& weight, int factor_bits,
+                                            std::span<const std::byte>* record) {
   Reader reader(*record);
   CompressedMatrix made;
   made.backbone.type = *own_type(plan.bits);

@@ -10,8 +10,8 @@
 
 namespace outrigger {
 
-Status polish_made(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, const PolishWatch& watch, std::vector<CompressedMatrix>* made,
-                   CompressReport* result) {
+Status polish_made(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, const PolishWatch& watch,
+                   std::vector<CompressedMatrix>* made, CompressReport* result) {
   const std::vector<WeightSource>& weights = model.layout->weights;
   const auto decode = [](DType type, const std::vector<std::byte>& bytes, uint64_t elements) -> Result<std::vector<float>> {
     std::vector<float> values(elements);
@@ -44,7 +44,8 @@ Status polish_made(const Model::Impl& model, std::span<const Token> tokens, cons
   };
   const size_t chunks = tokens.size() / options.chunk_tokens;
   polish_options.held_out_chunks = static_cast<uint32_t>(std::clamp<size_t>(chunks / 8, 1, polish_options.held_out_chunks));
-  OTR_ASSIGN(const PolishReport report, polish_branches(model, student, tokens, options.chunk_tokens, polish_options, *team, watch, &branches));
+  OTR_ASSIGN(const PolishReport report,
+             polish_branches(model, student, tokens, options.chunk_tokens, polish_options, *team, watch, &branches));
   result->polish_kl_before = report.held_out_before;
   result->polish_kl_after = report.held_out_after;
   result->polish_losses = report.losses;

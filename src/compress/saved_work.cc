@@ -13,7 +13,7 @@
 #include "src/base/logging.h"
 #include "src/base/macros.h"
 #include "src/compress/matrix_record.h"
-#include "src/tensor/encode_own.h"
+#include "src/compress/plan_record.h"
 
 namespace outrigger {
 namespace {
@@ -23,46 +23,26 @@ constexpr uint64_t kContentVersion = 1;
 constexpr uint64_t kHashedBytes = 4_MiB;
 enum Slot : size_t { kPlanSlot, kStreamSlots };  // two of the latter, by whether the number of layers is even
 
-/// Of one matrix of the layout.
-struct SavedPlan {
-  int32_t bits = 0;
-  uint32_t rank = 0;
-  double share = 0, kl = 0, restored = 0;
-};
-
-/// A survey's numbers, in a row: its distance, those by kind and by layer, the number of points, and the points.
-size_t survey_numbers(const ModelLayout& layout) { return 1 + kKinds + layout.config.layers + 1 + 2 * kCurvePoints; }
-
-std::vector<double> numbers_of(const CompressSurvey& survey, const ModelLayout& layout) {
-  std::vector<double> numbers = {survey.kl};
-  numbers.insert(numbers.end(), survey.kl_by_kind.begin(), survey.kl_by_kind.end());
-  numbers.insert(numbers.end(), survey.kl_by_layer.begin(), survey.kl_by_layer.end());
-  numbers.push_back(static_cast<double>(survey.curve.size()));
-  for (const CompressSurvey::Point& point : survey.curve) numbers.insert(numbers.end(), {point.bytes, point.restored});
-  numbers.resize(survey_numbers(layout));
-  return numbers;
-}
-
-std::optional<CompressSurvey> survey_of(std::span<const double> numbers, const ModelLayout& layout) {
-  const auto kinds = numbers.subspan(1, kKinds), layers = numbers.subspan(1 + kKinds, layout.config.layers), rest = numbers.subspan(1 + kKinds + layout.config.layers);
-  if (!(rest[0] >= 0 && rest[0] <= kCurvePoints)) return std::nullopt;
-  CompressSurvey survey{numbers[0], {kinds.begin(), kinds.end()}, {layers.begin(), layers.end()}, {}};
-  for (size_t i = 0; i < static_cast<size_t>(rest[0]); ++i) survey.curve.push_back({rest[1 + 2 * i], rest[2 + 2 * i]});
-  return survey;
-}
-
 template <typename T>
 std::span<const std::byte> bytes_of(const T& value) {
   return std::as_bytes(std::span(&value, 1));
 }
 
-// Everything that decides the bytes, the number of threads not being among it. Hashing a file costs what reading it does, which compressing does several times.
+// Everything that decides the bytes, the number of threads not being among it. Hashing a file costs what reading it does, which compressing
+// does several times.
 Result<uint64_t> identity_of(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options) {
   const std::string version = build_info().version;
   uint64_t sum = checksum64(std::as_bytes(std::span(version)), kContentVersion);
   sum = checksum64(std::as_bytes(tokens), sum);
-  const uint64_t numbers[] = {static_cast<uint64_t>(options.bits), options.branch_bytes, options.residual_read_bytes, static_cast<uint64_t>(options.allocation),
-                              static_cast<uint64_t>(options.method), static_cast<uint64_t>(options.factor_bits), options.polish_steps, options.rounds, options.chunk_tokens};
+  const uint64_t numbers[] = {static_cast<uint64_t>(options.bits),
+                              options.branch_bytes,
+                              options.residual_read_bytes,
+                              static_cast<uint64_t>(options.allocation),
+                              static_cast<uint64_t>(options.method),
+                              static_cast<uint64_t>(options.factor_bits),
+                              options.polish_steps,
+                              options.rounds,
+                              options.chunk_tokens};
   sum = checksum64(bytes_of(options.mixed_bits), checksum64(std::as_bytes(std::span(numbers)), sum));
   const ByteSource& source = model.file.source();
   std::vector<std::byte> piece;
@@ -74,16 +54,13 @@ Result<uint64_t> identity_of(const Model::Impl& model, std::span<const Token> to
   return sum;
 }
 
-bool can_be(const SavedPlan& plan, const WeightSource& weight) {
-  return own_type(plan.bits) && plan.rank % 32 == 0 && plan.rank <= std::min(weight.rows, weight.columns) && plan.share >= 0 && plan.share <= 1;
-}
-
 uint64_t stamp_of(SavedWork::Pass pass, uint32_t layers) { return uint64_t{static_cast<uint32_t>(pass)} << 32 | layers; }
 
 // An output's name, a dot and six digits, as AtomicFile makes it: nothing else is ever taken away.
 void remove_leftover(const std::string& path, const std::string& leftover) {
   constexpr std::string_view kDigits = "0123456789abcdef";
-  const bool is_ours = leftover.size() == path.size() + 7 && leftover.starts_with(path + ".") && leftover.find_first_not_of(kDigits, path.size() + 1) == std::string::npos;
+  const bool is_ours = leftover.size() == path.size() + 7 && leftover.starts_with(path + ".") &&
+                       leftover.find_first_not_of(kDigits, path.size() + 1) == std::string::npos;
   if (is_ours) ::unlink(leftover.c_str());
 }
 
@@ -91,7 +68,8 @@ void warn(const std::string& path, const std::string& why) { log_message(LogLeve
 
 }  // namespace
 
-std::unique_ptr<SavedWork> SavedWork::open(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, const std::string& path) {
+std::unique_ptr<SavedWork> SavedWork::open(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
+                                           const std::string& path) {
   const std::string file = file_beside(path);
   const auto cannot = [&file](const Status& status) {
     warn(file, fmt::format("{}; what is done is not kept", status.message()));
@@ -100,8 +78,7 @@ std::unique_ptr<SavedWork> SavedWork::open(const Model::Impl& model, std::span<c
   const auto identity = identity_of(model, tokens, options);
   if (!identity.is_ok()) return cannot(identity.status());
   const uint64_t stream = sizeof(uint64_t) + tokens.size() * model.layout->config.width * sizeof(float);
-  const uint64_t plan = model.layout->weights.size() * sizeof(SavedPlan) + survey_numbers(*model.layout) * sizeof(double);
-  const uint64_t slots[] = {plan, stream, stream};
+  const uint64_t slots[] = {plan_record_bytes(*model.layout), stream, stream};
   Result<Journal> journal = Journal::open(file, identity.value(), slots);
   if (!journal.is_ok()) return cannot(journal.status());
   if (!journal->dropped().empty()) warn(file, fmt::format("{}: begun anew", journal->dropped()));
@@ -128,34 +105,13 @@ void SavedWork::name_leftover(const std::string& path) {
   if (const Status status = journal_->write_note(path); !status.is_ok()) give_up(status);
 }
 
-std::optional<ModelPlan> SavedWork::plan() const {
-  const std::vector<std::byte> content = journal_ ? journal_->read_slot(kPlanSlot) : std::vector<std::byte>();
-  if (content.empty()) return std::nullopt;
-  std::vector<SavedPlan> saved(layout_.weights.size());
-  std::memcpy(saved.data(), content.data(), saved.size() * sizeof(SavedPlan));
-  std::vector<double> numbers(survey_numbers(layout_));
-  std::memcpy(numbers.data(), content.data() + saved.size() * sizeof(SavedPlan), numbers.size() * sizeof(double));
-  std::optional<CompressSurvey> survey = survey_of(numbers, layout_);
-  if (!survey) return std::nullopt;
-  ModelPlan plan{std::vector<MatrixPlan>(saved.size()), std::move(*survey)};
-  for (const uint32_t matrix : matrices_of_layers(layout_)) {
-    const SavedPlan& one = saved[matrix];
-    if (!can_be(one, layout_.weights[matrix])) return std::nullopt;
-    plan.matrices[matrix] = {one.bits, one.rank, one.share, one.kl, one.restored};
-  }
-  return plan;
-}
+std::optional<ModelPlan> SavedWork::plan() const { return journal_ ? read_plan(journal_->read_slot(kPlanSlot), layout_) : std::nullopt; }
 
 // The plan must be on the disk before the survey is not.
 void SavedWork::keep_plan(const ModelPlan& plan) {
   if (!journal_) return;
-  std::vector<SavedPlan> saved;
-  for (const MatrixPlan& one : plan.matrices) saved.push_back({one.bits, one.rank, one.share, one.kl, one.restored});
-  const std::vector<double> numbers = numbers_of(plan.survey, layout_);
-  std::vector<std::byte> content;
-  for (const auto bytes : {std::as_bytes(std::span(saved)), std::as_bytes(std::span(numbers))}) content.insert(content.end(), bytes.begin(), bytes.end());
   const auto write = [&]() -> Status {
-    OTR_TRY(journal_->write_slot(kPlanSlot, content));
+    OTR_TRY(journal_->write_slot(kPlanSlot, write_plan(plan, layout_)));
     OTR_TRY(journal_->flush());
     return journal_->truncate(0);
   };
@@ -194,7 +150,8 @@ Result<std::vector<CompressedMatrix>> SavedWork::window(uint32_t index) const {
   std::span<const std::byte> rest = record;
   std::vector<CompressedMatrix> window;
   const uint64_t stamp = stamp_of(pass_, index);
-  if (rest.size() < sizeof stamp || std::memcmp(rest.data(), &stamp, sizeof stamp) != 0) return Status(StatusCode::kCorruptFile, "a kept window of another pass");
+  if (rest.size() < sizeof stamp || std::memcmp(rest.data(), &stamp, sizeof stamp) != 0)
+    return Status(StatusCode::kCorruptFile, "a kept window of another pass");
   rest = rest.subspan(sizeof stamp);
   const auto windows = windows_of(layout_.layers[index / kWindowsOfLayer]);
   for (const uint32_t matrix : windows[index % kWindowsOfLayer]) {

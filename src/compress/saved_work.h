@@ -17,19 +17,21 @@
 
 namespace outrigger {
 
-/// A file beside the output, `path`.progress: the plan, the windows that were finished since, and the residual stream after each of the last two layers. Layers before such a stream
-/// need no computing at all; of the one behind it, windows that are there cost only their forward pass. The stream is written anew after each layer, 38 MB for 16,000 tokens of a width
-/// of 576: computing it from the finished layers takes a third of the
-/// time that they took (of 135 million parameters, 24 s of a processor's time for 19 layers).
-/// It never makes compressing fail: what cannot be used is dropped and what cannot be written is done without, with a warning in the log. Threads: one.
+/// A file beside the output, `path`.progress: the plan, the windows that were finished since, and the residual stream after each of the
+/// last two layers. Layers before such a stream need no computing at all; of the one behind it, windows that are there cost only their
+/// forward pass. The stream is written anew after each layer, 38 MB for 16,000 tokens of a width of 576: computing it from the finished
+/// layers takes a third of the time that they took (of 135 million parameters, 24 s of a processor's time for 19 layers). It never makes
+/// compressing fail: what cannot be used is dropped and what cannot be written is done without, with a warning in the log. Threads: one.
 class SavedWork {
  public:
   /// The model is compressed once to find a plan, and once by it.
   enum class Pass : uint32_t { kSurvey = 1, kFinal = 2 };
 
   static std::string file_beside(const std::string& path) { return path + ".progress"; }
-  /// Null where no file can be had. `tokens`: those that are used; they, the options and the model must outlive the object. Reads the model's file once, to know it again.
-  static std::unique_ptr<SavedWork> open(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, const std::string& path);
+  /// Null where no file can be had. `tokens`: those that are used; they, the options and the model must outlive the object. Reads the
+  /// model's file once, to know it again.
+  static std::unique_ptr<SavedWork> open(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
+                                         const std::string& path);
 
   /// Where an output file without its name stands meanwhile: taken away by the next that opens the work, if this process is killed.
   void name_leftover(const std::string& path);
@@ -39,7 +41,8 @@ class SavedWork {
   /// Drops what the survey left.
   void keep_plan(const ModelPlan& plan);
 
-  /// Begins a pass, whose `plans` (by matrix of the layout) must outlive it, finds which of its windows are there, and tells CompressOptions::on_resume. Errors: kInternal when that throws.
+  /// Begins a pass, whose `plans` (by matrix of the layout) must outlive it, finds which of its windows are there, and tells
+  /// CompressOptions::on_resume. Errors: kInternal when that throws.
   Status begin(Pass pass, std::span<const MatrixPlan> plans);
   /// The windows of the pass that are there.
   uint32_t windows() const { return windows_; }

@@ -123,7 +123,9 @@ uint64_t Journal::slot_offset(size_t slot) const {
   return offset;
 }
 
-uint64_t Journal::end() const { return records_.empty() ? slot_offset(slot_bytes_.size()) : records_.back().offset + records_.back().bytes; }
+uint64_t Journal::end() const {
+  return records_.empty() ? slot_offset(slot_bytes_.size()) : records_.back().offset + records_.back().bytes;
+}
 
 uint64_t Journal::seed_at(uint64_t offset) const { return checksum64(std::as_bytes(std::span(&offset, 1)), identity_); }
 
@@ -143,8 +145,8 @@ Status Journal::write_sealed(uint64_t offset, std::span<const std::byte> content
 
 bool Journal::read_sealed(uint64_t offset, std::span<std::byte> content, uint64_t seed) const {
   Seal seal;
-  return read_at(offset, std::as_writable_bytes(std::span(&seal, 1))) && seal.bytes == content.size() && read_at(offset + sizeof seal, content) &&
-         seal.sum == seal_sum(content, seed);
+  return read_at(offset, std::as_writable_bytes(std::span(&seal, 1))) && seal.bytes == content.size() &&
+         read_at(offset + sizeof seal, content) && seal.sum == seal_sum(content, seed);
 }
 
 Result<std::vector<std::byte>> Journal::read(size_t record) const {

@@ -13,9 +13,9 @@
 
 namespace outrigger {
 
-/// Records, which are only added, and slots, which are written over. Each has a checksum that also knows its place and whose it is: what was being written when the process, or the
-/// machine, stopped reads as not there. Nothing is trusted that is read: sizes are checked against the file's before memory is taken.
-/// The file is locked while the object lives. All errors are kIo. Threads: one.
+/// Records, which are only added, and slots, which are written over. Each has a checksum that also knows its place and whose it is: what
+/// was being written when the process, or the machine, stopped reads as not there. Nothing is trusted that is read: sizes are checked
+/// against the file's before memory is taken. The file is locked while the object lives. All errors are kIo. Threads: one.
 class Journal {
  public:
   static constexpr size_t kMostSlots = 4, kMostNote = 4096;

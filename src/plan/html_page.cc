@@ -62,7 +62,8 @@ void HtmlPage::figure(std::string_view value, std::string_view of) {
 
 void HtmlPage::drawing(const Drawing& drawing) {
   // Two units more at both sides: bold letters reach a little beyond where a text ends.
-  add("<figure><svg class=\"plan\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-2 0 {:.0f} {:.0f}\" role=\"img\"><title>{}</title>\n{}</svg></figure>\n",
+  add("<figure><svg class=\"plan\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-2 0 {:.0f} {:.0f}\" "
+      "role=\"img\"><title>{}</title>\n{}</svg></figure>\n",
       Canvas::kWidth + 4, drawing.height, markup_text(drawing.title), drawing.elements);
 }
 

@@ -2,10 +2,12 @@
 #include "src/compress/matrix_record.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <random>
 
 #include "src/compress/factor_codes.h"
+#include "src/compress/plan_record.h"
 #include "src/tensor/encode_own.h"
 #include "tests/support/catch.h"
 
@@ -33,14 +35,28 @@ CompressedMatrix regular(const MatrixPlan& plan) {
   std::mt19937 random(3);
   const WeightSource source = weight();
   CompressedMatrix made;
-  made.backbone = {*own_type(plan.bits), source.rows, source.columns, some<std::byte>(source.rows * *row_bytes(*own_type(plan.bits), source.columns), random)};
+  made.backbone = {*own_type(plan.bits), source.rows, source.columns,
+                   some<std::byte>(source.rows * *row_bytes(*own_type(plan.bits), source.columns), random)};
   if (plan.rank > 0) {
     const DType type = factor_type(kFactorBits);
-    made.branch = {source.rows, source.columns, plan.rank, type, some<std::byte>(plan.rank * *row_bytes(type, source.columns), random), some<std::byte>(source.rows * *row_bytes(type, plan.rank), random),
-                   some<float>(source.columns, random), some<double>(plan.rank, random), 5, 3};
+    made.branch = {source.rows,
+                   source.columns,
+                   plan.rank,
+                   type,
+                   some<std::byte>(plan.rank * *row_bytes(type, source.columns), random),
+                   some<std::byte>(source.rows * *row_bytes(type, plan.rank), random),
+                   some<float>(source.columns, random),
+                   some<double>(plan.rank, random),
+                   5,
+                   3};
   }
   if (plan.share > 0) {
-    made.residual.columns = {DType::kQ4_0, source.rows, source.columns, some<std::byte>(residual_bytes(source.rows, source.columns), random), some<float>(source.columns, random), some<float>(source.rows, random)};
+    made.residual.columns = {DType::kQ4_0,
+                             source.rows,
+                             source.columns,
+                             some<std::byte>(residual_bytes(source.rows, source.columns), random),
+                             some<float>(source.columns, random),
+                             some<float>(source.rows, random)};
     made.residual.means = some<float>(source.columns, random);
     made.residual.share = plan.share;
     made.residual.thresholds.at[7] = 9;
@@ -105,6 +121,34 @@ TEST_CASE("MatrixRecord: sizes that are not those of the plan take no memory and
       auto read = take_matrix_record(plan, weight(), kFactorBits, &rest);
       if (read.is_ok()) CHECK(record_of(read.value()) == changed);  // a number, not a size
     }
+  }
+}
+
+TEST_CASE("PlanRecord: a plan comes back with its survey, and none that its matrices could not have is taken") {
+  ModelLayout layout;
+  layout.config.layers = 1;
+  layout.layers.resize(1);
+  layout.layers[0].q = 0, layout.layers[0].k = 1, layout.layers[0].v = 2, layout.layers[0].output = 3;
+  layout.layers[0].ffn.gate = 4, layout.layers[0].ffn.up = 5, layout.layers[0].ffn.down = 6;
+  layout.weights.assign(7, weight());
+  ModelPlan plan{std::vector<MatrixPlan>(7, {3, 32, 0.25, 0.5, 0.75}), {0.125, {1, 2, 3, 4, 5, 6, 7}, {8}, {{0, 0}, {100, 0.5}}}};
+  const std::vector<std::byte> record = write_plan(plan, layout);
+  REQUIRE(record.size() == plan_record_bytes(layout));
+  const auto read = read_plan(record, layout);
+  REQUIRE(read);
+  CHECK(write_plan(*read, layout) == record);
+  CHECK((read->survey.curve.size() == 2 && read->survey.curve[1].restored == 0.5 && read->survey.kl_by_layer[0] == 8));
+  for (size_t bytes = 0; bytes < record.size(); ++bytes) CHECK(!read_plan(std::span(record).first(bytes), layout));
+  for (const MatrixPlan& wrong : {MatrixPlan{5, 32}, MatrixPlan{0, 32}, MatrixPlan{3, 31}, MatrixPlan{3, 64}, MatrixPlan{3, 0, 1.5},
+                                  MatrixPlan{3, 0, -1}, MatrixPlan{3, 0, std::nan("")}}) {
+    ModelPlan changed = plan;
+    changed.matrices[4] = wrong;
+    CHECK(!read_plan(write_plan(changed, layout), layout));
+  }
+  for (const double points : {-1.0, 66.0, 1e300, std::nan("")}) {
+    std::vector<std::byte> changed = record;
+    std::memcpy(changed.data() + record.size() - (1 + 2 * kCurvePoints) * sizeof points, &points, sizeof points);
+    CHECK(!read_plan(changed, layout));
   }
 }
 

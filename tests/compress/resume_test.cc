@@ -1,4 +1,5 @@
-// Going on with an interrupted compressing: wherever it was stopped and whatever became of what it kept, the bytes are those of a run without a stop.
+// Going on with an interrupted compressing: wherever it was stopped and whatever became of what it kept, the bytes are those of a run
+// without a stop.
 #include <outrigger/compress.h>
 #include <outrigger/log.h>
 #include <sys/wait.h>
@@ -31,7 +32,9 @@ std::string content(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-void put(const std::string& path, const std::string& bytes) { std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size())); }
+void put(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
 
 std::vector<Token> text(int step = 7) {
   std::vector<Token> all(64);
@@ -103,7 +106,8 @@ struct Case {
 };
 
 std::vector<Case> cases() {
-  std::vector<Case> all = {{"bare", few_chunks(3)}, {"uniform branches", few_chunks()}, {"measured branches, trained", few_chunks()}, {"residuals", few_chunks()}, {"mixed bits", few_chunks()}, {"plain singular vectors", few_chunks()}};
+  std::vector<Case> all = {{"bare", few_chunks(3)},     {"uniform branches", few_chunks()}, {"measured branches, trained", few_chunks()},
+                           {"residuals", few_chunks()}, {"mixed bits", few_chunks()},       {"plain singular vectors", few_chunks()}};
   all[1].options.branch_bytes = 105000;
   all[1].options.allocation = BranchAllocation::kUniform;
   all[1].options.factor_bits = 8;
@@ -115,7 +119,8 @@ std::vector<Case> cases() {
   return all;
 }
 
-TEST_CASE("resume: cancelled at any call for progress and begun again with other threads, the bytes are those of one run, and nothing is left") {
+TEST_CASE(
+    "resume: cancelled at any call for progress and begun again with other threads, the bytes are those of one run, and nothing is left") {
   const Bench bench;
   for (const Case& one : cases()) {
     const std::string expected = bench.expected(one.options);
@@ -187,7 +192,8 @@ TEST_CASE("resume: stopped again and again it comes to its end with the same byt
     const Case one = cases()[which];
     CAPTURE(one.name);
     const std::string expected = bench.expected(one.options);
-    // The second call comes after a new window, if the first one after what is there already: each attempt makes one at least, until training.
+    // The second call comes after a new window, if the first one after what is there already: each attempt makes one at least, until
+    // training.
     for (size_t attempt = 0, nth = 2; bench.stop_at(nth, one.options); ++attempt, nth += 2) REQUIRE(attempt < 100);
     CHECK((bench.take() == expected));
     CHECK(bench.is_clean());
@@ -269,9 +275,13 @@ TEST_CASE("resume: another model, text, option, or file in its place is begun an
   CHECK((bench.take() == expected));
   CHECK(finds(options, 8) == 0);
   for (const auto& change : std::vector<std::function<void(CompressOptions*)>>{
-           [](CompressOptions* o) { o->bits = 3; }, [](CompressOptions* o) { o->mixed_bits = 3; }, [](CompressOptions* o) { o->branch_bytes = 105001; }, [](CompressOptions* o) { o->branch_bytes = 0, o->residual_read_bytes = 5000; },
-           [](CompressOptions* o) { o->allocation = BranchAllocation::kMeasured; }, [](CompressOptions* o) { o->method = BranchMethod::kHcinfer; }, [](CompressOptions* o) { o->factor_bits = 4; },
-           [](CompressOptions* o) { o->polish_steps = 1; }, [](CompressOptions* o) { o->rounds = 0; }, [](CompressOptions* o) { o->chunk_tokens = 64; }, [](CompressOptions* o) { o->most_chunks = 1; }}) {
+           [](CompressOptions* o) { o->bits = 3; }, [](CompressOptions* o) { o->mixed_bits = 3; },
+           [](CompressOptions* o) { o->branch_bytes = 105001; },
+           [](CompressOptions* o) { o->branch_bytes = 0, o->residual_read_bytes = 5000; },
+           [](CompressOptions* o) { o->allocation = BranchAllocation::kMeasured; },
+           [](CompressOptions* o) { o->method = BranchMethod::kHcinfer; }, [](CompressOptions* o) { o->factor_bits = 4; },
+           [](CompressOptions* o) { o->polish_steps = 1; }, [](CompressOptions* o) { o->rounds = 0; },
+           [](CompressOptions* o) { o->chunk_tokens = 64; }, [](CompressOptions* o) { o->most_chunks = 1; }}) {
     CompressOptions other = options;
     change(&other);
     CHECK(finds(other, 7) == 0);

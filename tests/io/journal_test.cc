@@ -31,7 +31,9 @@ std::string content(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-void put(const std::string& path, const std::string& bytes) { std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size())); }
+void put(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
 
 Journal open(const std::string& path, uint64_t identity = kIdentity) {
   auto journal = Journal::open(path, identity, kSlots);
@@ -170,7 +172,8 @@ TEST_CASE("Journal: a write that fails or is cut short is an error, and leaves w
         Journal journal = open(path);
         int calls = 0;
         const WriteFaults faults([&](const std::string& name) { return name == call && ++calls == nth ? ENOSPC : 0; });
-        for (const Status& status : {journal.append(regular(33, 3)), journal.write_slot(1, regular(24, 9)), journal.flush(), journal.truncate(3)}) {
+        for (const Status& status :
+             {journal.append(regular(33, 3)), journal.write_slot(1, regular(24, 9)), journal.flush(), journal.truncate(3)}) {
           has_failed = has_failed || !status.is_ok();
           if (!status.is_ok()) CHECK((status.code() == StatusCode::kIo && status.file() == path));
         }
