@@ -3,7 +3,7 @@
 
 compression.py --outrigger TOOL --model FILE.gguf --calibration TEXT... --like TEXT --other TEXT [--rows NAME...] [--folder FOLDER] [--chunks 14] [--document FILE.md]
 
-Each row is one run of `compress` and two of `eval`, some three to eight minutes for a model of 135 million weights. Files stay in the folder, and a row whose file is
+Each row is one run of `compress` and two of `eval`, some three to eight minutes on two cores for a model of 135 million weights. Files stay in the folder, and a row whose file is
 there is not compressed again. What is recovered is 1 - KL / KL of the row of the same bits without branches; its error is that of paired chunks as independent ones have it, an upper bound.
 Standard library only.
 """
@@ -48,7 +48,7 @@ def all_rows():
     for bits in (2, 3):
         rows += [row for form in ("low rank", "residual") for row in branched(bits, form, "0.42")]
     for size in ("0.83", "1.66"):
-        rows += [row for form in ("low rank", "residual") for row in branched(2, form, size)]
+        rows += [row for bits in (2, 3) for form in ("low rank", "residual") for row in branched(bits, form, size)]
     return rows + [Row("mixed29", "mixed bits, 2.92 stored", ("--bits=mixed:2.92",), "bits2")]
 
 
