@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "src/base/macros.h"
+#include "src/compress/saved_work.h"
 
 namespace outrigger {
 namespace {
@@ -42,7 +43,7 @@ class Purchases {
 }  // namespace
 
 Result<CompressSurvey> measure_losses(const ModelLayout& layout, KlMeter& meter, const MatrixReader& lossy, const MatrixReader& exact,
-                      const std::function<Status(uint32_t done, uint32_t all)>& watch, std::vector<MatrixLoss>* losses) {
+                      const std::function<Status(uint32_t done, uint32_t all)>& watch, std::vector<MatrixLoss>* losses, SavedWork* saved) {
   const uint32_t layers = layout.config.layers, all = static_cast<uint32_t>(kKinds) + layers + 1;
   uint32_t done = 0;
   std::vector<uint32_t> kind_of(layout.weights.size()), layer_of(layout.weights.size());
@@ -55,16 +56,23 @@ Result<CompressSurvey> measure_losses(const ModelLayout& layout, KlMeter& meter,
   std::vector<double>&of_kind = survey.kl_by_kind, &of_layer = survey.kl_by_layer;
   of_kind.resize(kKinds);
   of_layer.resize(layers);
+  const auto measured = [&](const std::function<Result<double>()>& measure) -> Result<double> {
+    const bool is_there = saved != nullptr && done < saved->numbers();
+    Result<double> number = is_there ? Result<double>(saved->number(done)) : measure();
+    if (!number.is_ok()) return number;
+    if (saved != nullptr && !is_there) saved->keep_number(number.value());
+    OTR_TRY(watch(++done, all));
+    return number;
+  };
   for (size_t kind = 0; kind < kKinds; ++kind) {
-    OTR_ASSIGN(of_kind[kind], meter.measure(restored([&](uint32_t matrix) { return kind_of[matrix] == kind; })));
-    OTR_TRY(watch(++done, all));
+    OTR_ASSIGN(of_kind[kind], measured([&] { return meter.measure(restored([&](uint32_t matrix) { return kind_of[matrix] == kind; })); }));
   }
-  OTR_ASSIGN(const double nothing, meter.begin(lossy));
+  const bool has_begun = saved != nullptr && saved->numbers() > kKinds, is_over = saved != nullptr && saved->numbers() == all;
+  OTR_ASSIGN(const double nothing, measured([&] { return meter.begin(lossy); }));
+  if (has_begun && !is_over) OTR_TRY(meter.begin(lossy).status());  // for the layers to begin from
   survey.kl = nothing;
-  OTR_TRY(watch(++done, all));
   for (uint32_t layer = 0; layer < layers; ++layer) {
-    OTR_ASSIGN(of_layer[layer], meter.measure_from(restored([&](uint32_t matrix) { return layer_of[matrix] == layer; }), layer));
-    OTR_TRY(watch(++done, all));
+    OTR_ASSIGN(of_layer[layer], measured([&] { return meter.measure_from(restored([&](uint32_t matrix) { return layer_of[matrix] == layer; }), layer); }));
   }
   double sum = 0;
   for (double& kl : of_kind) kl = std::max(nothing - kl, 0.0);

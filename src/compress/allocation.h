@@ -16,6 +16,8 @@
 
 namespace outrigger {
 
+class SavedWork;
+
 /// What is known of a matrix that lost something.
 struct MatrixLoss {
   uint32_t matrix = 0;           ///< of the layout
@@ -25,11 +27,11 @@ struct MatrixLoss {
   ShareCurve curve;              ///< what shares of its residual's columns restore
 };
 
-/// Sets `kl` of every loss, and gives what it measured, without a curve: each kind of matrix (q, k, ...) of all layers is put right at once, then each layer's matrices; a matrix's share is the product of its kind's and its
+/// Sets `kl` of every loss, and gives what it measured, without a curve; what `saved` has of it is not measured again: each kind of matrix (q, k, ...) of all layers is put right at once, then each layer's matrices; a matrix's share is the product of its kind's and its
 /// layer's, which is exact when layers differ by a factor alone. `lossy` reads the quantised matrices, `watch` hears of every measurement.
 /// Costs 7 passes over the meter's text, and half of one for each layer. Errors: those of the readers and the watch.
 Result<CompressSurvey> measure_losses(const ModelLayout& layout, KlMeter& meter, const MatrixReader& lossy, const MatrixReader& exact, const std::function<Status(uint32_t done, uint32_t all)>& watch,
-                      std::vector<MatrixLoss>* losses);
+                      std::vector<MatrixLoss>* losses, SavedWork* saved = nullptr);
 
 /// Spends the bytes where the next 32 components restore most KL for a byte: kl * their part of the spectrum. Sets the plans' ranks and what they restore; gives what was bought, one after the other.
 std::vector<CompressSurvey::Point> allocate_ranks(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans);

@@ -161,7 +161,8 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
   result.matrices = matrix_reports(*model.layout, plans, branches);
   if (saved != nullptr) result.resumed_windows = saved->resumed_windows();
   OTR_TRY(model.file.source().check_unchanged());
-  OTR_TRY(commit(options, compress_page(result, options, model.info, path), &file));
+  const std::string html = options.report_file.empty() ? std::string() : compress_page(result, options, model.info, path);
+  OTR_TRY(commit(options, html, &file));
   return result;
 }
 

@@ -123,14 +123,21 @@ Status SavedWork::begin(Pass pass, std::span<const MatrixPlan> plans) {
   pass_ = pass;
   plans_ = plans;
   windows_ = 0;
+  numbers_.clear();
   if (!journal_) return {};
   const auto most = static_cast<size_t>(layout_.config.layers) * kWindowsOfLayer;
   while (windows_ < std::min(journal_->records(), most) && window(windows_).is_ok()) ++windows_;
-  if (windows_ < journal_->records()) {
-    warn(file_, fmt::format("what was kept breaks off after {} windows", windows_));
-    if (const Status status = journal_->truncate(windows_); !status.is_ok()) give_up(status);
+  while (pass == Pass::kSurvey && windows_ == most) {
+    const std::optional<double> number = read_number(windows_ + numbers());
+    if (!number) break;
+    numbers_.push_back(*number);
   }
-  if (!journal_) windows_ = 0;
+  const size_t there = windows_ + numbers_.size();
+  if (there < journal_->records()) {
+    warn(file_, fmt::format("what was kept breaks off after {} windows", windows_));
+    if (const Status status = journal_->truncate(there); !status.is_ok()) give_up(status);
+  }
+  if (!journal_) windows_ = 0, numbers_.clear();
   resumed_windows_ += windows_;
   return windows_ > 0 || (pass == Pass::kFinal && had_plan_) ? tell() : Status();
 }
@@ -162,15 +169,35 @@ Result<std::vector<CompressedMatrix>> SavedWork::window(uint32_t index) const {
   return window;
 }
 
+std::optional<double> SavedWork::read_number(uint32_t index) const {
+  if (index >= journal_->records()) return std::nullopt;
+  auto record = journal_->read(index);
+  const uint64_t stamp = stamp_of(pass_, index);
+  double number = 0;
+  if (!record.is_ok() || record->size() != sizeof stamp + sizeof number || std::memcmp(record->data(), &stamp, sizeof stamp) != 0)
+    return std::nullopt;
+  std::memcpy(&number, record->data() + sizeof stamp, sizeof number);
+  return number;
+}
+
+void SavedWork::append(uint32_t index, std::span<const std::byte> content) {
+  const uint64_t stamp = stamp_of(pass_, index);
+  std::vector<std::byte> record(sizeof stamp + content.size());
+  std::memcpy(record.data(), &stamp, sizeof stamp);
+  std::copy(content.begin(), content.end(), record.begin() + sizeof stamp);
+  if (const Status status = journal_->append(record); !status.is_ok()) give_up(status);
+}
+
 void SavedWork::keep_window(std::span<const std::byte> record) {
   if (!journal_) return;
-  const uint64_t stamp = stamp_of(pass_, windows_);
-  std::vector<std::byte> stamped(sizeof stamp + record.size());
-  std::memcpy(stamped.data(), &stamp, sizeof stamp);
-  std::copy(record.begin(), record.end(), stamped.begin() + sizeof stamp);
-  const Status status = journal_->append(stamped);
-  if (!status.is_ok()) return give_up(status);
+  append(windows_, record);
   ++windows_;
+}
+
+void SavedWork::keep_number(double number) {
+  if (!journal_) return;
+  append(windows_ + numbers(), bytes_of(number));
+  numbers_.push_back(number);
 }
 
 uint32_t SavedWork::restore_stream(std::vector<float>* stream) const {

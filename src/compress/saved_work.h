@@ -53,20 +53,27 @@ class SavedWork {
   /// The next one. `record`: its matrices, by append_matrix_record().
   void keep_window(std::span<const std::byte> record);
 
+  /// Measurements that follow the windows of the survey, in their order.
+  uint32_t numbers() const { return static_cast<uint32_t>(numbers_.size()); }
+  double number(uint32_t index) const { return numbers_[index]; }
+  void keep_number(double number);
+
   /// The stream after the most layers for which it is there, and how many that is; 0: it is none, and `stream` as it was.
   uint32_t restore_stream(std::vector<float>* stream) const;
   void keep_stream(uint32_t layers, std::span<const float> stream);
 
   /// The work is done, or of no use to anybody.
   void remove();
-  /// There is neither a plan nor a window.
-  bool is_empty() const { return windows_ == 0 && !plan(); }
+  /// There is neither a plan nor a record.
+  bool is_empty() const { return (!journal_ || journal_->records() == 0) && !plan(); }
 
  private:
   SavedWork(const Model::Impl& model, const CompressOptions& options, std::string file, Journal journal)
       : layout_(*model.layout), options_(options), file_(std::move(file)), journal_(std::move(journal)) {}
   void give_up(const Status& status);
   Status tell() const;
+  std::optional<double> read_number(uint32_t index) const;
+  void append(uint32_t index, std::span<const std::byte> content);
 
   const ModelLayout& layout_;
   const CompressOptions& options_;
@@ -75,6 +82,7 @@ class SavedWork {
   Pass pass_ = Pass::kSurvey;
   std::span<const MatrixPlan> plans_;
   uint32_t windows_ = 0, resumed_windows_ = 0;
+  std::vector<double> numbers_;
   bool had_plan_ = false;  ///< when it was opened
 };
 

@@ -59,7 +59,7 @@ Result<SurveyResult> survey_model(const Model::Impl& model, std::span<const Toke
     return values;
   };
   const auto measuring = [&](uint32_t done, uint32_t all) { return watch(kShareOfCompressing + (1 - kShareOfCompressing) * done / all); };
-  OTR_ASSIGN(CompressSurvey measured, measure_losses(layout, *meter, lossy, exact, measuring, &losses));
+  OTR_ASSIGN(CompressSurvey measured, measure_losses(layout, *meter, lossy, exact, measuring, &losses, saved));
   return SurveyResult{std::move(losses), std::move(measured)};
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");

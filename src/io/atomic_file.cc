@@ -29,14 +29,6 @@ std::string directory_of(const std::string& path) {
   return slash == std::string::npos ? "." : path.substr(0, slash + 1);
 }
 
-// The name must reach the disk as well; a file system that cannot flush a directory has done so or never will.
-void flush_directory_of(const std::string& path) {
-  const int handle = ::open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (handle < 0) return;
-  (void)::fsync(handle);
-  ::close(handle);
-}
-
 // Tries `take` with names beside `path` until one is free. The name, or "" and errno.
 template <typename Take>
 std::string take_name_beside(const std::string& path, Take take) {
@@ -51,6 +43,14 @@ std::string take_name_beside(const std::string& path, Take take) {
 }
 
 }  // namespace
+
+// A file system that cannot do so has done it, or never will.
+void flush_directory_of(const std::string& path) {
+  const int handle = ::open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (handle < 0) return;
+  (void)::fsync(handle);
+  ::close(handle);
+}
 
 Status AtomicFile::failed(const char* what, int error) const {
   return Status(StatusCode::kIo, fmt::format("{}: {}", what, std::generic_category().message(error))).in_file(path_);

@@ -46,6 +46,9 @@ class AtomicFile {
   uint64_t unflushed_bytes_ = 0;
 };
 
+/// The name of a file that was made reaches the disk, where the file system can flush a directory.
+void flush_directory_of(const std::string& path);
+
 /// Writes `content` as an AtomicFile that only its owner may read.
 Status write_file_atomically(const std::string& path, std::span<const std::byte> content);
 

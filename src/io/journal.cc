@@ -15,6 +15,7 @@
 
 #include "src/base/checksum.h"
 #include "src/base/macros.h"
+#include "src/io/atomic_file.h"
 
 namespace outrigger {
 namespace {
@@ -114,7 +115,9 @@ Status Journal::start_anew() {
   head.slots = static_cast<uint32_t>(slot_bytes_.size());
   std::copy(slot_bytes_.begin(), slot_bytes_.end(), head.slot_bytes.begin());
   head.sum = head.right_sum();
-  return write_at(0, std::as_bytes(std::span(&head, 1)));
+  OTR_TRY(write_at(0, std::as_bytes(std::span(&head, 1))));
+  flush_directory_of(path_);
+  return {};
 }
 
 uint64_t Journal::slot_offset(size_t slot) const {

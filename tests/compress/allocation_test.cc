@@ -123,6 +123,38 @@ TEST_CASE("Survey: the layer that loses something is worth all of it, and the wa
   CHECK(stopped.status().code() == StatusCode::kCancelled);
 }
 
+TEST_CASE("Survey: stopped after any measurement, the next one has those that were made, and finds the same") {
+  const ScratchFolder scratch;
+  const Model model = write_and_open(scratch, random_dense());
+  const ModelLayout& layout = *model.impl()->layout;
+  CompressOptions options;
+  options.chunk_tokens = kChunkTokens;
+  const std::vector<Token> tokens = text(128);
+  const auto survey = [&](SavedWork* saved, double most) {
+    return survey_model(*model.impl(), tokens, options, 2, 0, false, saved, [most](double share) { return share > most ? Status(StatusCode::kCancelled, "enough") : Status(); });
+  };
+  const SurveyResult expected = must(survey(nullptr, 1));
+  std::vector<MatrixPlan> plans(layout.weights.size());
+  for (const uint32_t matrix : matrices_of_layers(layout)) plans[matrix].bits = 2;
+  constexpr uint32_t kMeasurements = 7 + 1 + 3;
+  for (uint32_t made = 1; made <= kMeasurements; ++made) {
+    CAPTURE(made);
+    std::unique_ptr<SavedWork> saved = SavedWork::open(*model.impl(), tokens, options, scratch / "out");
+    REQUIRE(saved);
+    CHECK(!survey(saved.get(), 0.6 + 0.4 * (made - 0.5) / kMeasurements).is_ok());
+    saved.reset();
+    saved = SavedWork::open(*model.impl(), tokens, options, scratch / "out");
+    must(saved->begin(SavedWork::Pass::kSurvey, plans));
+    CHECK((saved->windows() == 12 && saved->numbers() == made));
+    const SurveyResult found = must(survey(saved.get(), 1));
+    CHECK(found.measured.kl == expected.measured.kl);
+    CHECK((found.measured.kl_by_kind == expected.measured.kl_by_kind && found.measured.kl_by_layer == expected.measured.kl_by_layer));
+    CHECK(std::equal(found.losses.begin(), found.losses.end(), expected.losses.begin(), [](const MatrixLoss& a, const MatrixLoss& b) { return a.kl == b.kl; }));
+    CHECK(saved->numbers() == kMeasurements);
+    saved->remove();
+  }
+}
+
 /// Losses of every matrix of the random model: `kl` and a falling spectrum by the matrix's number.
 std::vector<MatrixLoss> made_up_losses(const ModelLayout& layout) {
   std::vector<MatrixLoss> losses;

@@ -95,7 +95,8 @@ TEST_CASE("Journal: cut off at any length, it has what was whole before the cut,
   const ScratchFolder scratch;
   const std::string path = scratch / "j", whole = write_sample(path);
   size_t last = 0;
-  for (size_t length = 0; length <= whole.size(); ++length) {
+  // Between the note and the slots there is nothing.
+  for (size_t length = 0; length <= whole.size(); length += length > 600 && length < 8150 ? 50 : 1) {
     CAPTURE(length);
     put(path, whole.substr(0, length));
     Journal journal = open(path);
