@@ -59,6 +59,9 @@ Status Compressor::run(std::span<const MatrixPlan> plans, const Sink& sink, cons
 
 Status Compressor::next_window() { return (*watch_)(++windows_done_, layout_.config.layers * kWindowsOfLayer); }
 
+// What was there when the run began may be gone, if the disk became full since.
+bool Compressor::is_saved() const { return windows_done_ < saved_windows_ && windows_done_ < saved_->windows(); }
+
 // What the stream behind it is known for.
 Status Compressor::take_layer(uint32_t layer, const Sink& sink) {
   for (const std::vector<uint32_t>& matrices : windows_of(layout_.layers[layer])) {

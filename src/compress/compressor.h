@@ -75,7 +75,7 @@ class Compressor {
   Compressor(const Model::Impl& model, const CompressOptions& options) : model_(model), layout_(*model.layout), options_(options) {}
   Status run_attention(const LayerLayout& parts, uint32_t layer, const Sink& sink);
   Status run_ffn(const LayerLayout& parts, uint32_t layer, const Sink& sink);
-  bool is_saved() const { return windows_done_ < saved_windows_; }
+  bool is_saved() const;
   Status take_layer(uint32_t layer, const Sink& sink);
   Result<std::vector<Made>> take_window(std::span<const uint32_t> matrices, const Sink& sink);
   std::vector<float> restored_values(const CompressedMatrix& made) const;

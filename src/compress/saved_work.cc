@@ -98,6 +98,8 @@ void SavedWork::give_up(const Status& status) {
 void SavedWork::remove() {
   if (journal_) journal_->remove();
   journal_.reset();
+  windows_ = 0;
+  numbers_.clear();
 }
 
 void SavedWork::name_leftover(const std::string& path) {
@@ -137,7 +139,6 @@ Status SavedWork::begin(Pass pass, std::span<const MatrixPlan> plans) {
     warn(file_, fmt::format("what was kept breaks off after {} windows", windows_));
     if (const Status status = journal_->truncate(there); !status.is_ok()) give_up(status);
   }
-  if (!journal_) windows_ = 0, numbers_.clear();
   resumed_windows_ += windows_;
   return windows_ > 0 || (pass == Pass::kFinal && had_plan_) ? tell() : Status();
 }
@@ -191,13 +192,13 @@ void SavedWork::append(uint32_t index, std::span<const std::byte> content) {
 void SavedWork::keep_window(std::span<const std::byte> record) {
   if (!journal_) return;
   append(windows_, record);
-  ++windows_;
+  if (journal_) ++windows_;
 }
 
 void SavedWork::keep_number(double number) {
   if (!journal_) return;
   append(windows_ + numbers(), bytes_of(number));
-  numbers_.push_back(number);
+  if (journal_) numbers_.push_back(number);
 }
 
 uint32_t SavedWork::restore_stream(std::vector<float>* stream) const {

@@ -345,6 +345,30 @@ TEST_CASE("resume: off, or where nothing can be kept, it compresses all the same
   }
 }
 
+TEST_CASE("resume: a disk that becomes full while it goes on from what is there") {
+  const Bench bench;
+  const std::string expected = bench.expected(few_chunks());
+  REQUIRE(bench.stop_at(12, few_chunks()));
+  std::string kept = content(bench.progress());
+  constexpr size_t kInFirst = 14000, kInSecond = 36000;  // of the two streams, of 16 KiB each; without them every layer is computed and its stream written
+  for (const size_t place : {kInFirst, kInSecond}) kept[place] = static_cast<char>(~kept[place]);
+  for (int nth = 0; nth < 8; ++nth) {
+    CAPTURE(nth);
+    put(bench.progress(), kept);
+    const Warnings warnings;
+    int calls = 0;
+    CompressReport report;
+    {
+      const WriteFaults faults([&](const std::string& name) { return name == "pwrite" && ++calls == nth ? ENOSPC : 0; });
+      report = must(bench.compress(few_chunks()));
+    }
+    CHECK(report.resumed_windows == 11);
+    CHECK(warnings.have("not kept any more") == (nth > 0 && calls == nth));
+    CHECK((bench.take() == expected));
+    REQUIRE(bench.is_clean());
+  }
+}
+
 TEST_CASE("resume: an error that will not go away takes what was kept with it, a full disk does not") {
   const Bench bench;
   CompressOptions options = few_chunks();
