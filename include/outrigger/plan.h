@@ -169,7 +169,8 @@ class OTR_API PlacementPlanner {
   /// More memory of either tier never predicts a slower workload, and the smallest feasible budget does not depend on the machine's rates.
   /// The smallest feasible budget is that of host memory, given the device's; a device needs none.
   /// A disk of unknown rate (0) is taken for one of 500 MB/s.
-  /// Cost: about 20 ms for 13,000 matrices; with a device about 20 ms for 700. Any thread.
+  /// Cost: about 20 ms for 13,000 matrices; with a device about 20 ms for 700, twice that where branches have a choice of place, and up to seven times
+  /// either with max_slowdown. Any thread.
   /// Errors: kBudget with the smallest feasible budget (Status::needed_bytes) when the budget is below it; kInvalidArgument for a
   /// workload of zero tokens or one that its context or the model's does not hold, a rate that is not a positive number, an unresolved
   /// budget, and sizes that contradict each other or add up to 2^64 bytes.

@@ -70,7 +70,8 @@ class DeviceRunner final : public NodeRunner {
   Backend& backend_;
   const OperandSource& home_;
   const SideBuffers buffers_;
-  StepArgs args_, host_args_;
+  StepArgs args_;
+  StepArgs host_args_;          ///< for where the host's activations are, and nothing else
   std::optional<Event> input_;  ///< of the segment that runs: when the input that the host waits for is there
   Tracer* tracer_ = nullptr;
 };

@@ -73,7 +73,10 @@ DeviceSums device_sums(const PartChain& chain, const std::vector<PartPlace>& pla
     }
     if (is_there && link.is_head) sums.logits_download = true;
     was_there = is_there;
-    if (is_streamed) (link.is_head ? sums.head_upload_bytes : sums.layer_upload_bytes) += chain.parts[link.part].packed_bytes - (beside ? chain.parts[link.part].branch_packed_bytes : 0);
+    if (is_streamed) {
+      const DevicePart& part = chain.parts[link.part];
+      (link.is_head ? sums.head_upload_bytes : sums.layer_upload_bytes) += part.packed_bytes - (beside ? part.branch_packed_bytes : 0);
+    }
     if (link.is_head) continue;
 
     if (is_there)

@@ -147,16 +147,6 @@ Status check_profile(const MachineProfile& machine) {
   return {};
 }
 
-StepShape with_branch_share(StepShape shape, double share) {
-  const auto part = [share](uint64_t bytes) { return static_cast<uint64_t>(std::ceil(share * static_cast<double>(bytes))); };
-  shape.residual_read_bytes_per_token = part(shape.residual_read_bytes_per_token);
-  for (MatrixShape& matrix : shape.matrices) {
-    if (matrix.is_branch) matrix.used_share = share;
-    matrix.residual_read_bytes = part(matrix.residual_read_bytes);
-  }
-  return shape;
-}
-
 Status check_workload(const Workload& workload, const StepShape& shape) {
   const uint64_t tokens = uint64_t{workload.prompt_tokens} + workload.new_tokens;
   const uint64_t context = workload.context_tokens > 0 ? workload.context_tokens : tokens;

@@ -14,9 +14,6 @@ Status check_shape(const StepShape& shape);
 Status check_profile(const MachineProfile& machine);
 Status check_workload(const Workload& workload, const StepShape& shape);
 
-/// The shape whose steps use so much of its branches and residuals.
-StepShape with_branch_share(StepShape shape, double share);
-
 }  // namespace outrigger
 
 #endif  // OUTRIGGER_SRC_PLAN_PLAN_INPUTS_H_

@@ -9,6 +9,7 @@
 
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
+#include "src/plan/branch_share.h"
 #include "src/plan/cost_model.h"
 #include "src/plan/device_search.h"
 #include "src/plan/memory_model.h"

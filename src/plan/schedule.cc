@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "src/base/macros.h"
+#include "src/plan/branch_share.h"
 #include "src/plan/memory_model.h"
 #include "src/plan/plan_inputs.h"
 #include "src/plan/step_prediction.h"

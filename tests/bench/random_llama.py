@@ -42,19 +42,7 @@ def main():
     reader = gguf.GGUFReader(options.vocabulary)
     vocabulary = len(gguf_copy.value(reader, "tokenizer.ggml.tokens"))
     random = np.random.default_rng(options.seed)
-    writer = gguf.GGUFWriter(options.target, "llama")
-    gguf_copy.copy_fields(reader, writer, skip={name for name in reader.fields if not name.startswith("tokenizer.")})
-    writer.add_name("random llama")
-    writer.add_block_count(options.layers)
-    writer.add_context_length(8192)
-    writer.add_embedding_length(options.width)
-    writer.add_feed_forward_length(options.ffn)
-    writer.add_head_count(options.heads)
-    writer.add_head_count_kv(options.kv_heads)
-    writer.add_rope_freq_base(100000.0)
-    writer.add_rope_dimension_count(options.width // options.heads)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_vocab_size(vocabulary)
+    writer = gguf_copy.llama_writer(options, reader, "random llama")
 
     def tensor(name, rows, columns):
         if rows == 0:

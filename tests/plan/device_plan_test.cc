@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "src/plan/plan_inputs.h"
+#include "src/plan/branch_share.h"
 #include "tests/plan/random_shape.h"
 #include "tests/support/catch.h"
 

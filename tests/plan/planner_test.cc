@@ -77,7 +77,7 @@ TEST_CASE("predict_step: a plan's steps are predicted as the plan says, at other
     machine.h2d_bytes.per_s = 0;
     REQUIRE(predicted(1, 0, 1).status().code() == StatusCode::kInvalidArgument);
   }
-  REQUIRE(devices > seeds(40));
+  REQUIRE(devices > seeds(24));
   REQUIRE(compared > seeds(200));
 }
 
