@@ -19,12 +19,20 @@ namespace outrigger {
 /// How a budget for branches is shared out.
 enum class BranchAllocation : int32_t {
   kMeasured = 0,  ///< by how much nearer the model comes, measured by kind of matrix and by layer, and by how much of that so many components restore
-  kUniform = 1,   ///< the same rank for all
+  kUniform = 1,   ///< the same rank, or share, for all
+  kHcinfer = 2,   ///< by that paper's score of matrices and layers, for comparison; low-rank branches only
+};
+
+/// What a matrix may be corrected by.
+enum class BranchForm : int32_t {
+  kAuto = 0,     ///< each matrix by whichever brings the model nearer within the budgets; where nothing is measured, all by residuals if these fit
+  kLowRank = 1,  ///< low-rank branches, all of which a token reads
+  kSparse = 2,   ///< residuals: what a matrix lost in four bits, of which each token reads the columns that matter most to it
 };
 
 enum class BranchMethod : int32_t {
   kWeighed = 0,  ///< the best branch for the inputs the matrix has
-  kHcinfer = 1,  ///< plain singular vectors of what the matrix lost, fitted once, for comparison; without branch_bytes with that paper's ranks by kind of matrix
+  kHcinfer = 1,  ///< plain singular vectors of what the matrix lost, fitted once, for comparison; without budgets with that paper's ranks by kind of matrix
 };
 
 /// What a call that goes on from an interrupted one begins with.
@@ -36,8 +44,10 @@ struct CompressResumption {
 struct CompressOptions {
   int bits = 4;                  ///< of a weight's code, 2 to 4; a scale and a minimum for 64 of them take half a bit more
   double mixed_bits = 0;         ///< above 0, instead of `bits`: 2.5 to 4.5 stored bits a weight on average, matrices having 2, 3 or 4 by measured loss
-  uint64_t branch_bytes = 0;     ///< at most so many for low-rank branches that correct the matrices; 0: none
-  uint64_t residual_read_bytes = 0;  ///< above 0: matrices keep what they lost in four bits, in host memory, of which a token reads at most so many bytes on average
+  uint64_t branch_bytes = 0;       ///< at most so many for what corrects the matrices, low-rank branches and residuals; 0: as many as branch_read_bytes needs
+  uint64_t branch_read_bytes = 0;  ///< a token reads at most so many of them on average; 0: no limit. Both 0: nothing is corrected
+  double scattered_read_cost = 1;  ///< what a byte of a residual counts as in branch_read_bytes; 3.5 where time is meant, which columns here and there take more of
+  BranchForm form = BranchForm::kAuto;
   BranchAllocation allocation = BranchAllocation::kMeasured;
   BranchMethod method = BranchMethod::kWeighed;
   int factor_bits = 4;           ///< of a branch's factors, 4 or 8; a scale for 32 elements takes half a bit more
@@ -109,7 +119,8 @@ struct CompressReport {
 ///
 /// With `resume` a call that did not come to its end loses at most one window and what training there was, however it ended: the next one with the same model (by its content), tokens and
 /// options, whatever its number of threads, goes on and makes the same bytes. `path`.progress has what is done, and the tokens' vectors twice (width * 4 bytes each); it goes when the output is there, or when a
-/// call fails for a reason that will not go away. What is there but is damaged, or of something else, is replaced with a warning in the log; where it cannot be written it is done without.
+/// call fails for a reason that will not go away. What is there but is damaged, or of other work, is replaced with a warning in the log; where it cannot be written it is done without. A file of
+/// another kind that has its name is an error.
 ///
 /// Memory, without branches: one matrix as float32 and its inputs' Gram matrix, four times over, and the calibration tokens' vectors, width * 4 bytes each, twice (with `resume` three times). Cost: 110 s for
 /// 135 million parameters and 16,000 tokens on two cores with other work; with branches that are shared out by measurement and trained 400 s. Training takes

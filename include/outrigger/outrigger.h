@@ -248,7 +248,15 @@ OTR_C_API otr_status otr_model_pack(const otr_model* model, const char* path, co
 /** How a budget for branches is shared out. */
 enum otr_branch_allocation {
   OTR_BRANCHES_MEASURED = 0, /**< by how much nearer the model comes, measured by kind of matrix and by layer (default) */
-  OTR_BRANCHES_UNIFORM = 1   /**< the same rank for all */
+  OTR_BRANCHES_UNIFORM = 1,  /**< the same rank, or share, for all */
+  OTR_BRANCHES_HCINFER = 2   /**< by HCInfer's score of matrices and layers, for comparison; low-rank branches only */
+};
+
+/** What a matrix may be corrected by. */
+enum otr_branch_form {
+  OTR_BRANCHES_AUTO = 0,     /**< each by whichever brings the model nearer within the budgets (default); where nothing is measured, all by residuals if these fit */
+  OTR_BRANCHES_LOW_RANK = 1, /**< low-rank branches, all of which a token reads */
+  OTR_BRANCHES_SPARSE = 2    /**< residuals: what a matrix lost in four bits, of which each token reads the columns that matter most to it */
 };
 
 /** How to compress a model. */
@@ -262,16 +270,19 @@ typedef struct otr_compress_options {
   otr_progress progress;    /**< NULL (default): none */
   void* user;               /**< handed to `progress` */
   const otr_cancel* cancel; /**< stops the compressing; NULL (default): nothing does */
-  uint64_t branch_bytes;    /**< at most so many for low-rank branches that correct the matrices; 0 (default): none */
+  uint64_t branch_bytes;    /**< at most so many for what corrects the matrices, low-rank branches and residuals; 0 (default): as many as branch_read_bytes needs */
   int32_t factor_bits;      /**< of a branch's factors, 4 (default) or 8 */
   uint32_t rounds;          /**< how often a matrix with a branch is quantised anew, less what the branch restores (default 2); the best is kept */
   double mixed_bits;        /**< instead of `bits`: 2.5 to 4.5 stored bits a weight on average, matrices having 2, 3 or 4 by measured loss; 0 (default): `bits` */
-  int32_t allocation;       /**< of branch_bytes: an otr_branch_allocation */
+  int32_t allocation;       /**< of both budgets: an otr_branch_allocation */
   uint32_t polish_steps;    /**< of training all branches' factors together for what the whole model says; 0 (default): none; 50 is a good number */
   int32_t method;           /**< how branches are found: 0 (default): the best for the inputs; 1: HCInfer's plain singular vectors, for comparison */
   uint32_t resume;          /**< 1: keep what is done in `path`.progress until the file is there, and go on from what a call that was cancelled or killed left in it; 0 (default): not */
-  uint64_t residual_read_bytes; /**< above 0: matrices keep what they lost in four bits, in host memory, of which a token reads at most so many bytes on average */
+  uint64_t branch_read_bytes;   /**< a token reads at most so many of them on average; 0 (default): no limit. Both 0: nothing is corrected */
   const char* report_file;      /**< a page in HTML about what was measured, chosen and made, which appears complete or not at all; NULL (default): none */
+  double scattered_read_cost;   /**< what a byte of a residual counts as in branch_read_bytes, 1 to 100 (default 1); 3.5 where time is meant, which columns here and there take more of */
+  int32_t form;                 /**< what matrices are corrected by: an otr_branch_form */
+  uint32_t reserved2;
 } otr_compress_options;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */

@@ -1,4 +1,4 @@
-// Allocation: measured worth, and a queue of what to buy next.
+// Allocation: distances with one part after the other put right, and a queue of bits to buy next.
 #include "src/compress/allocation.h"
 
 #include <algorithm>
@@ -13,31 +13,13 @@
 namespace outrigger {
 namespace {
 
-constexpr uint32_t kChunk = 32;  // components: a factor's group
-
-/// The next components of a matrix.
+/// One more bit for a matrix.
 struct Offer {
-  double worth_per_byte = 0;
+  double worth_per_weight = 0;
   size_t loss = 0;
-  double part = 0;  ///< of the matrix's loss
   bool operator<(const Offer& other) const {
-    return worth_per_byte != other.worth_per_byte ? worth_per_byte < other.worth_per_byte : loss > other.loss;  // of equals the first
+    return worth_per_weight != other.worth_per_weight ? worth_per_weight < other.worth_per_weight : loss > other.loss;  // of equals the first
   }
-};
-
-/// What was bought so far, after each purchase.
-class Purchases {
- public:
-  explicit Purchases(std::span<const MatrixLoss> losses) : points_(1) {
-    for (const MatrixLoss& loss : losses) all_ += loss.kl;
-  }
-
-  void add(double bytes, double kl) { points_.push_back({points_.back().bytes + bytes, points_.back().restored + (all_ > 0 ? kl / all_ : 0)}); }
-  std::vector<CompressSurvey::Point> points() { return std::move(points_); }
-
- private:
-  std::vector<CompressSurvey::Point> points_;
-  double all_ = 0;
 };
 
 }  // namespace
@@ -106,77 +88,6 @@ void allocate_bits(const ModelLayout& layout, std::span<const MatrixLoss> losses
     ++(*plans)[losses[i].matrix].bits;
     offer(i);
   }
-}
-
-std::vector<CompressSurvey::Point> allocate_ranks(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans) {
-  const auto bytes_of = [&](const MatrixLoss& loss, uint32_t rank) {
-    return branch_bytes(layout.weights[loss.matrix].rows, layout.weights[loss.matrix].columns, rank, factor_bits);
-  };
-  std::priority_queue<Offer> offers;
-  const auto offer = [&](size_t i) {
-    const MatrixLoss& loss = losses[i];
-    const uint32_t rank = (*plans)[loss.matrix].rank;
-    if (rank + kChunk > loss.spectrum.size() || loss.all <= 0) return;
-    double part = 0;
-    for (uint32_t j = rank; j < rank + kChunk; ++j) part += loss.spectrum[j];
-    offers.push({loss.kl * part / loss.all / static_cast<double>(bytes_of(loss, rank + kChunk) - bytes_of(loss, rank)), i, part / loss.all});
-  };
-  for (size_t i = 0; i < losses.size(); ++i) {
-    MatrixPlan& plan = (*plans)[losses[i].matrix];
-    plan.rank = 0;
-    plan.restored = 0;
-    offer(i);
-  }
-  uint64_t left = budget_bytes;
-  Purchases purchases(losses);
-  while (!offers.empty()) {
-    const Offer best = offers.top();
-    const size_t i = best.loss;
-    offers.pop();
-    MatrixPlan& plan = (*plans)[losses[i].matrix];
-    const uint64_t cost = bytes_of(losses[i], plan.rank + kChunk) - bytes_of(losses[i], plan.rank);
-    if (cost > left) continue;  // smaller ones may still fit
-    left -= cost;
-    plan.rank += kChunk;
-    plan.restored += best.part;
-    purchases.add(static_cast<double>(cost), losses[i].kl * best.part);
-    offer(i);
-  }
-  return purchases.points();
-}
-
-std::vector<CompressSurvey::Point> allocate_shares(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t read_bytes, std::vector<MatrixPlan>* plans) {
-  constexpr size_t kSteps = ShareCurve::kSteps;
-  std::vector<size_t> steps(losses.size());
-  const auto step_bytes = [&](size_t i) {
-    return static_cast<double>(residual_bytes(layout.weights[losses[i].matrix].rows, layout.weights[losses[i].matrix].columns)) / kSteps;
-  };
-  std::priority_queue<Offer> offers;
-  const auto offer = [&](size_t i) {
-    if (steps[i] == kSteps) return;
-    const auto& restored = losses[i].curve.restored;
-    const double part = restored[steps[i] + 1] - restored[steps[i]];
-    offers.push({losses[i].kl * part / step_bytes(i), i, part});
-  };
-  for (size_t i = 0; i < losses.size(); ++i) offer(i);
-  double left = static_cast<double>(read_bytes);
-  Purchases purchases(losses);
-  while (!offers.empty()) {
-    const Offer best = offers.top();
-    const size_t i = best.loss;
-    offers.pop();
-    if (step_bytes(i) > left) continue;
-    left -= step_bytes(i);
-    ++steps[i];
-    purchases.add(step_bytes(i), losses[i].kl * best.part);
-    offer(i);
-  }
-  for (size_t i = 0; i < losses.size(); ++i) {
-    MatrixPlan& plan = (*plans)[losses[i].matrix];
-    plan.share = static_cast<double>(steps[i]) / kSteps;
-    plan.restored = losses[i].curve.restored[steps[i]];
-  }
-  return purchases.points();
 }
 
 }  // namespace outrigger

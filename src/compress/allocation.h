@@ -1,4 +1,4 @@
-// Allocation: which matrices' branches get how many components of a budget.
+// Allocation: what each matrix' loss is worth, and how many bits that earns it.
 #ifndef OUTRIGGER_SRC_COMPRESS_ALLOCATION_H_
 #define OUTRIGGER_SRC_COMPRESS_ALLOCATION_H_
 
@@ -32,12 +32,6 @@ struct MatrixLoss {
 /// Costs 7 passes over the meter's text, and half of one for each layer. Errors: those of the readers and the watch.
 Result<CompressSurvey> measure_losses(const ModelLayout& layout, KlMeter& meter, const MatrixReader& lossy, const MatrixReader& exact, const std::function<Status(uint32_t done, uint32_t all)>& watch,
                       std::vector<MatrixLoss>* losses, SavedWork* saved = nullptr);
-
-/// Spends the bytes where the next 32 components restore most KL for a byte: kl * their part of the spectrum. Sets the plans' ranks and what they restore; gives what was bought, one after the other.
-std::vector<CompressSurvey::Point> allocate_ranks(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans);
-
-/// The same for residuals: where reading more columns restores most KL for a byte, until a token reads `read_bytes` on average. Sets the plans' shares and what they restore.
-std::vector<CompressSurvey::Point> allocate_shares(const ModelLayout& layout, std::span<const MatrixLoss> losses, uint64_t read_bytes, std::vector<MatrixPlan>* plans);
 
 /// Gives each matrix 2, 3 or 4 bits, `mean_bits` a weight on average at most, from where `losses` were measured (all of one width): a bit more leaves a quarter of a matrix's loss, a bit less
 /// makes four of it. Sets the plans' bits.

@@ -127,7 +127,8 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
   result.output_bytes = file.bytes();
   if (saved != nullptr && !file.temporary().empty()) saved->name_leftover(file.temporary());
   std::vector<CompressedMatrix> branches(plans.size());  // written last
-  const bool polishes = options.polish_steps > 0 && options.branch_bytes > 0 && options.method == BranchMethod::kWeighed;
+  const bool has_factors = std::any_of(plans.begin(), plans.end(), [](const MatrixPlan& one) { return one.rank > 0; });
+  const bool polishes = options.polish_steps > 0 && has_factors && options.method == BranchMethod::kWeighed;
   const double polish_share = polishes ? kShareOfPolish : 0, compressor_share = 1 - planning_share - polish_share;
   OTR_ASSIGN(std::unique_ptr<Compressor> compressor, Compressor::create(model, tokens, options));
   if (saved != nullptr) {
@@ -145,7 +146,7 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
   OTR_TRY(compressor->run(plans, sink, [&](uint32_t done, uint32_t all) { return report(options, planning_share + compressor_share * done / all); }));
   compressor.reset();
   if (polishes) {
-    OTR_TRY(polish_made(model, tokens, options, [&](uint32_t done, uint32_t all) { return report(options, 1 - polish_share + polish_share * done / all); }, &branches, &result));
+    OTR_TRY(polish_made(model, tokens, options, plans, [&](uint32_t done, uint32_t all) { return report(options, 1 - polish_share + polish_share * done / all); }, &branches, &result));
   }
   double residual_reads = 0;
   for (const uint32_t matrix : matrices_of_layers(*model.layout)) {
@@ -178,7 +179,9 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
   OTR_TRY(model.file.source().check_unchanged());
   OTR_ASSIGN(const std::vector<Token> tokens, choose_chunks(calibration, model.layout->vocabulary, options));
   std::unique_ptr<SavedWork> saved;
-  if (options.resume) saved = SavedWork::open(model, tokens, options, path);
+  if (options.resume) {
+    OTR_ASSIGN(saved, SavedWork::open(model, tokens, options, path));
+  }
   Result<CompressReport> result = compress_chunks(model, tokens, path, options, saved.get());
   const bool is_over = result.is_ok() || !may_go_away(result.status().code());
   if (saved && (is_over || saved->is_empty())) saved->remove();
@@ -191,9 +194,13 @@ Status CompressOptions::validate() const {
   const auto invalid = [](std::string message) { return Status(StatusCode::kInvalidArgument, "compressing: " + std::move(message)); };
   if (!own_type(bits)) return invalid(fmt::format("bits is {}, need 2, 3 or 4", bits));
   if (mixed_bits != 0 && !(mixed_bits >= 2.5 && mixed_bits <= 4.5)) return invalid(fmt::format("mixed_bits is {}, need 2.5 to 4.5, or 0 for the same bits everywhere", mixed_bits));
-  if (allocation != BranchAllocation::kMeasured && allocation != BranchAllocation::kUniform) return invalid(fmt::format("allocation is {}, need 0 or 1", static_cast<int>(allocation)));
+  if (allocation != BranchAllocation::kMeasured && allocation != BranchAllocation::kUniform && allocation != BranchAllocation::kHcinfer) {
+    return invalid(fmt::format("allocation is {}, need 0 to 2", static_cast<int>(allocation)));
+  }
   if (method != BranchMethod::kWeighed && method != BranchMethod::kHcinfer) return invalid(fmt::format("method is {}, need 0 or 1", static_cast<int>(method)));
-  if (residual_read_bytes > 0 && (branch_bytes > 0 || method == BranchMethod::kHcinfer)) return invalid("a matrix has a low-rank branch or a residual in this version, not both; give branch_bytes or residual_read_bytes");
+  if (form != BranchForm::kAuto && form != BranchForm::kLowRank && form != BranchForm::kSparse) return invalid(fmt::format("form is {}, need 0 to 2", static_cast<int>(form)));
+  if (form == BranchForm::kSparse && (method == BranchMethod::kHcinfer || allocation == BranchAllocation::kHcinfer)) return invalid("HCInfer has low-rank branches, not residuals");
+  if (!(scattered_read_cost >= 1 && scattered_read_cost <= 100)) return invalid(fmt::format("scattered_read_cost is {}, need 1 to 100", scattered_read_cost));
   if (factor_bits != 4 && factor_bits != 8) return invalid(fmt::format("factor_bits is {}, need 4 or 8", factor_bits));
   if (polish_steps > 100000) return invalid(fmt::format("polish_steps is {}, need at most 100000", polish_steps));
   if (rounds > 16) return invalid(fmt::format("rounds is {}, need at most 16", rounds));

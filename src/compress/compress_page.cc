@@ -24,7 +24,7 @@ class ReportPage {
   ReportPage(const CompressReport& report, const CompressOptions& options, const ModelInfo& model, const std::string& output)
       : report_(report),
         options_(options),
-        page_(headline(report, options, model), fmt::format("{}, from {}", output, model.file), heat_style()) {}
+        page_(headline(report, model), fmt::format("{}, from {}", output, model.file), heat_style()) {}
 
   std::string make() {
     add_figures();
@@ -39,10 +39,8 @@ class ReportPage {
   }
 
  private:
-  static std::string headline(const CompressReport& report, const CompressOptions& options, const ModelInfo& model) {
-    const std::string corrections = options.residual_read_bytes > 0 ? " with residuals"
-                                    : report.branch_bytes > 0       ? " with low-rank branches"
-                                                                    : "";
+  static std::string headline(const CompressReport& report, const ModelInfo& model) {
+    const std::string corrections = report.branch_bytes > 0 ? fmt::format(" with {}", corrections_of(report)) : "";
     const double bits =
         report.backbone_weights > 0 ? 8.0 * static_cast<double>(report.backbone_bytes) / static_cast<double>(report.backbone_weights) : 0;
     return fmt::format("{} in {:.2f} bits a weight{}", model.name.empty() ? "A model" : model.name, bits, corrections);
@@ -60,7 +58,7 @@ class ReportPage {
     page_.figure(format_bytes(report_.backbone_bytes), fmt::format("of layers, {}", bits_each(report_.backbone_bytes)));
     if (report_.branch_bytes > 0)
       page_.figure(format_bytes(report_.branch_bytes), fmt::format("of {}, {}", corrections(), bits_each(report_.branch_bytes)));
-    if (options_.residual_read_bytes > 0)
+    if (has_residuals(report_))
       page_.figure(format_bytes(report_.branch_read_bytes),
                    fmt::format("of them read by a token, {}", bits_each(report_.branch_read_bytes)));
     if (!report_.polish_losses.empty())
@@ -69,7 +67,16 @@ class ReportPage {
     page_.end_figures();
   }
 
-  std::string corrections() const { return options_.residual_read_bytes > 0 ? "residuals" : "branches"; }
+  static bool has_ranks(const CompressReport& report) {
+    return std::any_of(report.matrices.begin(), report.matrices.end(), [](const CompressedMatrixReport& matrix) { return matrix.rank > 0; });
+  }
+  static bool has_residuals(const CompressReport& report) {
+    return std::any_of(report.matrices.begin(), report.matrices.end(), [](const CompressedMatrixReport& matrix) { return matrix.share > 0; });
+  }
+  static std::string corrections_of(const CompressReport& report) {
+    return !has_residuals(report) ? "low-rank branches" : has_ranks(report) ? "low-rank branches and residuals" : "residuals";
+  }
+  std::string corrections() const { return corrections_of(report_); }
   bool has_corrections() const {
     return std::any_of(report_.matrices.begin(), report_.matrices.end(),
                        [](const CompressedMatrixReport& matrix) { return matrix.rank > 0 || matrix.share > 0; });
@@ -97,15 +104,16 @@ class ReportPage {
     page_.add("<h2>What was chosen</h2>\n");
     if (is_mixed)
       page_.drawing(draw_heat(report_, {"Bits", "of a weight's code", "host", [](const auto& matrix) { return matrix.bits; }, number, 4}));
-    if (options_.residual_read_bytes > 0) {
+    if (has_residuals(report_)) {
       page_.drawing(draw_heat(report_, {"Columns that a token reads", "percent of a residual's columns, on average", "attention",
                                         [](const auto& matrix) { return 100 * matrix.share; }, number}));
-    } else if (has_corrections()) {
+    }
+    if (has_ranks(report_)) {
       page_.drawing(
           draw_heat(report_, {"Rank of the branches", "components", "attention", [](const auto& matrix) { return matrix.rank; }, number}));
     }
     if (report_.survey.curve.size() > 1)
-      page_.drawing(draw_curve(report_, options_.residual_read_bytes > 0 ? "bytes that a token reads" : "bytes of branches"));
+      page_.drawing(draw_curve(report_, options_.branch_read_bytes > 0 ? "bytes that a token reads" : "bytes of branches"));
   }
 
   void add_losses() {
@@ -148,12 +156,12 @@ class ReportPage {
     Rows rows = {{"bits", options_.mixed_bits > 0 ? fmt::format("mixed, {} stored bits a weight on average", options_.mixed_bits)
                                                   : fmt::format("{}", options_.bits)}};
     if (options_.branch_bytes > 0) rows.emplace_back("budget for branches", format_bytes(options_.branch_bytes));
-    if (options_.residual_read_bytes > 0) rows.emplace_back("budget for what a token reads", format_bytes(options_.residual_read_bytes));
+    if (options_.branch_read_bytes > 0) rows.emplace_back("budget for what a token reads", format_bytes(options_.branch_read_bytes));
     if (has_corrections())
       rows.emplace_back("shared out", options_.allocation == BranchAllocation::kMeasured && report_.survey.kl > 0
                                           ? "by measurement"
                                           : "the same for all, or fixed by kind");
-    if (has_corrections() && options_.residual_read_bytes == 0) {
+    if (has_ranks(report_)) {
       rows.emplace_back("method", options_.method == BranchMethod::kHcinfer
                                       ? "plain singular vectors, as in HCInfer"
                                       : fmt::format("the best for the inputs, {} rounds", options_.rounds));

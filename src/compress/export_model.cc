@@ -33,7 +33,7 @@ Status check_model(const Model::Impl& model, bool wants_adapter) {
   const bool branches = std::any_of(layout.branches.begin(), layout.branches.end(), has_branch);
   if (std::any_of(layout.residuals.begin(), layout.residuals.end(), has_residual)) {
     return refused(StatusCode::kUnsupported, model,
-                   "sparse residuals cannot be exported, since no other engine computes them; compress with a budget for low-rank branches "
+                   "sparse residuals cannot be exported, since no other engine computes them; compress with --form low-rank (BranchForm::kLowRank) "
                    "instead, or without");
   }
   if (!branches && std::none_of(tensors.begin(), tensors.end(), is_own)) {

@@ -4,15 +4,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "src/base/macros.h"
+#include "src/compress/branch_choice.h"
+#include "src/compress/hcinfer_allocation.h"
 #include "src/compress/survey.h"
 
 namespace outrigger {
 namespace {
-
-constexpr uint64_t kCurveBudgets = 4;  // so many of the budget are looked at, for what more would bring
 
 class Planning {
  public:
@@ -21,48 +22,96 @@ class Planning {
 
   Result<ModelPlan> run(const std::function<Status(double share)>& watch) {
     for (const uint32_t matrix : matrices_of_layers(layout_)) plans_[matrix].bits = base_bits();
-    plan_uniform_ranks(layout_, options_.branch_bytes, options_.factor_bits, &plans_);
-    if (options_.method == BranchMethod::kHcinfer && options_.branch_bytes == 0) plan_hcinfer_ranks(layout_, &plans_);
-    if (options_.residual_read_bytes > 0) plan_uniform_shares(layout_, options_.residual_read_bytes, &plans_);
-    if (!needs_survey(options_)) return checked();
-    uint32_t most = 0;
-    for (const MatrixPlan& plan : plans_) most = std::max(most, plan.rank);
-    OTR_ASSIGN(SurveyResult surveyed, survey_model(model_, tokens_, options_, base_bits(), options_.branch_bytes > 0 ? 3 * most + 32 : 0, options_.residual_read_bytes > 0, saved_, watch));
-    const std::vector<MatrixLoss>& losses = surveyed.losses;
+    if (!needs_survey(options_)) {
+      OTR_TRY(plan_alike());
+      return ModelPlan{std::move(plans_), std::move(survey_)};
+    }
+    const bool is_like_hcinfer = options_.method == BranchMethod::kHcinfer || options_.allocation == BranchAllocation::kHcinfer;
+    const BranchForms forms{options_.form != BranchForm::kSparse, options_.form != BranchForm::kLowRank && !is_like_hcinfer};
+    const bool measures = has_budget() && options_.allocation != BranchAllocation::kUniform;
+    const uint32_t components = measures && forms.low_rank ? 3 * rank_for_all() + 32 : 0;
+    OTR_ASSIGN(SurveyResult surveyed, survey_model(model_, tokens_, options_, base_bits(), components, measures && forms.residual, saved_, watch));
     survey_ = std::move(surveyed.measured);
-    for (const MatrixLoss& loss : losses) plans_[loss.matrix].kl = loss.kl;
-    if (options_.mixed_bits > 0) allocate_bits(layout_, losses, options_.mixed_bits - 0.5, &plans_);
-    if (options_.allocation != BranchAllocation::kMeasured) return checked();
-    std::vector<MatrixPlan> further = plans_;  // what more would buy
-    if (options_.branch_bytes > 0) {
-      allocate_ranks(layout_, losses, options_.branch_bytes, options_.factor_bits, &plans_);
-      survey_.curve = thinned(allocate_ranks(layout_, losses, kCurveBudgets * options_.branch_bytes, options_.factor_bits, &further));
+    for (const MatrixLoss& loss : surveyed.losses) plans_[loss.matrix].kl = loss.kl;
+    if (options_.mixed_bits > 0) allocate_bits(layout_, surveyed.losses, options_.mixed_bits - 0.5, &plans_);
+    if (measures) {
+      OTR_TRY(check_budget(forms));
     }
-    if (options_.residual_read_bytes > 0) {
-      allocate_shares(layout_, losses, options_.residual_read_bytes, &plans_);
-      survey_.curve = thinned(allocate_shares(layout_, losses, kCurveBudgets * options_.residual_read_bytes, &further));
+    if (measures && options_.allocation == BranchAllocation::kHcinfer) {
+      allocate_like_hcinfer(layout_, surveyed.losses, survey_.kl_by_layer, low_rank_bytes(), options_.factor_bits, &plans_);
+    } else if (measures) {
+      survey_.curve = choose_branches(layout_, surveyed.losses, forms, limits(), options_.factor_bits, &plans_);
+    } else {
+      OTR_TRY(plan_alike());
     }
-    return checked();
+    return ModelPlan{std::move(plans_), std::move(survey_)};
   }
 
  private:
-  static std::vector<CompressSurvey::Point> thinned(const std::vector<CompressSurvey::Point>& points) {
-    if (points.size() <= kCurvePoints) return points;
-    std::vector<CompressSurvey::Point> kept;
-    for (size_t i = 0; i < kCurvePoints; ++i) kept.push_back(points[i * (points.size() - 1) / (kCurvePoints - 1)]);
-    return kept;
+  bool has_budget() const { return options_.branch_bytes > 0 || options_.branch_read_bytes > 0; }
+  static uint64_t or_no_limit(uint64_t bytes) { return bytes > 0 ? bytes : UINT64_MAX; }
+  /// For low-rank branches, which are read whole.
+  uint64_t low_rank_bytes() const { return std::min(or_no_limit(options_.branch_bytes), or_no_limit(options_.branch_read_bytes)); }
+
+  BranchLimits limits() const {
+    BranchLimits limits;
+    limits.scattered_cost = options_.scattered_read_cost;
+    if (options_.branch_bytes > 0) limits.stored_bytes = static_cast<double>(options_.branch_bytes);
+    if (options_.branch_read_bytes > 0) limits.read_bytes = static_cast<double>(options_.branch_read_bytes);
+    return limits;
   }
 
-  // A budget that buys nothing is told, with the least that does.
-  Result<ModelPlan> checked() {
-    if (options_.branch_bytes == 0 || std::any_of(plans_.begin(), plans_.end(), [](const MatrixPlan& plan) { return plan.rank > 0; })) return ModelPlan{std::move(plans_), std::move(survey_)};
-    uint64_t least = options_.allocation == BranchAllocation::kUniform ? 0 : UINT64_MAX;
-    for (const uint32_t matrix : matrices_of_layers(layout_)) {
-      const uint64_t bytes = outrigger::branch_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns, 32, options_.factor_bits);
-      least = options_.allocation == BranchAllocation::kUniform ? least + bytes : std::min(least, bytes);
+  uint32_t rank_for_all() const {
+    std::vector<MatrixPlan> plans(plans_);
+    plan_uniform_ranks(layout_, low_rank_bytes(), options_.factor_bits, &plans);
+    uint32_t most = 0;
+    for (const MatrixPlan& plan : plans) most = std::max(most, plan.rank);
+    return most;
+  }
+
+  /// The same for every matrix, or what HCInfer has for each kind.
+  Status plan_alike() {
+    if (!has_budget()) {
+      if (options_.method == BranchMethod::kHcinfer) plan_hcinfer_ranks(layout_, &plans_);
+      return {};
     }
-    return Status(StatusCode::kInvalidArgument, fmt::format("branch_bytes is {}, which is too little for any branch, need at least {}", options_.branch_bytes, least))
-        .with_bytes(least, options_.branch_bytes);
+    uint64_t residuals = 0;
+    for (const uint32_t matrix : matrices_of_layers(layout_)) residuals += residual_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns);
+    const bool hold = residuals <= or_no_limit(options_.branch_bytes), asked = options_.form == BranchForm::kSparse;
+    if (asked && !hold) return too_little(residuals);
+    if (asked || (options_.form == BranchForm::kAuto && options_.method == BranchMethod::kWeighed && hold && options_.branch_read_bytes > 0)) {
+      plan_uniform_shares(layout_, static_cast<uint64_t>(static_cast<double>(std::min(or_no_limit(options_.branch_read_bytes), residuals)) / options_.scattered_read_cost), &plans_);
+      return {};
+    }
+    plan_uniform_ranks(layout_, low_rank_bytes(), options_.factor_bits, &plans_);
+    if (std::any_of(plans_.begin(), plans_.end(), [](const MatrixPlan& plan) { return plan.rank > 0; })) return {};
+    uint64_t least = 0;
+    for (const uint32_t matrix : matrices_of_layers(layout_)) least += smallest_branch(matrix);
+    return too_little(least);
+  }
+
+  uint64_t smallest_branch(uint32_t matrix) const { return branch_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns, 32, options_.factor_bits); }
+
+  /// A budget that buys nothing is told, with the least that does.
+  Status check_budget(const BranchForms& forms) const {
+    uint64_t least = UINT64_MAX, least_read = UINT64_MAX;
+    for (const uint32_t matrix : matrices_of_layers(layout_)) {
+      const uint64_t residual = residual_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns);
+      if (forms.low_rank) least = std::min(least, smallest_branch(matrix)), least_read = std::min(least_read, smallest_branch(matrix));
+      if (!forms.residual) continue;
+      least = std::min(least, residual);
+      least_read = std::min(least_read, static_cast<uint64_t>(std::ceil(options_.scattered_read_cost * static_cast<double>(residual) / ShareCurve::kSteps)));
+    }
+    if (or_no_limit(options_.branch_bytes) < least) return too_little(least);
+    if (or_no_limit(options_.branch_read_bytes) >= least_read) return {};
+    return Status(StatusCode::kInvalidArgument, fmt::format("branch_read_bytes is {}, which is too little for any branch, need at least {}", options_.branch_read_bytes, least_read))
+        .with_bytes(least_read, options_.branch_read_bytes);
+  }
+
+  Status too_little(uint64_t least) const {
+    const uint64_t given = options_.branch_bytes > 0 ? options_.branch_bytes : options_.branch_read_bytes;
+    const char* const name = options_.branch_bytes > 0 ? "branch_bytes" : "branch_read_bytes";
+    return Status(StatusCode::kInvalidArgument, fmt::format("{} is {}, which is too little for any branch, need at least {}", name, given, least)).with_bytes(least, given);
   }
 
   int base_bits() const { return options_.mixed_bits == 0 ? options_.bits : options_.mixed_bits < 3.5 ? 2 : 3; }
@@ -79,7 +128,7 @@ class Planning {
 }  // namespace
 
 bool needs_survey(const CompressOptions& options) {
-  return options.mixed_bits > 0 || (options.branch_bytes + options.residual_read_bytes > 0 && options.allocation == BranchAllocation::kMeasured);
+  return options.mixed_bits > 0 || ((options.branch_bytes > 0 || options.branch_read_bytes > 0) && options.allocation != BranchAllocation::kUniform);
 }
 
 Result<ModelPlan> plan_matrices(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, SavedWork* saved,

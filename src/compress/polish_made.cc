@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <tuple>
 
 #include "src/base/macros.h"
 #include "src/base/thread_team.h"
@@ -10,7 +11,7 @@
 
 namespace outrigger {
 
-Status polish_made(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, const PolishWatch& watch,
+Status polish_made(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, std::span<const MatrixPlan> plans, const PolishWatch& watch,
                    std::vector<CompressedMatrix>* made, CompressReport* result) {
   const std::vector<WeightSource>& weights = model.layout->weights;
   const auto decode = [](DType type, const std::vector<std::byte>& bytes, uint64_t elements) -> Result<std::vector<float>> {
@@ -28,9 +29,18 @@ Status polish_made(const Model::Impl& model, std::span<const Token> tokens, cons
     branches.push_back(std::move(trained));
   }
   if (branches.empty()) return {};
-  const MatrixReader student = [&](uint32_t matrix) {
-    const LowBitMatrix& backbone = (*made)[matrix].backbone;
-    return decode(backbone.type, backbone.bytes, weights[matrix].rows * weights[matrix].columns);
+  // Which columns of a residual a token reads has no gradient: on average it is as if all were, each by the part that reading restores.
+  const MatrixReader student = [&](uint32_t matrix) -> Result<std::vector<float>> {
+    const auto& [backbone, residual, restored] = std::tie((*made)[matrix].backbone, (*made)[matrix].residual, plans[matrix].restored);
+    const uint64_t rows = weights[matrix].rows, columns = weights[matrix].columns;
+    OTR_ASSIGN(std::vector<float> values, decode(backbone.type, backbone.bytes, rows * columns));
+    if (residual.share == 0) return values;
+    OTR_ASSIGN(const std::vector<float> lost, decode(residual.columns.type, residual.columns.bytes, rows * columns));
+    const auto part = static_cast<float>(restored > 0 ? restored : residual.share);
+    for (uint64_t c = 0; c < columns; ++c) {
+      for (uint64_t r = 0; r < rows; ++r) values[r * columns + c] += part * lost[c * rows + r];
+    }
+    return values;
   };
   OTR_ASSIGN(const std::unique_ptr<ThreadTeam> team, ThreadTeam::create(options.threads > 0 ? options.threads : usable_cores()));
   PolishOptions polish_options;

@@ -13,9 +13,9 @@
 
 namespace outrigger {
 
-/// Trains the branches of rank above 0 of `made`, by matrix of the layout, in place, and says in `result` what came of it. Nothing happens
+/// Trains the branches of rank above 0 of `made`, by matrix of the layout like `plans`, in place, and says in `result` what came of it. Nothing happens
 /// where there are none. Errors: those of polish_branches().
-Status polish_made(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, const PolishWatch& watch,
+Status polish_made(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, std::span<const MatrixPlan> plans, const PolishWatch& watch,
                    std::vector<CompressedMatrix>* made, CompressReport* result);
 
 }  // namespace outrigger

@@ -19,7 +19,7 @@ namespace outrigger {
 namespace {
 
 // Counts up with every change of what the file's content means, and of what compressing makes of the same input.
-constexpr uint64_t kContentVersion = 1;
+constexpr uint64_t kContentVersion = 2;
 constexpr uint64_t kHashedBytes = 4_MiB;
 enum Slot : size_t { kPlanSlot, kStreamSlots };  // two of the latter, by whether the number of layers is even
 
@@ -36,14 +36,16 @@ Result<uint64_t> identity_of(const Model::Impl& model, std::span<const Token> to
   sum = checksum64(std::as_bytes(tokens), sum);
   const uint64_t numbers[] = {static_cast<uint64_t>(options.bits),
                               options.branch_bytes,
-                              options.residual_read_bytes,
+                              options.branch_read_bytes,
+                              static_cast<uint64_t>(options.form),
                               static_cast<uint64_t>(options.allocation),
                               static_cast<uint64_t>(options.method),
                               static_cast<uint64_t>(options.factor_bits),
                               options.polish_steps,
                               options.rounds,
                               options.chunk_tokens};
-  sum = checksum64(bytes_of(options.mixed_bits), checksum64(std::as_bytes(std::span(numbers)), sum));
+  const double shares[] = {options.mixed_bits, options.scattered_read_cost};
+  sum = checksum64(std::as_bytes(std::span(shares)), checksum64(std::as_bytes(std::span(numbers)), sum));
   const ByteSource& source = model.file.source();
   std::vector<std::byte> piece;
   for (uint64_t at = 0; at < source.size_bytes(); at += piece.size()) {
@@ -68,18 +70,19 @@ void warn(const std::string& path, const std::string& why) { log_message(LogLeve
 
 }  // namespace
 
-std::unique_ptr<SavedWork> SavedWork::open(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
-                                           const std::string& path) {
+Result<std::unique_ptr<SavedWork>> SavedWork::open(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
+                                                   const std::string& path) {
   const std::string file = file_beside(path);
   const auto cannot = [&file](const Status& status) {
     warn(file, fmt::format("{}; what is done is not kept", status.message()));
-    return nullptr;
+    return std::unique_ptr<SavedWork>();
   };
   const auto identity = identity_of(model, tokens, options);
   if (!identity.is_ok()) return cannot(identity.status());
   const uint64_t stream = sizeof(uint64_t) + tokens.size() * model.layout->config.width * sizeof(float);
   const uint64_t slots[] = {plan_record_bytes(*model.layout), stream, stream};
   Result<Journal> journal = Journal::open(file, identity.value(), slots);
+  if (!journal.is_ok() && journal.status().code() == StatusCode::kInvalidArgument) return journal.status();
   if (!journal.is_ok()) return cannot(journal.status());
   if (!journal->dropped().empty()) warn(file, fmt::format("{}: begun anew", journal->dropped()));
   std::unique_ptr<SavedWork> work(new SavedWork(model, options, file, std::move(journal).value()));

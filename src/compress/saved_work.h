@@ -29,8 +29,8 @@ class SavedWork {
 
   static std::string file_beside(const std::string& path) { return path + ".progress"; }
   /// Null where no file can be had. `tokens`: those that are used; they, the options and the model must outlive the object. Reads the
-  /// model's file once, to know it again.
-  static std::unique_ptr<SavedWork> open(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
+  /// model's file once, to know it again. Errors: kInvalidArgument when a file of another kind has the name.
+  static Result<std::unique_ptr<SavedWork>> open(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
                                          const std::string& path);
 
   /// Where an output file without its name stands meanwhile: taken away by the next that opens the work, if this process is killed.

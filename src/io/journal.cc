@@ -86,6 +86,9 @@ Result<Journal> Journal::open(const std::string& path, uint64_t identity, std::s
   OTR_TRY(journal.open_locked());
   struct stat there;
   if (::fstat(journal.file_, &there) != 0) return journal.failed("cannot open", errno);
+  if (journal.is_of_another_kind(static_cast<uint64_t>(there.st_size))) {
+    return Status(StatusCode::kInvalidArgument, "a file of another kind has the name that what is done is kept under; move it away").in_file(path);
+  }
   if (there.st_size > 0) journal.dropped_ = journal.what_differs();
   if (there.st_size == 0 || !journal.dropped_.empty()) {
     const Status started = journal.start_anew();
@@ -95,6 +98,13 @@ Result<Journal> Journal::open(const std::string& path, uint64_t identity, std::s
     journal.find_records(static_cast<uint64_t>(there.st_size));
   }
   return journal;
+}
+
+// Zeros are what a machine leaves that stopped before a new file's content was on the disk.
+bool Journal::is_of_another_kind(uint64_t file_bytes) const {
+  uint64_t magic = 0;
+  const auto beginning = std::as_writable_bytes(std::span(&magic, 1)).first(std::min<uint64_t>(file_bytes, sizeof magic));
+  return !read_at(0, beginning) || (magic != 0 && std::memcmp(&magic, &kMagic, beginning.size()) != 0);
 }
 
 std::string Journal::what_differs() const {

@@ -21,9 +21,6 @@
 namespace outrigger::tool {
 namespace {
 
-// What a budget for branches is spent on.
-enum class BranchForm { kAuto, kLowRank, kSparse };
-
 struct CompressCommandOptions {
   CommonOptions common;
   std::string model, output, bits = "4", branch_budget = "0", branch_reads = "0", polish = "auto";
@@ -121,27 +118,13 @@ Status read_polish(const std::string& text, const Model& model, CompressOptions*
   return Status(StatusCode::kInvalidArgument, fmt::format("--polish: got \"{}\", need auto, off or a number of steps", text));
 }
 
-// Residuals restore most for what is read, and hold 4.5 bits for each weight; low-rank branches restore most for what is stored (docs/benchmarks.md), and read all of it.
 Status read_branches(const CompressCommandOptions& options, const Model& model, double stored_bits, CompressOptions* result) {
-  constexpr double kResidualBits = 4.5;
   const auto budget = read_bytes("--branch-budget", options.branch_budget, model, stored_bits), reads = read_bytes("--branch-reads", options.branch_reads, model, stored_bits);
   if (!budget.is_ok()) return budget.status();
   if (!reads.is_ok()) return reads.status();
-  if (budget.value() == 0 && reads.value() == 0) return Status();
-  const auto whole = read_bytes("", fmt::format("{}bpw", kResidualBits), model, stored_bits);
-  if (!whole.is_ok()) return whole.status();
-  const bool holds_residuals = budget.value() == 0 || budget.value() >= whole.value();
-  const bool is_sparse = options.form == BranchForm::kSparse || (options.form == BranchForm::kAuto && reads.value() > 0 && holds_residuals);
-  if (!is_sparse) {
-    const uint64_t least = std::min(budget.value(), reads.value()), most = std::max(budget.value(), reads.value());
-    result->branch_bytes = least > 0 ? least : most;
-    return Status();
-  }
-  if (!holds_residuals) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("--branch-budget: got {}, need {} for residuals, {} bits a weight; raise it, leave it out, or use --form low-rank", format_size(budget.value()),
-                                                            format_size(whole.value()), kResidualBits));
-  }
-  result->residual_read_bytes = reads.value() > 0 ? std::min(reads.value(), whole.value()) : whole.value();
+  result->branch_bytes = budget.value();
+  result->branch_read_bytes = reads.value();
+  result->form = options.form;
   return Status();
 }
 
@@ -228,20 +211,20 @@ void add_compress(CLI::App& app, Action& action) {
   command->add_option("-o,--output", options->output, "The file to write; it appears complete or not at all")->required()->type_name("FILE");
   command->add_option("--bits", options->bits, "Bits of a weight: 2, 3 or 4 (scales take half a bit more), or mixed:B for B stored bits on average")->type_name("N|mixed:B")->capture_default_str();
   command->add_option("--branch-budget", options->branch_budget,
-                      "Most bytes for branches that correct the matrices: a size, bits for each weight (0.4bpw), a share of the backbone (10%); 0: none")
+                      "Most bytes for what corrects the matrices, branches and residuals: a size, bits for each weight (0.4bpw), a share of the backbone (10%); 0: none")
       ->type_name("SIZE")
       ->capture_default_str();
   command->add_option("--branch-reads", options->branch_reads,
-                      "Keep in host memory what the matrices lost, of which a token reads so much: a size, bits for each weight, a share of the backbone; 0: nothing")
+                      "Most bytes of it that a token reads on average: a size, bits for each weight, a share of the backbone; 0: no limit. Without both nothing is corrected")
       ->type_name("SIZE")
       ->capture_default_str();
-  add_choice<BranchForm>(*command, "--form", options->form, "Low-rank branches, or residuals; auto: residuals if --branch-reads is given and they fit --branch-budget",
+  add_choice<BranchForm>(*command, "--form", options->form, "Low-rank branches, residuals, or for each matrix whichever restores more within the budgets",
                          {{"auto", BranchForm::kAuto}, {"low-rank", BranchForm::kLowRank}, {"sparse", BranchForm::kSparse}});
   command->add_option("--polish", options->polish, "Train low-rank branches together by so many steps; auto: 50 where 8 bytes for each of the model's weights are less than 4 GB")
       ->type_name("auto|off|STEPS")
       ->capture_default_str();
-  add_choice<BranchAllocation>(*command, "--allocate", options->allocation, "How the branches' budget is shared out: as measured, or the same rank for all",
-                               {{"auto", BranchAllocation::kMeasured}, {"uniform", BranchAllocation::kUniform}});
+  add_choice<BranchAllocation>(*command, "--allocate", options->allocation, "How budgets are shared out: as measured, the same for all, or by HCInfer's score",
+                               {{"auto", BranchAllocation::kMeasured}, {"uniform", BranchAllocation::kUniform}, {"hcinfer", BranchAllocation::kHcinfer}});
   add_choice<BranchMethod>(*command, "--method", options->method, "How branches are found: the best for the inputs, or HCInfer's plain singular vectors (with its ranks, unless there is a budget)",
                            {{"auto", BranchMethod::kWeighed}, {"hcinfer", BranchMethod::kHcinfer}});
   command->add_option("--calibration", options->calibration, "A text like those that the model is for; may be given several times, for mixed use. Unset: what the model itself writes")

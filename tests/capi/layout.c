@@ -78,8 +78,11 @@ int main(void) {
   FIELD(otr_compress_options, polish_steps);
   FIELD(otr_compress_options, method);
   FIELD(otr_compress_options, resume);
-  FIELD(otr_compress_options, residual_read_bytes);
+  FIELD(otr_compress_options, branch_read_bytes);
   FIELD(otr_compress_options, report_file);
+  FIELD(otr_compress_options, scattered_read_cost);
+  FIELD(otr_compress_options, form);
+  FIELD(otr_compress_options, reserved2);
   STRUCT(otr_compress_report);
   FIELD(otr_compress_report, struct_size);
   FIELD(otr_compress_report, resumed_windows);

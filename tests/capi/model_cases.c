@@ -265,15 +265,19 @@ void a_model_is_compressed(void) {
   CHECK_C(report.resumed_windows == 0);
   CHECK_C(report.calibration_tokens == 96 && report.backbone_bytes * 16 == report.backbone_weights * 7);
   CHECK_C(report.branch_bytes == 0 && report.branch_read_bytes == 0);
-  options.allocation = 2;
+  options.allocation = 3;
   CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
   options.allocation = OTR_BRANCHES_MEASURED;
+  options.form = 3;
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
+  options.form = OTR_BRANCHES_LOW_RANK;
   options.branch_bytes = 20000;
   options.polish_steps = 2;
   NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
   CHECK_C(report.branch_bytes > 0 && report.branch_bytes <= 20000 && report.branch_read_bytes == report.branch_bytes);
   options.branch_bytes = 0;
-  options.residual_read_bytes = 3000;
+  options.form = OTR_BRANCHES_SPARSE;
+  options.branch_read_bytes = 3000;
   options.report_file = path;
   CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
   snprintf(report_file, sizeof report_file, "%s", scratch_path("report.html"));
@@ -316,6 +320,7 @@ void a_model_is_exported(void) {
   CHECK_C(otr_model_export(model, backbone_path, NULL, NULL, &error) == OTR_INVALID_ARGUMENT); /* not compressed */
   otr_compress_options_init(&compress_options, sizeof compress_options);
   compress_options.bits = 2;
+  compress_options.form = OTR_BRANCHES_LOW_RANK;
   compress_options.chunk_tokens = 32;
   compress_options.branch_bytes = 20000;
   NEED_C(otr_model_compress(model, tokens, 96, small_path, &compress_options, NULL, &error) == OTR_OK);

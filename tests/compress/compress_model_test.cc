@@ -140,6 +140,7 @@ TEST_CASE("compress_model: branches take at most their budget, and the same inpu
   for (const BranchAllocation allocation : {BranchAllocation::kMeasured, BranchAllocation::kUniform}) {
     CompressOptions options = few_chunks(2);
     options.allocation = allocation;
+    options.form = BranchForm::kLowRank;
     options.branch_bytes = 100;
     CHECK(compress_model(model, text(model, 300), scratch / "a.gguf", options).status().code() == StatusCode::kInvalidArgument);
     options.branch_bytes = 80000;
@@ -154,7 +155,8 @@ TEST_CASE("compress_model: branches take at most their budget, and the same inpu
     CHECK((content(scratch / "a.gguf") == content(scratch / "b.gguf")));
   }
   CompressOptions options = few_chunks(2);
-  options.residual_read_bytes = 5000;
+  options.form = BranchForm::kSparse;
+  options.branch_read_bytes = 5000;
   const CompressReport report = must(compress_model(model, text(model, 300), scratch / "a.gguf", options));
   CHECK(report.branch_read_bytes <= 5000);
   CHECK(report.branch_read_bytes > 4900);
@@ -162,13 +164,56 @@ TEST_CASE("compress_model: branches take at most their budget, and the same inpu
   options.threads = 1;
   must(compress_model(model, text(model, 300), scratch / "b.gguf", options));
   CHECK((content(scratch / "a.gguf") == content(scratch / "b.gguf")));
-  options.branch_bytes = 80000;
-  CHECK(compress_model(model, text(model, 300), scratch / "c.gguf", options).status().code() == StatusCode::kInvalidArgument);
-  options.branch_bytes = 0;
   options.method = BranchMethod::kHcinfer;
   CHECK(compress_model(model, text(model, 300), scratch / "c.gguf", options).status().code() == StatusCode::kInvalidArgument);
   const Model made = must(Model::open(scratch / "a.gguf"));
   CHECK(compress_model(made, text(made, 300), scratch / "c.gguf", few_chunks(2)).status().code() == StatusCode::kUnsupported);
+}
+
+TEST_CASE("compress_model: of both forms each matrix has one at most, within both budgets, and they are nearer than either alone") {
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch)));
+  CompressOptions options = few_chunks(2);
+  options.branch_bytes = 90000;
+  options.branch_read_bytes = 12000;
+  options.scattered_read_cost = 3;  // of matrices so small the branches are as large as residuals
+  const auto restored = [&](BranchForm form) {
+    options.form = form;
+    const CompressReport report = must(compress_model(model, text(model, 300), scratch / "a.gguf", options));
+    CHECK(report.branch_bytes <= options.branch_bytes);
+    CHECK(report.branch_read_bytes <= options.branch_read_bytes);
+    double kl = 0;
+    for (const CompressedMatrixReport& matrix : report.matrices) {
+      CHECK((matrix.rank == 0 || matrix.share == 0));
+      kl += matrix.kl * matrix.restored;
+    }
+    return kl;
+  };
+  const double low_rank = restored(BranchForm::kLowRank), sparse = restored(BranchForm::kSparse), both = restored(BranchForm::kAuto);
+  CHECK(both > low_rank);
+  CHECK(both > sparse);
+  // The file runs, and trained with residuals beside its branches it is the same whatever the threads.
+  options.polish_steps = 2;
+  const CompressReport report = must(compress_model(model, text(model, 300), scratch / "a.gguf", options));
+  options.threads = 3;
+  must(compress_model(model, text(model, 300), scratch / "b.gguf", options));
+  CHECK((content(scratch / "a.gguf") == content(scratch / "b.gguf")));
+  const auto any = [&report](auto which) { return std::any_of(report.matrices.begin(), report.matrices.end(), which); };
+  CHECK(any([](const CompressedMatrixReport& matrix) { return matrix.rank > 0; }));
+  CHECK(any([](const CompressedMatrixReport& matrix) { return matrix.share > 0; }));
+  CHECK(must(Model::open(scratch / "a.gguf")).info().can_run);
+}
+
+TEST_CASE("compress_model: ranks by the score of HCInfer keep the budget, and need low-rank branches") {
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch)));
+  CompressOptions options = few_chunks(2);
+  options.allocation = BranchAllocation::kHcinfer;
+  options.branch_bytes = 60000;
+  const CompressReport report = must(compress_model(model, text(model, 300), scratch / "a.gguf", options));
+  CHECK((report.branch_bytes > 0 && report.branch_bytes <= 60000));
+  options.form = BranchForm::kSparse;
+  CHECK(compress_model(model, text(model, 300), scratch / "a.gguf", options).status().code() == StatusCode::kInvalidArgument);
 }
 
 TEST_CASE("compress_model: mixed bits are at most the mean that was asked for") {

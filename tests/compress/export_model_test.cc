@@ -44,6 +44,7 @@ CompressOptions small_options(int bits, uint64_t branch_bytes = 0) {
   CompressOptions options;
   options.bits = bits;
   options.branch_bytes = branch_bytes;
+  options.form = BranchForm::kLowRank;
   options.chunk_tokens = 32;
   options.most_chunks = 4;
   options.threads = 2;
@@ -294,7 +295,8 @@ TEST_CASE("export_model: what cannot be exported is refused with a reason, befor
   const ScratchFolder scratch;
   const std::string original = write_model(scratch);
   CompressOptions sparse = small_options(2);
-  sparse.residual_read_bytes = 5000;
+  sparse.branch_read_bytes = 5000;
+  sparse.form = BranchForm::kSparse;
   const auto refusal = [&](const Model& model, const ExportOptions& options = {}) {
     return export_model(model, scratch / "backbone.gguf", options).status();
   };

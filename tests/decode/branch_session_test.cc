@@ -41,8 +41,9 @@ struct Branched {
     options.most_chunks = 6;
     options.threads = 2;
     // More than whole ranks take, or than all columns.
+    options.form = form == Form::kLowRank ? BranchForm::kLowRank : BranchForm::kSparse;
     if (form == Form::kLowRank) options.branch_bytes = uint64_t{1} << 20;
-    if (form == Form::kResidual) options.residual_read_bytes = uint64_t{1} << 20;
+    if (form == Form::kResidual) options.branch_read_bytes = uint64_t{1} << 20;
     const CompressReport report = must(compress_model(must(Model::open(scratch / "model.gguf")), text, scratch / "small.gguf", options));
     REQUIRE(report.branch_bytes > 0);
     return must(Model::open(scratch / "small.gguf"));

@@ -188,6 +188,12 @@ double added_up_ms(const StepShape& shape, const MachineProfile& machine, const 
   seconds += device_layers * std::max(flops * positions / machine.device_attention_flops.per_s,
                                       kv * (step.position + tokens) / machine.device_stream_bytes.per_s);
   seconds += (machine.host_step_overhead_us + (uses_device ? machine.device_step_overhead_us : 0)) * 1e-6;
+  bool was_second = false;  // factors of a window follow each other
+  for (const MatrixShape& matrix : shape.matrices) {
+    const bool is_second = matrix.adds_to_window && matrix.used_share > 0;
+    if (is_second && !was_second) seconds += 1.5e-6;
+    was_second = is_second;
+  }
   seconds += tokens * 3.5 * static_cast<double>(shape.residual_read_bytes_per_token) / machine.host_stream_bytes.per_s;
   return (seconds + tokens * row_reads * 20e-6) * 1e3;
 }

@@ -73,7 +73,9 @@ class Compress(BrowserTest):
         self.refuse(UNSUPPORTED, "compress", TINY / "mixtral.gguf", "-o", self.out, *self.args, naming="experts")
         for option, value in (("--bits", "5"), ("--bits", "mixed:9"), ("--branch-budget", "much"), ("--branch-budget", "-1bpw"), ("--branch-reads", "1ftw"), ("--polish", "maybe")):
             self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, option, value, *self.args, naming=option)
-        self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, "--branch-reads", "1bpw", "--branch-budget", "1bpw", "--form", "sparse", *self.args, naming="--branch-budget")
+        self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, "--branch-reads", "1bpw", "--branch-budget", "1bpw", "--form", "sparse", "--allocate", "uniform", *self.args,
+                    naming="too little")
+        self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, "--branch-budget", "1bpw", "--form", "sparse", "--allocate", "hcinfer", *self.args, naming="low-rank")
         self.refuse(USAGE, "compress", MODEL, "-o", self.out, "--form", "dense", *self.args, naming="--form")
         self.assertEqual(self.left(), [])
         copy = self.folder / "model.gguf"
@@ -106,8 +108,9 @@ class Compress(BrowserTest):
     def test_branches_bring_it_nearer_and_the_share_says_how_much_of_them_is_used(self):
         self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
         bare = self.distance()
-        for name, options in {"uniform": ("--branch-budget", "60kB", "--allocate", "uniform", "--polish", "off"), "measured": ("--branch-budget", "20%", "--polish", "off"),
-                              "polished": ("--branch-budget", "20%", "--polish", "20"), "residual": ("--branch-reads", "1bpw",)}.items():
+        for name, options in {"uniform": ("--branch-budget", "60kB", "--allocate", "uniform", "--polish", "off"),
+                              "measured": ("--branch-budget", "20%", "--form", "low-rank", "--polish", "off"), "scored": ("--branch-budget", "60kB", "--allocate", "hcinfer", "--polish", "off"),
+                              "polished": ("--branch-budget", "20%", "--form", "low-rank", "--polish", "20"), "residual": ("--branch-reads", "1bpw", "--form", "sparse")}.items():
             with self.subTest(name):
                 document = self.document("compress", MODEL, "-o", self.out, "--bits", "2", *options, *self.args)
                 bits, size = document["bits_per_weight"], document["bytes"]
@@ -116,7 +119,7 @@ class Compress(BrowserTest):
                     self.assertAlmostEqual(bits["branches"], 4.5)
                     self.assertAlmostEqual(bits["branch_reads"], 1, places=2)
                 else:
-                    self.assertLessEqual(size["branches"], 60000 if name == "uniform" else size["backbone"] * 0.2)
+                    self.assertLessEqual(size["branches"], 60000 if name in ("uniform", "scored") else size["backbone"] * 0.2)
                     self.assertEqual(size["branches"], size["branch_reads_per_token"])
                 self.assertGreater(size["branches"], 0)
                 all_of_it, none = self.distance(), self.distance("--branch", "none")
@@ -128,8 +131,8 @@ class Compress(BrowserTest):
     def test_comparing_tells_bytes_speed_and_what_branches_recover(self):
         low_rank, sparse = self.folder / "low_rank.gguf", self.folder / "sparse.gguf"
         self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
-        self.succeed("compress", MODEL, "-o", low_rank, "--bits", "2", "--branch-budget", "20%", "--polish", "off", *self.args)
-        self.succeed("compress", MODEL, "-o", sparse, "--bits", "2", "--branch-reads", "1bpw", *self.args)
+        self.succeed("compress", MODEL, "-o", low_rank, "--bits", "2", "--branch-budget", "20%", "--form", "low-rank", "--polish", "off", *self.args)
+        self.succeed("compress", MODEL, "-o", sparse, "--bits", "2", "--branch-reads", "1bpw", "--form", "sparse", *self.args)
         evaluation = ("eval", MODEL, "--compare", self.out, low_rank, sparse, "--reference", MODEL, "--text", self.other, "--ctx", "64", "--chunks", "4")
         models = self.document(*evaluation)["models"]
         self.assertEqual([model["file"] for model in models], [str(MODEL), str(self.out), str(low_rank), str(sparse)])
@@ -161,7 +164,7 @@ class Compress(BrowserTest):
         self.assertLess(mixed, self.distance())
 
     def test_the_document_has_every_matrix_and_what_was_measured(self):
-        document = self.document("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--polish", "3", *self.args)
+        document = self.document("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--form", "low-rank", "--polish", "3", *self.args)
         matrices, survey = document["matrices"], document["survey"]
         self.assertEqual(len(matrices), 21)
         self.assertEqual([matrix["kind"] for matrix in matrices[:7]], ["q", "k", "v", "output", "gate", "up", "down"])
@@ -183,7 +186,7 @@ class Compress(BrowserTest):
         self.assertEqual(points, sorted(points))
         self.assertEqual(points[0], (0, 0))
         self.assertLessEqual(points[-1][1], 1.001)
-        residuals = self.document("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-reads", "1bpw", *self.args)
+        residuals = self.document("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-reads", "1bpw", "--form", "sparse", *self.args)
         for matrix in residuals["matrices"]:
             if matrix["share"] > 0.5:
                 self.assertLess(matrix["loss_left"], matrix["loss"] / 3)
@@ -191,7 +194,8 @@ class Compress(BrowserTest):
 
     def test_the_report_is_a_page_that_a_browser_shows_whole(self):
         page = self.folder / "report.html"
-        runs = {"bare": ((), 1), "trained": (("--branch-budget", "20%", "--polish", "3"), 6), "residuals": (("--branch-reads", "1bpw"), 5), "mixed": (("--bits", "mixed:3"), 3),
+        runs = {"bare": ((), 1), "trained": (("--branch-budget", "20%", "--polish", "3", "--form", "low-rank"), 6),
+                "residuals": (("--branch-reads", "1bpw", "--form", "sparse"), 5), "mixed": (("--bits", "mixed:3"), 3),
                 "uniform": (("--branch-budget", "60kB", "--allocate", "uniform", "--polish", "off"), 3)}
         pages = {}
         for name, (options, drawings) in runs.items():
@@ -224,7 +228,7 @@ class Compress(BrowserTest):
         self.assertEqual([name for name in self.everything_left() if name.startswith("small")], [])
 
     def test_killed_a_hundred_times_and_begun_again_the_bytes_are_the_same(self):
-        command = [tool.options.tool, "compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--polish", "4", "--calibration", self.text, "--ctx", "32", "--chunks", "6"]
+        command = [tool.options.tool, "compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--form", "low-rank", "--polish", "4", "--calibration", self.text, "--ctx", "32", "--chunks", "6"]
 
         def start():
             return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=tool.environment())

@@ -21,7 +21,7 @@ class Export(ToolTest):
         cls.text = folder / "text.txt"
         cls.text.write_text(" ".join(f"the {n} in then {n * n}" for n in range(400)))
         cls.files = {name: folder / f"{name}.gguf" for name in ("plain", "branched", "sparse")}
-        for name, options in {"plain": (), "branched": ("--branch-budget", "20%", "--polish", "off"), "sparse": ("--branch-reads", "1bpw")}.items():
+        for name, options in {"plain": (), "branched": ("--branch-budget", "20%", "--form", "low-rank", "--polish", "off"), "sparse": ("--branch-reads", "1bpw", "--form", "sparse")}.items():
             outcome = tool.run("compress", MODEL, "-o", cls.files[name], "--bits", "2", "--calibration", cls.text, "--ctx", "64", "--chunks", "8",
                                *options)
             assert outcome.code == 0, outcome
