@@ -53,6 +53,8 @@ outrigger::CompressOptions compress_options_of(const otr_compress_options& given
   options.polish_steps = given.polish_steps;
   options.branch_read_bytes = given.branch_read_bytes;
   options.scattered_read_cost = given.scattered_read_cost;
+  options.max_slowdown = given.max_slowdown;
+  if (given.profile != nullptr) options.machine = given.profile->profile;
   options.form = static_cast<outrigger::BranchForm>(given.form);
   options.rounds = given.rounds;
   options.chunk_tokens = given.chunk_tokens;

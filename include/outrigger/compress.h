@@ -4,12 +4,14 @@
 
 #include <outrigger/cancel.h>
 #include <outrigger/export.h>
+#include <outrigger/machine_profile.h>
 #include <outrigger/model.h>
 #include <outrigger/status.h>
 #include <outrigger/tokenizer.h>
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -47,6 +49,8 @@ struct CompressOptions {
   uint64_t branch_bytes = 0;       ///< at most so many for what corrects the matrices, low-rank branches and residuals; 0: as many as branch_read_bytes needs
   uint64_t branch_read_bytes = 0;  ///< a token reads at most so many of them on average; 0: no limit. Both 0: nothing is corrected
   double scattered_read_cost = 1;  ///< what a byte of a residual counts as in branch_read_bytes; 3.5 where time is meant, which columns here and there take more of
+  double max_slowdown = 0;         ///< above 0, instead of branch_read_bytes: a token may take so much longer for them on the host of `machine`, the model being in its memory; 0.05 for a twentieth
+  std::optional<MachineProfile> machine;  ///< needed for max_slowdown
   BranchForm form = BranchForm::kAuto;
   BranchAllocation allocation = BranchAllocation::kMeasured;
   BranchMethod method = BranchMethod::kWeighed;

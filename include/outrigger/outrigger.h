@@ -281,6 +281,8 @@ typedef struct otr_compress_options {
   uint64_t branch_read_bytes;   /**< a token reads at most so many of them on average; 0 (default): no limit. Both 0: nothing is corrected */
   const char* report_file;      /**< a page in HTML about what was measured, chosen and made, which appears complete or not at all; NULL (default): none */
   double scattered_read_cost;   /**< what a byte of a residual counts as in branch_read_bytes, 1 to 100 (default 1); 3.5 where time is meant, which columns here and there take more of */
+  double max_slowdown;          /**< above 0, instead of branch_read_bytes: a token may take so much longer for them on the host of `profile`, the model being in its memory; 0.05 for a twentieth; default 0 */
+  const struct otr_profile* profile; /**< needed for max_slowdown; NULL (default): none */
   int32_t form;                 /**< what matrices are corrected by: an otr_branch_form */
   uint32_t reserved2;
 } otr_compress_options;

@@ -15,7 +15,9 @@
 #include "src/compress/planning.h"
 #include "src/compress/polish_made.h"
 #include "src/compress/saved_work.h"
+#include "src/compress/slowdown_budget.h"
 #include "src/model/model_copy.h"
+#include "src/plan/correction_cost.h"
 #include "src/tensor/encode_own.h"
 
 namespace outrigger {
@@ -172,9 +174,18 @@ bool may_go_away(StatusCode code) {
   return code == StatusCode::kCancelled || code == StatusCode::kIo || code == StatusCode::kOutOfMemory || code == StatusCode::kInternal;
 }
 
-Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& options) {
-  OTR_TRY(options.validate());
+// With bytes in the place of time.
+Result<CompressOptions> in_bytes(const Model::Impl& model, CompressOptions options) {
+  if (options.max_slowdown == 0) return options;
+  OTR_ASSIGN(options.branch_read_bytes, bytes_within_slowdown(*model.layout, base_bits(options), *options.machine, options.max_slowdown));
+  options.scattered_read_cost = kScatteredReadCost;
+  return options;
+}
+
+Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& given) {
+  OTR_TRY(given.validate());
   OTR_TRY(check_model(model));
+  OTR_ASSIGN(const CompressOptions options, in_bytes(model, given));
   OTR_TRY(check_files(model, path, options));
   OTR_TRY(model.file.source().check_unchanged());
   OTR_ASSIGN(const std::vector<Token> tokens, choose_chunks(calibration, model.layout->vocabulary, options));
@@ -201,6 +212,9 @@ Status CompressOptions::validate() const {
   if (form != BranchForm::kAuto && form != BranchForm::kLowRank && form != BranchForm::kSparse) return invalid(fmt::format("form is {}, need 0 to 2", static_cast<int>(form)));
   if (form == BranchForm::kSparse && (method == BranchMethod::kHcinfer || allocation == BranchAllocation::kHcinfer)) return invalid("HCInfer has low-rank branches, not residuals");
   if (!(scattered_read_cost >= 1 && scattered_read_cost <= 100)) return invalid(fmt::format("scattered_read_cost is {}, need 1 to 100", scattered_read_cost));
+  if (!(max_slowdown >= 0 && max_slowdown <= 100)) return invalid(fmt::format("max_slowdown is {}, need 0 to 100", max_slowdown));
+  if (max_slowdown > 0 && branch_read_bytes > 0) return invalid("max_slowdown and branch_read_bytes limit the same; give one of them");
+  if (max_slowdown > 0 && !machine) return invalid("max_slowdown needs the profile of a machine");
   if (factor_bits != 4 && factor_bits != 8) return invalid(fmt::format("factor_bits is {}, need 4 or 8", factor_bits));
   if (polish_steps > 100000) return invalid(fmt::format("polish_steps is {}, need at most 100000", polish_steps));
   if (rounds > 16) return invalid(fmt::format("rounds is {}, need at most 16", rounds));

@@ -21,7 +21,7 @@ class Planning {
       : model_(model), layout_(*model.layout), tokens_(tokens), options_(options), saved_(saved), plans_(layout_.weights.size()) {}
 
   Result<ModelPlan> run(const std::function<Status(double share)>& watch) {
-    for (const uint32_t matrix : matrices_of_layers(layout_)) plans_[matrix].bits = base_bits();
+    for (const uint32_t matrix : matrices_of_layers(layout_)) plans_[matrix].bits = base_bits(options_);
     if (!needs_survey(options_)) {
       OTR_TRY(plan_alike());
       return ModelPlan{std::move(plans_), std::move(survey_)};
@@ -29,14 +29,12 @@ class Planning {
     const bool is_like_hcinfer = options_.method == BranchMethod::kHcinfer || options_.allocation == BranchAllocation::kHcinfer;
     const BranchForms forms{options_.form != BranchForm::kSparse, options_.form != BranchForm::kLowRank && !is_like_hcinfer};
     const bool measures = has_budget() && options_.allocation != BranchAllocation::kUniform;
+    if (measures) OTR_TRY(check_budget(forms));
     const uint32_t components = measures && forms.low_rank ? 3 * rank_for_all() + 32 : 0;
-    OTR_ASSIGN(SurveyResult surveyed, survey_model(model_, tokens_, options_, base_bits(), components, measures && forms.residual, saved_, watch));
+    OTR_ASSIGN(SurveyResult surveyed, survey_model(model_, tokens_, options_, base_bits(options_), components, measures && forms.residual, saved_, watch));
     survey_ = std::move(surveyed.measured);
     for (const MatrixLoss& loss : surveyed.losses) plans_[loss.matrix].kl = loss.kl;
     if (options_.mixed_bits > 0) allocate_bits(layout_, surveyed.losses, options_.mixed_bits - 0.5, &plans_);
-    if (measures) {
-      OTR_TRY(check_budget(forms));
-    }
     if (measures && options_.allocation == BranchAllocation::kHcinfer) {
       allocate_like_hcinfer(layout_, surveyed.losses, survey_.kl_by_layer, low_rank_bytes(), options_.factor_bits, &plans_);
     } else if (measures) {
@@ -114,8 +112,6 @@ class Planning {
     return Status(StatusCode::kInvalidArgument, fmt::format("{} is {}, which is too little for any branch, need at least {}", name, given, least)).with_bytes(least, given);
   }
 
-  int base_bits() const { return options_.mixed_bits == 0 ? options_.bits : options_.mixed_bits < 3.5 ? 2 : 3; }
-
   const Model::Impl& model_;
   const ModelLayout& layout_;
   const std::span<const Token> tokens_;
@@ -126,6 +122,8 @@ class Planning {
 };
 
 }  // namespace
+
+int base_bits(const CompressOptions& options) { return options.mixed_bits == 0 ? options.bits : options.mixed_bits < 3.5 ? 2 : 3; }
 
 bool needs_survey(const CompressOptions& options) {
   return options.mixed_bits > 0 || ((options.branch_bytes > 0 || options.branch_read_bytes > 0) && options.allocation != BranchAllocation::kUniform);

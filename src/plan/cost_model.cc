@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/plan/correction_cost.h"
 #include "src/plan/memory_model.h"
 
 namespace outrigger {
@@ -36,15 +37,6 @@ double disk_rate(const MachineProfile& machine) {
 double units(uint64_t packed_bytes, uint64_t slot_bytes) {
   return packed_bytes == 0 ? 0 : std::ceil(static_cast<double>(packed_bytes) / static_cast<double>(slot_bytes));
 }
-
-// Columns that are read here and there come at a third to a quarter of the rate of reading in order: a core waits for so many lines of memory at once and no more.
-constexpr double kScattered = 3.5;
-
-// A branch is two nodes more for its window, with a barrier behind each: SmolLM2-135M on two cores, 120 windows with branches, takes 0.18 ms longer than their bytes do.
-constexpr double kBranchWindowS = 1.5e-6;
-
-// Four lanes take a corrected window over from one another, each some 10 us after it could.
-constexpr double kHandoffS = 40e-6;
 
 }  // namespace
 
@@ -120,13 +112,13 @@ double CostModel::kv_store_s(const StepWork& work) const {
 }
 
 double CostModel::step_overhead_s(uint32_t tokens, double corrected_bytes) const {
-  return overhead_s_ + tokens * kScattered * std::max(0.0, residual_bytes_ - corrected_bytes) / host_.stream();
+  return overhead_s_ + tokens * kScatteredReadCost * std::max(0.0, residual_bytes_ - corrected_bytes) / host_.stream();
 }
 
 double CostModel::handoff_s() const { return kHandoffS; }
 
 double CostModel::correction_s(const CorrectedWindows& windows, double tokens, bool beside_link) const {
-  return host_.product_s(windows.here, tokens, beside_link) + tokens * kScattered * windows.residual_bytes / host_.stream();
+  return host_.product_s(windows.here, tokens, beside_link) + tokens * kScatteredReadCost * windows.residual_bytes / host_.stream();
 }
 
 CorrectionTime CostModel::corrections(const DeviceSums& sums, double tokens, bool beside_link) const {

@@ -32,6 +32,13 @@ std::string as_share(const std::string& percent) {
 
 }  // namespace
 
+CLI::Option* add_share(CLI::App& command, const char* name, double& share, const char* description) {
+  return command.add_option(name, share, description)
+      ->type_name("SHARE")
+      ->transform([](const std::string& text) { return text.ends_with("%") ? as_share(text) : text; })
+      ->check(CLI::NonNegativeNumber.description(""));
+}
+
 void add_common_options(CLI::App& command, CommonOptions& options, Shows shows) {
   std::vector<CLI::Option*> machine = {
       command.add_option("--threads", options.threads, "Compute threads; 0: the physical cores this process may use")->type_name("N"),
@@ -74,10 +81,7 @@ void add_common_options(CLI::App& command, CommonOptions& options, Shows shows) 
                               "Where branches are computed whose matrices a device computes with; host: meanwhile, host-in-turn: before it, to compare")
                           ->type_name("auto|device|host|host-in-turn")
                           ->check(CLI::IsMember({"auto", "device", "host", "host-in-turn"}).description("")));
-    machine.push_back(command.add_option("--max-slowdown", options.max_slowdown, "Use so much of the branches that a token takes no longer than this by the plan: 5% or 0.05; unset: all")
-                          ->type_name("SHARE")
-                          ->transform([](const std::string& text) { return text.ends_with("%") ? as_share(text) : text; })
-                          ->check(CLI::NonNegativeNumber.description("")));
+    machine.push_back(add_share(command, "--max-slowdown", options.max_slowdown, "Use so much of the branches that a token takes no longer than this by the plan: 5% or 0.05; unset: all"));
   }
   for (CLI::Option* option : machine) option->group(shows == Shows::kMachine ? "Machine" : "");
   machine[6]->excludes(machine[0], machine[2], machine[9]);

@@ -14,6 +14,8 @@ namespace outrigger::tool {
 /// Which options a command's help lists; it takes them all, since scripts pass them everywhere.
 enum class Shows { kMachine, kOutputOnly };
 void add_common_options(CLI::App& command, CommonOptions& options, Shows shows);
+/// A part that may be above the whole: "5%" or "0.05".
+CLI::Option* add_share(CLI::App& command, const char* name, double& share, const char* description);
 /// The MODEL argument.
 void add_model(CLI::App& command, std::string& path);
 

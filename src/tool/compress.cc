@@ -1,132 +1,23 @@
 // outrigger compress: a model in few bits, by what its layers' inputs are on a text.
 #include <fmt/format.h>
-#include <outrigger/compress.h>
 #include <outrigger/sizes.h>
 
-#include <charconv>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
-#include <vector>
 
 #include "src/tool/command_line.h"
 #include "src/tool/commands.h"
-#include "src/tool/files.h"
+#include "src/tool/compress_options.h"
+#include "src/tool/compress_quality.h"
+#include "src/tool/compress_text.h"
 #include "src/tool/interrupt.h"
 #include "src/tool/loading.h"
-#include "src/tool/own_text.h"
 #include "src/tool/report.h"
 
 namespace outrigger::tool {
 namespace {
-
-struct CompressCommandOptions {
-  CommonOptions common;
-  std::string model, output, bits = "4", branch_budget = "0", branch_reads = "0", polish = "auto";
-  BranchForm form = BranchForm::kAuto;
-  BranchAllocation allocation = BranchAllocation::kMeasured;
-  BranchMethod method = BranchMethod::kWeighed;
-  std::vector<std::string> calibration;
-  uint32_t chunk_tokens = 512, chunks = 32;
-  std::string report_file;
-  bool no_resume = false;
-  std::map<std::string, std::string> later;  // options of the contract that this version refuses by name
-};
-
-constexpr const char* kLater[] = {"--max-slowdown"};
-
-// Whole chunks of every text in turn, so that each has its share of what is used.
-Result<std::vector<Token>> read_calibration(const CompressCommandOptions& options, const Tokenizer& tokenizer) {
-  std::vector<std::vector<Token>> texts;
-  for (const std::string& file : options.calibration) {
-    const auto text = read_file(file);
-    if (!text.is_ok()) return text.status();
-    auto tokens = tokenizer.encode(text.value(), {.add_special = true, .parse_special = false});
-    if (!tokens.is_ok()) return tokens.status();
-    if (tokens->size() < options.chunk_tokens) {
-      return Status(StatusCode::kInvalidArgument,
-                    fmt::format("the text has {} tokens, need {} for one chunk; give a longer text or a smaller --ctx", tokens->size(), options.chunk_tokens))
-          .in_file(file);
-    }
-    texts.push_back(std::move(tokens).value());
-  }
-  const size_t of_each = (options.chunks + texts.size() - 1) / texts.size();
-  std::vector<Token> all;
-  for (const std::vector<Token>& text : texts) {
-    const size_t there = text.size() / options.chunk_tokens, used = std::min(there, of_each);
-    for (size_t i = 0; i < used; ++i) {
-      const auto begin = text.begin() + static_cast<ptrdiff_t>(i * there / used * options.chunk_tokens);
-      all.insert(all.end(), begin, begin + options.chunk_tokens);
-    }
-  }
-  return all;
-}
-
-// "3", or "mixed:2.8".
-Status read_bits(const std::string& text, CompressOptions* options) {
-  constexpr std::string_view kMixed = "mixed:";
-  if (text == "2" || text == "3" || text == "4") {
-    options->bits = text[0] - '0';
-    return Status();
-  }
-  const char* const end = text.data() + text.size();
-  if (text.starts_with(kMixed)) {
-    const auto [rest, error] = std::from_chars(text.data() + kMixed.size(), end, options->mixed_bits, std::chars_format::fixed);
-    if (error == std::errc() && rest == end && options->mixed_bits >= 2.5 && options->mixed_bits <= 4.5) return Status();
-  }
-  return Status(StatusCode::kInvalidArgument, fmt::format("--bits: got \"{}\", need 2, 3, 4, or mixed:2.5 to mixed:4.5 stored bits a weight", text));
-}
-
-// A size, bits for each weight of the backbone ("0.8bpw"), or a share of the backbone's bytes ("10%").
-Result<uint64_t> read_bytes(const char* name, const std::string& text, const Model& model, double stored_bits) {
-  auto shape = model.step_shape();
-  if (!shape.is_ok()) return shape.status();
-  double weights = 0;
-  for (const MatrixShape& matrix : shape->matrices) {
-    if (matrix.use == MatrixUse::kEveryToken) weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
-  }
-  if (text.ends_with("bpw")) {
-    double bits_each = -1;
-    const char* const end = text.data() + text.size() - 3;
-    const auto [rest, error] = std::from_chars(text.data(), end, bits_each, std::chars_format::fixed);
-    if (error != std::errc() || rest != end || !(bits_each >= 0 && bits_each <= 32)) {
-      return Status(StatusCode::kInvalidArgument, fmt::format("{}: got \"{}\", need 0 to 32 bits for each weight, such as 0.4bpw", name, text));
-    }
-    return static_cast<uint64_t>(weights * bits_each / 8);
-  }
-  auto size = parse_size(text);
-  if (!size.is_ok()) return Status(StatusCode::kInvalidArgument, fmt::format("{}: got \"{}\", need a size (8MiB), bits for each weight (0.4bpw), a share of the backbone (10%) or 0", name, text));
-  return size->share > 0 ? static_cast<uint64_t>(weights * stored_bits / 8 * size->share) : size->bytes;
-}
-
-// "auto": 50 steps, where training takes no more memory than most machines have to spare.
-Status read_polish(const std::string& text, const Model& model, CompressOptions* options) {
-  constexpr uint32_t kSteps = 50;
-  constexpr double kMostBytes = 4e9;
-  if (text == "auto") {
-    double weights = 0;
-    auto shape = model.step_shape();
-    if (!shape.is_ok()) return shape.status();
-    for (const MatrixShape& matrix : shape->matrices) weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
-    options->polish_steps = 8 * weights <= kMostBytes ? kSteps : 0;
-    return Status();
-  }
-  if (text == "off") return Status();
-  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), options->polish_steps);
-  if (error == std::errc() && rest == text.data() + text.size()) return Status();
-  return Status(StatusCode::kInvalidArgument, fmt::format("--polish: got \"{}\", need auto, off or a number of steps", text));
-}
-
-Status read_branches(const CompressCommandOptions& options, const Model& model, double stored_bits, CompressOptions* result) {
-  const auto budget = read_bytes("--branch-budget", options.branch_budget, model, stored_bits), reads = read_bytes("--branch-reads", options.branch_reads, model, stored_bits);
-  if (!budget.is_ok()) return budget.status();
-  if (!reads.is_ok()) return reads.status();
-  result->branch_bytes = budget.value();
-  result->branch_read_bytes = reads.value();
-  result->form = options.form;
-  return Status();
-}
 
 Json survey_json(const CompressSurvey& survey) {
   if (survey.kl == 0) return {};
@@ -145,7 +36,24 @@ Json matrices_json(const CompressReport& report) {
   return matrices;
 }
 
-Status write_report(const CompressCommandOptions& options, const CompressReport& report, double seconds) {
+Json quality_json(const std::optional<CompressQuality>& quality) {
+  if (!quality) return {};
+  Json document = {{"kl_backbone", quality->backbone.value}, {"kl_compensated", nullptr}, {"recovered", nullptr}, {"error", quality->backbone.error}};
+  if (!quality->compensated) return document;
+  document["kl_compensated"] = quality->compensated->value;
+  document["recovered"] = quality->recovered();
+  document["error"] = quality->recovered_error();
+  return document;
+}
+
+std::string quality_text(const CompressQuality& quality) {
+  const auto nats = [](const Estimate& kl) { return fmt::format("{:.4f} +- {:.4f} nats a token", kl.value, kl.error); };
+  if (!quality.compensated) return fmt::format("on held-out text {} from the model\n", nats(quality.backbone));
+  return fmt::format("on held-out text {} from the model, {} without corrections: {:.0f} +- {:.0f} % recovered\n", nats(*quality.compensated), nats(quality.backbone), 100 * quality.recovered(),
+                     100 * quality.recovered_error());
+}
+
+Status write_report(const CompressCommandOptions& options, const CompressReport& report, const std::optional<CompressQuality>& quality, double seconds) {
   const auto bits_each = [&report](uint64_t bytes) { return static_cast<double>(bytes) * 8 / static_cast<double>(report.backbone_weights); };
   const double bits = bits_each(report.backbone_bytes), branch_bits = bits_each(report.branch_bytes);
   if (options.common.json) {
@@ -153,6 +61,7 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
     return write_json({{"file", options.output},
                        {"bytes", {{"input", report.input_bytes}, {"output", report.output_bytes}, {"backbone", report.backbone_bytes}, {"branches", report.branch_bytes}, {"branch_reads_per_token", report.branch_read_bytes}}},
                        {"bits_per_weight", {{"backbone", bits}, {"branches", branch_bits}, {"branch_reads", bits_each(report.branch_read_bytes)}}},
+                       {"quality", quality_json(quality)},
                        {"calibration_tokens", report.calibration_tokens},
                        {"resumed_windows", report.resumed_windows},
                        {"polish", polish},
@@ -160,46 +69,43 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
                        {"matrices", matrices_json(report)},
                        {"seconds", seconds}});
   }
-  const std::string branches = report.branch_bytes == 0 ? "" : fmt::format(", {} of branches at {:.2f}", format_size(report.branch_bytes), branch_bits);
-  return write_out(fmt::format("{}: {} from {}; {} of them layers at {:.2f} bits a weight{}, by {} tokens, in {:.0f} s\n", options.output,
+  const std::string branches = report.branch_bytes == 0 ? "" : fmt::format(", {} of branches at {:.2f}, {:.2f} of them read by a token", format_size(report.branch_bytes), branch_bits, bits_each(report.branch_read_bytes));
+  return write_out(fmt::format("{}: {} from {}; {} of them layers at {:.2f} bits a weight{}, by {} tokens, in {:.0f} s\n{}", options.output,
                                format_size(report.output_bytes), format_size(report.input_bytes), format_size(report.backbone_bytes), bits, branches,
-                               report.calibration_tokens, seconds));
+                               report.calibration_tokens, seconds, quality ? quality_text(*quality) : ""));
 }
 
 Status compress(const CompressCommandOptions& options) {
   apply_log_level(options.common);
-  CompressOptions compress_options;
-  if (Status status = read_bits(options.bits, &compress_options); !status.is_ok()) return status;
-  for (const auto& [name, value] : options.later) {
-    if (!value.empty()) return not_there_yet(fmt::format("{} {}", name, value), "leave it out");
-  }
   auto model = open_runnable(options.model, options.common);
   if (!model.is_ok()) return model.status();
-  const auto tokenizer = model->tokenizer();
-  if (!tokenizer.is_ok()) return tokenizer.status();
-  const auto calibration = options.calibration.empty() ? own_text(model.value(), options.common, options.chunks, options.chunk_tokens) : read_calibration(options, tokenizer.value());
-  if (!calibration.is_ok()) return calibration.status();
-  const double stored_bits = compress_options.mixed_bits > 0 ? compress_options.mixed_bits : compress_options.bits + 0.5;
-  if (Status status = read_branches(options, model.value(), stored_bits, &compress_options); !status.is_ok()) return status;
+  auto read = read_compress_options(options, model.value());
+  if (!read.is_ok()) return read.status();
+  CompressOptions& compress_options = read.value();
+  auto text = read_compress_text(options, model.value());
+  if (!text.is_ok()) return text.status();
   const Stopwatch watch;
-  const Interruptible interruptible;
-  ProgressLine progress(options.common.progress, "compressing");
-  compress_options.allocation = options.allocation;
-  compress_options.method = options.method;
-  if (Status status = read_polish(options.polish, model.value(), &compress_options); !status.is_ok()) return status;
-  compress_options.chunk_tokens = options.chunk_tokens;
-  compress_options.most_chunks = options.chunks;
-  compress_options.threads = options.common.threads;
-  compress_options.report_file = options.report_file;
-  compress_options.resume = !options.no_resume;
-  compress_options.on_resume = [](const CompressResumption& found) {
-    say(fmt::format("going on after layer {} of {}{}", found.layers_done, found.layers, found.is_surveying ? " of the survey" : ""));
-  };
-  compress_options.progress = progress.callback();
-  compress_options.cancel = interrupt_token();
-  const auto report = compress_model(model.value(), calibration.value(), options.output, compress_options);
-  if (!report.is_ok()) return report.status();
-  return write_report(options, report.value(), watch.ms() / 1e3);
+  std::optional<CompressReport> made;
+  {
+    const Interruptible interruptible;
+    ProgressLine progress(options.common.progress, "compressing");
+    compress_options.on_resume = [](const CompressResumption& found) {
+      say(fmt::format("going on after layer {} of {}{}", found.layers_done, found.layers, found.is_surveying ? " of the survey" : ""));
+    };
+    compress_options.progress = progress.callback();
+    compress_options.cancel = interrupt_token();
+    auto report = compress_model(model.value(), text->calibration, options.output, compress_options);
+    if (!report.is_ok()) return report.status();
+    made = std::move(report).value();
+  }
+  const double seconds = watch.ms() / 1e3;
+  std::optional<CompressQuality> quality;
+  if (!text->held_out.empty()) {
+    auto measured = measure_quality(model.value(), options.output, options.common, text->held_out, options.chunk_tokens);
+    if (!measured.is_ok()) return measured.status();
+    quality = measured.value();
+  }
+  return write_report(options, *made, quality, seconds);
 }
 
 }  // namespace
@@ -218,6 +124,7 @@ void add_compress(CLI::App& app, Action& action) {
                       "Most bytes of it that a token reads on average: a size, bits for each weight, a share of the backbone; 0: no limit. Without both nothing is corrected")
       ->type_name("SIZE")
       ->capture_default_str();
+  add_share(*command, "--max-slowdown", options->max_slowdown, "Instead of --branch-reads: a token may take so much longer on this machine's host, 5% or 0.05, the model being in its memory");
   add_choice<BranchForm>(*command, "--form", options->form, "Low-rank branches, residuals, or for each matrix whichever restores more within the budgets",
                          {{"auto", BranchForm::kAuto}, {"low-rank", BranchForm::kLowRank}, {"sparse", BranchForm::kSparse}});
   command->add_option("--polish", options->polish, "Train low-rank branches together by so many steps; auto: 50 where 8 bytes for each of the model's weights are less than 4 GB")
@@ -229,11 +136,14 @@ void add_compress(CLI::App& app, Action& action) {
                            {{"auto", BranchMethod::kWeighed}, {"hcinfer", BranchMethod::kHcinfer}});
   command->add_option("--calibration", options->calibration, "A text like those that the model is for; may be given several times, for mixed use. Unset: what the model itself writes")
       ->type_name("TEXT");
+  command->add_flag("--own-text", options->own_text, "Also what the model itself writes, as one more text");
   command->add_option("--ctx", options->chunk_tokens, "Tokens of a chunk of the text")->capture_default_str()->check(CLI::Range(16, 65536));
   command->add_option("--chunks", options->chunks, "Chunks that are used, spread evenly over the texts")->capture_default_str()->check(CLI::Range(1, 65536));
+  command->add_option("--quality-chunks", options->quality_chunks, "Chunks that calibration does not use, of the same texts, to measure the distance from the model on; 0: do not measure")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 65536));
   command->add_option("--report", options->report_file, "Also write a page about what was measured, chosen and made; it appears complete or not at all")->type_name("FILE.html");
   command->add_flag("--no-resume", options->no_resume, "Neither keep what is done in FILE.progress while it is going on, nor go on from what an interrupted run left there");
-  for (const char* name : kLater) command->add_option(name, options->later[name], "Not there yet")->group("Not there yet");
   add_common_options(*command, options->common, Shows::kOutputOnly);
   command->footer(
       "The file opens like any model. Interrupted or killed, the same command goes on where it was. With a budget for branches, low-rank corrections of each matrix are stored with it and computed beside it.\n"

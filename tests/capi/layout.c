@@ -81,6 +81,8 @@ int main(void) {
   FIELD(otr_compress_options, branch_read_bytes);
   FIELD(otr_compress_options, report_file);
   FIELD(otr_compress_options, scattered_read_cost);
+  FIELD(otr_compress_options, max_slowdown);
+  FIELD(otr_compress_options, profile);
   FIELD(otr_compress_options, form);
   FIELD(otr_compress_options, reserved2);
   STRUCT(otr_compress_report);

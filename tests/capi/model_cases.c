@@ -271,6 +271,12 @@ void a_model_is_compressed(void) {
   options.form = 3;
   CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
   options.form = OTR_BRANCHES_LOW_RANK;
+  options.max_slowdown = 50;
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT); /* of which machine */
+  options.profile = some_profile();
+  NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
+  CHECK_C(report.branch_read_bytes > 0);
+  options.max_slowdown = 0;
   options.branch_bytes = 20000;
   options.polish_steps = 2;
   NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);

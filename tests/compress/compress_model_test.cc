@@ -12,6 +12,7 @@
 
 #include "src/io/gguf.h"
 #include "src/tensor/dequantize.h"
+#include "tests/plan/random_shape.h"
 #include "tests/support/engines.h"
 #include "tests/support/random_dense.h"
 #include "tests/support/scratch_folder.h"
@@ -202,6 +203,27 @@ TEST_CASE("compress_model: of both forms each matrix has one at most, within bot
   CHECK(any([](const CompressedMatrixReport& matrix) { return matrix.rank > 0; }));
   CHECK(any([](const CompressedMatrixReport& matrix) { return matrix.share > 0; }));
   CHECK(must(Model::open(scratch / "a.gguf")).info().can_run);
+}
+
+TEST_CASE("compress_model: a slowdown is a budget of bytes by the machine's rates") {
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch)));
+  CompressOptions options = few_chunks(2);
+  options.max_slowdown = 0.1;
+  const auto code = [&] { return compress_model(model, text(model, 300), scratch / "a.gguf", options).status().code(); };
+  CHECK(code() == StatusCode::kInvalidArgument);  // of which machine
+  options.machine = two_cores();
+  options.machine->host_stream_bytes.per_s = 1e8;  // so that a model so small takes long
+  const auto reads = [&] { return must(compress_model(model, text(model, 300), scratch / "a.gguf", options)).branch_read_bytes; };
+  const uint64_t half = reads();
+  CHECK(half > 0);
+  options.max_slowdown = 0.4;
+  CHECK(reads() > half);
+  options.max_slowdown = 1e-6;
+  CHECK(code() == StatusCode::kInvalidArgument);  // the nodes alone take longer
+  options.max_slowdown = 0.1;
+  options.branch_read_bytes = 1000;
+  CHECK(code() == StatusCode::kInvalidArgument);
 }
 
 TEST_CASE("compress_model: ranks by the score of HCInfer keep the budget, and need low-rank branches") {

@@ -24,7 +24,8 @@ class Compress(BrowserTest):
         self.text.write_text(" ".join(f"the {n} in then {n * n}" for n in range(400)))
         self.other = self.folder / "other.txt"
         self.other.write_text(" ".join(f"{n * 7 % 90} there, hint" for n in range(300)))
-        self.args = ("--calibration", self.text, "--ctx", "64", "--chunks", "12")
+        self.calibration = ("--calibration", self.text, "--ctx", "64", "--chunks", "12")
+        self.args = (*self.calibration, "--quality-chunks", "0")
 
     def left(self):
         return sorted(entry.name for entry in self.folder.iterdir() if entry.suffix == ".gguf")
@@ -34,7 +35,7 @@ class Compress(BrowserTest):
         for bits in (4, 3, 2):
             document = self.document("compress", MODEL, "-o", self.out, "--bits", str(bits), *self.args)
             self.check_fields(document, {"file": "", "bytes": {"input": 0, "output": 0, "backbone": 0, "branches": 0, "branch_reads_per_token": 0},
-                                         "bits_per_weight": {"backbone": 0.0, "branches": 0.0, "branch_reads": 0.0}, "calibration_tokens": 0, "resumed_windows": 0, "polish": None, "survey": None, "matrices": [], "seconds": 0.0})
+                                         "bits_per_weight": {"backbone": 0.0, "branches": 0.0, "branch_reads": 0.0}, "quality": None, "calibration_tokens": 0, "resumed_windows": 0, "polish": None, "survey": None, "matrices": [], "seconds": 0.0})
             self.assertEqual(document["bits_per_weight"]["backbone"], bits + 0.5)
             self.assertEqual(document["bytes"]["output"], self.out.stat().st_size)
             self.assertEqual(document["bytes"]["backbone"] * 8, (bits + 0.5) * 3 * (64 * 64 * 3 + 64 * 128 * 3))
@@ -152,6 +153,32 @@ class Compress(BrowserTest):
         other = self.folder / "other-vocabulary.gguf"
         shutil.copy(TINY / "mistral.gguf", other)
         self.refuse(INVALID_ARGUMENT, "eval", MODEL, "--compare", other, "--text", self.other, "--ctx", "64", naming="other-vocabulary")
+
+    def test_the_quality_is_told_where_a_text_has_more_than_was_used(self):
+        quality = self.document("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-reads", "1bpw", *self.calibration)["quality"]
+        self.assertLess(quality["kl_compensated"], quality["kl_backbone"])
+        self.assertAlmostEqual(quality["recovered"], 1 - quality["kl_compensated"] / quality["kl_backbone"])
+        self.assertTrue(0 < quality["error"] < 1)
+        bare = self.document("compress", MODEL, "-o", self.out, "--bits", "2", *self.calibration)["quality"]
+        self.check_fields(bare, {"kl_backbone": 0.0, "kl_compensated": None, "recovered": None, "error": 0.0})
+        run = ("compress", MODEL, "-o", self.out, "--bits", "2", "--calibration", self.text, "--ctx", "64")
+        self.assertIsNone(self.document(*run, "--chunks", "12", "--quality-chunks", "0")["quality"])
+        self.assertIsNone(self.document(*run, "--chunks", "5000")["quality"])
+        self.assertIn("held-out text", self.succeed(*run, "--chunks", "12").out)
+
+    def test_a_slowdown_is_a_budget_for_what_is_read(self):
+        run = ("compress", MODEL, "-o", self.out, "--bits", "2", "--polish", "off", *self.args)
+        self.assertLess(0, self.document(*run, "--max-slowdown", "400%")["bytes"]["branch_reads_per_token"])
+        self.refuse(INVALID_ARGUMENT, *run, "--max-slowdown", "0.01%", naming="max_slowdown")
+        self.refuse(INVALID_ARGUMENT, *run, "--max-slowdown", "5%", "--branch-reads", "1bpw", naming="max_slowdown")
+        self.refuse(USAGE, *run, "--max-slowdown", "slow", naming="--max-slowdown")
+
+    def test_the_models_own_text_may_be_one_of_several(self):
+        run = ("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
+        self.succeed(*run)
+        first = self.out.read_bytes()
+        self.assertEqual(self.document(*run, "--own-text")["calibration_tokens"], 12 * 64)
+        self.assertNotEqual(self.out.read_bytes(), first)
 
     def test_mixed_bits_are_what_was_asked_for_and_between_their_neighbours(self):
         document = self.document("compress", MODEL, "-o", self.out, "--bits", "mixed:3", *self.args)

@@ -1,0 +1,104 @@
+// What `compress` is asked for: sizes in words become bytes of this model.
+#include "src/tool/compress_options.h"
+
+#include <fmt/format.h>
+#include <outrigger/sizes.h>
+
+#include <charconv>
+#include <string_view>
+
+#include "src/tool/loading.h"
+
+namespace outrigger::tool {
+namespace {
+
+// "3", or "mixed:2.8".
+Status read_bits(const std::string& text, CompressOptions* options) {
+  constexpr std::string_view kMixed = "mixed:";
+  if (text == "2" || text == "3" || text == "4") {
+    options->bits = text[0] - '0';
+    return Status();
+  }
+  const char* const end = text.data() + text.size();
+  if (text.starts_with(kMixed)) {
+    const auto [rest, error] = std::from_chars(text.data() + kMixed.size(), end, options->mixed_bits, std::chars_format::fixed);
+    if (error == std::errc() && rest == end && options->mixed_bits >= 2.5 && options->mixed_bits <= 4.5) return Status();
+  }
+  return Status(StatusCode::kInvalidArgument, fmt::format("--bits: got \"{}\", need 2, 3, 4, or mixed:2.5 to mixed:4.5 stored bits a weight", text));
+}
+
+// A size, bits for each weight of the backbone ("0.8bpw"), or a share of the backbone's bytes ("10%").
+Result<uint64_t> read_bytes(const char* name, const std::string& text, const Model& model, double stored_bits) {
+  auto shape = model.step_shape();
+  if (!shape.is_ok()) return shape.status();
+  double weights = 0;
+  for (const MatrixShape& matrix : shape->matrices) {
+    if (matrix.use == MatrixUse::kEveryToken) weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
+  }
+  if (text.ends_with("bpw")) {
+    double bits_each = -1;
+    const char* const end = text.data() + text.size() - 3;
+    const auto [rest, error] = std::from_chars(text.data(), end, bits_each, std::chars_format::fixed);
+    if (error != std::errc() || rest != end || !(bits_each >= 0 && bits_each <= 32)) {
+      return Status(StatusCode::kInvalidArgument, fmt::format("{}: got \"{}\", need 0 to 32 bits for each weight, such as 0.4bpw", name, text));
+    }
+    return static_cast<uint64_t>(weights * bits_each / 8);
+  }
+  auto size = parse_size(text);
+  if (!size.is_ok()) return Status(StatusCode::kInvalidArgument, fmt::format("{}: got \"{}\", need a size (8MiB), bits for each weight (0.4bpw), a share of the backbone (10%) or 0", name, text));
+  return size->share > 0 ? static_cast<uint64_t>(weights * stored_bits / 8 * size->share) : size->bytes;
+}
+
+// "auto": 50 steps, where training takes no more memory than most machines have to spare.
+Status read_polish(const std::string& text, const Model& model, CompressOptions* options) {
+  constexpr uint32_t kSteps = 50;
+  constexpr double kMostBytes = 4e9;
+  if (text == "auto") {
+    double weights = 0;
+    auto shape = model.step_shape();
+    if (!shape.is_ok()) return shape.status();
+    for (const MatrixShape& matrix : shape->matrices) weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
+    options->polish_steps = 8 * weights <= kMostBytes ? kSteps : 0;
+    return Status();
+  }
+  if (text == "off") return Status();
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), options->polish_steps);
+  if (error == std::errc() && rest == text.data() + text.size()) return Status();
+  return Status(StatusCode::kInvalidArgument, fmt::format("--polish: got \"{}\", need auto, off or a number of steps", text));
+}
+
+Status read_branches(const CompressCommandOptions& options, const Model& model, double stored_bits, CompressOptions* result) {
+  const auto budget = read_bytes("--branch-budget", options.branch_budget, model, stored_bits), reads = read_bytes("--branch-reads", options.branch_reads, model, stored_bits);
+  if (!budget.is_ok()) return budget.status();
+  if (!reads.is_ok()) return reads.status();
+  result->branch_bytes = budget.value();
+  result->branch_read_bytes = reads.value();
+  result->form = options.form;
+  return Status();
+}
+
+}  // namespace
+
+Result<CompressOptions> read_compress_options(const CompressCommandOptions& options, const Model& model) {
+  CompressOptions result;
+  if (Status status = read_bits(options.bits, &result); !status.is_ok()) return status;
+  const double stored_bits = result.mixed_bits > 0 ? result.mixed_bits : result.bits + 0.5;
+  if (Status status = read_branches(options, model, stored_bits, &result); !status.is_ok()) return status;
+  if (Status status = read_polish(options.polish, model, &result); !status.is_ok()) return status;
+  if (options.max_slowdown > 0) {
+    auto machine = plan_profile(model, options.common, nullptr);
+    if (!machine.is_ok()) return machine.status();
+    result.max_slowdown = options.max_slowdown;
+    result.machine = std::move(machine).value();
+  }
+  result.allocation = options.allocation;
+  result.method = options.method;
+  result.chunk_tokens = options.chunk_tokens;
+  result.most_chunks = options.chunks;
+  result.threads = options.common.threads;
+  result.report_file = options.report_file;
+  result.resume = !options.no_resume;
+  return result;
+}
+
+}  // namespace outrigger::tool

@@ -1,0 +1,65 @@
+// How near a compressed model comes: two engines, side by side.
+#include "src/tool/compress_quality.h"
+
+#include <outrigger/session.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "src/tool/eval_text.h"
+#include "src/tool/loading.h"
+
+namespace outrigger::tool {
+namespace {
+
+Result<Session> open_for(const Model& model, const CommonOptions& options, uint32_t chunk_tokens) {
+  Workload workload;
+  workload.prompt_tokens = chunk_tokens;
+  workload.new_tokens = 0;
+  workload.context_tokens = chunk_tokens;
+  workload.logit_rows = std::min(kEvaluationRows, chunk_tokens);
+  const auto engine = load_engine(model, options, workload);
+  return engine.is_ok() ? Session::open(engine.value()) : engine.status();
+}
+
+bool has_corrections(const StepShape& shape) {
+  return shape.residual_bytes > 0 || std::any_of(shape.matrices.begin(), shape.matrices.end(), [](const MatrixShape& matrix) { return matrix.is_branch; });
+}
+
+}  // namespace
+
+double CompressQuality::recovered_error() const {
+  if (!compensated) return 0;
+  return compensated->value / backbone.value * std::hypot(compensated->error / compensated->value, backbone.error / backbone.value);
+}
+
+Result<CompressQuality> measure_quality(const Model& model, const std::string& file, const CommonOptions& options, const std::vector<Token>& chunks, uint32_t chunk_tokens) {
+  CommonOptions exact = options;
+  exact.numerics = Numerics::kFloat32;
+  auto reference = open_for(model, exact, chunk_tokens);
+  if (!reference.is_ok()) return reference.status();
+  auto made = open_runnable(file, options);
+  if (!made.is_ok()) return made.status();
+  auto session = open_for(made.value(), options, chunk_tokens);
+  if (!session.is_ok()) return session.status();
+  const auto shape = made->step_shape();
+  if (!shape.is_ok()) return shape.status();
+  auto tokenizer = model.tokenizer();
+  if (!tokenizer.is_ok()) return tokenizer.status();
+  TextChunks text{chunks, chunk_tokens, chunks.size() / chunk_tokens};
+  if (tokenizer->adds_bos()) text.bos = tokenizer->bos();
+  TextEvaluation evaluation(session.value(), &reference.value(), nullptr, options.progress);
+  CompressQuality quality;
+  if (has_corrections(shape.value())) {
+    auto figures = evaluation.run(text);
+    if (!figures.is_ok()) return figures.status();
+    quality.compensated = figures->kl.estimate();
+    if (Status status = session->set_branch_share(0); !status.is_ok()) return status;
+  }
+  auto figures = evaluation.run(text);
+  if (!figures.is_ok()) return figures.status();
+  quality.backbone = figures->kl.estimate();
+  return quality;
+}
+
+}  // namespace outrigger::tool
