@@ -59,7 +59,7 @@ struct CompressOptions {
 /// What became of one matrix.
 struct CompressedMatrixReport {
   std::string name;                    ///< of its tensor
-  std::string kind;                    ///< "q", "k", "v", "output", "gate", "up" or "down"
+  std::string kind;                    ///< "q", "k", "v", "output", "gate", "up" or "down"; "shared_gate", "shared_up" or "shared_down" of the expert that every token passes
   uint32_t layer = 0;
   uint64_t rows = 0, columns = 0;
   int32_t bits = 0;                    ///< of a weight's code
@@ -70,6 +70,7 @@ struct CompressedMatrixReport {
   double loss_left = 0;                ///< the same with branch or residual, before training
   double kl = 0;                       ///< how much nearer the model comes, by the survey, with this matrix as it was, nats a token
   double restored = 0;                 ///< the part of it that branch or residual was expected to bring back when it was chosen
+  uint32_t experts = 1;                ///< whose matrices, each of `rows` and `columns`, are these: a mixture's have one row here for a stack, and losses are means over the tokens that took an expert
 };
 
 /// What was measured before anything was decided: distances from the model, nats a token, on two pieces of the calibration.
@@ -79,7 +80,7 @@ struct CompressSurvey {
     double restored = 0;  ///< the part of what was lost that they are expected to bring back
   };
   double kl = 0;                                ///< with every matrix in few bits; 0: there was no survey
-  std::vector<double> kl_by_kind, kl_by_layer;  ///< how much nearer with all matrices of a kind (q, k, v, output, gate, up, down), or of a layer, as they were
+  std::vector<double> kl_by_kind, kl_by_layer;  ///< how much nearer with all matrices of a kind (in the order of CompressReport::matrices of a layer), or of a layer, as they were
   std::vector<Point> curve;                     ///< as far as it was looked at; empty without branches and residuals
 };
 
@@ -94,7 +95,7 @@ struct CompressReport {
   std::vector<double> polish_losses;                  ///< the distance on each step's piece, before the step
   CompressSurvey survey;
   std::vector<CompressedMatrixReport> matrices;       ///< in the order of a step
-  uint32_t resumed_windows = 0;                       ///< that an interrupted call had made, of four a layer; those of the survey too, where it was that which went on
+  uint32_t resumed_windows = 0;                       ///< that an interrupted call had made, of four a layer (of a mixture two, two for a shared expert and one for each other); those of the survey too, where it was that which went on
 };
 
 /// Writes `model` to `path` as one GGUF file (docs/formats.md) in which the matrices of its layers are quantised; embedding, head, norms and biases stay as they are.

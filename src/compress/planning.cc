@@ -58,6 +58,7 @@ class Planning {
     if (options_.branch_bytes == 0 || std::any_of(plans_.begin(), plans_.end(), [](const MatrixPlan& plan) { return plan.rank > 0; })) return ModelPlan{std::move(plans_), std::move(survey_)};
     uint64_t least = options_.allocation == BranchAllocation::kUniform ? 0 : UINT64_MAX;
     for (const uint32_t matrix : matrices_of_layers(layout_)) {
+      if (is_stack(layout_, matrix)) continue;
       const uint64_t bytes = outrigger::branch_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns, 32, options_.factor_bits);
       least = options_.allocation == BranchAllocation::kUniform ? least + bytes : std::min(least, bytes);
     }
