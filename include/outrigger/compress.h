@@ -108,6 +108,10 @@ struct CompressReport {
 /// With a budget matrices get low-rank branches or residuals, which steps compute beside them (docs/formats.md); by default the model is first compressed without and measured, which about
 /// doubles the time.
 ///
+/// Of a mixture of experts the router stays as it is and chooses for each calibration token as in a step; an expert is quantised by the tokens that take it and, as if an eighth of its matrix's columns of them had
+/// passed, by those of the layer, so that one without tokens has theirs. The experts of a layer become one stack for each of gate, up and down, of one width of codes, also where the model has a tensor for each. Branches and
+/// residuals are for attention and the expert that every token passes. The tokens' vectors are held once more, and the stacks of a layer in their few bits.
+///
 /// With `resume` a call that did not come to its end loses at most one window and what training there was, however it ended: the next one with the same model (by its content), tokens and
 /// options, whatever its number of threads, goes on and makes the same bytes. `path`.progress has what is done, and the tokens' vectors twice (width * 4 bytes each); it goes when the output is there, or when a
 /// call fails for a reason that will not go away. What is there but is damaged, or of something else, is replaced with a warning in the log; where it cannot be written it is done without.
@@ -115,7 +119,7 @@ struct CompressReport {
 /// Memory, without branches: one matrix as float32 and its inputs' Gram matrix, four times over, and the calibration tokens' vectors, width * 4 bytes each, twice (with `resume` three times). Cost: 110 s for
 /// 135 million parameters and 16,000 tokens on two cores with other work; with branches that are shared out by measurement and trained 400 s. Training takes
 /// the model twice as float32, 1.7 GB for that one; without it branches and residuals take 330 MB. The file appears under its name complete, or not at all.
-/// Errors: kUnsupported when the model cannot run, is a mixture of experts, or has rows of no multiple of 64; kInvalidArgument for options, tokens outside
+/// Errors: kUnsupported when the model cannot run, has rows of no multiple of 64, or is a mixture of experts and polish_steps is not 0; kInvalidArgument for options, tokens outside
 /// the vocabulary, fewer than one chunk of them, weights or inputs that are no numbers, or a path that is the model's own; kIo; kCancelled; kOutOfMemory;
 /// kInternal when `progress` or `on_resume` throws.
 /// @source GPTQ (arXiv 2210.17323); scales are searched for, and of each block just before its first column is rounded.

@@ -15,6 +15,7 @@
 #include "src/io/gguf.h"
 #include "src/tensor/dequantize.h"
 #include "tests/support/engines.h"
+#include "tests/support/random_directory.h"
 #include "tests/support/random_mixture.h"
 #include "tests/support/scratch_folder.h"
 #include "tests/support/write_faults.h"
@@ -245,6 +246,77 @@ TEST_CASE("compress_model: from stacks, a tensor for each expert, or a packed fi
     }
     CHECK(same == 14);
   }
+}
+
+/// The random Mixtral as a Hugging Face directory of float16, in which experts are tensors of their own.
+void write_mixtral_directory(const std::filesystem::path& folder) {
+  std::string header = "{", data;
+  const auto add = [&](const std::string& name, const std::string& shape, std::span<const float> values) {
+    const size_t begin = data.size();
+    for (const float value : values) {
+      const uint16_t bits = float_to_f16(value);
+      data.append(reinterpret_cast<const char*>(&bits), 2);
+    }
+    header += std::string(header.size() > 1 ? "," : "") + "\"" + name + "\":{\"dtype\":\"F16\",\"shape\":[" + shape + "],\"data_offsets\":[" +
+              std::to_string(begin) + "," + std::to_string(data.size()) + "]}";
+  };
+  random_mixture(MixtureKind::kMixtral, [&](const std::string& name, std::vector<float>& values) {
+    const std::string layer = "model.layers." + name.substr(4, 1) + ".block_sparse_moe.";
+    const std::pair<const char*, const char*> kParts[] = {{"ffn_gate_exps", "w1"}, {"ffn_up_exps", "w3"}, {"ffn_down_exps", "w2"}};
+    for (const auto& [ours, theirs] : kParts) {
+      if (name.find(ours) == std::string::npos) continue;
+      const std::string shape = *theirs == 'w' && theirs[1] == '2' ? "64,128" : "128,64";
+      for (size_t expert = 0; expert < 5; ++expert) {
+        add(layer + "experts." + std::to_string(expert) + "." + theirs + ".weight", shape, std::span(values).subspan(expert * 64 * 128, 64 * 128));
+      }
+      return;
+    }
+    if (name.find("ffn_gate_inp") != std::string::npos) return add(layer + "gate.weight", "5,64", values);
+    const bool is_vector = name.find("norm") != std::string::npos;
+    add(hf_name(name), is_vector ? "64" : std::to_string(values.size() / 64) + ",64", values);
+  });
+  header += "}";
+  std::filesystem::create_directory(folder);
+  std::ofstream weights(folder / "model.safetensors", std::ios::binary);
+  const uint64_t length = header.size();
+  weights.write(reinterpret_cast<const char*>(&length), sizeof length);
+  weights << header << data;
+  std::ofstream(folder / "config.json")
+      << "{\"model_type\":\"mixtral\",\"hidden_size\":64,\"intermediate_size\":128,\"num_hidden_layers\":2,\"num_attention_heads\":2,"
+         "\"num_key_value_heads\":1,\"head_dim\":32,\"num_local_experts\":5,\"num_experts_per_tok\":2,\"max_position_embeddings\":256,"
+         "\"rms_norm_eps\":1e-5,\"vocab_size\":200,\"hidden_act\":\"silu\",\"rope_theta\":10000.0,\"tie_word_embeddings\":true}";
+}
+
+TEST_CASE("compress_model: the experts of a Hugging Face directory become stacks, and the file runs near the model") {
+  const ScratchFolder scratch;
+  write_mixtral_directory(scratch / "mixtral");
+  const Model model = must(Model::open(scratch / "mixtral"));
+  const CompressReport report = must(compress_model(model, text(300), scratch / "small.gguf", few_chunks(4)));
+  CHECK(report.matrices.back().name == "blk.1.ffn_down_exps.weight");
+  const GgufFile file = must(GgufFile::open(must(open_file(scratch / "small.gguf"))));
+  const GgufTensor* const stack = file.find_tensor("blk.1.ffn_down_exps.weight");
+  REQUIRE(stack != nullptr);
+  CHECK((stack->type == DType::kO4 && stack->rank == 3 && stack->dims[2] == 5));
+  CHECK(file.find_tensor("blk.1.ffn_down_exps.0.weight") == nullptr);
+  const Model small = must(Model::open(scratch / "small.gguf"));
+  CHECK(distance(logits(small, {}), logits(model, reference_setup())) < 0.05);
+}
+
+TEST_CASE("compress_model: the page about a mixture has a row for each stack and the shared expert's matrices") {
+  const ScratchFolder scratch;
+  const Model model = write_and_open(scratch, random_mixture(MixtureKind::kQwen2));
+  CompressOptions options = few_chunks(2);
+  options.mixed_bits = 3;
+  options.branch_bytes = 20000;
+  options.report_file = scratch / "page.html";
+  must(compress_model(model, text(300), scratch / "small.gguf", options));
+  const std::string page = content(options.report_file);
+  for (const char* const part : {"blk.1.ffn_down_exps.weight", "blk.0.ffn_gate_shexp.weight", "shared_down of all layers as they were", "blk.1.attn_q.weight",
+                                 ">shared_gate<"}) {
+    CAPTURE(part);
+    CHECK(page.find(part) != std::string::npos);
+  }
+  CHECK(page.find("nan") == std::string::npos);
 }
 
 TEST_CASE("compress_model: a mixture with an expert that no token takes is compressed and runs") {
