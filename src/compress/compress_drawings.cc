@@ -25,7 +25,7 @@ std::vector<std::string> kinds_of(const CompressReport& report) {
 }
 
 // Room for the names of kinds at the left: "shared_down" is longer than "output".
-double left_of(const std::vector<std::string>& kinds) { return kinds.size() > 7 ? 94 : 62; }
+double left_of(const std::vector<std::string>& kinds) { return kinds.size() > 7 ? 104 : 62; }
 
 uint32_t layers_of(const CompressReport& report) { return report.matrices.empty() ? 0 : report.matrices.back().layer + 1; }
 

@@ -140,7 +140,7 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
     result.backbone_bytes += made.backbone.bytes.size();
     result.backbone_weights += made.backbone.rows * made.backbone.columns;
     OTR_TRY(file.write_backbone(made.backbone));
-    if (!polishes) made.backbone.bytes = {};
+    if (!polishes) made.backbone.bytes = std::vector<std::byte>();  // "= {}" would keep the memory
     branches[matrix] = std::move(made);
     return Status();
   };
