@@ -53,14 +53,21 @@ Gram ExpertWindow::input_gram(uint32_t expert) {
 }
 
 // The fewer tokens of its own, the more of the layer's, so that together they are as many as the matrix has columns.
-Gram ExpertWindow::activation_gram(uint32_t expert, const PackedFloats& gate, const PackedFloats& up) {
+Result<Gram> ExpertWindow::activation_gram(uint32_t expert, const PackedFloats& gate, const PackedFloats& up, InputSample* sample) {
   const uint64_t width = layout_.config.expert_ffn_width, counted = pooled_tokens(width);
   const std::span<const uint32_t> own = rows_[expert].tokens;
-  Gram gram(width);
-  activations(own, gate, up, [&](std::span<const float> rows) { gram.add(rows, team_); });
-  Gram pool(width);
+  Gram gram(width), pool(width);
+  Status status;
+  const auto add_to = [&](Gram* sums, bool is_sampled) {
+    return [this, sums, is_sampled, sample, &status](std::span<const float> rows) {
+      sums->add(rows, team_);
+      if (is_sampled && sample != nullptr && status.is_ok()) status = sample->add(rows);
+    };
+  };
+  activations(own, gate, up, add_to(&gram, true));
   const std::vector<uint32_t> others = spread_tokens(std::max<size_t>(counted, width - std::min<size_t>(width, own.size())));
-  activations(others, gate, up, [&](std::span<const float> rows) { pool.add(rows, team_); });
+  activations(others, gate, up, add_to(&pool, own.empty()));
+  OTR_TRY(status);
   gram.add_mean(pool, counted);
   return gram;
 }
@@ -85,14 +92,8 @@ Result<ExpertWindow::Statistics> ExpertWindow::input_statistics(uint32_t expert)
 }
 
 Result<ExpertWindow::Statistics> ExpertWindow::activation_statistics(uint32_t expert, const PackedFloats& gate, const PackedFloats& up) {
-  const Gram gram = activation_gram(expert, gate, up);
-  InputSample sample(gram.width());
-  Status status;
-  const std::vector<uint32_t>& own = rows_[expert].tokens;
-  activations(own.empty() ? spread_tokens(pooled_tokens(gram.width())) : own, gate, up, [&](std::span<const float> rows) {
-    if (status.is_ok()) status = sample.add(rows);
-  });
-  OTR_TRY(status);
+  InputSample sample(layout_.config.expert_ffn_width);
+  OTR_ASSIGN(const Gram gram, activation_gram(expert, gate, up, &sample));
   return statistics(gram, std::move(sample));
 }
 

@@ -20,8 +20,8 @@ namespace outrigger {
 /// A router gives some experts few tokens or none, from which nothing about inputs can be told. So each expert's Gram matrix is that of its
 /// own tokens and of the layer's, these as if pooled_tokens() of them had passed: for gate and up the mean over all tokens of the layer,
 /// for down over some of them, spread evenly, sent through this expert, since elements behind a gate mean something else in every expert.
-/// Memory: two Gram matrices of the layer's inputs, or one and two of an expert's activations, and what quantising takes: one expert at a time.
-/// Threads: one.
+/// Memory: two Gram matrices of the layer's inputs, or one and two of an expert's activations, and what quantising takes: one expert at a
+/// time. Threads: one.
 class ExpertWindow {
  public:
   /// `inputs` [tokens, width]: the layer's normed rows; `rows`: who takes which expert. All arguments must outlive the object.
@@ -36,8 +36,9 @@ class ExpertWindow {
 
   /// Of gate and up. Throws std::bad_alloc.
   Gram input_gram(uint32_t expert);
-  /// Of down, behind these gate and up. Throws std::bad_alloc.
-  Gram activation_gram(uint32_t expert, const PackedFloats& gate, const PackedFloats& up);
+  /// Of down, behind these gate and up. `sample`: null, or what is to have the expert's activations too, the layer's where it has no
+  /// tokens. Errors: those of the sample. Throws std::bad_alloc.
+  Result<Gram> activation_gram(uint32_t expert, const PackedFloats& gate, const PackedFloats& up, InputSample* sample = nullptr);
 
   /// Gate, up and down; `plans` by matrix of the layout. Errors: kInvalidArgument for weights or inputs that are no numbers, naming the
   /// stack and the expert; kIo; kOutOfMemory. Throws std::bad_alloc.

@@ -173,7 +173,8 @@ TEST_CASE("ExpertWindow: tokens, weights and Gram matrices of every expert are t
     CHECK(difference(window.input_gram(expert), pooled_gram(own, oracle.inputs, kWidth / 8)) < 1e-5);
     const size_t others = std::max(kFfn / 8, kFfn - std::min(kFfn, own.size()));
     for (size_t k = 0; k < others; ++k) spread.push_back(oracle.activations(expert, k * kTokens / others));
-    const Gram gram = window.activation_gram(expert, bench.packed(bench.stacks().gate, expert), bench.packed(bench.stacks().up, expert));
+    const Gram gram =
+        must(window.activation_gram(expert, bench.packed(bench.stacks().gate, expert), bench.packed(bench.stacks().up, expert)));
     CHECK(difference(gram, pooled_gram(own_activations, spread, kFfn / 8)) < 1e-5);
     few += own.size() < 50;
     many += own.size() > kFfn / 2;
@@ -202,7 +203,7 @@ TEST_CASE("ExpertWindow: an expert that no token takes is quantised by what the 
     must(dequantize(matrix.type, matrix.bytes.data(), values.data(), values.size()));
     return PackedFloats(values, matrix.rows, matrix.columns);
   };
-  const Gram behind = bench.window().activation_gram(3, restored(made[0].backbone), restored(made[1].backbone));
+  const Gram behind = must(bench.window().activation_gram(3, restored(made[0].backbone), restored(made[1].backbone)));
   CHECK(behind.tokens() == kFfn / 8);
   CHECK((made[2].backbone.bytes == quantised(bench.stacks().down, behind)));
   for (const CompressedMatrix& one : made) CHECK((one.loss > 0 && one.loss < 0.2 && one.tokens == 0));
