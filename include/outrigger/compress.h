@@ -59,7 +59,7 @@ struct CompressOptions {
 /// What became of one matrix.
 struct CompressedMatrixReport {
   std::string name;                    ///< of its tensor
-  std::string kind;                    ///< "q", "k", "v", "output", "gate", "up" or "down"; "shared_gate", "shared_up" or "shared_down" of the expert that every token passes
+  std::string kind;                    ///< "q", "k", "v", "output", "gate", "up" or "down"; of the expert that every token passes "shared_gate", ...
   uint32_t layer = 0;
   uint64_t rows = 0, columns = 0;
   int32_t bits = 0;                    ///< of a weight's code
@@ -70,7 +70,7 @@ struct CompressedMatrixReport {
   double loss_left = 0;                ///< the same with branch or residual, before training
   double kl = 0;                       ///< how much nearer the model comes, by the survey, with this matrix as it was, nats a token
   double restored = 0;                 ///< the part of it that branch or residual was expected to bring back when it was chosen
-  uint32_t experts = 1;                ///< whose matrices, each of `rows` and `columns`, are these: a mixture's have one row here for a stack, and losses are means over the tokens that took an expert
+  uint32_t experts = 1;                ///< of `rows` and `columns` each, that these are the matrices of; losses are means over the tokens that took one
 };
 
 /// What was measured before anything was decided: distances from the model, nats a token, on two pieces of the calibration.
@@ -80,7 +80,7 @@ struct CompressSurvey {
     double restored = 0;  ///< the part of what was lost that they are expected to bring back
   };
   double kl = 0;                                ///< with every matrix in few bits; 0: there was no survey
-  std::vector<double> kl_by_kind, kl_by_layer;  ///< how much nearer with all matrices of a kind (in the order of CompressReport::matrices of a layer), or of a layer, as they were
+  std::vector<double> kl_by_kind, kl_by_layer;  ///< how much nearer with all of a kind (as CompressReport::matrices has them), or of a layer, as they were
   std::vector<Point> curve;                     ///< as far as it was looked at; empty without branches and residuals
 };
 
@@ -95,7 +95,7 @@ struct CompressReport {
   std::vector<double> polish_losses;                  ///< the distance on each step's piece, before the step
   CompressSurvey survey;
   std::vector<CompressedMatrixReport> matrices;       ///< in the order of a step
-  uint32_t resumed_windows = 0;                       ///< that an interrupted call had made, of four a layer (of a mixture two, two for a shared expert and one for each other); those of the survey too, where it was that which went on
+  uint32_t resumed_windows = 0;                       ///< that an interrupted call had made, of four a layer, of a mixture one for each expert instead of the last two; those of the survey too, where it was that which went on
 };
 
 /// Writes `model` to `path` as one GGUF file (docs/formats.md) in which the matrices of its layers are quantised; embedding, head, norms and biases stay as they are.
@@ -108,9 +108,10 @@ struct CompressReport {
 /// With a budget matrices get low-rank branches or residuals, which steps compute beside them (docs/formats.md); by default the model is first compressed without and measured, which about
 /// doubles the time.
 ///
-/// Of a mixture of experts the router stays as it is and chooses for each calibration token as in a step; an expert is quantised by the tokens that take it and, as if an eighth of its matrix's columns of them had
-/// passed, by those of the layer, so that one without tokens has theirs. The experts of a layer become one stack for each of gate, up and down, of one width of codes, also where the model has a tensor for each. Branches and
-/// residuals are for attention and the expert that every token passes. The tokens' vectors are held once more, and the stacks of a layer in their few bits.
+/// Of a mixture of experts the router stays as it is and chooses for each calibration token as in a step. An expert is quantised by the tokens that
+/// take it and by those of its layer, which count as an eighth of the matrix's columns of them: one without tokens has only these. The experts of a
+/// layer become one stack for each of gate, up and down, of one width of codes, also where the model has a tensor for each expert. Branches and
+/// residuals are for attention and the expert that every token passes. Memory: the tokens' vectors once more, and a layer's stacks in few bits.
 ///
 /// With `resume` a call that did not come to its end loses at most one window and what training there was, however it ended: the next one with the same model (by its content), tokens and
 /// options, whatever its number of threads, goes on and makes the same bytes. `path`.progress has what is done, and the tokens' vectors twice (width * 4 bytes each); it goes when the output is there, or when a

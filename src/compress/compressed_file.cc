@@ -86,7 +86,8 @@ void add_tensor(const Target& target, GgufHeader* header) {
     return header->add_tensor(source.name, source.type, std::span(source.dims).first(source.rank), source.is_packed);
   }
   const uint64_t dims[] = {target.is_own() ? *row_bytes(target.type, target.columns) : target.columns, target.rows, target.experts};
-  header->add_tensor(target.name, target.is_own() ? DType::kI8 : target.type, std::span(dims).first(target.is_vector() ? 1 : target.experts > 0 ? 3 : 2));
+  const size_t rank = target.is_vector() ? 1 : target.experts > 0 ? 3 : 2;
+  header->add_tensor(target.name, target.is_own() ? DType::kI8 : target.type, std::span(dims).first(rank));
 }
 
 // A key that the file has and we set keeps its place. The size of the whole file in `bytes`.

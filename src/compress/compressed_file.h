@@ -18,7 +18,8 @@
 
 namespace outrigger {
 
-/// Experts are one stack [columns, rows, experts] for each kind of matrix and layer, also where the model has a tensor for each. First what stays as it is, then the backbone in the order of a step, then the branches. Sizes are known beforehand, so that a disk without room is found at once.
+/// First what stays as it is, then the backbone in the order of a step, then the branches. Experts are one stack [columns, rows, experts] for each
+/// kind of matrix and layer, also where the model has a tensor for each. Sizes are known beforehand, so that a disk without room is found at once.
 /// Threads: one.
 class CompressedFile {
  public:

@@ -34,7 +34,8 @@ class SavedWork;
 /// Threads: one call at a time.
 class Compressor {
  public:
-  /// Takes a compressed matrix, an index into the layout's, in the order of a step, as soon as it is made. A stack is one matrix with the rows of all its experts.
+  /// Takes a compressed matrix, an index into the layout's, in the order of a step, as soon as it is made. A stack is one with the rows of all its
+  /// experts.
   using Sink = std::function<Status(uint32_t matrix, CompressedMatrix made)>;
   /// Windows that are done, of how many; an error stops.
   using Watch = std::function<Status(uint32_t done, uint32_t all)>;
@@ -79,8 +80,9 @@ class Compressor {
   struct Ffn {
     const FfnLayout& parts;
     uint64_t width;
-    std::function<std::span<const float>(size_t chunk)> input;                                        ///< [chunk_tokens, model's width]; valid until the next call
-    std::function<void(size_t chunk, const Made& down, std::span<const float> activations)> add_result;  ///< to the residual
+    std::function<std::span<const float>(size_t chunk)> input;  ///< [chunk_tokens, model's width]; valid until the next call
+    /// Adds what comes of `activations` [chunk_tokens, width] to the residual.
+    std::function<void(size_t chunk, const Made& down, std::span<const float> activations)> add_result;
   };
   Status run_ffn(const Ffn& ffn, const Sink& sink);
   Status run_dense_ffn(uint32_t layer, const Sink& sink);

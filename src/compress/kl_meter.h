@@ -18,7 +18,8 @@
 
 namespace outrigger {
 
-/// Memory: the matrices of a window (of a mixture one expert's) and the head as float32, and for each token its vector once per layer. Threads: one call at a time.
+/// Memory: the matrices of a window (of a mixture one expert's) and the head as float32, and for each token its vector once per layer.
+/// Threads: one call at a time.
 class KlMeter {
  public:
   /// Runs the model itself. `tokens`: whole chunks of `chunk_tokens`. Errors: kIo, kOutOfMemory.
@@ -42,7 +43,10 @@ class KlMeter {
   Status run_shared_expert(const MatrixReader& reader, uint32_t layer, std::span<const float> inputs);
   Result<PackedFloats> packed(const MatrixReader& reader, MatrixIndex part) const;
   size_t chunks() const { return tokens_.size() / chunk_tokens_; }
-  std::span<float> chunk(size_t i) { return std::span(residual_).subspan(i * chunk_tokens_ * layout_.config.width, chunk_tokens_ * layout_.config.width); }
+  std::span<float> chunk(size_t i) {
+    const size_t floats = chunk_tokens_ * layout_.config.width;
+    return std::span(residual_).subspan(i * floats, floats);
+  }
   std::vector<float> normed() const;
 
   const Model::Impl& model_;

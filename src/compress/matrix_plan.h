@@ -35,7 +35,8 @@ inline std::array<uint32_t, 7> matrices_of(const LayerLayout& layer) {
   return {layer.q, layer.k, layer.v, layer.output, layer.ffn.gate, layer.ffn.up, layer.ffn.down};
 }
 
-/// What is compressed of a layer, in the order of a step: of a mixture the three of the shared expert, where there is one, before the stacks of the others. The router stays as it is.
+/// What is compressed of a layer, in the order of a step: of a mixture the three of the shared expert, where there is one, before the stacks of the
+/// others. The router stays as it is.
 std::vector<uint32_t> compressed_matrices(const LayerLayout& layer);
 /// Names of these kinds of matrices, the same for all layers.
 std::vector<std::string> kinds_of(const ModelLayout& layout);
