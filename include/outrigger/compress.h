@@ -73,7 +73,7 @@ struct CompressOptions {
 /// What became of one matrix.
 struct CompressedMatrixReport {
   std::string name;                    ///< of its tensor
-  std::string kind;                    ///< "q", "k", "v", "output", "gate", "up" or "down"
+  std::string kind;                    ///< "q", "k", "v", "output", "gate", "up" or "down"; of the expert that every token passes "shared_gate", ...
   uint32_t layer = 0;
   uint64_t rows = 0, columns = 0;
   int32_t bits = 0;                    ///< of a weight's code
@@ -84,6 +84,7 @@ struct CompressedMatrixReport {
   double loss_left = 0;                ///< the same with branch or residual, before training
   double kl = 0;                       ///< how much nearer the model comes, by the survey, with this matrix as it was, nats a token
   double restored = 0;                 ///< the part of it that branch or residual was expected to bring back when it was chosen
+  uint32_t experts = 1;                ///< of `rows` and `columns` each, that these are the matrices of; losses are means over the tokens that took one
 };
 
 /// What was measured before anything was decided: distances from the model, nats a token, on two pieces of the calibration.
@@ -93,7 +94,7 @@ struct CompressSurvey {
     double restored = 0;  ///< the part of what was lost that they are expected to bring back
   };
   double kl = 0;                                ///< with every matrix in few bits; 0: there was no survey
-  std::vector<double> kl_by_kind, kl_by_layer;  ///< how much nearer with all matrices of a kind (q, k, v, output, gate, up, down), or of a layer, as they were
+  std::vector<double> kl_by_kind, kl_by_layer;  ///< how much nearer with all of a kind (as CompressReport::matrices has them), or of a layer, as they were
   std::vector<Point> curve;                     ///< as far as it was looked at; empty without branches and residuals
 };
 
@@ -108,7 +109,7 @@ struct CompressReport {
   std::vector<double> polish_losses;                  ///< the distance on each step's piece, before the step
   CompressSurvey survey;
   std::vector<CompressedMatrixReport> matrices;       ///< in the order of a step
-  uint32_t resumed_windows = 0;                       ///< that an interrupted call had made, of four a layer; those of the survey too, where it was that which went on
+  uint32_t resumed_windows = 0;                       ///< that an interrupted call had made, of four a layer, of a mixture one for each expert instead of the last two; those of the survey too, where it was that which went on
 };
 
 /// Writes `model` to `path` as one GGUF file (docs/formats.md) in which the matrices of its layers are quantised; embedding, head, norms and biases stay as they are.
@@ -121,6 +122,11 @@ struct CompressReport {
 /// With a budget matrices get low-rank branches or residuals, which steps compute beside them (docs/formats.md); by default the model is first compressed without and measured, which about
 /// doubles the time.
 ///
+/// Of a mixture of experts the router stays as it is and chooses for each calibration token as in a step. An expert is quantised by the tokens that
+/// take it and by those of its layer, which count as an eighth of the matrix's columns of them: one without tokens has only these. The experts of a
+/// layer become one stack for each of gate, up and down, of one width of codes, also where the model has a tensor for each expert. Branches and
+/// residuals are for attention and the expert that every token passes. Memory: the tokens' vectors once more, and a layer's stacks in few bits.
+///
 /// With `resume` a call that did not come to its end loses at most one window and what training there was, however it ended: the next one with the same model (by its content), tokens and
 /// options, whatever its number of threads, goes on and makes the same bytes. `path`.progress has what is done, and the tokens' vectors twice (width * 4 bytes each); it goes when the output is there, or when a
 /// call fails for a reason that will not go away. What is there but is damaged, or of other work, is replaced with a warning in the log; where it cannot be written it is done without. A file of
@@ -129,7 +135,7 @@ struct CompressReport {
 /// Memory, without branches: one matrix as float32 and its inputs' Gram matrix, four times over, and the calibration tokens' vectors, width * 4 bytes each, twice (with `resume` three times). Cost: 110 s for
 /// 135 million parameters and 16,000 tokens on two cores with other work; with branches that are shared out by measurement and trained 400 s. Training takes
 /// the model twice as float32, 1.7 GB for that one; without it branches and residuals take 330 MB. The file appears under its name complete, or not at all.
-/// Errors: kUnsupported when the model cannot run, is a mixture of experts, or has rows of no multiple of 64; kInvalidArgument for options, tokens outside
+/// Errors: kUnsupported when the model cannot run, has rows of no multiple of 64, or is a mixture of experts and polish_steps is not 0; kInvalidArgument for options, tokens outside
 /// the vocabulary, fewer than one chunk of them, weights or inputs that are no numbers, or a path that is the model's own; kIo; kCancelled; kOutOfMemory;
 /// kInternal when `progress` or `on_resume` throws.
 /// @source GPTQ (arXiv 2210.17323); scales are searched for, and of each block just before its first column is rounded.

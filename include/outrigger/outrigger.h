@@ -293,7 +293,7 @@ OTR_C_API void otr_compress_options_init(otr_compress_options* options, uint32_t
 /** What compressing made. */
 typedef struct otr_compress_report {
   uint32_t struct_size;
-  uint32_t resumed_windows; /**< of four a layer, that an interrupted call had made */
+  uint32_t resumed_windows; /**< parts of layers, that an interrupted call had made: four a layer, of a mixture one for each expert */
   uint64_t input_bytes, output_bytes;        /**< of the files */
   uint64_t backbone_bytes, backbone_weights; /**< of the matrices that were compressed */
   uint64_t calibration_tokens;               /**< that were used */
@@ -306,7 +306,7 @@ typedef struct otr_compress_report {
  * `count` tokens of `calibration`: a text like those that the model is for. The same input gives the same bytes, whatever the number of threads.
  * `report` may be NULL. Cost: 110 s for 135 million parameters and 16,000 tokens on two cores with other work; memory for a matrix as float32, four times over its
  * inputs' width squared, and twice the tokens' vectors. The file appears under its name complete, or not at all.
- * Errors: OTR_UNSUPPORTED with the reason when the model cannot run, is a mixture of experts, or has rows of no multiple of 64; OTR_INVALID_ARGUMENT also
+ * Errors: OTR_UNSUPPORTED with the reason when the model cannot run, has rows of no multiple of 64, or is a mixture of experts and polish_steps is not 0; OTR_INVALID_ARGUMENT also
  * for tokens outside the vocabulary, fewer of them than a chunk, weights that are no numbers (subject), or a `path` that is the model's own file; OTR_IO;
  * OTR_CANCELLED. Since 0.1, stable. */
 OTR_C_API otr_status otr_model_compress(const otr_model* model, const int32_t* calibration, size_t count, const char* path,

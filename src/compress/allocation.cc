@@ -26,17 +26,17 @@ struct Offer {
 
 Result<CompressSurvey> measure_losses(const ModelLayout& layout, KlMeter& meter, const MatrixReader& lossy, const MatrixReader& exact,
                       const std::function<Status(uint32_t done, uint32_t all)>& watch, std::vector<MatrixLoss>* losses, SavedWork* saved) {
-  const uint32_t layers = layout.config.layers, all = static_cast<uint32_t>(kKinds) + layers + 1;
+  const uint32_t layers = layout.config.layers, kinds = static_cast<uint32_t>(kinds_of(layout).size()), all = kinds + layers + 1;
   uint32_t done = 0;
   std::vector<uint32_t> kind_of(layout.weights.size()), layer_of(layout.weights.size());
   for (uint32_t layer = 0; layer < layers; ++layer) {
-    const auto matrices = matrices_of(layout.layers[layer]);
-    for (size_t kind = 0; kind < kKinds; ++kind) kind_of[matrices[kind]] = static_cast<uint32_t>(kind), layer_of[matrices[kind]] = layer;
+    const auto matrices = compressed_matrices(layout.layers[layer]);
+    for (size_t kind = 0; kind < kinds; ++kind) kind_of[matrices[kind]] = static_cast<uint32_t>(kind), layer_of[matrices[kind]] = layer;
   }
-  const auto restored = [&](auto is_restored) { return [&, is_restored](uint32_t matrix) { return is_restored(matrix) ? exact(matrix) : lossy(matrix); }; };
+  const auto restored = [&](auto is_restored) { return [&, is_restored](MatrixIndex part) { return is_restored(part.matrix) ? exact(part) : lossy(part); }; };
   CompressSurvey survey;
   std::vector<double>&of_kind = survey.kl_by_kind, &of_layer = survey.kl_by_layer;
-  of_kind.resize(kKinds);
+  of_kind.resize(kinds);
   of_layer.resize(layers);
   const auto measured = [&](const std::function<Result<double>()>& measure) -> Result<double> {
     const bool is_there = saved != nullptr && done < saved->numbers();
@@ -46,10 +46,10 @@ Result<CompressSurvey> measure_losses(const ModelLayout& layout, KlMeter& meter,
     OTR_TRY(watch(++done, all));
     return number;
   };
-  for (size_t kind = 0; kind < kKinds; ++kind) {
+  for (size_t kind = 0; kind < kinds; ++kind) {
     OTR_ASSIGN(of_kind[kind], measured([&] { return meter.measure(restored([&](uint32_t matrix) { return kind_of[matrix] == kind; })); }));
   }
-  const bool has_begun = saved != nullptr && saved->numbers() > kKinds, is_over = saved != nullptr && saved->numbers() == all;
+  const bool has_begun = saved != nullptr && saved->numbers() > kinds, is_over = saved != nullptr && saved->numbers() == all;
   OTR_ASSIGN(const double nothing, measured([&] { return meter.begin(lossy); }));
   if (has_begun && !is_over) OTR_TRY(meter.begin(lossy).status());  // for the layers to begin from
   survey.kl = nothing;
@@ -67,7 +67,10 @@ void allocate_bits(const ModelLayout& layout, std::span<const MatrixLoss> losses
   constexpr int kLeast = 2, kMost = 4;
   if (losses.empty()) return;
   const int measured_at = (*plans)[losses.front().matrix].bits;
-  const auto weights_of = [&](size_t i) { return static_cast<double>(layout.weights[losses[i].matrix].rows * layout.weights[losses[i].matrix].columns); };
+  const auto weights_of = [&](size_t i) {
+    const WeightSource& weight = layout.weights[losses[i].matrix];
+    return static_cast<double>(weight.rows * weight.columns * weight.experts);
+  };
   const auto loss_at = [&](size_t i, int bits) { return losses[i].kl * std::pow(4.0, measured_at - bits); };
   double left = 0;
   std::priority_queue<Offer> offers;

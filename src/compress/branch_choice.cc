@@ -142,7 +142,7 @@ std::vector<CompressSurvey::Point> choose_branches(const ModelLayout& layout, st
   std::vector<std::vector<Choice>> offers;
   double all = 0;
   for (const MatrixLoss& loss : losses) {
-    offers.push_back(choices_of(loss, layout.weights[loss.matrix], forms, limits.scattered_cost, factor_bits));
+    offers.push_back(choices_of(loss, layout.weights[loss.matrix], is_stack(layout, loss.matrix) ? BranchForms{false, false} : forms, limits.scattered_cost, factor_bits));
     all += loss.kl;
   }
   std::vector<CompressSurvey::Point> curve(1);

@@ -8,13 +8,24 @@
 #include <vector>
 
 #include "src/base/bytes.h"
-#include "src/compress/matrix_plan.h"
 
 namespace outrigger {
 namespace {
 
 constexpr int kShades = 12;
 constexpr double kTitleBottom = 26;
+
+// Kinds of matrices, in the order of the first layer's.
+std::vector<std::string> kinds_of(const CompressReport& report) {
+  std::vector<std::string> kinds;
+  for (const CompressedMatrixReport& matrix : report.matrices) {
+    if (matrix.layer == report.matrices.front().layer) kinds.push_back(matrix.kind);
+  }
+  return kinds;
+}
+
+// Room for the names of kinds at the left: "shared_down" is longer than "output".
+double left_of(const std::vector<std::string>& kinds) { return kinds.size() > 7 ? 104 : 62; }
 
 uint32_t layers_of(const CompressReport& report) { return report.matrices.empty() ? 0 : report.matrices.back().layer + 1; }
 
@@ -52,17 +63,18 @@ struct Frame {
 
 std::string three_digits(double value) { return fmt::format("{:.3g}", value); }
 
-void draw_by_kind(Canvas* canvas, const std::vector<double>& kinds, double width) {
-  constexpr double kLeft = 62, kRow = 26, kNumber = 58;
+void draw_by_kind(Canvas* canvas, const std::vector<std::string>& names, const std::vector<double>& kinds, double width) {
+  constexpr double kRow = 26, kNumber = 58;
+  const double left = left_of(names);
   const double most = *std::max_element(kinds.begin(), kinds.end());
   canvas->text(0, kTitleBottom - 8, "title", "By kind of matrix");
   for (size_t kind = 0; kind < kinds.size(); ++kind) {
-    const double y = kTitleBottom + 18 + kRow * static_cast<double>(kind), room = width - kLeft - kNumber;
-    canvas->text(0, y + 14, "strong", kKindNames[kind]);
-    canvas->rect(kLeft, y, room, kRow - 7, "track", {}, 2);
-    canvas->rect(kLeft, y, most > 0 ? std::max(0.5, room * kinds[kind] / most) : 0.5, kRow - 7, "host",
-                 fmt::format("{} of all layers as they were: {:.4g} nats nearer", kKindNames[kind], kinds[kind]), 2);
-    canvas->text(kLeft + room + 8, y + 14, "soft small", three_digits(kinds[kind]));
+    const double y = kTitleBottom + 18 + kRow * static_cast<double>(kind), room = width - left - kNumber;
+    canvas->text(0, y + 14, "strong", names[kind]);
+    canvas->rect(left, y, room, kRow - 7, "track", {}, 2);
+    canvas->rect(left, y, most > 0 ? std::max(0.5, room * kinds[kind] / most) : 0.5, kRow - 7, "host",
+                 fmt::format("{} of all layers as they were: {:.4g} nats nearer", names[kind], kinds[kind]), 2);
+    canvas->text(left + room + 8, y + 14, "soft small", three_digits(kinds[kind]));
   }
 }
 
@@ -92,27 +104,30 @@ std::string heat_style() {
          ".steps{fill:none;stroke:var(--other);stroke-width:1.4}\n";
 }
 
-Drawing draw_distances(const CompressSurvey& survey) {
+Drawing draw_distances(const CompressReport& report) {
   constexpr double kKindsWidth = 380, kGap = 48;
   Canvas canvas;
-  draw_by_kind(&canvas, survey.kl_by_kind, kKindsWidth);
-  draw_by_layer(&canvas, survey.kl_by_layer, kKindsWidth + kGap);
-  return {"How much nearer the model comes with some matrices as they were", 232, canvas.elements()};
+  const std::vector<std::string> kinds = kinds_of(report);
+  draw_by_kind(&canvas, kinds, report.survey.kl_by_kind, kKindsWidth);
+  draw_by_layer(&canvas, report.survey.kl_by_layer, kKindsWidth + kGap);
+  return {"How much nearer the model comes with some matrices as they were", 50 + 26 * static_cast<double>(kinds.size()), canvas.elements()};
 }
 
 Drawing draw_heat(const CompressReport& report, const HeatMap& map) {
-  constexpr double kLeft = 62, kRight = 96, kRow = 24, kTop = kTitleBottom + 16;
+  constexpr double kRight = 96, kRow = 24, kTop = kTitleBottom + 16;
+  const std::vector<std::string> kinds = kinds_of(report);
+  const double left = left_of(kinds);
   const uint32_t layers = layers_of(report);
-  const double column = (Canvas::kWidth - kLeft - kRight) / layers, bottom = kTop + kRow * static_cast<double>(kKinds);
+  const double column = (Canvas::kWidth - left - kRight) / layers, bottom = kTop + kRow * static_cast<double>(kinds.size());
   double most = map.most;
   for (const CompressedMatrixReport& matrix : report.matrices) most = map.most > 0 ? most : std::max(most, map.value(matrix));
   Canvas canvas;
   canvas.text(0, kTitleBottom - 8, "title", map.title);
   canvas.text(Canvas::kWidth, kTitleBottom - 8, "soft small right", map.legend);
-  for (size_t kind = 0; kind < kKinds; ++kind) canvas.text(0, kTop + kRow * static_cast<double>(kind) + 16, "strong", kKindNames[kind]);
+  for (size_t kind = 0; kind < kinds.size(); ++kind) canvas.text(0, kTop + kRow * static_cast<double>(kind) + 16, "strong", kinds[kind]);
   for (size_t i = 0; i < report.matrices.size(); ++i) {
     const CompressedMatrixReport& matrix = report.matrices[i];
-    const double value = map.value(matrix), x = kLeft + column * matrix.layer, y = kTop + kRow * static_cast<double>(i % kKinds);
+    const double value = map.value(matrix), x = left + column * matrix.layer, y = kTop + kRow * static_cast<double>(i % kinds.size());
     const auto shade = most > 0 ? std::clamp(static_cast<int>(std::lround(kShades * value / most)), 0, kShades) : 0;
     const std::string text = map.text(value);
     canvas.rect(x + 0.75, y + 0.75, column - 1.5, kRow - 1.5, fmt::format("{} heat{}", map.style, shade),
@@ -122,7 +137,7 @@ Drawing draw_heat(const CompressReport& report, const HeatMap& map) {
   }
   const uint32_t step = layer_step(layers, column);
   for (uint32_t layer = 0; layer < layers; layer += step)
-    canvas.text(kLeft + column * (layer + 0.5), bottom + 16, "soft small middle", std::to_string(layer));
+    canvas.text(left + column * (layer + 0.5), bottom + 16, "soft small middle", std::to_string(layer));
   canvas.text(0, bottom + 16, "soft small", "layer");
   const double x = Canvas::kWidth - kRight + 20, piece = (bottom - kTop) / (kShades + 1);
   for (int shade = 0; shade <= kShades; ++shade)

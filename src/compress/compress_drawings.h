@@ -15,7 +15,7 @@ namespace outrigger {
 std::string heat_style();
 
 /// How much nearer the model comes with a kind of matrix, or a layer, as it was. Precondition: there was a survey.
-Drawing draw_distances(const CompressSurvey& survey);
+Drawing draw_distances(const CompressReport& report);
 
 /// A number of each matrix, a column for each layer, a row for each kind: the larger, the darker.
 struct HeatMap {

@@ -29,10 +29,12 @@ constexpr double kShareOfPolish = 0.35;
 
 Status unsupported(const std::string& message) { return Status(StatusCode::kUnsupported, message); }
 
-Status check_model(const Model::Impl& model) {
+Status check_model(const Model::Impl& model, const CompressOptions& options) {
   if (!model.layout) return model.run_status;
   const ModelLayout& layout = *model.layout;
-  if (layout.config.experts > 0) return unsupported("mixtures of experts cannot be compressed by this version").in_file(model.info.file);
+  if (layout.config.experts > 0 && options.polish_steps > 0) {
+    return unsupported("branches of a mixture of experts cannot be trained by this version; set polish_steps to 0").in_file(model.info.file);
+  }
   for (const uint32_t matrix : matrices_of_layers(layout)) {
     const WeightSource& weight = layout.weights[matrix];
     const bool is_compressed = weight.type == DType::kO2 || weight.type == DType::kO3 || weight.type == DType::kO4 || layout.branches[matrix].rank > 0;
@@ -78,12 +80,14 @@ Status report(const CompressOptions& options, double share) {
 std::vector<CompressedMatrixReport> matrix_reports(const ModelLayout& layout, const std::vector<MatrixPlan>& plans, const std::vector<CompressedMatrix>& made) {
   std::vector<CompressedMatrixReport> reports;
   const std::vector<uint32_t> matrices = matrices_of_layers(layout);
+  const std::vector<std::string> kinds = kinds_of(layout);
   for (size_t i = 0; i < matrices.size(); ++i) {
     const MatrixPlan& plan = plans[matrices[i]];
     const WeightSource& weight = layout.weights[matrices[i]];
     const CompressedMatrix& one = made[matrices[i]];
-    CompressedMatrixReport report{layout.shape.matrices[matrices[i]].name, kKindNames[i % kKinds], static_cast<uint32_t>(i / kKinds), weight.rows, weight.columns, plan.bits, plan.rank, plan.share};
-    report.backbone_bytes = weight.rows * *row_bytes(*own_type(plan.bits), weight.columns);
+    CompressedMatrixReport report{layout.shape.matrices[matrices[i]].name, kinds[i % kinds.size()], static_cast<uint32_t>(i / kinds.size()), weight.rows, weight.columns, plan.bits, plan.rank, plan.share};
+    report.experts = weight.experts;
+    report.backbone_bytes = weight.experts * weight.rows * *row_bytes(*own_type(plan.bits), weight.columns);
     report.branch_bytes = one.branch.a.size() + one.branch.b.size() + one.residual.columns.bytes.size();
     report.branch_read_bytes = one.branch.a.size() + one.branch.b.size() + static_cast<uint64_t>(plan.share * static_cast<double>(one.residual.columns.bytes.size()));
     report.loss = one.loss;
@@ -141,7 +145,7 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
     result.backbone_bytes += made.backbone.bytes.size();
     result.backbone_weights += made.backbone.rows * made.backbone.columns;
     OTR_TRY(file.write_backbone(made.backbone));
-    if (!polishes) made.backbone.bytes = {};
+    if (!polishes) made.backbone.bytes = std::vector<std::byte>();  // "= {}" would keep the memory
     branches[matrix] = std::move(made);
     return Status();
   };
@@ -184,7 +188,7 @@ Result<CompressOptions> in_bytes(const Model::Impl& model, CompressOptions optio
 
 Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& given) {
   OTR_TRY(given.validate());
-  OTR_TRY(check_model(model));
+  OTR_TRY(check_model(model, given));
   OTR_ASSIGN(const CompressOptions options, in_bytes(model, given));
   OTR_TRY(check_files(model, path, options));
   OTR_TRY(model.file.source().check_unchanged());

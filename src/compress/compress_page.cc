@@ -95,7 +95,7 @@ class ReportPage {
         "<p>With every matrix in few bits, and nothing to correct it, the model was {:.3f} nats a token away from itself on two pieces of "
         "the calibration. How much nearer it comes with some of its matrices as they were, nats a token:</p>\n",
         report_.survey.kl);
-    page_.drawing(draw_distances(report_.survey));
+    page_.drawing(draw_distances(report_));
   }
 
   void add_choices() {
@@ -148,7 +148,7 @@ class ReportPage {
     }
     rows.emplace_back("calibration", fmt::format("{} tokens", report_.calibration_tokens));
     if (report_.resumed_windows > 0)
-      rows.emplace_back("made by an interrupted run", fmt::format("{} windows, of four a layer", report_.resumed_windows));
+      rows.emplace_back("made by an interrupted run", fmt::format("{} windows of matrices", report_.resumed_windows));
     return rows;
   }
 

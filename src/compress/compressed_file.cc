@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
@@ -28,10 +29,11 @@ struct Target {
   const GgufTensor* source = nullptr;
   DType type = DType::kF32;
   uint64_t columns = 0, rows = 0;
+  uint64_t experts = 0;  ///< of a stack
 
   bool is_own() const { return source == nullptr && (type == DType::kO2 || type == DType::kO3 || type == DType::kO4); }
   bool is_vector() const { return type == DType::kF32; }
-  uint64_t bytes() const { return source != nullptr ? source->bytes : rows * *row_bytes(type, columns); }
+  uint64_t bytes() const { return source != nullptr ? source->bytes : std::max<uint64_t>(experts, 1) * rows * *row_bytes(type, columns); }
 };
 
 // "blk.0.attn_q.weight" and "branch_a" make "blk.0.attn_q.branch_a".
@@ -43,12 +45,17 @@ std::vector<Target> choose_targets(const Model::Impl& model, std::span<const Mat
   std::map<uint64_t, const GgufTensor*> by_offset;
   for (const GgufTensor& tensor : model.file.tensors()) by_offset.emplace(tensor.offset, &tensor);
   std::vector<Target> backbone, branches, targets;
-  std::vector<const GgufTensor*> replaced;
+  std::set<const GgufTensor*> replaced;
   for (const uint32_t matrix : matrices_of_layers(*model.layout)) {
     const WeightSource& weight = model.layout->weights[matrix];
     const MatrixPlan& plan = plans[matrix];
     const GgufTensor* const source = by_offset.at(weight.file_offset);
-    replaced.push_back(source);
+    replaced.insert(source);
+    for (const uint64_t offset : weight.expert_offsets) replaced.insert(by_offset.at(offset));
+    if (is_stack(*model.layout, matrix)) {
+      backbone.push_back({model.layout->shape.matrices[matrix].name, nullptr, *own_type(plan.bits), weight.columns, weight.rows, weight.experts});
+      continue;
+    }
     backbone.push_back({source->name, nullptr, *own_type(plan.bits), weight.columns, weight.rows});
     if (plan.rank > 0) {
       const DType type = factor_type(factor_bits);
@@ -65,7 +72,7 @@ std::vector<Target> choose_targets(const Model::Impl& model, std::span<const Mat
     }
   }
   for (const GgufTensor& tensor : model.file.tensors()) {
-    if (std::find(replaced.begin(), replaced.end(), &tensor) == replaced.end()) targets.push_back({tensor.name, &tensor, tensor.type, 0, 0});
+    if (!replaced.contains(&tensor)) targets.push_back({tensor.name, &tensor, tensor.type, 0, 0});
   }
   targets.insert(targets.end(), backbone.begin(), backbone.end());
   targets.insert(targets.end(), branches.begin(), branches.end());
@@ -78,8 +85,9 @@ void add_tensor(const Target& target, GgufHeader* header) {
     const GgufTensor& source = *target.source;
     return header->add_tensor(source.name, source.type, std::span(source.dims).first(source.rank), source.is_packed);
   }
-  const uint64_t dims[] = {target.is_own() ? *row_bytes(target.type, target.columns) : target.columns, target.rows};
-  header->add_tensor(target.name, target.is_own() ? DType::kI8 : target.type, std::span(dims).first(target.is_vector() ? 1 : 2));
+  const uint64_t dims[] = {target.is_own() ? *row_bytes(target.type, target.columns) : target.columns, target.rows, target.experts};
+  const size_t rank = target.is_vector() ? 1 : target.experts > 0 ? 3 : 2;
+  header->add_tensor(target.name, target.is_own() ? DType::kI8 : target.type, std::span(dims).first(rank));
 }
 
 // A key that the file has and we set keeps its place. The size of the whole file in `bytes`.

@@ -18,11 +18,12 @@
 
 namespace outrigger {
 
-/// First what stays as it is, then the backbone in the order of a step, then the branches. Sizes are known beforehand, so that a disk without room is found at once.
+/// First what stays as it is, then the backbone in the order of a step, then the branches. Experts are one stack [columns, rows, experts] for each
+/// kind of matrix and layer, also where the model has a tensor for each. Sizes are known beforehand, so that a disk without room is found at once.
 /// Threads: one.
 class CompressedFile {
  public:
-  /// Reserves the file and writes its header and all that stays. Preconditions: the model has a layout, of a dense model; `plans` are by matrix of the layout. Errors: kIo.
+  /// Reserves the file and writes its header and all that stays. Preconditions: the model has a layout; `plans` are by matrix of the layout. Errors: kIo.
   static Result<CompressedFile> create(const Model::Impl& model, const std::string& path, std::span<const MatrixPlan> plans, int factor_bits);
 
   /// Of the planned matrices in order, then branches and residuals of those that have them in order.

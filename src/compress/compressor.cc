@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "src/base/macros.h"
-#include "src/compress/kl_meter.h"
+#include "src/compress/expert_window.h"
 #include "src/compress/matrix_record.h"
 #include "src/compress/output_loss.h"
 #include "src/compress/saved_work.h"
@@ -15,12 +15,6 @@
 #include "src/tensor/dequantize.h"
 
 namespace outrigger {
-namespace {
-
-// Of the Gram matrix's mean diagonal, added to it: inputs that the calibration text never showed are not taken for free.
-constexpr double kDamping = 0.01;
-
-}  // namespace
 
 Result<std::unique_ptr<Compressor>> Compressor::create(const Model::Impl& model, std::vector<Token> tokens, const CompressOptions& options) try {
   std::unique_ptr<Compressor> compressor(new Compressor(model, options));
@@ -41,15 +35,15 @@ Status Compressor::run(std::span<const MatrixPlan> plans, const Sink& sink, cons
   const uint32_t layers = layout_.config.layers;
   saved_windows_ = saved_ != nullptr ? saved_->windows() : 0;
   // Behind the last layer nobody asks for the stream.
-  const uint32_t taken = saved_windows_ == layers * kWindowsOfLayer ? layers : saved_ != nullptr ? saved_->restore_stream(&residual_) : 0;
-  OTR_TRY(watch(0, layers * kWindowsOfLayer));
+  const uint32_t taken = saved_windows_ == all_windows() ? layers : saved_ != nullptr ? saved_->restore_stream(&residual_) : 0;
+  OTR_TRY(watch(0, all_windows()));
   for (uint32_t layer = 0; layer < layers; ++layer) {
     if (layer < taken) {
       OTR_TRY(take_layer(layer, sink));
       continue;
     }
     OTR_TRY(run_attention(layout_.layers[layer], layer, sink));
-    OTR_TRY(run_ffn(layout_.layers[layer], layer, sink));
+    OTR_TRY(layout_.config.experts == 0 ? run_dense_ffn(layer, sink) : run_mixture(layer, sink));
     if (saved_ != nullptr && layer + 1 < layers) saved_->keep_stream(layer + 1, residual_);
   }
   return {};
@@ -57,19 +51,24 @@ Status Compressor::run(std::span<const MatrixPlan> plans, const Sink& sink, cons
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
-Status Compressor::next_window() { return (*watch_)(++windows_done_, layout_.config.layers * kWindowsOfLayer); }
+Status Compressor::next_window() { return (*watch_)(++windows_done_, all_windows()); }
 
 // What was there when the run began may be gone, if the disk became full since.
 bool Compressor::is_saved() const { return windows_done_ < saved_windows_ && windows_done_ < saved_->windows(); }
 
 // What the stream behind it is known for.
 Status Compressor::take_layer(uint32_t layer, const Sink& sink) {
-  for (const std::vector<uint32_t>& matrices : windows_of(layout_.layers[layer])) {
+  ExpertStacks stacks;
+  for (const Window& window : windows_of(layout_, layer)) {
     OTR_ASSIGN(std::vector<CompressedMatrix> saved, saved_->window(windows_done_));
-    for (size_t i = 0; i < matrices.size(); ++i) OTR_TRY(sink(matrices[i], std::move(saved[i])));
+    if (is_stack(layout_, window.matrices.front())) {
+      stacks.add(std::move(saved));
+    } else {
+      for (size_t i = 0; i < saved.size(); ++i) OTR_TRY(sink(window.matrices[i], std::move(saved[i])));
+    }
     OTR_TRY(next_window());
   }
-  return {};
+  return sink_stacks(layer, stacks.finish(), sink);
 }
 
 std::vector<float> Compressor::restored_values(const CompressedMatrix& made) const {
@@ -99,7 +98,7 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(const Inputs& 
   const Gram& gram = inputs.gram;
   std::vector<float> diagonal(gram.width());
   for (size_t i = 0; i < diagonal.size(); ++i) diagonal[i] = static_cast<float>(gram.mean(i, i));
-  Result<std::vector<float>> feedback = feedback_factor(gram, kDamping);
+  Result<std::vector<float>> feedback = feedback_factor(gram, kDamping, *team_);
   if (!feedback.is_ok()) return feedback.status().about(layout_.shape.matrices[matrices.front()].name);
   std::optional<InputRoot> root;
   if (std::any_of(matrices.begin(), matrices.end(), [this](uint32_t matrix) { return surveyed_rank_ + plans_[matrix].rank > 0; })) {
@@ -174,13 +173,13 @@ Status Compressor::run_attention(const LayerLayout& parts, uint32_t layer, const
   const uint64_t q_width = config.attention_width(), qkv_width = q_width + 2 * config.kv_width();
   std::vector<float> input(tokens * config.width), qkv(tokens * qkv_width), attended(chunks() * tokens * q_width);
 
-  const auto windows = windows_of(parts);
+  const uint32_t inner[] = {parts.q, parts.k, parts.v}, outer[] = {parts.output};
   Inputs of_input(config.width, !is_saved());
   for (size_t i = 0; i < chunks(); ++i) {
     forward_->attention_input(layer, chunk(residual_, i, config.width), input);
     OTR_TRY(add_inputs(input, &of_input));
   }
-  OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, windows[0], sink));
+  OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, inner, sink));
   Inputs of_attention(q_width, !is_saved());
   for (size_t i = 0; i < chunks(); ++i) {
     forward_->attention_input(layer, chunk(residual_, i, config.width), input);
@@ -189,7 +188,7 @@ Status Compressor::run_attention(const LayerLayout& parts, uint32_t layer, const
     forward_->attention(layer, qkv, chunk(attended, i, q_width));
     OTR_TRY(add_inputs(chunk(attended, i, q_width), &of_attention));
   }
-  OTR_ASSIGN(const std::vector<Made> output, compress_window(of_attention, windows[1], sink));
+  OTR_ASSIGN(const std::vector<Made> output, compress_window(of_attention, outer, sink));
   for (size_t i = 0; i < chunks(); ++i) {
     float* const residual = chunk(residual_, i, config.width).data();
     output[0].multiply(chunk(attended, i, q_width), tokens, residual, config.width, true, *team_);
@@ -199,38 +198,90 @@ Status Compressor::run_attention(const LayerLayout& parts, uint32_t layer, const
 }
 
 // The activations of all chunks at once would be most of the memory: what the gate and up make is computed twice instead.
-Status Compressor::run_ffn(const LayerLayout& parts, uint32_t layer, const Sink& sink) {
-  const ModelConfig& config = layout_.config;
+Status Compressor::run_ffn(const Ffn& ffn, const Sink& sink) {
   const size_t tokens = options_.chunk_tokens;
-  std::vector<float> input(tokens * config.width), gate(tokens * config.ffn_width), up(tokens * config.ffn_width);
-
-  const auto windows = windows_of(parts);
-  Inputs of_input(config.width, !is_saved());
-  for (size_t i = 0; i < chunks(); ++i) {
-    forward_->ffn_input(layer, chunk(residual_, i, config.width), input);
-    OTR_TRY(add_inputs(input, &of_input));
-  }
-  OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, windows[2], sink));
+  std::vector<float> gate(tokens * ffn.width), up(tokens * ffn.width);
+  Inputs of_input(layout_.config.width, !is_saved());
+  for (size_t i = 0; i < chunks() && of_input.is_needed; ++i) OTR_TRY(add_inputs(ffn.input(i), &of_input));
+  const uint32_t inner[] = {ffn.parts.gate, ffn.parts.up}, outer[] = {ffn.parts.down};
+  OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, inner, sink));
   const auto activate = [&](size_t i) {
-    forward_->ffn_input(layer, chunk(residual_, i, config.width), input);
-    window[0].multiply(input, tokens, gate.data(), config.ffn_width, false, *team_);
-    window[1].multiply(input, tokens, up.data(), config.ffn_width, false, *team_);
-    forward_->add_bias_of(parts.ffn.gate, gate.data(), config.ffn_width, tokens);
-    forward_->add_bias_of(parts.ffn.up, up.data(), config.ffn_width, tokens);
+    const std::span<const float> input = ffn.input(i);
+    window[0].multiply(input, tokens, gate.data(), ffn.width, false, *team_);
+    window[1].multiply(input, tokens, up.data(), ffn.width, false, *team_);
+    forward_->add_bias_of(ffn.parts.gate, gate.data(), ffn.width, tokens);
+    forward_->add_bias_of(ffn.parts.up, up.data(), ffn.width, tokens);
     forward_->activation(gate, up);
   };
-  Inputs of_activations(config.ffn_width, !is_saved());
+  Inputs of_activations(ffn.width, !is_saved());
   for (size_t i = 0; i < chunks() && of_activations.is_needed; ++i) {
     activate(i);
     OTR_TRY(add_inputs(gate, &of_activations));
   }
-  OTR_ASSIGN(const std::vector<Made> down, compress_window(of_activations, windows[3], sink));
+  OTR_ASSIGN(const std::vector<Made> down, compress_window(of_activations, outer, sink));
   for (size_t i = 0; i < chunks(); ++i) {
     activate(i);
-    float* const residual = chunk(residual_, i, config.width).data();
-    down[0].multiply(gate, tokens, residual, config.width, true, *team_);
-    forward_->add_bias_of(parts.ffn.down, residual, config.width, tokens);
+    ffn.add_result(i, down[0], gate);
   }
+  return {};
+}
+
+Status Compressor::run_dense_ffn(uint32_t layer, const Sink& sink) {
+  const uint64_t width = layout_.config.width;
+  const size_t tokens = options_.chunk_tokens;
+  const FfnLayout& parts = layout_.layers[layer].ffn;
+  std::vector<float> normed(tokens * width);
+  const auto input = [&](size_t i) -> std::span<const float> {
+    forward_->ffn_input(layer, chunk(residual_, i, width), normed);
+    return normed;
+  };
+  const auto add_result = [&](size_t i, const Made& down, std::span<const float> activations) {
+    float* const residual = chunk(residual_, i, width).data();
+    down.multiply(activations, tokens, residual, width, true, *team_);
+    forward_->add_bias_of(parts.down, residual, width, tokens);
+  };
+  return run_ffn({parts, layout_.config.ffn_width, input, add_result}, sink);
+}
+
+Status Compressor::run_shared_expert(uint32_t layer, std::span<const float> inputs, const Sink& sink) {
+  const uint64_t width = layout_.config.width;
+  const size_t tokens = options_.chunk_tokens;
+  std::vector<float> results(tokens * width);
+  const auto input = [&](size_t i) { return inputs.subspan(i * tokens * width, tokens * width); };
+  const auto add_result = [&](size_t i, const Made& down, std::span<const float> activations) {
+    down.multiply(activations, tokens, results.data(), width, false, *team_);
+    forward_->add_shared(layer, results, input(i), chunk(residual_, i, width));
+  };
+  return run_ffn({layout_.layers[layer].shared, layout_.config.shared_ffn_width, input, add_result}, sink);
+}
+
+// All experts are given what the layer's norm makes of the residual before any of them was added to it.
+Status Compressor::run_mixture(uint32_t layer, const Sink& sink) {
+  std::vector<float> inputs(residual_.size());
+  forward_->ffn_input(layer, residual_, inputs);
+  OTR_ASSIGN(const std::vector<ExpertRows> rows, route_tokens(model_, layer, inputs, *team_));
+  if (layout_.config.shared_ffn_width > 0) OTR_TRY(run_shared_expert(layer, inputs, sink));
+  ExpertWindow experts(model_, layer, *forward_, inputs, rows, *team_);
+  ExpertStacks stacks;
+  for (uint32_t expert = 0; expert < layout_.config.experts; ++expert) {
+    const bool is_there = is_saved();
+    OTR_ASSIGN(std::vector<CompressedMatrix> made, is_there ? saved_->window(windows_done_) : experts.compress(expert, plans_));
+    experts.add_to(expert, made, residual_);
+    if (saved_ != nullptr && !is_there) {
+      std::vector<std::byte> record;
+      for (const CompressedMatrix& one : made) append_matrix_record(one, &record);
+      saved_->keep_window(record);
+    }
+    stacks.add(std::move(made));
+    OTR_TRY(next_window());
+  }
+  return sink_stacks(layer, stacks.finish(), sink);
+}
+
+Status Compressor::sink_stacks(uint32_t layer, std::vector<CompressedMatrix> stacks, const Sink& sink) const {
+  const FfnLayout& parts = layout_.layers[layer].ffn;
+  const uint32_t matrices[] = {parts.gate, parts.up, parts.down};
+  for (size_t i = 0; i < stacks.size(); ++i) OTR_TRY(sink(matrices[i], std::move(stacks[i])));
   return {};
 }
 

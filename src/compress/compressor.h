@@ -1,4 +1,4 @@
-// Compressor: the layers of a dense model, one window after the other, each with what the windows before it have become.
+// Compressor: the layers of a model, one window after the other, each with what the windows before it have become.
 #ifndef OUTRIGGER_SRC_COMPRESS_COMPRESSOR_H_
 #define OUTRIGGER_SRC_COMPRESS_COMPRESSOR_H_
 
@@ -26,6 +26,7 @@ struct CompressedMatrix {
   ShareCurve curve;      ///< of what the backbone alone lost, after survey_columns()
   double loss = 0, loss_left = 0;  ///< as CompressedMatrixReport has them
   LossSpectrum lost;     ///< of what the backbone alone lost, after survey_components()
+  uint64_t tokens = 0;   ///< of the calibration that took this expert; a stack has the sum over its experts, other matrices 0
 };
 
 class SavedWork;
@@ -33,12 +34,13 @@ class SavedWork;
 /// Threads: one call at a time.
 class Compressor {
  public:
-  /// Takes a compressed matrix, an index into the layout's, in the order of a step, as soon as it is made.
+  /// Takes a compressed matrix, an index into the layout's, in the order of a step, as soon as it is made. A stack is one with the rows of all its
+  /// experts.
   using Sink = std::function<Status(uint32_t matrix, CompressedMatrix made)>;
   /// Windows that are done, of how many; an error stops.
   using Watch = std::function<Status(uint32_t done, uint32_t all)>;
 
-  /// `tokens`: whole chunks. Preconditions: the model has a layout, of a dense model whose rows are whole blocks; options are valid. Errors: kIo, kOutOfMemory.
+  /// `tokens`: whole chunks. Preconditions: the model has a layout, of matrices whose rows are whole blocks; options are valid. Errors: kIo, kOutOfMemory.
   static Result<std::unique_ptr<Compressor>> create(const Model::Impl& model, std::vector<Token> tokens, const CompressOptions& options);
 
   /// Windows that `saved` has of the pass that was begun there are taken from it, those that are made put there.
@@ -74,8 +76,21 @@ class Compressor {
 
   Compressor(const Model::Impl& model, const CompressOptions& options) : model_(model), layout_(*model.layout), options_(options) {}
   Status run_attention(const LayerLayout& parts, uint32_t layer, const Sink& sink);
-  Status run_ffn(const LayerLayout& parts, uint32_t layer, const Sink& sink);
+  /// A feed-forward part that every token passes.
+  struct Ffn {
+    const FfnLayout& parts;
+    uint64_t width;
+    std::function<std::span<const float>(size_t chunk)> input;  ///< [chunk_tokens, model's width]; valid until the next call
+    /// Adds what comes of `activations` [chunk_tokens, width] to the residual.
+    std::function<void(size_t chunk, const Made& down, std::span<const float> activations)> add_result;
+  };
+  Status run_ffn(const Ffn& ffn, const Sink& sink);
+  Status run_dense_ffn(uint32_t layer, const Sink& sink);
+  Status run_mixture(uint32_t layer, const Sink& sink);
+  Status run_shared_expert(uint32_t layer, std::span<const float> inputs, const Sink& sink);
+  uint32_t all_windows() const { return layout_.config.layers * windows_of_layer(layout_); }
   bool is_saved() const;
+  Status sink_stacks(uint32_t layer, std::vector<CompressedMatrix> stacks, const Sink& sink) const;
   Status take_layer(uint32_t layer, const Sink& sink);
   Result<std::vector<Made>> take_window(std::span<const uint32_t> matrices, const Sink& sink);
   std::vector<float> restored_values(const CompressedMatrix& made) const;

@@ -21,8 +21,16 @@ namespace outrigger {
 /// Errors: kIo; kUnsupported for a type that cannot be converted. Throws std::bad_alloc.
 Result<std::vector<float>> read_matrix(const ByteSource& source, const WeightSource& weight, uint32_t expert = 0);
 
-/// A layout's matrix, [rows, columns], row-major, as it is to be multiplied with.
-using MatrixReader = std::function<Result<std::vector<float>>(uint32_t matrix)>;
+/// One of a layout's matrices; of a stack, one expert's. Stands for a matrix wherever there are no experts.
+struct MatrixIndex {
+  MatrixIndex(uint32_t matrix, uint32_t expert = 0) : matrix(matrix), expert(expert) {}
+  operator uint32_t() const { return matrix; }
+
+  uint32_t matrix, expert;
+};
+
+/// Its values, [rows, columns], row-major, as it is to be multiplied with.
+using MatrixReader = std::function<Result<std::vector<float>>(MatrixIndex part)>;
 
 /// The tokens' rows of the model's embedding, [tokens, width]. Precondition: they are of its vocabulary. Errors: kIo. Throws std::bad_alloc.
 Result<std::vector<float>> embed_tokens(const Model::Impl& model, std::span<const Token> tokens);

@@ -3,6 +3,7 @@
 
 #include <Eigen/Cholesky>
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <new>
@@ -14,6 +15,7 @@ namespace outrigger {
 namespace {
 
 constexpr size_t kMostDampings = 4;
+constexpr Eigen::Index kInvertedColumns = 64;  // by one thread at a time
 
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
@@ -24,6 +26,31 @@ std::vector<float> transposed(std::span<const float> x, size_t width, size_t tok
     for (size_t i = 0; i < width; ++i) turned[i * padded + t] = x[t * width + i];
   }
   return turned;
+}
+
+// The inverse of `lower`, turned by half: upper[i, j] = inverse[n - 1 - i, n - 1 - j]. A column of it has nothing above its diagonal, which
+// leaves a third of the work of solving for the whole identity.
+std::vector<float> inverted_upper(const Matrix& lower, ThreadTeam& team) {
+  const Eigen::Index width = lower.rows();
+  std::vector<float> upper(static_cast<size_t>(width * width));
+  std::atomic<Eigen::Index> next{0};
+  std::atomic<bool> is_short_of_memory{false};
+  team.run([&](const TeamMember&) {
+    for (Eigen::Index first; (first = next.fetch_add(kInvertedColumns)) < width;) try {
+        const Eigen::Index columns = std::min(kInvertedColumns, width - first), rows = width - first;
+        Matrix inverse = Matrix::Identity(rows, columns);
+        lower.block(first, first, rows, rows).triangularView<Eigen::Lower>().solveInPlace(inverse);
+        for (Eigen::Index r = 0; r < rows; ++r) {
+          for (Eigen::Index c = 0; c < std::min(columns, r + 1); ++c) {
+            upper[static_cast<size_t>((width - 1 - first - r) * width + width - 1 - first - c)] = static_cast<float>(inverse(r, c));
+          }
+        }
+      } catch (const std::bad_alloc&) {
+        is_short_of_memory = true;
+      }
+  });
+  if (is_short_of_memory) throw std::bad_alloc();
+  return upper;
 }
 
 }  // namespace
@@ -51,13 +78,19 @@ void Gram::add(std::span<const float> x, ThreadTeam& team) {
   tokens_ += tokens;
 }
 
+void Gram::add_mean(const Gram& other, uint64_t tokens) {
+  const double share = static_cast<double>(tokens) / static_cast<double>(other.tokens_);
+  for (size_t i = 0; i < sum_.size(); ++i) sum_[i] += share * other.sum_[i];
+  tokens_ += tokens;
+}
+
 double Gram::mean_diagonal() const {
   double sum = 0;
   for (size_t i = 0; i < width_; ++i) sum += mean(i, i);
   return sum / static_cast<double>(width_);
 }
 
-Result<std::vector<float>> feedback_factor(const Gram& gram, double damping) try {
+Result<std::vector<float>> feedback_factor(const Gram& gram, double damping, ThreadTeam& team) try {
   const auto width = static_cast<Eigen::Index>(gram.width());
   if (gram.tokens() == 0) return Status(StatusCode::kInvalidArgument, "nothing is known of the inputs: no token has passed");
   const double mean = gram.mean_diagonal();
@@ -73,12 +106,7 @@ Result<std::vector<float>> feedback_factor(const Gram& gram, double damping) try
     }
     const Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> factor(reversed);
     if (factor.info() != Eigen::Success) continue;
-    const Matrix inverse = factor.matrixL().solve(Matrix::Identity(width, width));
-    std::vector<float> upper(gram.width() * gram.width());
-    for (Eigen::Index i = 0; i < width; ++i) {
-      for (Eigen::Index j = i; j < width; ++j) upper[static_cast<size_t>(i * width + j)] = static_cast<float>(inverse(width - 1 - i, width - 1 - j));
-    }
-    return upper;
+    return inverted_upper(reversed, team);  // the factor stands where the matrix was
   }
   return Status(StatusCode::kInvalidArgument, "the inputs' Gram matrix cannot be inverted");
 } catch (const std::bad_alloc&) {

@@ -13,6 +13,9 @@
 
 namespace outrigger {
 
+/// Of a Gram matrix's mean diagonal, added to it: inputs that the calibration text never showed are not taken for free.
+inline constexpr double kDamping = 0.01;
+
 /// [width, width], symmetric, row-major. Sums of a call are float32, in one order whatever the number of threads; those over calls float64.
 class Gram {
  public:
@@ -28,6 +31,8 @@ class Gram {
   /// The mean of x_i x_j over all tokens. Precondition: there are some.
   double mean(size_t i, size_t j) const { return sum_[i * width_ + j] / static_cast<double>(tokens_); }
   double mean_diagonal() const;
+  /// As if `tokens` more had passed whose mean is that of `other`, of the same width. Precondition: that has some.
+  void add_mean(const Gram& other, uint64_t tokens);
 
  private:
   const size_t width_;
@@ -39,8 +44,8 @@ class Gram {
 /// matrix and `damping` times its mean diagonal on its diagonal. Damping grows tenfold, three times at most, where that is not positive definite.
 /// Errors: kInvalidArgument when the Gram matrix has no tokens, or values that are not finite, or cannot be inverted all the same; kOutOfMemory.
 /// @source GPTQ (arXiv 2210.17323), section 3.3: the Cholesky factor of the inverse. Got here without inverting: the reversed matrix is factorised, and the
-/// factor inverted.
-Result<std::vector<float>> feedback_factor(const Gram& gram, double damping);
+/// factor inverted, by blocks of columns that the team shares. Bits do not depend on the number of threads.
+Result<std::vector<float>> feedback_factor(const Gram& gram, double damping, ThreadTeam& team);
 
 }  // namespace outrigger
 

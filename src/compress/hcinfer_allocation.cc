@@ -55,7 +55,8 @@ void allocate_like_hcinfer(const ModelLayout& layout, std::span<const MatrixLoss
   std::vector<const MatrixLoss*> loss_of(layout.weights.size());
   for (const MatrixLoss& loss : losses) loss_of[loss.matrix] = &loss;
   for (size_t layer = 0; layer < layout.layers.size(); ++layer) {
-    for (const std::vector<uint32_t>& window : windows_of(layout.layers[layer])) {
+    for (const auto& [window, expert] : windows_of(layout, static_cast<uint32_t>(layer))) {
+      if (is_stack(layout, window.front())) continue;
       double recoverable = 0, sensitive = 0, all = 0;
       for (const uint32_t matrix : window) recoverable += recoverability(loss_of[matrix]->spectrum), sensitive += loss_of[matrix]->kl;
       for (const uint32_t matrix : window) {
@@ -81,7 +82,7 @@ void allocate_like_hcinfer(const ModelLayout& layout, std::span<const MatrixLoss
   for (const MatrixLoss& loss : losses) {
     MatrixPlan& plan = (*plans)[loss.matrix];
     plan.rank = aligned(scores[loss.matrix] * low, loss);
-    plan.restored = loss.all > 0 ? std::accumulate(loss.spectrum.begin(), loss.spectrum.begin() + plan.rank, 0.0) / loss.all : 0;
+    plan.restored = loss.all > 0 && plan.rank > 0 ? std::accumulate(loss.spectrum.begin(), loss.spectrum.begin() + plan.rank, 0.0) / loss.all : 0;
   }
 }
 

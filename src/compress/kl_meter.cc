@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <cmath>
 #include <new>
+#include <utility>
 
 #include "src/base/macros.h"
+#include "src/compress/expert_forward.h"
 #include "src/kernels/rms_norm.h"
 #include "src/model/fixed_tensors.h"
 
@@ -38,7 +40,7 @@ Result<std::unique_ptr<KlMeter>> KlMeter::create(const Model::Impl& model, std::
   meter->fixed_.resize(layout.shape.fixed_bytes / sizeof(float));
   OTR_TRY(load_fixed_tensors(model.file, layout, meter->fixed_.data()));
   meter->forward_.emplace(layout, meter->fixed_.data(), chunk_tokens, team);
-  const MatrixReader own = [&](uint32_t matrix) { return read_matrix(model.file.source(), layout.weights[matrix]); };
+  const MatrixReader own = [&](MatrixIndex part) { return read_matrix(model.file.source(), layout.weights[part.matrix], part.expert); };
   OTR_ASSIGN(PackedFloats head, meter->packed(own, layout.head));
   meter->head_.emplace(std::move(head));
   OTR_TRY(meter->run_layers(own, 0, false));
@@ -48,9 +50,9 @@ Result<std::unique_ptr<KlMeter>> KlMeter::create(const Model::Impl& model, std::
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
-Result<PackedFloats> KlMeter::packed(const MatrixReader& reader, uint32_t matrix) const {
-  OTR_ASSIGN(const std::vector<float> values, reader(matrix));
-  return PackedFloats(values, layout_.weights[matrix].rows, layout_.weights[matrix].columns);
+Result<PackedFloats> KlMeter::packed(const MatrixReader& reader, MatrixIndex part) const {
+  OTR_ASSIGN(const std::vector<float> values, reader(part));
+  return PackedFloats(values, layout_.weights[part.matrix].rows, layout_.weights[part.matrix].columns);
 }
 
 std::vector<float> KlMeter::normed() const {
@@ -75,32 +77,41 @@ Status KlMeter::run_layers(const MatrixReader& reader, uint32_t first_layer, boo
 }
 
 Status KlMeter::run_layer(const MatrixReader& reader, uint32_t layer) {
+  OTR_TRY(run_attention(reader, layer));
+  return layout_.config.experts == 0 ? run_dense_ffn(reader, layer) : run_mixture(reader, layer);
+}
+
+Status KlMeter::run_attention(const MatrixReader& reader, uint32_t layer) {
   const LayerLayout& parts = layout_.layers[layer];
   const ModelConfig& config = layout_.config;
-  const size_t tokens = chunk_tokens_, chunks = tokens_.size() / tokens;
+  const size_t tokens = chunk_tokens_;
   const uint64_t q_width = config.attention_width(), qkv_width = q_width + 2 * config.kv_width();
-  const auto chunk = [&](size_t i) { return std::span(residual_).subspan(i * tokens * config.width, tokens * config.width); };
   std::vector<float> input(tokens * config.width), qkv(tokens * qkv_width), attended(tokens * q_width);
-  {
-    OTR_ASSIGN(const PackedFloats q, packed(reader, parts.q));
-    OTR_ASSIGN(const PackedFloats k, packed(reader, parts.k));
-    OTR_ASSIGN(const PackedFloats v, packed(reader, parts.v));
-    OTR_ASSIGN(const PackedFloats output, packed(reader, parts.output));
-    for (size_t i = 0; i < chunks; ++i) {
-      forward_->attention_input(layer, chunk(i), input);
-      q.multiply(input, tokens, qkv.data(), qkv_width, false, team_);
-      k.multiply(input, tokens, qkv.data() + q_width, qkv_width, false, team_);
-      v.multiply(input, tokens, qkv.data() + q_width + config.kv_width(), qkv_width, false, team_);
-      forward_->attention(layer, qkv, attended);
-      output.multiply(attended, tokens, chunk(i).data(), config.width, true, team_);
-      forward_->add_bias_of(parts.output, chunk(i).data(), config.width, tokens);
-    }
+  OTR_ASSIGN(const PackedFloats q, packed(reader, parts.q));
+  OTR_ASSIGN(const PackedFloats k, packed(reader, parts.k));
+  OTR_ASSIGN(const PackedFloats v, packed(reader, parts.v));
+  OTR_ASSIGN(const PackedFloats output, packed(reader, parts.output));
+  for (size_t i = 0; i < chunks(); ++i) {
+    forward_->attention_input(layer, chunk(i), input);
+    q.multiply(input, tokens, qkv.data(), qkv_width, false, team_);
+    k.multiply(input, tokens, qkv.data() + q_width, qkv_width, false, team_);
+    v.multiply(input, tokens, qkv.data() + q_width + config.kv_width(), qkv_width, false, team_);
+    forward_->attention(layer, qkv, attended);
+    output.multiply(attended, tokens, chunk(i).data(), config.width, true, team_);
+    forward_->add_bias_of(parts.output, chunk(i).data(), config.width, tokens);
   }
+  return {};
+}
+
+Status KlMeter::run_dense_ffn(const MatrixReader& reader, uint32_t layer) {
+  const LayerLayout& parts = layout_.layers[layer];
+  const ModelConfig& config = layout_.config;
+  const size_t tokens = chunk_tokens_;
   OTR_ASSIGN(const PackedFloats gate, packed(reader, parts.ffn.gate));
   OTR_ASSIGN(const PackedFloats up, packed(reader, parts.ffn.up));
   OTR_ASSIGN(const PackedFloats down, packed(reader, parts.ffn.down));
-  std::vector<float> gates(tokens * config.ffn_width), ups(tokens * config.ffn_width);
-  for (size_t i = 0; i < chunks; ++i) {
+  std::vector<float> input(tokens * config.width), gates(tokens * config.ffn_width), ups(tokens * config.ffn_width);
+  for (size_t i = 0; i < chunks(); ++i) {
     forward_->ffn_input(layer, chunk(i), input);
     gate.multiply(input, tokens, gates.data(), config.ffn_width, false, team_);
     up.multiply(input, tokens, ups.data(), config.ffn_width, false, team_);
@@ -110,6 +121,42 @@ Status KlMeter::run_layer(const MatrixReader& reader, uint32_t layer) {
     down.multiply(gates, tokens, chunk(i).data(), config.width, true, team_);
     forward_->add_bias_of(parts.ffn.down, chunk(i).data(), config.width, tokens);
   }
+  return {};
+}
+
+// Experts that no token takes are not read.
+Status KlMeter::run_mixture(const MatrixReader& reader, uint32_t layer) {
+  const FfnLayout& stacks = layout_.layers[layer].ffn;
+  std::vector<float> inputs(residual_.size());
+  forward_->ffn_input(layer, residual_, inputs);
+  OTR_ASSIGN(const std::vector<ExpertRows> rows, route_tokens(model_, layer, inputs, team_));
+  if (layout_.config.shared_ffn_width > 0) OTR_TRY(run_shared_expert(reader, layer, inputs));
+  ExpertForward experts(layout_.config, *forward_, inputs, team_);
+  for (uint32_t expert = 0; expert < rows.size(); ++expert) {
+    if (rows[expert].tokens.empty()) continue;
+    OTR_ASSIGN(PackedFloats gate, packed(reader, {stacks.gate, expert}));
+    OTR_ASSIGN(PackedFloats up, packed(reader, {stacks.up, expert}));
+    OTR_ASSIGN(PackedFloats down, packed(reader, {stacks.down, expert}));
+    experts.add_expert({std::move(gate), std::move(up), std::move(down)}, rows[expert], residual_);
+  }
+  return {};
+}
+
+Status KlMeter::run_shared_expert(const MatrixReader& reader, uint32_t layer, std::span<const float> inputs) {
+  const FfnLayout& parts = layout_.layers[layer].shared;
+  const uint64_t width = layout_.config.width, ffn_width = layout_.config.shared_ffn_width;
+  const size_t tokens = tokens_.size();
+  std::vector<float> gates(tokens * ffn_width), ups(tokens * ffn_width), results(tokens * width);
+  const auto multiply = [&](uint32_t matrix, std::span<const float> src, std::vector<float>* dst) -> Status {
+    OTR_ASSIGN(const PackedFloats values, packed(reader, matrix));
+    values.multiply(src, tokens, dst->data(), layout_.weights[matrix].rows, false, team_);
+    return {};
+  };
+  OTR_TRY(multiply(parts.gate, inputs, &gates));
+  OTR_TRY(multiply(parts.up, inputs, &ups));
+  forward_->activation(gates, ups);
+  OTR_TRY(multiply(parts.down, gates, &results));
+  forward_->add_shared(layer, results, inputs, residual_);
   return {};
 }
 

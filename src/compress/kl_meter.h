@@ -18,7 +18,8 @@
 
 namespace outrigger {
 
-/// Of dense models. Memory: the head as float32, and for each token its vector once per layer. Threads: one call at a time.
+/// Memory: the matrices of a window (of a mixture one expert's) and the head as float32, and for each token its vector once per layer.
+/// Threads: one call at a time.
 class KlMeter {
  public:
   /// Runs the model itself. `tokens`: whole chunks of `chunk_tokens`. Errors: kIo, kOutOfMemory.
@@ -36,7 +37,16 @@ class KlMeter {
   Status run_layers(const MatrixReader& reader, uint32_t first_layer, bool keeps);
   Result<double> distance();
   Status run_layer(const MatrixReader& reader, uint32_t layer);
-  Result<PackedFloats> packed(const MatrixReader& reader, uint32_t matrix) const;
+  Status run_attention(const MatrixReader& reader, uint32_t layer);
+  Status run_dense_ffn(const MatrixReader& reader, uint32_t layer);
+  Status run_mixture(const MatrixReader& reader, uint32_t layer);
+  Status run_shared_expert(const MatrixReader& reader, uint32_t layer, std::span<const float> inputs);
+  Result<PackedFloats> packed(const MatrixReader& reader, MatrixIndex part) const;
+  size_t chunks() const { return tokens_.size() / chunk_tokens_; }
+  std::span<float> chunk(size_t i) {
+    const size_t floats = chunk_tokens_ * layout_.config.width;
+    return std::span(residual_).subspan(i * floats, floats);
+  }
   std::vector<float> normed() const;
 
   const Model::Impl& model_;

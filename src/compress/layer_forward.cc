@@ -6,6 +6,7 @@
 #include "src/kernels/add_bias.h"
 #include "src/kernels/append_kv.h"
 #include "src/kernels/attention.h"
+#include "src/kernels/combine_experts.h"
 #include "src/kernels/kv_layout.h"
 #include "src/kernels/rms_norm.h"
 #include "src/kernels/rope.h"
@@ -82,6 +83,15 @@ void LayerForward::attention(uint32_t layer, std::span<float> qkv, std::span<flo
     outrigger::attention({qkv.data(), width, keys, values, dst.data(), q_width, tokens, config_.heads, config_.kv_heads, config_.head_dim, capacity_, 0,
                           1 / std::sqrt(static_cast<float>(config_.head_dim)), aligned(scratch_), KvType::kF32},
                          member);
+  });
+}
+
+void LayerForward::add_shared(uint32_t layer, std::span<const float> results, std::span<const float> input, std::span<float> residual) const {
+  const float* const gate = fixed_ + layout_.layers[layer].shared_gate;
+  team_.run([&](const TeamMember& member) {
+    size_t begin, end;
+    member.share(residual.size() / config_.width, 1, &begin, &end);
+    combine_experts({nullptr, nullptr, nullptr, 0, results.data(), input.data(), gate, residual.data(), config_.width}, begin, end);
   });
 }
 

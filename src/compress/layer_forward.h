@@ -1,4 +1,4 @@
-// LayerForward: what lies between the products of a dense layer, for a chunk of calibration tokens, in float32.
+// LayerForward: what lies between the products of a layer, for a chunk of calibration tokens, in float32.
 #ifndef OUTRIGGER_SRC_COMPRESS_LAYER_FORWARD_H_
 #define OUTRIGGER_SRC_COMPRESS_LAYER_FORWARD_H_
 
@@ -25,6 +25,8 @@ class LayerForward {
   void attention(uint32_t layer, std::span<float> qkv, std::span<float> dst);
   /// gate [count] = silu(gate) * up.
   void activation(std::span<float> gate, std::span<const float> up) const;
+  /// residual [tokens, width] += what a token takes of the shared expert's `results`, by its `input`. Precondition: the model has one.
+  void add_shared(uint32_t layer, std::span<const float> results, std::span<const float> input, std::span<float> residual) const;
   /// rows [tokens, width of the matrix] += the matrix's bias, if it has one.
   void add_bias_of(uint32_t matrix, float* rows, size_t stride, size_t tokens) const;
 

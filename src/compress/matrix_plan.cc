@@ -8,10 +8,49 @@
 
 namespace outrigger {
 
+namespace {
+
+bool has_shared_expert(const LayerLayout& layer) { return layer.shared_gate != kNoTensor; }
+
+// What can have a branch or a residual.
+std::vector<uint32_t> correctable_matrices(const ModelLayout& layout) {
+  std::vector<uint32_t> matrices = matrices_of_layers(layout);
+  std::erase_if(matrices, [&layout](uint32_t matrix) { return is_stack(layout, matrix); });
+  return matrices;
+}
+
+}  // namespace
+
+std::vector<uint32_t> compressed_matrices(const LayerLayout& layer) {
+  std::vector<uint32_t> matrices = {layer.q, layer.k, layer.v, layer.output};
+  if (has_shared_expert(layer)) matrices.insert(matrices.end(), {layer.shared.gate, layer.shared.up, layer.shared.down});
+  matrices.insert(matrices.end(), {layer.ffn.gate, layer.ffn.up, layer.ffn.down});
+  return matrices;
+}
+
+std::vector<std::string> kinds_of(const ModelLayout& layout) {
+  std::vector<std::string> kinds = {"q", "k", "v", "output"};
+  if (has_shared_expert(layout.layers.front())) kinds.insert(kinds.end(), {"shared_gate", "shared_up", "shared_down"});
+  kinds.insert(kinds.end(), {"gate", "up", "down"});
+  return kinds;
+}
+
+std::vector<Window> windows_of(const ModelLayout& layout, uint32_t layer) {
+  const LayerLayout& parts = layout.layers[layer];
+  std::vector<Window> windows = {{{parts.q, parts.k, parts.v}}, {{parts.output}}};
+  const auto add_ffn = [&windows](const FfnLayout& ffn) { windows.insert(windows.end(), {{{ffn.gate, ffn.up}}, {{ffn.down}}}); };
+  if (layout.config.experts == 0) add_ffn(parts.ffn);
+  if (has_shared_expert(parts)) add_ffn(parts.shared);
+  for (uint32_t expert = 0; expert < layout.config.experts; ++expert) windows.push_back({{parts.ffn.gate, parts.ffn.up, parts.ffn.down}, expert});
+  return windows;
+}
+
+uint32_t windows_of_layer(const ModelLayout& layout) { return static_cast<uint32_t>(windows_of(layout, 0).size()); }
+
 std::vector<uint32_t> matrices_of_layers(const ModelLayout& layout) {
   std::vector<uint32_t> matrices;
   for (const LayerLayout& layer : layout.layers) {
-    const auto of_layer = matrices_of(layer);
+    const auto of_layer = compressed_matrices(layer);
     matrices.insert(matrices.end(), of_layer.begin(), of_layer.end());
   }
   return matrices;
@@ -26,23 +65,23 @@ uint64_t residual_bytes(uint64_t rows, uint64_t columns) { return columns * *row
 
 void plan_uniform_shares(const ModelLayout& layout, uint64_t read_bytes, std::vector<MatrixPlan>* plans) {
   uint64_t all = 0;
-  for (const uint32_t matrix : matrices_of_layers(layout)) all += residual_bytes(layout.weights[matrix].rows, layout.weights[matrix].columns);
-  for (const uint32_t matrix : matrices_of_layers(layout)) (*plans)[matrix].share = std::min(1.0, static_cast<double>(read_bytes) / static_cast<double>(all));
+  for (const uint32_t matrix : correctable_matrices(layout)) all += residual_bytes(layout.weights[matrix].rows, layout.weights[matrix].columns);
+  for (const uint32_t matrix : correctable_matrices(layout)) (*plans)[matrix].share = std::min(1.0, static_cast<double>(read_bytes) / static_cast<double>(all));
 }
 
 void plan_hcinfer_ranks(const ModelLayout& layout, std::vector<MatrixPlan>* plans) {
-  constexpr uint32_t kRanks[] = {0, 0, 64, 32, 32, 32, 32};  // up's 16 is less than a group
+  constexpr uint32_t kOfValues = 64, kOfOthers = 32;  // up's 16 is less than a group
   for (const LayerLayout& layer : layout.layers) {
-    const auto matrices = matrices_of(layer);
-    for (size_t kind = 0; kind < matrices.size(); ++kind) {
-      const WeightSource& weight = layout.weights[matrices[kind]];
-      (*plans)[matrices[kind]].rank = std::min(kRanks[kind], static_cast<uint32_t>(std::min(weight.rows, weight.columns) / 32 * 32));
+    for (const uint32_t matrix : compressed_matrices(layer)) {
+      if (matrix == layer.q || matrix == layer.k || is_stack(layout, matrix)) continue;
+      const WeightSource& weight = layout.weights[matrix];
+      (*plans)[matrix].rank = std::min(matrix == layer.v ? kOfValues : kOfOthers, static_cast<uint32_t>(std::min(weight.rows, weight.columns) / 32 * 32));
     }
   }
 }
 
 void plan_uniform_ranks(const ModelLayout& layout, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans) {
-  const std::vector<uint32_t> matrices = matrices_of_layers(layout);
+  const std::vector<uint32_t> matrices = correctable_matrices(layout);
   const auto rank_of = [&](uint32_t matrix, uint32_t rank) {
     const WeightSource& weight = layout.weights[matrix];
     return std::min<uint32_t>(rank, static_cast<uint32_t>(std::min(weight.rows, weight.columns) / 32 * 32));

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "src/model/layout.h"
@@ -29,22 +30,30 @@ struct ModelPlan {
 /// Points of a survey's curve that are kept.
 constexpr size_t kCurvePoints = 65;
 
-constexpr size_t kKinds = 7;
-constexpr const char* kKindNames[kKinds] = {"q", "k", "v", "output", "gate", "up", "down"};
-
 /// q, k, v, output, gate, up and down of a dense layer: in the order of a step.
-inline std::array<uint32_t, kKinds> matrices_of(const LayerLayout& layer) {
+inline std::array<uint32_t, 7> matrices_of(const LayerLayout& layer) {
   return {layer.q, layer.k, layer.v, layer.output, layer.ffn.gate, layer.ffn.up, layer.ffn.down};
 }
 
-/// Those with the same inputs are a window: compressed together, in this order.
-constexpr uint32_t kWindowsOfLayer = 4;
-inline std::array<std::vector<uint32_t>, kWindowsOfLayer> windows_of(const LayerLayout& layer) {
-  return {{{layer.q, layer.k, layer.v}, {layer.output}, {layer.ffn.gate, layer.ffn.up}, {layer.ffn.down}}};
-}
-
-/// The matrices of a dense model's layers, in the order of a step.
+/// What is compressed of a layer, in the order of a step: of a mixture the three of the shared expert, where there is one, before the stacks of the
+/// others. The router stays as it is.
+std::vector<uint32_t> compressed_matrices(const LayerLayout& layer);
+/// Names of these kinds of matrices, the same for all layers.
+std::vector<std::string> kinds_of(const ModelLayout& layout);
+/// Those of all layers.
 std::vector<uint32_t> matrices_of_layers(const ModelLayout& layout);
+
+/// Whether it is the matrices of a layer's experts, which have neither branches nor residuals.
+inline bool is_stack(const ModelLayout& layout, uint32_t matrix) { return layout.shape.matrices[matrix].use == MatrixUse::kRouted; }
+
+/// What is compressed together, and kept together until the rest is there: matrices with the same inputs, or the three of one expert.
+struct Window {
+  std::vector<uint32_t> matrices;
+  uint32_t expert = 0;  ///< of stacks
+};
+std::vector<Window> windows_of(const ModelLayout& layout, uint32_t layer);
+/// So many has every layer.
+uint32_t windows_of_layer(const ModelLayout& layout);
 
 /// Bytes of a branch's factors. Precondition: columns and rank are multiples of 32.
 uint64_t branch_bytes(uint64_t rows, uint64_t columns, uint32_t rank, int factor_bits);
@@ -55,7 +64,7 @@ uint64_t residual_bytes(uint64_t rows, uint64_t columns);
 /// The same share for all: that with which a token reads at most `read_bytes` on average.
 void plan_uniform_shares(const ModelLayout& layout, uint64_t read_bytes, std::vector<MatrixPlan>* plans);
 
-/// q 0, k 0, v 64, o 32, gate 32, up 16, down 32, as far as the matrices are large enough: rounded to whole groups of a factor.
+/// q 0, k 0, v 64, o 32, gate 32, up 16, down 32, a shared expert's like these, as far as the matrices are large enough: rounded to whole groups of a factor.
 /// @source HCInfer (arXiv 2605.05819), table 2, its reference configuration.
 void plan_hcinfer_ranks(const ModelLayout& layout, std::vector<MatrixPlan>* plans);
 

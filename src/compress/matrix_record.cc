@@ -129,6 +129,7 @@ void append_matrix_record(const CompressedMatrix& made, std::vector<std::byte>* 
   writer.number(static_cast<uint32_t>(made.lost.worth.size()));
   writer.array(made.lost.worth);
   writer.number(made.lost.all);
+  writer.number(made.tokens);
 }
 
 Result<CompressedMatrix> take_matrix_record(const MatrixPlan& plan, const WeightSource& weight, int factor_bits,
@@ -148,6 +149,7 @@ Result<CompressedMatrix> take_matrix_record(const MatrixPlan& plan, const Weight
   reader.require(surveyed <= std::min(weight.rows, weight.columns));
   made.lost.worth = reader.array<double>(surveyed);
   made.lost.all = reader.number<double>();
+  made.tokens = reader.number<uint64_t>();
   if (!reader.is_good()) return Status(StatusCode::kCorruptFile, "a kept matrix is not what its plan makes");
   *record = reader.rest();
   return made;

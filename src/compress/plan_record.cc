@@ -18,7 +18,7 @@ struct SavedPlan {
 };
 
 /// A survey's numbers, in a row: its distance, those by kind and by layer, the number of points, and the points.
-size_t survey_numbers(const ModelLayout& layout) { return 1 + kKinds + layout.config.layers + 1 + 2 * kCurvePoints; }
+size_t survey_numbers(const ModelLayout& layout) { return 1 + kinds_of(layout).size() + layout.config.layers + 1 + 2 * kCurvePoints; }
 
 std::vector<double> numbers_of(const CompressSurvey& survey, const ModelLayout& layout) {
   std::vector<double> numbers = {survey.kl};
@@ -31,8 +31,9 @@ std::vector<double> numbers_of(const CompressSurvey& survey, const ModelLayout& 
 }
 
 std::optional<CompressSurvey> survey_of(std::span<const double> numbers, const ModelLayout& layout) {
-  const auto kinds = numbers.subspan(1, kKinds), layers = numbers.subspan(1 + kKinds, layout.config.layers),
-             rest = numbers.subspan(1 + kKinds + layout.config.layers);
+  const size_t kind_count = kinds_of(layout).size();
+  const auto kinds = numbers.subspan(1, kind_count), layers = numbers.subspan(1 + kind_count, layout.config.layers),
+             rest = numbers.subspan(1 + kind_count + layout.config.layers);
   if (!(rest[0] >= 0 && rest[0] <= kCurvePoints)) return std::nullopt;
   CompressSurvey survey{numbers[0], {kinds.begin(), kinds.end()}, {layers.begin(), layers.end()}, {}};
   for (size_t i = 0; i < static_cast<size_t>(rest[0]); ++i) survey.curve.push_back({rest[1 + 2 * i], rest[2 + 2 * i]});
@@ -71,7 +72,8 @@ std::optional<ModelPlan> read_plan(std::span<const std::byte> record, const Mode
   ModelPlan plan{std::vector<MatrixPlan>(saved.size()), std::move(*survey)};
   for (const uint32_t matrix : matrices_of_layers(layout)) {
     const SavedPlan& one = saved[matrix];
-    if (!can_be(one, layout.weights[matrix])) return std::nullopt;
+    const bool is_corrected = one.rank > 0 || one.share > 0;
+    if (!can_be(one, layout.weights[matrix]) || (is_corrected && is_stack(layout, matrix))) return std::nullopt;
     plan.matrices[matrix] = {one.bits, one.rank, one.share, one.kl, one.restored};
   }
   return plan;

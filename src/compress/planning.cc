@@ -18,7 +18,11 @@ namespace {
 class Planning {
  public:
   Planning(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, SavedWork* saved)
-      : model_(model), layout_(*model.layout), tokens_(tokens), options_(options), saved_(saved), plans_(layout_.weights.size()) {}
+      : model_(model), layout_(*model.layout), tokens_(tokens), options_(options), saved_(saved), plans_(layout_.weights.size()) {
+    for (const uint32_t matrix : matrices_of_layers(layout_)) {
+      if (!is_stack(layout_, matrix)) correctable_.push_back(matrix);
+    }
+  }
 
   Result<ModelPlan> run(const std::function<Status(double share)>& watch) {
     for (const uint32_t matrix : matrices_of_layers(layout_)) plans_[matrix].bits = base_bits(options_);
@@ -74,7 +78,7 @@ class Planning {
       return {};
     }
     uint64_t residuals = 0;
-    for (const uint32_t matrix : matrices_of_layers(layout_)) residuals += residual_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns);
+    for (const uint32_t matrix : correctable_) residuals += residual_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns);
     const bool hold = residuals <= or_no_limit(options_.branch_bytes), asked = options_.form == BranchForm::kSparse;
     if (asked && !hold) return too_little(residuals);
     if (asked || (options_.form == BranchForm::kAuto && options_.method == BranchMethod::kWeighed && hold && options_.branch_read_bytes > 0)) {
@@ -84,7 +88,7 @@ class Planning {
     plan_uniform_ranks(layout_, low_rank_bytes(), options_.factor_bits, &plans_);
     if (std::any_of(plans_.begin(), plans_.end(), [](const MatrixPlan& plan) { return plan.rank > 0; })) return {};
     uint64_t least = 0;
-    for (const uint32_t matrix : matrices_of_layers(layout_)) least += smallest_branch(matrix);
+    for (const uint32_t matrix : correctable_) least += smallest_branch(matrix);
     return too_little(least);
   }
 
@@ -93,7 +97,7 @@ class Planning {
   /// A budget that buys nothing is told, with the least that does.
   Status check_budget(const BranchForms& forms) const {
     uint64_t least = UINT64_MAX, least_read = UINT64_MAX;
-    for (const uint32_t matrix : matrices_of_layers(layout_)) {
+    for (const uint32_t matrix : correctable_) {
       const uint64_t residual = residual_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns);
       if (forms.low_rank) least = std::min(least, smallest_branch(matrix)), least_read = std::min(least_read, smallest_branch(matrix));
       if (!forms.residual) continue;
@@ -117,6 +121,7 @@ class Planning {
   const std::span<const Token> tokens_;
   const CompressOptions& options_;
   SavedWork* const saved_;
+  std::vector<uint32_t> correctable_;
   std::vector<MatrixPlan> plans_;
   CompressSurvey survey_;
 };

@@ -19,7 +19,7 @@ namespace outrigger {
 namespace {
 
 // Counts up with every change of what the file's content means, and of what compressing makes of the same input.
-constexpr uint64_t kContentVersion = 2;
+constexpr uint64_t kContentVersion = 3;
 constexpr uint64_t kHashedBytes = 4_MiB;
 enum Slot : size_t { kPlanSlot, kStreamSlots };  // two of the latter, by whether the number of layers is even
 
@@ -130,7 +130,7 @@ Status SavedWork::begin(Pass pass, std::span<const MatrixPlan> plans) {
   windows_ = 0;
   numbers_.clear();
   if (!journal_) return {};
-  const auto most = static_cast<size_t>(layout_.config.layers) * kWindowsOfLayer;
+  const auto most = static_cast<size_t>(layout_.config.layers) * windows_of_layer_;
   while (windows_ < std::min(journal_->records(), most) && window(windows_).is_ok()) ++windows_;
   while (pass == Pass::kSurvey && windows_ == most) {
     const std::optional<double> number = read_number(windows_ + numbers());
@@ -148,7 +148,7 @@ Status SavedWork::begin(Pass pass, std::span<const MatrixPlan> plans) {
 
 Status SavedWork::tell() const {
   try {
-    if (options_.on_resume) options_.on_resume({pass_ == Pass::kSurvey, windows_ / kWindowsOfLayer, layout_.config.layers});
+    if (options_.on_resume) options_.on_resume({pass_ == Pass::kSurvey, windows_ / windows_of_layer_, layout_.config.layers});
   } catch (...) {
     return Status(StatusCode::kInternal, "the callback for going on threw");
   }
@@ -164,8 +164,8 @@ Result<std::vector<CompressedMatrix>> SavedWork::window(uint32_t index) const {
   if (rest.size() < sizeof stamp || std::memcmp(rest.data(), &stamp, sizeof stamp) != 0)
     return Status(StatusCode::kCorruptFile, "a kept window of another pass");
   rest = rest.subspan(sizeof stamp);
-  const auto windows = windows_of(layout_.layers[index / kWindowsOfLayer]);
-  for (const uint32_t matrix : windows[index % kWindowsOfLayer]) {
+  const std::vector<Window> windows = windows_of(layout_, index / windows_of_layer_);
+  for (const uint32_t matrix : windows[index % windows_of_layer_].matrices) {
     OTR_ASSIGN(CompressedMatrix made, take_matrix_record(plans_[matrix], layout_.weights[matrix], options_.factor_bits, &rest));
     window.push_back(std::move(made));
   }
@@ -205,7 +205,7 @@ void SavedWork::keep_number(double number) {
 }
 
 uint32_t SavedWork::restore_stream(std::vector<float>* stream) const {
-  const uint32_t most = windows_ / kWindowsOfLayer;
+  const uint32_t most = windows_ / windows_of_layer_;
   for (uint32_t layers = most; journal_ && layers > 0 && layers + 2 > most; --layers) {
     const std::vector<std::byte> content = journal_->read_slot(kStreamSlots + layers % 2);
     const uint64_t stamp = stamp_of(pass_, layers);

@@ -69,13 +69,14 @@ class SavedWork {
 
  private:
   SavedWork(const Model::Impl& model, const CompressOptions& options, std::string file, Journal journal)
-      : layout_(*model.layout), options_(options), file_(std::move(file)), journal_(std::move(journal)) {}
+      : layout_(*model.layout), windows_of_layer_(outrigger::windows_of_layer(layout_)), options_(options), file_(std::move(file)), journal_(std::move(journal)) {}
   void give_up(const Status& status);
   Status tell() const;
   std::optional<double> read_number(uint32_t index) const;
   void append(uint32_t index, std::span<const std::byte> content);
 
   const ModelLayout& layout_;
+  const uint32_t windows_of_layer_;
   const CompressOptions& options_;
   const std::string file_;
   std::optional<Journal> journal_;  ///< none after it could not be written

@@ -20,7 +20,7 @@ StepShape in_few_bits(const ModelLayout& layout, int bits) {
   const PackedKind kind = *packed_kind(*own_type(bits));
   for (const uint32_t index : matrices_of_layers(layout)) {
     MatrixShape& matrix = shape.matrices[index];
-    matrix.file_bytes = matrix.packed_bytes = packed_bytes(kind, matrix.rows, matrix.columns);
+    matrix.file_bytes = matrix.packed_bytes = packed_bytes(kind, matrix.rows, matrix.columns) * matrix.experts;
     matrix.row_block_file_bytes = matrix.row_block_bytes = packed_block_bytes(kind, matrix.columns);
     matrix.product = ProductKind::kInt8;
   }
@@ -41,7 +41,11 @@ Result<uint64_t> bytes_within_slowdown(const ModelLayout& layout, int bits, cons
   workload.prompt_tokens = static_cast<uint32_t>(std::min<uint64_t>(workload.prompt_tokens, shape.context_tokens / 2));
   workload.new_tokens = static_cast<uint32_t>(std::min<uint64_t>(workload.new_tokens, shape.context_tokens / 2));
   OTR_ASSIGN(const Plan plan, PlacementPlanner::plan(shape, host_of(machine), {Budgets::kUnlimited, Budgets::kUnlimited}, workload));
-  const double token_s = plan.decode.predicted_ms * 1e-3, windows_s = kBranchWindowS * kWindowsOfLayer * layout.config.layers, left_s = slowdown * token_s - windows_s;
+  double windows = 0;  // that can have branches
+  for (uint32_t layer = 0; layer < layout.config.layers; ++layer) {
+    for (const Window& window : windows_of(layout, layer)) windows += !is_stack(layout, window.matrices.front());
+  }
+  const double token_s = plan.decode.predicted_ms * 1e-3, windows_s = kBranchWindowS * windows, left_s = slowdown * token_s - windows_s;
   if (left_s > 0) return static_cast<uint64_t>(left_s * machine.host_stream_bytes.per_s);
   return Status(StatusCode::kInvalidArgument, fmt::format("max_slowdown is {:.1f} % of {:.2f} ms a token, which is less than what branches take whatever their size; need more than {:.1f} %", 100 * slowdown,
                                                           1e3 * token_s, 100 * windows_s / token_s));

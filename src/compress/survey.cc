@@ -52,10 +52,13 @@ Result<SurveyResult> survey_model(const Model::Impl& model, std::span<const Toke
 
   OTR_ASSIGN(const std::unique_ptr<ThreadTeam> team, ThreadTeam::create(options.threads > 0 ? options.threads : usable_cores()));
   OTR_ASSIGN(const std::unique_ptr<KlMeter> meter, KlMeter::create(model, measured_chunks(tokens, options.chunk_tokens), options.chunk_tokens, *team));
-  const MatrixReader exact = [&](uint32_t matrix) { return read_matrix(model.file.source(), layout.weights[matrix]); };
-  const MatrixReader lossy = [&](uint32_t matrix) -> Result<std::vector<float>> {
-    std::vector<float> values(layout.weights[matrix].rows * layout.weights[matrix].columns);
-    OTR_TRY(dequantize(backbone[matrix].type, backbone[matrix].bytes.data(), values.data(), values.size()));
+  const MatrixReader exact = [&](MatrixIndex part) { return read_matrix(model.file.source(), layout.weights[part.matrix], part.expert); };
+  const MatrixReader lossy = [&](MatrixIndex part) -> Result<std::vector<float>> {
+    const WeightSource& weight = layout.weights[part.matrix];
+    const LowBitMatrix& stack = backbone[part.matrix];
+    std::vector<float> values(weight.rows * weight.columns);
+    const std::byte* const bytes = stack.bytes.data() + part.expert * weight.rows * *row_bytes(stack.type, weight.columns);
+    OTR_TRY(dequantize(stack.type, bytes, values.data(), values.size()));
     return values;
   };
   const auto measuring = [&](uint32_t done, uint32_t all) { return watch(kShareOfCompressing + (1 - kShareOfCompressing) * done / all); };

@@ -29,7 +29,7 @@ Json survey_json(const CompressSurvey& survey) {
 Json matrices_json(const CompressReport& report) {
   Json matrices = Json::array();
   for (const CompressedMatrixReport& matrix : report.matrices) {
-    matrices.push_back({{"name", matrix.name}, {"kind", matrix.kind}, {"layer", matrix.layer}, {"rows", matrix.rows}, {"columns", matrix.columns}, {"bits", matrix.bits}, {"rank", matrix.rank}, {"share", matrix.share},
+    matrices.push_back({{"name", matrix.name}, {"kind", matrix.kind}, {"layer", matrix.layer}, {"rows", matrix.rows}, {"columns", matrix.columns}, {"experts", matrix.experts}, {"bits", matrix.bits}, {"rank", matrix.rank}, {"share", matrix.share},
                         {"bytes", {{"backbone", matrix.backbone_bytes}, {"branch", matrix.branch_bytes}, {"branch_reads_per_token", matrix.branch_read_bytes}}}, {"loss", matrix.loss}, {"loss_left", matrix.loss_left},
                         {"kl", matrix.kl}, {"restored", matrix.restored}});
   }

@@ -27,7 +27,7 @@ Status read_bits(const std::string& text, CompressOptions* options) {
   return Status(StatusCode::kInvalidArgument, fmt::format("--bits: got \"{}\", need 2, 3, 4, or mixed:2.5 to mixed:4.5 stored bits a weight", text));
 }
 
-// A size, bits for each weight of the backbone ("0.8bpw"), or a share of the backbone's bytes ("10%").
+// A size, bits for each weight of the matrices that can have branches ("0.8bpw"), or a share of their bytes ("10%"): of a mixture the experts have none.
 Result<uint64_t> read_bytes(const char* name, const std::string& text, const Model& model, double stored_bits) {
   auto shape = model.step_shape();
   if (!shape.is_ok()) return shape.status();
@@ -49,7 +49,7 @@ Result<uint64_t> read_bytes(const char* name, const std::string& text, const Mod
   return size->share > 0 ? static_cast<uint64_t>(weights * stored_bits / 8 * size->share) : size->bytes;
 }
 
-// "auto": 50 steps, where training takes no more memory than most machines have to spare.
+// "auto": 50 steps, where training takes no more memory than most machines have to spare; branches of mixtures cannot be trained.
 Status read_polish(const std::string& text, const Model& model, CompressOptions* options) {
   constexpr uint32_t kSteps = 50;
   constexpr double kMostBytes = 4e9;
@@ -57,8 +57,12 @@ Status read_polish(const std::string& text, const Model& model, CompressOptions*
     double weights = 0;
     auto shape = model.step_shape();
     if (!shape.is_ok()) return shape.status();
-    for (const MatrixShape& matrix : shape->matrices) weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
-    options->polish_steps = 8 * weights <= kMostBytes ? kSteps : 0;
+    bool is_mixture = false;
+    for (const MatrixShape& matrix : shape->matrices) {
+      weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
+      is_mixture |= matrix.use == MatrixUse::kRouted;
+    }
+    options->polish_steps = !is_mixture && 8 * weights <= kMostBytes ? kSteps : 0;
     return Status();
   }
   if (text == "off") return Status();

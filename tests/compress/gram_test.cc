@@ -48,8 +48,7 @@ TEST_CASE("Gram: the feedback factor is upper triangular, and its square is the 
     CAPTURE(width);
     Gram gram(width);
     gram.add(dependent_inputs(3 * width, width, 5), *team);
-    constexpr double kDamping = 0.01;
-    const auto factor = feedback_factor(gram, kDamping);
+    const auto factor = feedback_factor(gram, kDamping, *team);
     REQUIRE(factor.is_ok());
     const auto n = static_cast<Eigen::Index>(width);
     Eigen::MatrixXd matrix(n, n), upper(n, n);
@@ -72,17 +71,17 @@ TEST_CASE("Gram: columns that never carry anything can be factorised too, and so
   Gram gram(32), nothing(32);
   gram.add(x, *team);
   nothing.add(std::vector<float>(64 * 32), *team);
-  REQUIRE(feedback_factor(gram, 0.01).is_ok());
-  REQUIRE(feedback_factor(nothing, 0.01).is_ok());
+  REQUIRE(feedback_factor(gram, 0.01, *team).is_ok());
+  REQUIRE(feedback_factor(nothing, 0.01, *team).is_ok());
 }
 
 TEST_CASE("Gram: no tokens and inputs that are no numbers are refused") {
   Gram gram(16);
-  REQUIRE(feedback_factor(gram, 0.01).status().code() == StatusCode::kInvalidArgument);
+  REQUIRE(feedback_factor(gram, 0.01, *team_of(1)).status().code() == StatusCode::kInvalidArgument);
   std::vector<float> x(16, 1);
   x[3] = std::numeric_limits<float>::quiet_NaN();
   gram.add(x, *team_of(1));
-  REQUIRE(feedback_factor(gram, 0.01).status().code() == StatusCode::kInvalidArgument);
+  REQUIRE(feedback_factor(gram, 0.01, *team_of(1)).status().code() == StatusCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -15,7 +15,6 @@ namespace {
 
 using Matrix = Eigen::MatrixXd;
 using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-constexpr double kDamping = 0.01;
 
 Matrix decoded(DType type, const std::vector<std::byte>& bytes, size_t rows, size_t columns) {
   std::vector<float> values(rows * columns);

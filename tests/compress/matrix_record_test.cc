@@ -131,6 +131,7 @@ TEST_CASE("PlanRecord: a plan comes back with its survey, and none that its matr
   layout.layers[0].q = 0, layout.layers[0].k = 1, layout.layers[0].v = 2, layout.layers[0].output = 3;
   layout.layers[0].ffn.gate = 4, layout.layers[0].ffn.up = 5, layout.layers[0].ffn.down = 6;
   layout.weights.assign(7, weight());
+  layout.shape.matrices.resize(7);
   ModelPlan plan{std::vector<MatrixPlan>(7, {3, 32, 0.25, 0.5, 0.75}), {0.125, {1, 2, 3, 4, 5, 6, 7}, {8}, {{0, 0}, {100, 0.5}}}};
   const std::vector<std::byte> record = write_plan(plan, layout);
   REQUIRE(record.size() == plan_record_bytes(layout));
@@ -145,6 +146,10 @@ TEST_CASE("PlanRecord: a plan comes back with its survey, and none that its matr
     changed.matrices[4] = wrong;
     CHECK(!read_plan(write_plan(changed, layout), layout));
   }
+  layout.shape.matrices[4].use = MatrixUse::kRouted;  // experts have no branches
+  CHECK(!read_plan(record, layout));
+  plan.matrices[4] = {3};
+  CHECK(read_plan(write_plan(plan, layout), layout));
   for (const double points : {-1.0, 66.0, 1e300, std::nan("")}) {
     std::vector<std::byte> changed = record;
     std::memcpy(changed.data() + record.size() - (1 + 2 * kCurvePoints) * sizeof points, &points, sizeof points);

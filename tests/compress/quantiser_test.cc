@@ -28,7 +28,7 @@ struct Case {
       : rows(row_count), columns(column_count), weights(random_matrix(row_count, column_count, seed, 0.05f)), gram(column_count) {
     gram.add(dependent_inputs(4 * columns, columns, seed), *team);
     for (size_t i = 0; i < columns; ++i) diagonal.push_back(static_cast<float>(gram.mean(i, i)));
-    feedback = std::move(feedback_factor(gram, 0.01)).value();
+    feedback = std::move(feedback_factor(gram, 0.01, *team)).value();
   }
 
   LowBitMatrix quantise(int bits, bool with_feedback = true, bool searches = true) {

@@ -15,6 +15,7 @@
 #include "src/io/journal.h"
 #include "tests/support/engines.h"
 #include "tests/support/random_dense.h"
+#include "tests/support/random_mixture.h"
 #include "tests/support/scratch_folder.h"
 #include "tests/support/write_faults.h"
 
@@ -56,8 +57,7 @@ struct Warnings {
 
 /// A model, and a file that its compressing is to give.
 struct Bench {
-  Bench() {
-    const std::vector<std::byte> bytes = random_dense();
+  explicit Bench(const std::vector<std::byte>& bytes = random_dense()) {
     put(scratch / "model.gguf", std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
     model.emplace(must(Model::open(scratch / "model.gguf")));
   }
@@ -146,6 +146,50 @@ TEST_CASE(
       REQUIRE(bench.is_clean());
     }
     REQUIRE(bench.take() == expected);
+    REQUIRE(bench.is_clean());
+  }
+}
+
+// Two layers of windows for q, k and v, output, two of the shared expert, and five experts.
+TEST_CASE("resume: a mixture goes on after any expert with the bytes of one run, cancelled or killed, and says how many windows were there") {
+  const Bench bench(random_mixture(MixtureKind::kQwen2));
+  std::vector<Case> all = {{"bare", few_chunks(3)}, {"mixed bits", few_chunks()}, {"measured branches", few_chunks()}};
+  all[1].options.mixed_bits = 3;
+  all[2].options.branch_bytes = 20000;
+  for (const Case& one : all) {
+    const std::string expected = bench.expected(one.options);
+    for (size_t nth = 1;; nth += kStride) {
+      CAPTURE(one.name, nth);
+      if (!bench.stop_at(nth, one.options)) break;
+      CompressOptions options = one.options;
+      options.threads = 1 + nth % 2;
+      const Warnings warnings;
+      const CompressReport report = must(bench.compress(options));
+      if (&one == &all[0]) CHECK(report.resumed_windows == nth - 1);
+      CHECK(warnings.lines.empty());
+      CHECK((bench.take() == expected));
+      REQUIRE(bench.is_clean());
+    }
+    REQUIRE(bench.take() == expected);
+  }
+  const std::string expected = bench.expected(all[0].options);
+  const CompressReport whole = must(bench.compress(all[0].options));
+  for (const size_t nth : {size_t{5}, size_t{8}, size_t{13}, size_t{17}}) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      size_t calls = 0;
+      CompressOptions dying = all[0].options;
+      dying.progress = [&](double) { return ++calls != nth || ::raise(SIGKILL) == 0; };
+      ::_exit(bench.compress(dying).is_ok() ? 0 : 1);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    REQUIRE(WIFSIGNALED(status));
+    const CompressReport report = must(bench.compress(all[0].options));
+    CHECK(report.resumed_windows == nth - 1);
+    REQUIRE(report.matrices.size() == whole.matrices.size());
+    for (size_t i = 0; i < whole.matrices.size(); ++i) CHECK(report.matrices[i].loss == whole.matrices[i].loss);
+    CHECK((bench.take() == expected));
     REQUIRE(bench.is_clean());
   }
 }

@@ -12,6 +12,7 @@ from tool import INVALID_ARGUMENT, NOT_FOUND, UNSUPPORTED, USAGE
 
 TINY = pathlib.Path(__file__).parent.parent / "golden" / "logits"
 MODEL = TINY / "dense-f16.gguf"
+MIXTURE = TINY / "mixture-f16.gguf"  # tests/bench/experts.py dense-f16.gguf mixture-f16.gguf --experts 3 --top 2: it computes what the dense one does
 
 
 class Compress(BrowserTest):
@@ -218,6 +219,38 @@ class Compress(BrowserTest):
             if matrix["share"] > 0.5:
                 self.assertLess(matrix["loss_left"], matrix["loss"] / 3)
         self.assertGreater(max(matrix["share"] for matrix in residuals["matrices"]), 0.5)
+
+    def test_a_mixture_of_experts_is_compressed_and_as_near_as_the_dense_model_that_it_was_made_from(self):
+        distances = []
+        for bits in ("4", "mixed:3", "2"):
+            document = self.document("compress", MIXTURE, "-o", self.out, "--bits", bits, *self.args)
+            rows = {matrix["name"]: matrix for matrix in document["matrices"]}
+            self.assertEqual(len(rows), 21)
+            stack = rows["blk.1.ffn_up_exps.weight"]
+            self.assertEqual((stack["kind"], stack["experts"], stack["rows"], stack["columns"]), ("up", 3, 128, 64))
+            self.assertEqual(stack["bytes"]["backbone"] * 8, 3 * 128 * 64 * (stack["bits"] + 0.5))
+            self.assertEqual(rows["blk.1.attn_q.weight"]["experts"], 1)
+            distances.append(self.distance())  # from the dense model
+        self.assertEqual(distances, sorted(distances))
+        self.assertLess(distances[0], 0.3, distances)
+        types = {tensor["name"]: tensor["type"] for tensor in self.document("inspect", self.out, "--tensors")["tensors"]}
+        self.assertEqual((types["blk.0.ffn_down_exps.weight"], types["blk.0.ffn_gate_inp.weight"]), ("O2", "F32"))
+
+    def test_branches_of_a_mixture_are_not_of_its_experts_and_cannot_be_trained(self):
+        branches = ("--bits", "2", "--branch-budget", "30kB")
+        page = self.folder / "report.html"
+        document = self.document("compress", MIXTURE, "-o", self.out, *branches, "--report", page, *self.args)
+        self.assertTrue(0 < document["bytes"]["branches"] <= 30000)
+        self.assertIsNone(document["polish"])
+        self.assertEqual({matrix["kind"] for matrix in document["matrices"] if matrix["rank"] > 0} & {"gate", "up", "down"}, set())
+        self.assertLess(self.distance(), self.distance("--branch", "none"))
+        self.assertIn("blk.2.ffn_down_exps.weight", page.read_text())
+        self.check_browser()
+        self.assertEqual(self.check_rendered(page), 5)
+        self.refuse(UNSUPPORTED, "compress", MIXTURE, "-o", self.folder / "again.gguf", *branches, "--polish", "3", *self.args, naming="polish_steps")
+        self.refuse(INVALID_ARGUMENT, "compress", MIXTURE, "-o", self.folder / "again.gguf", "--branch-budget", "10", "--allocate", "uniform", *self.args, naming="too little")
+        self.refuse(UNSUPPORTED, "export", self.out, "--backbone", self.folder / "again.gguf", naming="mixtures of experts")
+        self.assertEqual(self.left(), ["small.gguf"])
 
     def test_the_report_is_a_page_that_a_browser_shows_whole(self):
         page = self.folder / "report.html"

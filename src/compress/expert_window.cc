@@ -1,0 +1,171 @@
+// ExpertWindow: for each expert first what its inputs are, then gate and up, then what these make of the inputs, then down.
+#include "src/compress/expert_window.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "src/base/macros.h"
+#include "src/compress/output_loss.h"
+#include "src/tensor/dequantize.h"
+
+namespace outrigger {
+
+ExpertWindow::ExpertWindow(const Model::Impl& model, uint32_t layer, const LayerForward& forward, std::span<const float> inputs,
+                           std::span<const ExpertRows> rows, ThreadTeam& team)
+    : model_(model),
+      layout_(*model.layout),
+      parts_(layout_.layers[layer]),
+      rows_(rows),
+      team_(team),
+      forward_(layout_.config, forward, inputs, team) {}
+
+std::vector<uint32_t> ExpertWindow::spread_tokens(size_t count) const {
+  const size_t all = forward_.tokens(), used = std::min(count, all);
+  std::vector<uint32_t> tokens;
+  for (size_t i = 0; i < used; ++i) tokens.push_back(static_cast<uint32_t>(i * all / used));
+  return tokens;
+}
+
+template <typename Take>
+void ExpertWindow::activations(std::span<const uint32_t> tokens, const PackedFloats& gate, const PackedFloats& up, Take&& take) {
+  for (size_t first = 0; first < tokens.size(); first += ExpertForward::kMostRows) {
+    take(forward_.activate(gate, up, forward_.gather(tokens.subspan(first, std::min(ExpertForward::kMostRows, tokens.size() - first)))));
+  }
+}
+
+Gram ExpertWindow::input_gram(uint32_t expert) {
+  const uint64_t width = layout_.config.width;
+  const auto add_some = [&](Gram* gram, size_t tokens, auto&& rows_from) {
+    for (size_t first = 0; first < tokens; first += ExpertForward::kMostRows)
+      gram->add(rows_from(first, std::min(ExpertForward::kMostRows, tokens - first)), team_);
+  };
+  if (!pool_) {
+    pool_.emplace(width);
+    add_some(&*pool_, forward_.tokens(), [&](size_t first, size_t some) { return forward_.inputs().subspan(first * width, some * width); });
+  }
+  const std::span<const uint32_t> own = rows_[expert].tokens;
+  Gram gram(width);
+  add_some(&gram, own.size(), [&](size_t first, size_t some) { return forward_.gather(own.subspan(first, some)); });
+  gram.add_mean(*pool_, pooled_tokens(width));
+  return gram;
+}
+
+// The fewer tokens of its own, the more of the layer's, so that together they are as many as the matrix has columns.
+Result<Gram> ExpertWindow::activation_gram(uint32_t expert, const PackedFloats& gate, const PackedFloats& up, InputSample* sample) {
+  const uint64_t width = layout_.config.expert_ffn_width, counted = pooled_tokens(width);
+  const std::span<const uint32_t> own = rows_[expert].tokens;
+  Gram gram(width), pool(width);
+  Status status;
+  const auto add_to = [&](Gram* sums, bool is_sampled) {
+    return [this, sums, is_sampled, sample, &status](std::span<const float> rows) {
+      sums->add(rows, team_);
+      if (is_sampled && sample != nullptr && status.is_ok()) status = sample->add(rows);
+    };
+  };
+  activations(own, gate, up, add_to(&gram, true));
+  const std::vector<uint32_t> others = spread_tokens(std::max<size_t>(counted, width - std::min<size_t>(width, own.size())));
+  activations(others, gate, up, add_to(&pool, own.empty()));
+  OTR_TRY(status);
+  gram.add_mean(pool, counted);
+  return gram;
+}
+
+Result<ExpertWindow::Statistics> ExpertWindow::statistics(const Gram& gram, InputSample sample) {
+  std::vector<float> diagonal(gram.width());
+  for (size_t i = 0; i < diagonal.size(); ++i) diagonal[i] = static_cast<float>(gram.mean(i, i));
+  OTR_ASSIGN(std::vector<float> feedback, feedback_factor(gram, kDamping, team_));
+  return Statistics{std::move(diagonal), std::move(feedback), std::move(sample)};
+}
+
+// What an expert without tokens would lose is told by those of others.
+Result<ExpertWindow::Statistics> ExpertWindow::input_statistics(uint32_t expert) {
+  const Gram gram = input_gram(expert);
+  InputSample sample(gram.width());
+  const std::vector<uint32_t>& own = rows_[expert].tokens;
+  const std::vector<uint32_t> tokens = own.empty() ? spread_tokens(pooled_tokens(gram.width())) : own;
+  for (size_t first = 0; first < tokens.size(); first += ExpertForward::kMostRows) {
+    OTR_TRY(sample.add(forward_.gather(std::span(tokens).subspan(first, std::min(ExpertForward::kMostRows, tokens.size() - first)))));
+  }
+  return statistics(gram, std::move(sample));
+}
+
+Result<ExpertWindow::Statistics> ExpertWindow::activation_statistics(uint32_t expert, const PackedFloats& gate, const PackedFloats& up) {
+  InputSample sample(layout_.config.expert_ffn_width);
+  OTR_ASSIGN(const Gram gram, activation_gram(expert, gate, up, &sample));
+  return statistics(gram, std::move(sample));
+}
+
+Result<CompressedMatrix> ExpertWindow::compress_matrix(uint32_t matrix, uint32_t expert, int bits, const Statistics& inputs) {
+  const WeightSource& weight = layout_.weights[matrix];
+  OTR_ASSIGN(const std::vector<float> wanted, read_matrix(model_.file.source(), weight, expert));
+  CompressedMatrix made;
+  OTR_ASSIGN(made.backbone, quantise_matrix(wanted, weight.rows, weight.columns, {inputs.diagonal, inputs.feedback}, {bits, true}, team_));
+  std::vector<float> values(wanted.size());
+  OTR_TRY(dequantize(made.backbone.type, made.backbone.bytes.data(), values.data(), values.size()));
+  measure_loss(wanted, values, inputs.sample, team_, &made);
+  made.tokens = rows_[expert].tokens.size();
+  return made;
+}
+
+PackedFloats ExpertWindow::packed(const CompressedMatrix& made) const {
+  const LowBitMatrix& backbone = made.backbone;
+  std::vector<float> values(backbone.rows * backbone.columns);
+  (void)dequantize(backbone.type, backbone.bytes.data(), values.data(), values.size());  // whole blocks of a type of ours
+  return PackedFloats(values, backbone.rows, backbone.columns);
+}
+
+Result<std::vector<CompressedMatrix>> ExpertWindow::compress(uint32_t expert, std::span<const MatrixPlan> plans) {
+  const auto named = [&](uint32_t matrix, const Status& status) {
+    return Status(status.code(), fmt::format("expert {}: {}", expert, status.message()))
+        .in_file(status.file())
+        .about(layout_.shape.matrices[matrix].name);
+  };
+  std::vector<CompressedMatrix> made;
+  const auto compress_one = [&](uint32_t matrix, const Result<Statistics>& inputs) -> Status {
+    if (!inputs.is_ok()) return named(matrix, inputs.status());
+    Result<CompressedMatrix> one = compress_matrix(matrix, expert, plans[matrix].bits, inputs.value());
+    if (!one.is_ok()) return named(matrix, one.status());
+    made.push_back(std::move(one).value());
+    return {};
+  };
+  {
+    const Result<Statistics> inputs = input_statistics(expert);
+    OTR_TRY(compress_one(parts_.ffn.gate, inputs));
+    OTR_TRY(compress_one(parts_.ffn.up, inputs));
+  }
+  OTR_TRY(compress_one(parts_.ffn.down, activation_statistics(expert, packed(made[0]), packed(made[1]))));
+  return made;
+}
+
+void ExpertWindow::add_to(uint32_t expert, std::span<const CompressedMatrix> made, std::span<float> residual) {
+  if (rows_[expert].tokens.empty()) return;
+  forward_.add_expert({packed(made[0]), packed(made[1]), packed(made[2])}, rows_[expert], residual);
+}
+
+void ExpertStacks::add(std::vector<CompressedMatrix> expert) {
+  if (stacks_.empty()) stacks_.resize(expert.size());
+  for (size_t i = 0; i < expert.size(); ++i) {
+    CompressedMatrix &stack = stacks_[i], &one = expert[i];
+    stack.backbone.type = one.backbone.type;
+    stack.backbone.columns = one.backbone.columns;
+    stack.backbone.rows += one.backbone.rows;
+    stack.backbone.bytes.insert(stack.backbone.bytes.end(), one.backbone.bytes.begin(), one.backbone.bytes.end());
+    const auto tokens = static_cast<double>(one.tokens);
+    stack.loss += tokens * one.loss;
+    stack.loss_left += tokens * one.loss_left;
+    stack.tokens += one.tokens;
+  }
+}
+
+std::vector<CompressedMatrix> ExpertStacks::finish() {
+  for (CompressedMatrix& stack : stacks_) {
+    const auto tokens = static_cast<double>(std::max<uint64_t>(stack.tokens, 1));
+    stack.loss /= tokens;
+    stack.loss_left /= tokens;
+  }
+  return std::exchange(stacks_, {});
+}
+
+}  // namespace outrigger
