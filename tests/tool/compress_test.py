@@ -72,7 +72,6 @@ class Compress(BrowserTest):
         self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, "--calibration", self.text, "--ctx", "60000", naming="longer text")
         self.refuse(NOT_FOUND, "compress", MODEL, "-o", self.out, "--calibration", self.folder / "none.txt", naming="none.txt")
         self.refuse(UNSUPPORTED, "compress", TINY / "odd-f32.gguf", "-o", self.out, *self.args, naming="multiple of 64")
-        self.refuse(UNSUPPORTED, "compress", TINY / "mixtral.gguf", "-o", self.out, *self.args, naming="experts")
         for option, value in (("--bits", "5"), ("--bits", "mixed:9"), ("--branch-budget", "much"), ("--branch-budget", "-1bpw"), ("--branch-reads", "1ftw"), ("--polish", "maybe")):
             self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, option, value, *self.args, naming=option)
         self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, "--branch-reads", "1bpw", "--branch-budget", "1bpw", "--form", "sparse", "--allocate", "uniform", *self.args,
@@ -237,7 +236,7 @@ class Compress(BrowserTest):
         self.assertEqual((types["blk.0.ffn_down_exps.weight"], types["blk.0.ffn_gate_inp.weight"]), ("O2", "F32"))
 
     def test_branches_of_a_mixture_are_not_of_its_experts_and_cannot_be_trained(self):
-        branches = ("--bits", "2", "--branch-budget", "30kB")
+        branches = ("--bits", "2", "--branch-budget", "30kB", "--form", "low-rank")
         page = self.folder / "report.html"
         document = self.document("compress", MIXTURE, "-o", self.out, *branches, "--report", page, *self.args)
         self.assertTrue(0 < document["bytes"]["branches"] <= 30000)
