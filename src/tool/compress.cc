@@ -41,16 +41,16 @@ Json quality_json(const std::optional<CompressQuality>& quality) {
   Json document = {{"kl_backbone", quality->backbone.value}, {"kl_compensated", nullptr}, {"recovered", nullptr}, {"error", quality->backbone.error}};
   if (!quality->compensated) return document;
   document["kl_compensated"] = quality->compensated->value;
-  document["recovered"] = quality->recovered();
-  document["error"] = quality->recovered_error();
+  document["recovered"] = quality->recovered.value;
+  document["error"] = quality->recovered.error;
   return document;
 }
 
 std::string quality_text(const CompressQuality& quality) {
   const auto nats = [](const Estimate& kl) { return fmt::format("{:.4f} +- {:.4f} nats a token", kl.value, kl.error); };
   if (!quality.compensated) return fmt::format("on held-out text {} from the model\n", nats(quality.backbone));
-  return fmt::format("on held-out text {} from the model, {} without corrections: {:.0f} +- {:.0f} % recovered\n", nats(*quality.compensated), nats(quality.backbone), 100 * quality.recovered(),
-                     100 * quality.recovered_error());
+  return fmt::format("on held-out text {} from the model, {} without corrections: {:.0f} +- {:.0f} % recovered\n", nats(*quality.compensated), nats(quality.backbone), 100 * quality.recovered.value,
+                     100 * quality.recovered.error);
 }
 
 Status write_report(const CompressCommandOptions& options, const CompressReport& report, const std::optional<CompressQuality>& quality, double seconds) {

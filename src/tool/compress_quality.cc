@@ -4,7 +4,6 @@
 #include <outrigger/session.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "src/tool/eval_text.h"
 #include "src/tool/loading.h"
@@ -28,11 +27,6 @@ bool has_corrections(const StepShape& shape) {
 
 }  // namespace
 
-double CompressQuality::recovered_error() const {
-  if (!compensated) return 0;
-  return compensated->value / backbone.value * std::hypot(compensated->error / compensated->value, backbone.error / backbone.value);
-}
-
 Result<CompressQuality> measure_quality(const Model& model, const std::string& file, const CommonOptions& options, const std::vector<Token>& chunks, uint32_t chunk_tokens) {
   CommonOptions exact = options;
   exact.numerics = Numerics::kFloat32;
@@ -50,15 +44,18 @@ Result<CompressQuality> measure_quality(const Model& model, const std::string& f
   if (tokenizer->adds_bos()) text.bos = tokenizer->bos();
   TextEvaluation evaluation(session.value(), &reference.value(), nullptr, options.progress);
   CompressQuality quality;
+  std::vector<double> with;
   if (has_corrections(shape.value())) {
     auto figures = evaluation.run(text);
     if (!figures.is_ok()) return figures.status();
     quality.compensated = figures->kl.estimate();
+    with = figures->kl.group_means();
     if (Status status = session->set_branch_share(0); !status.is_ok()) return status;
   }
   auto figures = evaluation.run(text);
   if (!figures.is_ok()) return figures.status();
   quality.backbone = figures->kl.estimate();
+  if (quality.compensated) quality.recovered = recovered_share(with, figures->kl.group_means());
   return quality;
 }
 

@@ -17,11 +17,8 @@ namespace outrigger::tool {
 /// Distances in nats a token, on text that calibration did not use.
 struct CompressQuality {
   Estimate backbone;                   ///< without branches and residuals
-  std::optional<Estimate> compensated; ///< with them, where there are any
-
-  double recovered() const { return compensated ? 1 - compensated->value / backbone.value : 0; }
-  /// As of figures that do not depend on each other, which is an upper bound.
-  double recovered_error() const;
+  std::optional<Estimate> compensated;  ///< with them, where there are any
+  Estimate recovered;                   ///< the part of the distance that they take away
 };
 
 /// Evaluates `file` and `model`, the latter in float32, on whole chunks of `chunk_tokens`. Loads both. Errors: those of planning, loading and evaluating; kCancelled.

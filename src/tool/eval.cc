@@ -149,7 +149,7 @@ Result<ComparedModel> compare_one(const EvalOptions& options, const std::string&
   if (Status status = session->set_branch_share(0); !status.is_ok()) return status;
   auto bare = evaluate_text(options, model.value(), chunks.value(), session.value());
   if (!bare.is_ok()) return bare.status();
-  row.recovered = 1 - row.figures.kl.estimate().value / bare->kl.estimate().value;
+  row.recovered = recovered_share(row.figures.kl.group_means(), bare->kl.group_means());
   return row;
 }
 

@@ -47,7 +47,7 @@ Json compared_json(const std::vector<ComparedModel>& rows, bool has_reference) {
     one["file"] = row.file;
     one["bytes"] = {{"backbone", row.backbone_bytes}, {"branches", row.branch_bytes}, {"read_per_token", row.read_bytes_per_token}, {"host", row.host_bytes}, {"device", row.device_bytes}};
     one["tokens_per_s"] = row.tokens_per_s;
-    if (row.recovered) one["recovered"] = *row.recovered;
+    if (row.recovered) one["recovered"] = {{"value", row.recovered->value}, {"error", row.recovered->error}};
     all.push_back(std::move(one));
   }
   return all;
@@ -57,13 +57,13 @@ std::string compared_text(const std::vector<ComparedModel>& rows, bool has_refer
   size_t widest = 5;
   for (const ComparedModel& row : rows) widest = std::max(widest, row.file.size());
   std::string text = fmt::format("{:<{}}  {:>9}  {:>9}  {:>10}  {:>9}  {:>16}", "model", widest, "backbone", "branches", "read/token", "tokens/s", "perplexity");
-  if (has_reference) text += fmt::format("  {:>18}  {:>9}", "KL divergence", "recovered");
+  if (has_reference) text += fmt::format("  {:>18}  {:>12}", "KL divergence", "recovered");
   text += '\n';
   for (const ComparedModel& row : rows) {
     const Estimate ppl = perplexity(row.figures.nll), kl = row.figures.kl.estimate();
     text += fmt::format("{:<{}}  {:>9}  {:>9}  {:>10}  {:>9.1f}  {:>16}", row.file, widest, format_size(row.backbone_bytes), format_size(row.branch_bytes),
                         format_size(row.read_bytes_per_token), row.tokens_per_s, fmt::format("{:.2f} +- {:.2f}", ppl.value, ppl.error));
-    if (has_reference) text += fmt::format("  {:>18}  {:>9}", fmt::format("{:.4f} +- {:.4f}", kl.value, kl.error), row.recovered ? fmt::format("{:.0f} %", 100 * *row.recovered) : "");
+    if (has_reference) text += fmt::format("  {:>18}  {:>12}", fmt::format("{:.4f} +- {:.4f}", kl.value, kl.error), row.recovered ? fmt::format("{:.0f} +- {:.0f} %", 100 * row.recovered->value, 100 * row.recovered->error) : "");
     text += '\n';
   }
   return text;

@@ -22,7 +22,7 @@ struct ComparedModel {
   uint64_t host_bytes = 0, device_bytes = 0;                                ///< planned
   double tokens_per_s = 0;
   TextFigures figures;
-  std::optional<double> recovered;  ///< 1 - KL / KL without branches; none without branches or a reference
+  std::optional<Estimate> recovered;  ///< 1 - KL / KL without branches; none without branches or a reference
 };
 
 /// Sets the bytes. A residual's are read in part.

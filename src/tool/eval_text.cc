@@ -25,7 +25,7 @@ Status TextEvaluation::score_block(std::span<const Token> block, std::span<const
     figures.reference_nll.add(negative_log_likelihood(expected, answer));
     figures.kl_samples.push_back(kl_divergence(expected, row));
     figures.kl.add(figures.kl_samples.back());
-    if (top(expected) == top(row)) ++figures.same_top;
+    figures.same_top.add(top(expected) == top(row) ? 1 : 0);
   };
   if (Status status = session_.evaluate(block, score, interrupt_token()); !status.is_ok()) return status;
   return written;
@@ -55,6 +55,7 @@ Result<TextFigures> TextEvaluation::run(const TextChunks& text) {
     std::copy_n(text.tokens.begin() + static_cast<ptrdiff_t>(i * chunk.size()), chunk.size(), chunk.begin());
     if (text.bos >= 0) chunk.front() = text.bos;
     if (Status status = run_chunk(chunk, figures); !status.is_ok()) return status;
+    for (Mean* const figure : {&figures.nll, &figures.reference_nll, &figures.kl, &figures.same_top}) figure->end_group();
     line.update(static_cast<double>(i + 1) / static_cast<double>(text.chunks));
   }
   std::sort(figures.kl_samples.begin(), figures.kl_samples.end());
@@ -73,8 +74,8 @@ Json figures_json(const TextFigures& figures, bool compared) {
   const Estimate kl = figures.kl.estimate();
   document["reference_perplexity"] = estimate_json(perplexity(figures.reference_nll));
   document["kl"] = {
-      {"mean", kl.value}, {"error", kl.error}, {"p99", quantile(figures.kl_samples, 0.99)}, {"max", figures.kl_samples.back()}};
-  document["same_top"] = estimate_json(share(figures.same_top, figures.nll.count()));
+      {"mean", kl.value}, {"error", kl.error}, {"p99", quantile(figures.kl_samples, 0.99)}, {"max", figures.kl_samples.back()}, {"chunks", figures.kl.group_means()}};
+  document["same_top"] = estimate_json(figures.same_top.estimate());
   return document;
 }
 
@@ -84,7 +85,7 @@ std::string figures_text(const TextFigures& figures, bool compared) {
       fmt::format("{:<24}{}\n{:<24}{:.4f} +- {:.4f}\n", "tokens scored", figures.nll.count(), "perplexity", own.value, own.error);
   if (!compared) return text;
   const Estimate reference = perplexity(figures.reference_nll), kl = figures.kl.estimate();
-  const Estimate same = share(figures.same_top, figures.nll.count());
+  const Estimate same = figures.same_top.estimate();
   text += fmt::format("{:<24}{:.4f} +- {:.4f}\n", "reference perplexity", reference.value, reference.error);
   text += fmt::format("{:<24}{:.6f} +- {:.6f} (99 %: {:.6f}, most: {:.6f})\n", "KL divergence", kl.value, kl.error,
                       quantile(figures.kl_samples, 0.99), figures.kl_samples.back());

@@ -29,9 +29,8 @@ struct TextChunks {
 };
 
 struct TextFigures {
-  Mean nll, reference_nll, kl;
-  std::vector<double> kl_samples;  ///< ascending once the evaluation is over
-  size_t same_top = 0;
+  Mean nll, reference_nll, kl, same_top;  ///< in groups of chunks
+  std::vector<double> kl_samples;         ///< ascending once the evaluation is over
 };
 
 class TextEvaluation {

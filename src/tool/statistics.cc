@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace outrigger::tool {
 
@@ -12,12 +13,32 @@ void Mean::add(double sample) {
   sum_of_squares_ += sample * sample;
 }
 
+void Mean::end_group() {
+  if (count_ == grouped_) return;
+  group_means_.push_back((sum_ - grouped_sum_) / static_cast<double>(count_ - grouped_));
+  grouped_ = count_;
+  grouped_sum_ = sum_;
+}
+
 Estimate Mean::estimate() const {
   if (count_ == 0) return {};
   const double count = static_cast<double>(count_);
   const double mean = sum_ / count;
+  if (const auto groups = static_cast<double>(group_means_.size()); groups > 1) {
+    double squares = 0;
+    for (const double of_group : group_means_) squares += (of_group - mean) * (of_group - mean);
+    return {mean, std::sqrt(squares / groups / (groups - 1))};
+  }
   const double variance = sum_of_squares_ / count - mean * mean;
   return {mean, count_ > 1 && variance > 0 ? std::sqrt(variance / (count - 1)) : 0};
+}
+
+Estimate recovered_share(std::span<const double> with, std::span<const double> without) {
+  const auto n = static_cast<double>(with.size());
+  const double all = std::accumulate(without.begin(), without.end(), 0.0), ratio = std::accumulate(with.begin(), with.end(), 0.0) / all;
+  double squares = 0;
+  for (size_t i = 0; i < with.size(); ++i) squares += (with[i] - ratio * without[i]) * (with[i] - ratio * without[i]);
+  return {1 - ratio, n > 1 ? std::sqrt(squares * n / (n - 1)) / all : 0};
 }
 
 Estimate perplexity(const Mean& negative_log_likelihood) {

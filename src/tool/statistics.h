@@ -18,13 +18,21 @@ class Mean {
  public:
   void add(double sample);
   size_t count() const { return count_; }
-  /// Standard error: sqrt(variance / (count - 1)) with the variance over count, as llama.cpp's tools have it; 0 for fewer than two.
+  /// What was added since the last call is a group: samples that are more like each other than like the rest, such as those of one chunk of a text.
+  void end_group();
+  const std::vector<double>& group_means() const { return group_means_; }
+  /// Standard error: of two groups or more that of their means, which are taken for equally large; without groups sqrt(variance / (count - 1)) with the variance over count, as
+  /// llama.cpp's tools have it; 0 for fewer than two samples.
   Estimate estimate() const;
 
  private:
-  size_t count_ = 0;
-  double sum_ = 0, sum_of_squares_ = 0;
+  size_t count_ = 0, grouped_ = 0;
+  double sum_ = 0, sum_of_squares_ = 0, grouped_sum_ = 0;
+  std::vector<double> group_means_;
 };
+
+/// 1 - mean of `with` / mean of `without`, which belong together one by one; the error is that of their paired differences, to first order. Precondition: as many of both, at least one.
+Estimate recovered_share(std::span<const double> with, std::span<const double> without);
 
 /// exp of a mean negative log-likelihood; the error propagated to first order.
 Estimate perplexity(const Mean& negative_log_likelihood);

@@ -4,7 +4,7 @@
 compression.py --outrigger TOOL --model FILE.gguf --calibration TEXT... --like TEXT --other TEXT [--rows NAME...] [--folder FOLDER] [--chunks 14] [--document FILE.md]
 
 Each row is one run of `compress` and two of `eval`, some three to eight minutes on two cores for a model of 135 million weights. Files stay in the folder, and a row whose file is
-there is not compressed again. What is recovered is 1 - KL / KL of the row of the same bits without branches; its error is that of paired chunks as independent ones have it, an upper bound.
+there is not compressed again. What is recovered is 1 - KL / KL of the row of the same bits without branches; errors are over chunks, of what is recovered over the same chunks of both.
 Standard library only.
 """
 import argparse
@@ -74,9 +74,10 @@ def run_row(options, folder, row):
 
 
 def recovered(result, bare, text):
-    kl, of = result[text]["kl"], bare[text]["kl"]
-    ratio = kl["mean"] / of["mean"]
-    error = ratio * math.hypot(kl["error"] / kl["mean"], of["error"] / of["mean"])
+    with_branches, without = result[text]["kl"]["chunks"], bare[text]["kl"]["chunks"]
+    n, every = len(without), sum(without)
+    ratio = sum(with_branches) / every
+    error = math.sqrt(sum((a - ratio * b) ** 2 for a, b in zip(with_branches, without)) * n / max(1, n - 1)) / every
     return f"{100 * (1 - ratio):.0f} +- {100 * error:.0f} %"
 
 

@@ -128,7 +128,7 @@ def make_table(options, folder):
     if compressed is None:
         compressed = os.path.join(folder, "compressed.gguf")
         calibration = [word for text in options.calibration for word in ("--calibration", text)]
-        run([options.outrigger, "compress", options.model, "-o", compressed, "--bits", options.bits, "--branch-budget", options.branch_budget,
+        run([options.outrigger, "compress", options.model, "-o", compressed, "--bits", options.bits, "--branch-budget", options.branch_budget, "--form", "low-rank",
              *calibration, "--threads", options.threads, "--progress", "none"])
     backbone, adapter = os.path.join(folder, "backbone.gguf"), os.path.join(folder, "adapter.gguf")
     exported = json.loads(run([options.outrigger, "export", compressed, "--backbone", backbone, "--adapter", adapter, "--json", "--progress", "none"]))

@@ -145,11 +145,11 @@ class Compress(BrowserTest):
         self.assertEqual(branched["bytes"]["read_per_token"], branched["bytes"]["backbone"] + branched["bytes"]["branches"])
         self.assertLess(residual["bytes"]["read_per_token"], residual["bytes"]["backbone"] + residual["bytes"]["branches"] / 3)
         for model in (branched, residual):
-            self.assertGreater(model["recovered"], 0.05)
-            self.assertLess(model["recovered"], 1)
+            self.assertTrue(0.05 < model["recovered"]["value"] < 1)
+            self.assertTrue(0 < model["recovered"]["error"] < 0.5)
         for model in models:
             self.assertGreater(model["tokens_per_s"], 0)
-        self.assertEqual(self.succeed(*evaluation).out.count("+-"), 8)
+        self.assertEqual(self.succeed(*evaluation).out.count("+-"), 10)
         other = self.folder / "other-vocabulary.gguf"
         shutil.copy(TINY / "mistral.gguf", other)
         self.refuse(INVALID_ARGUMENT, "eval", MODEL, "--compare", other, "--text", self.other, "--ctx", "64", naming="other-vocabulary")

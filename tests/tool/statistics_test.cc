@@ -22,6 +22,31 @@ TEST_CASE("Mean: the error is that of llama.cpp's tools, variance over count div
   REQUIRE(Mean().estimate().value == 0);
 }
 
+TEST_CASE("Mean: of groups the error is that of their means, and samples that are alike within a group do not make it smaller") {
+  Mean few, many;
+  for (const double of_group : {1.0, 2.0, 6.0}) {
+    few.add(of_group);
+    for (int i = 0; i < 10; ++i) many.add(of_group);
+    few.end_group();
+    many.end_group();
+    many.end_group();  // nothing new: no group
+  }
+  CHECK(many.group_means() == std::vector<double>{1, 2, 6});
+  CHECK(few.estimate().value == Approx(3));
+  CHECK(few.estimate().error == Approx(std::sqrt(14.0 / 3 / 2)));
+  CHECK(many.estimate().error == Approx(few.estimate().error));
+  CHECK(Mean(few).estimate().value == few.estimate().value);
+}
+
+TEST_CASE("recovered_share: chunks that recover the same share have no error, however far they are from each other") {
+  const std::vector<double> without = {1, 4, 10}, half = {0.5, 2, 5}, uneven = {0.5, 3, 4};
+  CHECK(recovered_share(half, without).value == Approx(0.5));
+  CHECK(recovered_share(half, without).error == Approx(0).margin(1e-12));
+  CHECK(recovered_share(uneven, without).value == Approx(0.5));
+  CHECK(recovered_share(uneven, without).error == Approx(std::sqrt((0 + 1 + 1) * 3.0 / 2) / 15));
+  CHECK(recovered_share(std::vector<double>{1}, std::vector<double>{2}).error == 0);
+}
+
 TEST_CASE("Perplexity: exp of the mean, its error multiplied by it") {
   Mean nll;
   nll.add(std::log(2));
