@@ -8,8 +8,8 @@
 namespace outrigger {
 namespace {
 
-constexpr uint32_t kChunk = 32;    // components: a factor's group
-constexpr int kPriceSteps = 32;    // of a search between a price at which nothing is bought and one a billionth of it
+constexpr uint32_t kChunk = 32;  // components: a factor's group
+constexpr int kPriceSteps = 32;  // of a search between a price at which nothing is bought and one a billionth of it
 constexpr double kPriceRange = 1e9;
 // Of the limits, for the curve.
 constexpr double kCurveShares[] = {1 / 32.0, 1 / 16.0, 1 / 8.0, 1 / 4.0, 3 / 8.0, 1 / 2.0, 3 / 4.0, 1, 1.5, 2, 3, 4};
@@ -33,7 +33,8 @@ struct Selection {
 };
 
 /// First none, then ranks from the smallest on, then shares.
-std::vector<Choice> choices_of(const MatrixLoss& loss, const WeightSource& weight, const BranchForms& forms, double scattered_cost, int factor_bits) {
+std::vector<Choice> choices_of(const MatrixLoss& loss, const WeightSource& weight, const BranchForms& forms, double scattered_cost,
+                               int factor_bits) {
   std::vector<Choice> choices(1);
   double part = 0;
   for (uint32_t rank = kChunk; forms.low_rank && loss.all > 0 && rank <= loss.spectrum.size(); rank += kChunk) {
@@ -51,7 +52,8 @@ std::vector<Choice> choices_of(const MatrixLoss& loss, const WeightSource& weigh
 
 class Choosing {
  public:
-  Choosing(const std::vector<std::vector<Choice>>& offers, double stored_limit, double read_limit) : offers_(offers), stored_limit_(stored_limit), read_limit_(read_limit) {
+  Choosing(const std::vector<std::vector<Choice>>& offers, double stored_limit, double read_limit)
+      : offers_(offers), stored_limit_(stored_limit), read_limit_(read_limit) {
     for (const std::vector<Choice>& offer : offers) {
       for (const Choice& choice : offer) {
         if (choice.stored > 0) highest_.stored = std::max(highest_.stored, choice.kl / choice.stored);
@@ -137,12 +139,13 @@ class Choosing {
 
 }  // namespace
 
-std::vector<CompressSurvey::Point> choose_branches(const ModelLayout& layout, std::span<const MatrixLoss> losses, const BranchForms& forms, const BranchLimits& limits, int factor_bits,
-                                                   std::vector<MatrixPlan>* plans) {
+std::vector<CompressSurvey::Point> choose_branches(const ModelLayout& layout, std::span<const MatrixLoss> losses, const BranchForms& forms,
+                                                   const BranchLimits& limits, int factor_bits, std::vector<MatrixPlan>* plans) {
   std::vector<std::vector<Choice>> offers;
   double all = 0;
   for (const MatrixLoss& loss : losses) {
-    offers.push_back(choices_of(loss, layout.weights[loss.matrix], is_stack(layout, loss.matrix) ? BranchForms{false, false} : forms, limits.scattered_cost, factor_bits));
+    offers.push_back(choices_of(loss, layout.weights[loss.matrix], is_stack(layout, loss.matrix) ? BranchForms{false, false} : forms,
+                                limits.scattered_cost, factor_bits));
     all += loss.kl;
   }
   std::vector<CompressSurvey::Point> curve(1);

@@ -12,7 +12,9 @@ constexpr uint32_t kLeastRank = 32;
 constexpr double kLeastBend = 0.01;  // of the first singular value: the source's
 constexpr int kSearchSteps = 60;
 
-double mean(std::span<const double> values) { return values.empty() ? 0 : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size()); }
+double mean(std::span<const double> values) {
+  return values.empty() ? 0 : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
 
 /// 1 for the most sensitive quarter of the layers, for the others their part of the least of these.
 std::vector<double> layer_scores(std::span<const double> kl_by_layer) {
@@ -48,8 +50,8 @@ double recoverability(std::span<const double> spectrum) {
   return rest > 0 ? mean(std::span(values).first(salient)) / rest : 1;
 }
 
-void allocate_like_hcinfer(const ModelLayout& layout, std::span<const MatrixLoss> losses, std::span<const double> kl_by_layer, uint64_t budget_bytes, int factor_bits,
-                           std::vector<MatrixPlan>* plans) {
+void allocate_like_hcinfer(const ModelLayout& layout, std::span<const MatrixLoss> losses, std::span<const double> kl_by_layer,
+                           uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans) {
   const std::vector<double> of_layer = layer_scores(kl_by_layer);
   std::vector<double> scores(layout.weights.size());
   std::vector<const MatrixLoss*> loss_of(layout.weights.size());
@@ -82,7 +84,8 @@ void allocate_like_hcinfer(const ModelLayout& layout, std::span<const MatrixLoss
   for (const MatrixLoss& loss : losses) {
     MatrixPlan& plan = (*plans)[loss.matrix];
     plan.rank = aligned(scores[loss.matrix] * low, loss);
-    plan.restored = loss.all > 0 && plan.rank > 0 ? std::accumulate(loss.spectrum.begin(), loss.spectrum.begin() + plan.rank, 0.0) / loss.all : 0;
+    plan.restored =
+        loss.all > 0 && plan.rank > 0 ? std::accumulate(loss.spectrum.begin(), loss.spectrum.begin() + plan.rank, 0.0) / loss.all : 0;
   }
 }
 

@@ -35,7 +35,8 @@ class Planning {
     const bool measures = has_budget() && options_.allocation != BranchAllocation::kUniform;
     if (measures) OTR_TRY(check_budget(forms));
     const uint32_t components = measures && forms.low_rank ? 3 * rank_for_all() + 32 : 0;
-    OTR_ASSIGN(SurveyResult surveyed, survey_model(model_, tokens_, options_, base_bits(options_), components, measures && forms.residual, saved_, watch));
+    OTR_ASSIGN(SurveyResult surveyed,
+               survey_model(model_, tokens_, options_, base_bits(options_), components, measures && forms.residual, saved_, watch));
     survey_ = std::move(surveyed.measured);
     for (const MatrixLoss& loss : surveyed.losses) plans_[loss.matrix].kl = loss.kl;
     if (options_.mixed_bits > 0) allocate_bits(layout_, surveyed.losses, options_.mixed_bits - 0.5, &plans_);
@@ -81,8 +82,12 @@ class Planning {
     for (const uint32_t matrix : correctable_) residuals += residual_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns);
     const bool hold = residuals <= or_no_limit(options_.branch_bytes), asked = options_.form == BranchForm::kSparse;
     if (asked && !hold) return too_little(residuals);
-    if (asked || (options_.form == BranchForm::kAuto && options_.method == BranchMethod::kWeighed && hold && options_.branch_read_bytes > 0)) {
-      plan_uniform_shares(layout_, static_cast<uint64_t>(static_cast<double>(std::min(or_no_limit(options_.branch_read_bytes), residuals)) / options_.scattered_read_cost), &plans_);
+    if (asked ||
+        (options_.form == BranchForm::kAuto && options_.method == BranchMethod::kWeighed && hold && options_.branch_read_bytes > 0)) {
+      plan_uniform_shares(layout_,
+                          static_cast<uint64_t>(static_cast<double>(std::min(or_no_limit(options_.branch_read_bytes), residuals)) /
+                                                options_.scattered_read_cost),
+                          &plans_);
       return {};
     }
     plan_uniform_ranks(layout_, low_rank_bytes(), options_.factor_bits, &plans_);
@@ -92,7 +97,9 @@ class Planning {
     return too_little(least);
   }
 
-  uint64_t smallest_branch(uint32_t matrix) const { return branch_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns, 32, options_.factor_bits); }
+  uint64_t smallest_branch(uint32_t matrix) const {
+    return branch_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns, 32, options_.factor_bits);
+  }
 
   /// A budget that buys nothing is told, with the least that does.
   Status check_budget(const BranchForms& forms) const {
@@ -102,18 +109,22 @@ class Planning {
       if (forms.low_rank) least = std::min(least, smallest_branch(matrix)), least_read = std::min(least_read, smallest_branch(matrix));
       if (!forms.residual) continue;
       least = std::min(least, residual);
-      least_read = std::min(least_read, static_cast<uint64_t>(std::ceil(options_.scattered_read_cost * static_cast<double>(residual) / ShareCurve::kSteps)));
+      least_read = std::min(
+          least_read, static_cast<uint64_t>(std::ceil(options_.scattered_read_cost * static_cast<double>(residual) / ShareCurve::kSteps)));
     }
     if (or_no_limit(options_.branch_bytes) < least) return too_little(least);
     if (or_no_limit(options_.branch_read_bytes) >= least_read) return {};
-    return Status(StatusCode::kInvalidArgument, fmt::format("branch_read_bytes is {}, which is too little for any branch, need at least {}", options_.branch_read_bytes, least_read))
+    return Status(StatusCode::kInvalidArgument, fmt::format("branch_read_bytes is {}, which is too little for any branch, need at least {}",
+                                                            options_.branch_read_bytes, least_read))
         .with_bytes(least_read, options_.branch_read_bytes);
   }
 
   Status too_little(uint64_t least) const {
     const uint64_t given = options_.branch_bytes > 0 ? options_.branch_bytes : options_.branch_read_bytes;
     const char* const name = options_.branch_bytes > 0 ? "branch_bytes" : "branch_read_bytes";
-    return Status(StatusCode::kInvalidArgument, fmt::format("{} is {}, which is too little for any branch, need at least {}", name, given, least)).with_bytes(least, given);
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("{} is {}, which is too little for any branch, need at least {}", name, given, least))
+        .with_bytes(least, given);
   }
 
   const Model::Impl& model_;
@@ -131,11 +142,12 @@ class Planning {
 int base_bits(const CompressOptions& options) { return options.mixed_bits == 0 ? options.bits : options.mixed_bits < 3.5 ? 2 : 3; }
 
 bool needs_survey(const CompressOptions& options) {
-  return options.mixed_bits > 0 || ((options.branch_bytes > 0 || options.branch_read_bytes > 0) && options.allocation != BranchAllocation::kUniform);
+  return options.mixed_bits > 0 ||
+         ((options.branch_bytes > 0 || options.branch_read_bytes > 0) && options.allocation != BranchAllocation::kUniform);
 }
 
 Result<ModelPlan> plan_matrices(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, SavedWork* saved,
-                                              const std::function<Status(double share)>& watch) {
+                                const std::function<Status(double share)>& watch) {
   if (!needs_survey(options) || saved == nullptr) return Planning(model, tokens, options, nullptr).run(watch);
   if (std::optional<ModelPlan> kept = saved->plan()) return std::move(*kept);
   OTR_ASSIGN(ModelPlan plan, Planning(model, tokens, options, saved).run(watch));

@@ -20,10 +20,11 @@ int base_bits(const CompressOptions& options);
 /// Whether the plan depends on measurements.
 bool needs_survey(const CompressOptions& options);
 
-/// `saved`: null, or where plans that were found are kept, and windows of the survey meanwhile. `watch` hears the share of the survey that is done, where there is one. Preconditions as compress_model() checks them.
-/// Errors: kInvalidArgument for a budget that buys no branch, with the least that does; those of survey_model().
+/// `saved`: null, or where plans that were found are kept, and windows of the survey meanwhile. `watch` hears the share of the survey that
+/// is done, where there is one. Preconditions as compress_model() checks them. Errors: kInvalidArgument for a budget that buys no branch,
+/// with the least that does; those of survey_model().
 Result<ModelPlan> plan_matrices(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, SavedWork* saved,
-                                              const std::function<Status(double share)>& watch);
+                                const std::function<Status(double share)>& watch);
 
 }  // namespace outrigger
 

@@ -4,10 +4,12 @@
 
 namespace outrigger {
 
-// Columns that are read here and there come at a third to a quarter of the rate of reading in order: a core waits for so many lines of memory at once and no more.
+// Columns that are read here and there come at a third to a quarter of the rate of reading in order: a core waits for so many lines of
+// memory at once and no more.
 inline constexpr double kScatteredReadCost = 3.5;
 
-// A branch is two nodes more for its window, with a barrier behind each: SmolLM2-135M on two cores, 120 windows with branches, takes 0.18 ms longer than their bytes do.
+// A branch is two nodes more for its window, with a barrier behind each: SmolLM2-135M on two cores, 120 windows with branches, takes 0.18
+// ms longer than their bytes do.
 inline constexpr double kBranchWindowS = 1.5e-6;
 
 // Four lanes take a corrected window over from one another, each some 10 us after it could.

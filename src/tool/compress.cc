@@ -29,16 +29,30 @@ Json survey_json(const CompressSurvey& survey) {
 Json matrices_json(const CompressReport& report) {
   Json matrices = Json::array();
   for (const CompressedMatrixReport& matrix : report.matrices) {
-    matrices.push_back({{"name", matrix.name}, {"kind", matrix.kind}, {"layer", matrix.layer}, {"rows", matrix.rows}, {"columns", matrix.columns}, {"experts", matrix.experts}, {"bits", matrix.bits}, {"rank", matrix.rank}, {"share", matrix.share},
-                        {"bytes", {{"backbone", matrix.backbone_bytes}, {"branch", matrix.branch_bytes}, {"branch_reads_per_token", matrix.branch_read_bytes}}}, {"loss", matrix.loss}, {"loss_left", matrix.loss_left},
-                        {"kl", matrix.kl}, {"restored", matrix.restored}});
+    matrices.push_back(
+        {{"name", matrix.name},
+         {"kind", matrix.kind},
+         {"layer", matrix.layer},
+         {"rows", matrix.rows},
+         {"columns", matrix.columns},
+         {"experts", matrix.experts},
+         {"bits", matrix.bits},
+         {"rank", matrix.rank},
+         {"share", matrix.share},
+         {"bytes",
+          {{"backbone", matrix.backbone_bytes}, {"branch", matrix.branch_bytes}, {"branch_reads_per_token", matrix.branch_read_bytes}}},
+         {"loss", matrix.loss},
+         {"loss_left", matrix.loss_left},
+         {"kl", matrix.kl},
+         {"restored", matrix.restored}});
   }
   return matrices;
 }
 
 Json quality_json(const std::optional<CompressQuality>& quality) {
   if (!quality) return {};
-  Json document = {{"kl_backbone", quality->backbone.value}, {"kl_compensated", nullptr}, {"recovered", nullptr}, {"error", quality->backbone.error}};
+  Json document = {
+      {"kl_backbone", quality->backbone.value}, {"kl_compensated", nullptr}, {"recovered", nullptr}, {"error", quality->backbone.error}};
   if (!quality->compensated) return document;
   document["kl_compensated"] = quality->compensated->value;
   document["recovered"] = quality->recovered.value;
@@ -49,30 +63,45 @@ Json quality_json(const std::optional<CompressQuality>& quality) {
 std::string quality_text(const CompressQuality& quality) {
   const auto nats = [](const Estimate& kl) { return fmt::format("{:.4f} +- {:.4f} nats a token", kl.value, kl.error); };
   if (!quality.compensated) return fmt::format("on held-out text {} from the model\n", nats(quality.backbone));
-  return fmt::format("on held-out text {} from the model, {} without corrections: {:.0f} +- {:.0f} % recovered\n", nats(*quality.compensated), nats(quality.backbone), 100 * quality.recovered.value,
-                     100 * quality.recovered.error);
+  return fmt::format("on held-out text {} from the model, {} without corrections: {:.0f} +- {:.0f} % recovered\n",
+                     nats(*quality.compensated), nats(quality.backbone), 100 * quality.recovered.value, 100 * quality.recovered.error);
 }
 
-Status write_report(const CompressCommandOptions& options, const CompressReport& report, const std::optional<CompressQuality>& quality, double seconds) {
-  const auto bits_each = [&report](uint64_t bytes) { return static_cast<double>(bytes) * 8 / static_cast<double>(report.backbone_weights); };
+Status write_report(const CompressCommandOptions& options, const CompressReport& report, const std::optional<CompressQuality>& quality,
+                    double seconds) {
+  const auto bits_each = [&report](uint64_t bytes) {
+    return static_cast<double>(bytes) * 8 / static_cast<double>(report.backbone_weights);
+  };
   const double bits = bits_each(report.backbone_bytes), branch_bits = bits_each(report.branch_bytes);
   if (options.common.json) {
-    const Json polish = report.polish_kl_before == 0 ? Json() : Json{{"kl_before", report.polish_kl_before}, {"kl_after", report.polish_kl_after}, {"is_kept", report.is_polish_kept}};
-    return write_json({{"file", options.output},
-                       {"bytes", {{"input", report.input_bytes}, {"output", report.output_bytes}, {"backbone", report.backbone_bytes}, {"branches", report.branch_bytes}, {"branch_reads_per_token", report.branch_read_bytes}}},
-                       {"bits_per_weight", {{"backbone", bits}, {"branches", branch_bits}, {"branch_reads", bits_each(report.branch_read_bytes)}}},
-                       {"quality", quality_json(quality)},
-                       {"calibration_tokens", report.calibration_tokens},
-                       {"resumed_windows", report.resumed_windows},
-                       {"polish", polish},
-                       {"survey", survey_json(report.survey)},
-                       {"matrices", matrices_json(report)},
-                       {"seconds", seconds}});
+    const Json polish =
+        report.polish_kl_before == 0
+            ? Json()
+            : Json{{"kl_before", report.polish_kl_before}, {"kl_after", report.polish_kl_after}, {"is_kept", report.is_polish_kept}};
+    return write_json(
+        {{"file", options.output},
+         {"bytes",
+          {{"input", report.input_bytes},
+           {"output", report.output_bytes},
+           {"backbone", report.backbone_bytes},
+           {"branches", report.branch_bytes},
+           {"branch_reads_per_token", report.branch_read_bytes}}},
+         {"bits_per_weight", {{"backbone", bits}, {"branches", branch_bits}, {"branch_reads", bits_each(report.branch_read_bytes)}}},
+         {"quality", quality_json(quality)},
+         {"calibration_tokens", report.calibration_tokens},
+         {"resumed_windows", report.resumed_windows},
+         {"polish", polish},
+         {"survey", survey_json(report.survey)},
+         {"matrices", matrices_json(report)},
+         {"seconds", seconds}});
   }
-  const std::string branches = report.branch_bytes == 0 ? "" : fmt::format(", {} of branches at {:.2f}, {:.2f} of them read by a token", format_size(report.branch_bytes), branch_bits, bits_each(report.branch_read_bytes));
+  const std::string branches = report.branch_bytes == 0
+                                   ? ""
+                                   : fmt::format(", {} of branches at {:.2f}, {:.2f} of them read by a token",
+                                                 format_size(report.branch_bytes), branch_bits, bits_each(report.branch_read_bytes));
   return write_out(fmt::format("{}: {} from {}; {} of them layers at {:.2f} bits a weight{}, by {} tokens, in {:.0f} s\n{}", options.output,
-                               format_size(report.output_bytes), format_size(report.input_bytes), format_size(report.backbone_bytes), bits, branches,
-                               report.calibration_tokens, seconds, quality ? quality_text(*quality) : ""));
+                               format_size(report.output_bytes), format_size(report.input_bytes), format_size(report.backbone_bytes), bits,
+                               branches, report.calibration_tokens, seconds, quality ? quality_text(*quality) : ""));
 }
 
 Status compress(const CompressCommandOptions& options) {
@@ -114,39 +143,69 @@ void add_compress(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("compress", "Make a low-bit model");
   auto options = std::make_shared<CompressCommandOptions>();
   add_model(*command, options->model);
-  command->add_option("-o,--output", options->output, "The file to write; it appears complete or not at all")->required()->type_name("FILE");
-  command->add_option("--bits", options->bits, "Bits of a weight: 2, 3 or 4 (scales take half a bit more), or mixed:B for B stored bits on average")->type_name("N|mixed:B")->capture_default_str();
-  command->add_option("--branch-budget", options->branch_budget,
-                      "Most bytes for what corrects the matrices, branches and residuals: a size, bits for each weight (0.4bpw), a share of the backbone (10%); 0: none")
+  command->add_option("-o,--output", options->output, "The file to write; it appears complete or not at all")
+      ->required()
+      ->type_name("FILE");
+  command
+      ->add_option("--bits", options->bits,
+                   "Bits of a weight: 2, 3 or 4 (scales take half a bit more), or mixed:B for B stored bits on average")
+      ->type_name("N|mixed:B")
+      ->capture_default_str();
+  command
+      ->add_option("--branch-budget", options->branch_budget,
+                   "Most bytes for what corrects the matrices, branches and residuals: a size, bits for each weight (0.4bpw), a share of "
+                   "the backbone (10%); 0: none")
       ->type_name("SIZE")
       ->capture_default_str();
-  command->add_option("--branch-reads", options->branch_reads,
-                      "Most bytes of it that a token reads on average: a size, bits for each weight, a share of the backbone; 0: no limit. Without both nothing is corrected")
+  command
+      ->add_option("--branch-reads", options->branch_reads,
+                   "Most bytes of it that a token reads on average: a size, bits for each weight, a share of the backbone; 0: no limit. "
+                   "Without both nothing is corrected")
       ->type_name("SIZE")
       ->capture_default_str();
-  add_share(*command, "--max-slowdown", options->max_slowdown, "Instead of --branch-reads: a token may take so much longer on this machine's host, 5% or 0.05, the model being in its memory");
-  add_choice<BranchForm>(*command, "--form", options->form, "Low-rank branches, residuals, or for each matrix whichever restores more within the budgets",
+  add_share(*command, "--max-slowdown", options->max_slowdown,
+            "Instead of --branch-reads: a token may take so much longer on this machine's host, 5% or 0.05, the model being in its memory");
+  add_choice<BranchForm>(*command, "--form", options->form,
+                         "Low-rank branches, residuals, or for each matrix whichever restores more within the budgets",
                          {{"auto", BranchForm::kAuto}, {"low-rank", BranchForm::kLowRank}, {"sparse", BranchForm::kSparse}});
-  command->add_option("--polish", options->polish, "Train low-rank branches together by so many steps; auto: 50 where 8 bytes for each of the model's weights are less than 4 GB")
+  command
+      ->add_option(
+          "--polish", options->polish,
+          "Train low-rank branches together by so many steps; auto: 50 where 8 bytes for each of the model's weights are less than 4 GB")
       ->type_name("auto|off|STEPS")
       ->capture_default_str();
-  add_choice<BranchAllocation>(*command, "--allocate", options->allocation, "How budgets are shared out: as measured, the same for all, or by HCInfer's score",
-                               {{"auto", BranchAllocation::kMeasured}, {"uniform", BranchAllocation::kUniform}, {"hcinfer", BranchAllocation::kHcinfer}});
-  add_choice<BranchMethod>(*command, "--method", options->method, "How branches are found: the best for the inputs, or HCInfer's plain singular vectors (with its ranks, unless there is a budget)",
-                           {{"auto", BranchMethod::kWeighed}, {"hcinfer", BranchMethod::kHcinfer}});
-  command->add_option("--calibration", options->calibration, "A text like those that the model is for; may be given several times, for mixed use. Unset: what the model itself writes")
+  add_choice<BranchAllocation>(
+      *command, "--allocate", options->allocation, "How budgets are shared out: as measured, the same for all, or by HCInfer's score",
+      {{"auto", BranchAllocation::kMeasured}, {"uniform", BranchAllocation::kUniform}, {"hcinfer", BranchAllocation::kHcinfer}});
+  add_choice<BranchMethod>(
+      *command, "--method", options->method,
+      "How branches are found: the best for the inputs, or HCInfer's plain singular vectors (with its ranks, unless there is a budget)",
+      {{"auto", BranchMethod::kWeighed}, {"hcinfer", BranchMethod::kHcinfer}});
+  command
+      ->add_option(
+          "--calibration", options->calibration,
+          "A text like those that the model is for; may be given several times, for mixed use. Unset: what the model itself writes")
       ->type_name("TEXT");
   command->add_flag("--own-text", options->own_text, "Also what the model itself writes, as one more text");
   command->add_option("--ctx", options->chunk_tokens, "Tokens of a chunk of the text")->capture_default_str()->check(CLI::Range(16, 65536));
-  command->add_option("--chunks", options->chunks, "Chunks that are used, spread evenly over the texts")->capture_default_str()->check(CLI::Range(1, 65536));
-  command->add_option("--quality-chunks", options->quality_chunks, "Chunks that calibration does not use, of the same texts, to measure the distance from the model on; 0: do not measure")
+  command->add_option("--chunks", options->chunks, "Chunks that are used, spread evenly over the texts")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 65536));
+  command
+      ->add_option("--quality-chunks", options->quality_chunks,
+                   "Chunks that calibration does not use, of the same texts, to measure the distance from the model on; 0: do not measure")
       ->capture_default_str()
       ->check(CLI::Range(0, 65536));
-  command->add_option("--report", options->report_file, "Also write a page about what was measured, chosen and made; it appears complete or not at all")->type_name("FILE.html");
-  command->add_flag("--no-resume", options->no_resume, "Neither keep what is done in FILE.progress while it is going on, nor go on from what an interrupted run left there");
+  command
+      ->add_option("--report", options->report_file,
+                   "Also write a page about what was measured, chosen and made; it appears complete or not at all")
+      ->type_name("FILE.html");
+  command->add_flag("--no-resume", options->no_resume,
+                    "Neither keep what is done in FILE.progress while it is going on, nor go on from what an interrupted run left there");
   add_common_options(*command, options->common, Shows::kOutputOnly);
   command->footer(
-      "The file opens like any model. Interrupted or killed, the same command goes on where it was. With a budget for branches, low-rank corrections of each matrix are stored with it and computed beside it.\n"
+      "The file opens like any model. Interrupted or killed, the same command goes on where it was. With a budget for branches, low-rank "
+      "corrections of each matrix are stored with it and computed beside it.\n"
       "Examples:\n"
       "  outrigger compress model.gguf -o small.gguf --bits 3 --calibration book.txt --calibration chats.txt\n"
       "  outrigger compress model.gguf -o small.gguf --bits 2 --branch-budget 10% --calibration book.txt\n"

@@ -24,10 +24,12 @@ Status read_bits(const std::string& text, CompressOptions* options) {
     const auto [rest, error] = std::from_chars(text.data() + kMixed.size(), end, options->mixed_bits, std::chars_format::fixed);
     if (error == std::errc() && rest == end && options->mixed_bits >= 2.5 && options->mixed_bits <= 4.5) return Status();
   }
-  return Status(StatusCode::kInvalidArgument, fmt::format("--bits: got \"{}\", need 2, 3, 4, or mixed:2.5 to mixed:4.5 stored bits a weight", text));
+  return Status(StatusCode::kInvalidArgument,
+                fmt::format("--bits: got \"{}\", need 2, 3, 4, or mixed:2.5 to mixed:4.5 stored bits a weight", text));
 }
 
-// A size, bits for each weight of the matrices that can have branches ("0.8bpw"), or a share of their bytes ("10%"): of a mixture the experts have none.
+// A size, bits for each weight of the matrices that can have branches ("0.8bpw"), or a share of their bytes ("10%"): of a mixture the
+// experts have none.
 Result<uint64_t> read_bytes(const char* name, const std::string& text, const Model& model, double stored_bits) {
   auto shape = model.step_shape();
   if (!shape.is_ok()) return shape.status();
@@ -40,12 +42,16 @@ Result<uint64_t> read_bytes(const char* name, const std::string& text, const Mod
     const char* const end = text.data() + text.size() - 3;
     const auto [rest, error] = std::from_chars(text.data(), end, bits_each, std::chars_format::fixed);
     if (error != std::errc() || rest != end || !(bits_each >= 0 && bits_each <= 32)) {
-      return Status(StatusCode::kInvalidArgument, fmt::format("{}: got \"{}\", need 0 to 32 bits for each weight, such as 0.4bpw", name, text));
+      return Status(StatusCode::kInvalidArgument,
+                    fmt::format("{}: got \"{}\", need 0 to 32 bits for each weight, such as 0.4bpw", name, text));
     }
     return static_cast<uint64_t>(weights * bits_each / 8);
   }
   auto size = parse_size(text);
-  if (!size.is_ok()) return Status(StatusCode::kInvalidArgument, fmt::format("{}: got \"{}\", need a size (8MiB), bits for each weight (0.4bpw), a share of the backbone (10%) or 0", name, text));
+  if (!size.is_ok())
+    return Status(
+        StatusCode::kInvalidArgument,
+        fmt::format("{}: got \"{}\", need a size (8MiB), bits for each weight (0.4bpw), a share of the backbone (10%) or 0", name, text));
   return size->share > 0 ? static_cast<uint64_t>(weights * stored_bits / 8 * size->share) : size->bytes;
 }
 
@@ -72,7 +78,8 @@ Status read_polish(const std::string& text, const Model& model, CompressOptions*
 }
 
 Status read_branches(const CompressCommandOptions& options, const Model& model, double stored_bits, CompressOptions* result) {
-  const auto budget = read_bytes("--branch-budget", options.branch_budget, model, stored_bits), reads = read_bytes("--branch-reads", options.branch_reads, model, stored_bits);
+  const auto budget = read_bytes("--branch-budget", options.branch_budget, model, stored_bits),
+             reads = read_bytes("--branch-reads", options.branch_reads, model, stored_bits);
   if (!budget.is_ok()) return budget.status();
   if (!reads.is_ok()) return reads.status();
   result->branch_bytes = budget.value();

@@ -26,7 +26,8 @@ struct CompressCommandOptions {
   bool no_resume = false;
 };
 
-/// Without progress and cancellation. With a slowdown this machine's profile is looked up, or measured. Errors: kInvalidArgument with the option's name; those of known_profile().
+/// Without progress and cancellation. With a slowdown this machine's profile is looked up, or measured. Errors: kInvalidArgument with the
+/// option's name; those of known_profile().
 Result<CompressOptions> read_compress_options(const CompressCommandOptions& options, const Model& model);
 
 }  // namespace outrigger::tool

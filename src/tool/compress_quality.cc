@@ -22,12 +22,14 @@ Result<Session> open_for(const Model& model, const CommonOptions& options, uint3
 }
 
 bool has_corrections(const StepShape& shape) {
-  return shape.residual_bytes > 0 || std::any_of(shape.matrices.begin(), shape.matrices.end(), [](const MatrixShape& matrix) { return matrix.is_branch; });
+  return shape.residual_bytes > 0 ||
+         std::any_of(shape.matrices.begin(), shape.matrices.end(), [](const MatrixShape& matrix) { return matrix.is_branch; });
 }
 
 }  // namespace
 
-Result<CompressQuality> measure_quality(const Model& model, const std::string& file, const CommonOptions& options, const std::vector<Token>& chunks, uint32_t chunk_tokens) {
+Result<CompressQuality> measure_quality(const Model& model, const std::string& file, const CommonOptions& options,
+                                        const std::vector<Token>& chunks, uint32_t chunk_tokens) {
   CommonOptions exact = options;
   exact.numerics = Numerics::kFloat32;
   auto reference = open_for(model, exact, chunk_tokens);

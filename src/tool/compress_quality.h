@@ -16,13 +16,15 @@ namespace outrigger::tool {
 
 /// Distances in nats a token, on text that calibration did not use.
 struct CompressQuality {
-  Estimate backbone;                   ///< without branches and residuals
+  Estimate backbone;                    ///< without branches and residuals
   std::optional<Estimate> compensated;  ///< with them, where there are any
   Estimate recovered;                   ///< the part of the distance that they take away
 };
 
-/// Evaluates `file` and `model`, the latter in float32, on whole chunks of `chunk_tokens`. Loads both. Errors: those of planning, loading and evaluating; kCancelled.
-Result<CompressQuality> measure_quality(const Model& model, const std::string& file, const CommonOptions& options, const std::vector<Token>& chunks, uint32_t chunk_tokens);
+/// Evaluates `file` and `model`, the latter in float32, on whole chunks of `chunk_tokens`. Loads both. Errors: those of planning, loading
+/// and evaluating; kCancelled.
+Result<CompressQuality> measure_quality(const Model& model, const std::string& file, const CommonOptions& options,
+                                        const std::vector<Token>& chunks, uint32_t chunk_tokens);
 
 }  // namespace outrigger::tool
 

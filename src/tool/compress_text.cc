@@ -18,7 +18,8 @@ Result<std::vector<Token>> read_tokens(const std::string& file, const Tokenizer&
   auto tokens = tokenizer.encode(text.value(), {.add_special = true, .parse_special = false});
   if (!tokens.is_ok() || tokens->size() >= chunk_tokens) return tokens;
   return Status(StatusCode::kInvalidArgument,
-                fmt::format("the text has {} tokens, need {} for one chunk; give a longer text or a smaller --ctx", tokens->size(), chunk_tokens))
+                fmt::format("the text has {} tokens, need {} for one chunk; give a longer text or a smaller --ctx", tokens->size(),
+                            chunk_tokens))
       .in_file(file);
 }
 

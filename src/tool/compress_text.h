@@ -17,8 +17,8 @@ struct CompressText {
   std::vector<Token> held_out;  ///< of the same texts, that calibration does not use; empty where the texts have no more
 };
 
-/// Every text has the same share of both, spread over it. Without a file, or with own_text too, the model writes one. Errors: kInvalidArgument for a text that is too short; those of
-/// reading and of own_text().
+/// Every text has the same share of both, spread over it. Without a file, or with own_text too, the model writes one. Errors:
+/// kInvalidArgument for a text that is too short; those of reading and of own_text().
 Result<CompressText> read_compress_text(const CompressCommandOptions& options, const Model& model);
 
 }  // namespace outrigger::tool

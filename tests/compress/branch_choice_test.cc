@@ -16,7 +16,8 @@ namespace outrigger::testing {
 namespace {
 
 Model write_and_open(const ScratchFolder& scratch, const std::vector<std::byte>& bytes) {
-  std::ofstream(scratch / "model.gguf", std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(scratch / "model.gguf", std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   return must(Model::open(scratch / "model.gguf"));
 }
 
@@ -32,7 +33,9 @@ std::vector<MatrixLoss> made_up_losses(const ModelLayout& layout) {
   return losses;
 }
 
-TEST_CASE("choose_branches: of low-rank branches the budget is kept, a larger one buys more, and nothing that was left out would have been the better buy") {
+TEST_CASE(
+    "choose_branches: of low-rank branches the budget is kept, a larger one buys more, and nothing that was left out would have been the "
+    "better buy") {
   const ScratchFolder scratch;
   const Model model = write_and_open(scratch, random_dense());
   const ModelLayout& layout = *model.impl()->layout;
@@ -73,13 +76,16 @@ TEST_CASE("choose_branches: of low-rank branches the budget is kept, a larger on
   CHECK(before == [&] {
     uint64_t all = 0;
     for (const MatrixLoss& loss : losses) {
-      all += branch_bytes(layout.weights[loss.matrix].rows, layout.weights[loss.matrix].columns, static_cast<uint32_t>(loss.spectrum.size()), 4);
+      all += branch_bytes(layout.weights[loss.matrix].rows, layout.weights[loss.matrix].columns,
+                          static_cast<uint32_t>(loss.spectrum.size()), 4);
     }
     return all;
   }());
 }
 
-TEST_CASE("choose_branches: of residuals no more is read than was asked for, and of matrices of one size that which loses more reads the larger share") {
+TEST_CASE(
+    "choose_branches: of residuals no more is read than was asked for, and of matrices of one size that which loses more reads the larger "
+    "share") {
   const ScratchFolder scratch;
   const Model model = write_and_open(scratch, random_dense());
   const ModelLayout& layout = *model.impl()->layout;
@@ -88,7 +94,9 @@ TEST_CASE("choose_branches: of residuals no more is read than was asked for, and
     for (size_t k = 0; k <= 64; ++k) loss.curve.restored[k] = 1 - std::pow(1 - static_cast<double>(k) / 64, 3);
   }
   double all = 0;
-  const auto bytes_of = [&](const MatrixLoss& loss) { return static_cast<double>(residual_bytes(layout.weights[loss.matrix].rows, layout.weights[loss.matrix].columns)); };
+  const auto bytes_of = [&](const MatrixLoss& loss) {
+    return static_cast<double>(residual_bytes(layout.weights[loss.matrix].rows, layout.weights[loss.matrix].columns));
+  };
   for (const MatrixLoss& loss : losses) all += bytes_of(loss);
   for (const double part : {0.05, 0.3, 1.0}) {
     CAPTURE(part);
@@ -98,7 +106,8 @@ TEST_CASE("choose_branches: of residuals no more is read than was asked for, and
     for (const MatrixLoss& loss : losses) {
       reads += plans[loss.matrix].share * bytes_of(loss);
       for (const MatrixLoss& other : losses) {
-        if (bytes_of(loss) == bytes_of(other) && loss.kl < other.kl) CHECK(plans[loss.matrix].share <= plans[other.matrix].share + 1.0 / 64);
+        if (bytes_of(loss) == bytes_of(other) && loss.kl < other.kl)
+          CHECK(plans[loss.matrix].share <= plans[other.matrix].share + 1.0 / 64);
       }
     }
     CHECK(reads <= part * all * (1 + 1e-12));
@@ -213,7 +222,8 @@ TEST_CASE("recoverability: how much the components before the sharpest bend stan
   CHECK(recoverability(std::vector<double>(2, 1.0)) == 1);
 }
 
-TEST_CASE("allocate_like_hcinfer: the budget is kept, ranks are 32 times a power of two, and the more sensitive layer has the larger ones") {
+TEST_CASE(
+    "allocate_like_hcinfer: the budget is kept, ranks are 32 times a power of two, and the more sensitive layer has the larger ones") {
   const ScratchFolder scratch;
   const Model model = write_and_open(scratch, random_dense());
   const ModelLayout& layout = *model.impl()->layout;
