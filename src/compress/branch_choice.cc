@@ -11,6 +11,9 @@ namespace {
 constexpr uint32_t kChunk = 32;  // components: a factor's group
 constexpr int kPriceSteps = 32;  // of a search between a price at which nothing is bought and one a billionth of it
 constexpr double kPriceRange = 1e9;
+// Of the mean loss, taken for a matrix that seemed to lose less: two pieces of text cannot tell so little from nothing, and what no other
+// can use may as well go there.
+constexpr double kLeastShare = 1e-3;
 // Of the limits, for the curve.
 constexpr double kCurveShares[] = {1 / 32.0, 1 / 16.0, 1 / 8.0, 1 / 4.0, 3 / 8.0, 1 / 2.0, 3 / 4.0, 1, 1.5, 2, 3, 4};
 
@@ -33,19 +36,19 @@ struct Selection {
 };
 
 /// First none, then ranks from the smallest on, then shares.
-std::vector<Choice> choices_of(const MatrixLoss& loss, const WeightSource& weight, const BranchForms& forms, double scattered_cost,
-                               int factor_bits) {
+std::vector<Choice> choices_of(const MatrixLoss& loss, const WeightSource& weight, double kl, const BranchForms& forms,
+                               double scattered_cost, int factor_bits) {
   std::vector<Choice> choices(1);
   double part = 0;
   for (uint32_t rank = kChunk; forms.low_rank && loss.all > 0 && rank <= loss.spectrum.size(); rank += kChunk) {
     for (uint32_t j = rank - kChunk; j < rank; ++j) part += loss.spectrum[j] / loss.all;
     const auto bytes = static_cast<double>(branch_bytes(weight.rows, weight.columns, rank, factor_bits));
-    choices.push_back({rank, 0, bytes, bytes, loss.kl * part, part});
+    choices.push_back({rank, 0, bytes, bytes, kl * part, part});
   }
   const auto stored = static_cast<double>(residual_bytes(weight.rows, weight.columns));
   for (size_t k = 1; forms.residual && k <= ShareCurve::kSteps; ++k) {
     const double share = static_cast<double>(k) / ShareCurve::kSteps, restored = loss.curve.restored[k];
-    choices.push_back({0, share, stored, share * stored * scattered_cost, loss.kl * restored, restored});
+    choices.push_back({0, share, stored, share * stored * scattered_cost, kl * restored, restored});
   }
   return choices;
 }
@@ -143,10 +146,11 @@ std::vector<CompressSurvey::Point> choose_branches(const ModelLayout& layout, st
                                                    const BranchLimits& limits, int factor_bits, std::vector<MatrixPlan>* plans) {
   std::vector<std::vector<Choice>> offers;
   double all = 0;
+  for (const MatrixLoss& loss : losses) all += loss.kl;
+  const double least = kLeastShare * all / static_cast<double>(std::max<size_t>(losses.size(), 1));
   for (const MatrixLoss& loss : losses) {
-    offers.push_back(choices_of(loss, layout.weights[loss.matrix], is_stack(layout, loss.matrix) ? BranchForms{false, false} : forms,
-                                limits.scattered_cost, factor_bits));
-    all += loss.kl;
+    const BranchForms allowed = is_stack(layout, loss.matrix) ? BranchForms{false, false} : forms;
+    offers.push_back(choices_of(loss, layout.weights[loss.matrix], std::max(loss.kl, least), allowed, limits.scattered_cost, factor_bits));
   }
   std::vector<CompressSurvey::Point> curve(1);
   for (const double share : kCurveShares) {

@@ -213,6 +213,21 @@ TEST_CASE("choose_branches: where scattered reads cost more, more matrices have 
   CHECK(branches_at(100) > branches_at(1));
 }
 
+TEST_CASE("choose_branches: with room for all, matrices that seemed to lose nothing have branches too, and with little room they have none") {
+  const ScratchFolder scratch;
+  const Model model = write_and_open(scratch, random_dense());
+  const ModelLayout& layout = *model.impl()->layout;
+  std::vector<MatrixLoss> losses = made_up_losses(layout);
+  losses[3].kl = 0;
+  const auto rank_of_it = [&](double stored_bytes) {
+    std::vector<MatrixPlan> plans(layout.weights.size());
+    choose_branches(layout, losses, {.residual = false}, {.stored_bytes = stored_bytes}, 4, &plans);
+    return plans[losses[3].matrix].rank;
+  };
+  CHECK(rank_of_it(1e9) == losses[3].spectrum.size());
+  CHECK(rank_of_it(20000) == 0);
+}
+
 TEST_CASE("recoverability: how much the components before the sharpest bend stand out") {
   std::vector<double> values(64, 0.01);
   CHECK(recoverability(values) == 1);
