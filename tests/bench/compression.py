@@ -35,10 +35,16 @@ def branched(bits, form, size):
     flag, bare, label = f"--bits={bits}", f"bits{bits}", size.replace(".", "")
     budget = ("--branch-budget", f"{size}bpw")
     if form == "residual":
-        return [Row(f"read{bits}_{label}", f"residual, {size} read, as measured", (flag, "--branch-reads", f"{size}bpw"), bare),
-                Row(f"read_uniform{bits}_{label}", f"residual, {size} read, the same share for all", (flag, "--branch-reads", f"{size}bpw", "--allocate", "uniform"), bare)]
+        reads = ("--branch-reads", f"{size}bpw", "--form", "sparse")
+        return [Row(f"read{bits}_{label}", f"residual, {size} read, as measured", (flag, *reads), bare),
+                Row(f"read_uniform{bits}_{label}", f"residual, {size} read, the same share for all", (flag, *reads, "--allocate", "uniform"), bare)]
+    if form == "chosen":
+        return [Row(f"stored{bits}_{label}", f"what it chooses for {size} stored", (flag, *budget), bare),
+                Row(f"reading{bits}_{label}", f"what it chooses for {size} read", (flag, "--branch-reads", f"{size}bpw"), bare)]
+    budget = (*budget, "--form", "low-rank")
     return [Row(f"svd{bits}_{label}", f"low rank, {size}, plain singular vectors", (flag, *budget, "--method", "hcinfer", "--allocate", "uniform"), bare),
             Row(f"uniform{bits}_{label}", f"low rank, {size}, the same rank for all", (flag, *budget, "--allocate", "uniform", "--polish", "off"), bare),
+            Row(f"scored{bits}_{label}", f"low rank, {size}, by HCInfer's score", (flag, *budget, "--allocate", "hcinfer", "--polish", "off"), bare),
             Row(f"rank{bits}_{label}", f"low rank, {size}, as measured", (flag, *budget, "--polish", "off"), bare),
             Row(f"polish{bits}_{label}", f"low rank, {size}, as measured, polished", (flag, *budget), bare)]
 
@@ -46,9 +52,10 @@ def branched(bits, form, size):
 def all_rows():
     rows = [Row(f"bits{bits}", f"{bits} bits", (f"--bits={bits}",)) for bits in (2, 3, 4)]
     for bits in (2, 3):
-        rows += [row for form in ("low rank", "residual") for row in branched(bits, form, "0.42")]
+        rows += [row for form in ("low rank", "residual", "chosen") for row in branched(bits, form, "0.42")]
     for size in ("0.83", "1.66"):
-        rows += [row for bits in (2, 3) for form in ("low rank", "residual") for row in branched(bits, form, size)]
+        rows += [row for bits in (2, 3) for form in ("low rank", "residual", "chosen") for row in branched(bits, form, size)]
+    rows.append(Row("both2", "what it chooses for 1.66 stored, 0.42 read", ("--bits=2", "--branch-budget", "1.66bpw", "--branch-reads", "0.42bpw"), "bits2"))
     return rows + [Row("mixed29", "mixed bits, 2.92 stored", ("--bits=mixed:2.92",), "bits2")]
 
 
@@ -64,7 +71,7 @@ def run_row(options, folder, row):
         with open(kept, encoding="utf-8") as file:
             return json.load(file)
     calibration = [part for text in options.calibration for part in ("--calibration", text)]
-    result = tool_json(options, "compress", options.model, "-o", path, *row.options, *calibration)
+    result = tool_json(options, "compress", options.model, "-o", path, *row.options, *calibration, "--quality-chunks", 0)
     for name, text in (("like", options.like), ("other", options.other)):
         result[name] = tool_json(options, "eval", path, "--reference", options.model, "--text", text, "--chunks", options.chunks)
     os.unlink(path)
