@@ -90,7 +90,7 @@ struct CompressedMatrixReport {
 /// What was measured before anything was decided: distances from the model, nats a token, on two pieces of the calibration.
 struct CompressSurvey {
   struct Point {
-    double bytes = 0;     ///< of branches, or that a token reads of residuals, bought in the order of worth
+    double bytes = 0;     ///< that are stored, or where reading is limited, that a token reads, with a part of the budgets or more than them
     double restored = 0;  ///< the part of what was lost that they are expected to bring back
   };
   double kl = 0;                                ///< with every matrix in few bits; 0: there was no survey
@@ -132,9 +132,9 @@ struct CompressReport {
 /// call fails for a reason that will not go away. What is there but is damaged, or of other work, is replaced with a warning in the log; where it cannot be written it is done without. A file of
 /// another kind that has its name is an error.
 ///
-/// Memory, without branches: one matrix as float32 and its inputs' Gram matrix, four times over, and the calibration tokens' vectors, width * 4 bytes each, twice (with `resume` three times). Cost: 110 s for
-/// 135 million parameters and 16,000 tokens on two cores with other work; with branches that are shared out by measurement and trained 400 s. Training takes
-/// the model twice as float32, 1.7 GB for that one; without it branches and residuals take 330 MB. The file appears under its name complete, or not at all.
+/// Memory, without branches: one matrix as float32 and its inputs' Gram matrix, four times over, and the calibration tokens' vectors, width * 4 bytes each, twice (with `resume` three times). Cost: 72 s for
+/// 135 million parameters and 16,000 tokens on two cores; with branches that are shared out by measurement and trained 350 s, and more with more of them. Training takes
+/// the model twice as float32, 1.6 to 2.2 GB for that one; without it branches and residuals take 360 MB. The file appears under its name complete, or not at all.
 /// Errors: kUnsupported when the model cannot run, has rows of no multiple of 64, or is a mixture of experts and polish_steps is not 0; kInvalidArgument for options, tokens outside
 /// the vocabulary, fewer than one chunk of them, weights or inputs that are no numbers, or a path that is the model's own; kIo; kCancelled; kOutOfMemory;
 /// kInternal when `progress` or `on_resume` throws.

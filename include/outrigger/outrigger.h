@@ -304,7 +304,7 @@ typedef struct otr_compress_report {
 /** Writes the model to `path` as one GGUF file in which the matrices of its layers are quantised; the rest stays as it is. It opens like any other
  * model. What an error in one weight does, and how those behind it make up for it, is told by the inputs that each matrix has on the
  * `count` tokens of `calibration`: a text like those that the model is for. The same input gives the same bytes, whatever the number of threads.
- * `report` may be NULL. Cost: 110 s for 135 million parameters and 16,000 tokens on two cores with other work; memory for a matrix as float32, four times over its
+ * `report` may be NULL. Cost: 72 s for 135 million parameters and 16,000 tokens on two cores; memory for a matrix as float32, four times over its
  * inputs' width squared, and twice the tokens' vectors. The file appears under its name complete, or not at all.
  * Errors: OTR_UNSUPPORTED with the reason when the model cannot run, has rows of no multiple of 64, or is a mixture of experts and polish_steps is not 0; OTR_INVALID_ARGUMENT also
  * for tokens outside the vocabulary, fewer of them than a chunk, weights that are no numbers (subject), or a `path` that is the model's own file; OTR_IO;

@@ -15,6 +15,8 @@
 namespace outrigger {
 namespace {
 
+bool has_budget(const CompressOptions& options) { return options.branch_bytes > 0 || options.branch_read_bytes > 0; }
+
 class Planning {
  public:
   Planning(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, SavedWork* saved)
@@ -32,7 +34,7 @@ class Planning {
     }
     const bool is_like_hcinfer = options_.method == BranchMethod::kHcinfer || options_.allocation == BranchAllocation::kHcinfer;
     const BranchForms forms{options_.form != BranchForm::kSparse, options_.form != BranchForm::kLowRank && !is_like_hcinfer};
-    const bool measures = has_budget() && options_.allocation != BranchAllocation::kUniform;
+    const bool measures = has_budget(options_) && options_.allocation != BranchAllocation::kUniform;
     if (measures) OTR_TRY(check_budget(forms));
     const uint32_t components = measures && forms.low_rank ? 3 * rank_for_all() + 32 : 0;
     OTR_ASSIGN(SurveyResult surveyed,
@@ -51,7 +53,6 @@ class Planning {
   }
 
  private:
-  bool has_budget() const { return options_.branch_bytes > 0 || options_.branch_read_bytes > 0; }
   static uint64_t or_no_limit(uint64_t bytes) { return bytes > 0 ? bytes : UINT64_MAX; }
   /// For low-rank branches, which are read whole.
   uint64_t low_rank_bytes() const { return std::min(or_no_limit(options_.branch_bytes), or_no_limit(options_.branch_read_bytes)); }
@@ -74,7 +75,7 @@ class Planning {
 
   /// The same for every matrix, or what HCInfer has for each kind.
   Status plan_alike() {
-    if (!has_budget()) {
+    if (!has_budget(options_)) {
       if (options_.method == BranchMethod::kHcinfer) plan_hcinfer_ranks(layout_, &plans_);
       return {};
     }
@@ -142,8 +143,7 @@ class Planning {
 int base_bits(const CompressOptions& options) { return options.mixed_bits == 0 ? options.bits : options.mixed_bits < 3.5 ? 2 : 3; }
 
 bool needs_survey(const CompressOptions& options) {
-  return options.mixed_bits > 0 ||
-         ((options.branch_bytes > 0 || options.branch_read_bytes > 0) && options.allocation != BranchAllocation::kUniform);
+  return options.mixed_bits > 0 || (has_budget(options) && options.allocation != BranchAllocation::kUniform);
 }
 
 Result<ModelPlan> plan_matrices(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, SavedWork* saved,

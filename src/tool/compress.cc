@@ -131,8 +131,13 @@ Status compress(const CompressCommandOptions& options) {
   std::optional<CompressQuality> quality;
   if (!text->held_out.empty()) {
     auto measured = measure_quality(model.value(), options.output, options.common, text->held_out, options.chunk_tokens);
-    if (!measured.is_ok()) return measured.status();
-    quality = measured.value();
+    if (measured.is_ok()) {
+      quality = measured.value();
+    } else if (measured.status().code() == StatusCode::kCancelled) {
+      return measured.status();
+    } else {
+      say(fmt::format("{} is complete, but how near it comes was not measured: {}", options.output, measured.status().message()));
+    }
   }
   return write_report(options, *made, quality, seconds);
 }
@@ -154,7 +159,7 @@ void add_compress(CLI::App& app, Action& action) {
   command
       ->add_option("--branch-budget", options->branch_budget,
                    "Most bytes for what corrects the matrices, branches and residuals: a size, bits for each weight (0.4bpw), a share of "
-                   "the backbone (10%); 0: none")
+                   "the backbone (10%); 0: as many as the other budget needs")
       ->type_name("SIZE")
       ->capture_default_str();
   command

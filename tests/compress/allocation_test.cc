@@ -4,13 +4,13 @@
 #include <outrigger/compress.h>
 
 #include <cmath>
-#include <fstream>
 #include <map>
 #include <set>
 
 #include "src/compress/survey.h"
 #include "src/tensor/dequantize.h"
 #include "tests/support/engines.h"
+#include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
 #include "tests/support/scratch_folder.h"
 
@@ -23,11 +23,6 @@ std::vector<Token> text(size_t tokens) {
   std::vector<Token> all(tokens);
   for (size_t i = 0; i < tokens; ++i) all[i] = static_cast<Token>((i * i * 31 + i * 7) % 200);
   return all;
-}
-
-Model write_and_open(const ScratchFolder& scratch, const std::vector<std::byte>& bytes) {
-  std::ofstream(scratch / "model.gguf", std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  return must(Model::open(scratch / "model.gguf"));
 }
 
 MatrixReader reader_of(const Model& model) {

@@ -2,24 +2,18 @@
 #include "src/compress/branch_choice.h"
 
 #include <cmath>
-#include <fstream>
 #include <random>
 
 #include "src/compress/hcinfer_allocation.h"
 #include "src/model/model_impl.h"
 #include "tests/support/catch.h"
 #include "tests/support/engines.h"
+#include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
 #include "tests/support/scratch_folder.h"
 
 namespace outrigger::testing {
 namespace {
-
-Model write_and_open(const ScratchFolder& scratch, const std::vector<std::byte>& bytes) {
-  std::ofstream(scratch / "model.gguf", std::ios::binary)
-      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  return must(Model::open(scratch / "model.gguf"));
-}
 
 /// Losses of every matrix of the random model: `kl` and a falling spectrum by the matrix's number.
 std::vector<MatrixLoss> made_up_losses(const ModelLayout& layout) {

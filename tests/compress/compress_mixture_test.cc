@@ -15,6 +15,7 @@
 #include "src/io/gguf.h"
 #include "src/tensor/dequantize.h"
 #include "tests/support/engines.h"
+#include "tests/support/model_files.h"
 #include "tests/support/random_directory.h"
 #include "tests/support/random_mixture.h"
 #include "tests/support/scratch_folder.h"
@@ -26,11 +27,6 @@ namespace {
 std::string content(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-Model write_and_open(const ScratchFolder& scratch, const std::vector<std::byte>& bytes) {
-  write_test_file(scratch / "model.gguf", bytes);
-  return must(Model::open(scratch / "model.gguf"));
 }
 
 std::vector<Token> text(size_t tokens, size_t step = 7) {
@@ -46,14 +42,6 @@ CompressOptions few_chunks(int bits = 4) {
   options.most_chunks = 8;
   options.threads = 2;
   return options;
-}
-
-std::vector<float> values(const GgufFile& file, const GgufTensor& tensor) {
-  std::vector<std::byte> raw(tensor.bytes);
-  must(file.source().read(tensor.offset, raw));
-  std::vector<float> all(tensor.elements());
-  must(dequantize(tensor.type, raw.data(), all.data(), all.size()));
-  return all;
 }
 
 std::vector<float> logits(const Model& model, const EngineSetup& setup) {

@@ -14,6 +14,7 @@
 #include "src/tensor/dequantize.h"
 #include "tests/plan/random_shape.h"
 #include "tests/support/engines.h"
+#include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
 #include "tests/support/scratch_folder.h"
 #include "tests/support/write_faults.h"
@@ -47,14 +48,6 @@ CompressOptions few_chunks(int bits = 4) {
   options.most_chunks = 6;
   options.threads = 2;
   return options;
-}
-
-std::vector<float> values(const GgufFile& file, const GgufTensor& tensor) {
-  std::vector<std::byte> raw(tensor.bytes);
-  must(file.source().read(tensor.offset, raw));
-  std::vector<float> all(tensor.elements());
-  must(dequantize(tensor.type, raw.data(), all.data(), all.size()));
-  return all;
 }
 
 TEST_CASE("compress_model: layers' matrices are in the new type and near what they were, everything else is as it was") {

@@ -15,6 +15,7 @@
 #include "src/io/gguf.h"
 #include "src/tensor/dequantize.h"
 #include "tests/support/engines.h"
+#include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
 #include "tests/support/random_directory.h"
 #include "tests/support/scratch_folder.h"
@@ -69,14 +70,6 @@ ExportOptions with_adapter(const ScratchFolder& scratch) {
 }
 
 GgufFile open_gguf(const std::string& path) { return must(GgufFile::open(must(open_file(path)))); }
-
-std::vector<float> values(const GgufFile& file, const GgufTensor& tensor) {
-  std::vector<std::byte> raw(tensor.bytes);
-  must(file.source().read(tensor.offset, raw));
-  std::vector<float> all(tensor.elements());
-  must(dequantize(tensor.type, raw.data(), all.data(), all.size()));
-  return all;
-}
 
 /// [rows, columns] of B A.
 std::vector<double> product(const std::vector<float>& a, const std::vector<float>& b, size_t rank) {
