@@ -166,6 +166,13 @@ class Compress(BrowserTest):
         self.assertIsNone(self.document(*run, "--chunks", "5000")["quality"])
         self.assertIn("held-out text", self.succeed(*run, "--chunks", "12").out)
 
+    def test_a_file_whose_quality_cannot_be_measured_is_there_all_the_same(self):
+        self.text.write_text(self.text.read_text() * 3)
+        run = ("compress", MODEL, "-o", self.out, "--bits", "2", "--calibration", self.text, "--ctx", "512", "--chunks", "2")  # the model's context is 256
+        self.assertIn("was not measured", self.succeed(*run).err)
+        self.assertIsNone(self.document(*run)["quality"])
+        self.succeed("inspect", self.out)
+
     def test_a_slowdown_is_a_budget_for_what_is_read(self):
         run = ("compress", MODEL, "-o", self.out, "--bits", "2", "--polish", "off", *self.args)
         self.assertLess(0, self.document(*run, "--max-slowdown", "400%")["bytes"]["branch_reads_per_token"])
