@@ -15,7 +15,7 @@ set(may_compress ${may_model} src/model)
 set(may_decode ${may_model} src/model)
 set(may_tool "")
 set(may_capi "")
-set(may_cuda src/base src/tensor src/device/backend.h src/graph/executor.h)
+set(may_cuda src/base src/tensor src/kernels src/device)
 set(may_examples "")
 set(tbb_rooms src/base src/graph)
 

@@ -1,0 +1,105 @@
+// device_code.h for nvcc: each word is an instruction or two.
+//
+// Compiled with --fmad=false, so that a product and a sum are two roundings, as in the host's kernels, and only fmaf is one.
+#ifndef OUTRIGGER_CUDA_KERNELS_DEVICE_CODE_NVCC_H_
+#define OUTRIGGER_CUDA_KERNELS_DEVICE_CODE_NVCC_H_
+
+#define OTR_KERNEL __global__
+#define OTR_KERNEL_OF(threads) __global__ __launch_bounds__(threads)
+#define OTR_DEVICE __device__ __forceinline__
+#define OTR_SHARED __shared__
+#define OTR_UNROLL _Pragma("unroll")
+
+namespace outrigger::cuda {
+
+OTR_DEVICE uint32_t thread_index() { return threadIdx.x; }
+OTR_DEVICE uint32_t block_threads() { return blockDim.x; }
+OTR_DEVICE uint32_t block_x() { return blockIdx.x; }
+OTR_DEVICE uint32_t block_y() { return blockIdx.y; }
+OTR_DEVICE uint32_t block_z() { return blockIdx.z; }
+OTR_DEVICE uint32_t grid_x() { return gridDim.x; }
+
+/// Memory that the launch gave to each block, 16-byte aligned.
+OTR_DEVICE std::byte* dynamic_shared() {
+  extern __shared__ U4 outrigger_dynamic_shared[];
+  return reinterpret_cast<std::byte*>(outrigger_dynamic_shared);
+}
+
+OTR_DEVICE void sync_block() { __syncthreads(); }
+OTR_DEVICE void sync_warp() { __syncwarp(); }
+template <typename T>
+OTR_DEVICE T shuffle_xor(T value, uint32_t mask) {
+  return __shfl_xor_sync(0xffffffffu, value, mask);
+}
+template <typename T>
+OTR_DEVICE T shuffle_from(T value, uint32_t lane) {
+  return __shfl_sync(0xffffffffu, value, lane);
+}
+
+/// Byte i of the result is the byte of b:a that nibble i of `selector` names; a nibble above 7 repeats that byte's sign.
+OTR_DEVICE uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) { return __byte_perm(a, b, selector); }
+
+OTR_DEVICE float as_float(uint32_t bits) { return __uint_as_float(bits); }
+OTR_DEVICE uint32_t as_bits(float value) { return __float_as_uint(value); }
+OTR_DEVICE float half_to_float(uint16_t bits) {
+  float value;
+  asm("{ cvt.f32.f16 %0, %1; }" : "=f"(value) : "h"(bits));
+  return value;
+}
+/// To nearest, ties to even; beyond the range to infinity.
+OTR_DEVICE uint16_t float_to_half(float value) {
+  uint16_t bits;
+  asm("{ cvt.rn.f16.f32 %0, %1; }" : "=h"(bits) : "f"(value));
+  return bits;
+}
+
+/// Loads of what is read once, and by no other block: they leave nothing in the first-level cache. Aligned to their size.
+OTR_DEVICE U4 load_once(const U4* src) {
+  U4 value;
+  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w) : "l"(src));
+  return value;
+}
+OTR_DEVICE U2 load_once(const U2* src) {
+  U2 value;
+  asm("ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];" : "=r"(value.x), "=r"(value.y) : "l"(src));
+  return value;
+}
+
+/// sums += A B, exact in integers, where A is 16 rows x 32 of k, unsigned bytes, and B 32 of k x 8 columns, signed ones. Lane l has, with
+/// g = l / 4 and t = l % 4,
+///   a[0], a[1]  rows g and g + 8 at k = 4t .. 4t + 3;  a[2], a[3] the same at k = 16 + 4t ..
+///   b[0], b[1]  column g at k = 4t .. and 16 + 4t ..
+///   sums[0..3]  rows g, g, g + 8, g + 8 of columns 2t, 2t + 1, 2t, 2t + 1
+OTR_DEVICE void multiply_codes(int32_t (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#if __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+      : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+  for (int half = 0; half < 2; ++half) {
+    for (int rows = 0; rows < 2; ++rows) {
+      asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
+          : "+r"(sums[2 * rows]), "+r"(sums[2 * rows + 1])
+          : "r"(a[2 * half + rows]), "r"(b[half]));
+    }
+  }
+#endif
+}
+/// The same of one half of k: a holds a[0], a[1] (or a[2], a[3]) and b is b[0] (or b[1]).
+OTR_DEVICE void multiply_codes_of_half(int32_t (&sums)[4], const uint32_t (&a)[2], uint32_t b) {
+#if __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k16.row.col.s32.u8.s8.s32 {%0,%1,%2,%3},{%4,%5},{%6},{%0,%1,%2,%3};"
+      : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b));
+#else
+  for (int rows = 0; rows < 2; ++rows) {
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
+        : "+r"(sums[2 * rows]), "+r"(sums[2 * rows + 1])
+        : "r"(a[rows]), "r"(b));
+  }
+#endif
+}
+
+}  // namespace outrigger::cuda
+
+#endif  // OUTRIGGER_CUDA_KERNELS_DEVICE_CODE_NVCC_H_

@@ -1,0 +1,4 @@
+# The kernels' files, each compiled by nvcc for the device and, in the tests, by the host's compiler for the emulator.
+set(OTR_CUDA_KERNELS
+  add.cu)
+list(TRANSFORM OTR_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/cuda/kernels/)

@@ -1,0 +1,33 @@
+// The operations of a device as kernels: one launcher each, with the arguments of src/kernels and addresses of the device in them.
+//
+// They give the bits of src/kernels, whatever the card: sums of integers are exact, and floats are added in the order that the plain twins
+// have.
+#ifndef OUTRIGGER_CUDA_KERNELS_OPS_H_
+#define OUTRIGGER_CUDA_KERNELS_OPS_H_
+
+#include "cuda/kernels/launch.h"
+#include "src/device/device_op.h"
+
+namespace outrigger::cuda {
+
+/// Submit one operation. Precondition: check_op() found it right, and its addresses are the device's. Allocate nothing; any thread. Return
+/// the runtime's code.
+CudaCode launch_op(const Launcher& launcher, const MatmulArgs& args);
+CudaCode launch_op(const Launcher& launcher, const QuantizeArgs& args);
+CudaCode launch_op(const Launcher& launcher, const RemainderArgs& args);
+CudaCode launch_op(const Launcher& launcher, const RoundArgs& args);
+CudaCode launch_op(const Launcher& launcher, const RmsNormArgs& args);
+CudaCode launch_op(const Launcher& launcher, const RopeArgs& args);
+CudaCode launch_op(const Launcher& launcher, const AppendKvArgs& args);
+CudaCode launch_op(const Launcher& launcher, const AttentionArgs& args);
+CudaCode launch_op(const Launcher& launcher, const SiluMulArgs& args);
+CudaCode launch_op(const Launcher& launcher, const AddBiasArgs& args);
+CudaCode launch_op(const Launcher& launcher, const AddArgs& args);
+CudaCode launch_op(const Launcher& launcher, const CopyArgs& args);
+
+/// Bytes that AttentionArgs::scratch must have on the device; depends on head_dim alone.
+uint64_t attention_scratch_on_device(size_t head_dim);
+
+}  // namespace outrigger::cuda
+
+#endif  // OUTRIGGER_CUDA_KERNELS_OPS_H_

@@ -1,0 +1,309 @@
+// A block's threads as fibers.
+#include "tests/cuda/emulator/emulator.h"
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "cuda/kernels/device_code.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
+#endif
+
+namespace outrigger::cuda {
+namespace {
+
+constexpr size_t kStackBytes = 256 << 10;  // sanitizers' frames are large
+constexpr uint32_t kMostThreads = 1024;
+constexpr uint32_t kMostSharedBytes = 99 << 10;  // of a block, on the least card that is built for but sm_75, which has 64 KiB
+constexpr size_t kExchangeWords = 4;
+
+[[noreturn]] void stop(const char* what) {
+  std::fprintf(stderr, "emulator: %s\n", what);
+  std::abort();
+}
+
+/// Where so many threads wait for each other.
+struct Meeting {
+  uint32_t arrived = 0, generation = 0;
+};
+
+struct Fiber {
+  ucontext_t context;
+  std::unique_ptr<char[]> stack;
+  bool is_done = false;
+  uint32_t exchanges = 0;  // how many this thread made: two buffers serve by turns
+  void* sanitizer_state = nullptr;
+  void* sanitizer_fiber = nullptr;
+};
+
+struct Warp {
+  Meeting meeting;
+  uint64_t words[2][kWarp][kExchangeWords];
+};
+
+class Block {
+ public:
+  void run(const KernelCall& call);
+
+  uint32_t current = 0, threads = 0;
+  GridSize place, grid;
+  std::vector<U4> shared;
+
+  void wait(Meeting& meeting, uint32_t count);
+  void wait_for_block() { wait(all_, threads); }
+  void wait_for_warp() { wait(warps_[current / kWarp].meeting, warp_threads()); }
+  /// Publishes the caller's words and returns all lanes' of its warp.
+  const uint64_t (*publish(const uint64_t* words, size_t count))[kExchangeWords];
+
+ private:
+  uint32_t warp_threads() const { return std::min(kWarp, threads - current / kWarp * kWarp); }
+  void run_block();
+  void start(Fiber& fiber);
+  void resume(Fiber& fiber);
+  void yield(bool is_last = false);
+  static void enter();
+
+  const KernelCall* call_ = nullptr;
+  std::vector<Fiber> fibers_;
+  std::vector<Warp> warps_;
+  Meeting all_;
+  ucontext_t scheduler_;
+  bool has_progress_ = false;
+  std::mt19937 order_{1};
+  void* scheduler_fiber_ = nullptr;
+  const void* scheduler_stack_ = nullptr;
+  size_t scheduler_stack_bytes_ = 0;
+};
+
+Block block;
+
+void happens_before(void* where) {
+#if defined(__SANITIZE_THREAD__)
+  __tsan_release(where);
+#else
+  (void)where;
+#endif
+}
+void happens_after(void* where) {
+#if defined(__SANITIZE_THREAD__)
+  __tsan_acquire(where);
+#else
+  (void)where;
+#endif
+}
+
+// Control goes back to the scheduler, and from there on to some other thread.
+void Block::yield(bool is_last) {
+  Fiber& fiber = fibers_[current];
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_start_switch_fiber(is_last ? nullptr : &fiber.sanitizer_state, scheduler_stack_, scheduler_stack_bytes_);
+#endif
+#if defined(__SANITIZE_THREAD__)
+  __tsan_switch_to_fiber(scheduler_fiber_, __tsan_switch_to_fiber_no_sync);
+#endif
+  (void)is_last;
+  ::swapcontext(&fiber.context, &scheduler_);
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(fiber.sanitizer_state, nullptr, nullptr);
+#endif
+}
+
+void Block::resume(Fiber& fiber) {
+#if defined(__SANITIZE_ADDRESS__)
+  void* state = nullptr;
+  __sanitizer_start_switch_fiber(&state, fiber.stack.get(), kStackBytes);
+#endif
+#if defined(__SANITIZE_THREAD__)
+  __tsan_switch_to_fiber(fiber.sanitizer_fiber, __tsan_switch_to_fiber_no_sync);
+#endif
+  ::swapcontext(&scheduler_, &fiber.context);
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(state, nullptr, nullptr);
+#endif
+}
+
+void Block::wait(Meeting& meeting, uint32_t count) {
+  happens_before(&meeting);
+  const uint32_t generation = meeting.generation;
+  if (++meeting.arrived == count) {
+    meeting.arrived = 0;
+    ++meeting.generation;
+    has_progress_ = true;
+  } else {
+    while (meeting.generation == generation) yield();
+  }
+  happens_after(&meeting);
+}
+
+const uint64_t (*Block::publish(const uint64_t* words, size_t count))[kExchangeWords] {
+  Warp& warp = warps_[current / kWarp];
+  auto& buffer = warp.words[fibers_[current].exchanges++ % 2];
+  std::copy_n(words, count, buffer[current % kWarp]);
+  wait_for_warp();
+  return buffer;
+}
+
+void Block::enter() {
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(nullptr, &block.scheduler_stack_, &block.scheduler_stack_bytes_);
+#endif
+  happens_after(&block);
+  block.call_->invoke(block.call_->function, block.call_->arguments);
+  happens_before(&block);
+  block.fibers_[block.current].is_done = true;
+  block.yield(true);
+}
+
+void Block::start(Fiber& fiber) {
+  if (!fiber.stack) fiber.stack = std::make_unique<char[]>(kStackBytes);
+  fiber.is_done = false;
+  ::getcontext(&fiber.context);
+  fiber.context.uc_stack.ss_sp = fiber.stack.get();
+  fiber.context.uc_stack.ss_size = kStackBytes;
+  fiber.context.uc_link = nullptr;
+  ::makecontext(&fiber.context, &Block::enter, 0);
+#if defined(__SANITIZE_THREAD__)
+  fiber.sanitizer_fiber = __tsan_create_fiber(0);
+#endif
+}
+
+void Block::run_block() {
+  happens_before(this);
+  std::fill(shared.begin(), shared.end(), U4{0xdeadbeef, 0xdeadbeef, 0xdeadbeef, 0xdeadbeef});  // no kernel may count on zeros
+  all_ = {};
+  warps_.assign((threads + kWarp - 1) / kWarp, {});
+  for (uint32_t i = 0; i < threads; ++i) start(fibers_[i]);
+  std::vector<uint32_t> order(threads);
+  std::iota(order.begin(), order.end(), 0u);
+  for (uint32_t left = threads; left > 0;) {
+    has_progress_ = false;
+    std::shuffle(order.begin(), order.end(), order_);
+    for (const uint32_t thread : order) {
+      if (fibers_[thread].is_done) continue;
+      current = thread;
+      resume(fibers_[thread]);
+      if (fibers_[thread].is_done) {
+        --left;
+        has_progress_ = true;
+      }
+    }
+    if (!has_progress_) stop("threads wait for one that never comes");
+  }
+#if defined(__SANITIZE_THREAD__)
+  for (uint32_t i = 0; i < threads; ++i) __tsan_destroy_fiber(fibers_[i].sanitizer_fiber);
+#endif
+  happens_after(this);
+}
+
+void Block::run(const KernelCall& call) {
+  if (call.block_threads == 0 || call.block_threads > kMostThreads) stop("a block of no threads, or of more than 1024");
+  if (call.shared_bytes > kMostSharedBytes) stop("more shared memory than a block may have");
+  if (call.grid.x == 0 || call.grid.y == 0 || call.grid.z == 0 || call.grid.y > 65535 || call.grid.z > 65535)
+    stop("a grid of no size, or too large a one");
+  call_ = &call;
+  threads = call.block_threads;
+  grid = call.grid;
+  shared.resize((call.shared_bytes + sizeof(U4) - 1) / sizeof(U4));
+  if (fibers_.size() < threads) fibers_.resize(threads);
+#if defined(__SANITIZE_THREAD__)
+  scheduler_fiber_ = __tsan_get_current_fiber();
+#endif
+  for (place.z = 0; place.z < grid.z; ++place.z) {
+    for (place.y = 0; place.y < grid.y; ++place.y) {
+      for (place.x = 0; place.x < grid.x; ++place.x) run_block();
+    }
+  }
+}
+
+int32_t code_product(uint32_t unsigned_codes, uint32_t signed_codes) {
+  int32_t sum = 0;
+  for (int i = 0; i < 4; ++i) sum += static_cast<uint8_t>(unsigned_codes >> 8 * i) * static_cast<int8_t>(signed_codes >> 8 * i);
+  return sum;
+}
+
+}  // namespace
+
+uint32_t thread_index() { return block.current; }
+uint32_t block_threads() { return block.threads; }
+uint32_t block_x() { return block.place.x; }
+uint32_t block_y() { return block.place.y; }
+uint32_t block_z() { return block.place.z; }
+uint32_t grid_x() { return block.grid.x; }
+std::byte* dynamic_shared() { return reinterpret_cast<std::byte*>(block.shared.data()); }
+void sync_block() { block.wait_for_block(); }
+void sync_warp() { block.wait_for_warp(); }
+uint64_t exchange(uint64_t value, uint32_t lane) { return block.publish(&value, 1)[lane][0]; }
+
+uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) {
+  const uint64_t both = static_cast<uint64_t>(b) << 32 | a;
+  uint32_t result = 0;
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t nibble = selector >> 4 * i & 15;
+    uint32_t byte = static_cast<uint32_t>(both >> 8 * (nibble & 7)) & 255;
+    if (nibble & 8) byte = (byte & 128) != 0 ? 255 : 0;
+    result |= byte << 8 * i;
+  }
+  return result;
+}
+
+void check_alignment(const void* address, size_t bytes) {
+  if (reinterpret_cast<uintptr_t>(address) % bytes != 0) stop("a misaligned load");
+}
+
+// Row r of A and column c of B at k = 4 quad ..: the fragments as multiply_codes() says lanes have them.
+void multiply_codes(int32_t (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  const uint64_t words[3] = {a[0] | static_cast<uint64_t>(a[1]) << 32, a[2] | static_cast<uint64_t>(a[3]) << 32,
+                             b[0] | static_cast<uint64_t>(b[1]) << 32};
+  const auto lanes = block.publish(words, 3);
+  const uint32_t lane = block.current % kWarp, g = lane / 4, t = lane % 4;
+  for (uint32_t i = 0; i < 4; ++i) {
+    const uint32_t row = g, upper = i / 2, column = 2 * t + i % 2;
+    for (uint32_t quad = 0; quad < 8; ++quad) {
+      const uint64_t row_words = lanes[row * 4 + quad % 4][quad / 4], column_words = lanes[column * 4 + quad % 4][2];
+      sums[i] += code_product(static_cast<uint32_t>(row_words >> 32 * upper), static_cast<uint32_t>(column_words >> 32 * (quad / 4)));
+    }
+  }
+}
+
+void multiply_codes_of_half(int32_t (&sums)[4], const uint32_t (&a)[2], uint32_t b) {
+  const uint64_t words[2] = {a[0] | static_cast<uint64_t>(a[1]) << 32, b};
+  const auto lanes = block.publish(words, 2);
+  const uint32_t lane = block.current % kWarp, g = lane / 4, t = lane % 4;
+  for (uint32_t i = 0; i < 4; ++i) {
+    for (uint32_t quad = 0; quad < 4; ++quad) {
+      const uint64_t row_words = lanes[g * 4 + quad][0];
+      sums[i] +=
+          code_product(static_cast<uint32_t>(row_words >> 32 * (i / 2)), static_cast<uint32_t>(lanes[(2 * t + i % 2) * 4 + quad][1]));
+    }
+  }
+}
+
+namespace emulator {
+void run(const KernelCall& call) { block.run(call); }
+
+const CudaApi& launch_only() {
+  static constexpr CudaApi kApi = [] {
+    CudaApi api{};
+    api.launch = [](StreamHandle, const KernelCall& call) {
+      run(call);
+      return kCudaOk;
+    };
+    api.allow_shared = [](const void*, uint32_t) { return kCudaOk; };
+    return api;
+  }();
+  return kApi;
+}
+}  // namespace emulator
+
+}  // namespace outrigger::cuda
