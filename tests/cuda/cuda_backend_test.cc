@@ -1,6 +1,7 @@
 // The CUDA backend on a fake device: the contract of all backends, what is its own, and every call of the runtime failing in turn.
 #include "cuda/device/cuda_backend.h"
 
+#include "src/base/macros.h"
 #include "tests/contract/backend_contract.h"
 #include "tests/contract/backend_op_contract.h"
 #include "tests/contract/backend_work_contract.h"
