@@ -1,4 +1,4 @@
-# What `cmake --install` lays down: headers, libraries, the tool, a config package with the components core and c, and .pc files.
+# What `cmake --install` lays down: headers, libraries, the tool, a config package with the components core, c and cuda, and .pc files.
 # Everything is found relative to the file that asks, so that an installed tree can be moved.
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/outrigger)
@@ -8,6 +8,11 @@ install(EXPORT outrigger-core NAMESPACE outrigger:: FILE outrigger-core.cmake DE
 if(TARGET outrigger_c)
   install(TARGETS outrigger_c EXPORT outrigger-c COMPONENT c FILE_SET HEADERS COMPONENT c)
   install(EXPORT outrigger-c NAMESPACE outrigger:: FILE outrigger-c.cmake DESTINATION ${package_dir} COMPONENT c)
+endif()
+if(TARGET outrigger_cuda)
+  # Nobody links with it: the libraries load it from beside themselves. The target tells where it is.
+  install(TARGETS outrigger_cuda EXPORT outrigger-cuda LIBRARY COMPONENT cuda)
+  install(EXPORT outrigger-cuda NAMESPACE outrigger:: FILE outrigger-cuda.cmake DESTINATION ${package_dir} COMPONENT cuda)
 endif()
 if(TARGET outrigger_tool)
   # The tool finds a shared C++ library beside itself, wherever the tree is.
@@ -28,9 +33,9 @@ if(liburing_FOUND)
   string(APPEND cxx_needs ", liburing")
 endif()
 if(BUILD_SHARED_LIBS)
-  set(cxx_requires "Requires.private: ${cxx_needs}\nLibs.private: -pthread")
+  set(cxx_requires "Requires.private: ${cxx_needs}\nLibs.private: -pthread -ldl")
 else()
-  set(cxx_requires "Requires: ${cxx_needs}\nLibs.private: -lstdc++ -lm -pthread")
+  set(cxx_requires "Requires: ${cxx_needs}\nLibs.private: -lstdc++ -lm -pthread -ldl")
 endif()
 file(RELATIVE_PATH pc_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 string(REGEX REPLACE "/$" "" pc_to_prefix "${pc_to_prefix}")

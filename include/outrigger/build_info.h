@@ -16,7 +16,7 @@ struct BuildInfo {
   std::string compiler;                 ///< "GCC 12.2.0"
   std::vector<std::string> simd_built;  ///< levels with kernels in this build, slowest first: "none", "avx2", "avx512"
   std::string simd_in_use;              ///< the one that runs on this processor; the environment variable OUTRIGGER_SIMD may lower it
-  bool cuda = false;                    ///< whether a CUDA backend was built
+  bool cuda = false;                    ///< whether the CUDA backend, liboutrigger_cuda.so, was built too
   uint32_t usable_cores = 0;            ///< physical cores this process may use: the default number of threads
 };
 

@@ -22,8 +22,8 @@ enum class Numerics : int32_t {
 };
 
 struct EngineOptions {
-  /// "cpu"; "emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N]", a device with memory of its own for plans that use one; "cuda[:N]" is
-  /// kUnavailable in a build or on a machine without it.
+  /// "cpu"; for plans that use a device, "cuda" or "cuda:N", an NVIDIA GPU, which is kUnavailable without the shared object liboutrigger_cuda.so,
+  /// a driver or that GPU; or "emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N]", a device of this machine's own memory.
   std::string device = "cpu";
   Numerics numerics = Numerics::kFast;
   Progress progress;             ///< of loading; empty: none

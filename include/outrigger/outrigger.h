@@ -99,7 +99,7 @@ typedef struct otr_build_info {
   const char* compiler;    /**< "GCC 12.2.0" */
   const char* simd_built;  /**< levels with kernels in this build, slowest first, with spaces between: "none avx2 avx512" */
   const char* simd_in_use; /**< the one that runs on this processor; the environment variable OUTRIGGER_SIMD may lower it */
-  int32_t cuda;            /**< 1 if a CUDA backend was built */
+  int32_t cuda;            /**< 1 if the CUDA backend, liboutrigger_cuda.so, was built too */
   uint32_t usable_cores;   /**< physical cores this process may use: the default number of threads */
 } otr_build_info;
 
@@ -572,7 +572,7 @@ enum otr_numerics_values {
 typedef struct otr_engine_options {
   uint32_t struct_size;
   int32_t numerics;         /**< OTR_NUMERICS_FAST (default), _FLOAT32 */
-  const char* device;       /**< "cpu"; NULL (default) means that; "emulated:memory=SIZE,link=RATE" for plans that use a device */
+  const char* device;       /**< "cpu"; NULL (default) means that; "cuda[:N]" or "emulated:memory=SIZE,link=RATE" for plans that use a device */
   otr_progress progress;    /**< of loading; NULL (default): none */
   void* user;               /**< handed to `progress` */
   const otr_cancel* cancel; /**< stops the loading; NULL (default): nothing does */

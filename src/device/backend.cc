@@ -5,21 +5,20 @@
 
 #include "src/base/macros.h"
 #include "src/device/cpu_backend.h"
+#include "src/device/cuda_loader.h"
 #include "src/device/emulated_device.h"
 
 namespace outrigger {
 
 Result<std::unique_ptr<Backend>> open_backend(const std::string& device) {
   if (device == "cpu") return make_cpu_backend();
-  if (device == "cuda" || device.starts_with("cuda:")) {
-    return Status(StatusCode::kUnavailable, fmt::format("device \"{}\": this build has no CUDA backend; use \"cpu\"", device));
-  }
+  if (device == "cuda" || device.starts_with("cuda:")) return open_cuda_backend(device);
   if (device == "emulated" || device.starts_with("emulated:")) {
     OTR_ASSIGN(const EmulatedDevice emulated, parse_emulated_device(device));
     return open_emulated_device(emulated);
   }
   return Status(StatusCode::kInvalidArgument,
-                fmt::format("device: got \"{}\", need \"cpu\" or \"emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N]\"", device));
+                fmt::format("device: got \"{}\", need \"cpu\", \"cuda[:N]\" or \"emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N]\"", device));
 }
 
 }  // namespace outrigger

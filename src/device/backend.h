@@ -18,7 +18,7 @@
 namespace outrigger {
 
 struct Inventory {
-  std::string name;            ///< "cpu", "emulated:memory=256.0 MiB,link=4.00 GB/s"
+  std::string name;            ///< "cpu", "cuda:0 NVIDIA H100 80GB HBM3", "emulated:memory=268435456B,..."
   uint64_t memory_bytes = 0;   ///< all of the device's memory
   uint64_t free_bytes = 0;     ///< what allocate() may still give, if it were one piece
   bool host_addressable = false;  ///< whether the host may read and write DeviceMemory::data() itself
@@ -70,8 +70,9 @@ class Backend {
   virtual Status synchronize(const Event& event, std::chrono::nanoseconds timeout) = 0;
 };
 
-/// The backend that `device` names: "cpu", or "emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N]" (emulated_device.h). Errors:
-/// kUnavailable for "cuda[:N]" in a build or on a machine without it, kOutOfMemory, kInvalidArgument for anything else, with what is wrong.
+/// The backend that `device` names: "cpu", "cuda[:N]" (cuda_loader.h), or "emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N]"
+/// (emulated_device.h). Errors: kUnavailable for "cuda[:N]" in a build or on a machine without it, kOutOfMemory, kInvalidArgument for anything
+/// else, with what is wrong.
 Result<std::unique_ptr<Backend>> open_backend(const std::string& device);
 
 }  // namespace outrigger

@@ -40,6 +40,9 @@ BuildInfo build_info() {
   info.compiler = compiler_name();
   info.simd_built = built_levels();
   info.simd_in_use = simd_level_name(simd_level());
+#if defined(OTR_CUDA_IS_BUILT)
+  info.cuda = true;
+#endif
   info.usable_cores = static_cast<uint32_t>(usable_cores());
   return info;
 }

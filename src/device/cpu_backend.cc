@@ -76,7 +76,7 @@ Status CpuBackend::launch(Stream stream, const DeviceOp& op) {
   OTR_TRY(check_stream(stream));
   OTR_TRY(check_op(op));
   DeviceOp reachable = op;
-  if (Status status = translate_op(memory_, 1, &reachable); !status.is_ok()) return fail(std::move(status));
+  if (Status status = translate_op(memory_, scratch_bytes(op), &reachable); !status.is_ok()) return fail(std::move(status));
   if (!team_) {
     OTR_ASSIGN(team_, ThreadTeam::create(1));
   }

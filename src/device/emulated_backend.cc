@@ -221,7 +221,7 @@ void EmulatedBackend::run_engine(WorkEngine engine) {
 
 Status EmulatedBackend::compute(Lock& lock, const WorkQueues::Begun& begun) {
   DeviceOp op = begun.work->op;
-  OTR_TRY(translate_op(arena_->table(), device_.threads, &op));
+  OTR_TRY(translate_op(arena_->table(), scratch_bytes(op), &op));
   lock.unlock();
   team_->run_elastic([&op](const TeamMember& member) { run_op(op, member); });
   lock.lock();

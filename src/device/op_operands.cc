@@ -1,4 +1,4 @@
-// The addresses of operations: what each reads and writes, how many bytes of it, and at which alignment.
+// The names of operations, and their addresses: what each reads and writes, how many bytes of it, and at which alignment.
 #include <fmt/format.h>
 
 #include "src/base/bytes.h"
@@ -16,7 +16,7 @@ constexpr size_t kCacheAlignment = 32;  // a layer is whole blocks of kKvInterle
 
 class Translation {
  public:
-  Translation(const AllocationTable& memory, size_t threads, const char* op) : memory_(memory), threads_(threads), op_(op) {}
+  Translation(const AllocationTable& memory, uint64_t scratch_bytes, const char* op) : memory_(memory), scratch_bytes_(scratch_bytes), op_(op) {}
 
   template <typename T>
   void place(T*& address, CheckedSize bytes, size_t alignment, const char* name) {
@@ -34,12 +34,12 @@ class Translation {
                                                              static_cast<const void*>(address), alignment)};
   }
 
-  size_t threads() const { return threads_; }
+  uint64_t scratch_bytes() const { return scratch_bytes_; }
   Status status() { return std::move(status_); }
 
  private:
   const AllocationTable& memory_;
-  size_t threads_;
+  uint64_t scratch_bytes_;
   const char* op_;
   Status status_;
 };
@@ -101,7 +101,7 @@ void translate(Translation& t, AttentionArgs& args) {
   t.place(args.k_cache, cache_bytes(args), kCacheAlignment, "k_cache");
   t.place(args.v_cache, cache_bytes(args), kCacheAlignment, "v_cache");
   t.place(args.dst, rows_of(args.tokens, args.dst_stride, width), kFloatAlignment, "dst");
-  t.place(args.scratch, CheckedSize(t.threads()) * CheckedSize(attention_scratch_bytes(args.head_dim)), kVectorAlignment, "scratch");
+  t.place(args.scratch, t.scratch_bytes(), kVectorAlignment, "scratch");
 }
 
 void translate(Translation& t, SiluMulArgs& args) {
@@ -127,8 +127,14 @@ void translate(Translation& t, CopyArgs& args) {
 
 }  // namespace
 
-Status translate_op(const AllocationTable& memory, size_t threads, DeviceOp* op) {
-  Translation translation(memory, threads, device_op_name(kind_of(*op)));
+const char* device_op_name(DeviceOpKind kind) {
+  constexpr const char* kNames[kDeviceOpKinds] = {"matmul",    "quantize",  "remainder", "round",    "rms_norm", "rope",
+                                                  "append_kv", "attention", "silu_mul",  "add_bias", "add",      "copy"};
+  return kNames[static_cast<size_t>(kind)];
+}
+
+Status translate_op(const AllocationTable& memory, uint64_t scratch_bytes, DeviceOp* op) {
+  Translation translation(memory, scratch_bytes, device_op_name(kind_of(*op)));
   std::visit([&translation](auto& args) { translate(translation, args); }, *op);
   return translation.status();
 }

@@ -91,12 +91,6 @@ void run(const CopyArgs& args, const TeamMember& member) {
 
 }  // namespace
 
-const char* device_op_name(DeviceOpKind kind) {
-  constexpr const char* kNames[kDeviceOpKinds] = {"matmul",    "quantize",  "remainder", "round",    "rms_norm", "rope",
-                                                  "append_kv", "attention", "silu_mul",  "add_bias", "add",      "copy"};
-  return kNames[static_cast<size_t>(kind)];
-}
-
 void run_op(const DeviceOp& op, const TeamMember& member) {
   std::visit([&member](const auto& args) { run(args, member); }, op);
 }

@@ -24,7 +24,7 @@ inline constexpr size_t kStreams = 4;
 /// submitted before it, so that cannot make a circle.
 struct Event {
   Stream stream = Stream::kCompute;
-  uint64_t sequence = 0;  ///< how much work had been submitted to the stream
+  uint64_t sequence = 0;  ///< how much work had been submitted to the stream, or how often a point of it recorded: the backend's to count
 };
 
 }  // namespace outrigger

@@ -101,7 +101,7 @@ TEST_CASE("measure_machine: a device that cannot be opened is found out at once"
   ProfileOptions options{1, "", 5};
   options.device = "abacus";
   REQUIRE(measure_machine(options).status().code() == StatusCode::kInvalidArgument);
-  options.device = "cuda";
+  options.device = "cuda:9999";
   REQUIRE(measure_machine(options).status().code() == StatusCode::kUnavailable);
 }
 

@@ -22,6 +22,8 @@ fi
 diff <(ls "$prefix/include/outrigger") <({ ls "$source/include/outrigger"; echo version.h; } | LC_ALL=C sort) ||
   fail "the installed headers are not those of include/outrigger"
 "$prefix/bin/outrigger" --version
+has_cuda=no
+if "$prefix/bin/outrigger" --version | grep -q 'CUDA: yes'; then has_cuda=yes; fi
 
 libraries="$(dirname "$(find "$prefix" -name 'liboutrigger_c.so.0')")"
 export PKG_CONFIG_PATH="$libraries/pkgconfig"
@@ -56,9 +58,38 @@ find_package(outrigger 0.2 CONFIG REQUIRED)
 END
 configure missing <<'END' && fail "a component that is not there was found"
 project(missing LANGUAGES CXX)
-find_package(outrigger CONFIG REQUIRED COMPONENTS core cuda)
+find_package(outrigger CONFIG REQUIRED COMPONENTS core abacus)
 END
-tr -s ' \n' ' ' <"$work/missing.log" | grep -qF "no component 'cuda'" || { cat "$work/missing.log"; fail "the missing component is not named"; }
+names_missing() { tr -s ' \n' ' ' <"$work/$1.log" | grep -qF "no component '$2'" || { cat "$work/$1.log"; fail "the missing component is not named"; }; }
+names_missing missing abacus
+
+step "the CUDA backend, built: $has_cuda"
+configure cuda <<'END' && found_cuda=yes || found_cuda=no
+project(cuda LANGUAGES CXX)
+find_package(outrigger CONFIG REQUIRED COMPONENTS core cuda)
+if(NOT outrigger_cuda_FOUND OR NOT TARGET outrigger::cuda)
+  message(FATAL_ERROR "the component was found and is not there")
+endif()
+END
+[[ "$found_cuda" == "$has_cuda" ]] || { cat "$work/cuda.log"; fail "found as a component: $found_cuda"; }
+[[ "$has_cuda" == yes ]] || names_missing cuda cuda
+configure cuda_asked -DHAS_CUDA="$has_cuda" <<'END' || { cat "$work/cuda_asked.log"; fail "asking whether the component is there"; }
+project(cuda_asked LANGUAGES CXX)
+find_package(outrigger CONFIG REQUIRED COMPONENTS core OPTIONAL_COMPONENTS cuda)
+if((HAS_CUDA AND NOT outrigger_cuda_FOUND) OR (outrigger_cuda_FOUND AND NOT HAS_CUDA))
+  message(FATAL_ERROR "outrigger_cuda_FOUND is '${outrigger_cuda_FOUND}'")
+endif()
+END
+# No machine has so many GPUs: what is said tells whether the shared object was found from where it is now.
+status=0
+said="$("$prefix/bin/outrigger" run "$OUTRIGGER_MODEL" -p a -n 1 --device cuda:9999 2>&1)" || status=$?
+[[ "$status" == 14 ]] || fail "--device cuda:9999 ended with $status: $said"
+printf '%s\n' "$said"
+if [[ "$has_cuda" == yes ]]; then
+  ! grep -qF 'there is no liboutrigger_cuda.so' <<<"$said" || fail "the installed shared object was not found"
+else
+  grep -qF "$prefix" <<<"$said" || fail "the message does not say where it looked"
+fi
 
 step "add_subdirectory brings the library and nothing else"
 configure inside -DOUTRIGGER_SOURCE="$source" <<'END' || { cat "$work/inside.log"; fail "add_subdirectory"; }

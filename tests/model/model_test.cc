@@ -98,7 +98,7 @@ TEST_CASE("Engine: a plan of another model, and one that was tampered with, are 
 TEST_CASE("Engine: devices that are not there or not named right are refused") {
   const Model model = must(Model::open(tiny_model_path("tied-q4_1")));
   EngineOptions options;
-  options.device = "cuda";
+  options.device = "cuda:9999";
   CHECK(Engine::open(model, must(plan_for(model, {})), options).status().code() == StatusCode::kUnavailable);
   options.device = "emulated:memory=1MiB";
   CHECK(Engine::open(model, must(plan_for(model, {})), options).status().code() == StatusCode::kInvalidArgument);

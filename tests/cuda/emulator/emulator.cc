@@ -81,6 +81,7 @@ class Block {
   ucontext_t scheduler_;
   bool has_progress_ = false;
   std::mt19937 order_{1};
+  std::vector<uint32_t> turns_;
   void* scheduler_fiber_ = nullptr;
   const void* scheduler_stack_ = nullptr;
   size_t scheduler_stack_bytes_ = 0;
@@ -184,12 +185,12 @@ void Block::run_block() {
   all_ = {};
   warps_.assign((threads + kWarp - 1) / kWarp, {});
   for (uint32_t i = 0; i < threads; ++i) start(fibers_[i]);
-  std::vector<uint32_t> order(threads);
-  std::iota(order.begin(), order.end(), 0u);
+  turns_.resize(threads);
+  std::iota(turns_.begin(), turns_.end(), 0u);
   for (uint32_t left = threads; left > 0;) {
     has_progress_ = false;
-    std::shuffle(order.begin(), order.end(), order_);
-    for (const uint32_t thread : order) {
+    std::shuffle(turns_.begin(), turns_.end(), order_);
+    for (const uint32_t thread : turns_) {
       if (fibers_[thread].is_done) continue;
       current = thread;
       resume(fibers_[thread]);
