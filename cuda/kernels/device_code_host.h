@@ -9,6 +9,7 @@
 
 #define OTR_KERNEL inline
 #define OTR_KERNEL_OF(threads) inline
+#define OTR_KERNEL_FOR(threads, blocks) inline
 #define OTR_DEVICE inline
 // One block runs at a time: its threads take turns on one of the host's.
 #define OTR_SHARED static
@@ -56,8 +57,8 @@ T load_once(const T* src) {
   return *src;
 }
 
-void multiply_codes(int32_t (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
-void multiply_codes_of_half(int32_t (&sums)[4], const uint32_t (&a)[2], uint32_t b);
+void multiply_codes(int32_t (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const int32_t (&from)[4]);
+void multiply_codes_of_half(int32_t (&sums)[4], const uint32_t (&a)[2], uint32_t b, const int32_t (&from)[4]);
 
 }  // namespace outrigger::cuda
 

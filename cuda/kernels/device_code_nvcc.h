@@ -6,6 +6,8 @@
 
 #define OTR_KERNEL __global__
 #define OTR_KERNEL_OF(threads) __global__ __launch_bounds__(threads)
+// At least so many blocks fit a multiprocessor's registers at once.
+#define OTR_KERNEL_FOR(threads, blocks) __global__ __launch_bounds__(threads, blocks)
 #define OTR_DEVICE __device__ __forceinline__
 #define OTR_SHARED __shared__
 #define OTR_UNROLL _Pragma("unroll")
@@ -65,37 +67,39 @@ OTR_DEVICE U2 load_once(const U2* src) {
   return value;
 }
 
-/// sums += A B, exact in integers, where A is 16 rows x 32 of k, unsigned bytes, and B 32 of k x 8 columns, signed ones. Lane l has, with
-/// g = l / 4 and t = l % 4,
+/// sums = from + A B, exact in integers, where A is 16 rows x 32 of k, unsigned bytes, and B 32 of k x 8 columns, signed ones. Lane l has,
+/// with g = l / 4 and t = l % 4,
 ///   a[0], a[1]  rows g and g + 8 at k = 4t .. 4t + 3;  a[2], a[3] the same at k = 16 + 4t ..
 ///   b[0], b[1]  column g at k = 4t .. and 16 + 4t ..
 ///   sums[0..3]  rows g, g, g + 8, g + 8 of columns 2t, 2t + 1, 2t, 2t + 1
-OTR_DEVICE void multiply_codes(int32_t (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+OTR_DEVICE void multiply_codes(int32_t (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const int32_t (&from)[4]) {
 #if __CUDA_ARCH__ >= 800
-  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-      : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%10,%11,%12,%13};"
+      : "=r"(sums[0]), "=r"(sums[1]), "=r"(sums[2]), "=r"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(from[0]), "r"(from[1]), "r"(from[2]), "r"(from[3]));
 #else
-  for (int half = 0; half < 2; ++half) {
-    for (int rows = 0; rows < 2; ++rows) {
-      asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
-          : "+r"(sums[2 * rows]), "+r"(sums[2 * rows + 1])
-          : "r"(a[2 * half + rows]), "r"(b[half]));
-    }
+  for (int rows = 0; rows < 2; ++rows) {
+    int32_t(&two)[2] = reinterpret_cast<int32_t(&)[2]>(sums[2 * rows]);
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%4,%5};"
+        : "=r"(two[0]), "=r"(two[1])
+        : "r"(a[rows]), "r"(b[0]), "r"(from[2 * rows]), "r"(from[2 * rows + 1]));
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
+        : "+r"(two[0]), "+r"(two[1])
+        : "r"(a[2 + rows]), "r"(b[1]));
   }
 #endif
 }
 /// The same of one half of k: a holds a[0], a[1] (or a[2], a[3]) and b is b[0] (or b[1]).
-OTR_DEVICE void multiply_codes_of_half(int32_t (&sums)[4], const uint32_t (&a)[2], uint32_t b) {
+OTR_DEVICE void multiply_codes_of_half(int32_t (&sums)[4], const uint32_t (&a)[2], uint32_t b, const int32_t (&from)[4]) {
 #if __CUDA_ARCH__ >= 800
-  asm("mma.sync.aligned.m16n8k16.row.col.s32.u8.s8.s32 {%0,%1,%2,%3},{%4,%5},{%6},{%0,%1,%2,%3};"
-      : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
-      : "r"(a[0]), "r"(a[1]), "r"(b));
+  asm("mma.sync.aligned.m16n8k16.row.col.s32.u8.s8.s32 {%0,%1,%2,%3},{%4,%5},{%6},{%7,%8,%9,%10};"
+      : "=r"(sums[0]), "=r"(sums[1]), "=r"(sums[2]), "=r"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b), "r"(from[0]), "r"(from[1]), "r"(from[2]), "r"(from[3]));
 #else
   for (int rows = 0; rows < 2; ++rows) {
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
-        : "+r"(sums[2 * rows]), "+r"(sums[2 * rows + 1])
-        : "r"(a[rows]), "r"(b));
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%4,%5};"
+        : "=r"(sums[2 * rows]), "=r"(sums[2 * rows + 1])
+        : "r"(a[rows]), "r"(b), "r"(from[2 * rows]), "r"(from[2 * rows + 1]));
   }
 #endif
 }

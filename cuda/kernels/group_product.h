@@ -15,18 +15,15 @@ class TileGroup {
   OTR_DEVICE TileGroup(const std::byte* tile, uint32_t tokens, uint32_t group)
       : record_(tile + static_cast<size_t>(group) * tokens * kTokenGroupBytes), tokens_(tokens) {}
 
-  /// The codes of token lane / 4 at quads t and t + 4; zeros where there is no such token.
-  OTR_DEVICE void load_codes(uint32_t lane, uint32_t (&codes)[2]) const {
-    codes[0] = codes[1] = 0;
-    if (lane / 4 >= tokens_) return;
-    const auto* const words = reinterpret_cast<const uint32_t*>(record_ + lane / 4 * kGroup);
-    codes[0] = words[lane % 4], codes[1] = words[4 + lane % 4];
+  /// Quad `quad` of the token's codes.
+  OTR_DEVICE uint32_t codes(uint32_t token, uint32_t quad) const {
+    return reinterpret_cast<const uint32_t*>(record_ + token * kGroup)[quad];
   }
   OTR_DEVICE float scale(uint32_t token) const { return as_float(word(0, token)); }
   OTR_DEVICE float scaled_sum(uint32_t token) const { return as_float(word(1, token)); }
-  OTR_DEVICE int32_t negative_sum(uint32_t token) const { return static_cast<int32_t>(word(2, token)); }
-  /// Of elements 16 half ..
-  OTR_DEVICE int32_t negative_half(uint32_t token, uint32_t half) const { return static_cast<int16_t>(word(3, token) >> 16 * half); }
+  OTR_DEVICE uint32_t negative_sum(uint32_t token) const { return word(2, token); }
+  /// Of elements 0-15, and in the upper 16 bits of 16-31.
+  OTR_DEVICE uint32_t negative_halves(uint32_t token) const { return word(3, token); }
   OTR_DEVICE bool has(uint32_t token) const { return token < tokens_; }
 
  private:
@@ -36,6 +33,27 @@ class TileGroup {
 
   const std::byte* record_;
   uint32_t tokens_;
+};
+
+/// What a lane needs of a tile's group for the integer part of a product: its operand, and what takes the zero point off its results. Zeros
+/// where there is no such token.
+template <PackedKind kKind>
+struct LaneTokens {
+  uint32_t codes[2];                    ///< of token lane / 4 at quads t and t + 4
+  uint32_t negative_sums[kLaneTokens];  ///< of tokens 2t and 2t + 1, in the form that the kind uses, if it uses any
+
+  OTR_DEVICE void load(const TileGroup& tile, uint32_t lane) {
+    constexpr GroupLayout kLayout = group_layout(kKind);
+    codes[0] = codes[1] = 0;
+    if (tile.has(lane / 4)) codes[0] = tile.codes(lane / 4, lane % 4), codes[1] = tile.codes(lane / 4, lane % 4 + 4);
+    if constexpr (!kLayout.has_halves() && kLayout.zero_point == 0) return;
+    OTR_UNROLL
+    for (uint32_t i = 0; i < kLaneTokens; ++i) {
+      const uint32_t token = lane % 4 * kLaneTokens + i;
+      negative_sums[i] = 0;
+      if (tile.has(token)) negative_sums[i] = kLayout.has_halves() ? tile.negative_halves(token) : tile.negative_sum(token);
+    }
+  }
 };
 
 /// What a group's products with the weights come to: values[row][token], which the sum over groups takes as
@@ -55,53 +73,48 @@ class GroupProduct {
 
   float values[kLaneRows][kLaneTokens];
 
-  OTR_DEVICE void compute(const LaneCodes& codes, const LaneScales& scales, const uint32_t (&tokens)[2], const TileGroup& tile,
-                          uint32_t quad) {
+  OTR_DEVICE void compute(const LaneCodes& codes, const LaneScales& scales, const LaneTokens<kKind>& tokens) {
     if constexpr (kLayout.has_halves()) {
-      multiply_halves(codes, scales, tokens, tile, quad);
+      multiply_halves(codes, scales, tokens);
     } else {
-      multiply_whole(codes, tokens, tile, quad);
+      multiply_whole(codes, tokens);
     }
   }
 
  private:
-  OTR_DEVICE void multiply_whole(const LaneCodes& codes, const uint32_t (&tokens)[2], const TileGroup& tile, uint32_t quad) {
-    int32_t begin[kLaneTokens];
-    OTR_UNROLL
-    for (uint32_t i = 0; i < kLaneTokens; ++i) {
-      begin[i] = kFloatBits;
-      if constexpr (kLayout.zero_point != 0) {
-        if (tile.has(quad * 2 + i)) begin[i] += kLayout.zero_point * tile.negative_sum(quad * 2 + i);
-      }
+  OTR_DEVICE void multiply_whole(const LaneCodes& codes, const LaneTokens<kKind>& tokens) {
+    int32_t begin[kLaneTokens] = {kFloatBits, kFloatBits};
+    if constexpr (kLayout.zero_point != 0) {
+      OTR_UNROLL
+      for (uint32_t i = 0; i < kLaneTokens; ++i) begin[i] += kLayout.zero_point * static_cast<int32_t>(tokens.negative_sums[i]);
     }
     OTR_UNROLL
     for (uint32_t pair = 0; pair < 2; ++pair) {
       const uint32_t rows[4] = {codes.lower[2 * pair], codes.lower[2 * pair + 1], codes.upper[2 * pair], codes.upper[2 * pair + 1]};
-      int32_t sums[4] = {begin[0], begin[1], begin[0], begin[1]};
-      multiply_codes(sums, rows, tokens);
+      const int32_t from[4] = {begin[0], begin[1], begin[0], begin[1]};
+      int32_t sums[4];
+      multiply_codes(sums, rows, tokens.codes, from);
       OTR_UNROLL
       for (uint32_t i = 0; i < 4; ++i) values[2 * pair + i / 2][i % 2] = as_float(static_cast<uint32_t>(sums[i])) - kFloatBase;
     }
   }
 
-  OTR_DEVICE void multiply_halves(const LaneCodes& codes, const LaneScales& scales, const uint32_t (&tokens)[2], const TileGroup& tile,
-                                  uint32_t quad) {
-    int32_t negative[kLaneTokens][2] = {};
+  OTR_DEVICE void multiply_halves(const LaneCodes& codes, const LaneScales& scales, const LaneTokens<kKind>& tokens) {
+    int32_t negative[kLaneTokens][2];
     OTR_UNROLL
     for (uint32_t i = 0; i < kLaneTokens; ++i) {
-      if (!tile.has(quad * 2 + i)) continue;
-      negative[i][0] = tile.negative_half(quad * 2 + i, 0), negative[i][1] = tile.negative_half(quad * 2 + i, 1);
+      negative[i][0] = static_cast<int16_t>(tokens.negative_sums[i]), negative[i][1] = static_cast<int16_t>(tokens.negative_sums[i] >> 16);
     }
     OTR_UNROLL
     for (uint32_t pair = 0; pair < 2; ++pair) {
       int32_t sums[2][4];
       OTR_UNROLL
       for (uint32_t half = 0; half < 2; ++half) {
-        OTR_UNROLL
-        for (uint32_t i = 0; i < 4; ++i) sums[half][i] = kLayout.zero_point * negative[i % 2][half];
+        const int32_t begin[kLaneTokens] = {kLayout.zero_point * negative[0][half], kLayout.zero_point * negative[1][half]};
+        const int32_t from[4] = {begin[0], begin[1], begin[0], begin[1]};
         const auto& words = half == 0 ? codes.lower : codes.upper;
         const uint32_t rows[2] = {words[2 * pair], words[2 * pair + 1]};
-        multiply_codes_of_half(sums[half], rows, tokens[half]);
+        multiply_codes_of_half(sums[half], rows, tokens.codes[half], from);
       }
       OTR_UNROLL
       for (uint32_t i = 0; i < 4; ++i) {

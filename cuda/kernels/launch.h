@@ -27,6 +27,9 @@ struct Varying {
   uint32_t value;
 };
 
+/// A block gets more shared memory than this only where the kernel was allowed it.
+inline constexpr uint32_t kSharedBytesUnasked = 48 << 10;
+
 struct LaunchSize {
   GridSize grid;
   uint32_t block_threads = 0;
@@ -56,6 +59,9 @@ CudaCode launch(const Launcher& launcher, void (*kernel)(P...), const LaunchSize
     (std::index_sequence_for<P...>{});
   };
 #endif
+  if (size.shared_bytes > kSharedBytesUnasked) {
+    if (const CudaCode code = launcher.api.allow_shared(call.function, size.shared_bytes); code != kCudaOk) return code;
+  }
   return launcher.api.launch(launcher.stream, call);
 }
 

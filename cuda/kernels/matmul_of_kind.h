@@ -8,14 +8,10 @@
 
 namespace outrigger::cuda {
 
-/// Up to so many tokens the weights' reading binds, which tiles of 8 tokens share in the second-level cache; from there on the arithmetic
-/// does.
-inline constexpr size_t kMostTileTokens = 32;
-
 template <PackedKind kKind, uint32_t kTokens>
 CudaCode launch_tile(const Launcher& launcher, const MatmulArgs& args) {
   const LaunchSize size{{blocks_of(args.tokens, kTokenTile), blocks_of(args.rows, kWarpRows)},
-                        TileShape<kTokens>::kThreads,
+                        TileShape<kKind, kTokens>::kThreads,
                         static_cast<uint32_t>(2 * sizeof(ChunkResults<kKind, kTokens>))};
   return launch(launcher, matmul_tile_kernel<kKind, kTokens>, size, MatmulCall(args));
 }
@@ -25,9 +21,12 @@ CudaCode launch_int8_product(const Launcher& launcher, const MatmulArgs& args) {
   if (args.tokens == 1) return launch_tile<kKind, 1>(launcher, args);
   if (args.tokens == 2) return launch_tile<kKind, 2>(launcher, args);
   if (args.tokens <= 4) return launch_tile<kKind, 4>(launcher, args);
-  if (args.tokens <= kMostTileTokens) return launch_tile<kKind, 8>(launcher, args);
-  const LaunchSize size{{blocks_of(args.tokens, kWideTokens), blocks_of(args.rows, kWideWarps * kWarpRows)}, kWideWarps * kWarp};
-  return launch(launcher, matmul_wide_kernel<kKind>, size, MatmulCall(args));
+  // Wide blocks are few: where they leave multiprocessors idle, tiles that share the weights in the second-level cache are faster. Either
+  // way the bits are the same.
+  const GridSize wide{blocks_of(args.tokens, kWideTokens), blocks_of(args.rows, kWideWarps * kWarpRows)};
+  const bool is_aligned = reinterpret_cast<uintptr_t>(args.panel) % sizeof(U4) == 0;
+  if (args.tokens <= kTokenTile || wide.x * wide.y < launcher.multiprocessors || !is_aligned) return launch_tile<kKind, 8>(launcher, args);
+  return launch(launcher, matmul_wide_kernel<kKind>, {wide, kWideThreads}, MatmulCall(args));
 }
 
 template <PackedKind kKind>

@@ -1,115 +1,129 @@
 // The product for few tokens, bound by the reading of the weights: K is shared among a block's warps, and yet the sum over groups is made
 // in order.
 //
-// A block has 32 rows and one tile of tokens, and goes through K in chunks. Each warp multiplies its groups of the chunk on the tensor
-// cores and leaves the results, which are exact, in shared memory; then one thread for each row and token adds them in order of k, while
-// the loads of the next chunk are under way. So the bits are those of one thread that does everything, and do not depend on how K is
-// shared.
+// A block has 32 rows and one tile of tokens, and goes through K in chunks. Eight warps multiply, two groups of the chunk each, on the
+// tensor cores, and leave the results, which are exact, in shared memory; other warps, a thread for each row and one or two tokens, add
+// them in order of k while the next chunk is multiplied. So the bits are those of one thread that does everything, and do not depend on how
+// K is shared.
 #ifndef OUTRIGGER_CUDA_KERNELS_MATMUL_TILE_H_
 #define OUTRIGGER_CUDA_KERNELS_MATMUL_TILE_H_
+
+#include <algorithm>
 
 #include "cuda/kernels/group_product.h"
 #include "cuda/kernels/matmul_call.h"
 
 namespace outrigger::cuda {
 
-/// How many groups a chunk has: as many loads in flight as fit with two chunks' results in the 48 KiB of shared memory that every block may
-/// have.
-template <uint32_t kTokens>
+template <PackedKind kKind, uint32_t kTokens>
 struct TileShape {
-  static constexpr uint32_t kWarps = kTokens >= 4 ? 8 : 16;
-  static constexpr uint32_t kWarpGroups = kTokens == 8 ? 2 : 4;
-  static constexpr uint32_t kChunkGroups = kWarps * kWarpGroups;
-  static constexpr uint32_t kThreads = kWarps * kWarp;
-  static_assert(kChunkGroups * kTokens <= kThreads, "a thread brings one group's scale of one token");
+  static constexpr uint32_t kMultipliers = 8;  ///< warps
+  static constexpr uint32_t kChunkGroups = kMultipliers * kRunGroups;
+  /// Chunks on their way from memory: 16 to 24 KiB of a block's loads in flight, since a matrix of few rows has but one block for each
+  /// multiprocessor; as many as the registers of two blocks hold.
+  static constexpr uint32_t kAhead = std::clamp((kTokens <= 2 ? 40 : 24) / run_words(group_layout(kKind)), 1u, 3u);
+  /// Tokens whose sums one thread makes: they share the reading of the weights' scales.
+  static constexpr uint32_t kSumTokens = kTokens == 1 ? 1 : 2;
+  static constexpr uint32_t kAdders = kTokens / kSumTokens;  ///< warps
+  static constexpr uint32_t kThreads = (kMultipliers + kAdders) * kWarp;
+  static_assert(kChunkGroups * kTokens <= kMultipliers * kWarp, "a multiplying thread brings one group's scale of one token");
 };
 
 /// A chunk's results in shared memory.
 template <PackedKind kKind, uint32_t kTokens>
 struct ChunkResults {
-  static constexpr uint32_t kGroups = TileShape<kTokens>::kChunkGroups;
-  float values[kGroups][kTokens][kWarpRows];
-  float scales[GroupProduct<kKind>::kHasWeightFactor ? kGroups : 1][kWarpRows];
-  float minima[GroupProduct<kKind>::kAddsMinimum ? kGroups : 1][kWarpRows];
-  float token_scales[kGroups][kTokens];
-  float scaled_sums[kGroups][kTokens];
+  static constexpr uint32_t kGroups = TileShape<kKind, kTokens>::kChunkGroups;
+  /// Tokens lie so far apart that the lanes of a warp, which store four rows each, meet no bank twice.
+  static constexpr uint32_t kRowStride = kWarpRows + 4;
+  alignas(16) float values[kGroups][kTokens][kRowStride];
+  alignas(16) float scales[GroupProduct<kKind>::kHasWeightFactor ? kGroups : 1][kWarpRows];
+  alignas(16) float minima[GroupProduct<kKind>::kAddsMinimum ? kGroups : 1][kWarpRows];
+  alignas(8) float token_scales[kGroups][kTokens];
+  alignas(8) float scaled_sums[kGroups][kTokens];
 };
 
+/// What the block works on.
+struct TileWork {
+  const MatmulCall& call;
+  uint32_t strip, first_token, tokens, groups;
+  const std::byte* tile;
+
+  OTR_DEVICE explicit TileWork(const MatmulCall& of)
+      : call(of),
+        strip(block_y()),
+        first_token(block_x() * kTokenTile),
+        tokens(of.tokens - first_token < kTokenTile ? of.tokens - first_token : static_cast<uint32_t>(kTokenTile)),
+        groups(of.columns / kGroup),
+        tile(of.panel + static_cast<size_t>(first_token) * groups * kTokenGroupBytes) {}
+};
+
+/// A warp that multiplies: its runs of groups are 8 apart.
 template <PackedKind kKind, uint32_t kTokens>
-class TileProduct {
-  using Shape = TileShape<kTokens>;
+class TileMultiplier {
+  using Shape = TileShape<kKind, kTokens>;
   using Product = GroupProduct<kKind>;
   using Results = ChunkResults<kKind, kTokens>;
+  static_assert(2 * sizeof(Results) <= kSharedBytesUnasked);
 
  public:
-  OTR_DEVICE explicit TileProduct(const MatmulCall& call)
-      : call_(call),
+  OTR_DEVICE explicit TileMultiplier(const TileWork& work)
+      : work_(work),
         lane_(thread_index() % kWarp),
         warp_(thread_index() / kWarp),
         place_(lane_),
-        strip_(block_y()),
-        first_token_(block_x() * kTokenTile),
-        tokens_(call.tokens - first_token_ < kTokenTile ? call.tokens - first_token_ : static_cast<uint32_t>(kTokenTile)),
-        groups_(call.columns / kGroup),
-        block_(call.block(strip_ * 2 + place_.block)),
-        tile_(call.panel + activation_tile(first_token_)) {}
+        block_(work.call.block(work.strip * 2 + place_.block)) {
+    OTR_UNROLL
+    for (uint32_t i = 0; i < Shape::kAhead; ++i) load(loads_[i], i * Shape::kChunkGroups);
+    load_token_scale(0);
+  }
 
-  OTR_DEVICE void run() {
-    auto* const results = reinterpret_cast<Results*>(dynamic_shared());
-    const uint32_t row = thread_index() % kWarpRows, token = thread_index() / kWarpRows;
-    const bool has_sum = token < tokens_ && token < kTokens;
-    float sum = 0;
-    load(0);
-    for (uint32_t first = 0, turn = 0; first < groups_; first += Shape::kChunkGroups, turn ^= 1) {
-      multiply(first, results[turn]);
-      load(first + Shape::kChunkGroups);
-      // Once for a chunk: who writes a buffer again has passed the barrier that its last readers reached after reading it.
-      sync_block();
-      if (has_sum) sum = add(first, results[turn], row, token, sum);
+  /// The chunk that begins at group `first`; its loads are in place `slot`, which is loaded anew with what comes kAhead chunks later.
+  OTR_DEVICE void multiply(uint32_t first, uint32_t slot, Results& results) {
+    const Loads now = loads_[slot];
+    load(loads_[slot], first + Shape::kAhead * Shape::kChunkGroups);
+    OTR_UNROLL
+    for (uint32_t i = 0; i < kRunGroups; ++i) {
+      if (first + warp_ * kRunGroups + i >= work_.groups) continue;
+      const LaneScales scales = now.weights.scales(i);
+      Product product;
+      product.compute(now.weights.codes(i, place_), scales, now.tokens[i]);
+      keep(product, scales, warp_ * kRunGroups + i, results);
     }
-    if (has_sum && strip_ * kWarpRows + row < call_.rows) call_.store(strip_ * kWarpRows + row, first_token_ + token, sum);
+    if (scale_group() < Shape::kChunkGroups) {
+      results.token_scales[scale_group()][scale_token()] = token_scale_, results.scaled_sums[scale_group()][scale_token()] = scaled_sum_;
+    }
+    load_token_scale(first + Shape::kChunkGroups);
   }
 
  private:
-  OTR_DEVICE size_t activation_tile(uint32_t token) const {
-    return static_cast<size_t>(token) * (call_.columns / kGroup) * kTokenGroupBytes;
-  }
-  OTR_DEVICE uint32_t group_of(uint32_t first, uint32_t i) const { return first + warp_ * Shape::kWarpGroups + i; }
+  struct Loads {
+    LaneRun<kKind> weights;
+    LaneTokens<kKind> tokens[kRunGroups];
+  };
 
-  OTR_DEVICE void load(uint32_t first) {
+  OTR_DEVICE void load(Loads& loads, uint32_t first) const {
+    const uint32_t group = first + warp_ * kRunGroups;
+    if (group >= work_.groups) return;
+    loads.weights.load(block_, group / kRunGroups, work_.groups, place_);
     OTR_UNROLL
-    for (uint32_t i = 0; i < Shape::kWarpGroups; ++i) {
-      if (group_of(first, i) < groups_) loaded_[i].load(block_, group_of(first, i), place_);
-    }
-    const uint32_t group = thread_index() / kTokens, token = thread_index() % kTokens;
-    if (group < Shape::kChunkGroups && first + group < groups_ && token < tokens_) {
-      const TileGroup record(tile_, tokens_, first + group);
-      token_scale_ = record.scale(token), scaled_sum_ = record.scaled_sum(token);
+    for (uint32_t i = 0; i < kRunGroups; ++i) {
+      if (group + i < work_.groups) loads.tokens[i].load(TileGroup(work_.tile, work_.tokens, group + i), lane_);
     }
   }
 
-  OTR_DEVICE void multiply(uint32_t first, Results& results) {
-    uint32_t codes[Shape::kWarpGroups][2];
-    OTR_UNROLL
-    for (uint32_t i = 0; i < Shape::kWarpGroups; ++i) {
-      if (group_of(first, i) < groups_) TileGroup(tile_, tokens_, group_of(first, i)).load_codes(lane_, codes[i]);
-    }
-    OTR_UNROLL
-    for (uint32_t i = 0; i < Shape::kWarpGroups; ++i) {
-      if (group_of(first, i) >= groups_) continue;
-      const LaneScales scales = loaded_[i].scales();
-      Product product;
-      product.compute(loaded_[i].codes(place_), scales, codes[i], TileGroup(tile_, tokens_, group_of(first, i)), place_.quad);
-      keep(product, scales, warp_ * Shape::kWarpGroups + i, results);
-    }
-    const uint32_t group = thread_index() / kTokens, token = thread_index() % kTokens;
-    if (group < Shape::kChunkGroups) results.token_scales[group][token] = token_scale_, results.scaled_sums[group][token] = scaled_sum_;
+  OTR_DEVICE static uint32_t scale_group() { return thread_index() / kTokens; }
+  OTR_DEVICE static uint32_t scale_token() { return thread_index() % kTokens; }
+  OTR_DEVICE void load_token_scale(uint32_t first) {
+    if (scale_group() >= Shape::kChunkGroups || first + scale_group() >= work_.groups || scale_token() >= work_.tokens) return;
+    const TileGroup record(work_.tile, work_.tokens, first + scale_group());
+    token_scale_ = record.scale(scale_token());
+    if constexpr (Product::kAddsMinimum) scaled_sum_ = record.scaled_sum(scale_token());
   }
 
-  OTR_DEVICE void keep(const Product& product, const LaneScales& scales, uint32_t group, Results& results) {
+  OTR_DEVICE void keep(const Product& product, const LaneScales& scales, uint32_t group, Results& results) const {
     const uint32_t row = place_.block * kPackRows + place_.rows;
     OTR_UNROLL
-    for (uint32_t i = 0; i < kLaneTokens; ++i) {
+    for (uint32_t i = 0; i < (kTokens == 1 ? 1 : kLaneTokens); ++i) {
       const uint32_t token = place_.quad * kLaneTokens + i;
       if (token < kTokens) {
         store_rows(&results.values[group][token][row], product.values[0][i], product.values[1][i], product.values[2][i],
@@ -127,40 +141,81 @@ class TileProduct {
     *reinterpret_cast<U4*>(dst) = {as_bits(a), as_bits(b), as_bits(c), as_bits(d)};
   }
 
-  OTR_DEVICE float add(uint32_t first, const Results& results, uint32_t row, uint32_t token, float sum) const {
-    const uint32_t count = groups_ - first < Shape::kChunkGroups ? groups_ - first : Shape::kChunkGroups;
-    const auto add_one = [&](uint32_t group, float so_far) {
-      const float scale = Product::kHasWeightFactor ? results.scales[group][row] : 0.0f;
-      const float minimum = Product::kAddsMinimum ? results.minima[group][row] : 0.0f;
-      return add_group<kKind>(results.values[group][token][row], scale, results.token_scales[group][token], minimum,
-                              results.scaled_sums[group][token], so_far);
-    };
-    if (count == Shape::kChunkGroups) {
-#if defined(__CUDACC__)
-#pragma unroll 16
-#endif
-      for (uint32_t group = 0; group < Shape::kChunkGroups; ++group) sum = add_one(group, sum);
-    } else {
-      for (uint32_t group = 0; group < count; ++group) sum = add_one(group, sum);
-    }
-    return sum;
-  }
-
-  const MatmulCall& call_;
+  const TileWork& work_;
   const uint32_t lane_, warp_;
   const LanePlace place_;
-  const uint32_t strip_, first_token_, tokens_, groups_;
   const std::byte* const block_;
-  const std::byte* const tile_;
-  LaneGroup<kKind> loaded_[Shape::kWarpGroups];
+  Loads loads_[Shape::kAhead];
   float token_scale_ = 0, scaled_sum_ = 0;
 };
 
-/// Grid: tiles of tokens, strips of 32 rows; neighbouring blocks read the same weights.
+/// A thread that adds: one row's sums of one or two tokens.
 template <PackedKind kKind, uint32_t kTokens>
-OTR_KERNEL_OF(TileShape<kTokens>::kThreads)
+class TileAdder {
+  using Shape = TileShape<kKind, kTokens>;
+  using Product = GroupProduct<kKind>;
+
+ public:
+  OTR_DEVICE TileAdder() : row_(thread_index() % kWarpRows), token_((thread_index() / kWarp - Shape::kMultipliers) * Shape::kSumTokens) {}
+
+  OTR_DEVICE void add(uint32_t count, const ChunkResults<kKind, kTokens>& results) {
+    if (count >= Shape::kChunkGroups) {
+      OTR_UNROLL
+      for (uint32_t group = 0; group < Shape::kChunkGroups; ++group) add_group_of(results, group);
+    } else {
+      for (uint32_t group = 0; group < count; ++group) add_group_of(results, group);
+    }
+  }
+
+  OTR_DEVICE void store(const TileWork& work) const {
+    const uint32_t row = work.strip * kWarpRows + row_;
+    OTR_UNROLL
+    for (uint32_t i = 0; i < Shape::kSumTokens; ++i) {
+      if (row < work.call.rows && token_ + i < work.tokens) work.call.store(row, work.first_token + token_ + i, sums_[i]);
+    }
+  }
+
+ private:
+  OTR_DEVICE void add_group_of(const ChunkResults<kKind, kTokens>& results, uint32_t group) {
+    const float scale = Product::kHasWeightFactor ? results.scales[group][row_] : 0.0f;
+    const float minimum = Product::kAddsMinimum ? results.minima[group][row_] : 0.0f;
+    OTR_UNROLL
+    for (uint32_t i = 0; i < Shape::kSumTokens; ++i) {
+      sums_[i] = add_group<kKind>(results.values[group][token_ + i][row_], scale, results.token_scales[group][token_ + i], minimum,
+                                  results.scaled_sums[group][token_ + i], sums_[i]);
+    }
+  }
+
+  const uint32_t row_, token_;
+  float sums_[Shape::kSumTokens] = {};
+};
+
+/// Grid: tiles of tokens, strips of 32 rows; neighbouring blocks read the same weights. One barrier for each chunk: who writes a buffer
+/// again has passed the one that its last readers reached after reading it.
+template <PackedKind kKind, uint32_t kTokens>
+OTR_KERNEL_FOR((TileShape<kKind, kTokens>::kThreads), 2)
 void matmul_tile_kernel(MatmulCall call) {
-  TileProduct<kKind, kTokens>(call).run();
+  using Shape = TileShape<kKind, kTokens>;
+  auto* const results = reinterpret_cast<ChunkResults<kKind, kTokens>*>(dynamic_shared());
+  const TileWork work(call);
+  if (thread_index() < Shape::kMultipliers * kWarp) {
+    TileMultiplier<kKind, kTokens> multiplier(work);
+    for (uint32_t first = 0, turn = 0; first < work.groups;) {
+      OTR_UNROLL
+      for (uint32_t slot = 0; slot < Shape::kAhead; ++slot, first += Shape::kChunkGroups, turn ^= 1) {
+        if (first >= work.groups) break;
+        multiplier.multiply(first, slot, results[turn]);
+        sync_block();
+      }
+    }
+  } else {
+    TileAdder<kKind, kTokens> adder;
+    for (uint32_t first = 0, turn = 0; first < work.groups; first += Shape::kChunkGroups, turn ^= 1) {
+      sync_block();
+      adder.add(work.groups - first, results[turn]);
+    }
+    adder.store(work);
+  }
 }
 
 }  // namespace outrigger::cuda

@@ -9,51 +9,99 @@
 namespace outrigger::cuda {
 
 inline constexpr uint32_t kWideTiles = 4;  ///< of 8 tokens: decoding a group of weights is then a sixth of the work
-inline constexpr uint32_t kWideWarps = 8;  ///< which share the tokens' codes in the first-level cache
+inline constexpr uint32_t kWideWarps = 8;  ///< which share the tokens' codes
 inline constexpr uint32_t kWideTokens = kWideTiles * static_cast<uint32_t>(kTokenTile);
+inline constexpr uint32_t kWideThreads = kWideWarps * kWarp;
+inline constexpr uint32_t kStageGroups = 8;  ///< whose tokens' codes and scales are in shared memory, and as many on their way: 24 KiB
+inline constexpr uint32_t kStageTileVectors = kStageGroups * kTokenTile * kTokenGroupBytes / sizeof(U4);
+inline constexpr uint32_t kStageVectors = kWideTiles * kStageTileVectors;
+static_assert(kStageVectors % kWideThreads == 0 && kTokenGroupBytes % sizeof(U4) == 0);
 
-template <PackedKind kKind>
-class WideProduct {
+/// The block's stretch of the panel, stage by stage. Precondition: the panel is 16-byte aligned.
+class TokenStages {
  public:
-  OTR_DEVICE WideProduct(const MatmulCall& call, uint32_t strip)
-      : call_(call),
-        lane_(thread_index() % kWarp),
-        place_(lane_),
-        strip_(strip),
-        first_token_(block_x() * kWideTokens),
-        groups_(call.columns / kGroup) {}
+  OTR_DEVICE TokenStages(const MatmulCall& call, uint32_t first_token, U4 (*stages)[kStageVectors])
+      : call_(call), first_token_(first_token), groups_(call.columns / kGroup), stages_(stages) {}
 
-  OTR_DEVICE void run() {
-    float sums[kWideTiles][kLaneRows][kLaneTokens] = {};
-    const std::byte* const block = call_.block(strip_ * 2 + place_.block);
-    LaneGroup<kKind> loaded;
-    loaded.load(block, 0, place_);
-    for (uint32_t group = 0; group < groups_; ++group) {
-      const LaneCodes codes = loaded.codes(place_);
-      const LaneScales scales = loaded.scales();
-      if (group + 1 < groups_) loaded.load(block, group + 1, place_);
-      OTR_UNROLL
-      for (uint32_t tile = 0; tile < kWideTiles; ++tile) {
-        if (tile_tokens(tile) > 0) add_tile(codes, scales, TileGroup(tile_at(tile), tile_tokens(tile), group), sums[tile]);
-      }
-    }
-    OTR_UNROLL
-    for (uint32_t tile = 0; tile < kWideTiles; ++tile) store(tile, sums[tile]);
-  }
-
- private:
   OTR_DEVICE uint32_t tile_tokens(uint32_t tile) const {
     const uint32_t first = first_token_ + tile * kTokenTile;
     return first >= call_.tokens ? 0 : call_.tokens - first < kTokenTile ? call_.tokens - first : static_cast<uint32_t>(kTokenTile);
   }
-  OTR_DEVICE const std::byte* tile_at(uint32_t tile) const {
-    return call_.panel + static_cast<size_t>(first_token_ + tile * kTokenTile) * groups_ * kTokenGroupBytes;
+  /// Loads this thread's part of the groups from `first` on; keep() puts it where group() finds it.
+  OTR_DEVICE void load(uint32_t first) {
+    OTR_UNROLL
+    for (uint32_t i = 0; i < kLoads; ++i) {
+      const uint32_t at = i * kWideThreads + thread_index(), tile = at / kStageTileVectors, vector = at % kStageTileVectors;
+      const uint32_t record_vectors = tile_tokens(tile) * kRecordVectors,
+                     groups = groups_ - first < kStageGroups ? groups_ - first : kStageGroups;
+      if (first >= groups_ || vector >= groups * record_vectors) continue;
+      const std::byte* const begin = call_.panel + static_cast<size_t>(first_token_ + tile * kTokenTile) * groups_ * kTokenGroupBytes;
+      loaded_[i] = reinterpret_cast<const U4*>(begin)[static_cast<size_t>(first) * record_vectors + vector];
+    }
+  }
+  OTR_DEVICE void keep(uint32_t stage) {
+    OTR_UNROLL
+    for (uint32_t i = 0; i < kLoads; ++i) stages_[stage % 2][i * kWideThreads + thread_index()] = loaded_[i];
+  }
+  OTR_DEVICE TileGroup group(uint32_t stage, uint32_t tile, uint32_t group) const {
+    return {reinterpret_cast<const std::byte*>(stages_[stage % 2] + tile * kStageTileVectors), tile_tokens(tile), group};
   }
 
+ private:
+  static constexpr uint32_t kLoads = kStageVectors / kWideThreads, kRecordVectors = kTokenGroupBytes / sizeof(U4);
+
+  const MatmulCall& call_;
+  const uint32_t first_token_, groups_;
+  U4 (*const stages_)[kStageVectors];
+  U4 loaded_[kLoads] = {};
+};
+
+template <PackedKind kKind>
+class WideProduct {
+ public:
+  OTR_DEVICE WideProduct(const MatmulCall& call, U4 (*stages)[kStageVectors])
+      : call_(call),
+        lane_(thread_index() % kWarp),
+        place_(lane_),
+        strip_(block_y() * kWideWarps + thread_index() / kWarp),
+        first_token_(block_x() * kWideTokens),
+        groups_(call.columns / kGroup),
+        stages_(call, first_token_, stages) {}
+
+  OTR_DEVICE void run() {
+    const std::byte* const block = call_.block(strip_ * 2 + place_.block);
+    LaneRun<kKind> loaded;
+    loaded.load(block, 0, groups_, place_);
+    stages_.load(0);
+    stages_.keep(0);
+    sync_block();
+    for (uint32_t first = 0, stage = 0; first < groups_; first += kStageGroups, ++stage) {
+      stages_.load(first + kStageGroups);
+      const uint32_t count = groups_ - first < kStageGroups ? groups_ - first : kStageGroups;
+      for (uint32_t run = 0; run < count; run += kRunGroups) {
+        const LaneRun<kKind> now = loaded;
+        if (first + run + kRunGroups < groups_) loaded.load(block, (first + run) / kRunGroups + 1, groups_, place_);
+        OTR_UNROLL
+        for (uint32_t i = 0; i < kRunGroups; ++i) {
+          if (run + i >= count) continue;
+          const LaneCodes codes = now.codes(i, place_);
+          const LaneScales scales = now.scales(i);
+          OTR_UNROLL
+          for (uint32_t tile = 0; tile < kWideTiles; ++tile) add_tile(codes, scales, stages_.group(stage, tile, run + i), sums_[tile]);
+        }
+      }
+      stages_.keep(stage + 1);
+      sync_block();
+    }
+    OTR_UNROLL
+    for (uint32_t tile = 0; tile < kWideTiles; ++tile) store(tile);
+  }
+
+ private:
   OTR_DEVICE void add_tile(const LaneCodes& codes, const LaneScales& scales, const TileGroup& tile,
                            float (&sums)[kLaneRows][kLaneTokens]) const {
-    uint32_t tokens[2];
-    tile.load_codes(lane_, tokens);
+    LaneTokens<kKind> tokens;
+    tokens.load(tile, lane_);
     float token_scale[kLaneTokens] = {}, scaled_sum[kLaneTokens] = {};
     OTR_UNROLL
     for (uint32_t i = 0; i < kLaneTokens; ++i) {
@@ -63,7 +111,7 @@ class WideProduct {
       if constexpr (GroupProduct<kKind>::kAddsMinimum) scaled_sum[i] = tile.scaled_sum(token);
     }
     GroupProduct<kKind> product;
-    product.compute(codes, scales, tokens, tile, place_.quad);
+    product.compute(codes, scales, tokens);
     OTR_UNROLL
     for (uint32_t row = 0; row < kLaneRows; ++row) {
       const float minimum = GroupProduct<kKind>::kAddsMinimum ? scales.minimum[row] : 0.0f;
@@ -74,15 +122,15 @@ class WideProduct {
     }
   }
 
-  OTR_DEVICE void store(uint32_t tile, const float (&sums)[kLaneRows][kLaneTokens]) const {
+  OTR_DEVICE void store(uint32_t tile) const {
     OTR_UNROLL
     for (uint32_t i = 0; i < kLaneTokens; ++i) {
       const uint32_t token = place_.quad * kLaneTokens + i;
-      if (token >= tile_tokens(tile)) continue;
+      if (token >= stages_.tile_tokens(tile)) continue;
       OTR_UNROLL
       for (uint32_t r = 0; r < kLaneRows; ++r) {
         const uint32_t row = strip_ * kWarpRows + place_.block * kPackRows + place_.rows + r;
-        if (row < call_.rows) call_.store(row, first_token_ + tile * kTokenTile + token, sums[r][i]);
+        if (row < call_.rows) call_.store(row, first_token_ + tile * kTokenTile + token, sums_[tile][r][i]);
       }
     }
   }
@@ -91,14 +139,16 @@ class WideProduct {
   const uint32_t lane_;
   const LanePlace place_;
   const uint32_t strip_, first_token_, groups_;
+  TokenStages stages_;
+  float sums_[kWideTiles][kLaneRows][kLaneTokens] = {};
 };
 
-/// Grid: runs of 32 tokens, runs of 256 rows.
+/// Grid: runs of 32 tokens, runs of 256 rows. Warps beyond the last row help to bring the tokens.
 template <PackedKind kKind>
-OTR_KERNEL_OF(kWideWarps* kWarp)
+OTR_KERNEL_FOR(kWideThreads, 2)
 void matmul_wide_kernel(MatmulCall call) {
-  const uint32_t strip = block_y() * kWideWarps + thread_index() / kWarp;
-  if (strip * kWarpRows < call.rows) WideProduct<kKind>(call, strip).run();
+  OTR_SHARED U4 stages[2][kStageVectors];
+  WideProduct<kKind>(call, stages).run();
 }
 
 }  // namespace outrigger::cuda

@@ -59,21 +59,6 @@ struct CodebookWords {
   }
 };
 
-/// Where a group lies in a row block: GroupLayout's places, as numbers that need no object on the device.
-template <PackedKind kKind>
-struct GroupPlaces {
-  static constexpr GroupLayout kLayout = group_layout(kKind);
-  static constexpr uint32_t kUnitGroups = kLayout.unit_groups, kUnitBytes = static_cast<uint32_t>(kLayout.unit_bytes()),
-                            kUnitScaleBytes = static_cast<uint32_t>(kLayout.unit_scale_bytes()),
-                            kGroupScaleBytes = static_cast<uint32_t>(kLayout.group_scale_bytes()),
-                            kHeaderBytes = static_cast<uint32_t>(kLayout.header_bytes()),
-                            kCodeBytes = static_cast<uint32_t>(kLayout.code_bytes());
-
-  OTR_DEVICE static uint64_t unit_at(uint32_t group) { return uint64_t{group / kUnitGroups} * kUnitBytes; }
-  OTR_DEVICE static uint64_t scales_at(uint32_t group) { return unit_at(group) + kUnitScaleBytes + group % kUnitGroups * kGroupScaleBytes; }
-  OTR_DEVICE static uint64_t codes_at(uint32_t group) { return unit_at(group) + kHeaderBytes + group % kUnitGroups * kCodeBytes; }
-};
-
 /// A lane's codes of a group, unsigned: lower[r] at k = 4t .. 4t + 3 of row r, upper[r] at k = 16 + 4t ..
 struct LaneCodes {
   uint32_t lower[kLaneRows], upper[kLaneRows];
@@ -86,46 +71,69 @@ struct LaneScales {
   int32_t sub_scale[kLaneRows][2], sub_minimum[kLaneRows][2];  ///< where halves have their own
 };
 
-/// A group as it lies in memory, for one lane: loaded early, taken apart when it is needed.
+/// Groups that are loaded together: most kinds' share their scales' place, and ours the scales.
+inline constexpr uint32_t kRunGroups = 2;
+
+/// Registers that a run's loads take.
+constexpr uint32_t run_words(const GroupLayout& layout) {
+  const uint32_t codes = (layout.low_bits == 8 ? 8 : 4) + (layout.high_bits != 0 ? 4 : 0);
+  const uint32_t scales = (layout.has_minimum() ? 4 : 2) / (layout.has_unit_scale() ? 2 : 1) +
+                          (layout.has_unit_scale() && layout.group_scale_bytes() != 0 ? 2 : 0);
+  return kRunGroups * (codes + scales);
+}
+
+/// A run of two groups as it lies in memory, for one lane: loaded early, taken apart when it is needed.
 template <PackedKind kKind>
-class LaneGroup {
-  using Places = GroupPlaces<kKind>;
+class LaneRun {
   static constexpr GroupLayout kLayout = group_layout(kKind);
   static constexpr bool kIsWhole = kLayout.low_bits == 8;
   static constexpr bool kHasSubWord = kLayout.scale_form == ScaleForm::kPowerOfTwo || kLayout.scale_form == ScaleForm::kByte ||
                                       kLayout.scale_form == ScaleForm::kByteAndMinimum;
   static constexpr bool kHasSubPair = kLayout.has_halves();
+  static constexpr bool kHasUnitScale = kLayout.has_unit_scale();
+  // Places in a unit, as numbers: a member function of the layout would need an object on the device.
+  static constexpr uint32_t kUnitGroups = kLayout.unit_groups, kUnitBytes = static_cast<uint32_t>(kLayout.unit_bytes()),
+                            kScalesAt = static_cast<uint32_t>(kLayout.unit_scale_bytes()),
+                            kGroupScaleBytes = static_cast<uint32_t>(kLayout.group_scale_bytes()),
+                            kCodesAt = static_cast<uint32_t>(kLayout.header_bytes()),
+                            kCodeBytes = static_cast<uint32_t>(kLayout.code_bytes()),
+                            kLowBytes = static_cast<uint32_t>(kLayout.low_plane_bytes());
 
  public:
-  /// Loads group `group` of the row block at `block`.
-  OTR_DEVICE void load(const std::byte* block, uint32_t group, const LanePlace& place) {
-    const std::byte* const codes = block + Places::codes_at(group) + place.rows * 4;
-    if constexpr (kIsWhole) {
-      low_[0] = load_once(reinterpret_cast<const U4*>(codes + place.quad * kQuadRow));
-      low_[1] = load_once(reinterpret_cast<const U4*>(codes + (place.quad + 4) * kQuadRow));
+  /// Loads groups 2 run and 2 run + 1 of the row block at `block`, of which there are `groups`.
+  OTR_DEVICE void load(const std::byte* block, uint32_t run, uint32_t groups, const LanePlace& place) {
+    if constexpr (kUnitGroups == 1) {
+      const std::byte* const unit = block + uint64_t{run} * (2 * kUnitBytes);
+      load_group(0, unit, unit, place);
+      if (run * kRunGroups + 1 < groups) load_group(1, unit + kUnitBytes, unit + kUnitBytes, place);
     } else {
-      low_[0] = load_once(reinterpret_cast<const U4*>(codes + Plane<kLayout.low_bits>::line(place.quad) * kQuadRow));
+      constexpr uint32_t kUnitRuns = kUnitGroups / kRunGroups;
+      const std::byte* const unit = block + uint64_t{run / kUnitRuns} * kUnitBytes;
+      const uint32_t first = run % kUnitRuns * kRunGroups;
+      if constexpr (kHasUnitScale) {
+        scale_[0] = halves_at(unit, place);
+        if constexpr (kLayout.has_minimum()) minimum_[0] = halves_at(unit + kHalfRow, place);
+      }
+      const std::byte* const scales = unit + first * kGroupScaleBytes;
+      const std::byte* const codes = unit + first * kCodeBytes;
+      load_group(0, scales, codes, place);
+      load_group(1, scales + kGroupScaleBytes, codes + kCodeBytes, place);
     }
-    if constexpr (kLayout.high_bits != 0) {
-      const uint32_t line = Plane<kLayout.high_bits>::line(place.quad);
-      high_ = load_once(reinterpret_cast<const U4*>(codes + kLayout.low_plane_bytes() + line * kQuadRow));
-    }
-    load_scales(block + Places::unit_at(group), block + Places::scales_at(group), place);
   }
 
-  OTR_DEVICE LaneCodes codes(const LanePlace& place) const {
+  OTR_DEVICE LaneCodes codes(uint32_t i, const LanePlace& place) const {
     LaneCodes result;
     OTR_UNROLL
     for (uint32_t r = 0; r < kLaneRows; ++r) {
       uint32_t lower, upper;
       if constexpr (kIsWhole) {
-        lower = word_of(low_[0], r), upper = word_of(low_[1], r);
+        lower = word_of(low_[i][0], r), upper = word_of(low_[i][1], r);
       } else {
-        const uint32_t word = word_of(low_[0], r);
+        const uint32_t word = word_of(low_[i][0], r);
         lower = Plane<kLayout.low_bits>::lower(word, place.quad), upper = Plane<kLayout.low_bits>::upper(word, place.quad);
       }
       if constexpr (kLayout.high_bits != 0) {
-        const uint32_t word = word_of(high_, r);
+        const uint32_t word = word_of(high_[i], r);
         lower |= Plane<kLayout.high_bits>::lower(word, place.quad) << kLayout.low_bits;
         upper |= Plane<kLayout.high_bits>::upper(word, place.quad) << kLayout.low_bits;
       }
@@ -136,29 +144,29 @@ class LaneGroup {
     return result;
   }
 
-  OTR_DEVICE LaneScales scales() const {
+  OTR_DEVICE LaneScales scales(uint32_t i) const {
     LaneScales result;
     OTR_UNROLL
     for (uint32_t r = 0; r < kLaneRows; ++r) {
       if constexpr (kLayout.scale_form == ScaleForm::kPowerOfTwo) {
-        const uint32_t exponent = byte_of(subs_.x, r);
+        const uint32_t exponent = byte_of(subs_[i].x, r);
         result.scale[r] = as_float(exponent < 2 ? 0x00200000u << exponent : (exponent - 1) << 23);
       } else {
-        result.scale[r] = half_to_float(half_of(scale_, r));
+        result.scale[r] = half_to_float(half_of(scale_[kHasUnitScale ? 0 : i], r));
       }
       if constexpr (kLayout.has_minimum()) {
-        const float minimum = half_to_float(half_of(minimum_, r));
+        const float minimum = half_to_float(half_of(minimum_[kHasUnitScale ? 0 : i], r));
         result.minimum[r] = kLayout.takes_minimum_off() ? -minimum : minimum;
       }
-      if constexpr (kLayout.scale_form == ScaleForm::kByte) result.scale[r] *= static_cast<float>(signed_byte_of(subs_.x, r));
+      if constexpr (kLayout.scale_form == ScaleForm::kByte) result.scale[r] *= static_cast<float>(signed_byte_of(subs_[i].x, r));
       if constexpr (kLayout.scale_form == ScaleForm::kByteAndMinimum) {
-        result.scale[r] *= static_cast<float>(byte_of(subs_.x, r));
-        result.minimum[r] *= static_cast<float>(byte_of(subs_.y, r));
+        result.scale[r] *= static_cast<float>(byte_of(subs_[i].x, r));
+        result.minimum[r] *= static_cast<float>(byte_of(subs_[i].y, r));
       }
       if constexpr (kHasSubPair) {
         OTR_UNROLL
         for (uint32_t h = 0; h < 2; ++h) {
-          const uint32_t word = r < 2 ? subs_.x : subs_.y, at = r % 2 * 2 + h;
+          const uint32_t word = r < 2 ? subs_[i].x : subs_[i].y, at = r % 2 * 2 + h;
           if constexpr (kLayout.scale_form == ScaleForm::kTwoBytes) {
             result.sub_scale[r][h] = signed_byte_of(word, at);
           } else {
@@ -179,24 +187,33 @@ class LaneGroup {
     return *reinterpret_cast<const uint32_t*>(src + place.rows);
   }
 
-  OTR_DEVICE void load_scales(const std::byte* unit, const std::byte* scales, const LanePlace& place) {
-    if constexpr (kLayout.has_unit_scale()) {
-      scale_ = halves_at(unit, place);
-      if constexpr (kLayout.has_minimum()) minimum_ = halves_at(unit + kHalfRow, place);
-    } else if constexpr (kLayout.scale_form != ScaleForm::kPowerOfTwo) {
-      scale_ = halves_at(scales, place);
-      if constexpr (kLayout.has_minimum()) minimum_ = halves_at(scales + kHalfRow, place);
+  // `scales` and `codes` are where the unit would begin if the group were its first.
+  OTR_DEVICE void load_group(uint32_t i, const std::byte* scales, const std::byte* codes, const LanePlace& place) {
+    const std::byte* const rows = codes + kCodesAt + place.rows * 4;
+    if constexpr (kIsWhole) {
+      low_[i][0] = load_once(reinterpret_cast<const U4*>(rows + place.quad * kQuadRow));
+      low_[i][1] = load_once(reinterpret_cast<const U4*>(rows + (place.quad + 4) * kQuadRow));
+    } else {
+      low_[i][0] = load_once(reinterpret_cast<const U4*>(rows + Plane<kLayout.low_bits>::line(place.quad) * kQuadRow));
+    }
+    if constexpr (kLayout.high_bits != 0) {
+      high_[i] = load_once(reinterpret_cast<const U4*>(rows + kLowBytes + Plane<kLayout.high_bits>::line(place.quad) * kQuadRow));
+    }
+    const std::byte* const own = scales + kScalesAt;
+    if constexpr (!kHasUnitScale && kLayout.scale_form != ScaleForm::kPowerOfTwo) {
+      scale_[i] = halves_at(own, place);
+      if constexpr (kLayout.has_minimum()) minimum_[i] = halves_at(own + kHalfRow, place);
     }
     if constexpr (kHasSubWord) {
-      subs_.x = bytes_at(scales, place);
-      if constexpr (kLayout.scale_form == ScaleForm::kByteAndMinimum) subs_.y = bytes_at(scales + kPackRows, place);
+      subs_[i].x = bytes_at(own, place);
+      if constexpr (kLayout.scale_form == ScaleForm::kByteAndMinimum) subs_[i].y = bytes_at(own + kPackRows, place);
     }
-    if constexpr (kHasSubPair) subs_ = halves_at(scales, place);
+    if constexpr (kHasSubPair) subs_[i] = halves_at(own, place);
   }
 
-  U4 low_[kIsWhole ? 2 : 1];
-  U4 high_;
-  U2 scale_, minimum_, subs_;
+  U4 low_[kRunGroups][kIsWhole ? 2 : 1];
+  U4 high_[kRunGroups];
+  U2 scale_[kRunGroups], minimum_[kRunGroups], subs_[kRunGroups];
 };
 
 }  // namespace outrigger::cuda

@@ -263,13 +263,14 @@ void check_alignment(const void* address, size_t bytes) {
 }
 
 // Row r of A and column c of B at k = 4 quad ..: the fragments as multiply_codes() says lanes have them.
-void multiply_codes(int32_t (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+void multiply_codes(int32_t (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const int32_t (&from)[4]) {
   const uint64_t words[3] = {a[0] | static_cast<uint64_t>(a[1]) << 32, a[2] | static_cast<uint64_t>(a[3]) << 32,
                              b[0] | static_cast<uint64_t>(b[1]) << 32};
   const auto lanes = block.publish(words, 3);
   const uint32_t lane = block.current % kWarp, g = lane / 4, t = lane % 4;
   for (uint32_t i = 0; i < 4; ++i) {
     const uint32_t row = g, upper = i / 2, column = 2 * t + i % 2;
+    sums[i] = from[i];
     for (uint32_t quad = 0; quad < 8; ++quad) {
       const uint64_t row_words = lanes[row * 4 + quad % 4][quad / 4], column_words = lanes[column * 4 + quad % 4][2];
       sums[i] += code_product(static_cast<uint32_t>(row_words >> 32 * upper), static_cast<uint32_t>(column_words >> 32 * (quad / 4)));
@@ -277,11 +278,12 @@ void multiply_codes(int32_t (&sums)[4], const uint32_t (&a)[4], const uint32_t (
   }
 }
 
-void multiply_codes_of_half(int32_t (&sums)[4], const uint32_t (&a)[2], uint32_t b) {
+void multiply_codes_of_half(int32_t (&sums)[4], const uint32_t (&a)[2], uint32_t b, const int32_t (&from)[4]) {
   const uint64_t words[2] = {a[0] | static_cast<uint64_t>(a[1]) << 32, b};
   const auto lanes = block.publish(words, 2);
   const uint32_t lane = block.current % kWarp, g = lane / 4, t = lane % 4;
   for (uint32_t i = 0; i < 4; ++i) {
+    sums[i] = from[i];
     for (uint32_t quad = 0; quad < 4; ++quad) {
       const uint64_t row_words = lanes[g * 4 + quad][0];
       sums[i] +=
