@@ -39,6 +39,14 @@ OTR_DEVICE T shuffle_from(T value, uint32_t lane) {
 /// Byte i of the result is the byte of b:a that nibble i of `selector` names; a nibble above 7 repeats that byte's sign.
 OTR_DEVICE uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) { return __byte_perm(a, b, selector); }
 
+/// sum + the products of two signed 16-bit numbers and the two low (or high) signed bytes of `codes`.
+OTR_DEVICE int32_t dot_low_bytes(uint32_t pair, uint32_t codes, int32_t sum) {
+  return __dp2a_lo(static_cast<int>(pair), static_cast<int>(codes), sum);
+}
+OTR_DEVICE int32_t dot_high_bytes(uint32_t pair, uint32_t codes, int32_t sum) {
+  return __dp2a_hi(static_cast<int>(pair), static_cast<int>(codes), sum);
+}
+
 OTR_DEVICE float as_float(uint32_t bits) { return __uint_as_float(bits); }
 OTR_DEVICE uint32_t as_bits(float value) { return __float_as_uint(value); }
 OTR_DEVICE float half_to_float(uint16_t bits) {
