@@ -1,6 +1,14 @@
 # The kernels' files, each compiled by nvcc for the device and, in the tests, by the host's compiler for the emulator.
 set(OTR_CUDA_KERNELS
   add.cu
+  add_bias.cu
   append_kv.cu
-  attention.cu)
+  attention.cu
+  copy.cu
+  quantize.cu
+  remainder.cu
+  rms_norm.cu
+  rope.cu
+  round.cu
+  silu_mul.cu)
 list(TRANSFORM OTR_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/cuda/kernels/)
