@@ -3,8 +3,10 @@
 //
 // The order of every sum is that of src/kernels: a score is one thread's chain over the elements, an output one thread's over the
 // positions.
+#include "cuda/kernels/attention_job.h"
 #include "cuda/kernels/attention_store.h"
 #include "cuda/kernels/attention_work.h"
+#include "cuda/kernels/exp.h"
 #include "cuda/kernels/ops.h"
 
 namespace outrigger::cuda {
@@ -75,7 +77,8 @@ const Version& version(const AttentionArgs& args, size_t i) {
 }
 
 uint64_t shared_bytes(const AttentionArgs& args, const Version& version) {
-  return version.rows * (kPart + uint64_t{args.head_dim}) * sizeof(float);
+  const uint64_t query_words = (version.rows * uint64_t{args.head_dim} + 3) / 4 * 4;
+  return (version.rows * kPart + query_words) * sizeof(float) + (version.rows <= kFewRows ? kTileBytes : 0);
 }
 
 /// The most rows a block, as long as they fit its memory and most of them are there; few rows, as of one token, are spread over more

@@ -8,10 +8,10 @@
 
 // A Store has
 //   kWidth                          elements of a position's value that a thread takes at once
-//   Store(keys, values, head_dim)   a head's blocks
+//   Store(keys, head_dim)           a head's blocks of keys
 //   load_query(q, scale, ...)       a warp keeps a query, word i at dst + i * stride, and returns its scale
 //   score(position, ...)            of kRows queries, side by side in words kStride apart, at two positions from an even one on
-//   load(position, d)               kWidth elements of a value as they are
+//   load(values, position, d)       kWidth elements of a value as they are, in the blocks at `values`
 //   add(weight, loaded, sums)       sums += weight * value, one rounding each
 namespace outrigger::cuda {
 
@@ -33,10 +33,8 @@ class FloatStore {
   using Word = float;
   using Loaded = Several<Element, kElements>;
   static constexpr uint32_t kWidth = kElements;
-  static constexpr uint32_t kWordElements = 1;
 
-  OTR_DEVICE FloatStore(const std::byte* keys, const std::byte* values, uint32_t head_dim)
-      : keys_(reinterpret_cast<const Element*>(keys)), values_(reinterpret_cast<const Element*>(values)), head_dim_(head_dim) {}
+  OTR_DEVICE FloatStore(const std::byte* keys, uint32_t head_dim) : keys_(reinterpret_cast<const Element*>(keys)), head_dim_(head_dim) {}
 
   OTR_DEVICE static float load_query(const float* q, float scale, uint32_t head_dim, Word* dst, uint32_t stride) {
     for (uint32_t d = thread_index() % kWarp; d < head_dim; d += kWarp) dst[d * stride] = q[d] * scale;
@@ -46,12 +44,15 @@ class FloatStore {
   template <uint32_t kRows, uint32_t kStride>
   OTR_DEVICE void score(size_t position, const Word* queries, const float* /*scales*/, float (&scores)[kRows][2]) const {
     const Element* const keys = keys_ + key_index(position, 0, head_dim_);
+    constexpr uint32_t kLoads = kRows <= 4 ? 2 * kInFlight : kInFlight;  // few rows' blocks are few, and wait for memory
     uint32_t d = 0;
-    for (; d + kInFlight <= head_dim_; d += kInFlight) score_some<kInFlight, kRows, kStride>(keys, queries, d, scores);
+    for (; d + kLoads <= head_dim_; d += kLoads) score_some<kLoads, kRows, kStride>(keys, queries, d, scores);
     for (; d < head_dim_; ++d) score_some<1, kRows, kStride>(keys, queries, d, scores);
   }
 
-  OTR_DEVICE Loaded load(size_t position, uint32_t d) const { return *reinterpret_cast<const Loaded*>(values_ + position * head_dim_ + d); }
+  OTR_DEVICE Loaded load(const std::byte* values, size_t position, uint32_t d) const {
+    return *reinterpret_cast<const Loaded*>(values + (position * head_dim_ + d) * sizeof(Element));
+  }
   OTR_DEVICE static void add(float weight, const Loaded& loaded, float (&sums)[kWidth]) {
     OTR_UNROLL
     for (uint32_t i = 0; i < kWidth; ++i) sums[i] = fmaf(weight, value_of(loaded.values[i]), sums[i]);
@@ -76,7 +77,6 @@ class FloatStore {
   }
 
   const Element* keys_;
-  const Element* values_;
   uint32_t head_dim_;
 };
 
@@ -88,10 +88,8 @@ class CodeStore {
     uint16_t codes, scale;
   };
   static constexpr uint32_t kWidth = 2;
-  static constexpr uint32_t kWordElements = 2;
 
-  OTR_DEVICE CodeStore(const std::byte* keys, const std::byte* values, uint32_t head_dim)
-      : keys_(keys), values_(values), head_dim_(head_dim) {}
+  OTR_DEVICE CodeStore(const std::byte* keys, uint32_t head_dim) : keys_(keys), head_dim_(head_dim) {}
 
   OTR_DEVICE static float load_query(const float* q, float scale, uint32_t head_dim, Word* dst, uint32_t stride) {
     uint32_t most = 0;
@@ -135,8 +133,8 @@ class CodeStore {
     for (uint32_t r = 0; r < kRows; ++r) scores[r][0] *= scales[r], scores[r][1] *= scales[r];
   }
 
-  OTR_DEVICE Loaded load(size_t position, uint32_t d) const {
-    const std::byte* const block = values_ + position / kKvInterleave * q8_block_bytes(head_dim_);
+  OTR_DEVICE Loaded load(const std::byte* values, size_t position, uint32_t d) const {
+    const std::byte* const block = values + position / kKvInterleave * q8_block_bytes(head_dim_);
     return {*reinterpret_cast<const uint16_t*>(block + q8_value_offset(position, d, head_dim_)),
             *reinterpret_cast<const uint16_t*>(block + q8_scale_offset(position, d))};
   }
@@ -153,7 +151,6 @@ class CodeStore {
   }
 
   const std::byte* keys_;
-  const std::byte* values_;
   uint32_t head_dim_;
 };
 

@@ -2,40 +2,12 @@
 #ifndef OUTRIGGER_CUDA_KERNELS_ATTENTION_WORK_H_
 #define OUTRIGGER_CUDA_KERNELS_ATTENTION_WORK_H_
 
+#include "cuda/kernels/attention_job.h"
 #include "cuda/kernels/attention_store.h"
 #include "cuda/kernels/exp.h"
-#include "cuda/kernels/launch.h"
 #include "cuda/kernels/warp.h"
 
 namespace outrigger::cuda {
-
-inline constexpr uint32_t kPart = kPartPositions;
-inline constexpr uint32_t kSoftBlock = kPositionBlock;
-inline constexpr uint32_t kSoftBlocks = kPart / kSoftBlock;
-/// A thread has the scores of two positions.
-inline constexpr uint32_t kPartThreads = kPart / 2;
-
-/// What the kernels are given.
-struct AttentionJob {
-  AttentionArgs args;
-  Varying first_position;
-  uint32_t row_blocks = 0;
-  uint32_t parts = 0;          ///< of the grid; 0: each block has them all
-  float* results = nullptr;    ///< [parts][kv_heads][rows] results of src/kernels/attention_rows.h
-  uint32_t result_floats = 0;  ///< of one
-
-  OTR_DEVICE uint32_t group() const { return static_cast<uint32_t>(args.heads) / static_cast<uint32_t>(args.kv_heads); }
-  OTR_DEVICE uint32_t rows() const { return static_cast<uint32_t>(args.tokens) * group(); }
-  OTR_DEVICE uint32_t positions_of(uint32_t row) const {
-    return (first_position.at != nullptr ? *first_position.at : first_position.value) + row / group() + 1;
-  }
-  OTR_DEVICE size_t row_offset(uint32_t kv_head, uint32_t row, size_t stride) const {
-    return row / group() * stride + (size_t{kv_head} * group() + row % group()) * args.head_dim;
-  }
-  OTR_DEVICE float* result(uint32_t part, uint32_t kv_head, uint32_t row) const {
-    return results + ((part * args.kv_heads + kv_head) * rows() + row) * result_floats;
-  }
-};
 
 /// kRows rows' scores are one thread's work, and kGroups such groups of rows the block's.
 template <typename Store, uint32_t kRows, uint32_t kGroups>
@@ -48,10 +20,11 @@ class AttentionWork {
         row_begin_((job.row_blocks - 1 - block_x() / (job.parts == 0 ? 1 : job.parts)) * kBlockRows),  // those with the most to see first
         rows_(job.rows() - row_begin_ < kBlockRows ? job.rows() - row_begin_ : kBlockRows),
         positions_(job.positions_of(row_begin_ + rows_ - 1)),
-        store_(static_cast<const std::byte*>(job.args.k_cache) + head_offset(),
-               static_cast<const std::byte*>(job.args.v_cache) + head_offset(), head_dim_),
+        store_(static_cast<const std::byte*>(job.args.k_cache) + head_offset(), head_dim_),
+        values_(static_cast<const std::byte*>(job.args.v_cache) + head_offset()),
         scores_(reinterpret_cast<float*>(dynamic_shared())),
         queries_(reinterpret_cast<typename Store::Word*>(scores_ + kBlockRows * kPart)),
+        tile_(reinterpret_cast<U4*>(queries_ + (kBlockRows * head_dim_ + 3) / 4 * 4)),
         states_(shared_states()) {}
 
   OTR_DEVICE void run() {
@@ -60,19 +33,28 @@ class AttentionWork {
     const uint32_t end = is_split ? begin + 1 : (positions_ + kPart - 1) / kPart;
     if (begin * kPart >= positions_) return;
     load_queries();
+    const uint32_t tile_positions = positions_of_tile();
     for (uint32_t part = begin; part < end; ++part) {
+      U4 ahead[kTileWords];
+      if (kCanStage && tile_positions > 0) load_tile(part, 0, tile_positions, ahead);
       sync_block();
       score(part);
       sync_block();
       for (uint32_t r = thread_index() / kWarp; r < rows_; r += kThreads / kWarp) soften(part, r);
       sync_block();
-      add_values(part);
+      if (kCanStage && tile_positions > 0) {
+        add_staged_values(part, tile_positions, ahead);
+      } else {
+        for (uint32_t item = thread_index(); item < items(); item += kThreads) add_values(part, item);
+      }
     }
   }
 
  private:
   static constexpr uint32_t kBlockRows = kRows * kGroups, kThreads = kPartThreads * kGroups;
   static constexpr uint32_t kValueRows = kBlockRows < 2 ? 1 : 2, kWidth = Store::kWidth;
+  static constexpr bool kCanStage = kBlockRows <= kFewRows;
+  static constexpr uint32_t kTileWords = kTileBytes / sizeof(U4) / kThreads;
 
   /// A row's softmax: of the part at work, and of all parts so far.
   struct State {
@@ -86,6 +68,7 @@ class AttentionWork {
     return states;
   }
 
+  OTR_DEVICE uint64_t block_bytes() const { return kv_block_bytes(job_.args.type, head_dim_); }
   OTR_DEVICE uint64_t head_offset() const { return kv_head_offset(job_.args.type, head_dim_, job_.args.capacity, block_y()); }
 
   /// Positions of the part that row r of the block sees.
@@ -185,60 +168,113 @@ class AttentionWork {
     }
   }
 
-  /// kWidth elements of kValueRows rows a thread.
-  OTR_DEVICE void add_values(uint32_t part) {
-    const uint32_t columns = head_dim_ / kWidth, items = columns * (kBlockRows / kValueRows);
-    for (uint32_t item = thread_index(); item < items; item += kThreads) {
-      const uint32_t first_row = item / columns * kValueRows, d = item % columns * kWidth;
-      uint32_t counts[kValueRows], common = kPart, most = 0;
-      OTR_UNROLL
-      for (uint32_t r = 0; r < kValueRows; ++r) {
-        counts[r] = seen(part, first_row + r);
-        common = counts[r] < common ? counts[r] : common;
-        most = counts[r] < most ? most : counts[r];
-      }
-      float sums[kValueRows][kWidth] = {};
-      for (uint32_t begin = 0; begin < most; begin += kSoftBlock) {
-        OTR_UNROLL
-        for (uint32_t r = 0; r < kValueRows; ++r) {
-          OTR_UNROLL
-          for (uint32_t i = 0; i < kWidth; ++i) sums[r][i] *= states_[first_row + r].shrinks[begin / kSoftBlock];
-        }
-        // Rows of later tokens see a few positions more: those they add alone, so that no row touches what it does not see.
-        const uint32_t end = begin + kSoftBlock, together = common < begin ? begin : common < end ? common : end;
-        add_range<0, kValueRows>(part, begin, together, first_row, d, sums);
-        OTR_UNROLL
-        for (uint32_t r = 0; r < kValueRows; ++r) add_one_row(part, together, counts[r] < end ? counts[r] : end, first_row, d, r, sums);
-      }
-      OTR_UNROLL
-      for (uint32_t r = 0; r < kValueRows; ++r) {
-        if (counts[r] > 0) store(part, first_row + r, d, sums[r]);
-      }
+  /// What a thread sums of a part: kWidth elements of kValueRows rows.
+  struct Item {
+    uint32_t first_row, d;
+    uint32_t counts[kValueRows];  ///< positions that the rows see
+    uint32_t common, most;        ///< the least and the largest of them
+    float sums[kValueRows][kWidth];
+  };
+  OTR_DEVICE uint32_t items() const { return head_dim_ / kWidth * (kBlockRows / kValueRows); }
+
+  OTR_DEVICE Item item_at(uint32_t part, uint32_t i) const {
+    const uint32_t columns = head_dim_ / kWidth;
+    Item item{i / columns * kValueRows, i % columns * kWidth, {}, kPart, 0, {}};
+    OTR_UNROLL
+    for (uint32_t r = 0; r < kValueRows; ++r) {
+      item.counts[r] = seen(part, item.first_row + r);
+      item.common = item.counts[r] < item.common ? item.counts[r] : item.common;
+      item.most = item.counts[r] < item.most ? item.most : item.counts[r];
+    }
+    return item;
+  }
+
+  OTR_DEVICE void add_values(uint32_t part, uint32_t i) {
+    Item item = item_at(part, i);
+    const std::byte* const values = values_ + size_t{part} * (kPart / kKvInterleave) * block_bytes();
+    for (uint32_t begin = 0; begin < item.most; begin += kSoftBlock) {
+      shrink(item, begin);
+      add_all(item, values, begin, begin + kSoftBlock, 0);
+    }
+    store(part, item);
+  }
+
+  /// Positions of a tile, a divisor of kSoftBlock; 0 where a block of positions is larger than a tile or the threads are too few.
+  OTR_DEVICE uint32_t positions_of_tile() const {
+    if (!kCanStage || items() > kThreads) return 0;
+    uint32_t positions = kSoftBlock;
+    while (positions >= kKvInterleave && positions / kKvInterleave * block_bytes() > kTileBytes) positions /= 2;
+    return positions < kKvInterleave ? 0 : positions;
+  }
+
+  /// The thread's words of the values of positions [begin, begin + count) of the part.
+  OTR_DEVICE void load_tile(uint32_t part, uint32_t begin, uint32_t count, U4 (&words)[kTileWords]) const {
+    const uint32_t all = seen(part, rows_ - 1), live = all < begin ? 0 : all - begin < count ? all - begin : count;
+    const uint32_t live_words = static_cast<uint32_t>(kv_positions(live) / kKvInterleave * block_bytes() / sizeof(U4));
+    const U4* const src = reinterpret_cast<const U4*>(values_ + (size_t{part} * kPart + begin) / kKvInterleave * block_bytes());
+    OTR_UNROLL
+    for (uint32_t i = 0; i < kTileWords; ++i) {
+      const uint32_t word = i * kThreads + thread_index();
+      if (word < live_words) words[i] = load_once(src + word);
     }
   }
 
-  OTR_DEVICE void add_one_row(uint32_t part, uint32_t begin, uint32_t end, uint32_t first_row, uint32_t d, uint32_t r,
-                              float (&sums)[kValueRows][kWidth]) const {
-    if (begin >= end) return;
-    if (r == 0) add_range<0, 1>(part, begin, end, first_row, d, sums);
-    if (kValueRows > 1 && r == 1) add_range<kValueRows - 1, kValueRows>(part, begin, end, first_row, d, sums);
+  /// add_values() of one item a thread, with tile after tile in shared memory and the next one on its way.
+  OTR_DEVICE void add_staged_values(uint32_t part, uint32_t tile_positions, U4 (&ahead)[kTileWords]) {
+    const uint32_t all = seen(part, rows_ - 1);
+    Item item = item_at(part, thread_index());
+    for (uint32_t begin = 0; begin < all; begin += tile_positions) {
+      sync_block();
+      OTR_UNROLL
+      for (uint32_t i = 0; i < kTileWords; ++i) tile_[i * kThreads + thread_index()] = ahead[i];
+      sync_block();
+      load_tile(part, begin + tile_positions, tile_positions, ahead);
+      if (thread_index() >= items() || begin >= item.most) continue;
+      if (begin % kSoftBlock == 0) shrink(item, begin);
+      add_all(item, reinterpret_cast<const std::byte*>(tile_), begin, begin + tile_positions, begin);
+    }
+    if (thread_index() < items()) store(part, item);
   }
 
-  /// Positions [begin, end) of the part, in order, to rows [kFirst, kEnd).
+  OTR_DEVICE void shrink(Item& item, uint32_t begin) const {
+    OTR_UNROLL
+    for (uint32_t r = 0; r < kValueRows; ++r) {
+      OTR_UNROLL
+      for (uint32_t i = 0; i < kWidth; ++i) item.sums[r][i] *= states_[item.first_row + r].shrinks[begin / kSoftBlock];
+    }
+  }
+
+  /// Positions [begin, end) of the part that the rows see; `values` begins with position `first`. Rows of later tokens see a few more:
+  /// those they add alone, so that no row touches what it does not see.
+  OTR_DEVICE void add_all(Item& item, const std::byte* values, uint32_t begin, uint32_t end, uint32_t first) const {
+    const uint32_t together = item.common < begin ? begin : item.common < end ? item.common : end;
+    add_range<0, kValueRows>(item, values, begin, together, first);
+    if (together < item.counts[0]) add_range<0, 1>(item, values, together, item.counts[0] < end ? item.counts[0] : end, first);
+    if constexpr (kValueRows > 1) {
+      if (together < item.counts[1]) add_range<1, 2>(item, values, together, item.counts[1] < end ? item.counts[1] : end, first);
+    }
+  }
+
+  /// Those of rows [kFirst, kEnd), in order.
   template <uint32_t kFirst, uint32_t kEnd>
-  OTR_DEVICE void add_range(uint32_t part, uint32_t begin, uint32_t end, uint32_t first_row, uint32_t d,
-                            float (&sums)[kValueRows][kWidth]) const {
-    const size_t first = size_t{part} * kPart;
+  OTR_DEVICE void add_range(Item& item, const std::byte* values, uint32_t begin, uint32_t end, uint32_t first) const {
     for (uint32_t p = begin; p < end; p += kInFlight) {
       typename Store::Loaded loaded[kInFlight];
       OTR_UNROLL
-      for (uint32_t i = 0; i < kInFlight; ++i) loaded[i] = store_.load(first + (p + i < end ? p + i : end - 1), d);
+      for (uint32_t i = 0; i < kInFlight; ++i) loaded[i] = store_.load(values, (p + i < end ? p + i : end - 1) - first, item.d);
       OTR_UNROLL
       for (uint32_t i = 0; i < kInFlight; ++i) {
         if (p + i >= end) break;
         OTR_UNROLL
-        for (uint32_t r = kFirst; r < kEnd; ++r) Store::add(scores_[(first_row + r) * kPart + p + i], loaded[i], sums[r]);
+        for (uint32_t r = kFirst; r < kEnd; ++r) Store::add(scores_[(item.first_row + r) * kPart + p + i], loaded[i], item.sums[r]);
       }
+    }
+  }
+
+  OTR_DEVICE void store(uint32_t part, const Item& item) {
+    OTR_UNROLL
+    for (uint32_t r = 0; r < kValueRows; ++r) {
+      if (item.counts[r] > 0) store(part, item.first_row + r, item.d, item.sums[r]);
     }
   }
 
@@ -261,8 +297,10 @@ class AttentionWork {
   const uint32_t row_begin_, rows_;
   const uint32_t positions_;  ///< that the last row sees
   const Store store_;
+  const std::byte* const values_;
   float* const scores_;                  ///< [kBlockRows][kPart], then the weights
   typename Store::Word* const queries_;  ///< words of kBlockRows queries side by side
+  U4* const tile_;                       ///< kTileBytes of values, where they are staged
   State* const states_;
 };
 
