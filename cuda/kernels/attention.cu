@@ -29,7 +29,7 @@ OTR_KERNEL_OF(kFoldThreads) void fold_kernel(AttentionJob job) {
   OTR_SHARED float maxima[kFoldThreads], earlier[kFoldThreads], later[kFoldThreads];
   const AttentionArgs& args = job.args;
   const uint32_t row = block_x(), kv_head = block_y(), thread = thread_index(), head_dim = static_cast<uint32_t>(args.head_dim);
-  const uint32_t parts = (job.positions_of(row) + kPart - 1) / kPart;
+  const uint32_t parts = (job.first() + row / job.group + kPart) / kPart;
   float* const dst = args.dst + job.row_offset(kv_head, row, args.dst_stride);
   for (uint32_t first_d = 0; first_d < head_dim; first_d += kFoldThreads) {
     const uint32_t d = first_d + thread < head_dim ? first_d + thread : head_dim - 1;
@@ -100,6 +100,7 @@ CudaCode launch_op(const Launcher& launcher, const AttentionArgs& args) {
   AttentionJob job{args, {launcher.first_position_at, static_cast<uint32_t>(args.first_position)}};
   const uint64_t rows = args.tokens * (args.heads / args.kv_heads), heads = args.kv_heads;
   const Version& version = choose_version(args, rows);
+  job.group = static_cast<uint32_t>(args.heads / args.kv_heads), job.rows = static_cast<uint32_t>(rows);
   job.row_blocks = blocks_of(rows, version.rows);
   job.result_floats = static_cast<uint32_t>(result_floats(args.head_dim));
   const uint64_t parts = parts_of(launcher.first_position_at != nullptr ? args.capacity : args.first_position + args.tokens);

@@ -22,21 +22,19 @@ inline constexpr uint32_t kFewRows = 4;
 struct AttentionJob {
   AttentionArgs args;
   Varying first_position;
+  uint32_t group = 0, rows = 0;  ///< query heads of a key-value head, and with each token a row
   uint32_t row_blocks = 0;
   uint32_t parts = 0;          ///< of the grid; 0: each block has them all
   float* results = nullptr;    ///< [parts][kv_heads][rows] results of src/kernels/attention_rows.h
   uint32_t result_floats = 0;  ///< of one
 
-  OTR_DEVICE uint32_t group() const { return static_cast<uint32_t>(args.heads) / static_cast<uint32_t>(args.kv_heads); }
-  OTR_DEVICE uint32_t rows() const { return static_cast<uint32_t>(args.tokens) * group(); }
-  OTR_DEVICE uint32_t positions_of(uint32_t row) const {
-    return (first_position.at != nullptr ? *first_position.at : first_position.value) + row / group() + 1;
-  }
+  /// Positions before token 0.
+  OTR_DEVICE uint32_t first() const { return first_position.at != nullptr ? *first_position.at : first_position.value; }
   OTR_DEVICE size_t row_offset(uint32_t kv_head, uint32_t row, size_t stride) const {
-    return row / group() * stride + (size_t{kv_head} * group() + row % group()) * args.head_dim;
+    return row / group * stride + (size_t{kv_head} * group + row % group) * args.head_dim;
   }
   OTR_DEVICE float* result(uint32_t part, uint32_t kv_head, uint32_t row) const {
-    return results + ((part * args.kv_heads + kv_head) * rows() + row) * result_floats;
+    return results + ((part * args.kv_heads + kv_head) * rows + row) * result_floats;
   }
 };
 

@@ -7,6 +7,7 @@
 #include "src/kernels/attention_rows.h"
 
 // A Store has
+//   kType                           the cache's
 //   kWidth                          elements of a position's value that a thread takes at once
 //   Store(keys, head_dim)           a head's blocks of keys
 //   load_query(q, scale, ...)       a warp keeps a query, word i at dst + i * stride, and returns its scale
@@ -33,6 +34,7 @@ class FloatStore {
   using Word = float;
   using Loaded = Several<Element, kElements>;
   static constexpr uint32_t kWidth = kElements;
+  static constexpr KvType kType = sizeof(Element) == sizeof(float) ? KvType::kF32 : KvType::kF16;
 
   OTR_DEVICE FloatStore(const std::byte* keys, uint32_t head_dim) : keys_(reinterpret_cast<const Element*>(keys)), head_dim_(head_dim) {}
 
@@ -88,6 +90,7 @@ class CodeStore {
     uint16_t codes, scale;
   };
   static constexpr uint32_t kWidth = 2;
+  static constexpr KvType kType = KvType::kQ8_0;
 
   OTR_DEVICE CodeStore(const std::byte* keys, uint32_t head_dim) : keys_(keys), head_dim_(head_dim) {}
 

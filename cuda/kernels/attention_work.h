@@ -18,8 +18,8 @@ class AttentionWork {
         head_dim_(static_cast<uint32_t>(job.args.head_dim)),
         kv_head_(block_y()),
         row_begin_((job.row_blocks - 1 - block_x() / (job.parts == 0 ? 1 : job.parts)) * kBlockRows),  // those with the most to see first
-        rows_(job.rows() - row_begin_ < kBlockRows ? job.rows() - row_begin_ : kBlockRows),
-        positions_(job.positions_of(row_begin_ + rows_ - 1)),
+        rows_(job.rows - row_begin_ < kBlockRows ? job.rows - row_begin_ : kBlockRows),
+        first_position_(job.first()),
         store_(static_cast<const std::byte*>(job.args.k_cache) + head_offset(), head_dim_),
         values_(static_cast<const std::byte*>(job.args.v_cache) + head_offset()),
         scores_(reinterpret_cast<float*>(dynamic_shared())),
@@ -30,15 +30,15 @@ class AttentionWork {
   OTR_DEVICE void run() {
     const bool is_split = job_.parts != 0;
     const uint32_t begin = is_split ? block_x() % job_.parts : 0;
-    const uint32_t end = is_split ? begin + 1 : (positions_ + kPart - 1) / kPart;
-    if (begin * kPart >= positions_) return;
+    const uint32_t positions = positions_of(rows_ - 1), end = is_split ? begin + 1 : (positions + kPart - 1) / kPart;
+    if (begin * kPart >= positions) return;
     load_queries();
     const uint32_t tile_positions = positions_of_tile();
     for (uint32_t part = begin; part < end; ++part) {
-      U4 ahead[kTileWords];
-      if (kCanStage && tile_positions > 0) load_tile(part, 0, tile_positions, ahead);
       sync_block();
       score(part);
+      U4 ahead[kTileWords];
+      if (kCanStage && tile_positions > 0) load_tile(part, 0, tile_positions, ahead);
       sync_block();
       for (uint32_t r = thread_index() / kWarp; r < rows_; r += kThreads / kWarp) soften(part, r);
       sync_block();
@@ -53,6 +53,7 @@ class AttentionWork {
  private:
   static constexpr uint32_t kBlockRows = kRows * kGroups, kThreads = kPartThreads * kGroups;
   static constexpr uint32_t kValueRows = kBlockRows < 2 ? 1 : 2, kWidth = Store::kWidth;
+  static constexpr uint32_t kBlock = kKvInterleave;  ///< positions that the cache keeps together
   static constexpr bool kCanStage = kBlockRows <= kFewRows;
   static constexpr uint32_t kTileWords = kTileBytes / sizeof(U4) / kThreads;
 
@@ -68,13 +69,14 @@ class AttentionWork {
     return states;
   }
 
-  OTR_DEVICE uint64_t block_bytes() const { return kv_block_bytes(job_.args.type, head_dim_); }
-  OTR_DEVICE uint64_t head_offset() const { return kv_head_offset(job_.args.type, head_dim_, job_.args.capacity, block_y()); }
+  OTR_DEVICE uint32_t positions_of(uint32_t r) const { return first_position_ + (row_begin_ + r) / job_.group + 1; }
+  OTR_DEVICE uint32_t block_bytes() const { return static_cast<uint32_t>(kv_block_bytes(Store::kType, head_dim_)); }
+  OTR_DEVICE uint64_t head_offset() const { return kv_head_offset(Store::kType, head_dim_, job_.args.capacity, block_y()); }
 
   /// Positions of the part that row r of the block sees.
   OTR_DEVICE uint32_t seen(uint32_t part, uint32_t r) const {
     if (r >= rows_) return 0;
-    const uint32_t positions = job_.positions_of(row_begin_ + r), first = part * kPart;
+    const uint32_t positions = positions_of(r), first = part * kPart;
     return positions <= first ? 0 : positions - first < kPart ? positions - first : kPart;
   }
 
@@ -191,7 +193,7 @@ class AttentionWork {
 
   OTR_DEVICE void add_values(uint32_t part, uint32_t i) {
     Item item = item_at(part, i);
-    const std::byte* const values = values_ + size_t{part} * (kPart / kKvInterleave) * block_bytes();
+    const std::byte* const values = values_ + size_t{part} * (kPart / kBlock) * block_bytes();
     for (uint32_t begin = 0; begin < item.most; begin += kSoftBlock) {
       shrink(item, begin);
       add_all(item, values, begin, begin + kSoftBlock, 0);
@@ -203,15 +205,15 @@ class AttentionWork {
   OTR_DEVICE uint32_t positions_of_tile() const {
     if (!kCanStage || items() > kThreads) return 0;
     uint32_t positions = kSoftBlock;
-    while (positions >= kKvInterleave && positions / kKvInterleave * block_bytes() > kTileBytes) positions /= 2;
-    return positions < kKvInterleave ? 0 : positions;
+    while (positions >= kBlock && positions / kBlock * block_bytes() > kTileBytes) positions /= 2;
+    return positions < kBlock ? 0 : positions;
   }
 
   /// The thread's words of the values of positions [begin, begin + count) of the part.
   OTR_DEVICE void load_tile(uint32_t part, uint32_t begin, uint32_t count, U4 (&words)[kTileWords]) const {
     const uint32_t all = seen(part, rows_ - 1), live = all < begin ? 0 : all - begin < count ? all - begin : count;
-    const uint32_t live_words = static_cast<uint32_t>(kv_positions(live) / kKvInterleave * block_bytes() / sizeof(U4));
-    const U4* const src = reinterpret_cast<const U4*>(values_ + (size_t{part} * kPart + begin) / kKvInterleave * block_bytes());
+    const uint32_t live_words = (live + kBlock - 1) / kBlock * (block_bytes() / uint32_t{sizeof(U4)});
+    const U4* const src = reinterpret_cast<const U4*>(values_ + size_t{(part * kPart + begin) / kBlock} * block_bytes());
     OTR_UNROLL
     for (uint32_t i = 0; i < kTileWords; ++i) {
       const uint32_t word = i * kThreads + thread_index();
@@ -281,7 +283,7 @@ class AttentionWork {
   OTR_DEVICE void store(uint32_t part, uint32_t r, uint32_t d, const float (&sums)[kWidth]) {
     const uint32_t row = row_begin_ + r;
     const State& state = states_[r];
-    const bool is_split = job_.parts != 0, is_last = !is_split && job_.positions_of(row) <= (part + 1) * kPart;
+    const bool is_split = job_.parts != 0, is_last = !is_split && positions_of(r) <= (part + 1) * kPart;
     float* const dst =
         is_split ? job_.result(part, kv_head_, row) + kResultHead : job_.args.dst + job_.row_offset(kv_head_, row, job_.args.dst_stride);
     OTR_UNROLL
@@ -295,7 +297,7 @@ class AttentionWork {
   const AttentionJob& job_;
   const uint32_t head_dim_, kv_head_;
   const uint32_t row_begin_, rows_;
-  const uint32_t positions_;  ///< that the last row sees
+  const uint32_t first_position_;  ///< of token 0
   const Store store_;
   const std::byte* const values_;
   float* const scores_;                  ///< [kBlockRows][kPart], then the weights
