@@ -3,9 +3,8 @@
 #define OUTRIGGER_CUDA_KERNELS_ATTENTION_WORK_H_
 
 #include "cuda/kernels/attention_job.h"
+#include "cuda/kernels/attention_softmax.h"
 #include "cuda/kernels/attention_store.h"
-#include "cuda/kernels/exp.h"
-#include "cuda/kernels/warp.h"
 
 namespace outrigger::cuda {
 
@@ -101,72 +100,24 @@ class AttentionWork {
     }
   }
 
-  /// A warp: row r's scores become weights, relative to the largest score so far at each block of positions.
   OTR_DEVICE void soften(uint32_t part, uint32_t r) {
-    constexpr float kNothing = -INFINITY;
-    const uint32_t count = seen(part, r), lane = thread_index() % kWarp;
+    const uint32_t count = seen(part, r);
     if (count == 0) return;
-    float* const scores = scores_ + r * kPart;
-    float largest[kSoftBlocks], shrinks[kSoftBlocks];
-    OTR_UNROLL
-    for (uint32_t b = 0; b < kSoftBlocks; ++b) {
-      largest[b] = kNothing;
-      OTR_UNROLL
-      for (uint32_t p = b * kSoftBlock; p < (b + 1) * kSoftBlock; p += kWarp) {
-        if (p + lane < count) largest[b] = fmaxf(largest[b], scores[p + lane]);
-      }
-    }
-    OTR_UNROLL
-    for (uint32_t mask = kWarp / 2; mask > 0; mask /= 2) {
-      OTR_UNROLL
-      for (uint32_t b = 0; b < kSoftBlocks; ++b) largest[b] = fmaxf(largest[b], shuffle_xor(largest[b], mask));
-    }
-    float max = kNothing;
-    OTR_UNROLL
-    for (uint32_t b = 0; b < kSoftBlocks; ++b) {
-      const float before = max;
-      max = fmaxf(before, largest[b]);
-      shrinks[b] = max == before ? 1 : exp_of(before - max);
-      OTR_UNROLL
-      for (uint32_t p = b * kSoftBlock; p < (b + 1) * kSoftBlock; p += kWarp) {
-        if (p + lane < count) scores[p + lane] = exp_of(scores[p + lane] - max);
-      }
-    }
-    sync_warp();
-    const float total = sum_weights(scores, count, shrinks);
-    if (lane == 0) keep(part, r, shrinks, max, total);
-  }
-
-  /// Weights are summed by lane of the position, and the lanes folded. No weight is -0, so that adding 0 for none changes nothing.
-  OTR_DEVICE static float sum_weights(const float* weights, uint32_t count, const float (&shrinks)[kSoftBlocks]) {
-    float sum = 0;
-    OTR_UNROLL
-    for (uint32_t b = 0; b < kSoftBlocks; ++b) {
-      if (b * kSoftBlock >= count) break;
-      sum *= shrinks[b];
-      OTR_UNROLL
-      for (uint32_t i = 0; i < kSoftBlock; i += kKvInterleave) {
-        const uint32_t p = b * kSoftBlock + i + thread_index() % kKvInterleave;
-        sum += p < count ? weights[p] : 0;
-      }
-    }
-    return fold_lanes(sum, kKvInterleave);
-  }
-
-  OTR_DEVICE void keep(uint32_t part, uint32_t r, const float (&shrinks)[kSoftBlocks], float max, float total) {
+    const PartSoftmax softmax = soften_part(scores_ + r * kPart, count);
+    if (thread_index() % kWarp != 0) return;
     State& state = states_[r];
     OTR_UNROLL
-    for (uint32_t b = 0; b < kSoftBlocks; ++b) state.shrinks[b] = shrinks[b];
+    for (uint32_t b = 0; b < kSoftBlocks; ++b) state.shrinks[b] = softmax.shrinks[b];
     if (job_.parts != 0) {
       float* const result = job_.result(part, kv_head_, row_begin_ + r);
-      result[0] = max, result[1] = total;
+      result[0] = softmax.max, result[1] = softmax.total;
     } else if (part == 0) {
-      state.max = max, state.total = total;
+      state.max = softmax.max, state.total = softmax.total;
     } else {
-      const float new_max = fmaxf(state.max, max);
-      state.earlier = exp_of(state.max - new_max), state.later = exp_of(max - new_max);
-      state.max = new_max;
-      state.total = fmaf(state.total, state.earlier, total * state.later);
+      const float max = fmaxf(state.max, softmax.max);
+      state.earlier = exp_of(state.max - max), state.later = exp_of(softmax.max - max);
+      state.max = max;
+      state.total = fmaf(state.total, state.earlier, softmax.total * state.later);
     }
   }
 
