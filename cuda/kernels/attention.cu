@@ -81,11 +81,11 @@ uint64_t shared_bytes(const AttentionArgs& args, const Version& version) {
   return (version.rows * kPart + query_words) * sizeof(float) + (version.rows <= kFewRows ? kTileBytes : 0);
 }
 
-/// The most rows a block, as long as they fit its memory and most of them are there; few rows, as of one token, are spread over more
-/// blocks.
+/// Rows of a block: more share each reading of the cache, while one token's are spread over more blocks. As many as fit its memory; beyond
+/// 7000 elements a head not even one does, and the launch fails.
 const Version& choose_version(const AttentionArgs& args, uint64_t rows) {
+  const uint64_t wanted = rows <= 2 ? rows : rows <= 8 ? kFewRows : rows <= 64 ? 8 : 16;
   size_t i = 0;
-  const uint64_t wanted = rows <= 8 ? (rows + 1) / 2 * 2 < 4 ? rows : 4 : rows <= 64 ? 8 : 16;
   while (i + 1 < std::size(kVersions<CodeStore>) &&
          (version(args, i).rows > wanted || shared_bytes(args, version(args, i)) > kMostSharedBytes))
     ++i;

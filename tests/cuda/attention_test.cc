@@ -76,6 +76,8 @@ TEST_CASE("cuda attention: heads of any width") {
   check(130, 9, 2, 1, 1024, KvType::kF16);
 }
 
+TEST_CASE("cuda attention: more parts than the folding block has threads") { check(130 * kPartPositions, 1, 1, 1, 2, KvType::kF16); }
+
 TEST_CASE("cuda attention: results that the scratch has no room for do not go there") {
   // 48 rows of 400 parts, of which a few positions are filled when the kernel runs.
   Sequence sequence({20, 3, 1, 2});
