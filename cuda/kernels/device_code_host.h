@@ -9,7 +9,6 @@
 
 #define OTR_KERNEL inline
 #define OTR_KERNEL_OF(threads) inline
-#define OTR_KERNEL_FOR(threads, blocks) inline
 #define OTR_DEVICE inline
 // One block runs at a time: its threads take turns on one of the host's.
 #define OTR_SHARED static
@@ -44,6 +43,10 @@ T shuffle_xor(T value, uint32_t mask) {
 }
 
 uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector);
+inline int32_t dot_low_bytes(uint32_t pair, uint32_t codes, int32_t sum) {
+  return sum + static_cast<int16_t>(pair) * static_cast<int8_t>(codes) + static_cast<int16_t>(pair >> 16) * static_cast<int8_t>(codes >> 8);
+}
+inline int32_t dot_high_bytes(uint32_t pair, uint32_t codes, int32_t sum) { return dot_low_bytes(pair, codes >> 16, sum); }
 inline float as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t as_bits(float value) { return std::bit_cast<uint32_t>(value); }
 inline float half_to_float(uint16_t bits) { return f16_to_float(bits); }

@@ -5,9 +5,7 @@
 #define OUTRIGGER_CUDA_KERNELS_DEVICE_CODE_NVCC_H_
 
 #define OTR_KERNEL __global__
-#define OTR_KERNEL_OF(threads) __global__ __launch_bounds__(threads)
-// At least so many blocks fit a multiprocessor's registers at once.
-#define OTR_KERNEL_FOR(threads, blocks) __global__ __launch_bounds__(threads, blocks)
+#define OTR_KERNEL_OF(...) __global__ __launch_bounds__(__VA_ARGS__)
 #define OTR_DEVICE __device__ __forceinline__
 #define OTR_SHARED __shared__
 #define OTR_UNROLL _Pragma("unroll")
@@ -40,6 +38,14 @@ OTR_DEVICE T shuffle_from(T value, uint32_t lane) {
 
 /// Byte i of the result is the byte of b:a that nibble i of `selector` names; a nibble above 7 repeats that byte's sign.
 OTR_DEVICE uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) { return __byte_perm(a, b, selector); }
+
+/// sum + the products of two signed 16-bit numbers and the two low (or high) signed bytes of `codes`.
+OTR_DEVICE int32_t dot_low_bytes(uint32_t pair, uint32_t codes, int32_t sum) {
+  return __dp2a_lo(static_cast<int>(pair), static_cast<int>(codes), sum);
+}
+OTR_DEVICE int32_t dot_high_bytes(uint32_t pair, uint32_t codes, int32_t sum) {
+  return __dp2a_hi(static_cast<int>(pair), static_cast<int>(codes), sum);
+}
 
 OTR_DEVICE float as_float(uint32_t bits) { return __uint_as_float(bits); }
 OTR_DEVICE uint32_t as_bits(float value) { return __float_as_uint(value); }

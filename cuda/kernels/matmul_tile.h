@@ -193,7 +193,7 @@ class TileAdder {
 /// Grid: tiles of tokens, strips of 32 rows; neighbouring blocks read the same weights. One barrier for each chunk: who writes a buffer
 /// again has passed the one that its last readers reached after reading it.
 template <PackedKind kKind, uint32_t kTokens>
-OTR_KERNEL_FOR((TileShape<kKind, kTokens>::kThreads), 2)
+OTR_KERNEL_OF((TileShape<kKind, kTokens>::kThreads), 2)
 void matmul_tile_kernel(MatmulCall call) {
   using Shape = TileShape<kKind, kTokens>;
   auto* const results = reinterpret_cast<ChunkResults<kKind, kTokens>*>(dynamic_shared());

@@ -145,7 +145,7 @@ class WideProduct {
 
 /// Grid: runs of 32 tokens, runs of 256 rows. Warps beyond the last row help to bring the tokens.
 template <PackedKind kKind>
-OTR_KERNEL_FOR(kWideThreads, 2)
+OTR_KERNEL_OF(kWideThreads, 2)
 void matmul_wide_kernel(MatmulCall call) {
   OTR_SHARED U4 stages[2][kStageVectors];
   WideProduct<kKind>(call, stages).run();

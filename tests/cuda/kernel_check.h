@@ -45,8 +45,8 @@ inline Launcher emulated_launcher() { return {emulator::launch_only(), nullptr, 
 
 /// Runs make(true) by the emulated kernel and make(false) by the host's.
 template <typename Make>
-void run_twice(Make make) {
-  REQUIRE(launch_op(emulated_launcher(), make(true)) == kCudaOk);
+void run_twice(const Launcher& launcher, Make make) {
+  REQUIRE(launch_op(launcher, make(true)) == kCudaOk);
   static const std::unique_ptr<ThreadTeam> team = [] {
     Result<std::unique_ptr<ThreadTeam>> made = ThreadTeam::create(1);
     REQUIRE(made.is_ok());
@@ -54,6 +54,11 @@ void run_twice(Make make) {
   }();
   const DeviceOp op = make(false);
   team->run([&op](const TeamMember& member) { run_op(op, member); });
+}
+
+template <typename Make>
+void run_twice(Make make) {
+  run_twice(emulated_launcher(), make);
 }
 
 }  // namespace outrigger::cuda
