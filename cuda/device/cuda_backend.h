@@ -21,8 +21,8 @@ struct CudaDeviceOptions {
   std::chrono::nanoseconds patience = std::chrono::seconds(60);
 };
 
-/// Opens the GPU and runs a kernel on it. `api` must outlive it. Errors: kUnavailable, with what is missing, for no driver, no such GPU, one
-/// before 7.5 or without kernels in this build; kOutOfMemory; kDevice.
+/// Opens the GPU and runs a kernel on it. `api` must outlive it. Errors: kUnavailable, with what is missing, for no driver, no such GPU,
+/// one before 7.5 or without kernels in this build; kOutOfMemory; kDevice.
 Result<std::unique_ptr<Backend>> open_cuda_device(const CudaApi& api, const CudaDeviceOptions& options);
 
 /// A stream of the runtime for each, and one for zeroing. Addresses are checked when an operation is submitted. One lock is held around
@@ -84,10 +84,10 @@ class CudaBackend final : public Backend, private MemoryOwner {
   const DeviceFacts facts_;
   mutable std::mutex mutex_;  // of everything below
   Status failure_;
-  bool is_lost_ = false;      // the device itself has failed or does not answer: nothing of it is waited for
+  bool is_lost_ = false;  // the device itself has failed or does not answer: nothing of it is waited for
   std::array<CudaStream, kStreams + 1> streams_;
   AllocationTable memory_, pinned_;
-  AllocationTable before_;    // Block::before of the memory that has some
+  AllocationTable before_;  // Block::before of the memory that has some
 };
 
 }  // namespace outrigger::cuda

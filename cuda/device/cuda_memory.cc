@@ -112,7 +112,8 @@ Result<PinnedMemory> CudaBackend::allocate_pinned(uint64_t bytes) {
   }
   if (bytes == 0) return PinnedMemory();
   std::byte* const data = map_host_pages(bytes);
-  if (data == nullptr) return Status(StatusCode::kOutOfMemory, fmt::format("the system refused {} of host memory for copies", format_bytes(bytes)));
+  if (data == nullptr)
+    return Status(StatusCode::kOutOfMemory, fmt::format("the system refused {} of host memory for copies", format_bytes(bytes)));
   const CudaCode code = pin(data, bytes);  // takes 0.2 s and more for 1 GiB: without the lock
   const Lock lock(mutex_);
   if (code == kCudaOk && pinned_.insert(data, bytes)) return PinnedMemory(this, data, bytes);

@@ -206,10 +206,13 @@ bool is_told(CudaCall call, CudaFault fault) {
     case CudaCall::kRelease:
     case CudaCall::kUnpin:
     case CudaCall::kDestroyStream:
-    case CudaCall::kDestroyEvent: return false;  // asked for a figure only, or behind the work
+    case CudaCall::kDestroyEvent:
+      return false;  // asked for a figure only, or behind the work
     case CudaCall::kRecordEvent:
-    case CudaCall::kQueryEvent: return fault == CudaFault::kIllegalAddress;  // asked again
-    default: return fault != CudaFault::kHang;   // a device that hangs late may have done all work
+    case CudaCall::kQueryEvent:
+      return fault == CudaFault::kIllegalAddress;  // asked again
+    default:
+      return fault != CudaFault::kHang;  // a device that hangs late may have done all work
   }
 }
 

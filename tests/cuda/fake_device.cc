@@ -129,7 +129,8 @@ bool FakeDevice::is_in_use(const void* address, uint64_t bytes) const {
     for (size_t i = 0; i < stream->size && !is_hung_ && !is_broken_; ++i) {
       const Task& task = stream->ring[(stream->first + i) % kQueueDepth];
       if (task.kind != Task::Kind::kCopy && task.kind != Task::Kind::kClear) continue;
-      if (overlap(task.dst, task.bytes, address, bytes) || (task.src != nullptr && overlap(task.src, task.bytes, address, bytes))) return true;
+      if (overlap(task.dst, task.bytes, address, bytes) || (task.src != nullptr && overlap(task.src, task.bytes, address, bytes)))
+        return true;
     }
   }
   return false;
@@ -152,15 +153,21 @@ CudaCode FakeDevice::submit(Lock& lock, Stream* stream, const Task& task) {
 
 void FakeDevice::run_task(const Task& task) {
   switch (task.kind) {
-    case Task::Kind::kCopy: std::memcpy(task.dst, task.src, task.bytes); return;
-    case Task::Kind::kClear: std::memset(task.dst, 0, task.bytes); return;
-    case Task::Kind::kWait: return;
+    case Task::Kind::kCopy:
+      std::memcpy(task.dst, task.src, task.bytes);
+      return;
+    case Task::Kind::kClear:
+      std::memset(task.dst, 0, task.bytes);
+      return;
+    case Task::Kind::kWait:
+      return;
     case Task::Kind::kGraph:
       for (const Task& part : task.graph->tasks) run_task(part);
       return;
     case Task::Kind::kKernel: {
       void* arguments[kMostArguments];
-      for (uint32_t i = 0; i < task.call.argument_count; ++i) arguments[i] = const_cast<std::byte*>(task.arguments.data()) + task.offsets[i];
+      for (uint32_t i = 0; i < task.call.argument_count; ++i)
+        arguments[i] = const_cast<std::byte*>(task.arguments.data()) + task.offsets[i];
       KernelCall call = task.call;
       call.arguments = arguments;
       static std::mutex one_at_a_time;
@@ -219,10 +226,13 @@ struct FakeCalls {
   }
 
   static const char* error_text(CudaCode code) {
-    return code == kCudaIllegalAddress ? "an illegal memory access was encountered" : code == kCudaOutOfMemory ? "out of memory" : "an error of the fake";
+    return code == kCudaIllegalAddress ? "an illegal memory access was encountered"
+           : code == kCudaOutOfMemory  ? "out of memory"
+                                       : "an error of the fake";
   }
   static CudaCode device_count(int* count) {
-    return call(CudaCall::kDeviceCount, [=](FakeDevice& device, Lock&) { return *count = device.facts_.devices, device.facts_.count_code; });
+    return call(CudaCall::kDeviceCount,
+                [=](FakeDevice& device, Lock&) { return *count = device.facts_.devices, device.facts_.count_code; });
   }
   static CudaCode use_device(int number) {
     return call(CudaCall::kUseDevice, [=](FakeDevice& device, Lock&) {
@@ -423,12 +433,12 @@ struct FakeCalls {
 };
 
 const CudaApi& FakeDevice::api() {
-  static constexpr CudaApi kApi = {FakeCalls::error_text,    FakeCalls::device_count,  FakeCalls::use_device,   FakeCalls::device_facts,
-                                   FakeCalls::memory,        FakeCalls::allocate,      FakeCalls::release,      FakeCalls::pin,
+  static constexpr CudaApi kApi = {FakeCalls::error_text,    FakeCalls::device_count,  FakeCalls::use_device,     FakeCalls::device_facts,
+                                   FakeCalls::memory,        FakeCalls::allocate,      FakeCalls::release,        FakeCalls::pin,
                                    FakeCalls::unpin,         FakeCalls::create_stream, FakeCalls::destroy_stream, FakeCalls::create_event,
-                                   FakeCalls::destroy_event, FakeCalls::record_event,  FakeCalls::wait_event,   FakeCalls::query_event,
-                                   FakeCalls::copy,          FakeCalls::clear,         FakeCalls::launch,       FakeCalls::allow_shared,
-                                   FakeCalls::begin_capture, FakeCalls::end_capture,   FakeCalls::launch_graph, FakeCalls::destroy_graph};
+                                   FakeCalls::destroy_event, FakeCalls::record_event,  FakeCalls::wait_event,     FakeCalls::query_event,
+                                   FakeCalls::copy,          FakeCalls::clear,         FakeCalls::launch,         FakeCalls::allow_shared,
+                                   FakeCalls::begin_capture, FakeCalls::end_capture,   FakeCalls::launch_graph,   FakeCalls::destroy_graph};
   return kApi;
 }
 

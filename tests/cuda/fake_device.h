@@ -16,8 +16,29 @@ namespace outrigger::cuda {
 
 /// In the order of CudaApi's members, without error_text.
 enum class CudaCall : uint8_t {
-  kDeviceCount, kUseDevice, kDeviceFacts, kMemory, kAllocate, kRelease, kPin, kUnpin, kCreateStream, kDestroyStream, kCreateEvent, kDestroyEvent,
-  kRecordEvent, kWaitEvent, kQueryEvent, kCopy, kClear, kLaunch, kAllowShared, kBeginCapture, kEndCapture, kLaunchGraph, kDestroyGraph,
+  kDeviceCount,
+  kUseDevice,
+  kDeviceFacts,
+  kMemory,
+  kAllocate,
+  kRelease,
+  kPin,
+  kUnpin,
+  kCreateStream,
+  kDestroyStream,
+  kCreateEvent,
+  kDestroyEvent,
+  kRecordEvent,
+  kWaitEvent,
+  kQueryEvent,
+  kCopy,
+  kClear,
+  kLaunch,
+  kAllowShared,
+  kBeginCapture,
+  kEndCapture,
+  kLaunchGraph,
+  kDestroyGraph,
 };
 inline constexpr size_t kCudaCalls = 23;
 
