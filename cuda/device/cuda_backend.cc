@@ -118,7 +118,6 @@ Status CudaBackend::out_of_memory(uint64_t needed_bytes) const {
 Status CudaBackend::ended(const Lock& lock, CudaCode code, const char* call, uint64_t needed_bytes) {
   if (code == kCudaOk) return {};
   if (code == kCudaOutOfMemory) return out_of_memory(needed_bytes);
-  is_lost_ = true;
   if (is_no_kernel(code)) {
     return fail(lock, Status(StatusCode::kUnavailable,
                              fmt::format("cuda:{}: {} is of compute capability {}.{}, and this build has kernels for {}; build with "

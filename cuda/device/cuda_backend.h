@@ -74,7 +74,7 @@ class CudaBackend final : public Backend, private MemoryOwner {
   CudaCode take(uint64_t bytes, Block* block) const;
   Status zero(std::byte* data, uint64_t bytes);
   bool keep(const Lock& lock, const Block& block, uint64_t bytes) noexcept;
-  void release(std::byte* data) noexcept;
+  void* base_of(std::byte* data) const;
   static uint64_t pinned_piece_bytes(const std::byte* host);  // from there to the piece's end
   CudaCode pin(std::byte* data, uint64_t bytes) const;
   void unpin(std::byte* data, uint64_t bytes) const noexcept;
@@ -84,7 +84,7 @@ class CudaBackend final : public Backend, private MemoryOwner {
   const DeviceFacts facts_;
   mutable std::mutex mutex_;  // of everything below
   Status failure_;
-  bool is_lost_ = false;  // the device itself has failed or does not answer: nothing of it is waited for
+  bool is_lost_ = false;  // given up: nothing of the device is waited for
   std::array<CudaStream, kStreams + 1> streams_;
   AllocationTable memory_, pinned_;
   AllocationTable before_;  // Block::before of the memory that has some

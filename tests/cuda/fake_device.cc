@@ -124,7 +124,9 @@ bool FakeDevice::is_reachable(const void* address, uint64_t bytes) const {
   return holds(memory_, [](const Memory& memory) { return memory.bytes; }) || holds(pinned_, [](uint64_t pinned) { return pinned; });
 }
 
-bool FakeDevice::is_in_use(const void* address, uint64_t bytes) const {
+// What was running when the device failed ends soon, and may be using anything.
+bool FakeDevice::is_in_use(Lock& lock, const void* address, uint64_t bytes) {
+  if (is_hung_ || is_broken_) changed_.wait(lock, [this] { return running_ == 0; });
   for (const auto& stream : streams_) {
     for (size_t i = 0; i < stream->size && !is_hung_ && !is_broken_; ++i) {
       const Task& task = stream->ring[(stream->first + i) % kQueueDepth];
@@ -189,9 +191,11 @@ void FakeDevice::run_stream(Stream* stream) {
     if (stream->is_stopping) return;
     if (!is_broken_) {
       const Task& task = stream->ring[stream->first];  // stays while it is the first
+      ++running_;
       lock.unlock();
       run_task(task);
       lock.lock();
+      --running_;
     }
     stream->first = (stream->first + 1) % kQueueDepth;
     --stream->size;
@@ -273,11 +277,11 @@ struct FakeCalls {
     });
   }
   static CudaCode release(void* data) {
-    return give_back(CudaCall::kRelease, [=](FakeDevice& device, Lock&) {
+    return give_back(CudaCall::kRelease, [=](FakeDevice& device, Lock& lock) {
       const auto found = device.memory_.find(reinterpret_cast<uintptr_t>(data));
       if (found == device.memory_.end()) return device.leave(kInvalidValue);
       const auto [base, bytes] = found->second;
-      if (device.is_in_use(data, bytes)) ++device.misuses_;
+      if (device.is_in_use(lock, data, bytes)) ++device.misuses_;
       device.used_bytes_ -= bytes;
       device.memory_.erase(found);
       --device.live_;
@@ -293,10 +297,10 @@ struct FakeCalls {
     });
   }
   static CudaCode unpin(void* data) {
-    return give_back(CudaCall::kUnpin, [=](FakeDevice& device, Lock&) {
+    return give_back(CudaCall::kUnpin, [=](FakeDevice& device, Lock& lock) {
       const auto found = device.pinned_.find(reinterpret_cast<uintptr_t>(data));
       if (found == device.pinned_.end()) return device.leave(kInvalidValue);
-      if (device.is_in_use(data, found->second)) ++device.misuses_;
+      if (device.is_in_use(lock, data, found->second)) ++device.misuses_;
       device.pinned_.erase(found);
       --device.live_;
       return kCudaOk;
