@@ -265,7 +265,7 @@ struct FakeCalls {
   static CudaCode allocate(void** data, uint64_t bytes) {
     return call(CudaCall::kAllocate, [=](FakeDevice& device, Lock&) {
       if (bytes > device.facts_.memory_bytes - device.used_bytes_) return kCudaOutOfMemory;
-      const uint64_t offset = bytes < kSmall ? kOffset : 0;
+      const uint64_t offset = bytes < kSmall ? kOffset * (1 + device.counts_[static_cast<size_t>(CudaCall::kAllocate)] % 3) : 0;
       void* const base = std::aligned_alloc(4096, (bytes + offset + 4095) / 4096 * 4096);
       if (base == nullptr) return kCudaOutOfMemory;
       *data = static_cast<std::byte*>(base) + offset;
