@@ -21,7 +21,8 @@ using Clock = std::chrono::steady_clock;
 // Longer waits than this are as good as endless, and must not overflow the clock.
 constexpr std::chrono::nanoseconds kLongestWait = std::chrono::hours(24 * 365);
 
-// What lies between two looks at an event. The runtime's own waiting has no time-out; a sleep is 60 us late, so what takes less is not slept.
+// What lies between two looks at an event. The runtime's own waiting has no time-out; a sleep is 60 us late, so what takes less is not
+// slept.
 class Pauses {
  public:
   void next() {
@@ -65,8 +66,8 @@ Status CudaBackend::start() {
   const CudaCode code = use_device();
   if (code == kCudaOutOfMemory || is_no_kernel(code)) return ended(lock, code, "opening");
   if (code != kCudaOk) {
-    return Status(StatusCode::kUnavailable, fmt::format("cuda:{}: {} cannot be used: {} (error {})", options_.device, facts_.name,
-                                                        api_.error_text(code), code));
+    return Status(StatusCode::kUnavailable,
+                  fmt::format("cuda:{}: {} cannot be used: {} (error {})", options_.device, facts_.name, api_.error_text(code), code));
   }
   for (size_t i = 0; i < streams_.size(); ++i) {
     // A small model's steps are short and gate the large one's.
@@ -117,7 +118,6 @@ Status CudaBackend::out_of_memory(uint64_t needed_bytes) const {
 Status CudaBackend::ended(const Lock& lock, CudaCode code, const char* call, uint64_t needed_bytes) {
   if (code == kCudaOk) return {};
   if (code == kCudaOutOfMemory) return out_of_memory(needed_bytes);
-  is_lost_ = true;
   if (is_no_kernel(code)) {
     return fail(lock, Status(StatusCode::kUnavailable,
                              fmt::format("cuda:{}: {} is of compute capability {}.{}, and this build has kernels for {}; build with "
@@ -125,11 +125,13 @@ Status CudaBackend::ended(const Lock& lock, CudaCode code, const char* call, uin
                                          options_.device, facts_.name, facts_.compute_major, facts_.compute_minor, options_.architectures,
                                          facts_.compute_major, facts_.compute_minor)));
   }
-  return fail(lock, Status(StatusCode::kDevice, fmt::format("cuda:{}: {}: {} (error {})", options_.device, call, api_.error_text(code), code)));
+  return fail(lock,
+              Status(StatusCode::kDevice, fmt::format("cuda:{}: {}: {} (error {})", options_.device, call, api_.error_text(code), code)));
 }
 
 // Pinned memory is known to the runtime in pieces, and no copy may cross from one into the next.
-Status CudaBackend::copy(Stream which, std::byte* dst, const std::byte* src, const std::byte* device, const std::byte* host, uint64_t bytes) {
+Status CudaBackend::copy(Stream which, std::byte* dst, const std::byte* src, const std::byte* device, const std::byte* host,
+                         uint64_t bytes) {
   const Lock lock(mutex_);
   OTR_TRY(enter(lock));
   OTR_TRY(check_stream(which));
@@ -206,7 +208,8 @@ Status CudaBackend::synchronize(const Event& event, std::chrono::nanoseconds tim
     OTR_ASSIGN(const bool is_ready, query(event));
     if (is_ready) return {};
     if (Clock::now() < deadline) continue;
-    return Status(StatusCode::kDevice, fmt::format("cuda:{}: not done after {:.3f} s", options_.device, std::chrono::duration<double>(timeout).count()));
+    return Status(StatusCode::kDevice,
+                  fmt::format("cuda:{}: not done after {:.3f} s", options_.device, std::chrono::duration<double>(timeout).count()));
   }
 }
 

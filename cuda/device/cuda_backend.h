@@ -21,8 +21,8 @@ struct CudaDeviceOptions {
   std::chrono::nanoseconds patience = std::chrono::seconds(60);
 };
 
-/// Opens the GPU and runs a kernel on it. `api` must outlive it. Errors: kUnavailable, with what is missing, for no driver, no such GPU, one
-/// before 7.5 or without kernels in this build; kOutOfMemory; kDevice.
+/// Opens the GPU and runs a kernel on it. `api` must outlive it. Errors: kUnavailable, with what is missing, for no driver, no such GPU,
+/// one before 7.5 or without kernels in this build; kOutOfMemory; kDevice.
 Result<std::unique_ptr<Backend>> open_cuda_device(const CudaApi& api, const CudaDeviceOptions& options);
 
 /// A stream of the runtime for each, and one for zeroing. Addresses are checked when an operation is submitted. One lock is held around
@@ -74,7 +74,7 @@ class CudaBackend final : public Backend, private MemoryOwner {
   CudaCode take(uint64_t bytes, Block* block) const;
   Status zero(std::byte* data, uint64_t bytes);
   bool keep(const Lock& lock, const Block& block, uint64_t bytes) noexcept;
-  void release(std::byte* data) noexcept;
+  void* base_of(std::byte* data) const;
   static uint64_t pinned_piece_bytes(const std::byte* host);  // from there to the piece's end
   CudaCode pin(std::byte* data, uint64_t bytes) const;
   void unpin(std::byte* data, uint64_t bytes) const noexcept;
@@ -84,10 +84,10 @@ class CudaBackend final : public Backend, private MemoryOwner {
   const DeviceFacts facts_;
   mutable std::mutex mutex_;  // of everything below
   Status failure_;
-  bool is_lost_ = false;      // the device itself has failed or does not answer: nothing of it is waited for
+  bool is_lost_ = false;  // given up: nothing of the device is waited for
   std::array<CudaStream, kStreams + 1> streams_;
   AllocationTable memory_, pinned_;
-  AllocationTable before_;    // Block::before of the memory that has some
+  AllocationTable before_;  // Block::before of the memory that has some
 };
 
 }  // namespace outrigger::cuda

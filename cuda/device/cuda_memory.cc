@@ -24,7 +24,7 @@ uint64_t CudaBackend::pinned_piece_bytes(const std::byte* host) { return kPinned
 CudaBackend::~CudaBackend() {
   finish_all();
   (void)use_device();
-  for (const auto& [address, bytes] : memory_.ranges()) release(reinterpret_cast<std::byte*>(address));
+  for (const auto& [address, bytes] : memory_.ranges()) (void)api_.release(base_of(reinterpret_cast<std::byte*>(address)));
   for (const auto& [address, bytes] : pinned_.ranges()) {
     auto* const data = reinterpret_cast<std::byte*>(address);
     unpin(data, bytes);
@@ -84,10 +84,9 @@ Result<DeviceMemory> CudaBackend::allocate(uint64_t bytes) {
   return status.is_ok() ? Status(StatusCode::kOutOfMemory, "the system refused memory for a list of the device's") : status;
 }
 
-// A code tells of work that failed before: the memory is free all the same.
-void CudaBackend::release(std::byte* data) noexcept {
+void* CudaBackend::base_of(std::byte* data) const {
   const auto before = before_.ranges().find(reinterpret_cast<uintptr_t>(data));
-  (void)api_.release(before == before_.ranges().end() ? data : data - before->second);
+  return before == before_.ranges().end() ? data : data - before->second;
 }
 
 CudaCode CudaBackend::pin(std::byte* data, uint64_t bytes) const {
@@ -112,7 +111,8 @@ Result<PinnedMemory> CudaBackend::allocate_pinned(uint64_t bytes) {
   }
   if (bytes == 0) return PinnedMemory();
   std::byte* const data = map_host_pages(bytes);
-  if (data == nullptr) return Status(StatusCode::kOutOfMemory, fmt::format("the system refused {} of host memory for copies", format_bytes(bytes)));
+  if (data == nullptr)
+    return Status(StatusCode::kOutOfMemory, fmt::format("the system refused {} of host memory for copies", format_bytes(bytes)));
   const CudaCode code = pin(data, bytes);  // takes 0.2 s and more for 1 GiB: without the lock
   const Lock lock(mutex_);
   if (code == kCudaOk && pinned_.insert(data, bytes)) return PinnedMemory(this, data, bytes);
@@ -126,19 +126,20 @@ Result<PinnedMemory> CudaBackend::allocate_pinned(uint64_t bytes) {
       .with_bytes(bytes, 0);
 }
 
-// New work finds the memory gone, what was submitted before is waited for.
+// New work finds the memory gone, what was submitted before is waited for. The runtime's codes tell of work that failed: what is given back
+// is so all the same. Without the lock: releasing waits for work that was submitted since.
 void CudaBackend::take_back(MemoryPlace place, std::byte* data, uint64_t bytes) noexcept {
-  AllocationTable& table = place == MemoryPlace::kDevice ? memory_ : pinned_;
+  void* base = nullptr;
   {
     const Lock lock(mutex_);
-    table.erase(data);
+    (place == MemoryPlace::kDevice ? memory_ : pinned_).erase(data);
+    base = base_of(data);
+    before_.erase(data);
   }
   finish_all();
   (void)use_device();
   if (place == MemoryPlace::kDevice) {
-    const Lock lock(mutex_);
-    release(data);
-    before_.erase(data);
+    (void)api_.release(base);
   } else {
     unpin(data, bytes);
     unmap_host_pages(data, bytes);

@@ -9,8 +9,8 @@
 
 namespace outrigger::cuda {
 
-/// Points of the stream are numbered as they are recorded, from 1; 0 is its beginning. Of a point that the ring has forgotten, the oldest one
-/// that it knows is taken instead: it lies behind it in the same stream. Not thread-safe. Functions return the runtime's code.
+/// Points of the stream are numbered as they are recorded, from 1; 0 is its beginning. Of a point that the ring has forgotten, the oldest
+/// one that it knows is taken instead: it lies behind it in the same stream. Not thread-safe. Functions return the runtime's code.
 class CudaStream {
  public:
   /// More than a step records between two waits of the host, so that forgetting is rare.

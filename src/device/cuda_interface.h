@@ -14,8 +14,8 @@ namespace outrigger {
 /// functions take and return.
 inline constexpr char kCudaInterface[] = OUTRIGGER_VERSION_STRING " interface 1";
 
-/// The one function that liboutrigger_cuda.so exports, under the name kCudaOpenName. Returns the shared object's own kCudaInterface; only if
-/// that equals the caller's is *result written: the GPU of that number as a backend, or why there is none. Threads: any.
+/// The one function that liboutrigger_cuda.so exports, under the name kCudaOpenName. Returns the shared object's own kCudaInterface; only
+/// if that equals the caller's is *result written: the GPU of that number as a backend, or why there is none. Threads: any.
 using CudaOpen = const char* (*)(const char* interface, int device, Result<std::unique_ptr<Backend>>* result);
 inline constexpr char kCudaOpenName[] = "outrigger_cuda_open";
 

@@ -30,7 +30,8 @@ Result<int> parse_number(std::string_view device) {
     const auto [rest, error] = std::from_chars(device.data() + kPrefix.size(), end, number);
     if (error == std::errc() && rest == end) return number;
   }
-  return Status(StatusCode::kInvalidArgument, fmt::format("device: got \"{}\", need \"cuda\" or \"cuda:N\", N being a GPU's number from 0", device));
+  return Status(StatusCode::kInvalidArgument,
+                fmt::format("device: got \"{}\", need \"cuda\" or \"cuda:N\", N being a GPU's number from 0", device));
 }
 
 Status unavailable(std::string_view device, std::string_view why) {
@@ -92,8 +93,8 @@ Result<std::unique_ptr<Backend>> open_cuda_backend(std::string_view device) {
   Result<std::unique_ptr<Backend>> result = Status(StatusCode::kInternal, "the CUDA backend gave no answer");
   const std::string theirs = open(kCudaInterface, number, &result);
   if (theirs == kCudaInterface) return result;
-  return unavailable(device, fmt::format("{} is of another version (it has {}, this library {}); install both from the same build", kLibrary,
-                                         theirs, kCudaInterface));
+  return unavailable(device, fmt::format("{} is of another version (it has {}, this library {}); install both from the same build",
+                                         kLibrary, theirs, kCudaInterface));
 }
 
 }  // namespace outrigger

@@ -2,6 +2,8 @@
 #ifndef OUTRIGGER_TESTS_CONTRACT_BACKEND_CASE_H_
 #define OUTRIGGER_TESTS_CONTRACT_BACKEND_CASE_H_
 
+#include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -79,14 +81,20 @@ inline AddArgs addition(const DeviceMemory& src, const DeviceMemory& dst) {
   return {as<float>(src), count, as<float>(dst), count, 1, count};
 }
 
-/// A computation that takes about `tokens` times a tenth of a millisecond, on memory of its own.
+/// A computation on memory of its own: `most` operations, or as many as take a tenth of a millisecond each on average, but at least one: an
+/// emulated GPU takes longer than that for one.
 class LongWork {
  public:
-  LongWork(Backend& backend, size_t tokens)
-      : tokens_(tokens),
-        weights_(must(backend.allocate(packed_bytes(PackedKind::kF32, kRows, kColumns)))),
+  LongWork(Backend& backend, size_t most)
+      : weights_(must(backend.allocate(packed_bytes(PackedKind::kF32, kRows, kColumns)))),
         src_(must(backend.allocate(kColumns * sizeof(float)))),
-        dst_(must(backend.allocate(kRows * sizeof(float)))) {}
+        dst_(must(backend.allocate(kRows * sizeof(float)))) {
+    const auto start = std::chrono::steady_clock::now();
+    require_ok(backend.launch(Stream::kCompute, op()));
+    require_ok(outcome(backend, Stream::kCompute));
+    const auto one = std::chrono::steady_clock::now() - start;
+    runs_ = std::clamp<size_t>(static_cast<size_t>(most * std::chrono::microseconds(100) / one), 1, most);
+  }
 
   DeviceOp op() const {
     MatmulArgs args{};
@@ -97,12 +105,12 @@ class LongWork {
     return args;
   }
   void submit(Backend& backend, Stream stream) const {
-    for (size_t i = 0; i < tokens_; ++i) require_ok(backend.launch(stream, op()));
+    for (size_t i = 0; i < runs_; ++i) require_ok(backend.launch(stream, op()));
   }
 
  private:
   static constexpr size_t kRows = 1024, kColumns = 512;
-  size_t tokens_;
+  size_t runs_ = 0;
   DeviceMemory weights_, src_, dst_;
 };
 

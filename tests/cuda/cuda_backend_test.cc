@@ -147,6 +147,28 @@ TEST_CASE("cuda backend: an event that the ring has forgotten is ready once its 
   REQUIRE(backend->query(Event{Stream::kCompute, again.sequence + 1}).status().code() == StatusCode::kInvalidArgument);
 }
 
+TEST_CASE("cuda backend: memory that can be pinned only in part is given back, with what was pinned of it") {
+  const FreshDevice device;
+  const std::unique_ptr<Backend> backend = open_fake();
+  const size_t before = FakeDevice::get().live_objects();
+  FakeDevice::get().inject(CudaCall::kPin, 2, CudaFault::kOutOfMemory);
+  const Status status = backend->allocate_pinned((uint64_t{1} << 30) + 1).status();
+  REQUIRE(status.code() == StatusCode::kOutOfMemory);
+  REQUIRE(status.needed_bytes() == (1 << 30) + 1);
+  REQUIRE(FakeDevice::get().live_objects() == before);
+}
+
+TEST_CASE("cuda backend: a point behind nothing but a wait is ready after what is waited for") {
+  const FreshDevice device;
+  const std::unique_ptr<Backend> backend = open_fake();
+  const DeviceMemory memory = must(backend->allocate(1 << 16));
+  for (int i = 0; i < 50; ++i) require_ok(backend->launch(Stream::kCompute, contract::addition(memory, memory)));
+  const Event computed = must(backend->record(Stream::kCompute));
+  require_ok(backend->wait(Stream::kToHost, computed));
+  require_ok(backend->synchronize(must(backend->record(Stream::kToHost)), kPatience));
+  REQUIRE(must(backend->query(computed)));
+}
+
 TEST_CASE("cuda backend: what the runtime reports late is a failure that stays") {
   const FreshDevice device;
   const std::unique_ptr<Backend> backend = open_fake();
@@ -206,10 +228,13 @@ bool is_told(CudaCall call, CudaFault fault) {
     case CudaCall::kRelease:
     case CudaCall::kUnpin:
     case CudaCall::kDestroyStream:
-    case CudaCall::kDestroyEvent: return false;  // asked for a figure only, or behind the work
+    case CudaCall::kDestroyEvent:
+      return false;  // asked for a figure only, or behind the work
     case CudaCall::kRecordEvent:
-    case CudaCall::kQueryEvent: return fault == CudaFault::kIllegalAddress;  // asked again
-    default: return fault != CudaFault::kHang;   // a device that hangs late may have done all work
+    case CudaCall::kQueryEvent:
+      return fault == CudaFault::kIllegalAddress;  // asked again
+    default:
+      return fault != CudaFault::kHang;  // a device that hangs late may have done all work
   }
 }
 

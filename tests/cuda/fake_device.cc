@@ -124,12 +124,15 @@ bool FakeDevice::is_reachable(const void* address, uint64_t bytes) const {
   return holds(memory_, [](const Memory& memory) { return memory.bytes; }) || holds(pinned_, [](uint64_t pinned) { return pinned; });
 }
 
-bool FakeDevice::is_in_use(const void* address, uint64_t bytes) const {
+// What was running when the device failed ends soon, and may be using anything.
+bool FakeDevice::is_in_use(Lock& lock, const void* address, uint64_t bytes) {
+  if (is_hung_ || is_broken_) changed_.wait(lock, [this] { return running_ == 0; });
   for (const auto& stream : streams_) {
     for (size_t i = 0; i < stream->size && !is_hung_ && !is_broken_; ++i) {
       const Task& task = stream->ring[(stream->first + i) % kQueueDepth];
       if (task.kind != Task::Kind::kCopy && task.kind != Task::Kind::kClear) continue;
-      if (overlap(task.dst, task.bytes, address, bytes) || (task.src != nullptr && overlap(task.src, task.bytes, address, bytes))) return true;
+      if (overlap(task.dst, task.bytes, address, bytes) || (task.src != nullptr && overlap(task.src, task.bytes, address, bytes)))
+        return true;
     }
   }
   return false;
@@ -152,15 +155,21 @@ CudaCode FakeDevice::submit(Lock& lock, Stream* stream, const Task& task) {
 
 void FakeDevice::run_task(const Task& task) {
   switch (task.kind) {
-    case Task::Kind::kCopy: std::memcpy(task.dst, task.src, task.bytes); return;
-    case Task::Kind::kClear: std::memset(task.dst, 0, task.bytes); return;
-    case Task::Kind::kWait: return;
+    case Task::Kind::kCopy:
+      std::memcpy(task.dst, task.src, task.bytes);
+      return;
+    case Task::Kind::kClear:
+      std::memset(task.dst, 0, task.bytes);
+      return;
+    case Task::Kind::kWait:
+      return;
     case Task::Kind::kGraph:
       for (const Task& part : task.graph->tasks) run_task(part);
       return;
     case Task::Kind::kKernel: {
       void* arguments[kMostArguments];
-      for (uint32_t i = 0; i < task.call.argument_count; ++i) arguments[i] = const_cast<std::byte*>(task.arguments.data()) + task.offsets[i];
+      for (uint32_t i = 0; i < task.call.argument_count; ++i)
+        arguments[i] = const_cast<std::byte*>(task.arguments.data()) + task.offsets[i];
       KernelCall call = task.call;
       call.arguments = arguments;
       static std::mutex one_at_a_time;
@@ -182,9 +191,11 @@ void FakeDevice::run_stream(Stream* stream) {
     if (stream->is_stopping) return;
     if (!is_broken_) {
       const Task& task = stream->ring[stream->first];  // stays while it is the first
+      ++running_;
       lock.unlock();
       run_task(task);
       lock.lock();
+      --running_;
     }
     stream->first = (stream->first + 1) % kQueueDepth;
     --stream->size;
@@ -219,10 +230,13 @@ struct FakeCalls {
   }
 
   static const char* error_text(CudaCode code) {
-    return code == kCudaIllegalAddress ? "an illegal memory access was encountered" : code == kCudaOutOfMemory ? "out of memory" : "an error of the fake";
+    return code == kCudaIllegalAddress ? "an illegal memory access was encountered"
+           : code == kCudaOutOfMemory  ? "out of memory"
+                                       : "an error of the fake";
   }
   static CudaCode device_count(int* count) {
-    return call(CudaCall::kDeviceCount, [=](FakeDevice& device, Lock&) { return *count = device.facts_.devices, device.facts_.count_code; });
+    return call(CudaCall::kDeviceCount,
+                [=](FakeDevice& device, Lock&) { return *count = device.facts_.devices, device.facts_.count_code; });
   }
   static CudaCode use_device(int number) {
     return call(CudaCall::kUseDevice, [=](FakeDevice& device, Lock&) {
@@ -251,7 +265,7 @@ struct FakeCalls {
   static CudaCode allocate(void** data, uint64_t bytes) {
     return call(CudaCall::kAllocate, [=](FakeDevice& device, Lock&) {
       if (bytes > device.facts_.memory_bytes - device.used_bytes_) return kCudaOutOfMemory;
-      const uint64_t offset = bytes < kSmall ? kOffset : 0;
+      const uint64_t offset = bytes < kSmall ? kOffset * (1 + device.counts_[static_cast<size_t>(CudaCall::kAllocate)] % 3) : 0;
       void* const base = std::aligned_alloc(4096, (bytes + offset + 4095) / 4096 * 4096);
       if (base == nullptr) return kCudaOutOfMemory;
       *data = static_cast<std::byte*>(base) + offset;
@@ -263,11 +277,11 @@ struct FakeCalls {
     });
   }
   static CudaCode release(void* data) {
-    return give_back(CudaCall::kRelease, [=](FakeDevice& device, Lock&) {
+    return give_back(CudaCall::kRelease, [=](FakeDevice& device, Lock& lock) {
       const auto found = device.memory_.find(reinterpret_cast<uintptr_t>(data));
       if (found == device.memory_.end()) return device.leave(kInvalidValue);
       const auto [base, bytes] = found->second;
-      if (device.is_in_use(data, bytes)) ++device.misuses_;
+      if (device.is_in_use(lock, data, bytes)) ++device.misuses_;
       device.used_bytes_ -= bytes;
       device.memory_.erase(found);
       --device.live_;
@@ -283,10 +297,10 @@ struct FakeCalls {
     });
   }
   static CudaCode unpin(void* data) {
-    return give_back(CudaCall::kUnpin, [=](FakeDevice& device, Lock&) {
+    return give_back(CudaCall::kUnpin, [=](FakeDevice& device, Lock& lock) {
       const auto found = device.pinned_.find(reinterpret_cast<uintptr_t>(data));
       if (found == device.pinned_.end()) return device.leave(kInvalidValue);
-      if (device.is_in_use(data, found->second)) ++device.misuses_;
+      if (device.is_in_use(lock, data, found->second)) ++device.misuses_;
       device.pinned_.erase(found);
       --device.live_;
       return kCudaOk;
@@ -423,12 +437,12 @@ struct FakeCalls {
 };
 
 const CudaApi& FakeDevice::api() {
-  static constexpr CudaApi kApi = {FakeCalls::error_text,    FakeCalls::device_count,  FakeCalls::use_device,   FakeCalls::device_facts,
-                                   FakeCalls::memory,        FakeCalls::allocate,      FakeCalls::release,      FakeCalls::pin,
+  static constexpr CudaApi kApi = {FakeCalls::error_text,    FakeCalls::device_count,  FakeCalls::use_device,     FakeCalls::device_facts,
+                                   FakeCalls::memory,        FakeCalls::allocate,      FakeCalls::release,        FakeCalls::pin,
                                    FakeCalls::unpin,         FakeCalls::create_stream, FakeCalls::destroy_stream, FakeCalls::create_event,
-                                   FakeCalls::destroy_event, FakeCalls::record_event,  FakeCalls::wait_event,   FakeCalls::query_event,
-                                   FakeCalls::copy,          FakeCalls::clear,         FakeCalls::launch,       FakeCalls::allow_shared,
-                                   FakeCalls::begin_capture, FakeCalls::end_capture,   FakeCalls::launch_graph, FakeCalls::destroy_graph};
+                                   FakeCalls::destroy_event, FakeCalls::record_event,  FakeCalls::wait_event,     FakeCalls::query_event,
+                                   FakeCalls::copy,          FakeCalls::clear,         FakeCalls::launch,         FakeCalls::allow_shared,
+                                   FakeCalls::begin_capture, FakeCalls::end_capture,   FakeCalls::launch_graph,   FakeCalls::destroy_graph};
   return kApi;
 }
 

@@ -16,8 +16,29 @@ namespace outrigger::cuda {
 
 /// In the order of CudaApi's members, without error_text.
 enum class CudaCall : uint8_t {
-  kDeviceCount, kUseDevice, kDeviceFacts, kMemory, kAllocate, kRelease, kPin, kUnpin, kCreateStream, kDestroyStream, kCreateEvent, kDestroyEvent,
-  kRecordEvent, kWaitEvent, kQueryEvent, kCopy, kClear, kLaunch, kAllowShared, kBeginCapture, kEndCapture, kLaunchGraph, kDestroyGraph,
+  kDeviceCount,
+  kUseDevice,
+  kDeviceFacts,
+  kMemory,
+  kAllocate,
+  kRelease,
+  kPin,
+  kUnpin,
+  kCreateStream,
+  kDestroyStream,
+  kCreateEvent,
+  kDestroyEvent,
+  kRecordEvent,
+  kWaitEvent,
+  kQueryEvent,
+  kCopy,
+  kClear,
+  kLaunch,
+  kAllowShared,
+  kBeginCapture,
+  kEndCapture,
+  kLaunchGraph,
+  kDestroyGraph,
 };
 inline constexpr size_t kCudaCalls = 23;
 
@@ -74,7 +95,7 @@ class FakeDevice {
   void run_stream(Stream* stream);
   static void run_task(const Task& task);
   bool is_reachable(const void* address, uint64_t bytes) const;
-  bool is_in_use(const void* address, uint64_t bytes) const;
+  bool is_in_use(Lock& lock, const void* address, uint64_t bytes);
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
@@ -84,7 +105,7 @@ class FakeDevice {
   CudaFault fault_{};
   uint64_t fault_at_ = 0;  // 0: none
   bool has_happened_ = false, is_broken_ = false, is_hung_ = false;
-  size_t live_ = 0, misuses_ = 0;
+  size_t live_ = 0, misuses_ = 0, running_ = 0;
   struct Memory {
     void* base;
     uint64_t bytes;
