@@ -15,43 +15,52 @@ class TileGroup {
   OTR_DEVICE TileGroup(const std::byte* tile, uint32_t tokens, uint32_t group)
       : record_(tile + static_cast<size_t>(group) * tokens * kTokenGroupBytes), tokens_(tokens) {}
 
-  /// Quad `quad` of the token's codes.
-  OTR_DEVICE uint32_t codes(uint32_t token, uint32_t quad) const {
-    return reinterpret_cast<const uint32_t*>(record_ + token * kGroup)[quad];
-  }
-  OTR_DEVICE float scale(uint32_t token) const { return as_float(word(0, token)); }
-  OTR_DEVICE float scaled_sum(uint32_t token) const { return as_float(word(1, token)); }
-  OTR_DEVICE uint32_t negative_sum(uint32_t token) const { return word(2, token); }
-  /// Of elements 0-15, and in the upper 16 bits of 16-31.
-  OTR_DEVICE uint32_t negative_halves(uint32_t token) const { return word(3, token); }
+  OTR_DEVICE const std::byte* record() const { return record_; }
+  OTR_DEVICE float scale(uint32_t token) const { return word(0, token); }
+  OTR_DEVICE float scaled_sum(uint32_t token) const { return word(1, token); }
   OTR_DEVICE bool has(uint32_t token) const { return token < tokens_; }
 
  private:
-  OTR_DEVICE uint32_t word(uint32_t index, uint32_t token) const {
-    return reinterpret_cast<const uint32_t*>(record_ + tokens_ * (kGroup + index * 4))[token];
+  OTR_DEVICE float word(uint32_t index, uint32_t token) const {
+    return reinterpret_cast<const float*>(record_ + tokens_ * (kGroup + index * 4))[token];
   }
 
   const std::byte* record_;
   uint32_t tokens_;
 };
 
-/// What a lane needs of a tile's group for the integer part of a product: its operand, and what takes the zero point off its results. Zeros
-/// where there is no such token.
+/// What a lane needs of a tile's group for the integer part of a product: its operand, and what takes the zero point off its results.
+/// Beyond the last token it is the last one's: nobody uses what comes of it.
 template <PackedKind kKind>
 struct LaneTokens {
+  static constexpr GroupLayout kLayout = group_layout(kKind);
+  static constexpr bool kTakesSums = kLayout.has_halves() || kLayout.zero_point != 0;
+
   uint32_t codes[2];                    ///< of token lane / 4 at quads t and t + 4
   uint32_t negative_sums[kLaneTokens];  ///< of tokens 2t and 2t + 1, in the form that the kind uses, if it uses any
 
-  OTR_DEVICE void load(const TileGroup& tile, uint32_t lane) {
-    constexpr GroupLayout kLayout = group_layout(kKind);
-    codes[0] = codes[1] = 0;
-    if (tile.has(lane / 4)) codes[0] = tile.codes(lane / 4, lane % 4), codes[1] = tile.codes(lane / 4, lane % 4 + 4);
-    if constexpr (!kLayout.has_halves() && kLayout.zero_point == 0) return;
-    OTR_UNROLL
-    for (uint32_t i = 0; i < kLaneTokens; ++i) {
-      const uint32_t token = lane % 4 * kLaneTokens + i;
-      negative_sums[i] = 0;
-      if (tile.has(token)) negative_sums[i] = kLayout.has_halves() ? tile.negative_halves(token) : tile.negative_sum(token);
+  /// Where a lane's part of a group lies.
+  struct Cursor {
+    const std::byte *codes, *sums;
+    uint32_t second_bytes;  ///< from one token's sum to the other's
+
+    /// `tokens` is at least 1.
+    OTR_DEVICE Cursor(const std::byte* record, uint32_t tokens, uint32_t lane) {
+      const uint32_t last = tokens - 1, column = lane / 4, first = lane % 4 * kLaneTokens;
+      codes = record + (column < last ? column : last) * kGroup + lane % 4 * 4;
+      sums = record + tokens * (kGroup + (kLayout.has_halves() ? 3 : 2) * 4) + (first < last ? first : last) * 4;
+      second_bytes = first < last ? 4 : 0;
+    }
+    OTR_DEVICE void advance(uint32_t bytes) { codes += bytes, sums += bytes; }
+  };
+
+  /// The group `bytes` bytes behind the one that the cursor is at.
+  OTR_DEVICE void load(const Cursor& at, uint32_t bytes = 0) {
+    const auto* const words = reinterpret_cast<const uint32_t*>(at.codes + bytes);
+    codes[0] = words[0], codes[1] = words[4];
+    if constexpr (kTakesSums) {
+      negative_sums[0] = *reinterpret_cast<const uint32_t*>(at.sums + bytes);
+      negative_sums[1] = *reinterpret_cast<const uint32_t*>(at.sums + bytes + at.second_bytes);
     }
   }
 };
@@ -68,6 +77,8 @@ class GroupProduct {
   static constexpr float kFloatBase = 12582912.0f;
 
  public:
+  /// Whether both groups of a run have the same scales and minima.
+  static constexpr bool kSharesScales = kLayout.scale_form == ScaleForm::kOfUnit;
   static constexpr bool kHasWeightFactor = kKind != PackedKind::kQ2_K;
   static constexpr bool kAddsMinimum = kLayout.has_minimum() && kKind != PackedKind::kQ2_K;
 

@@ -33,11 +33,12 @@ struct TileShape {
 template <PackedKind kKind, uint32_t kTokens>
 struct ChunkResults {
   static constexpr uint32_t kGroups = TileShape<kKind, kTokens>::kChunkGroups;
+  static constexpr uint32_t kScaleGroups = GroupProduct<kKind>::kSharesScales ? kRunGroups : 1;  ///< that have the same scales
   /// Tokens lie so far apart that the lanes of a warp, which store four rows each, meet no bank twice.
   static constexpr uint32_t kRowStride = kWarpRows + 4;
   alignas(16) float values[kGroups][kTokens][kRowStride];
-  alignas(16) float scales[GroupProduct<kKind>::kHasWeightFactor ? kGroups : 1][kWarpRows];
-  alignas(16) float minima[GroupProduct<kKind>::kAddsMinimum ? kGroups : 1][kWarpRows];
+  alignas(16) float scales[GroupProduct<kKind>::kHasWeightFactor ? kGroups / kScaleGroups : 1][kWarpRows];
+  alignas(16) float minima[GroupProduct<kKind>::kAddsMinimum ? kGroups / kScaleGroups : 1][kWarpRows];
   alignas(8) float token_scales[kGroups][kTokens];
   alignas(8) float scaled_sums[kGroups][kTokens];
 };
@@ -57,7 +58,8 @@ struct TileWork {
         tile(of.panel + static_cast<size_t>(first_token) * groups * kTokenGroupBytes) {}
 };
 
-/// A warp that multiplies: its runs of groups are 8 apart.
+/// A warp that multiplies: its runs of groups are 8 apart. Where K ends within a chunk it multiplies what was loaded last; nobody adds
+/// that.
 template <PackedKind kKind, uint32_t kTokens>
 class TileMultiplier {
   using Shape = TileShape<kKind, kTokens>;
@@ -67,32 +69,40 @@ class TileMultiplier {
 
  public:
   OTR_DEVICE explicit TileMultiplier(const TileWork& work)
-      : work_(work),
-        lane_(thread_index() % kWarp),
+      : lane_(thread_index() % kWarp),
         warp_(thread_index() / kWarp),
         place_(lane_),
-        block_(work.call.block(work.strip * 2 + place_.block)) {
+        groups_(work.groups),
+        record_bytes_(work.tokens * kTokenGroupBytes),
+        next_group_(first_group(work.groups)),
+        weights_at_(work.call.block(work.strip * 2 + place_.block), next_group_ / kRunGroups, place_),
+        tokens_at_(work.tile + next_group_ * record_bytes_, work.tokens, lane_),
+        scale_group_(thread_index() / kTokens),
+        scale_token_(thread_index() % kTokens),
+        has_scale_(scale_group_ < Shape::kChunkGroups && scale_token_ < work.tokens),
+        next_scale_group_(scale_group_),
+        scale_at_(work.tile + scale_group_ * record_bytes_ + work.tokens * kGroup + scale_token_ * 4),
+        sums_offset_(work.tokens * 4) {
     OTR_UNROLL
-    for (uint32_t i = 0; i < Shape::kAhead; ++i) load(loads_[i], i * Shape::kChunkGroups);
-    load_token_scale(0);
+    for (uint32_t i = 0; i < Shape::kAhead; ++i) load(loads_[i]);
+    load_token_scale();
   }
 
-  /// The chunk that begins at group `first`; its loads are in place `slot`, which is loaded anew with what comes kAhead chunks later.
-  OTR_DEVICE void multiply(uint32_t first, uint32_t slot, Results& results) {
+  /// The next chunk; its loads are in place `slot`, which is loaded anew with what comes kAhead chunks later.
+  OTR_DEVICE void multiply(uint32_t slot, Results& results) {
     const Loads now = loads_[slot];
-    load(loads_[slot], first + Shape::kAhead * Shape::kChunkGroups);
+    load(loads_[slot]);
     OTR_UNROLL
     for (uint32_t i = 0; i < kRunGroups; ++i) {
-      if (first + warp_ * kRunGroups + i >= work_.groups) continue;
       const LaneScales scales = now.weights.scales(i);
       Product product;
       product.compute(now.weights.codes(i, place_), scales, now.tokens[i]);
-      keep(product, scales, warp_ * kRunGroups + i, results);
+      keep_values(product, results.values[warp_ * kRunGroups + i]);
+      if (i % Results::kScaleGroups == 0) keep_scales(scales, (warp_ * kRunGroups + i) / Results::kScaleGroups, results);
     }
-    if (scale_group() < Shape::kChunkGroups) {
-      results.token_scales[scale_group()][scale_token()] = token_scale_, results.scaled_sums[scale_group()][scale_token()] = scaled_sum_;
-    }
-    load_token_scale(first + Shape::kChunkGroups);
+    if (has_scale_)
+      results.token_scales[scale_group_][scale_token_] = token_scale_, results.scaled_sums[scale_group_][scale_token_] = scaled_sum_;
+    load_token_scale();
   }
 
  private:
@@ -101,52 +111,68 @@ class TileMultiplier {
     LaneTokens<kKind> tokens[kRunGroups];
   };
 
-  OTR_DEVICE void load(Loads& loads, uint32_t first) const {
-    const uint32_t group = first + warp_ * kRunGroups;
-    if (group >= work_.groups) return;
-    loads.weights.load(block_, group / kRunGroups, work_.groups, place_);
-    OTR_UNROLL
-    for (uint32_t i = 0; i < kRunGroups; ++i) {
-      if (group + i < work_.groups) loads.tokens[i].load(TileGroup(work_.tile, work_.tokens, group + i), lane_);
+  // This warp's first run, or the last that there is.
+  OTR_DEVICE uint32_t first_group(uint32_t groups) const {
+    const uint32_t last = (groups - 1) / kRunGroups * kRunGroups;
+    return warp_ * kRunGroups < last ? warp_ * kRunGroups : last;
+  }
+
+  OTR_DEVICE void load(Loads& loads) {
+    const bool has_second = next_group_ + 1 < groups_;
+    loads.weights.load(weights_at_, has_second, place_);
+    loads.tokens[0].load(tokens_at_);
+    loads.tokens[1].load(tokens_at_, has_second ? record_bytes_ : 0);
+    if (next_group_ + Shape::kChunkGroups >= groups_) return;
+    weights_at_.template advance<Shape::kChunkGroups>();
+    tokens_at_.advance(Shape::kChunkGroups * record_bytes_);
+    next_group_ += Shape::kChunkGroups;
+  }
+
+  OTR_DEVICE void load_token_scale() {
+    if (has_scale_ && next_scale_group_ < groups_) {
+      token_scale_ = *reinterpret_cast<const float*>(scale_at_);
+      if constexpr (Product::kAddsMinimum) scaled_sum_ = *reinterpret_cast<const float*>(scale_at_ + sums_offset_);
     }
+    scale_at_ += Shape::kChunkGroups * record_bytes_;
+    next_scale_group_ += Shape::kChunkGroups;
   }
 
-  OTR_DEVICE static uint32_t scale_group() { return thread_index() / kTokens; }
-  OTR_DEVICE static uint32_t scale_token() { return thread_index() % kTokens; }
-  OTR_DEVICE void load_token_scale(uint32_t first) {
-    if (scale_group() >= Shape::kChunkGroups || first + scale_group() >= work_.groups || scale_token() >= work_.tokens) return;
-    const TileGroup record(work_.tile, work_.tokens, first + scale_group());
-    token_scale_ = record.scale(scale_token());
-    if constexpr (Product::kAddsMinimum) scaled_sum_ = record.scaled_sum(scale_token());
-  }
-
-  OTR_DEVICE void keep(const Product& product, const LaneScales& scales, uint32_t group, Results& results) const {
-    const uint32_t row = place_.block * kPackRows + place_.rows;
+  OTR_DEVICE void keep_values(const Product& product, float (&values)[kTokens][Results::kRowStride]) const {
     OTR_UNROLL
     for (uint32_t i = 0; i < (kTokens == 1 ? 1 : kLaneTokens); ++i) {
       const uint32_t token = place_.quad * kLaneTokens + i;
-      if (token < kTokens) {
-        store_rows(&results.values[group][token][row], product.values[0][i], product.values[1][i], product.values[2][i],
-                   product.values[3][i]);
-      }
-    }
-    if (place_.quad != 0) return;  // its rows' scales are the same in four lanes
-    if constexpr (Product::kHasWeightFactor)
-      store_rows(&results.scales[group][row], scales.scale[0], scales.scale[1], scales.scale[2], scales.scale[3]);
-    if constexpr (Product::kAddsMinimum) {
-      store_rows(&results.minima[group][row], scales.minimum[0], scales.minimum[1], scales.minimum[2], scales.minimum[3]);
+      if (token < kTokens)
+        store_rows(&values[token][row()], product.values[0][i], product.values[1][i], product.values[2][i], product.values[3][i]);
     }
   }
+  OTR_DEVICE void keep_scales(const LaneScales& scales, uint32_t group, Results& results) const {
+    if (place_.quad != 0) return;  // its rows' scales are the same in four lanes
+    if constexpr (Product::kHasWeightFactor)
+      store_rows(&results.scales[group][row()], scales.scale[0], scales.scale[1], scales.scale[2], scales.scale[3]);
+    if constexpr (Product::kAddsMinimum) {
+      store_rows(&results.minima[group][row()], scales.minimum[0], scales.minimum[1], scales.minimum[2], scales.minimum[3]);
+    }
+  }
+  OTR_DEVICE uint32_t row() const { return place_.block * kPackRows + place_.rows; }
   OTR_DEVICE static void store_rows(float* dst, float a, float b, float c, float d) {
     *reinterpret_cast<U4*>(dst) = {as_bits(a), as_bits(b), as_bits(c), as_bits(d)};
   }
 
-  const TileWork& work_;
   const uint32_t lane_, warp_;
   const LanePlace place_;
-  const std::byte* const block_;
-  Loads loads_[Shape::kAhead];
+  const uint32_t groups_, record_bytes_;
+  // What is loaded next.
+  uint32_t next_group_;
+  typename LaneRun<kKind>::Cursor weights_at_;
+  typename LaneTokens<kKind>::Cursor tokens_at_;
+  // The one token's scale and sum of a chunk that this thread brings.
+  const uint32_t scale_group_, scale_token_;
+  const bool has_scale_;
+  uint32_t next_scale_group_;
+  const std::byte* scale_at_;
+  const uint32_t sums_offset_;
   float token_scale_ = 0, scaled_sum_ = 0;
+  Loads loads_[Shape::kAhead] = {};
 };
 
 /// A thread that adds: one row's sums of one or two tokens.
@@ -154,11 +180,12 @@ template <PackedKind kKind, uint32_t kTokens>
 class TileAdder {
   using Shape = TileShape<kKind, kTokens>;
   using Product = GroupProduct<kKind>;
+  using Results = ChunkResults<kKind, kTokens>;
 
  public:
   OTR_DEVICE TileAdder() : row_(thread_index() % kWarpRows), token_((thread_index() / kWarp - Shape::kMultipliers) * Shape::kSumTokens) {}
 
-  OTR_DEVICE void add(uint32_t count, const ChunkResults<kKind, kTokens>& results) {
+  OTR_DEVICE void add(uint32_t count, const Results& results) {
     if (count >= Shape::kChunkGroups) {
       OTR_UNROLL
       for (uint32_t group = 0; group < Shape::kChunkGroups; ++group) add_group_of(results, group);
@@ -176,9 +203,9 @@ class TileAdder {
   }
 
  private:
-  OTR_DEVICE void add_group_of(const ChunkResults<kKind, kTokens>& results, uint32_t group) {
-    const float scale = Product::kHasWeightFactor ? results.scales[group][row_] : 0.0f;
-    const float minimum = Product::kAddsMinimum ? results.minima[group][row_] : 0.0f;
+  OTR_DEVICE void add_group_of(const Results& results, uint32_t group) {
+    const float scale = Product::kHasWeightFactor ? results.scales[group / Results::kScaleGroups][row_] : 0.0f;
+    const float minimum = Product::kAddsMinimum ? results.minima[group / Results::kScaleGroups][row_] : 0.0f;
     OTR_UNROLL
     for (uint32_t i = 0; i < Shape::kSumTokens; ++i) {
       sums_[i] = add_group<kKind>(results.values[group][token_ + i][row_], scale, results.token_scales[group][token_ + i], minimum,
@@ -204,7 +231,7 @@ void matmul_tile_kernel(MatmulCall call) {
       OTR_UNROLL
       for (uint32_t slot = 0; slot < Shape::kAhead; ++slot, first += Shape::kChunkGroups, turn ^= 1) {
         if (first >= work.groups) break;
-        multiplier.multiply(first, slot, results[turn]);
+        multiplier.multiply(slot, results[turn]);
         sync_block();
       }
     }

@@ -100,24 +100,45 @@ class LaneRun {
                             kLowBytes = static_cast<uint32_t>(kLayout.low_plane_bytes());
 
  public:
+  /// Where a lane's part of a run lies.
+  struct Cursor {
+    const std::byte *codes, *scales, *unit;
+
+    OTR_DEVICE Cursor(const std::byte* block, uint32_t run, const LanePlace& place) {
+      constexpr uint32_t kUnitRuns = kUnitGroups / kRunGroups;  // 0 where a run is two units
+      const uint32_t first = kUnitRuns > 1 ? run % (kUnitRuns == 0 ? 1 : kUnitRuns) * kRunGroups : 0;
+      unit = block + uint64_t{kUnitRuns > 1 ? run / (kUnitRuns == 0 ? 1 : kUnitRuns) : run} *
+                         (kUnitRuns == 0 ? kRunGroups * kUnitBytes : kUnitBytes);
+      codes = unit + kCodesAt + first * kCodeBytes + place.rows * 4 +
+              (kIsWhole ? place.quad : Plane<kLayout.low_bits>::line(place.quad)) * kQuadRow;
+      scales = unit + kScalesAt + first * kGroupScaleBytes + place.rows * (kHasSubWord ? 1 : 2);
+      unit += place.rows * 2;
+    }
+    /// By so many groups, whole units.
+    template <uint32_t kGroups>
+    OTR_DEVICE void advance() {
+      static_assert(kGroups % kUnitGroups == 0);
+      constexpr uint32_t kBytes = kGroups / kUnitGroups * kUnitBytes;
+      codes += kBytes, scales += kBytes, unit += kBytes;
+    }
+  };
+
   /// Loads groups 2 run and 2 run + 1 of the row block at `block`, of which there are `groups`.
   OTR_DEVICE void load(const std::byte* block, uint32_t run, uint32_t groups, const LanePlace& place) {
+    load(Cursor(block, run, place), run * kRunGroups + 1 < groups, place);
+  }
+  /// Where there is no second group the first is loaded twice, so that no load waits for a branch.
+  OTR_DEVICE void load(const Cursor& at, bool has_second, const LanePlace& place) {
+    if constexpr (kHasUnitScale) {
+      scale_[0] = *reinterpret_cast<const U2*>(at.unit);
+      if constexpr (kLayout.has_minimum()) minimum_[0] = *reinterpret_cast<const U2*>(at.unit + kHalfRow);
+    }
+    load_group(0, at.scales, at.codes, place);
     if constexpr (kUnitGroups == 1) {
-      const std::byte* const unit = block + uint64_t{run} * (2 * kUnitBytes);
-      load_group(0, unit, unit, place);
-      if (run * kRunGroups + 1 < groups) load_group(1, unit + kUnitBytes, unit + kUnitBytes, place);
+      const uint32_t second = has_second ? kUnitBytes : 0;
+      load_group(1, at.scales + second, at.codes + second, place);
     } else {
-      constexpr uint32_t kUnitRuns = kUnitGroups / kRunGroups;
-      const std::byte* const unit = block + uint64_t{run / kUnitRuns} * kUnitBytes;
-      const uint32_t first = run % kUnitRuns * kRunGroups;
-      if constexpr (kHasUnitScale) {
-        scale_[0] = halves_at(unit, place);
-        if constexpr (kLayout.has_minimum()) minimum_[0] = halves_at(unit + kHalfRow, place);
-      }
-      const std::byte* const scales = unit + first * kGroupScaleBytes;
-      const std::byte* const codes = unit + first * kCodeBytes;
-      load_group(0, scales, codes, place);
-      load_group(1, scales + kGroupScaleBytes, codes + kCodeBytes, place);
+      load_group(1, at.scales + kGroupScaleBytes, at.codes + kCodeBytes, place);  // a last unit is padded with groups of zeros
     }
   }
 
@@ -180,35 +201,22 @@ class LaneRun {
   }
 
  private:
-  OTR_DEVICE static U2 halves_at(const std::byte* src, const LanePlace& place) {
-    return *reinterpret_cast<const U2*>(src + place.rows * 2);
-  }
-  OTR_DEVICE static uint32_t bytes_at(const std::byte* src, const LanePlace& place) {
-    return *reinterpret_cast<const uint32_t*>(src + place.rows);
-  }
-
-  // `scales` and `codes` are where the unit would begin if the group were its first.
   OTR_DEVICE void load_group(uint32_t i, const std::byte* scales, const std::byte* codes, const LanePlace& place) {
-    const std::byte* const rows = codes + kCodesAt + place.rows * 4;
-    if constexpr (kIsWhole) {
-      low_[i][0] = load_once(reinterpret_cast<const U4*>(rows + place.quad * kQuadRow));
-      low_[i][1] = load_once(reinterpret_cast<const U4*>(rows + (place.quad + 4) * kQuadRow));
-    } else {
-      low_[i][0] = load_once(reinterpret_cast<const U4*>(rows + Plane<kLayout.low_bits>::line(place.quad) * kQuadRow));
-    }
+    low_[i][0] = load_once(reinterpret_cast<const U4*>(codes));
+    if constexpr (kIsWhole) low_[i][1] = load_once(reinterpret_cast<const U4*>(codes + 4 * kQuadRow));
     if constexpr (kLayout.high_bits != 0) {
-      high_[i] = load_once(reinterpret_cast<const U4*>(rows + kLowBytes + Plane<kLayout.high_bits>::line(place.quad) * kQuadRow));
+      const uint32_t low_line = Plane<kLayout.low_bits>::line(place.quad), high_line = Plane<kLayout.high_bits>::line(place.quad);
+      high_[i] = load_once(reinterpret_cast<const U4*>(codes + kLowBytes + high_line * kQuadRow - low_line * kQuadRow));
     }
-    const std::byte* const own = scales + kScalesAt;
     if constexpr (!kHasUnitScale && kLayout.scale_form != ScaleForm::kPowerOfTwo) {
-      scale_[i] = halves_at(own, place);
-      if constexpr (kLayout.has_minimum()) minimum_[i] = halves_at(own + kHalfRow, place);
+      scale_[i] = *reinterpret_cast<const U2*>(scales);
+      if constexpr (kLayout.has_minimum()) minimum_[i] = *reinterpret_cast<const U2*>(scales + kHalfRow);
     }
     if constexpr (kHasSubWord) {
-      subs_[i].x = bytes_at(own, place);
-      if constexpr (kLayout.scale_form == ScaleForm::kByteAndMinimum) subs_[i].y = bytes_at(own + kPackRows, place);
+      subs_[i].x = *reinterpret_cast<const uint32_t*>(scales);
+      if constexpr (kLayout.scale_form == ScaleForm::kByteAndMinimum) subs_[i].y = *reinterpret_cast<const uint32_t*>(scales + kPackRows);
     }
-    if constexpr (kHasSubPair) subs_[i] = halves_at(own, place);
+    if constexpr (kHasSubPair) subs_[i] = *reinterpret_cast<const U2*>(scales);
   }
 
   U4 low_[kRunGroups][kIsWhole ? 2 : 1];
