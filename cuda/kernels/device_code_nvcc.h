@@ -5,7 +5,7 @@
 #define OUTRIGGER_CUDA_KERNELS_DEVICE_CODE_NVCC_H_
 
 #define OTR_KERNEL __global__
-#define OTR_KERNEL_OF(...) __global__ __launch_bounds__(__VA_ARGS__)
+#define OTR_KERNEL_OF(threads) __global__ __launch_bounds__(threads)
 #define OTR_DEVICE __device__ __forceinline__
 #define OTR_SHARED __shared__
 #define OTR_UNROLL _Pragma("unroll")
