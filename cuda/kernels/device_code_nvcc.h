@@ -5,7 +5,8 @@
 #define OUTRIGGER_CUDA_KERNELS_DEVICE_CODE_NVCC_H_
 
 #define OTR_KERNEL __global__
-#define OTR_KERNEL_OF(threads) __global__ __launch_bounds__(threads)
+// The threads of a block, and perhaps the blocks that a multiprocessor should have room for: what bounds the registers.
+#define OTR_KERNEL_OF(...) __global__ __launch_bounds__(__VA_ARGS__)
 #define OTR_DEVICE __device__ __forceinline__
 #define OTR_SHARED __shared__
 #define OTR_UNROLL _Pragma("unroll")
