@@ -18,8 +18,9 @@ constexpr uint64_t kResults = 16384;
 constexpr uint64_t kMostSharedBytes = 47 << 10;
 constexpr uint32_t kFoldThreads = 128;
 
+// Registers go before more blocks on a multiprocessor, but for the largest blocks, which come in numbers. 0 leaves it to the compiler.
 template <typename Store, uint32_t kRows, uint32_t kGroups>
-OTR_KERNEL_OF(kPartThreads* kGroups)
+OTR_KERNEL_OF(kPartThreads* kGroups, kGroups == 1 ? 1 : 0)
 void attend_kernel(AttentionJob job) {
   AttentionWork<Store, kRows, kGroups>(job).run();
 }

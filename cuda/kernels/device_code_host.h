@@ -8,7 +8,7 @@
 #include "src/tensor/half.h"
 
 #define OTR_KERNEL inline
-#define OTR_KERNEL_OF(threads) inline
+#define OTR_KERNEL_OF(...) inline
 #define OTR_DEVICE inline
 // One block runs at a time: its threads take turns on one of the host's.
 #define OTR_SHARED static

@@ -5,6 +5,7 @@
 #define OUTRIGGER_CUDA_KERNELS_DEVICE_CODE_NVCC_H_
 
 #define OTR_KERNEL __global__
+// The threads of a block, and perhaps the blocks that a multiprocessor should have room for: what bounds the registers.
 #define OTR_KERNEL_OF(...) __global__ __launch_bounds__(__VA_ARGS__)
 #define OTR_DEVICE __device__ __forceinline__
 #define OTR_SHARED __shared__
