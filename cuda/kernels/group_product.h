@@ -16,6 +16,7 @@ class TileGroup {
       : record_(tile + static_cast<size_t>(group) * tokens * kTokenGroupBytes), tokens_(tokens) {}
 
   OTR_DEVICE const std::byte* record() const { return record_; }
+  OTR_DEVICE uint32_t tokens() const { return tokens_; }
   OTR_DEVICE float scale(uint32_t token) const { return word(0, token); }
   OTR_DEVICE float scaled_sum(uint32_t token) const { return word(1, token); }
   OTR_DEVICE bool has(uint32_t token) const { return token < tokens_; }

@@ -88,7 +88,7 @@ class WideProduct {
           const LaneScales scales = now.scales(i);
           OTR_UNROLL
           for (uint32_t tile = 0; tile < kWideTiles; ++tile)
-            add_tile(codes, scales, stages_.group(stage, tile, run + i), stages_.tile_tokens(tile), sums_[tile]);
+            if (stages_.tile_tokens(tile) > 0) add_tile(codes, scales, stages_.group(stage, tile, run + i), sums_[tile]);
         }
       }
       stages_.keep(stage + 1);
@@ -102,7 +102,7 @@ class WideProduct {
   OTR_DEVICE void add_tile(const LaneCodes& codes, const LaneScales& scales, const TileGroup& tile,
                            float (&sums)[kLaneRows][kLaneTokens]) const {
     LaneTokens<kKind> tokens;
-    tokens.load({tile.record(), tile_tokens, lane_});
+    tokens.load({tile.record(), tile.tokens(), lane_});
     float token_scale[kLaneTokens] = {}, scaled_sum[kLaneTokens] = {};
     OTR_UNROLL
     for (uint32_t i = 0; i < kLaneTokens; ++i) {
