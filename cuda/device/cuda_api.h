@@ -16,10 +16,10 @@ using GraphHandle = struct GraphTag*;  ///< one that can be launched
 /// What the runtime returns: cudaError_t's numbers, of which these have a meaning here.
 using CudaCode = int;
 inline constexpr CudaCode kCudaOk = 0, kCudaOutOfMemory = 2, kCudaNotReady = 600;
-/// There is no driver, or an old one.
-inline constexpr CudaCode kCudaInsufficientDriver = 35;
 /// The file has no code for this card.
 inline constexpr CudaCode kCudaInvalidFunction = 98, kCudaNoKernelImage = 209;
+/// There is no driver, or an old one.
+inline constexpr CudaCode kCudaInsufficientDriver = 35;
 
 struct GridSize {
   uint32_t x = 1, y = 1, z = 1;
