@@ -18,6 +18,8 @@ using CudaCode = int;
 inline constexpr CudaCode kCudaOk = 0, kCudaInvalidValue = 1, kCudaOutOfMemory = 2, kCudaNotReady = 600;
 /// The file has no code for this card.
 inline constexpr CudaCode kCudaInvalidFunction = 98, kCudaNoKernelImage = 209;
+/// There is no driver, or an old one.
+inline constexpr CudaCode kCudaInsufficientDriver = 35;
 
 struct GridSize {
   uint32_t x = 1, y = 1, z = 1;

@@ -15,8 +15,10 @@ Status unavailable(int device, const std::string& why) { return Status(StatusCod
 Result<DeviceFacts> find_device(const CudaApi& api, int device) {
   int count = 0;
   if (const CudaCode code = api.device_count(&count); code != kCudaOk) {
-    return unavailable(device, fmt::format("no GPU can be used: {} (error {}); nvidia-smi shows whether there is one, and its driver",
-                                           api.error_text(code), code));
+    // The runtime's text speaks of an old driver also where there is none.
+    const char* const why =
+        code == kCudaInsufficientDriver ? "there is no NVIDIA driver, or one that is older than this build's CUDA" : api.error_text(code);
+    return unavailable(device, fmt::format("no GPU can be used: {} (error {}); nvidia-smi shows what there is", why, code));
   }
   if (count == 0) return unavailable(device, "there is no GPU; nvidia-smi and CUDA_VISIBLE_DEVICES tell which can be seen");
   if (device < 0 || device >= count) {

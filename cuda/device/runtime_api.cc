@@ -9,6 +9,7 @@ namespace outrigger::cuda {
 namespace {
 
 static_assert(kCudaOk == cudaSuccess && kCudaOutOfMemory == cudaErrorMemoryAllocation && kCudaNotReady == cudaErrorNotReady);
+static_assert(kCudaInsufficientDriver == cudaErrorInsufficientDriver);
 static_assert(kCudaInvalidFunction == cudaErrorInvalidDeviceFunction && kCudaNoKernelImage == cudaErrorNoKernelImageForDevice);
 
 cudaStream_t of(StreamHandle stream) { return reinterpret_cast<cudaStream_t>(stream); }

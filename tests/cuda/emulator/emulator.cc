@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -17,7 +18,7 @@
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
 #endif
-#if defined(__SANITIZE_THREAD__)
+#if defined(OTR_TSAN_FIBERS)
 #include <sanitizer/tsan_interface.h>
 #endif
 
@@ -72,11 +73,11 @@ class Block {
   void run_block();
   void start(Fiber& fiber);
   void resume(Fiber& fiber);
-  void yield(bool is_last = false);
+  void yield();
   static void enter();
 
   const KernelCall* call_ = nullptr;
-  std::vector<Fiber> fibers_;
+  std::deque<Fiber> fibers_;  // a saved context points into itself, so it must stay where it is
   std::vector<Warp> warps_;
   Meeting all_;
   ucontext_t scheduler_;
@@ -91,14 +92,14 @@ class Block {
 Block block;
 
 void happens_before(void* where) {
-#if defined(__SANITIZE_THREAD__)
+#if defined(OTR_TSAN_FIBERS)
   __tsan_release(where);
 #else
   (void)where;
 #endif
 }
 void happens_after(void* where) {
-#if defined(__SANITIZE_THREAD__)
+#if defined(OTR_TSAN_FIBERS)
   __tsan_acquire(where);
 #else
   (void)where;
@@ -106,18 +107,17 @@ void happens_after(void* where) {
 }
 
 // Control goes back to the scheduler, and from there on to some other thread.
-void Block::yield(bool is_last) {
+void Block::yield() {
   Fiber& fiber = fibers_[current];
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(is_last ? nullptr : &fiber.sanitizer_state, scheduler_stack_, scheduler_stack_bytes_);
+  __sanitizer_start_switch_fiber(&fiber.sanitizer_state, scheduler_stack_, scheduler_stack_bytes_);
 #endif
-#if defined(__SANITIZE_THREAD__)
+#if defined(OTR_TSAN_FIBERS)
   __tsan_switch_to_fiber(scheduler_fiber_, __tsan_switch_to_fiber_no_sync);
 #endif
-  (void)is_last;
   ::swapcontext(&fiber.context, &scheduler_);
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(fiber.sanitizer_state, nullptr, nullptr);
+  __sanitizer_finish_switch_fiber(fiber.sanitizer_state, &scheduler_stack_, &scheduler_stack_bytes_);
 #endif
 }
 
@@ -126,7 +126,7 @@ void Block::resume(Fiber& fiber) {
   void* state = nullptr;
   __sanitizer_start_switch_fiber(&state, fiber.stack.get(), kStackBytes);
 #endif
-#if defined(__SANITIZE_THREAD__)
+#if defined(OTR_TSAN_FIBERS)
   __tsan_switch_to_fiber(fiber.sanitizer_fiber, __tsan_switch_to_fiber_no_sync);
 #endif
   ::swapcontext(&scheduler_, &fiber.context);
@@ -160,22 +160,26 @@ void Block::enter() {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(nullptr, &block.scheduler_stack_, &block.scheduler_stack_bytes_);
 #endif
-  happens_after(&block);
-  block.call_->invoke(block.call_->function, block.call_->arguments);
-  happens_before(&block);
-  block.fibers_[block.current].is_done = true;
-  block.yield(true);
+  for (;;) {
+    happens_after(&block);
+    block.call_->invoke(block.call_->function, block.call_->arguments);
+    happens_before(&block);
+    block.fibers_[block.current].is_done = true;
+    block.yield();
+  }
 }
 
+// Made once: from then on it takes a thread of each block.
 void Block::start(Fiber& fiber) {
-  if (!fiber.stack) fiber.stack = std::make_unique<char[]>(kStackBytes);
   fiber.is_done = false;
+  if (fiber.stack) return;
+  fiber.stack = std::make_unique<char[]>(kStackBytes);
   ::getcontext(&fiber.context);
   fiber.context.uc_stack.ss_sp = fiber.stack.get();
   fiber.context.uc_stack.ss_size = kStackBytes;
   fiber.context.uc_link = nullptr;
   ::makecontext(&fiber.context, &Block::enter, 0);
-#if defined(__SANITIZE_THREAD__)
+#if defined(OTR_TSAN_FIBERS)
   fiber.sanitizer_fiber = __tsan_create_fiber(0);
 #endif
 }
@@ -202,9 +206,6 @@ void Block::run_block() {
     }
     if (!has_progress_) stop("threads wait for one that never comes");
   }
-#if defined(__SANITIZE_THREAD__)
-  for (uint32_t i = 0; i < threads; ++i) __tsan_destroy_fiber(fibers_[i].sanitizer_fiber);
-#endif
   happens_after(this);
 }
 
@@ -218,7 +219,7 @@ void Block::run(const KernelCall& call) {
   grid = call.grid;
   shared.resize((call.shared_bytes + sizeof(U4) - 1) / sizeof(U4));
   if (fibers_.size() < threads) fibers_.resize(threads);
-#if defined(__SANITIZE_THREAD__)
+#if defined(OTR_TSAN_FIBERS)
   scheduler_fiber_ = __tsan_get_current_fiber();
 #endif
   for (place.z = 0; place.z < grid.z; ++place.z) {
