@@ -45,7 +45,7 @@ struct ModelInfo {
   uint64_t context_tokens = 0;    ///< what it was trained for, or less where longer ones are not computed (a sliding window)
   uint32_t layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
   uint64_t width = 0, ffn_width = 0;
-  uint64_t vocabulary_tokens = 0;
+  uint64_t vocabulary_tokens = 0; ///< of the file's vocabulary; without one, of the embedding, if it can be run
   std::string tokenizer;          ///< "bpe (smollm)"; empty if the file has none that can be used
   std::string chat_template;      ///< recognised name, or "unrecognised", or "" if the file has none
   bool is_packed = false;         ///< pack_model wrote it: what streams needs no packing

@@ -88,6 +88,7 @@ Status lay_out(Model::Impl& model) {
     return Status(StatusCode::kCorruptFile, fmt::format("the vocabulary has {} tokens, but token_embd.weight has {} rows", model.info.vocabulary_tokens, layout.vocabulary))
         .in_file(file.source().name()).about("token_embd.weight");
   }
+  model.info.vocabulary_tokens = layout.vocabulary;
   model.info.context_tokens = layout.shape.context_tokens;
   model.layout = std::move(layout);
   return {};
