@@ -137,6 +137,7 @@ Status CudaBackend::copy(Stream which, std::byte* dst, const std::byte* src, con
   OTR_TRY(check_stream(which));
   if (bytes == 0) return {};
   OTR_TRY(check_pinned(pinned_, host, bytes));
+  OTR_TRY(flush(lock));
   if (memory_.find(device, bytes) == nullptr) return fail(lock, illegal_address(device, bytes));
   CudaStream& stream = streams_[static_cast<size_t>(which)];
   for (uint64_t done = 0, some; done < bytes; done += some) {
@@ -161,6 +162,10 @@ Status CudaBackend::launch(Stream which, const DeviceOp& op) {
   OTR_TRY(check_op(op));
   DeviceOp checked = op;
   if (Status status = translate_op(memory_, scratch_bytes(op), &checked); !status.is_ok()) return fail(lock, std::move(status));
+  const auto* const product = std::get_if<MatmulArgs>(&checked);
+  if (product != nullptr && joined_.add(which, *product)) return {};
+  OTR_TRY(flush(lock));
+  if (product != nullptr && joined_.add(which, *product)) return {};
   CudaStream& stream = streams_[static_cast<size_t>(which)];
   stream.note_work();
   const Launcher launcher{api_, stream.handle(), facts_.multiprocessors, nullptr};
@@ -168,9 +173,20 @@ Status CudaBackend::launch(Stream which, const DeviceOp& op) {
   return ended(lock, code, device_op_name(kind_of(op)));
 }
 
+// Its callers were told that they are submitted, so that whatever loses them stays.
+Status CudaBackend::flush(const Lock& lock) {
+  if (joined_.is_empty()) return {};
+  CudaStream& stream = streams_[static_cast<size_t>(joined_.stream())];
+  stream.note_work();
+  const Launcher launcher{api_, stream.handle(), facts_.multiprocessors, nullptr};
+  Status status = ended(lock, launch_products(launcher, joined_.take()), device_op_name(DeviceOpKind::kMatmul));
+  return status.is_ok() ? status : fail(lock, Status(StatusCode::kDevice, status.message()));
+}
+
 Result<Event> CudaBackend::record(Stream which) {
   const Lock lock(mutex_);
   OTR_TRY(enter(lock));
+  OTR_TRY(flush(lock));
   OTR_TRY(check_stream(which));
   Event event{which, 0};
   OTR_TRY(ended(lock, streams_[static_cast<size_t>(which)].record(&event.sequence), "recording an event"));
@@ -188,6 +204,7 @@ Status CudaBackend::wait(Stream which, const Event& event) {
   OTR_TRY(enter(lock));
   OTR_TRY(check_event(event));
   OTR_TRY(check_stream(which));
+  OTR_TRY(flush(lock));
   CudaStream& waiting = streams_[static_cast<size_t>(which)];
   return ended(lock, streams_[static_cast<size_t>(event.stream)].make_wait(waiting, event.sequence), "waiting for an event");
 }
@@ -221,6 +238,7 @@ Status CudaBackend::finish(size_t stream) {
   for (Pauses pauses;; pauses.next()) {
     const Lock lock(mutex_);
     CudaCode code = use_device();
+    if (code == kCudaOk && !flush(lock).is_ok()) return failure_;
     if (code == kCudaOk && !is_recorded) code = streams_[stream].record(&point);
     if (code == kCudaOk) {
       is_recorded = true;

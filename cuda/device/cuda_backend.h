@@ -9,6 +9,7 @@
 
 #include "cuda/device/cuda_api.h"
 #include "cuda/device/cuda_stream.h"
+#include "cuda/device/joined_products.h"
 #include "src/device/allocation_table.h"
 #include "src/device/backend.h"
 
@@ -66,6 +67,8 @@ class CudaBackend final : public Backend, private MemoryOwner {
   Status ended(const Lock& lock, CudaCode code, const char* call, uint64_t needed_bytes = 0);
   Status out_of_memory(uint64_t needed_bytes) const;
   Status check_event(const Event& event) const;
+  // Launches the products that wait for others: before anything else is submitted or asked for.
+  Status flush(const Lock& lock);
   Status copy(Stream stream, std::byte* dst, const std::byte* src, const std::byte* device, const std::byte* host, uint64_t bytes);
   // All that was submitted is done, or the device is lost.
   Status finish(size_t stream);
@@ -86,6 +89,7 @@ class CudaBackend final : public Backend, private MemoryOwner {
   Status failure_;
   bool is_lost_ = false;  // given up: nothing of the device is waited for
   std::array<CudaStream, kStreams + 1> streams_;
+  JoinedProducts joined_;
   AllocationTable memory_, pinned_;
   AllocationTable before_;  // Block::before of the memory that has some
 };

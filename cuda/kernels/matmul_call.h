@@ -2,8 +2,10 @@
 #ifndef OUTRIGGER_CUDA_KERNELS_MATMUL_CALL_H_
 #define OUTRIGGER_CUDA_KERNELS_MATMUL_CALL_H_
 
+#include <span>
+
 #include "cuda/kernels/device_code.h"
-#include "cuda/kernels/launch.h"
+#include "cuda/kernels/ops.h"
 #include "src/kernels/matmul.h"
 
 namespace outrigger::cuda {
@@ -19,6 +21,7 @@ struct MatmulCall {
   uint32_t rows, columns, tokens;
   bool accumulates;
 
+  MatmulCall() = default;
   explicit MatmulCall(const MatmulArgs& args)
       : weights(args.weights),
         block_bytes(args.block_bytes()),
@@ -43,9 +46,38 @@ struct MatmulCall {
   }
 };
 
-/// The products by kind; each is defined in a file of its own, since they compile for long. Precondition: args.panel holds int8.
+/// Products of the same tokens with several matrices of a kind, in one launch: their strips of rows one after the other.
+struct MatmulGroup {
+  MatmulCall calls[kMostJoined];
+  uint32_t first_strips[kMostJoined] = {};  ///< in units of the kernel's rows
+  uint32_t count;
+
+  /// `rows_each`: rows of a kernel's strip. At most kMostJoined of the same panel.
+  MatmulGroup(std::span<const MatmulArgs> all, uint32_t rows_each) : count(static_cast<uint32_t>(all.size())) {
+    for (uint32_t i = 0; i < count; ++i) {
+      calls[i] = MatmulCall(all[i]);
+      if (i + 1 < count) first_strips[i + 1] = first_strips[i] + blocks_of(all[i].rows, rows_each);
+    }
+  }
+  /// Which product a strip of the launch is of.
+  OTR_DEVICE uint32_t call_of(uint32_t strip) const {
+    uint32_t i = count - 1;
+    while (strip < first_strips[i]) --i;
+    return i;
+  }
+};
+
+/// Strips of so many rows that the products have together.
+inline uint32_t strips_of(std::span<const MatmulArgs> all, uint32_t rows_each) {
+  uint32_t strips = 0;
+  for (const MatmulArgs& args : all) strips += blocks_of(args.rows, rows_each);
+  return strips;
+}
+
+/// The products by kind; kinds have files of their own, since they compile for long. Precondition of the first: can_join, and
+/// the panel holds int8.
 template <PackedKind kKind>
-CudaCode launch_int8_product(const Launcher& launcher, const MatmulArgs& args);
+CudaCode launch_int8_products(const Launcher& launcher, std::span<const MatmulArgs> all);
 /// Without a panel: every quantised kind, and the floats, whose activations may be bf16 for bf16 weights.
 template <PackedKind kKind>
 CudaCode launch_plain_product(const Launcher& launcher, const MatmulArgs& args);

@@ -9,24 +9,25 @@
 namespace outrigger::cuda {
 
 template <PackedKind kKind, uint32_t kTokens>
-CudaCode launch_tile(const Launcher& launcher, const MatmulArgs& args) {
-  const LaunchSize size{{blocks_of(args.tokens, kTokenTile), blocks_of(args.rows, kWarpRows)},
+CudaCode launch_tile(const Launcher& launcher, std::span<const MatmulArgs> all) {
+  const LaunchSize size{{blocks_of(all[0].tokens, kTokenTile), strips_of(all, kWarpRows)},
                         TileShape<kKind, kTokens>::kThreads,
                         static_cast<uint32_t>(2 * sizeof(ChunkResults<kKind, kTokens>))};
-  return launch(launcher, matmul_tile_kernel<kKind, kTokens>, size, MatmulCall(args));
+  return launch(launcher, matmul_tile_kernel<kKind, kTokens>, size, MatmulGroup(all, kWarpRows));
 }
 
 template <PackedKind kKind>
-CudaCode launch_int8_product(const Launcher& launcher, const MatmulArgs& args) {
-  if (args.tokens == 1) return launch_tile<kKind, 1>(launcher, args);
-  if (args.tokens == 2) return launch_tile<kKind, 2>(launcher, args);
-  if (args.tokens <= 4) return launch_tile<kKind, 4>(launcher, args);
+CudaCode launch_int8_products(const Launcher& launcher, std::span<const MatmulArgs> all) {
+  const MatmulArgs& first = all[0];
+  if (first.tokens == 1) return launch_tile<kKind, 1>(launcher, all);
+  if (first.tokens == 2) return launch_tile<kKind, 2>(launcher, all);
+  if (first.tokens <= 4) return launch_tile<kKind, 4>(launcher, all);
   // Wide blocks are few: where they leave multiprocessors idle, tiles that share the weights in the second-level cache are faster. Either
   // way the bits are the same.
-  const GridSize wide{blocks_of(args.tokens, kWideTokens), blocks_of(args.rows, kWideWarps * kWarpRows)};
-  const bool is_aligned = reinterpret_cast<uintptr_t>(args.panel) % sizeof(U4) == 0;
-  if (args.tokens <= kTokenTile || wide.x * wide.y < launcher.multiprocessors || !is_aligned) return launch_tile<kKind, 8>(launcher, args);
-  return launch(launcher, matmul_wide_kernel<kKind>, {wide, kWideThreads}, MatmulCall(args));
+  const GridSize wide{blocks_of(first.tokens, kWideTokens), strips_of(all, kWideRows)};
+  const bool is_aligned = reinterpret_cast<uintptr_t>(first.panel) % sizeof(U4) == 0;
+  if (first.tokens <= kTokenTile || wide.x * wide.y < launcher.multiprocessors || !is_aligned) return launch_tile<kKind, 8>(launcher, all);
+  return launch(launcher, matmul_wide_kernel<kKind>, {wide, kWideThreads}, MatmulGroup(all, kWideRows));
 }
 
 template <PackedKind kKind>
@@ -35,8 +36,8 @@ CudaCode launch_plain_product(const Launcher& launcher, const MatmulArgs& args) 
   return launch(launcher, matmul_plain_kernel<kKind>, size, MatmulCall(args));
 }
 
-#define OTR_PRODUCTS_OF(kind)                                                                  \
-  template CudaCode launch_int8_product<PackedKind::kind>(const Launcher&, const MatmulArgs&); \
+#define OTR_PRODUCTS_OF(kind)                                                                             \
+  template CudaCode launch_int8_products<PackedKind::kind>(const Launcher&, std::span<const MatmulArgs>); \
   template CudaCode launch_plain_product<PackedKind::kind>(const Launcher&, const MatmulArgs&)
 
 }  // namespace outrigger::cuda

@@ -49,9 +49,9 @@ struct TileWork {
   uint32_t strip, first_token, tokens, groups;
   const std::byte* tile;
 
-  OTR_DEVICE explicit TileWork(const MatmulCall& of)
+  OTR_DEVICE TileWork(const MatmulCall& of, uint32_t first_strip)
       : call(of),
-        strip(block_y()),
+        strip(block_y() - first_strip),
         first_token(block_x() * kTokenTile),
         tokens(of.tokens - first_token < kTokenTile ? of.tokens - first_token : static_cast<uint32_t>(kTokenTile)),
         groups(of.columns / kGroup),
@@ -217,14 +217,15 @@ class TileAdder {
   float sums_[Shape::kSumTokens] = {};
 };
 
-/// Grid: tiles of tokens, strips of 32 rows; neighbouring blocks read the same weights. One barrier for each chunk: who writes a buffer
-/// again has passed the one that its last readers reached after reading it.
+/// Grid: tiles of tokens, strips of 32 rows of all products; neighbouring blocks read the same weights. One barrier for each chunk: who
+/// writes a buffer again has passed the one that its last readers reached after reading it.
 template <PackedKind kKind, uint32_t kTokens>
 OTR_KERNEL_OF((TileShape<kKind, kTokens>::kThreads), 2)
-void matmul_tile_kernel(MatmulCall call) {
+void matmul_tile_kernel(MatmulGroup group) {
   using Shape = TileShape<kKind, kTokens>;
   auto* const results = reinterpret_cast<ChunkResults<kKind, kTokens>*>(dynamic_shared());
-  const TileWork work(call);
+  const uint32_t index = group.call_of(block_y());
+  const TileWork work(group.calls[index], group.first_strips[index]);
   if (thread_index() < Shape::kMultipliers * kWarp) {
     TileMultiplier<kKind, kTokens> multiplier(work);
     for (uint32_t first = 0, turn = 0; first < work.groups;) {

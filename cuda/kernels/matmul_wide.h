@@ -11,19 +11,23 @@ namespace outrigger::cuda {
 inline constexpr uint32_t kWideTiles = 4;  ///< of 8 tokens: decoding a group of weights is then a sixth of the work
 inline constexpr uint32_t kWideWarps = 8;  ///< which share the tokens' codes
 inline constexpr uint32_t kWideTokens = kWideTiles * static_cast<uint32_t>(kTokenTile);
+inline constexpr uint32_t kWideRows = kWideWarps * kWarpRows;
 inline constexpr uint32_t kWideThreads = kWideWarps * kWarp;
 inline constexpr uint32_t kStageGroups = 8;  ///< whose tokens' codes and scales are in shared memory, and as many on their way: 24 KiB
 inline constexpr uint32_t kStageTileVectors = kStageGroups * kTokenTile * kTokenGroupBytes / sizeof(U4);
 inline constexpr uint32_t kStageVectors = kWideTiles * kStageTileVectors;
 static_assert(kStageVectors % kWideThreads == 0 && kTokenGroupBytes % sizeof(U4) == 0);
 
-/// The block's stretch of the panel, stage by stage. Precondition: the panel is 16-byte aligned.
+/// The block's stretch of the panel, stage by stage. `kIsFull`: all its tiles have 8 tokens, which makes most places constants.
+/// Precondition: the panel is 16-byte aligned.
+template <bool kIsFull>
 class TokenStages {
  public:
   OTR_DEVICE TokenStages(const MatmulCall& call, uint32_t first_token, U4 (*stages)[kStageVectors])
       : call_(call), first_token_(first_token), groups_(call.columns / kGroup), stages_(stages) {}
 
   OTR_DEVICE uint32_t tile_tokens(uint32_t tile) const {
+    if constexpr (kIsFull) return kTokenTile;
     const uint32_t first = first_token_ + tile * kTokenTile;
     return first >= call_.tokens ? 0 : call_.tokens - first < kTokenTile ? call_.tokens - first : static_cast<uint32_t>(kTokenTile);
   }
@@ -56,14 +60,14 @@ class TokenStages {
   U4 loaded_[kLoads] = {};
 };
 
-template <PackedKind kKind>
+template <PackedKind kKind, bool kIsFull>
 class WideProduct {
  public:
-  OTR_DEVICE WideProduct(const MatmulCall& call, U4 (*stages)[kStageVectors])
+  OTR_DEVICE WideProduct(const MatmulCall& call, uint32_t first_strip, U4 (*stages)[kStageVectors])
       : call_(call),
         lane_(thread_index() % kWarp),
         place_(lane_),
-        strip_(block_y() * kWideWarps + thread_index() / kWarp),
+        strip_((block_y() - first_strip) * kWideWarps + thread_index() / kWarp),
         first_token_(block_x() * kWideTokens),
         groups_(call.columns / kGroup),
         stages_(call, first_token_, stages) {}
@@ -140,16 +144,22 @@ class WideProduct {
   const uint32_t lane_;
   const LanePlace place_;
   const uint32_t strip_, first_token_, groups_;
-  TokenStages stages_;
+  TokenStages<kIsFull> stages_;
   float sums_[kWideTiles][kLaneRows][kLaneTokens] = {};
 };
 
-/// Grid: runs of 32 tokens, runs of 256 rows. Warps beyond the last row help to bring the tokens.
+/// Grid: runs of 32 tokens, runs of 256 rows of all products. Warps beyond the last row help to bring the tokens.
 template <PackedKind kKind>
 OTR_KERNEL_OF(kWideThreads, 2)
-void matmul_wide_kernel(MatmulCall call) {
+void matmul_wide_kernel(MatmulGroup group) {
   OTR_SHARED U4 stages[2][kStageVectors];
-  WideProduct<kKind>(call, stages).run();
+  const uint32_t index = group.call_of(block_y());
+  const MatmulCall& call = group.calls[index];
+  if ((block_x() + 1) * kWideTokens <= call.tokens) {
+    WideProduct<kKind, true>(call, group.first_strips[index], stages).run();
+  } else {
+    WideProduct<kKind, false>(call, group.first_strips[index], stages).run();
+  }
 }
 
 }  // namespace outrigger::cuda

@@ -5,6 +5,8 @@
 #ifndef OUTRIGGER_CUDA_KERNELS_OPS_H_
 #define OUTRIGGER_CUDA_KERNELS_OPS_H_
 
+#include <span>
+
 #include "cuda/kernels/launch.h"
 #include "src/device/device_op.h"
 
@@ -24,6 +26,13 @@ CudaCode launch_op(const Launcher& launcher, const SiluMulArgs& args);
 CudaCode launch_op(const Launcher& launcher, const AddBiasArgs& args);
 CudaCode launch_op(const Launcher& launcher, const AddArgs& args);
 CudaCode launch_op(const Launcher& launcher, const CopyArgs& args);
+
+/// Products that may be launched as one: of a kind, with the same int8 panel, tokens and columns.
+inline constexpr uint32_t kMostJoined = 4;
+bool can_join(const MatmulArgs& first, const MatmulArgs& next);
+/// Submits 1 to kMostJoined products, which are independent of each other and can_join the first: small matrices alone leave most of a card
+/// idle. The bits are those of each alone.
+CudaCode launch_products(const Launcher& launcher, std::span<const MatmulArgs> all);
 
 /// Bytes that AttentionArgs::scratch must have on the device; depends on head_dim alone.
 uint64_t attention_scratch_on_device(size_t head_dim);

@@ -80,6 +80,34 @@ TEST_CASE("cuda product: float weights, with float32 and with bf16 activations")
   }
 }
 
+TEST_CASE("cuda product: several matrices in one launch give what each gives alone") {
+  constexpr size_t kColumns = 512;
+  for (const size_t tokens : {1u, 3u, 8u, 20u, 70u}) {
+    CAPTURE(tokens);
+    const std::vector<float> src = normal_floats(tokens * kColumns, 3);
+    std::vector<std::byte> panel(activation_panel_bytes(tokens, kColumns));
+    quantize_activations({src.data(), kColumns, panel.data(), tokens, kColumns}, 0, tokens);
+    TwinBytes tokens_codes(panel.data(), panel.size());
+    std::vector<TwinBytes> weights, results;
+    std::vector<MatmulArgs> joined;
+    for (const size_t rows : {40u, 17u, 300u}) {
+      const PackedMatrix matrix(PackedKind::kQ4_1, rows, kColumns);
+      weights.emplace_back(matrix.bytes.data(), matrix.bytes.size());
+      results.emplace_back(normal_floats(tokens * rows, 4));
+      const auto args = [&](bool device) {
+        return MatmulArgs{PackedKind::kQ4_1, weights.back().on<std::byte>(device), rows, kColumns, nullptr, 0, tokens_codes.on<std::byte>(device),
+                          results.back().on(device), rows, tokens, rows == 17};
+      };
+      joined.push_back(args(true));
+      REQUIRE(can_join(joined[0], joined.back()));
+      const MatmulArgs alone = args(false);
+      matmul(alone, 0, matmul_blocks(rows));
+    }
+    REQUIRE(launch_products(emulated_launcher(), joined) == kCudaOk);
+    for (const TwinBytes& result : results) REQUIRE(result.is_equal());
+  }
+}
+
 TEST_CASE("cuda product: a matrix of which the first columns are used") {
   const PackedMatrix matrix(PackedKind::kO4, 32, 512);
   TwinBytes weights(matrix.bytes.data(), matrix.bytes.size()), src(normal_floats(64, 3)), dst(32 * sizeof(float));
