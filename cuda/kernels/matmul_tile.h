@@ -1,51 +1,58 @@
 // The product for few tokens, bound by the reading of the weights: K is shared among a block's warps, and yet the sum over groups is made
 // in order.
 //
-// A block has 32 rows and one tile of tokens, and goes through K in chunks. Eight warps multiply, two groups of the chunk each, on the
-// tensor cores, and leave the results, which are exact, in shared memory; other warps, a thread for each row and one or two tokens, add
+// A block has 32 rows and one tile of tokens, and goes through K in chunks. Most warps multiply, two groups of the chunk each, on the
+// tensor cores, and leave the results, which are exact, in shared memory; other warps, a thread for each row and one to four tokens, add
 // them in order of k while the next chunk is multiplied. So the bits are those of one thread that does everything, and do not depend on how
 // K is shared.
 #ifndef OUTRIGGER_CUDA_KERNELS_MATMUL_TILE_H_
 #define OUTRIGGER_CUDA_KERNELS_MATMUL_TILE_H_
-
-#include <algorithm>
 
 #include "cuda/kernels/group_product.h"
 #include "cuda/kernels/matmul_call.h"
 
 namespace outrigger::cuda {
 
-template <PackedKind kKind, uint32_t kTokens>
+/// Multiplying warps of a multiprocessor: in blocks of 8, so that one multiplies while the other waits; but where a matrix has no more
+/// strips than there are multiprocessors, in one of 16, which is through in half as many chunks.
+inline constexpr uint32_t kManyWarps = 8, kFewWarps = 16;
+inline constexpr size_t kLeastSharedBytes = 64 << 10;  ///< of a block, on every card
+
+/// A kernel's shape: for which weights, up to how many tokens, and by how many multiplying warps.
+template <PackedKind kKindOf, uint32_t kTokensOf, uint32_t kMultipliersOf>
 struct TileShape {
-  static constexpr uint32_t kMultipliers = 8;  ///< warps
+  static constexpr PackedKind kKind = kKindOf;
+  static constexpr uint32_t kTokens = kTokensOf;
+  static constexpr uint32_t kMultipliers = kMultipliersOf;
   static constexpr uint32_t kChunkGroups = kMultipliers * kRunGroups;
-  /// Chunks on their way from memory: 16 to 24 KiB of a block's loads in flight, since a matrix of few rows has but one block for each
-  /// multiprocessor; as many as the registers of two blocks hold.
-  static constexpr uint32_t kAhead = std::clamp((kTokens <= 2 ? 40 : 24) / run_words(group_layout(kKind)), 1u, 3u);
+  /// Chunks on their way from memory, as many as registers allow: 16 KiB of loads in flight for 8 warps.
+  static constexpr uint32_t kAhead = run_words(group_layout(kKind)) > 12 ? 1 : 2;
   /// Tokens whose sums one thread makes: they share the reading of the weights' scales.
-  static constexpr uint32_t kSumTokens = kTokens == 1 ? 1 : 2;
+  static constexpr uint32_t kSumTokens = kTokens <= 2 ? 1 : kTokens / 2;
   static constexpr uint32_t kAdders = kTokens / kSumTokens;  ///< warps
   static constexpr uint32_t kThreads = (kMultipliers + kAdders) * kWarp;
+  static constexpr uint32_t kBlocks = kFewWarps / kMultipliers;  ///< of a multiprocessor at once, at least
   static_assert(kChunkGroups * kTokens <= kMultipliers * kWarp, "a multiplying thread brings one group's scale of one token");
 };
 
 /// A chunk's results in shared memory.
-template <PackedKind kKind, uint32_t kTokens>
+template <typename Shape>
 struct ChunkResults {
-  static constexpr uint32_t kGroups = TileShape<kKind, kTokens>::kChunkGroups;
-  static constexpr uint32_t kScaleGroups = GroupProduct<kKind>::kSharesScales ? kRunGroups : 1;  ///< that have the same scales
+  using Product = GroupProduct<Shape::kKind>;
+  static constexpr uint32_t kGroups = Shape::kChunkGroups;
+  static constexpr uint32_t kScaleGroups = Product::kSharesScales ? kRunGroups : 1;  ///< that have the same scales
   /// Tokens lie so far apart that the lanes of a warp, which store four rows each, meet no bank twice.
   static constexpr uint32_t kRowStride = kWarpRows + 4;
-  alignas(16) float values[kGroups][kTokens][kRowStride];
-  alignas(16) float scales[GroupProduct<kKind>::kHasWeightFactor ? kGroups / kScaleGroups : 1][kWarpRows];
-  alignas(16) float minima[GroupProduct<kKind>::kAddsMinimum ? kGroups / kScaleGroups : 1][kWarpRows];
-  alignas(8) float token_scales[kGroups][kTokens];
-  alignas(8) float scaled_sums[kGroups][kTokens];
+  alignas(16) float values[kGroups][Shape::kTokens][kRowStride];
+  alignas(16) float scales[Product::kHasWeightFactor ? kGroups / kScaleGroups : 1][kWarpRows];
+  alignas(16) float minima[Product::kAddsMinimum ? kGroups / kScaleGroups : 1][kWarpRows];
+  alignas(16) float token_scales[kGroups][Shape::kTokens];
+  alignas(16) float scaled_sums[kGroups][Shape::kTokens];
 };
 
 /// What the block works on.
 struct TileWork {
-  const MatmulCall& call;
+  const MatmulCall call;
   uint32_t strip, first_token, tokens, groups;
   const std::byte* tile;
 
@@ -58,14 +65,15 @@ struct TileWork {
         tile(of.panel + static_cast<size_t>(first_token) * groups * kTokenGroupBytes) {}
 };
 
-/// A warp that multiplies: its runs of groups are 8 apart. Where K ends within a chunk it multiplies what was loaded last; nobody adds
-/// that.
-template <PackedKind kKind, uint32_t kTokens>
+/// A warp that multiplies: its runs of groups are a chunk apart. Where K ends within a chunk it multiplies what was loaded last; nobody
+/// adds that.
+template <typename Shape>
 class TileMultiplier {
-  using Shape = TileShape<kKind, kTokens>;
+  static constexpr PackedKind kKind = Shape::kKind;
+  static constexpr uint32_t kTokens = Shape::kTokens;
   using Product = GroupProduct<kKind>;
-  using Results = ChunkResults<kKind, kTokens>;
-  static_assert(2 * sizeof(Results) <= kSharedBytesUnasked);
+  using Results = ChunkResults<Shape>;
+  static_assert(2 * sizeof(Results) <= kLeastSharedBytes);
 
  public:
   OTR_DEVICE explicit TileMultiplier(const TileWork& work)
@@ -175,12 +183,12 @@ class TileMultiplier {
   Loads loads_[Shape::kAhead] = {};
 };
 
-/// A thread that adds: one row's sums of one or two tokens.
-template <PackedKind kKind, uint32_t kTokens>
+/// A thread that adds: one row's sums of one to four tokens.
+template <typename Shape>
 class TileAdder {
-  using Shape = TileShape<kKind, kTokens>;
+  static constexpr PackedKind kKind = Shape::kKind;
   using Product = GroupProduct<kKind>;
-  using Results = ChunkResults<kKind, kTokens>;
+  using Results = ChunkResults<Shape>;
 
  public:
   OTR_DEVICE TileAdder() : row_(thread_index() % kWarpRows), token_((thread_index() / kWarp - Shape::kMultipliers) * Shape::kSumTokens) {}
@@ -219,15 +227,14 @@ class TileAdder {
 
 /// Grid: tiles of tokens, strips of 32 rows of all products; neighbouring blocks read the same weights. One barrier for each chunk: who
 /// writes a buffer again has passed the one that its last readers reached after reading it.
-template <PackedKind kKind, uint32_t kTokens>
-OTR_KERNEL_OF((TileShape<kKind, kTokens>::kThreads), 2)
+template <typename Shape>
+OTR_KERNEL_OF(Shape::kThreads, Shape::kBlocks)
 void matmul_tile_kernel(MatmulGroup group) {
-  using Shape = TileShape<kKind, kTokens>;
-  auto* const results = reinterpret_cast<ChunkResults<kKind, kTokens>*>(dynamic_shared());
+  auto* const results = reinterpret_cast<ChunkResults<Shape>*>(dynamic_shared());
   const uint32_t index = group.call_of(block_y());
   const TileWork work(group.calls[index], group.first_strips[index]);
   if (thread_index() < Shape::kMultipliers * kWarp) {
-    TileMultiplier<kKind, kTokens> multiplier(work);
+    TileMultiplier<Shape> multiplier(work);
     for (uint32_t first = 0, turn = 0; first < work.groups;) {
       OTR_UNROLL
       for (uint32_t slot = 0; slot < Shape::kAhead; ++slot, first += Shape::kChunkGroups, turn ^= 1) {
@@ -237,7 +244,7 @@ void matmul_tile_kernel(MatmulGroup group) {
       }
     }
   } else {
-    TileAdder<kKind, kTokens> adder;
+    TileAdder<Shape> adder;
     for (uint32_t first = 0, turn = 0; first < work.groups; first += Shape::kChunkGroups, turn ^= 1) {
       sync_block();
       adder.add(work.groups - first, results[turn]);

@@ -85,7 +85,9 @@ Json row_json(const Setting& setting, const BenchTest& test, const BenchSamples&
   const double head_reads = test.kind == BenchKind::kPrompt ? 1 : passes;
   const double bytes = passes * static_cast<double>(setting.weights.layers) + head_reads * static_cast<double>(setting.weights.head);
   const double bytes_per_s = bytes * 1e9 / ns.mean;
-  const double peak = setting.machine.host_stream_bytes.per_s;
+  // Of the memory that most of the weights are read from.
+  const bool is_on_device = plan.device.breakdown.weights_resident > plan.host.breakdown.weights_resident;
+  const double peak = (is_on_device ? setting.machine.device_stream_bytes : setting.machine.host_stream_bytes).per_s;
   const ModelInfo& info = setting.model.info();
   std::vector<uint64_t> whole_ns;
   for (const double sample : samples.ns) whole_ns.push_back(static_cast<uint64_t>(sample));
@@ -160,6 +162,7 @@ Status bench(const BenchOptions& options) {
   ProfileOptions profile_options;
   profile_options.threads = options.common.threads;
   profile_options.disk_path = model.value().info().file;
+  profile_options.device = options.common.device;
   const auto machine = measure_machine(profile_options);
   if (!machine.is_ok()) return machine.status();
   store_profile(machine.value(), profile_options.disk_path, profile_options.device);

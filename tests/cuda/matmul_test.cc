@@ -17,7 +17,7 @@ std::vector<PackedKind> quantised_kinds() {
 void check_product(PackedKind kind, size_t rows, size_t columns, size_t tokens, bool with_panel, bool accumulates) {
   CAPTURE(static_cast<int>(kind), rows, columns, tokens, with_panel, accumulates);
   const PackedMatrix matrix(kind, rows, columns);
-  TwinBytes weights(matrix.bytes.data(), matrix.bytes.size()), src(normal_floats(tokens * (columns + 3), 3)), dst(normal_floats(tokens * (rows + 1), 4));
+  TwinBytes weights(matrix.bytes.data(), matrix.bytes.size()), src(normal_floats(tokens * (columns + 3), 3));
   std::vector<std::byte> made(std::max(activation_panel_bytes(tokens, columns / 32 * 32), bf16_panel_bytes(tokens, columns)));
   if (takes_int8_activations(kind)) {
     quantize_activations({src.on(false), columns + 3, made.data(), tokens, columns}, 0, tokens);
@@ -25,11 +25,16 @@ void check_product(PackedKind kind, size_t rows, size_t columns, size_t tokens, 
     round_activations({src.on(false), columns + 3, made.data(), columns}, 0, tokens);
   }
   TwinBytes panel(made.data(), made.size());
-  run_twice([&](bool device) {
-    return MatmulArgs{kind, weights.on<std::byte>(device), rows, columns, src.on(device), columns + 3, with_panel ? panel.on<std::byte>(device) : nullptr,
-                      dst.on(device), rows + 1, tokens, accumulates};
-  });
-  REQUIRE(dst.is_equal());
+  // A card's size decides how the work is cut.
+  for (const uint32_t multiprocessors : {1u, 200u}) {
+    CAPTURE(multiprocessors);
+    TwinBytes dst(normal_floats(tokens * (rows + 1), 4));
+    run_twice({emulator::launch_only(), nullptr, multiprocessors}, [&](bool device) {
+      return MatmulArgs{kind, weights.on<std::byte>(device), rows, columns, src.on(device), columns + 3, with_panel ? panel.on<std::byte>(device) : nullptr,
+                        dst.on(device), rows + 1, tokens, accumulates};
+    });
+    REQUIRE(dst.is_equal());
+  }
 }
 
 TEST_CASE("cuda product: one token with int8 activations, for every quantised kind, over chunks and their ends") {
