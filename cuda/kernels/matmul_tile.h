@@ -2,7 +2,7 @@
 // in order.
 //
 // A block has 32 rows and one tile of tokens, and goes through K in chunks. Most warps multiply, two groups of the chunk each, on the
-// tensor cores, and leave the results, which are exact, in shared memory; other warps, a thread for each row and one to four tokens, add
+// tensor cores, and leave the results, which are exact, in shared memory; other warps, a thread for each row and one or two tokens, add
 // them in order of k while the next chunk is multiplied. So the bits are those of one thread that does everything, and do not depend on how
 // K is shared.
 #ifndef OUTRIGGER_CUDA_KERNELS_MATMUL_TILE_H_
@@ -26,9 +26,9 @@ struct TileShape {
   static constexpr uint32_t kMultipliers = kMultipliersOf;
   static constexpr uint32_t kChunkGroups = kMultipliers * kRunGroups;
   /// Chunks on their way from memory, as many as registers allow: 16 KiB of loads in flight for 8 warps.
-  static constexpr uint32_t kAhead = run_words(group_layout(kKind)) > 12 ? 1 : 2;
+  static constexpr uint32_t kAhead = kTokens == 8 || run_words(group_layout(kKind)) > 12 ? 1 : 2;
   /// Tokens whose sums one thread makes: they share the reading of the weights' scales.
-  static constexpr uint32_t kSumTokens = kTokens <= 2 ? 1 : kTokens / 2;
+  static constexpr uint32_t kSumTokens = kTokens <= 2 ? 1 : 2;
   static constexpr uint32_t kAdders = kTokens / kSumTokens;  ///< warps
   static constexpr uint32_t kThreads = (kMultipliers + kAdders) * kWarp;
   static constexpr uint32_t kBlocks = kFewWarps / kMultipliers;  ///< of a multiprocessor at once, at least
@@ -183,7 +183,7 @@ class TileMultiplier {
   Loads loads_[Shape::kAhead] = {};
 };
 
-/// A thread that adds: one row's sums of one to four tokens.
+/// A thread that adds: one row's sums of one or two tokens.
 template <typename Shape>
 class TileAdder {
   static constexpr PackedKind kKind = Shape::kKind;
