@@ -27,11 +27,11 @@ gather() {
   build_programs
   mkdir -p "$folder"
   cp "$build/bin/outrigger" "$build/lib/liboutrigger_cuda.so" "$build/tests/decode/device_session_test" \
-    "$build/tests/cuda/gpu/gpu_backend_test" "$build/tests/cuda/gpu/make_random_llama" "$build/tests/cuda/gpu/product_bench" "$folder"
+    "$build/tests/cuda/gpu/gpu_backend_test" "$build/tests/cuda/gpu/make_random_llama" "$build/tests/cuda/gpu/operation_bench" "$build/tests/cuda/gpu/product_bench" "$folder"
   for program in "$folder"/outrigger "$folder"/device_session_test; do
     ldd "$program" | awk '$3 ~ /^\// && $1 !~ /^(libc|libm|libstdc\+\+|libgcc_s|libpthread|libdl|librt)\.so/ { print $3 }'
   done | sort -u | xargs -r cp -t "$folder"
-  strip "$folder"/gpu_backend_test "$folder"/device_session_test "$folder"/product_bench "$folder"/make_random_llama "$folder"/outrigger
+  strip "$folder"/gpu_backend_test "$folder"/device_session_test "$folder"/operation_bench "$folder"/product_bench "$folder"/make_random_llama "$folder"/outrigger
 }
 
 while [[ $# -gt 0 ]]; do
@@ -81,7 +81,10 @@ run_sanitizers() {
   done
 }
 
-run_kernels() { step "products" "$programs/product_bench" O4 O3 O2 Q4_1 Q4_K Q6_K Q8_0; }
+run_kernels() {
+  step "products" "$programs/product_bench" O4 O3 O2 Q4_1 Q4_K Q6_K Q8_0
+  step "operations" "$programs/operation_bench"
+}
 
 run_model() {
   local bits model folder
