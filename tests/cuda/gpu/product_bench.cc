@@ -43,7 +43,7 @@ class Bench {
     const uint64_t bytes = packed_bytes(kind, rows, columns);
     const auto copies = static_cast<uint32_t>(kWeightBytes / bytes);
     const uint32_t count = tokens > 64 ? 8 : std::min(copies, 100u);
-    const double time = seconds(
+    const double time = device_.seconds(
         count, [&](uint32_t i) { return launch_op(device_.launcher(), product_args(kind, rows, columns, tokens, i % copies * bytes)); });
     const double rate = static_cast<double>(bytes) / time, ops = 2.0 * rows * columns * tokens / time;
     std::printf("%-4s %6u x %-6u %4u tokens %9.2f us %7.0f GB/s %5.1f %% of reading %7.1f TOP/s\n", name(kind), rows, columns, tokens,
