@@ -90,12 +90,14 @@ class TileMultiplier {
         has_scale_(scale_group_ < Shape::kChunkGroups && scale_token_ < work.tokens),
         next_scale_group_(scale_group_),
         scale_at_(work.tile + scale_group_ * record_bytes_ + work.tokens * kGroup + scale_token_ * 4),
-        sums_offset_(work.tokens * 4) {
+        sums_offset_(work.tokens * 4) {}
+
+  /// Sends out the first loads.
+  OTR_DEVICE void begin() {
     OTR_UNROLL
     for (uint32_t i = 0; i < Shape::kAhead; ++i) load(loads_[i]);
     load_token_scale();
   }
-
   /// The next chunk; its loads are in place `slot`, which is loaded anew with what comes kAhead chunks later.
   OTR_DEVICE void multiply(uint32_t slot, Results& results) {
     const Loads now = loads_[slot];
@@ -180,7 +182,7 @@ class TileMultiplier {
   const std::byte* scale_at_;
   const uint32_t sums_offset_;
   float token_scale_ = 0, scaled_sum_ = 0;
-  Loads loads_[Shape::kAhead] = {};
+  Loads loads_[Shape::kAhead];
 };
 
 /// A thread that adds: one row's sums of one or two tokens.
@@ -225,32 +227,28 @@ class TileAdder {
   float sums_[Shape::kSumTokens] = {};
 };
 
-/// Grid: tiles of tokens, strips of 32 rows of all products; neighbouring blocks read the same weights. One barrier for each chunk: who
-/// writes a buffer again has passed the one that its last readers reached after reading it.
+/// Grid: tiles of tokens, strips of 32 rows of all products; neighbouring blocks read the same weights. One barrier for each chunk, the
+/// same for all warps: who writes a buffer again has passed the one that its last readers reached after reading it.
 template <typename Shape>
 OTR_KERNEL_OF(Shape::kThreads, Shape::kBlocks)
 void matmul_tile_kernel(MatmulGroup group) {
   auto* const results = reinterpret_cast<ChunkResults<Shape>*>(dynamic_shared());
   const uint32_t index = group.call_of(block_y());
   const TileWork work(group.calls[index], group.first_strips[index]);
-  if (thread_index() < Shape::kMultipliers * kWarp) {
-    TileMultiplier<Shape> multiplier(work);
-    for (uint32_t first = 0, turn = 0; first < work.groups;) {
-      OTR_UNROLL
-      for (uint32_t slot = 0; slot < Shape::kAhead; ++slot, first += Shape::kChunkGroups, turn ^= 1) {
-        if (first >= work.groups) break;
-        multiplier.multiply(slot, results[turn]);
-        sync_block();
-      }
-    }
-  } else {
-    TileAdder<Shape> adder;
-    for (uint32_t first = 0, turn = 0; first < work.groups; first += Shape::kChunkGroups, turn ^= 1) {
+  const bool multiplies = thread_index() < Shape::kMultipliers * kWarp;
+  TileMultiplier<Shape> multiplier(work);
+  TileAdder<Shape> adder;
+  if (multiplies) multiplier.begin();
+  for (uint32_t first = 0, turn = 0; first < work.groups;) {
+    OTR_UNROLL
+    for (uint32_t slot = 0; slot < Shape::kAhead; ++slot, first += Shape::kChunkGroups, turn ^= 1) {
+      if (first >= work.groups) break;
+      if (multiplies) multiplier.multiply(slot, results[turn]);
       sync_block();
-      adder.add(work.groups - first, results[turn]);
+      if (!multiplies) adder.add(work.groups - first, results[turn]);
     }
-    adder.store(work);
   }
+  if (!multiplies) adder.store(work);
 }
 
 }  // namespace outrigger::cuda
