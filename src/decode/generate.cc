@@ -133,6 +133,7 @@ class Generation {
       if (decoder_.ends_generation(token)) {
         result_.stop_reason = StopReason::kEos;
         session_.computed = static_cast<uint32_t>(session_.tokens.size());
+        session_.has_logits = true;
         return false;
       }
       last_token_ = Clock::now();

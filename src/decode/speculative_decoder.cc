@@ -160,9 +160,7 @@ Status SpeculativeDecoder::verify(const CancelToken& cancel, NextTokens* next) {
   const auto on_row = [&](size_t row, std::span<const float> logits) {
     if (done_) return;
     judge_row(row, logits, base, next);
-    if (next->tokens.size() != row + 1 || !ends_generation(next->tokens.back())) return;
-    std::copy(logits.begin(), logits.end(), session.logits.begin());
-    session.has_logits = true;
+    if (next->tokens.size() == row + 1 && ends_generation(next->tokens.back())) std::copy(logits.begin(), logits.end(), session.logits.begin());
   };
   const Status status = session.compute_rows(cancel, std::cref(on_row));
   session.tokens.resize(base);
@@ -171,6 +169,7 @@ Status SpeculativeDecoder::verify(const CancelToken& cancel, NextTokens* next) {
 }
 
 void SpeculativeDecoder::count(const PassRecord& pass, size_t tokens) {
+  if (!length_) return;
   if (source_ != nullptr) length_->record(pass);
   ++report_.passes;
   report_.drafted += pass.drafted;
@@ -182,7 +181,6 @@ void SpeculativeDecoder::count(const PassRecord& pass, size_t tokens) {
 
 SpeculationReport SpeculativeDecoder::report() const {
   SpeculationReport report = report_;
-  if (report.draft == DraftKind::kNone) report = {};
   if (report.passes > 0) report.tokens_per_pass = static_cast<double>(pass_tokens_) / static_cast<double>(report.passes);
   report.auto_off = length_ && length_->has_given_up();
   return report;
