@@ -147,8 +147,9 @@ Status below_minimum(const Plan& least, const Demand& demand, uint64_t given_byt
   }
   return Status(StatusCode::kBudget,
                 fmt::format(
-                    "host memory budget: got {} ({} bytes), need at least {} ({} bytes), of which {} are {}; raise the budget or use {}",
-                    format_bytes(given_bytes), given_bytes, format_bytes(needed), needed, format_bytes(most), what, remedy))
+                    "host memory budget: got {} ({} bytes), need at least {} ({} bytes), of which {} are {}{}; raise the budget or use {}",
+                    format_bytes(given_bytes), given_bytes, format_bytes(needed), needed, format_bytes(most), what,
+                    parts.draft > 0 && most != parts.draft ? fmt::format(" and {} the draft model", format_bytes(parts.draft)) : "", remedy))
       .with_bytes(needed, given_bytes);
 }
 
