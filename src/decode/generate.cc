@@ -109,6 +109,7 @@ class Generation {
   Status decode(Clock::time_point start) {
     result_.tokens.reserve(std::min(options_.max_tokens, session_.context_tokens));
     NextTokens next;
+    next.tokens.reserve(kMostDraftTokens + 1);
     while (result_.tokens.size() < options_.max_tokens && session_.tokens.size() < session_.context_tokens) {
       const auto most = static_cast<uint32_t>(std::min<size_t>(options_.max_tokens - result_.tokens.size(), session_.context_tokens - session_.tokens.size()));
       Status status = decoder_.next(most, options_.cancel, &next);

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "src/decode/generation.h"
+#include "tests/support/allocations.h"
 #include "tests/support/engines.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
@@ -306,6 +307,41 @@ TEST_CASE("Speculation: n-grams and auto give the plain text, greedy and drawn w
       }
     }
     CHECK(accepted > 0);
+  }
+}
+
+// Takes all that comes, as generate() does, for some passes; tells how many allocations they made.
+uint64_t allocations_of_passes(SpeculativeDecoder& decoder, Session::Impl& session, NextTokens* next, int passes) {
+  const CancelToken cancel;
+  const uint64_t before = heap_allocations();
+  bool is_ok = true;
+  for (int i = 0; i < passes; ++i) {
+    is_ok = is_ok && decoder.next(16, cancel, next).is_ok();
+    const size_t base = session.tokens.size();
+    session.tokens.insert(session.tokens.end(), next->tokens.begin(), next->tokens.end());
+    session.computed = static_cast<uint32_t>(base + next->in_cache);
+  }
+  const uint64_t during = heap_allocations() - before;
+  CHECK(is_ok);
+  return during;
+}
+
+TEST_CASE("Speculation: passes allocate nothing once they are under way") {
+  const Engine engine = open_engine(tiny(), {.logit_rows = 17});
+  for (const float temperature : {0.0f, 1.0f}) {
+    for (const DraftKind kind : {DraftKind::kNone, DraftKind::kNgram}) {
+      CAPTURE(temperature, draft_kind_name(kind));
+      Session session = must(Session::open(engine));
+      must(session.prefill(kPrompt));
+      GenerateOptions options = plain_options();
+      options.sampling = {.temperature = temperature, .seed = 2};
+      options.draft.kind = kind;
+      SpeculativeDecoder decoder = must(SpeculativeDecoder::create(session.impl(), options));
+      NextTokens next;
+      next.tokens.reserve(kMostDraftTokens + 1);
+      allocations_of_passes(decoder, session.impl(), &next, 3);
+      CHECK(allocations_of_passes(decoder, session.impl(), &next, 10) == 0);
+    }
   }
 }
 
