@@ -21,9 +21,10 @@ struct Verdict {
   bool is_accepted = false;  ///< it is the draft's
 };
 
-/// Takes a draft's tokens so that the output is distributed as the sampler's alone. What stands for itself is compared with the sampler's own next token, so that
-/// the output is the one that plain decoding draws with the same seed. What was drawn from q is taken with probability min(1, p/q) of
-/// the sampler's p, and otherwise replaced by a draw from what p has beyond q. @source Leviathan, Kalman and Matias 2023, alg. 1
+/// Takes a draft's tokens so that the output is distributed as the sampler's alone. What stands for itself is compared with the sampler's
+/// own next token, so that the output is the one that plain decoding draws with the same seed. What was drawn from q is taken with
+/// probability min(1, p/q) of the sampler's p, and otherwise replaced by a draw from what p has beyond q. @source Leviathan, Kalman and
+/// Matias 2023, alg. 1
 class Acceptance {
  public:
   /// `seed`: of a stream of numbers beside the sampler's own.

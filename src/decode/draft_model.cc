@@ -42,8 +42,9 @@ Result<Plan> plan_draft(const Model& draft, uint32_t context_tokens, uint32_t th
 }
 
 Status beyond_budget(const std::string& path, uint64_t needed, uint64_t given) {
-  return Status(StatusCode::kBudget, fmt::format("the draft model: got {} ({} bytes), need {} ({} bytes); plan with as many draft bytes, or use a smaller draft",
-                                                 format_bytes(given), given, format_bytes(needed), needed))
+  return Status(StatusCode::kBudget,
+                fmt::format("the draft model: got {} ({} bytes), need {} ({} bytes); plan with as many draft bytes, or use a smaller draft",
+                            format_bytes(given), given, format_bytes(needed), needed))
       .with_bytes(needed, given)
       .in_file(path);
 }
@@ -52,7 +53,8 @@ Status beyond_budget(const std::string& path, uint64_t needed, uint64_t given) {
 
 Result<uint64_t> draft_model_bytes(const Model& draft, uint32_t context_tokens, uint32_t threads) try {
   if (context_tokens == 0 || threads == 0) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("draft: got {} tokens of context and {} threads, need at least 1 of each", context_tokens, threads));
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("draft: got {} tokens of context and {} threads, need at least 1 of each", context_tokens, threads));
   }
   OTR_ASSIGN(const Plan plan, plan_draft(draft, context_tokens, threads, Budgets::kUnlimited));
   return plan.host.planned_bytes;
@@ -60,10 +62,11 @@ Result<uint64_t> draft_model_bytes(const Model& draft, uint32_t context_tokens, 
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
-Result<std::unique_ptr<DraftModel>> DraftModel::open(Engine::Impl& target, const std::string& path, uint32_t context_tokens, const Progress& progress,
-                                                     const CancelToken& cancel) {
+Result<std::unique_ptr<DraftModel>> DraftModel::open(Engine::Impl& target, const std::string& path, uint32_t context_tokens,
+                                                     const Progress& progress, const CancelToken& cancel) {
   OTR_ASSIGN(const Model model, Model::open(path));
-  if (!model.info().can_run) return Status(StatusCode::kUnsupported, fmt::format("the draft model cannot run: {}", model.info().why_not)).in_file(path);
+  if (!model.info().can_run)
+    return Status(StatusCode::kUnsupported, fmt::format("the draft model cannot run: {}", model.info().why_not)).in_file(path);
   if (Status status = check_same_vocabulary(target.model, model); !status.is_ok()) return std::move(status).in_file(path);
   const uint64_t taken = target.residency->report().current.draft;
   const uint64_t left = target.plan.host.breakdown.draft - std::min(taken, target.plan.host.breakdown.draft);
@@ -93,7 +96,8 @@ SamplingOptions draft_sampling(const SamplingOptions& target) {
   return options;
 }
 
-Result<Token> draft_token(Sampler& sampler, Random& random, bool draws, std::span<const float> logits, std::span<const Token> history, Draft* draft) {
+Result<Token> draft_token(Sampler& sampler, Random& random, bool draws, std::span<const float> logits, std::span<const Token> history,
+                          Draft* draft) {
   if (!draws) {
     OTR_ASSIGN(const Token token, sampler.sample(logits, history));
     draft->add(token);
@@ -105,19 +109,28 @@ Result<Token> draft_token(Sampler& sampler, Random& random, bool draws, std::spa
   return token;
 }
 
-Status ModelDraft::propose(std::span<const Token> tokens, uint32_t most, const CancelToken& cancel, Draft* draft) {
+// What it holds of its last draft ends where the target said something else; the last token is computed again if there is nothing else to
+// ask about.
+Status ModelDraft::read(std::span<const Token> tokens, const CancelToken& cancel) {
   Session& session = model_.session();
-  if (tokens.size() >= session.context_tokens()) return {};  // the draft is made for fewer tokens
-  most = std::min<uint32_t>(most, session.context_tokens() - static_cast<uint32_t>(tokens.size()));
-  // What it holds of the last draft ends where the target said something else; the last token is computed again if there is nothing else to ask about.
+  if (tokens.size() > session.context_tokens()) return {};  // the draft is made for fewer tokens
   const std::span<const Token> held = session.tokens();
   const auto common = static_cast<size_t>(std::mismatch(held.begin(), held.end(), tokens.begin(), tokens.end()).first - held.begin());
+  if (common == tokens.size() && held.size() == common && !session.logits().empty()) return {};
   const size_t kept = std::min(common, tokens.size() - 1);
   OTR_TRY(session.truncate(static_cast<uint32_t>(kept)));
-  OTR_TRY(session.prefill(tokens.subspan(kept), {}, cancel));
+  return session.prefill(tokens.subspan(kept), {}, cancel);
+}
+
+Status ModelDraft::propose(std::span<const Token> tokens, uint32_t most, const CancelToken& cancel, Draft* draft) {
+  Session& session = model_.session();
+  if (tokens.size() >= session.context_tokens()) return {};
+  most = std::min<uint32_t>(most, session.context_tokens() - static_cast<uint32_t>(tokens.size()));
+  OTR_TRY(read(tokens, cancel));
   for (uint32_t i = 0; i < most; ++i) {
     if (cancel.is_cancelled()) return Status(StatusCode::kCancelled, "cancelled between steps of the draft");
-    OTR_ASSIGN(const Token token, draft_token(sampler_, random_, draws_, session.logits().first(model_.vocabulary()), session.tokens(), draft));
+    OTR_ASSIGN(const Token token,
+               draft_token(sampler_, random_, draws_, session.logits().first(model_.vocabulary()), session.tokens(), draft));
     if (i + 1 < most) OTR_TRY(session.step(token));
   }
   return {};

@@ -18,10 +18,11 @@ namespace outrigger {
 /// Owned by the session it drafts for, whose engine must outlive it. Its cache stays from one generation to the next.
 class DraftModel {
  public:
-  /// All of the draft is resident, with a cache for `context_tokens` or for as many as it is made for. Its planned bytes are within the plan's TierBreakdown::draft,
-  /// together with those of other sessions' drafts, and count in the target's ledger as long as it lives. Errors: as Session::prepare_draft().
-  static Result<std::unique_ptr<DraftModel>> open(Engine::Impl& target, const std::string& path, uint32_t context_tokens, const Progress& progress,
-                                                  const CancelToken& cancel);
+  /// All of the draft is resident, with a cache for `context_tokens` or for as many as it is made for. Its planned bytes are within the
+  /// plan's TierBreakdown::draft, together with those of other sessions' drafts, and count in the target's ledger as long as it lives.
+  /// Errors: as Session::prepare_draft().
+  static Result<std::unique_ptr<DraftModel>> open(Engine::Impl& target, const std::string& path, uint32_t context_tokens,
+                                                  const Progress& progress, const CancelToken& cancel);
 
   const std::string& path() const { return path_; }
   Session& session() { return session_; }
@@ -38,14 +39,17 @@ class DraftModel {
   size_t vocabulary_;
 };
 
-/// Candidates that a drawn draft token is drawn from: the likeliest ones, since any distribution may be drafted from, and what is kept of each takes memory.
+/// Candidates that a drawn draft token is drawn from: the likeliest ones, since any distribution may be drafted from, and what is kept of
+/// each takes memory.
 inline constexpr int32_t kMostDraftCandidates = 64;
-/// What a draft samples by, given the target's options: the same penalty, temperature and cuts, of the likeliest candidates only, with numbers of its own.
+/// What a draft samples by, given the target's options: the same penalty, temperature and cuts, of the likeliest candidates only, with
+/// numbers of its own.
 SamplingOptions draft_sampling(const SamplingOptions& target);
 
 /// Adds to `draft` the next token by `sampler`: the likeliest, or one that is drawn together with what it was drawn from.
 /// Errors: Sampler::sample's.
-Result<Token> draft_token(Sampler& sampler, Random& random, bool draws, std::span<const float> logits, std::span<const Token> history, Draft* draft);
+Result<Token> draft_token(Sampler& sampler, Random& random, bool draws, std::span<const float> logits, std::span<const Token> history,
+                          Draft* draft);
 
 /// One generation's use of a DraftModel.
 class ModelDraft final : public DraftSource {
@@ -53,6 +57,7 @@ class ModelDraft final : public DraftSource {
   ModelDraft(DraftModel& model, Sampler sampler, const SamplingOptions& options)
       : model_(model), sampler_(std::move(sampler)), random_(options.seed), draws_(options.temperature > 0) {}
 
+  Status read(std::span<const Token> tokens, const CancelToken& cancel) override;
   Status propose(std::span<const Token> tokens, uint32_t most, const CancelToken& cancel, Draft* draft) override;
 
  private:

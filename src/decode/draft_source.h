@@ -12,8 +12,8 @@
 
 namespace outrigger {
 
-/// Tokens in a row. Where they were drawn, distribution(i) is what the i-th was drawn from, given those before it; else none is kept, and the tokens stand
-/// for themselves.
+/// Tokens in a row. Where they were drawn, distribution(i) is what the i-th was drawn from, given those before it; else none is kept, and
+/// the tokens stand for themselves.
 class Draft {
  public:
   /// Capacity for `most_tokens`, with `most_candidates` of each distribution: what stays within it does not allocate.
@@ -53,9 +53,16 @@ class DraftSource {
  public:
   virtual ~DraftSource() = default;
 
-  /// Fills `draft`, which is empty, with up to `most` tokens that may follow `tokens`; with fewer or none where it knows of no more. `tokens` are those of
-  /// the call before, as far as they were accepted, and what came after them; what a source computed of these it does not compute again.
-  /// Errors: kCancelled, after which it may be asked again; any other ends its use.
+  /// Computes what there is to know of `tokens` before a draft behind them, as propose() would: so that a prompt that is read once does not
+  /// count as what drafts take. Errors: as propose().
+  virtual Status read(std::span<const Token> tokens, const CancelToken& cancel) {
+    (void)tokens;
+    (void)cancel;
+    return {};
+  }
+  /// Fills `draft`, which is empty, with up to `most` tokens that may follow `tokens`; with fewer or none where it knows of no more.
+  /// `tokens` are those of the call before, as far as they were accepted, and what came after them; what a source computed of these it does
+  /// not compute again. Errors: kCancelled, after which it may be asked again; any other ends its use.
   virtual Status propose(std::span<const Token> tokens, uint32_t most, const CancelToken& cancel, Draft* draft) = 0;
   /// Its tokens stand for themselves, whatever the sampling.
   virtual bool is_certain() const { return false; }

@@ -11,7 +11,8 @@
 namespace outrigger {
 
 /// Session::generate() with a decoder that was made for it. Preconditions: the session is held, the options are valid.
-Result<GenerateResult> generate_with(SpeculativeDecoder decoder, Session::Impl& session, std::span<const Token> prompt, const GenerateOptions& options);
+Result<GenerateResult> generate_with(SpeculativeDecoder decoder, Session::Impl& session, std::span<const Token> prompt,
+                                     const GenerateOptions& options);
 
 }  // namespace outrigger
 

@@ -16,7 +16,8 @@ class NgramDraft final : public DraftSource {
   Status propose(std::span<const Token> tokens, uint32_t most, const CancelToken&, Draft* draft) override {
     const NgramIndex::Match match = index_.find(tokens);
     if (match.length == 0) return {};
-    for (size_t at = match.next; draft->tokens().size() < most; ++at) draft->add(at < tokens.size() ? tokens[at] : draft->tokens()[at - tokens.size()]);
+    for (size_t at = match.next; draft->tokens().size() < most; ++at)
+      draft->add(at < tokens.size() ? tokens[at] : draft->tokens()[at - tokens.size()]);
     return {};
   }
   bool is_certain() const override { return true; }

@@ -11,8 +11,8 @@
 
 namespace outrigger {
 
-/// An index of all pairs of neighbours in a text that only grows: a table of the latest place of each, and from each place to the one before it. Memory: 12 to
-/// 20 bytes a token of capacity. Cost: some ns a token that is added, some us a match.
+/// An index of all pairs of neighbours in a text that only grows: a table of the latest place of each, and from each place to the one
+/// before it. Memory: 12 to 20 bytes a token of capacity. Cost: some ns a token that is added, some us a match.
 class NgramIndex {
  public:
   /// Shorter matches are accepted too seldom to pay.
@@ -26,10 +26,12 @@ class NgramIndex {
   explicit NgramIndex(size_t capacity_tokens);
 
   struct Match {
-    size_t next = 0;    ///< of the token that followed the match
-    size_t length = 0;  ///< tokens in front of `next` that equal the text's last ones, kMostMatch or more counted as kMostMatch; 0: none was found
+    size_t next = 0;  ///< of the token that followed the match
+    size_t length =
+        0;  ///< tokens in front of `next` that equal the text's last ones, kMostMatch or more counted as kMostMatch; 0: none was found
   };
-  /// The longest match of the text's end with an earlier part of it, the latest of equally long ones. `text` begins with that of the call before.
+  /// The longest match of the text's end with an earlier part of it, the latest of equally long ones. `text` begins with that of the call
+  /// before.
   Match find(std::span<const Token> text);
 
  private:
@@ -40,7 +42,7 @@ class NgramIndex {
   std::vector<uint32_t> latest_;  ///< by bucket: the place behind its pair
   std::vector<uint32_t> before_;  ///< by place: the one before it in the same bucket
   uint32_t shift_ = 0;
-  size_t added_ = kLeastMatch;    ///< the next place to add
+  size_t added_ = kLeastMatch;  ///< the next place to add
 };
 
 }  // namespace outrigger

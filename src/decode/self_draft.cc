@@ -8,10 +8,14 @@ namespace outrigger {
 
 Status check_self_draft(const Session::Impl& session) {
   if (session.engine->layout().shape.correction_row_bytes == 0) {
-    return Status(StatusCode::kUnsupported, "a draft by the model itself: this file has no branches, so there is no cheaper form of it; use a compressed file, or another draft");
+    return Status(StatusCode::kUnsupported,
+                  "a draft by the model itself: this file has no branches, so there is no cheaper form of it; use a compressed file, or "
+                  "another draft");
   }
   if (session.branch_share == 0) {
-    return Status(StatusCode::kInvalidArgument, "a draft by the model itself: the session's branch share is 0, so the draft would be the model; use a share above 0, or another draft");
+    return Status(StatusCode::kInvalidArgument,
+                  "a draft by the model itself: the session's branch share is 0, so the draft would be the model; use a share above 0, or "
+                  "another draft");
   }
   return {};
 }

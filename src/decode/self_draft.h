@@ -10,12 +10,13 @@
 
 namespace outrigger {
 
-/// Errors: kUnsupported where the model has no branches, kInvalidArgument where the session does not use them: the draft would be the model itself.
+/// Errors: kUnsupported where the model has no branches, kInvalidArgument where the session does not use them: the draft would be the model
+/// itself.
 Status check_self_draft(const Session::Impl& session);
 
-/// Shares the session's cache. Its steps attend to the keys and values that the model computed with branches, and write theirs behind them, at the places that the step
-/// which verifies them fills anew, before it attends to them: so the draft needs neither memory nor a reading of the prompt, its guesses are those of a model that has
-/// read correctly, and nothing of it is ever seen by another step.
+/// Shares the session's cache. Its steps attend to the keys and values that the model computed with branches, and write theirs behind them,
+/// at the places that the step which verifies them fills anew, before it attends to them: so the draft needs neither memory nor a reading
+/// of the prompt, its guesses are those of a model that has read correctly, and nothing of it is ever seen by another step.
 class SelfDraft final : public DraftSource {
  public:
   /// The session must outlive this. `options`: draft_sampling().

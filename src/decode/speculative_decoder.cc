@@ -22,18 +22,25 @@ using Clock = std::chrono::steady_clock;
 double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
 
 Status no_rows(const Plan& plan) {
-  return Status(StatusCode::kInvalidArgument, fmt::format("draft: the plan has room for the logits of {} token in a step, need 2 at least; plan with draft tokens", plan.logit_rows));
+  return Status(StatusCode::kInvalidArgument,
+                fmt::format("draft: the plan has room for the logits of {} token in a step, need 2 at least; plan with draft tokens",
+                            plan.logit_rows));
 }
 
 }  // namespace
 
 const char* draft_kind_name(DraftKind kind) noexcept {
   switch (kind) {
-    case DraftKind::kNone: return "none";
-    case DraftKind::kAuto: return "auto";
-    case DraftKind::kNgram: return "ngram";
-    case DraftKind::kSelf: return "self";
-    case DraftKind::kModel: return "model";
+    case DraftKind::kNone:
+      return "none";
+    case DraftKind::kAuto:
+      return "auto";
+    case DraftKind::kNgram:
+      return "ngram";
+    case DraftKind::kSelf:
+      return "self";
+    case DraftKind::kModel:
+      return "model";
   }
   return "unknown";
 }
@@ -41,12 +48,17 @@ const char* draft_kind_name(DraftKind kind) noexcept {
 Status DraftOptions::validate() const {
   const auto number = static_cast<int32_t>(kind);
   if (number < static_cast<int32_t>(DraftKind::kNone) || number > static_cast<int32_t>(DraftKind::kModel)) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("draft.kind: got {}, need 0 (none), 1 (auto), 2 (ngram), 3 (self) or 4 (model)", number));
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("draft.kind: got {}, need 0 (none), 1 (auto), 2 (ngram), 3 (self) or 4 (model)", number));
   }
   if ((kind == DraftKind::kModel) == path.empty()) {
-    return Status(StatusCode::kInvalidArgument, path.empty() ? "draft.path: got none, need that of the draft model" : fmt::format("draft.path: got '{}', need none for a draft that is no model", path));
+    return Status(StatusCode::kInvalidArgument, path.empty()
+                                                    ? "draft.path: got none, need that of the draft model"
+                                                    : fmt::format("draft.path: got '{}', need none for a draft that is no model", path));
   }
-  if (tokens > kMostDraftTokens) return Status(StatusCode::kInvalidArgument, fmt::format("draft.tokens: got {}, need at most {}, or 0 to choose as it pays", tokens, kMostDraftTokens));
+  if (tokens > kMostDraftTokens)
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("draft.tokens: got {}, need at most {}, or 0 to choose as it pays", tokens, kMostDraftTokens));
   return {};
 }
 
@@ -98,10 +110,12 @@ Result<SpeculativeDecoder> SpeculativeDecoder::create(Session::Impl& session, co
   return decoder;
 }
 
-Result<SpeculativeDecoder> SpeculativeDecoder::with_source(Session::Impl& session, const GenerateOptions& options, std::unique_ptr<DraftSource> source) {
+Result<SpeculativeDecoder> SpeculativeDecoder::with_source(Session::Impl& session, const GenerateOptions& options,
+                                                           std::unique_ptr<DraftSource> source) {
   OTR_ASSIGN(Sampler sampler, Sampler::create(options.sampling));
   SpeculativeDecoder decoder(session, std::move(sampler), options.sampling.seed);
-  if (Result<Tokenizer> tokenizer = session.engine->model.tokenizer(); tokenizer.is_ok() && !options.ignore_eos) decoder.ends_.emplace(std::move(tokenizer).value());
+  if (Result<Tokenizer> tokenizer = session.engine->model.tokenizer(); tokenizer.is_ok() && !options.ignore_eos)
+    decoder.ends_.emplace(std::move(tokenizer).value());
   if (source == nullptr) return decoder;
   const bool is_fixed = options.draft.tokens != DraftOptions::kAsItPays;
   const uint32_t most = std::min(is_fixed ? options.draft.tokens : kMostDraftTokens, session.engine->plan.logit_rows - 1);
@@ -119,19 +133,21 @@ uint32_t SpeculativeDecoder::most_drafted(uint32_t most_tokens) const {
   return is_plain ? 0 : most;
 }
 
-void SpeculativeDecoder::give_up_draft(const Status& why) {
-  log_message(LogLevel::kWarning, fmt::format("the draft ({}) failed and is given up, generation goes on without it: {}", report_.draft_name, why.to_string()));
+// What fails in a draft is never the generation's failure, and cancelling is noticed by the step that follows.
+void SpeculativeDecoder::settle(const Status& why) {
+  if (why.is_ok() || why.code() == StatusCode::kCancelled) return;
+  log_message(LogLevel::kWarning,
+              fmt::format("the draft ({}) failed and is given up, generation goes on without it: {}", report_.draft_name, why.to_string()));
   source_.reset();
 }
 
-// Fills draft_, or leaves it empty. What fails here is never the generation's failure, and cancelling is noticed by the step that follows.
+// Fills draft_, or leaves it empty.
 void SpeculativeDecoder::make_draft(uint32_t most, const CancelToken& cancel) {
   if (draft_) draft_->clear();
-  if (most == 0) return;
+  if (most == 0 || source_ == nullptr) return;
   const Status status = source_->propose(session_->tokens, most, cancel, &*draft_);
-  if (status.is_ok()) return;
-  draft_->clear();
-  if (status.code() != StatusCode::kCancelled) give_up_draft(status);
+  if (!status.is_ok()) draft_->clear();
+  settle(status);
 }
 
 void SpeculativeDecoder::judge_row(size_t row, std::span<const float> logits, size_t base, NextTokens* next) {
@@ -139,8 +155,8 @@ void SpeculativeDecoder::judge_row(size_t row, std::span<const float> logits, si
   const std::span<const Token> drafted = draft_ ? draft_->tokens() : std::span<const Token>();
   const bool is_drawn = draft_ && draft_->is_drawn();
   Result<Verdict> verdict = row == drafted.size() ? Acceptance::judge(sampler_, logits, history, -1)
-                            : is_drawn            ? acceptance_.judge_drawn(sampler_, logits, history, drafted[row], draft_->distribution(row))
-                                                  : Acceptance::judge(sampler_, logits, history, drafted[row]);
+                            : is_drawn ? acceptance_.judge_drawn(sampler_, logits, history, drafted[row], draft_->distribution(row))
+                                       : Acceptance::judge(sampler_, logits, history, drafted[row]);
   if (!verdict.is_ok()) {
     next->failure = verdict.status();
     done_ = true;
@@ -160,7 +176,8 @@ Status SpeculativeDecoder::verify(const CancelToken& cancel, NextTokens* next) {
   const auto on_row = [&](size_t row, std::span<const float> logits) {
     if (done_) return;
     judge_row(row, logits, base, next);
-    if (next->tokens.size() == row + 1 && ends_generation(next->tokens.back())) std::copy(logits.begin(), logits.end(), session.logits.begin());
+    if (next->tokens.size() == row + 1 && ends_generation(next->tokens.back()))
+      std::copy(logits.begin(), logits.end(), session.logits.begin());
   };
   const Status status = session.compute_rows(cancel, std::cref(on_row));
   session.tokens.resize(base);
@@ -196,9 +213,11 @@ Status SpeculativeDecoder::next(uint32_t most, const CancelToken& cancel, NextTo
   PassRecord pass;
   const uint32_t room = most_drafted(most);
   if (room > 0) pass.asked = std::min(length_->next(), room);
+  if (pass.asked > 0 && !has_drafted_) settle(source_->read(session.tokens, cancel));
   const Clock::time_point start = Clock::now();
   make_draft(pass.asked, cancel);
   pass.draft_ms = ms_since(start);
+  has_drafted_ = pass.asked > 0;
   pass.drafted = draft_ ? static_cast<uint32_t>(draft_->tokens().size()) : 0;
   const Clock::time_point verifying = Clock::now();
   if (pass.drafted > 0) {

@@ -29,11 +29,15 @@ std::string quoted(const Vocabulary& vocabulary, Token token) {
 }
 
 Status differs(Token token, const std::string& target, const std::string& draft) {
-  return Status(StatusCode::kInvalidArgument,
-                fmt::format("the draft has another vocabulary: token {} is {} in the model and {} in the draft; use a draft of the same family", token, target, draft));
+  return Status(
+      StatusCode::kInvalidArgument,
+      fmt::format("the draft has another vocabulary: token {} is {} in the model and {} in the draft; use a draft of the same family",
+                  token, target, draft));
 }
 
-bool is_told(const Vocabulary& vocabulary, Token token) { return token < vocabulary.size() && vocabulary.type(token) != TokenType::kUnused; }
+bool is_told(const Vocabulary& vocabulary, Token token) {
+  return token < vocabulary.size() && vocabulary.type(token) != TokenType::kUnused;
+}
 
 }  // namespace
 
@@ -42,10 +46,16 @@ Status check_same_vocabulary(const Model& target, const Model& draft) {
   if (!ours.is_ok() && !theirs.is_ok()) {
     const uint64_t here = target.impl()->layout->vocabulary, there = draft.impl()->layout->vocabulary;
     if (here == there) return {};
-    return Status(StatusCode::kInvalidArgument, fmt::format("the draft has another vocabulary: the model has {} tokens, the draft {}, and neither file tells what they are; use a draft of the same family", here, there));
+    return Status(StatusCode::kInvalidArgument, fmt::format("the draft has another vocabulary: the model has {} tokens, the draft {}, and "
+                                                            "neither file tells what they are; use a draft of the same family",
+                                                            here, there));
   }
-  if (!ours.is_ok()) return Status(StatusCode::kInvalidArgument, "the draft may have another vocabulary: the model's file brings no tokenizer to compare with, the draft's does");
-  if (!theirs.is_ok()) return Status(StatusCode::kInvalidArgument, "the draft may have another vocabulary: its file brings no tokenizer to compare with the model's");
+  if (!ours.is_ok())
+    return Status(StatusCode::kInvalidArgument,
+                  "the draft may have another vocabulary: the model's file brings no tokenizer to compare with, the draft's does");
+  if (!theirs.is_ok())
+    return Status(StatusCode::kInvalidArgument,
+                  "the draft may have another vocabulary: its file brings no tokenizer to compare with the model's");
   const Vocabulary &of_target = ours.value().impl()->vocabulary, &of_draft = theirs.value().impl()->vocabulary;
   for (Token token = 0; token < std::max(of_target.size(), of_draft.size()); ++token) {
     const bool here = is_told(of_target, token), there = is_told(of_draft, token);

@@ -7,8 +7,9 @@
 
 namespace outrigger {
 
-/// Every id is the same bytes in both; two files without a tokenizer need as many tokens. Further tokens of one that a file names as unused, as those that pad a
-/// vocabulary are, do not matter. Preconditions: both can run. Errors: kInvalidArgument with the first id that differs and both pieces.
+/// Every id is the same bytes in both; two files without a tokenizer need as many tokens. Further tokens of one that a file names as
+/// unused, as those that pad a vocabulary are, do not matter. Preconditions: both can run. Errors: kInvalidArgument with the first id that
+/// differs and both pieces.
 Status check_same_vocabulary(const Model& target, const Model& draft);
 
 }  // namespace outrigger

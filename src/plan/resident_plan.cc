@@ -24,7 +24,8 @@ DevicePlacement all_resident(const StepShape& shape, const CostModel& cost, size
 
 }  // namespace
 
-Result<Plan> resident_plan(const StepShape& shape, const MachineProfile& machine, uint64_t budget_bytes, const Workload& workload, uint32_t most_step_tokens) {
+Result<Plan> resident_plan(const StepShape& shape, const MachineProfile& machine, uint64_t budget_bytes, const Workload& workload,
+                           uint32_t most_step_tokens) {
   OTR_TRY(check_shape(shape));
   OTR_TRY(check_profile(machine));
   OTR_TRY(check_workload(workload, shape));
@@ -44,8 +45,10 @@ Result<Plan> resident_plan(const StepShape& shape, const MachineProfile& machine
     plan.minimum_host_bytes = plan.host.planned_bytes;
     return plan;
   }
-  return Status(StatusCode::kBudget, fmt::format("host memory: got {} ({} bytes), need {} ({} bytes) for all of the model; raise the budget or use a smaller model",
-                                                 format_bytes(budget_bytes), budget_bytes, format_bytes(least), least))
+  return Status(
+             StatusCode::kBudget,
+             fmt::format("host memory: got {} ({} bytes), need {} ({} bytes) for all of the model; raise the budget or use a smaller model",
+                         format_bytes(budget_bytes), budget_bytes, format_bytes(least), least))
       .with_bytes(least, budget_bytes);
 }
 

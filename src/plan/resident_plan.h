@@ -7,10 +7,11 @@
 
 namespace outrigger {
 
-/// Of the step sizes up to `most_step_tokens` the largest that the budget holds; the smallest, if all are larger than that. Pure; no device is used.
-/// Its predictions are by `machine`'s rates, which decide nothing. Errors: kBudget with the fewest bytes that would do; kInvalidArgument as
-/// PlacementPlanner::plan.
-Result<Plan> resident_plan(const StepShape& shape, const MachineProfile& machine, uint64_t budget_bytes, const Workload& workload, uint32_t most_step_tokens);
+/// Of the step sizes up to `most_step_tokens` the largest that the budget holds; the smallest, if all are larger than that. Pure; no device
+/// is used. Its predictions are by `machine`'s rates, which decide nothing. Errors: kBudget with the fewest bytes that would do;
+/// kInvalidArgument as PlacementPlanner::plan.
+Result<Plan> resident_plan(const StepShape& shape, const MachineProfile& machine, uint64_t budget_bytes, const Workload& workload,
+                           uint32_t most_step_tokens);
 
 }  // namespace outrigger
 

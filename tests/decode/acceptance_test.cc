@@ -176,7 +176,8 @@ TEST_CASE("Acceptance: a draft that draws from the model's own distribution is a
   const std::vector<Token> text = {2};
   for (int i = 0; i < 2000; ++i) {
     const auto distribution = must(drafter.distribution(model_logits(text), text));
-    REQUIRE(must(acceptance.judge_drawn(sampler, model_logits(text), text, draw_token(distribution, random.uniform()), distribution)).is_accepted);
+    REQUIRE(must(acceptance.judge_drawn(sampler, model_logits(text), text, draw_token(distribution, random.uniform()), distribution))
+                .is_accepted);
   }
 }
 

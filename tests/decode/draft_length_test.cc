@@ -13,9 +13,9 @@ namespace {
 /// A made-up model and its draft.
 struct World {
   double acceptance = 0.8;
-  double draft_ms = 0;                         ///< of a token
-  std::function<double(uint32_t)> verify_ms;   ///< by tokens
-  double drafts = 1;                           ///< share of passes in which the draft knows something
+  double draft_ms = 0;                        ///< of a token
+  std::function<double(uint32_t)> verify_ms;  ///< by tokens
+  double drafts = 1;                          ///< share of passes in which the draft knows something
 };
 
 struct Run {
@@ -56,15 +56,16 @@ double best_ms(const World& world, uint32_t most) {
   return best;
 }
 
-const auto kFlat = [](uint32_t) { return 10.0; };                               // reading the weights takes all the time
-const auto kLinear = [](uint32_t tokens) { return 4.0 + 6.0 * tokens; };        // computing does
+const auto kFlat = [](uint32_t) { return 10.0; };                         // reading the weights takes all the time
+const auto kLinear = [](uint32_t tokens) { return 4.0 + 6.0 * tokens; };  // computing does
 const auto kSteps = [](uint32_t tokens) { return 10.0 + 4 * ((tokens - 1) / 4); };
 
 TEST_CASE("DraftLength: comes within a tenth of the best fixed length, whatever is accepted and whatever it costs") {
   for (const double acceptance : {0.1, 0.5, 0.8, 0.95}) {
     for (const double draft_ms : {0.0, 0.5, 3.0}) {
       int shape = 0;
-      for (const auto& verify : {std::function<double(uint32_t)>(kFlat), std::function<double(uint32_t)>(kLinear), std::function<double(uint32_t)>(kSteps)}) {
+      for (const auto& verify :
+           {std::function<double(uint32_t)>(kFlat), std::function<double(uint32_t)>(kLinear), std::function<double(uint32_t)>(kSteps)}) {
         CAPTURE(acceptance, draft_ms, shape++);
         const World world{acceptance, draft_ms, verify};
         DraftLength length(16, false, true);

@@ -1,4 +1,6 @@
 // Drafts that compute: another model within its bytes, and a compressed model without its branches.
+#include "src/decode/draft_model.h"
+
 #include <outrigger/compress.h>
 #include <outrigger/speculation.h>
 
@@ -6,8 +8,8 @@
 #include <cstring>
 #include <map>
 
-#include "src/decode/draft_model.h"
 #include "src/decode/session_impl.h"
+#include "src/decode/vocabulary_match.h"
 #include "tests/support/engines.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
@@ -49,9 +51,13 @@ Result<Plan> plan_with(const Model& model, const Room& room) {
   return PlacementPlanner::plan(must(model.step_shape()), made_up_machine(2), {room.host_bytes, 0}, workload);
 }
 
-uint64_t needed_bytes(const std::string& draft, uint32_t context_tokens = 256) { return must(draft_model_bytes(must(Model::open(draft)), context_tokens, 2)); }
+uint64_t needed_bytes(const std::string& draft, uint32_t context_tokens = 256) {
+  return must(draft_model_bytes(must(Model::open(draft)), context_tokens, 2));
+}
 
-Engine roomy_engine(const Files& files) { return must(Engine::open(files.target, must(plan_with(files.target, {needed_bytes(files.draft)})))); }
+Engine roomy_engine(const Files& files) {
+  return must(Engine::open(files.target, must(plan_with(files.target, {needed_bytes(files.draft)}))));
+}
 
 GenerateOptions options_for(const DraftOptions& draft, uint32_t tokens = 100) {
   GenerateOptions options;
@@ -89,7 +95,8 @@ TEST_CASE("Draft model: greedy text is the plain one, of every length, and much 
 TEST_CASE("Draft model: goes with its session through truncating, further prompts and other drafts") {
   const Files files;
   const Engine engine = roomy_engine(files);
-  Session session = must(Session::open(engine)), plain = must(Session::open(must(Engine::open(files.target, must(plan_with(files.target, {}))))));
+  Session session = must(Session::open(engine)),
+          plain = must(Session::open(must(Engine::open(files.target, must(plan_with(files.target, {}))))));
   const DraftOptions draft{DraftKind::kModel, files.draft, 4};
   must(session.prepare_draft(draft));
   for (const uint32_t position : {0u, 20u, 5u, 30u}) {
@@ -161,7 +168,8 @@ TEST_CASE("Draft model: one that is larger than what is left for it is refused w
   }
   // So many bytes do.
   const Engine engine = must(Engine::open(files.target, must(plan_with(files.target, {needed}))));
-  Session session = must(Session::open(engine)), other = must(Session::open(must(Engine::open(files.target, must(plan_with(files.target, {needed}))))));
+  Session session = must(Session::open(engine)),
+          other = must(Session::open(must(Engine::open(files.target, must(plan_with(files.target, {needed}))))));
   must(session.prepare_draft({DraftKind::kModel, files.draft, 4}));
 }
 
@@ -169,7 +177,8 @@ TEST_CASE("Draft model: one for shorter contexts drafts as far as it goes") {
   const Files files(0);
   std::vector<std::byte> bytes = random_dense();
   const std::string key = "llama.context_length";
-  const auto found = std::search(bytes.begin(), bytes.end(), reinterpret_cast<const std::byte*>(key.data()), reinterpret_cast<const std::byte*>(key.data()) + key.size());
+  const auto found = std::search(bytes.begin(), bytes.end(), reinterpret_cast<const std::byte*>(key.data()),
+                                 reinterpret_cast<const std::byte*>(key.data()) + key.size());
   REQUIRE(found != bytes.end());
   const uint32_t context = 40;
   std::memcpy(&*found + key.size() + sizeof(uint32_t), &context, sizeof context);
@@ -220,6 +229,37 @@ TEST_CASE("Draft model: of another vocabulary the first token that differs is na
   CHECK(status.message().find("token " + std::to_string(differs) + " is '") != std::string::npos);
   CHECK(status.file() == tiny_model_path("llama3"));
   must(session.prepare_draft({DraftKind::kModel, tiny_model_path("smollm"), 4}));
+}
+
+// A vocabulary alone: these pieces, of these types.
+Model vocabulary_of(const ScratchFolder& scratch, const std::vector<std::string>& pieces, const std::vector<int32_t>& types) {
+  GgufWriter writer;
+  writer.add_string("general.architecture", "llama");
+  writer.add_string("tokenizer.ggml.model", "llama");
+  writer.add_strings("tokenizer.ggml.tokens", pieces);
+  writer.add_floats("tokenizer.ggml.scores", std::vector<float>(pieces.size(), 0));
+  writer.add_i32s("tokenizer.ggml.token_type", types);
+  write_test_file(scratch / "vocabulary.gguf", writer.finish());
+  return must(Model::open(scratch / "vocabulary.gguf"));
+}
+
+TEST_CASE("Draft model: vocabularies may differ in tokens that nobody uses, and in nothing else") {
+  const ScratchFolder scratch;
+  const Model ours = vocabulary_of(scratch, {"<unk>", "a", "b"}, {2, 1, 1});
+  must(ours.tokenizer());
+  const auto compared = [&](const std::vector<std::string>& pieces, const std::vector<int32_t>& types) {
+    const Model theirs = vocabulary_of(scratch, pieces, types);
+    const Status there = check_same_vocabulary(ours, theirs), back = check_same_vocabulary(theirs, ours);
+    CHECK(there.code() == back.code());
+    return there;
+  };
+  must(compared({"<unk>", "a", "b"}, {2, 1, 1}));
+  must(compared({"<unk>", "a", "b", "<pad0>", "<pad1>"}, {2, 1, 1, 5, 5}));
+  CHECK(compared({"<unk>", "a", "b", "c"}, {2, 1, 1, 1}).message().find("token 3 is no such token in the model and 'c' in the draft") !=
+        std::string::npos);
+  CHECK(compared({"<unk>", "a", "\n"}, {2, 1, 1}).message().find("token 2 is 'b' in the model and '\\x0a' in the draft") !=
+        std::string::npos);
+  CHECK(compared({"<unk>", "a"}, {2, 1}).code() == StatusCode::kInvalidArgument);
 }
 
 TEST_CASE("Draft model: drawn text has the distribution of plain drawing, over pairs of tokens") {

@@ -19,7 +19,9 @@ Engine engine_with(const Model& model, uint64_t host_bytes, uint64_t draft_bytes
 
 TEST_CASE("The default model: greedy text is the same with every draft of every length, in memory and from disk") {
   const Model model = must(Model::open(default_model_path()));
-  const std::string text = "Alice has a red box, a green box and a blue box. In the red box there is a key. In the green box there is a coin. In the blue box there is";
+  const std::string text =
+      "Alice has a red box, a green box and a blue box. In the red box there is a key. In the green box there is a coin. In the blue box "
+      "there is";
   const std::vector<Token> prompt = must(must(model.tokenizer()).encode(text, {.add_special = true}));
   const uint64_t draft_bytes = must(draft_model_bytes(model, kContext, 2));
   std::vector<Token> plain;
@@ -27,7 +29,11 @@ TEST_CASE("The default model: greedy text is the same with every draft of every 
     const Engine engine = engine_with(model, budget, draft_bytes);
     CHECK((engine.plan().decode.streamed_bytes > 0) == (budget != Budgets::kUnlimited));
     const bool streams = budget != Budgets::kUnlimited;
-    for (const DraftOptions& draft : {DraftOptions{}, {DraftKind::kAuto, "", 0}, {DraftKind::kNgram, "", 2}, {DraftKind::kNgram, "", 16}, {DraftKind::kModel, default_model_path(), 5}}) {
+    for (const DraftOptions& draft : {DraftOptions{},
+                                      {DraftKind::kAuto, "", 0},
+                                      {DraftKind::kNgram, "", 2},
+                                      {DraftKind::kNgram, "", 16},
+                                      {DraftKind::kModel, default_model_path(), 5}}) {
       CAPTURE(streams, draft_kind_name(draft.kind), draft.tokens);
       Session session = must(Session::open(engine));
       GenerateOptions options;

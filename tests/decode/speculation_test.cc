@@ -7,6 +7,7 @@
 
 #include "src/decode/generation.h"
 #include "tests/support/allocations.h"
+#include "tests/support/device_plans.h"
 #include "tests/support/engines.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
@@ -17,7 +18,8 @@ namespace {
 /// Proposes what it was told will come, the tokens at `wrong` places spoilt; in the end it may fail.
 class Script final : public DraftSource {
  public:
-  Script(std::vector<Token> text, std::function<bool(size_t place)> is_wrong = {}) : text_(std::move(text)), is_wrong_(std::move(is_wrong)) {}
+  Script(std::vector<Token> text, std::function<bool(size_t place)> is_wrong = {})
+      : text_(std::move(text)), is_wrong_(std::move(is_wrong)) {}
 
   Status propose(std::span<const Token> tokens, uint32_t most, const CancelToken& cancel, Draft* draft) override {
     ++calls;
@@ -52,14 +54,16 @@ struct Seen {
   uint64_t accepted = 0;
 
   bool operator==(const Seen& other) const {
-    return tokens == other.tokens && session == other.session && text == other.text && reason == other.reason && calls == other.calls && logits == other.logits && goes_on == other.goes_on;
+    return tokens == other.tokens && session == other.session && text == other.text && reason == other.reason && calls == other.calls &&
+           logits == other.logits && goes_on == other.goes_on;
   }
 };
 
 using Change = std::function<void(GenerateOptions&)>;
 
 Seen seen_of(Session& session, const GenerateResult& result, std::vector<std::pair<Token, std::string>> calls) {
-  Seen seen{result.tokens, {session.tokens().begin(), session.tokens().end()}, result.text, result.stop_reason, std::move(calls), {session.logits().begin(), session.logits().end()}};
+  Seen seen{result.tokens,    {session.tokens().begin(), session.tokens().end()}, result.text, result.stop_reason,
+            std::move(calls), {session.logits().begin(), session.logits().end()}};
   seen.accepted = result.speculation.accepted;
   must(session.restore(must(session.save())));
   if (session.tokens().size() + 6 > session.context_tokens()) must(session.truncate(session.context_tokens() - 6));
@@ -114,7 +118,8 @@ std::vector<Token> whole_text(const Engine& engine, const GenerateOptions& optio
   return text;
 }
 
-// Plain, and then with drafts that are all right, all wrong, and right up to a changing place, in each length: the same, and the session goes on in the same way.
+// Plain, and then with drafts that are all right, all wrong, and right up to a changing place, in each length: the same, and the session
+// goes on in the same way.
 void check_same(const Engine& engine, const GenerateOptions& options, uint32_t context = 0) {
   const Seen plain = generated(engine, options, context);
   const std::vector<Token> text = whole_text(engine, options, context);
@@ -123,7 +128,8 @@ void check_same(const Engine& engine, const GenerateOptions& options, uint32_t c
       CAPTURE(tokens, spoilt);
       GenerateOptions drafted = options;
       drafted.draft = {DraftKind::kNgram, "", tokens};
-      const Seen seen = scripted(engine, drafted, std::make_unique<Script>(text, [=](size_t place) { return spoilt > 0 && place % spoilt == 0; }), context);
+      const Seen seen = scripted(engine, drafted,
+                                 std::make_unique<Script>(text, [=](size_t place) { return spoilt > 0 && place % spoilt == 0; }), context);
       CHECK(seen.tokens == plain.tokens);
       CHECK(seen.session == plain.session);
       CHECK(seen.text == plain.text);
@@ -160,6 +166,16 @@ TEST_CASE("Speculation: the same where weights, experts or keys and values come 
   EngineSetup setup;
   setup.kv_spilled_layers = 1;
   check_same(open_engine(tiny(), setup), plain_options(24));
+}
+
+TEST_CASE("Speculation: the same where steps of many tokens stream to a device and single ones do not") {
+  const Model model = tiny("tied-q4_1");
+  const StepShape shape = must(model.step_shape());
+  const auto streams = [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kFeedForward ? Place::kStreamed : Place::kHost; };
+  const Plan plan = placed_on_device(must(plan_for(model, {})), shape, streams, {4, 3, 0, 1});
+  const Engine engine = open_on_device(model, plan, "emulated:memory=64MiB,link=20GB/s,latency=0us");
+  check_same(engine, plain_options(24));
+  CHECK(engine.streamed().h2d_bytes > 0);
 }
 
 TEST_CASE("Speculation: most tokens, and a context that ends, are kept inside a chain") {
@@ -252,7 +268,8 @@ TEST_CASE("Speculation: a draft that notices the cancelling first ends the gener
   };
   const Seen seen = scripted(engine, options, std::move(script));
   CHECK(seen.reason == StopReason::kCancelled);
-  CHECK(seen.tokens == std::vector<Token>(text.begin() + static_cast<ptrdiff_t>(kPrompt.size()), text.begin() + static_cast<ptrdiff_t>(kPrompt.size() + 9)));
+  CHECK(seen.tokens == std::vector<Token>(text.begin() + static_cast<ptrdiff_t>(kPrompt.size()),
+                                          text.begin() + static_cast<ptrdiff_t>(kPrompt.size() + 9)));
 }
 
 TEST_CASE("Speculation: a draft that fails is given up with one warning, and the text goes on as it was") {
@@ -284,7 +301,12 @@ TEST_CASE("Speculation: n-grams and auto give the plain text, greedy and drawn w
       GenerateOptions options = plain_options(120);
       options.sampling = {.temperature = temperature, .top_k = 20, .repeat_penalty = temperature == 0.3f ? 1.1f : 1.0f, .seed = 9};
       const Seen plain = generated(engine, options);
-      for (const DraftOptions& draft : {DraftOptions{DraftKind::kNgram, "", 1}, {DraftKind::kNgram, "", 4}, {DraftKind::kNgram, "", 16}, {DraftKind::kNgram, "", 0}, {DraftKind::kAuto, "", 0}, {DraftKind::kAuto, "", 5}}) {
+      for (const DraftOptions& draft : {DraftOptions{DraftKind::kNgram, "", 1},
+                                        {DraftKind::kNgram, "", 4},
+                                        {DraftKind::kNgram, "", 16},
+                                        {DraftKind::kNgram, "", 0},
+                                        {DraftKind::kAuto, "", 0},
+                                        {DraftKind::kAuto, "", 5}}) {
         CAPTURE(temperature, draft.tokens);
         options.draft = draft;
         Session session = must(Session::open(engine));
