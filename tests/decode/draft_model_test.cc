@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 
+#include "src/decode/self_draft.h"
 #include "src/decode/session_impl.h"
 #include "src/decode/vocabulary_match.h"
 #include "tests/support/engines.h"
@@ -110,7 +111,9 @@ TEST_CASE("Draft model: goes with its session through truncating, further prompt
   CHECK(must(session.generate(kPrompt, options_for(draft, 20))).tokens == must(plain.generate(kPrompt, options_for({}, 20))).tokens);
 }
 
-TEST_CASE("Draft model: keeps what it computed, and computes again only what the target said otherwise") {
+// The logits behind a second draft, which follows a first one of which two tokens were right. With `spoils` the first layer's keys of the
+// prompt are overwritten between the two: who computes the prompt again does not notice.
+std::vector<float> logits_of_second_draft(bool spoils) {
   const Files files(0);
   const Engine engine = roomy_engine(files);
   Session session = must(Session::open(engine));
@@ -121,12 +124,18 @@ TEST_CASE("Draft model: keeps what it computed, and computes again only what the
   std::vector<Token> text = kPrompt;
   must(source.propose(text, 4, {}, &draft));
   REQUIRE(draft.tokens().size() == 4);
-  // The last one was proposed and not computed.
-  CHECK(model.session().tokens().size() == kPrompt.size() + 3);
+  CHECK(model.session().tokens().size() == kPrompt.size() + 3);  // the last one was proposed and not computed
+  if (spoils) std::memset(model.session().impl().cache.keys(0), 0, 256);
   text.insert(text.end(), {draft.tokens()[0], draft.tokens()[1], (draft.tokens()[2] + 1) % 200});
   draft.clear();
   must(source.propose(text, 1, {}, &draft));
   CHECK(std::equal(text.begin(), text.end(), model.session().tokens().begin(), model.session().tokens().end()));
+  return {model.session().logits().begin(), model.session().logits().end()};
+}
+
+TEST_CASE("Draft model: keeps what it computed, and computes again only what the target said otherwise") {
+  CHECK((logits_of_second_draft(false) == logits_of_second_draft(false)));
+  CHECK((logits_of_second_draft(false) != logits_of_second_draft(true)));
 }
 
 TEST_CASE("Draft model: its bytes are the plan's, taken when it is opened and given back with the session") {
@@ -341,6 +350,34 @@ TEST_CASE("Draft by the model itself: greedy text is the plain one, in memory an
     }
     CHECK(engine.memory().host.current.draft == 0);
   }
+}
+
+TEST_CASE("Draft by the model itself: proposes what the bare model says of a text that was read with branches, and leaves nothing behind") {
+  const Branched branched;
+  const Engine engine = must(Engine::open(branched.model, must(plan_with(branched.model, {}))));
+  std::vector<Token> expected;
+  {
+    Session session = must(Session::open(engine));
+    Sampler sampler = must(Sampler::create({}));
+    must(session.prefill(std::span(kPrompt).first(kPrompt.size() - 1)));
+    must(session.set_branch_share(0));
+    must(session.step(kPrompt.back()));
+    for (int i = 0; i < 6; ++i) {
+      expected.push_back(must(sampler.sample(session.logits(), session.tokens())));
+      must(session.step(expected.back()));
+    }
+  }
+  Session session = must(Session::open(engine));
+  must(session.prefill(kPrompt));
+  const std::vector<float> after(session.logits().begin(), session.logits().end());
+  session.impl().computed -= 1;  // as between steps
+  SelfDraft source(session.impl(), must(Sampler::create({})), {});
+  Draft draft(6, 0);
+  must(source.propose(session.impl().tokens, 6, {}, &draft));
+  CHECK(std::equal(draft.tokens().begin(), draft.tokens().end(), expected.begin(), expected.end()));
+  CHECK(session.tokens().size() == kPrompt.size());
+  must(session.impl().compute({}, {}, {}));
+  CHECK(std::equal(after.begin(), after.end(), session.logits().begin()));
 }
 
 TEST_CASE("Draft by the model itself: drawn text keeps to what the sampler leaves, and ends as plain drawing does") {
