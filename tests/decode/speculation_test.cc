@@ -1,9 +1,10 @@
 // Speculation: whoever drafts, the tokens are those of plain decoding, and so is all that a caller can see.
-#include <outrigger/compress.h>
 #include <outrigger/log.h>
 
+#include <chrono>
+#include <filesystem>
 #include <functional>
-#include <set>
+#include <thread>
 
 #include "src/decode/generation.h"
 #include "tests/support/allocations.h"
@@ -270,6 +271,55 @@ TEST_CASE("Speculation: a draft that notices the cancelling first ends the gener
   CHECK(seen.reason == StopReason::kCancelled);
   CHECK(seen.tokens == std::vector<Token>(text.begin() + static_cast<ptrdiff_t>(kPrompt.size()),
                                           text.begin() + static_cast<ptrdiff_t>(kPrompt.size() + 9)));
+}
+
+TEST_CASE("Speculation: cancelled or failing in the middle of a step, it keeps what was made before and goes on from there") {
+  const ScratchFolder scratch;
+  const Model model = write_and_open(scratch, random_dense());
+  EngineSetup setup;
+  setup.host_bytes = smallest_budget(model, setup);
+  while (must(plan_for(model, setup)).logit_rows < 8) setup.host_bytes += 4096;
+  const Engine engine = open_engine(model, setup);
+  const std::vector<Token> text = whole_text(engine, plain_options());
+  const auto is_prefix = [&](const Session& session) { return std::equal(session.tokens().begin(), session.tokens().end(), text.begin()); };
+  int stopped_inside = 0;
+  for (int delay_us = 0; delay_us < 30000 && stopped_inside < 8; delay_us += 100) {
+    Session session = must(Session::open(engine));
+    GenerateOptions options = plain_options();
+    options.draft = {DraftKind::kNgram, "", 5};
+    SpeculativeDecoder decoder = must(SpeculativeDecoder::with_source(session.impl(), options, std::make_unique<Script>(text)));
+    std::thread stopper([&] {
+      std::this_thread::sleep_for(std::chrono::microseconds(delay_us));
+      options.cancel.cancel();
+    });
+    const GenerateResult result = must(generate_with(std::move(decoder), session.impl(), kPrompt, options));
+    stopper.join();
+    stopped_inside += result.stop_reason == StopReason::kCancelled && !result.tokens.empty();
+    REQUIRE(is_prefix(session));
+    const size_t held = session.tokens().size();
+    if (held == 0 || held >= kPrompt.size() + 30) continue;
+    // The rest, of which the last token that is held is the beginning.
+    must(session.truncate(static_cast<uint32_t>(held - 1)));
+    const std::vector<Token> again = {text[held - 1]};
+    if (held < kPrompt.size()) continue;
+    CHECK(must(session.generate(again, plain_options(5))).tokens ==
+          std::vector<Token>(text.begin() + static_cast<ptrdiff_t>(held), text.begin() + static_cast<ptrdiff_t>(held + 5)));
+  }
+  CHECK(stopped_inside > 0);
+
+  // The file is cut while a draft is made: the step that verifies it cannot read.
+  Session session = must(Session::open(engine));
+  GenerateOptions options = plain_options();
+  options.draft = {DraftKind::kNgram, "", 5};
+  auto script = std::make_unique<Script>(text);
+  Script* const calls = script.get();
+  script->on_call = [&scratch, calls] {
+    if (calls->calls == 3) std::filesystem::resize_file(scratch / "model.gguf", 1000);
+  };
+  SpeculativeDecoder decoder = must(SpeculativeDecoder::with_source(session.impl(), options, std::move(script)));
+  CHECK(generate_with(std::move(decoder), session.impl(), kPrompt, options).status().code() == StatusCode::kIo);
+  CHECK(is_prefix(session));
+  CHECK(session.tokens().size() == kPrompt.size() + 13);  // the first token, and two drafts of five with what the model added
 }
 
 TEST_CASE("Speculation: a draft that fails is given up with one warning, and the text goes on as it was") {
