@@ -13,9 +13,11 @@ namespace outrigger {
 namespace {
 
 Status no_rows(const Plan& plan) {
-  return Status(StatusCode::kInvalidArgument,
-                fmt::format("draft: the plan has room for the logits of {} token in a step, need 2 at least; plan with draft tokens",
-                            plan.logit_rows));
+  return Status(
+      StatusCode::kInvalidArgument,
+      fmt::format(
+          "draft: the plan has room for the logits of {} token in a step, need 2 at least; plan with draft tokens, or for more memory",
+          plan.logit_rows));
 }
 
 }  // namespace
