@@ -128,6 +128,7 @@ otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, con
     if (known.kv_type != OTR_KV_F16 && known.kv_type != OTR_KV_F32 && known.kv_type != OTR_KV_Q8_0) {
       return invalid("options.kv_type: got " + std::to_string(known.kv_type) + ", need 0 (float16), 1 (float32) or 2 (q8_0)");
     }
+    OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
     OTR_CAPI_ASSIGN(shape, model->model.step_shape());
     outrigger::Workload workload;
     workload.prompt_tokens = known.prompt_tokens;
@@ -139,11 +140,24 @@ otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, con
     workload.kv_spilled_layers = known.kv_spilled_layers;
     workload.corrections = static_cast<outrigger::CorrectionPlace>(known.corrections);
     workload.max_slowdown = known.max_slowdown < 0 ? outrigger::Workload::kAnySlowdown : known.max_slowdown;
+    workload.draft_tokens = known.draft_tokens;
+    workload.draft_bytes = known.draft_bytes;
     OTR_CAPI_ASSIGN(machine, profile_for(model, profile, known.threads));
     outrigger::Budgets budgets;
     budgets.host_bytes = known.host_budget_bytes == OTR_BUDGET_DEFAULT ? outrigger::default_host_budget() : known.host_budget_bytes;
     budgets.device_bytes = known.device_budget_bytes;
     return give_handle(outrigger::PlacementPlanner::plan(shape, machine, budgets, workload), plan);
+  });
+}
+
+otr_status otr_model_draft_bytes(const otr_model* draft, uint32_t context_tokens, uint32_t threads, uint64_t* bytes, otr_error* error) {
+  if (bytes != nullptr) *bytes = 0;
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(draft, "draft"));
+    OTR_CAPI_TRY(require(bytes, "bytes"));
+    OTR_CAPI_ASSIGN(needed, outrigger::draft_model_bytes(draft->model, context_tokens, threads));
+    *bytes = needed;
+    return {};
   });
 }
 

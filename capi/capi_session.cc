@@ -1,4 +1,7 @@
 // C API: samplers, sessions and generation.
+#include <algorithm>
+#include <iterator>
+
 #include "capi/capi_common.h"
 
 using outrigger::Sampler;
@@ -89,6 +92,13 @@ Status check_logits(const otr_session* session) {
              : invalid("the session has no logits: nothing was computed since it was opened or truncated; prefill first");
 }
 
+Status read_draft(const otr_generate_options& known, outrigger::DraftOptions* draft) {
+  draft->kind = static_cast<outrigger::DraftKind>(known.draft);
+  draft->tokens = known.draft_tokens;
+  if (known.draft_path != nullptr) draft->path = known.draft_path;
+  return draft->validate();
+}
+
 Status read_generate_options(const otr_generate_options* given, outrigger::GenerateOptions* wanted) {
   otr_generate_options known = generate_defaults();
   OTR_CAPI_TRY(read_options(given, "options", &known));
@@ -103,6 +113,7 @@ Status read_generate_options(const otr_generate_options* given, outrigger::Gener
   wanted->ignore_eos = known.ignore_eos != 0;
   wanted->prefill_progress = progress_of(known.prefill_progress, known.user);
   wanted->cancel = token_of(known.cancel);
+  OTR_CAPI_TRY(read_draft(known, &wanted->draft));
   if (known.on_token != nullptr) {
     wanted->on_token = [on_token = known.on_token, user = known.user](const outrigger::GeneratedToken& made) {
       return on_token(user, made.token, made.text.data(), made.text.size()) == 0;
@@ -122,6 +133,14 @@ otr_generate_result result_of(const outrigger::GenerateResult& made, size_t prom
   full.time_to_first_token_ms = made.timings.time_to_first_token_ms;
   full.decode_ms = made.timings.decode_ms;
   full.decode_tokens_per_s = made.timings.decode_tokens_per_s;
+  full.draft = static_cast<int32_t>(made.speculation.draft);
+  full.draft_auto_off = made.speculation.auto_off ? 1 : 0;
+  full.passes = made.speculation.passes;
+  full.drafted_tokens = made.speculation.drafted;
+  full.accepted_tokens = made.speculation.accepted;
+  full.tokens_per_pass = made.speculation.tokens_per_pass;
+  static_assert(std::size(otr_generate_result{}.accepted_at) == outrigger::kMostDraftTokens);
+  std::copy(made.speculation.accepted_at.begin(), made.speculation.accepted_at.end(), full.accepted_at);
   return full;
 }
 
@@ -249,6 +268,18 @@ otr_status otr_session_get_position(const otr_session* session, uint64_t* positi
 }
 
 void otr_generate_options_init(otr_generate_options* options, uint32_t struct_size) { init(options, struct_size, generate_defaults()); }
+
+otr_status otr_session_prepare_draft(otr_session* session, const otr_generate_options* options, otr_error* error) {
+  return with_session(session, error, [&]() -> Status {
+    OTR_CAPI_TRY(require(options, "options"));
+    otr_generate_options known = generate_defaults();
+    OTR_CAPI_TRY(read_options(options, "options", &known));
+    OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
+    outrigger::DraftOptions draft;
+    OTR_CAPI_TRY(read_draft(known, &draft));
+    return session->session.prepare_draft(draft, {}, token_of(known.cancel));
+  });
+}
 
 otr_status otr_session_generate(otr_session* session, const int32_t* prompt, size_t prompt_count, const otr_generate_options* options,
                                 otr_generate_result* result, otr_error* error) {

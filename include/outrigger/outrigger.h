@@ -466,6 +466,9 @@ enum otr_correction_places {
   OTR_CORRECTIONS_ON_HOST = 2 /**< while the device multiplies; residuals always are */
 };
 
+/** Most tokens of one draft. */
+#define OTR_MOST_DRAFT_TOKENS 16
+
 /** What to plan for. */
 typedef struct otr_plan_options {
   uint32_t struct_size;
@@ -481,6 +484,9 @@ typedef struct otr_plan_options {
   uint32_t kv_spilled_layers;   /**< layers whose keys and values are on disk; default OTR_KV_SPILL_AS_IT_PAYS */
   int32_t corrections;          /**< where branches are computed whose matrices a device computes with: OTR_CORRECTIONS_... */
   double max_slowdown;          /**< how much longer a step of decoding may take for branches and residuals, 0.05 for a twentieth; below 0 (default): any */
+  uint32_t draft_tokens;        /**< room for drafts of so many tokens, up to OTR_MOST_DRAFT_TOKENS; default 0 */
+  uint32_t reserved;
+  uint64_t draft_bytes;         /**< of host memory, kept for a draft model: otr_model_draft_bytes of it; default 0 */
 } otr_plan_options;
 
 /** A plan in figures; otr_plan_to_json has all of it. The text belongs to the plan and is valid until it is closed. */
@@ -528,6 +534,10 @@ OTR_C_API void otr_plan_options_init(otr_plan_options* options, uint32_t struct_
  * Since 0.1, stable. */
 OTR_C_API otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, const otr_plan_options* options, otr_plan** plan,
                                    otr_error* error);
+
+/** Host memory that a draft model takes, all of it resident, for a conversation of so many tokens: otr_plan_options.draft_bytes. `threads`: those of the plan
+ * that it drafts under. Errors: OTR_UNSUPPORTED when the model cannot run; OTR_INVALID_ARGUMENT. Since 0.1, stable. */
+OTR_C_API otr_status otr_model_draft_bytes(const otr_model* draft, uint32_t context_tokens, uint32_t threads, uint64_t* bytes, otr_error* error);
 
 /** A picture of the plan as an SVG file: lanes over time in a decoding step and in one of the prompt, memory against the budget, what of each
  * layer is resident. `profile` has the rates that the steps are drawn by; NULL: the machine is measured as in otr_plan_make.
@@ -742,6 +752,16 @@ typedef struct otr_evaluate_options {
  * the end with token -1. Return 0 to go on, anything else to stop. */
 typedef int32_t (*otr_on_token)(void* user, int32_t token, const char* text, size_t bytes);
 
+/** Who proposes the tokens that one step verifies. What is generated is the model's own: the very tokens of plain decoding if greedy or with _AUTO and _NGRAM,
+ * otherwise tokens drawn from the same distribution. */
+enum otr_draft_kinds {
+  OTR_DRAFT_NONE = 0,
+  OTR_DRAFT_AUTO = 1,  /**< _NGRAM where it pays, and where the plan has room for it */
+  OTR_DRAFT_NGRAM = 2, /**< what followed the last tokens when they stood in the text before */
+  OTR_DRAFT_SELF = 3,  /**< a compressed model without its branches, for itself with them */
+  OTR_DRAFT_MODEL = 4  /**< another model of the same vocabulary */
+};
+
 /** How to generate. */
 typedef struct otr_generate_options {
   uint32_t struct_size;
@@ -755,6 +775,9 @@ typedef struct otr_generate_options {
   otr_progress prefill_progress;        /**< NULL (default): none */
   void* user;                           /**< handed to both callbacks */
   const otr_cancel* cancel;             /**< NULL (default): nothing stops it */
+  int32_t draft;                        /**< OTR_DRAFT_NONE (default), ... */
+  uint32_t draft_tokens;                /**< most tokens of a draft, up to OTR_MOST_DRAFT_TOKENS and what the plan has room for; 0 (default): as many as pay */
+  const char* draft_path;               /**< of OTR_DRAFT_MODEL; NULL (default) for the others */
 } otr_generate_options;
 
 /** Values of otr_generate_result.stop_reason. */
@@ -777,6 +800,13 @@ typedef struct otr_generate_result {
   double time_to_first_token_ms;
   double decode_ms;               /**< from the first token to the last */
   double decode_tokens_per_s;     /**< tokens after the first over decode_ms; 0 for fewer than two */
+  int32_t draft;                  /**< who proposed: OTR_DRAFT_NGRAM for _AUTO, OTR_DRAFT_NONE where nobody could */
+  int32_t draft_auto_off;         /**< 1: the draft was given up when generation ended, because it lost */
+  uint64_t passes;                /**< steps that made the tokens after the first, with a draft to ask; 0 without one */
+  uint64_t drafted_tokens;
+  uint64_t accepted_tokens;       /**< of these, those that the model said too */
+  double tokens_per_pass;
+  uint64_t accepted_at[OTR_MOST_DRAFT_TOKENS]; /**< accepted_tokens by their place in the draft */
 } otr_generate_result;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
@@ -832,6 +862,13 @@ OTR_C_API otr_status otr_session_get_position(const otr_session* session, uint64
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
 OTR_C_API void otr_generate_options_init(otr_generate_options* options, uint32_t struct_size);
+
+/** Opens what otr_session_generate with this draft needs, which otherwise its first call does: a draft model, which the session keeps until another is asked
+ * for. Of the options only draft, draft_tokens, draft_path and cancel are looked at.
+ * Errors: OTR_INVALID_ARGUMENT when the draft has another vocabulary (the first token that differs is named), the plan has no room for drafts, or
+ * OTR_DRAFT_SELF is asked for with the branches off; OTR_UNSUPPORTED for OTR_DRAFT_SELF of a model without branches; OTR_BUDGET when the plan's draft_bytes do not
+ * hold the draft; those of otr_model_open and otr_engine_open. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_prepare_draft(otr_session* session, const otr_generate_options* options, otr_error* error);
 
 /** Prefills the prompt, then samples and steps until something stops it. The session then holds the prompt and the generated tokens.
  * `result` may be NULL. Being stopped by a callback or the cancel flag is a result, not an error (the tokens so far are valid, of a prompt

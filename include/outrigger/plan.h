@@ -28,6 +28,8 @@ enum class CorrectionPlace : int32_t {
   kOnHost = 2,    ///< on the host, while the device multiplies with the matrix: input and results cross the link
 };
 
+inline constexpr uint32_t kMostDraftTokens = 16;    ///< of one draft: beyond it hardly any is accepted, and each takes a row of logits
+
 /// What the plan is made for.
 struct Workload {
   uint32_t prompt_tokens = 512;
@@ -44,6 +46,9 @@ struct Workload {
   /// How much longer a step of decoding may take for branches and residuals: 0.05 for a twentieth. The plan then has the largest share of them with
   /// which it is predicted to take no longer. kAnySlowdown: all of them, whatever they take.
   double max_slowdown = kAnySlowdown;
+  /// Room for drafts of so many tokens: the logits of a step that verifies one, for as many rows as a step has. Predictions are of steps without a draft.
+  uint32_t draft_tokens = 0;
+  uint64_t draft_bytes = 0;      ///< of host memory, kept for a draft model: draft_model_bytes() of it
 };
 
 enum class Tier : int32_t { kDisk = 0, kHost = 1, kDevice = 2 };
@@ -81,7 +86,7 @@ struct TierBreakdown {
   uint64_t stream_slots = 0;       ///< the ring, the staging memory, the row buffer
   uint64_t kv_cache = 0;
   uint64_t activations = 0;        ///< with scratch and logits
-  uint64_t draft = 0;
+  uint64_t draft = 0;              ///< kept for a draft model, which takes it when it is first used: its weights, cache, activations
   uint64_t branches = 0;
   uint64_t experts = 0;            ///< slots for the experts of a mixture that are not all resident
   uint64_t other = 0;
@@ -131,6 +136,7 @@ struct Plan {
   uint64_t kv_slot_bytes = 0;      ///< of each: a layer's keys and values of every session of the batch, each session's in whole pages
   uint64_t kv_spill_bytes = 0;     ///< taken on disk when the engine is opened: kv_spilled_layers * kv_slot_bytes
   uint32_t logit_rows = 1;         ///< never more than step_tokens
+  uint32_t draft_tokens = 0;       ///< of a draft, as planned for: at most logit_rows - 1
   uint32_t step_tokens = 0;        ///< most tokens in one step: the prefill chunk
   uint32_t stream_slots = 0;       ///< slots of the ring; 0 when nothing streams
   uint64_t slot_bytes = 0;         ///< of each, rows as in the file: whole pages, room for a read of the largest row block that streams

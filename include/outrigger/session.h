@@ -6,6 +6,7 @@
 #include <outrigger/engine.h>
 #include <outrigger/export.h>
 #include <outrigger/sampling.h>
+#include <outrigger/speculation.h>
 #include <outrigger/status.h>
 #include <outrigger/tokenizer.h>
 
@@ -38,6 +39,9 @@ struct GenerateOptions {
   SamplingOptions sampling;
   std::vector<std::string> stop;          ///< ends before the first of these texts, which is not part of the result
   bool ignore_eos = false;
+  /// Changes how long a generation takes and, greedy or with a draft that draws nothing (kAuto, kNgram), nothing else: tokens, text and callbacks are the same.
+  /// With kSelf and kModel drawn tokens are others of the same distribution; the same ones each time only with a fixed DraftOptions::tokens.
+  DraftOptions draft;
   std::function<bool(const GeneratedToken&)> on_token;  ///< on the calling thread; return false to stop (kCancelled)
   Progress prefill_progress;              ///< return false to stop
   CancelToken cancel;                     ///< a cancelled generation is a result, not an error: the tokens so far are valid
@@ -57,6 +61,7 @@ struct GenerateResult {
   std::string text;
   StopReason stop_reason = StopReason::kLength;
   Timings timings;
+  SpeculationReport speculation;
 };
 
 /// Threads: one at a time; another thread's concurrent call gets kInvalidArgument ("session is busy"), cancel tokens excepted.
@@ -89,9 +94,17 @@ class OTR_API Session {
   std::span<const Token> tokens() const;   ///< all so far; its size is the position
   uint32_t context_tokens() const;
 
+  /// Opens what generate() with this draft needs, which otherwise its first call does: a draft model, which the session keeps until another is asked for.
+  /// It runs within the plan's draft bytes (Workload::draft_bytes), a cache of this session's context included; these count in the engine's budget.
+  /// Errors: kInvalidArgument when the draft has another vocabulary (the message names the first token that differs), the plan has no rows of
+  /// logits to verify with (Workload::draft_tokens), or kSelf is asked for with the branches off; kUnsupported for kSelf of a model without branches; kBudget with
+  /// the bytes that the draft needs and those it was given; those of Model::open and Engine::open.
+  Status prepare_draft(const DraftOptions& options, const Progress& progress = {}, const CancelToken& cancel = {});
+
   /// prefill(prompt), then sample and step until a stop. The session then holds prompt and generated tokens (the last one is held but
   /// not yet computed into the KV cache; the next call does it).
-  /// Errors: those of prefill and of options.validate(). When the context is full generation ends with kLength.
+  /// A draft that fails on its way is given up with a warning in the log; what was asked for goes on without one.
+  /// Errors: those of prefill, of options.validate() and of prepare_draft(). When the context is full generation ends with kLength.
   Result<GenerateResult> generate(std::span<const Token> prompt, const GenerateOptions& options);
 
   /// Forgets every token from `position` on. Errors: kInvalidArgument beyond the end.
@@ -106,6 +119,8 @@ class OTR_API Session {
   /// The same through a file, which appears complete or not at all.
   Status save_file(const std::string& path) const;
   Status restore_file(const std::string& path);
+
+  Impl& impl() { return *impl_; }  ///< for the library's own parts
 
  private:
   explicit Session(std::unique_ptr<Impl> impl);

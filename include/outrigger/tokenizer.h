@@ -67,6 +67,8 @@ class OTR_API Tokenizer {
   /// an unknown role or an order the template cannot express.
   Result<std::vector<Token>> chat(std::span<const ChatMessage> messages, std::string_view template_name = {}) const;
 
+  const std::shared_ptr<const Impl>& impl() const { return impl_; }  ///< for the library's own parts
+
  private:
   std::shared_ptr<const Impl> impl_;
 };

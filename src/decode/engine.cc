@@ -47,6 +47,11 @@ Status check_caches(const Engine::Impl& engine, const Plan& plan) {
     return Status(StatusCode::kInvalidArgument, fmt::format("replan: keys and values are {}, the new plan's {}; plan with the same kv_type", kv_type_name(engine.plan.kv_type), kv_type_name(plan.kv_type)));
   }
   const TensorResidency& residency = *engine.residency;
+  const uint64_t draft = residency.report().current.draft, draft_planned = plan.host.breakdown.draft;
+  if (draft > draft_planned) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("replan: open sessions hold a draft model of {}, the new plan has {} for it; plan with as many draft bytes, or close sessions",
+                                                            format_bytes(draft), format_bytes(draft_planned)));
+  }
   const uint64_t taken = residency.report().current.kv_cache, taken_there = residency.device() == nullptr ? 0 : residency.device()->report().current.kv_cache;
   const bool same_layers = engine.kv_spill ? engine.kv_spill->suits(plan) : plan.kv_spilled_layers == 0;
   const bool has_sessions = (engine.kv_spill ? engine.kv_spill->has_parts() : taken > 0) || taken_there > 0;

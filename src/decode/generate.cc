@@ -1,11 +1,13 @@
 // Generation: prefill, then sample and step until something says stop.
 #include <outrigger/session.h>
 
+#include <algorithm>
 #include <chrono>
 #include <new>
 #include <optional>
 
 #include "src/base/macros.h"
+#include "src/decode/generation.h"
 #include "src/decode/session_impl.h"
 #include "src/decode/stop_text.h"
 
@@ -68,71 +70,118 @@ const char* stop_reason_name(StopReason reason) noexcept {
   return "unknown";
 }
 
-Status GenerateOptions::validate() const { return sampling.validate(); }
+Status GenerateOptions::validate() const {
+  OTR_TRY(sampling.validate());
+  return draft.validate();
+}
+
+namespace {
+
+// One generation: what it has made so far, and when.
+class Generation {
+ public:
+  Generation(Session::Impl& session, const GenerateOptions& options, SpeculativeDecoder decoder)
+      : session_(session), options_(options), decoder_(std::move(decoder)), output_(session.engine->model, options) {}
+
+  Result<GenerateResult> run(std::span<const Token> prompt) {
+    const Clock::time_point start = Clock::now();
+    Status prefilled = session_.extend(prompt, options_.prefill_progress, options_.cancel, {});
+    first_token_ = last_token_ = Clock::now();
+    result_.timings.prefill_ms = ms_between(start, first_token_);
+    result_.timings.prefill_tokens_per_s = per_second(static_cast<double>(prompt.size()), result_.timings.prefill_ms);
+    if (prefilled.code() == StatusCode::kCancelled) {
+      result_.stop_reason = StopReason::kCancelled;
+      return std::move(result_);
+    }
+    OTR_TRY(std::move(prefilled));
+    OTR_TRY(decode(start));
+    output_.finish();
+    result_.text = output_.take_text();
+    if (result_.tokens.size() > 1) {
+      result_.timings.decode_ms = ms_between(first_token_, last_token_);
+      result_.timings.decode_tokens_per_s = per_second(static_cast<double>(result_.tokens.size() - 1), result_.timings.decode_ms);
+    }
+    result_.speculation = decoder_.report();
+    return std::move(result_);
+  }
+
+ private:
+  Status decode(Clock::time_point start) {
+    result_.tokens.reserve(std::min(options_.max_tokens, session_.context_tokens));
+    NextTokens next;
+    next.tokens.reserve(kMostDraftTokens + 1);
+    while (result_.tokens.size() < options_.max_tokens && session_.tokens.size() < session_.context_tokens) {
+      const auto most = static_cast<uint32_t>(std::min<size_t>(options_.max_tokens - result_.tokens.size(), session_.context_tokens - session_.tokens.size()));
+      Status status = decoder_.next(most, options_.cancel, &next);
+      if (status.code() == StatusCode::kCancelled) {
+        result_.stop_reason = StopReason::kCancelled;
+        return {};
+      }
+      OTR_TRY(std::move(status));
+      if (result_.tokens.empty()) result_.timings.time_to_first_token_ms = ms_between(start, first_token_ = Clock::now());
+      OTR_ASSIGN(const bool go_on, take(next));
+      if (!go_on) return {};
+      OTR_TRY(std::move(next.failure));
+    }
+    return {};
+  }
+
+  // Appends the tokens one after the other, as if each had been computed alone; false when one of them ends it. Of those in the cache all are computed then
+  // but the last one, or but none where what ends it is not appended.
+  Result<bool> take(const NextTokens& next) {
+    const size_t base = session_.tokens.size();
+    for (const Token token : next.tokens) {
+      if (decoder_.ends_generation(token)) {
+        result_.stop_reason = StopReason::kEos;
+        session_.computed = static_cast<uint32_t>(session_.tokens.size());
+        session_.has_logits = true;
+        return false;
+      }
+      last_token_ = Clock::now();
+      session_.tokens.push_back(token);
+      session_.has_logits = false;
+      session_.computed = static_cast<uint32_t>(session_.tokens.size() - 1);
+      result_.tokens.push_back(token);
+      OTR_ASSIGN(const bool go_on, output_.push(token));
+      if (output_.stopped()) {
+        result_.stop_reason = StopReason::kStop;
+        return false;
+      }
+      if (!go_on || options_.cancel.is_cancelled()) {
+        result_.stop_reason = StopReason::kCancelled;
+        return false;
+      }
+    }
+    session_.computed = static_cast<uint32_t>(base + next.in_cache);
+    return true;
+  }
+
+  Session::Impl& session_;
+  const GenerateOptions& options_;
+  SpeculativeDecoder decoder_;
+  TextOutput output_;
+  GenerateResult result_;
+  Clock::time_point first_token_, last_token_;
+};
+
+}  // namespace
+
+Result<GenerateResult> generate_with(SpeculativeDecoder decoder, Session::Impl& session, std::span<const Token> prompt, const GenerateOptions& options) {
+  return Generation(session, options, std::move(decoder)).run(prompt);
+}
 
 Result<GenerateResult> Session::generate(std::span<const Token> prompt, const GenerateOptions& options) try {
   SessionCall call(*impl_);
   OTR_TRY(call.status());
   OTR_TRY(options.validate());
-  OTR_ASSIGN(Sampler sampler, Sampler::create(options.sampling));
-  const Model& model = impl_->engine->model;
-  const Result<Tokenizer> tokenizer = model.tokenizer();
-
-  GenerateResult result;
-  const Clock::time_point start = Clock::now();
-  Status prefilled = impl_->extend(prompt, options.prefill_progress, options.cancel, {});
-  const Clock::time_point prefill_end = Clock::now();
-  result.timings.prefill_ms = ms_between(start, prefill_end);
-  result.timings.prefill_tokens_per_s = per_second(static_cast<double>(prompt.size()), result.timings.prefill_ms);
-  if (prefilled.code() == StatusCode::kCancelled) {
+  Result<SpeculativeDecoder> decoder = SpeculativeDecoder::create(*impl_, options);
+  if (decoder.status().code() == StatusCode::kCancelled) {
+    GenerateResult result;
     result.stop_reason = StopReason::kCancelled;
     return result;
   }
-  OTR_TRY(std::move(prefilled));
-
-  TextOutput output(model, options);
-  Clock::time_point first_token = prefill_end, last_token = prefill_end;
-  result.tokens.reserve(options.max_tokens < impl_->context_tokens ? options.max_tokens : impl_->context_tokens);
-  while (result.tokens.size() < options.max_tokens && impl_->tokens.size() < impl_->context_tokens) {
-    if (impl_->computed < impl_->tokens.size()) {
-      Status stepped = impl_->compute({}, options.cancel, {});
-      if (stepped.code() == StatusCode::kCancelled) {
-        result.stop_reason = StopReason::kCancelled;
-        break;
-      }
-      OTR_TRY(std::move(stepped));
-    }
-    OTR_ASSIGN(const Token token, sampler.sample(impl_->logits, impl_->tokens));
-    const Clock::time_point now = Clock::now();
-    if (result.tokens.empty()) {
-      first_token = now;
-      result.timings.time_to_first_token_ms = ms_between(start, first_token);
-    }
-    if (!options.ignore_eos && tokenizer.is_ok() && tokenizer.value().ends_generation(token)) {
-      result.stop_reason = StopReason::kEos;
-      break;
-    }
-    last_token = now;
-    impl_->tokens.push_back(token);
-    impl_->has_logits = false;
-    result.tokens.push_back(token);
-    OTR_ASSIGN(const bool go_on, output.push(token));
-    if (output.stopped()) {
-      result.stop_reason = StopReason::kStop;
-      break;
-    }
-    if (!go_on || options.cancel.is_cancelled()) {
-      result.stop_reason = StopReason::kCancelled;
-      break;
-    }
-  }
-  output.finish();
-  result.text = output.take_text();
-  if (result.tokens.size() > 1) {
-    result.timings.decode_ms = ms_between(first_token, last_token);
-    result.timings.decode_tokens_per_s = per_second(static_cast<double>(result.tokens.size() - 1), result.timings.decode_ms);
-  }
-  return result;
+  OTR_TRY(decoder.status());
+  return generate_with(std::move(decoder).value(), *impl_, prompt, options);
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }

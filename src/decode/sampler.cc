@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "src/base/macros.h"
+#include "src/decode/random.h"
 
 namespace outrigger {
 namespace {
@@ -20,22 +21,6 @@ struct Candidate {
 
 // Likelier first; equal ones by id, so that an order never depends on the sort.
 bool before(const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.token < b.token; }
-
-// Splitmix64: one addition and a mix a draw, the same on every machine. @source Steele, Lea and Flood 2014, fig. 17
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  /// Uniform in [0, 1), 53 bits.
-  double uniform() {
-    uint64_t z = state_ += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return static_cast<double>((z ^ z >> 31) >> 11) * 0x1p-53;
-  }
-
- private:
-  uint64_t state_;
-};
 
 Status out_of_range(const char* name, double got, const char* need) {
   return Status(StatusCode::kInvalidArgument, fmt::format("{}: got {}, need {}", name, got, need));
@@ -59,6 +44,7 @@ struct Sampler::State {
   std::vector<float> penalised;          // [vocabulary], only with a repetition penalty
   std::vector<Candidate> candidates;     // the tokens that are left, likeliest first
   std::vector<double> weights;           // of the candidates, relative to the likeliest
+  std::vector<TokenProbability> probabilities;
 
   explicit State(const SamplingOptions& chosen) : options(chosen), random(chosen.seed) {}
 
@@ -86,7 +72,8 @@ struct Sampler::State {
     candidates.resize(keep);
   }
 
-  Token draw() {
+  // Weighs the candidates and leaves those that top-p and min-p keep. Returns the sum of their weights.
+  double weigh() {
     weights.clear();
     weights.reserve(candidates.capacity());
     const double top = candidates.front().logit;
@@ -104,13 +91,18 @@ struct Sampler::State {
     }
     while (keep > 1 && weights[keep - 1] < options.min_p) --keep;  // the first weight is 1
 
+    candidates.resize(keep);
     double left = 0;
     for (size_t i = 0; i < keep; ++i) left += weights[i];
-    double point = random.uniform() * left;
-    for (size_t i = 0; i < keep; ++i) {
+    return left;
+  }
+
+  Token draw() {
+    double point = random.uniform() * weigh();
+    for (size_t i = 0; i < candidates.size(); ++i) {
       if ((point -= weights[i]) < 0) return candidates[i].token;
     }
-    return candidates[keep - 1].token;  // rounding
+    return candidates.back().token;  // rounding
   }
 };
 
@@ -124,18 +116,46 @@ Result<Sampler> Sampler::create(const SamplingOptions& options) {
   return Sampler(std::make_unique<State>(options));
 }
 
+namespace {
+
+// The likeliest token; the vocabulary's size if none has a logit above minus infinity.
+size_t likeliest(std::span<const float> logits) {
+  size_t best = logits.size();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (logits[i] > (best == logits.size() ? -std::numeric_limits<float>::infinity() : logits[best])) best = i;
+  }
+  return best;
+}
+
+Status nothing_to_draw(size_t logits) {
+  return Status(StatusCode::kInvalidArgument, fmt::format("no token can be drawn: {} logits, none above minus infinity", logits));
+}
+
+}  // namespace
+
 Result<Token> Sampler::sample(std::span<const float> logits, std::span<const Token> history) {
   const std::span<const float> judged = state_->penalise(logits, history);
-  size_t best = judged.size();
-  for (size_t i = 0; i < judged.size(); ++i) {
-    if (judged[i] > (best == judged.size() ? -std::numeric_limits<float>::infinity() : judged[best])) best = i;
-  }
-  if (best == judged.size()) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("no token can be drawn: {} logits, none above minus infinity", logits.size()));
-  }
+  const size_t best = likeliest(judged);
+  if (best == judged.size()) return nothing_to_draw(logits.size());
   if (state_->options.temperature == 0) return static_cast<Token>(best);
   state_->collect(judged);
   return state_->draw();
+}
+
+Result<std::span<const TokenProbability>> Sampler::distribution(std::span<const float> logits, std::span<const Token> history) {
+  State& state = *state_;
+  const std::span<const float> judged = state.penalise(logits, history);
+  const size_t best = likeliest(judged);
+  if (best == judged.size()) return nothing_to_draw(logits.size());
+  state.probabilities.clear();
+  if (state.options.temperature == 0) {
+    state.probabilities.push_back({static_cast<Token>(best), 1});
+  } else {
+    state.collect(judged);
+    const double total = state.weigh();
+    for (size_t i = 0; i < state.candidates.size(); ++i) state.probabilities.push_back({state.candidates[i].token, state.weights[i] / total});
+  }
+  return std::span<const TokenProbability>(state.probabilities);
 }
 
 }  // namespace outrigger

@@ -8,10 +8,14 @@
 
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
+#include "src/decode/draft_model.h"
 #include "src/decode/session_impl.h"
 #include "src/model/on_device.h"
 
 namespace outrigger {
+
+Session::Impl::Impl() = default;
+Session::Impl::~Impl() = default;
 
 Status Session::Impl::check_tokens(std::span<const Token> more) const {
   if (more.empty()) return Status(StatusCode::kInvalidArgument, "no tokens given: at least one is needed");
@@ -66,6 +70,16 @@ Status Session::Impl::compute(const Progress& progress, const CancelToken& cance
     }
   }
   return {};
+}
+
+Status Session::Impl::compute_rows(const CancelToken& cancel, const OnLogits& on_logits) {
+  if (cancel.is_cancelled()) return Status(StatusCode::kCancelled, "cancelled between steps");
+  const auto count = static_cast<uint32_t>(tokens.size() - computed);
+  logit_tokens.clear();
+  for (uint32_t i = 0; i < count; ++i) logit_tokens.push_back(i);
+  const SequenceSlice slice{&cache, computed, 0, count};
+  const StepInput input{std::span(tokens).subspan(computed, count), {&slice, 1}, logit_tokens, branch_share};
+  return engine->run_step(input, cancel, on_logits);
 }
 
 void Session::Impl::truncate(uint32_t position) {

@@ -14,7 +14,12 @@
 
 namespace outrigger {
 
+class DraftModel;
+
 struct Session::Impl {
+  Impl();
+  ~Impl();
+
   std::shared_ptr<Engine::Impl> engine;   ///< outlives the cache, which is leased from it
   KvCache cache;
   uint32_t context_tokens = 0;
@@ -24,6 +29,7 @@ struct Session::Impl {
   std::vector<float> logits;              ///< [vocabulary]
   bool has_logits = false;
   std::vector<uint32_t> logit_tokens;     ///< of one step: capacity for the plan's logit_rows
+  std::unique_ptr<DraftModel> draft_model;  ///< null: none was asked for yet
   std::atomic<bool> busy{false};
   const CancelToken never;                ///< for step(): to make one allocates
 
@@ -33,6 +39,11 @@ struct Session::Impl {
   Status extend(std::span<const Token> more, const Progress& progress, const CancelToken& cancel, const OnLogits& on_logits);
   /// Computes tokens[computed, tokens.size()), in chunks.
   Status compute(const Progress& progress, const CancelToken& cancel, const OnLogits& on_logits);
+  /// Computes tokens[computed, tokens.size()) in one step, and gives each one's logits while the engine is held; `computed` and `logits` stay as they are.
+  /// Precondition: no more of them than the plan's logit_rows. Errors: as a step's.
+  Status compute_rows(const CancelToken& cancel, const OnLogits& on_logits);
+  /// As Session::prepare_draft().
+  Status prepare_draft(const DraftOptions& options, const Progress& progress, const CancelToken& cancel);
   Status check_tokens(std::span<const Token> more) const;
   void truncate(uint32_t position);
 };

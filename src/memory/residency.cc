@@ -176,6 +176,11 @@ Result<MemoryLease> TensorResidency::reserve(MemoryUse use, uint64_t bytes) {
   return MemoryLease(&ledger_, use, std::move(memory).value());
 }
 
+Result<MemoryClaim> TensorResidency::claim(MemoryUse use, uint64_t bytes) {
+  OTR_TRY(ledger_.charge(use, bytes));
+  return MemoryClaim(&ledger_, use, bytes);
+}
+
 const std::byte* TensorResidency::operand(const OperandRef& ref) const {
   if (const std::byte* matrix = resident_[ref.matrix]) return matrix + ref.first_block * block_bytes(ref.matrix);
   return streams_->rows(ref);

@@ -62,6 +62,8 @@ class TensorResidency final : public OperandSource {
 
   /// Takes memory within the budget, zeroed, aligned to 4096 bytes, in whole pages of 4096. Errors: kBudget, kOutOfMemory.
   Result<MemoryLease> reserve(MemoryUse use, uint64_t bytes);
+  /// Counts bytes that another residency takes within this one's budget. The claim must not outlive this. Errors: kBudget.
+  Result<MemoryClaim> claim(MemoryUse use, uint64_t bytes);
 
   /// Packed row blocks of a resident matrix. Of a streamed one the rows as the file has them, aligned to nothing (StreamRing::rows); its operand lies inside
   /// one StreamPiece whose unit has arrived. Any thread. Cost: for a streamed one a search among the pieces of its matrix.

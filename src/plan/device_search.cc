@@ -37,7 +37,7 @@ DeviceSearch::DeviceSearch(const StepShape& shape, const Demand& demand, const C
   Demand there = demand;
   there.threads = threads_;
   for (const ActivationCost& step : shape.activations) {
-    host_step_bytes_.push_back(add_bytes(whole_pages(shape.residual_bytes), activation_bytes(shape, demand, step)));
+    host_step_bytes_.push_back(outrigger::host_step_bytes(shape, demand, step));
     device_step_bytes_.push_back(activation_bytes(shape, there, step));
     beside_step_bytes_.push_back(activation_bytes(shape, there, step, true));
   }

@@ -50,9 +50,13 @@ uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand, uint32_t l
 
 uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const ActivationCost& step, bool has_corrections) {
   const CheckedSize scratch = CheckedSize(demand.threads) * CheckedSize(shape.activation_bytes_per_thread);
-  const CheckedSize logits = CheckedSize(std::min(demand.logit_rows, step.tokens)) * CheckedSize(shape.logits_row_bytes);
+  const CheckedSize logits = CheckedSize(demand.rows_of(step)) * CheckedSize(shape.logits_row_bytes);
   const CheckedSize corrections = CheckedSize(has_corrections ? step.tokens : 0) * CheckedSize(shape.correction_row_bytes);
   return saturated((CheckedSize(step.bytes) + scratch + logits + corrections).round_up(kPageBytes));
+}
+
+uint64_t host_step_bytes(const StepShape& shape, const Demand& demand, const ActivationCost& step) {
+  return add_bytes(add_bytes(whole_pages(shape.residual_bytes), whole_pages(demand.draft_bytes)), activation_bytes(shape, demand, step));
 }
 
 uint32_t reads_in_flight(uint64_t row_block_bytes, const Slots& slots) {
@@ -145,6 +149,7 @@ TierBreakdown host_breakdown(const StepShape& shape, const Demand& demand, const
   breakdown.kv_cache = kv_cache_bytes(shape, demand, shape.kv_layers - device.attention_layers(shape));
   breakdown.activations = activation_bytes(shape, demand, step);
   breakdown.experts = multiply_bytes(slots.experts, slots.of_expert.slot_bytes);
+  breakdown.draft = whole_pages(demand.draft_bytes);
   breakdown.branches = whole_pages(shape.residual_bytes);
   breakdown.other = device.transfer_bytes;
   return breakdown;

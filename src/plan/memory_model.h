@@ -5,6 +5,7 @@
 #include <outrigger/plan.h>
 #include <outrigger/step_shape.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -31,6 +32,10 @@ struct Demand {
   uint32_t threads = 1, batch = 1, context_tokens = 0, logit_rows = 1;
   KvType kv_type = KvType::kF16;
   uint32_t kv_spilled_layers = 0;
+  uint32_t draft_tokens = 0;  ///< that a step is to verify: it then wants one row of logits more
+  uint64_t draft_bytes = 0;   ///< of host memory, for a draft model
+
+  uint32_t rows_of(const ActivationCost& step) const { return std::min(std::max(logit_rows, draft_tokens + 1), step.tokens); }
 };
 
 /// Of one session, all layers. Precondition: the shape takes the type.
@@ -42,6 +47,9 @@ uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand, uint32_t l
 /// Activations, scratch and logits of steps of up to step.tokens; a step wants the logits of at most all its tokens. `has_corrections`: and the results
 /// of the host's corrections, on a device.
 uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const ActivationCost& step, bool has_corrections = false);
+
+/// What the host needs for steps of up to step.tokens whatever is resident: activations, residuals, a draft model.
+uint64_t host_step_bytes(const StepShape& shape, const Demand& demand, const ActivationCost& step);
 
 /// Whether it streams through the ring when it is not resident. Experts have slots of their own.
 inline bool is_multiplied(const MatrixShape& matrix) { return matrix.use == MatrixUse::kEveryToken || matrix.use == MatrixUse::kLogits; }

@@ -78,7 +78,7 @@ PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, c
       expert_sizes_(expert_sizes(shape)),
       expert_count_(expert_count(shape)),
       row_block_bytes_(std::max(largest_row_block(shape), rest.row_block_bytes)) {
-  for (const ActivationCost& step : shape.activations) step_bytes_.push_back(add_bytes(add_bytes(rest.other_bytes, whole_pages(shape.residual_bytes)), activation_bytes(shape, demand, step)));
+  for (const ActivationCost& step : shape.activations) step_bytes_.push_back(add_bytes(rest.other_bytes, host_step_bytes(shape, demand, step)));
   add_kv_choices(demand, kv_spilled_layers);
 
   const Groups groups(shape, rest);

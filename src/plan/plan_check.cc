@@ -222,7 +222,8 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
   OTR_TRY(check_ring(plan, shape, resident));
   OTR_TRY(check_streamed_bytes(plan, shape, resident));
   OTR_TRY(check_predictions(plan));
-  const Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type, plan.kv_spilled_layers};
+  if (plan.draft_tokens >= plan.logit_rows) return wrong(fmt::format("draft.tokens is {}, need less than the {} of logit_rows", plan.draft_tokens, plan.logit_rows));
+  const Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type, plan.kv_spilled_layers, 0, plan.host.breakdown.draft};
   OTR_TRY(check_spilled(plan, shape, demand));
   if (plan.kv_spilled_layers > 0 && device.is_used()) return wrong("keys and values are on disk and parts of the model on a device, need one or the other");
   OTR_TRY(check_breakdown("host", plan.host, host_breakdown(shape, demand, *step, resident, slots_of(plan, shape), device)));

@@ -143,6 +143,9 @@ Status read_kv(const JsonFields& json, Plan* plan) {
   return kv.read("spill_bytes", &plan->kv_spill_bytes);
 }
 
+// What there is room for; a plan says nothing of what a session then makes of it.
+const char* draft_kind(const Plan& plan) { return plan.draft_tokens == 0 ? "none" : plan.host.breakdown.draft > 0 ? "model" : "any"; }
+
 Status read_plan(const JsonFields& json, Plan* plan) {
   bool feasible = false;
   OTR_TRY(json.read("feasible", &feasible));
@@ -176,6 +179,8 @@ Status read_plan(const JsonFields& json, Plan* plan) {
     plan->branch_share = static_cast<float>(share);
   }
   OTR_TRY(json.read("logit_rows", &plan->logit_rows));
+  OTR_ASSIGN(const JsonFields draft, json.object("draft"));
+  OTR_TRY(draft.read("tokens", &plan->draft_tokens));
   OTR_TRY(json.read("step_tokens", &plan->step_tokens));
   OTR_TRY(read_device_stream(json, plan));
   OTR_ASSIGN(const JsonFields stream, json.object("stream"));
@@ -197,7 +202,7 @@ std::string plan_to_json(const Plan& plan) {
       {"tiers", {{"host", tier_json(plan.host)}, {"device", tier_json(plan.device)}}},
       {"tensors", tensors_json(plan)},
       {"step", {{"decode", step_json(plan.decode)}, {"prefill", step_json(plan.prefill)}}},
-      {"draft", {{"kind", "none"}, {"tokens", 0}, {"expected_tokens_per_pass", 0}}},
+      {"draft", {{"kind", draft_kind(plan)}, {"tokens", plan.draft_tokens}, {"expected_tokens_per_pass", 0}}},
       {"alternatives", alternatives_json(plan)},
       {"predicted_prefill_ms", plan.predicted_prefill_ms},
       {"predicted_decode_tokens_per_s", plan.predicted_decode_tokens_per_s},

@@ -20,6 +20,14 @@ const char* binding_lane(const LaneTimes& lanes) {
 
 }  // namespace
 
+Demand demand_of(const MachineProfile& machine, const Workload& workload) {
+  Demand demand{machine.threads, workload.batch, workload.context_tokens, workload.logit_rows, workload.kv_type};
+  demand.draft_tokens = workload.draft_tokens;
+  demand.draft_bytes = workload.draft_bytes;
+  if (demand.context_tokens == 0) demand.context_tokens = workload.prompt_tokens + workload.new_tokens;
+  return demand;
+}
+
 Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const DevicePlacement& placement) {
   const ActivationCost& step = shape.activations[placement.step];
   const std::vector<bool>& resident = placement.resident;
@@ -37,7 +45,8 @@ Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const
     plan.kv_slot_bytes = kv_slot_bytes(shape, demand);
     plan.kv_spill_bytes = multiply_bytes(plan.kv_spilled_layers, plan.kv_slot_bytes);
   }
-  plan.logit_rows = std::min(demand.logit_rows, step.tokens);
+  plan.logit_rows = demand.rows_of(step);
+  plan.draft_tokens = std::min(demand.draft_tokens, plan.logit_rows - 1);
   plan.step_tokens = step.tokens;
   plan.stream_slots = placement.slots.ring;
   plan.slot_bytes = placement.slots.ring_slot_bytes;

@@ -13,6 +13,9 @@
 
 namespace outrigger {
 
+/// Preconditions: PlacementPlanner::plan's, checked.
+Demand demand_of(const MachineProfile& machine, const Workload& workload);
+
 inline double tokens_per_s(const WorkloadTime& time) { return 1 / std::max(time.decode_s, 1e-9); }
 
 /// Everything of a plan but what lies beyond its placement: budgets, least budgets, alternatives. Counted again from the list of tensors, not taken

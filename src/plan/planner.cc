@@ -20,12 +20,6 @@
 namespace outrigger {
 namespace {
 
-Demand demand_of(const MachineProfile& machine, const Workload& workload) {
-  Demand demand{machine.threads, workload.batch, workload.context_tokens, workload.logit_rows, workload.kv_type};
-  if (demand.context_tokens == 0) demand.context_tokens = workload.prompt_tokens + workload.new_tokens;
-  return demand;
-}
-
 // The same of the host's alone as of what a device shares.
 DevicePlacement without_device(const PlacementSearch& search, const Placement& placement) {
   DevicePlacement alone;
@@ -129,12 +123,15 @@ void add_device_alternatives(const Searches& searches, Plan* plan) {
 Status below_minimum(const Plan& least, const Demand& demand, uint64_t given_bytes) {
   const TierBreakdown& parts = least.host.breakdown;
   const uint64_t needed = least.host.planned_bytes,
-                 most = std::max({parts.weights_resident, parts.stream_slots, parts.kv_cache, parts.activations, parts.experts});
+                 most = std::max({parts.weights_resident, parts.stream_slots, parts.kv_cache, parts.activations, parts.experts, parts.draft});
   std::string what, remedy;
   if (most == parts.kv_cache) {
     what = fmt::format("the KV cache of {} tokens", demand.context_tokens);
     if (demand.batch > 1) what += fmt::format(" for each of {} sessions", demand.batch);
     remedy = demand.batch > 1 ? "a smaller context or batch" : "a smaller context";
+  } else if (most == parts.draft) {
+    what = "the draft model";
+    remedy = "a smaller draft";
   } else if (most == parts.activations) {
     what = fmt::format("activations and scratch of {} threads", demand.threads);
     remedy = "fewer threads";
@@ -150,8 +147,9 @@ Status below_minimum(const Plan& least, const Demand& demand, uint64_t given_byt
   }
   return Status(StatusCode::kBudget,
                 fmt::format(
-                    "host memory budget: got {} ({} bytes), need at least {} ({} bytes), of which {} are {}; raise the budget or use {}",
-                    format_bytes(given_bytes), given_bytes, format_bytes(needed), needed, format_bytes(most), what, remedy))
+                    "host memory budget: got {} ({} bytes), need at least {} ({} bytes), of which {} are {}{}; raise the budget or use {}",
+                    format_bytes(given_bytes), given_bytes, format_bytes(needed), needed, format_bytes(most), what,
+                    parts.draft > 0 && most != parts.draft ? fmt::format(" and {} the draft model", format_bytes(parts.draft)) : "", remedy))
       .with_bytes(needed, given_bytes);
 }
 

@@ -112,9 +112,11 @@ Status run_conversation(const Model& model, const Tokenizer& tokenizer, const Ru
   // A template that cannot be used is told now and not after the first line.
   const ChatMessage probe{"user", "?"};
   if (const auto tokens = tokenizer.chat({&probe, 1}, options.chat_template); !tokens.is_ok()) return tokens.status();
-  const auto engine = load_engine(model, options.common, workload);
+  CommonOptions common = options.common;
+  plan_for_draft(options.future, &common, &workload);
+  const auto engine = load_engine(model, common, workload);
   if (!engine.is_ok()) return engine.status();
-  auto session = Session::open(engine.value(), {0, options.future.branch_share});
+  auto session = open_session(engine.value(), options);
   if (!session.is_ok()) return session.status();
   if (Status status = Conversation(tokenizer, options, std::move(session).value()).hold(); !status.is_ok()) return status;
   return write_trace(engine.value(), options.common);

@@ -96,6 +96,14 @@ void add_common_options(CLI::App& command, CommonOptions& options, Shows shows) 
   }
 }
 
+std::vector<CLI::Option*> add_draft_options(CLI::App& command, FutureOptions& options) {
+  return {
+      command.add_option("--draft", options.draft, "Who proposes tokens that one step verifies; the text stays the model's. auto: ngram where it pays; ngram: what followed before; self: a compressed model without its branches; FILE: a small model of the same vocabulary")
+          ->type_name("auto|none|ngram|self|FILE"),
+      command.add_option("--draft-tokens", options.draft_tokens, "Most tokens of a draft, 1 to 16; auto: as many as pay")->type_name("auto|N"),
+  };
+}
+
 void add_future_options(CLI::App& command, FutureOptions& options, bool with_draft) {
   command.add_option("--branch", options.branch_share, "Share of a compressed model's branches to use: all, none, or a share such as 50% or 0.5")
       ->type_name("all|none|SHARE")
@@ -109,11 +117,9 @@ void add_future_options(CLI::App& command, FutureOptions& options, bool with_dra
           ->allow_extra_args(false),
   };
   if (with_draft) {
-    added.push_back(command.add_option("--draft", options.draft, "Speculation: auto and none mean none in this version")
-                        ->type_name("auto|none|ngram|self|FILE"));
-    added.push_back(command.add_option("--draft-tokens", options.draft_tokens, "Tokens a draft proposes")->type_name("auto|N"));
-    added.push_back(command.add_option("--draft-shape", options.draft_shape, "Shape of a draft")->type_name("auto|chain|tree"));
-    added.push_back(command.add_option("--groups", options.groups, "Groups of sequences that alternate")->type_name("auto|1|2"));
+    for (CLI::Option* option : add_draft_options(command, options)) added.push_back(option);
+    added.push_back(command.add_option("--draft-shape", options.draft_shape, "Shape of a draft: a chain in this version")->type_name("auto|chain|tree"));
+    added.push_back(command.add_option("--groups", options.groups, "Groups of sequences that alternate: 1 in this version")->type_name("auto|1|2"));
   }
   for (CLI::Option* option : added) option->group("Speculation and batches");
 }

@@ -19,6 +19,8 @@ CLI::Option* add_share(CLI::App& command, const char* name, double& share, const
 /// The MODEL argument.
 void add_model(CLI::App& command, std::string& path);
 
+/// --draft and --draft-tokens alone.
+std::vector<CLI::Option*> add_draft_options(CLI::App& command, FutureOptions& options);
 /// --batch and --branch, and `with_draft` the options of speculation.
 void add_future_options(CLI::App& command, FutureOptions& options, bool with_draft);
 

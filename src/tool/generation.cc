@@ -43,6 +43,24 @@ Result<Workload> workload_for(const RunOptions& options, const ModelInfo& info, 
   return workload;
 }
 
+void plan_for_draft(const FutureOptions& future, CommonOptions* common, Workload* workload) {
+  const DraftOptions draft = draft_options(future).value();
+  workload->draft_tokens = planned_draft_tokens(draft);
+  common->draft_file = draft.path;
+}
+
+Result<Session> open_session(const Engine& engine, const RunOptions& options, double* load_ms) {
+  const Stopwatch watch;
+  auto session = Session::open(engine, {0, options.future.branch_share});
+  if (!session.is_ok()) return session;
+  const Interruptible interruptible;
+  ProgressLine progress(options.common.progress, "loading the draft");
+  const Status prepared = session->prepare_draft(draft_options(options.future).value(), progress.callback(), interrupt_token());
+  if (!prepared.is_ok()) return prepared;
+  if (load_ms != nullptr) *load_ms += watch.ms();
+  return session;
+}
+
 Result<GenerateResult> generate_text(Session& session, std::span<const Token> prompt, const RunOptions& options, uint32_t new_tokens,
                                      bool stream) {
   const Interruptible interruptible;
@@ -53,6 +71,7 @@ Result<GenerateResult> generate_text(Session& session, std::span<const Token> pr
   generate.sampling = options.sampling;
   generate.stop = options.stop;
   generate.ignore_eos = options.ignore_eos;
+  generate.draft = draft_options(options.future).value();
   generate.cancel = interrupt_token();
   generate.prefill_progress = progress.callback();
   generate.on_token = [&](const GeneratedToken& token) {
@@ -80,16 +99,45 @@ Json generation_json(std::span<const Token> prompt, const GenerateResult& result
           {"timings", timings}};
 }
 
-Json speculation_json() {
-  return {{"draft", "none"}, {"passes", 0}, {"drafted", 0}, {"accepted", 0}, {"tokens_per_pass", 0}, {"auto_off", false}};
+Json speculation_json(const SpeculationReport& report) {
+  size_t places = kMostDraftTokens;
+  while (places > 0 && report.drafted_at[places - 1] == 0) --places;
+  const auto first = [places](const auto& counts) { return std::vector<uint64_t>(counts.begin(), counts.begin() + static_cast<ptrdiff_t>(places)); };
+  return {{"draft", report.draft_name},
+          {"passes", report.passes},
+          {"drafted", report.drafted},
+          {"accepted", report.accepted},
+          {"tokens_per_pass", report.tokens_per_pass},
+          {"auto_off", report.auto_off},
+          {"drafted_at", first(report.drafted_at)},
+          {"accepted_at", first(report.accepted_at)}};
 }
 
-void say_summary(const RunOptions& options, const Engine& engine, size_t tokens, double prefill_tokens_per_s, double decode_tokens_per_s) {
+void add_report(const SpeculationReport& report, SpeculationReport* sum) {
+  const double tokens = sum->tokens_per_pass * static_cast<double>(sum->passes) + report.tokens_per_pass * static_cast<double>(report.passes);
+  sum->draft = report.draft;
+  sum->draft_name = report.draft_name;
+  sum->passes += report.passes;
+  sum->drafted += report.drafted;
+  sum->accepted += report.accepted;
+  for (size_t i = 0; i < kMostDraftTokens; ++i) {
+    sum->drafted_at[i] += report.drafted_at[i];
+    sum->accepted_at[i] += report.accepted_at[i];
+  }
+  sum->tokens_per_pass = sum->passes > 0 ? tokens / static_cast<double>(sum->passes) : 0;
+  sum->auto_off = report.auto_off;
+}
+
+void say_summary(const RunOptions& options, const Engine& engine, size_t tokens, double prefill_tokens_per_s, double decode_tokens_per_s,
+                 const SpeculationReport& speculation) {
   if (options.common.progress == ProgressMode::kNone) return;
   const TierUse host = engine.memory().host;
   say(fmt::format("{} tokens; prompt {:.1f} tokens/s, answer {:.1f} tokens/s; peak {} of {}", tokens, prefill_tokens_per_s,
                   decode_tokens_per_s, format_size(host.peak_bytes),
                   host.budget_bytes == 0 ? "unlimited memory" : format_size(host.budget_bytes)));
+  if (speculation.drafted == 0) return;
+  say(fmt::format("draft {}: {} of {} tokens accepted, {:.2f} tokens a step{}", speculation.draft_name, speculation.accepted, speculation.drafted,
+                  speculation.tokens_per_pass, speculation.auto_off ? "; given up, since it did not pay" : ""));
 }
 
 }  // namespace outrigger::tool

@@ -41,16 +41,24 @@ Result<std::vector<Token>> prompt_tokens(const Tokenizer& tokenizer, const RunOp
 /// those that find room. Errors: kInvalidArgument when the prompt does not fit.
 Result<Workload> workload_for(const RunOptions& options, const ModelInfo& info, size_t prompt, uint32_t new_tokens);
 
+/// What the plan is to know of --draft: room for what it proposes, and the file that it keeps memory for. Precondition: check_future().
+void plan_for_draft(const FutureOptions& future, CommonOptions* common, Workload* workload);
+/// A session with --branch, and its draft opened. `load_ms`, if given, grows by the time this takes. Errors: those of Session::open and prepare_draft.
+Result<Session> open_session(const Engine& engine, const RunOptions& options, double* load_ms = nullptr);
+
 /// Extends `session` by the prompt and an answer; Ctrl-C ends it with what there is. With `stream` the text goes to stdout as it comes.
 Result<GenerateResult> generate_text(Session& session, std::span<const Token> prompt, const RunOptions& options, uint32_t new_tokens,
                                      bool stream);
 
 /// {"prompt_tokens":[..],"tokens":[..],"text":..,"stop_reason":..,"timings":{..}}; `load_ms` below 0 leaves loading out.
 Json generation_json(std::span<const Token> prompt, const GenerateResult& result, double load_ms);
-/// What speculation did: nothing, in this version.
-Json speculation_json();
-/// One line for a person on stderr, unless progress is off.
-void say_summary(const RunOptions& options, const Engine& engine, size_t tokens, double prefill_tokens_per_s, double decode_tokens_per_s);
+/// What speculation did.
+Json speculation_json(const SpeculationReport& report);
+/// Sums of several generations' reports.
+void add_report(const SpeculationReport& report, SpeculationReport* sum);
+/// One line for a person on stderr, and one about the draft if there was one, unless progress is off.
+void say_summary(const RunOptions& options, const Engine& engine, size_t tokens, double prefill_tokens_per_s, double decode_tokens_per_s,
+                 const SpeculationReport& speculation);
 
 /// `run --prompts`: one after the other.
 Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOptions& options);

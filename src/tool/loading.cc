@@ -13,6 +13,13 @@ namespace {
 // The last 200 tokens of a model of 30 layers, 270 nodes each: 6 MiB of memory, and a file of 10 MB that a browser opens at once.
 constexpr size_t kTraceEvents = 1 << 16;
 
+Result<uint64_t> bytes_for_draft(const CommonOptions& options, const Workload& workload, uint32_t threads) {
+  const auto draft = Model::open(options.draft_file, {options.disk_direct});
+  if (!draft.is_ok()) return draft.status();
+  const auto bytes = draft_model_bytes(draft.value(), workload.context_tokens != 0 ? workload.context_tokens : workload.prompt_tokens + workload.new_tokens, threads);
+  return bytes.is_ok() ? bytes : bytes.status().in_file(options.draft_file);
+}
+
 }  // namespace
 
 Result<Model> open_model(const std::string& path, const CommonOptions& options) {
@@ -66,6 +73,11 @@ Result<Plan> make_plan(const Model& model, const CommonOptions& options, Workloa
     budgets.device_bytes = options.device_budget->share > 0
                                ? static_cast<uint64_t>(static_cast<double>(memory) * options.device_budget->share)
                                : options.device_budget->bytes;
+  }
+  if (!options.draft_file.empty()) {
+    const auto bytes = bytes_for_draft(options, workload, profile.value().threads);
+    if (!bytes.is_ok()) return bytes.status();
+    workload.draft_bytes = bytes.value();
   }
   return PlacementPlanner::plan(shape.value(), profile.value(), budgets, workload);
 }

@@ -5,6 +5,7 @@
 #include <outrigger/log.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "src/tool/files.h"
@@ -43,6 +44,10 @@ bool is_cuda_device(std::string_view device) {
   return device.starts_with("cuda:") && device.size() > 5 && device.find_first_not_of("0123456789", 5) == std::string_view::npos;
 }
 
+Status not_one_of(const char* option, const std::string& got, std::string_view need) {
+  return Status(StatusCode::kInvalidArgument, fmt::format("{}: got '{}', need {}", option, got, need));
+}
+
 }  // namespace
 
 Status check_device(const CommonOptions& options) {
@@ -77,15 +82,40 @@ Status check_future(const FutureOptions& options) {
     if (batch == 0) return Status(StatusCode::kInvalidArgument, "--batch: got 0, need at least 1");
     if (batch > 1) return not_there_yet(fmt::format("--batch {}", batch), "use --batch 1");
   }
-  if (options.draft != "auto" && options.draft != "none") {
-    return not_there_yet(fmt::format("--draft {}", options.draft), "use --draft none");
-  }
-  if (options.draft_tokens != "auto") return not_there_yet(fmt::format("--draft-tokens {}", options.draft_tokens), "leave it out");
-  if (options.draft_shape != "auto") return not_there_yet(fmt::format("--draft-shape {}", options.draft_shape), "leave it out");
-  if (options.groups != "auto" && options.groups != "1") {
-    return not_there_yet(fmt::format("--groups {}", options.groups), "use --groups 1");
-  }
+  if (const auto draft = draft_options(options); !draft.is_ok()) return draft.status();
+  if (options.draft_shape == "tree") return not_there_yet("--draft-shape tree", "use --draft-shape chain");
+  if (options.draft_shape != "auto" && options.draft_shape != "chain") return not_one_of("--draft-shape", options.draft_shape, "auto, chain or tree");
+  if (options.groups == "2") return not_there_yet("--groups 2", "use --groups 1");
+  if (options.groups != "auto" && options.groups != "1") return not_one_of("--groups", options.groups, "auto, 1 or 2");
   return Status();
+}
+
+Result<DraftOptions> draft_options(const FutureOptions& options) {
+  DraftOptions draft;
+  for (const DraftKind kind : {DraftKind::kNone, DraftKind::kAuto, DraftKind::kNgram, DraftKind::kSelf}) {
+    if (options.draft == draft_kind_name(kind)) draft.kind = kind;
+  }
+  if (draft.kind == DraftKind::kNone && options.draft != draft_kind_name(DraftKind::kNone)) {
+    draft.kind = DraftKind::kModel;
+    draft.path = options.draft;
+  }
+  if (options.draft_tokens != "auto") {
+    const std::string& text = options.draft_tokens;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), draft.tokens);
+    if (error != std::errc() || end != text.data() + text.size() || draft.tokens == 0 || draft.tokens > kMostDraftTokens) {
+      return not_one_of("--draft-tokens", text, fmt::format("auto or 1 to {}", kMostDraftTokens));
+    }
+  }
+  if (Status status = draft.validate(); !status.is_ok()) return status;
+  return draft;
+}
+
+uint32_t planned_draft_tokens(const DraftOptions& options) {
+  // As many as n-grams are right about where they pay; each takes a row of logits, 200 KB to 600 KB, which a tight budget would rather have for weights.
+  constexpr uint32_t kUnasked = 8;
+  if (options.kind == DraftKind::kNone) return 0;
+  if (options.tokens != DraftOptions::kAsItPays) return options.tokens;
+  return options.kind == DraftKind::kAuto ? kUnasked : kMostDraftTokens;
 }
 
 }  // namespace outrigger::tool

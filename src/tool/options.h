@@ -37,6 +37,7 @@ struct CommonOptions {
   bool corrects_in_turn = false;
   double max_slowdown = Workload::kAnySlowdown;
   std::optional<KvType> kv_type;  ///< unset: float16, and float32 with the numerics of that name
+  std::string draft_file;         ///< a draft model that memory is kept for; empty: none
   std::string spill_directory;    ///< empty: the library's choice; kNoSpill: keys and values stay in memory
   ProgressMode progress = ProgressMode::kAuto;
   int log_level = 1;
@@ -56,13 +57,17 @@ void apply_log_level(const CommonOptions& options);
 /// What --host-budget says in bytes, with the library's default when it says nothing. A share is one of the memory the process can get.
 uint64_t host_budget_bytes(const CommonOptions& options);
 
-/// Options of speculation and batches, parsed so that they can be refused by name, and the share of branches.
+/// Options of speculation and batches, of which some are parsed so that they can be refused by name, and the share of branches.
 struct FutureOptions {
   float branch_share = SessionOptions::kAsPlanned;
   std::string draft = "auto", draft_tokens = "auto", draft_shape = "auto", groups = "auto";
   std::vector<uint32_t> batch = {1};
 };
 Status check_future(const FutureOptions& options);
+/// What --draft and --draft-tokens say. Errors: kInvalidArgument.
+Result<DraftOptions> draft_options(const FutureOptions& options);
+/// Tokens that a plan is to have room for with such a draft.
+uint32_t planned_draft_tokens(const DraftOptions& options);
 
 }  // namespace outrigger::tool
 

@@ -6,6 +6,7 @@
 #include "src/tool/command_line.h"
 #include "src/tool/commands.h"
 #include "src/tool/files.h"
+#include "src/tool/generation.h"
 #include "src/tool/loading.h"
 #include "src/tool/report.h"
 #include "src/tool/workload.h"
@@ -15,6 +16,7 @@ namespace {
 
 struct PlanCommandOptions {
   CommonOptions common;
+  FutureOptions future;
   std::string model, workload_text, profile_file, svg_file, html_file;
   Workload workload;
 };
@@ -46,8 +48,9 @@ Status draw(const PlanCommandOptions& options, const Model& model, const Plan& p
   return Status();
 }
 
-Status plan(const PlanCommandOptions& options) {
+Status plan(PlanCommandOptions options) {
   apply_log_level(options.common);
+  if (Status status = check_future(options.future); !status.is_ok()) return status;
   if (Status status = check_trace(options.common, false); !status.is_ok()) return status;
   const auto model = open_runnable(options.model, options.common);
   if (!model.is_ok()) return model.status();
@@ -60,7 +63,8 @@ Status plan(const PlanCommandOptions& options) {
     if (!profile.is_ok()) return profile.status().in_file(options.profile_file);
     given = std::move(profile).value();
   }
-  const Workload workload = fitting(options, model.value().info());
+  Workload workload = fitting(options, model.value().info());
+  plan_for_draft(options.future, &options.common, &workload);
   const MachineProfile* const known = options.profile_file.empty() ? nullptr : &given;
   const auto made = make_plan(model.value(), options.common, workload, known);
   if (!made.is_ok()) return made.status();
@@ -82,6 +86,7 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_option("--svg", options->svg_file, "Write a picture of it: lanes over time, memory, layers")->type_name("FILE");
   command->add_option("--html", options->html_file, "Write a page about it: the picture, the alternatives, every tensor")->type_name("FILE");
   add_common_options(*command, options->common, Shows::kMachine);
+  for (CLI::Option* option : add_draft_options(*command, options->future)) option->group("Speculation and batches");
   profile->excludes("--threads", "--plan", "--device");
   command->footer(
       "A budget that is too small is exit code 15, and the error tells the smallest one that does.\n"

@@ -78,6 +78,7 @@ Result<Workload> workload_for_all(const RunOptions& options, const ModelInfo& in
 struct Totals {
   double prefill_ms = 0, decode_ms = 0, first_token_ms = 0;
   size_t prompt_tokens = 0, tokens = 0, tokens_after_first = 0, runs = 0;
+  SpeculationReport speculation;
 
   void add(const Prompt& prompt, const GenerateResult& result) {
     prefill_ms += result.timings.prefill_ms;
@@ -87,6 +88,7 @@ struct Totals {
     tokens += result.tokens.size();
     tokens_after_first += result.tokens.empty() ? 0 : result.tokens.size() - 1;
     ++runs;
+    add_report(result.speculation, &speculation);
   }
   static double per_s(size_t count, double ms) { return ms > 0 ? static_cast<double>(count) * 1000 / ms : 0; }
 };
@@ -96,12 +98,14 @@ struct Totals {
 Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOptions& options) {
   const auto prompts = read_prompts(tokenizer, options);
   if (!prompts.is_ok()) return prompts.status();
-  const auto workload = workload_for_all(options, model.info(), prompts.value());
+  auto workload = workload_for_all(options, model.info(), prompts.value());
   if (!workload.is_ok()) return workload.status();
+  CommonOptions common = options.common;
+  plan_for_draft(options.future, &common, &workload.value());
   double load_ms = 0;
-  const auto engine = load_engine(model, options.common, workload.value(), &load_ms);
+  const auto engine = load_engine(model, common, workload.value(), &load_ms);
   if (!engine.is_ok()) return engine.status();
-  auto session = Session::open(engine.value(), {0, options.future.branch_share});
+  auto session = open_session(engine.value(), options, &load_ms);
   if (!session.is_ok()) return session.status();
 
   const bool stream = !options.common.json;
@@ -127,7 +131,7 @@ Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOpti
   const double prefill_rate = Totals::per_s(totals.prompt_tokens, totals.prefill_ms);
   const double decode_rate = Totals::per_s(totals.tokens_after_first, totals.decode_ms);
   if (stream) {
-    say_summary(options, engine.value(), totals.tokens, prefill_rate, decode_rate);
+    say_summary(options, engine.value(), totals.tokens, prefill_rate, decode_rate, totals.speculation);
     return write_out("\n");
   }
   return write_json({{"results", results},
@@ -145,7 +149,7 @@ Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOpti
                      {"plan",
                       {{"predicted_prefill_ms", engine.value().plan().predicted_prefill_ms},
                        {"predicted_decode_tokens_per_s", engine.value().plan().predicted_decode_tokens_per_s}}},
-                     {"speculation", speculation_json()},
+                     {"speculation", speculation_json(totals.speculation)},
                      {"model", model_json(model)},
                      {"seed", options.sampling.seed}});
 }

@@ -22,7 +22,7 @@ Json run_json(const Model& model, const Engine& engine, const RunOptions& option
   document["experts"] = experts_json(engine);
   document["plan"] = {{"predicted_prefill_ms", engine.plan().predicted_prefill_ms},
                       {"predicted_decode_tokens_per_s", engine.plan().predicted_decode_tokens_per_s}};
-  document["speculation"] = speculation_json();
+  document["speculation"] = speculation_json(result.speculation);
   document["model"] = model_json(model);
   document["seed"] = options.sampling.seed;
   return document;
@@ -32,13 +32,15 @@ Status run_prompt(const Model& model, const Tokenizer& tokenizer, const RunOptio
   const auto prompt = prompt_tokens(tokenizer, options, text);
   if (!prompt.is_ok()) return prompt.status();
   const uint32_t new_tokens = options.new_tokens.value_or(kDefaultNewTokens);
-  const auto workload = workload_for(options, model.info(), prompt.value().size(), new_tokens);
+  auto workload = workload_for(options, model.info(), prompt.value().size(), new_tokens);
   if (!workload.is_ok()) return workload.status();
+  CommonOptions common = options.common;
+  plan_for_draft(options.future, &common, &workload.value());
 
   double load_ms = 0;
-  const auto engine = load_engine(model, options.common, workload.value(), &load_ms);
+  const auto engine = load_engine(model, common, workload.value(), &load_ms);
   if (!engine.is_ok()) return engine.status();
-  auto session = Session::open(engine.value(), {0, options.future.branch_share});
+  auto session = open_session(engine.value(), options, &load_ms);
   if (!session.is_ok()) return session.status();
   const bool stream = !options.common.json;
   const auto result = generate_text(session.value(), prompt.value(), options, new_tokens, stream);
@@ -51,7 +53,7 @@ Status run_prompt(const Model& model, const Tokenizer& tokenizer, const RunOptio
     if (Status status = write_out("\n"); !status.is_ok()) return status;
   }
   say_summary(options, engine.value(), result.value().tokens.size(), result.value().timings.prefill_tokens_per_s,
-              result.value().timings.decode_tokens_per_s);
+              result.value().timings.decode_tokens_per_s, result.value().speculation);
   return Status();
 }
 
@@ -128,6 +130,8 @@ void add_run(CLI::App& app, Action& action) {
       "  outrigger run model.gguf -p \"The capital of France is\" -n 16 --temp 0\n"
       "  outrigger run model.gguf --host-budget 64MiB --chat -p \"Why is the sky blue?\"\n"
       "  outrigger run model.gguf --chat --system \"Answer briefly.\"      # a conversation; /quit ends it\n"
+      "  outrigger run model.gguf --draft small.gguf -p \"Once upon a time\"  # a small model proposes, the large one decides\n"
+      "  outrigger run model.gguf --draft ngram --draft-tokens 8 -f notes.txt\n"
       "  outrigger run model.gguf --prompts prompts.jsonl --json > answers.json\n");
   command->callback([&action, options] {
     const bool prompted = options->prompt || !options->prompt_file.empty() || !options->prompts_file.empty();

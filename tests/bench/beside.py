@@ -33,7 +33,7 @@ def tool_json(options, *arguments):
 
 def make_plan(options, folder, profile, size, place):
     path = os.path.join(folder, f"{size}-{place}.json")
-    plan = tool_json(options, "plan", options.model, "--profile", profile, "--host-budget", options.host, "--device-budget", getattr(options, size), "--branch-on", place,
+    plan = tool_json(options, "plan", options.model, "--draft", "none", "--profile", profile, "--host-budget", options.host, "--device-budget", getattr(options, size), "--branch-on", place,
                      "--workload", f"prompt=16,new={options.tokens}")
     with open(path, "w", encoding="utf-8") as file:
         json.dump(plan, file)

@@ -73,7 +73,7 @@ def drop_caches():
 
 def ours(options, path, row):
     command = [options.outrigger, "run", path, "--host-budget", f"{row.limit_mib - OUTSIDE_MIB}MiB", "-p", "The capital of France is", "-n", str(row.tokens),
-               "--ignore-eos", "--temp", "0", "--json", "--progress", "none"]
+               "--ignore-eos", "--temp", "0", "--draft", "none", "--json", "--progress", "none"]
     drop_caches()
     # The plan is to know the machine as it is now, and so is the reader of the table.
     profile = json.loads(subprocess.run([options.outrigger, "profile", "--again", "--disk", path, "--json"], stdin=subprocess.DEVNULL, capture_output=True,
@@ -102,7 +102,7 @@ def prefill(options, path, row):
         limited = seconds(group.run(command))
     command, seconds = bench()
     free = seconds(subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout)
-    plan = json.loads(subprocess.run([options.outrigger, "plan", path, *budget, "--workload", "prompt=512,new=1", "--json"], stdin=subprocess.DEVNULL,
+    plan = json.loads(subprocess.run([options.outrigger, "plan", path, *budget, "--draft", "none", "--workload", "prompt=512,new=1", "--json"], stdin=subprocess.DEVNULL,
                                      capture_output=True, text=True, check=True).stdout)
     step = plan["step"]["prefill"]
     return {"limited": limited, "free": free, "reading": (step["streamed_bytes"] + step["expert_bytes"]) / profile["disk_bytes_busy"]["per_s"],

@@ -41,7 +41,7 @@ def plan_for_a_fast_device(options, folder):
     paths = [os.path.join(folder, name) for name in ("machine.json", "plan.json")]
     with open(paths[0], "w", encoding="utf-8") as file:
         json.dump(profile, file)
-    plan = tool_json(options, "plan", options.model, "--device-budget", "64MiB", "--profile", paths[0], "--workload", "prompt=32,new=160")
+    plan = tool_json(options, "plan", options.model, "--draft", "none", "--device-budget", "64MiB", "--profile", paths[0], "--workload", "prompt=32,new=160")
     if plan["device_stream"]["slots"] == 0:
         raise SystemExit("the plan streams nothing to the device; it needs a larger model")
     with open(paths[1], "w", encoding="utf-8") as file:

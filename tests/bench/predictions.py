@@ -44,7 +44,7 @@ def planned(options, case, budget_mib, folder):
     profile = os.path.join(folder, "machine.json")
     with open(profile, "w", encoding="utf-8") as file:
         json.dump(tool_json(options, "profile", "--again", "--disk", case.path), file)
-    plan = tool_json(options, "plan", case.path, "--host-budget", f"{budget_mib}MiB", "--workload", "prompt=64,new=16", "--profile", profile)
+    plan = tool_json(options, "plan", case.path, "--draft", "none", "--host-budget", f"{budget_mib}MiB", "--workload", "prompt=64,new=16", "--profile", profile)
     path = os.path.join(folder, "plan.json")
     with open(path, "w", encoding="utf-8") as file:
         json.dump(plan, file)

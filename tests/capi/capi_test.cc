@@ -96,6 +96,8 @@ TEST_CASE("C: an engine refuses what does not fit") { an_engine_refuses_what_doe
 TEST_CASE("C: handles close in any order") { handles_close_in_any_order(); }
 TEST_CASE("C: an engine keeps a trace") { an_engine_keeps_a_trace(); }
 TEST_CASE("C: generating equals stepping") { generating_equals_stepping(); }
+TEST_CASE("C: drafts change no token, and the result tells what they did") { drafts_change_no_token(); }
+TEST_CASE("C: drafts that cannot be are refused by name") { drafts_are_refused_by_name(); }
 TEST_CASE("C: a callback stops generation") { a_callback_stops_generation(); }
 TEST_CASE("C: another thread stops generation") { another_thread_stops_generation(); }
 TEST_CASE("C: a stop text ends generation") { a_stop_text_ends_generation(); }

@@ -60,6 +60,8 @@ void an_engine_refuses_what_does_not_fit(void);
 void handles_close_in_any_order(void);
 void an_engine_keeps_a_trace(void);
 void generating_equals_stepping(void);
+void drafts_change_no_token(void);
+void drafts_are_refused_by_name(void);
 void a_callback_stops_generation(void);
 void another_thread_stops_generation(void);
 void a_stop_text_ends_generation(void);

@@ -140,6 +140,9 @@ int main(void) {
   FIELD(otr_plan_options, kv_spilled_layers);
   FIELD(otr_plan_options, corrections);
   FIELD(otr_plan_options, max_slowdown);
+  FIELD(otr_plan_options, draft_tokens);
+  FIELD(otr_plan_options, reserved);
+  FIELD(otr_plan_options, draft_bytes);
   STRUCT(otr_plan_summary);
   FIELD(otr_plan_summary, struct_size);
   FIELD(otr_plan_summary, threads);
@@ -258,6 +261,9 @@ int main(void) {
   FIELD(otr_generate_options, prefill_progress);
   FIELD(otr_generate_options, user);
   FIELD(otr_generate_options, cancel);
+  FIELD(otr_generate_options, draft);
+  FIELD(otr_generate_options, draft_tokens);
+  FIELD(otr_generate_options, draft_path);
   STRUCT(otr_generate_result);
   FIELD(otr_generate_result, struct_size);
   FIELD(otr_generate_result, stop_reason);
@@ -269,5 +275,12 @@ int main(void) {
   FIELD(otr_generate_result, time_to_first_token_ms);
   FIELD(otr_generate_result, decode_ms);
   FIELD(otr_generate_result, decode_tokens_per_s);
+  FIELD(otr_generate_result, draft);
+  FIELD(otr_generate_result, draft_auto_off);
+  FIELD(otr_generate_result, passes);
+  FIELD(otr_generate_result, drafted_tokens);
+  FIELD(otr_generate_result, accepted_tokens);
+  FIELD(otr_generate_result, tokens_per_pass);
+  FIELD(otr_generate_result, accepted_at);
   return 0;
 }

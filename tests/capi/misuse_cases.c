@@ -204,7 +204,7 @@ void a_null_is_an_error(void) {
 }
 
 /* Before it could keep a trace; the others, before keys and values could be on disk. */
-enum { kFirstEngineOptions = 40, kFirstPlanOptions = 48, kFirstPlanSummary = 128, kFirstStreamReport = 32 };
+enum { kFirstEngineOptions = 40, kFirstPlanOptions = 48, kFirstPlanSummary = 128, kFirstStreamReport = 32, kFirstGenerate = 72 };
 
 /* `call` with each struct_size that no version ever had; `first` is that of the version that had the struct first. */
 #define WRONG_SIZES_C(object, call) WRONG_SIZES_SINCE_C(object, (uint32_t)sizeof(object), call)
@@ -279,7 +279,7 @@ void a_wrong_struct_size_is_an_error(void) {
   WRONG_SIZES_SINCE_C(streamed, kFirstStreamReport, otr_engine_get_streamed(s.engine, &streamed, &error));
   WRONG_SIZES_C(experts, otr_engine_get_experts(s.engine, &experts, &error));
   WRONG_SIZES_C(busy, otr_engine_lane_busy(s.engine, 1, &busy, &error));
-  WRONG_SIZES_C(result, otr_session_generate(s.session, &token, 1, NULL, &result, &error));
+  WRONG_SIZES_SINCE_C(result, kFirstGenerate, otr_session_generate(s.session, &token, 1, NULL, &result, &error));
   WRONG_SIZES_C(model_options, otr_model_open(tiny_model_path(), &model_options, &model, &error));
   WRONG_SIZES_C(pack_options, otr_model_pack(s.model, scratch_path("packed.gguf"), &pack_options, &error));
   WRONG_SIZES_SINCE_C(compress_options, 48, otr_model_compress(s.model, &token, 1, scratch_path("small.gguf"), &compress_options, NULL, &error));
@@ -290,7 +290,7 @@ void a_wrong_struct_size_is_an_error(void) {
   WRONG_SIZES_C(sampling_options, otr_sampler_create(&sampling_options, &sampler, &error));
   generate_options.sampling = &sampling_options;
   WRONG_SIZES_C(sampling_options, otr_session_generate(s.session, &token, 1, &generate_options, NULL, &error));
-  WRONG_SIZES_C(generate_options, otr_session_generate(s.session, &token, 1, &generate_options, NULL, &error));
+  WRONG_SIZES_SINCE_C(generate_options, kFirstGenerate, otr_session_generate(s.session, &token, 1, &generate_options, NULL, &error));
   WRONG_SIZES_C(session_options, otr_session_open(s.engine, &session_options, &session, &error));
   WRONG_SIZES_C(prefill_options, otr_session_prefill(s.session, &token, 1, &prefill_options, &error));
   WRONG_SIZES_C(evaluate_options, otr_session_evaluate(s.session, &token, 1, &evaluate_options, &error));

@@ -51,6 +51,93 @@ static int same_logits(const otr_session* a, const otr_session* b) {
          nb == 261 && memcmp(la, lb, na * sizeof *la) == 0;
 }
 
+/* The stack's model with room for drafts; 0 if something failed. */
+static int open_with_draft(stack* s, uint32_t draft_tokens, uint64_t draft_bytes) {
+  otr_plan_options options;
+  if (!stack_open(s, 1, kContext)) return 0;
+  otr_session_close(&s->session);
+  otr_engine_close(&s->engine);
+  otr_plan_close(&s->plan);
+  otr_plan_options_init(&options, sizeof options);
+  CHECK_C(options.draft_tokens == 0 && options.draft_bytes == 0);
+  options.prompt_tokens = options.new_tokens = kContext / 2;
+  options.host_budget_bytes = 0;
+  options.draft_tokens = draft_tokens;
+  options.draft_bytes = draft_bytes;
+  return otr_plan_make(s->model, some_profile(), &options, &s->plan, &s->error) == OTR_OK &&
+         otr_engine_open(s->model, s->plan, NULL, &s->engine, &s->error) == OTR_OK &&
+         otr_session_open(s->engine, NULL, &s->session, &s->error) == OTR_OK;
+}
+
+void drafts_change_no_token(void) {
+  static const int32_t kinds[] = {OTR_DRAFT_NONE, OTR_DRAFT_AUTO, OTR_DRAFT_NGRAM, OTR_DRAFT_MODEL};
+  listener l;
+  otr_generate_options options;
+  otr_memory_report memory = {sizeof memory};
+  int32_t plain[kContext];
+  uint64_t bytes = 0;
+  size_t i;
+  stack s;
+  if (!stack_open(&s, 1, kContext)) return;
+  NEED_C(otr_model_draft_bytes(s.model, kContext, 1, &bytes, &s.error) == OTR_OK);
+  CHECK_C(bytes > 0);
+  stack_close(&s);
+  NEED_C(open_with_draft(&s, 6, bytes));
+  for (i = 0; i < sizeof kinds / sizeof *kinds; ++i) {
+    otr_generate_result result = {sizeof result};
+    const int is_model = kinds[i] == OTR_DRAFT_MODEL;
+    listening_options(&options, &l);
+    CHECK_C(options.draft == OTR_DRAFT_NONE && options.draft_tokens == 0 && options.draft_path == NULL);
+    options.max_tokens = 40;
+    options.draft = kinds[i];
+    options.draft_tokens = kinds[i] == OTR_DRAFT_NONE ? 0 : 5;
+    options.draft_path = is_model ? tiny_model_path() : NULL;
+    NEED_C(otr_session_truncate(s.session, 0, &s.error) == OTR_OK);
+    NEED_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_OK);
+    CHECK_C(otr_engine_get_memory(s.engine, OTR_TIER_HOST, &memory, &s.error) == OTR_OK && (memory.draft_bytes > 0) == is_model);
+    NEED_C(otr_session_generate(s.session, kPrompt, kPromptTokens, &options, &result, &s.error) == OTR_OK);
+    CHECK_C(l.token_count == 40);
+    if (i == 0) memcpy(plain, l.tokens, sizeof plain);
+    CHECK_C(memcmp(plain, l.tokens, 40 * sizeof *plain) == 0);
+    CHECK_C(result.draft == (kinds[i] == OTR_DRAFT_AUTO ? OTR_DRAFT_NGRAM : kinds[i]));
+    CHECK_C((result.passes > 0) == (i > 0) && result.accepted_tokens <= result.drafted_tokens);
+    if (!is_model) continue;
+    /* A model that drafts for itself is always right. */
+    CHECK_C(result.drafted_tokens > 20 && result.accepted_tokens == result.drafted_tokens && result.accepted_at[0] + 1 >= result.passes);
+    CHECK_C(result.tokens_per_pass > 4 && result.draft_auto_off == 0);
+  }
+  stack_close(&s);
+}
+
+void drafts_are_refused_by_name(void) {
+  otr_generate_options options;
+  uint64_t bytes = 0;
+  stack s;
+  NEED_C(open_with_draft(&s, 4, 4096));
+  otr_generate_options_init(&options, sizeof options);
+  options.draft = 7;
+  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "draft.kind") != NULL);
+  options.draft = OTR_DRAFT_MODEL;
+  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "draft.path") != NULL);
+  options.draft_path = "/nowhere/draft.gguf";
+  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_NOT_FOUND);
+  options.draft_path = tiny_model_path();
+  CHECK_C(otr_session_generate(s.session, kPrompt, kPromptTokens, &options, NULL, &s.error) == OTR_BUDGET && s.error.given_bytes == 4096 &&
+          s.error.needed_bytes > 4096);
+  options.draft_path = NULL;
+  options.draft = OTR_DRAFT_SELF;
+  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_UNSUPPORTED);
+  options.draft = OTR_DRAFT_NGRAM;
+  options.draft_tokens = OTR_MOST_DRAFT_TOKENS + 1;
+  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "draft.tokens") != NULL);
+  CHECK_C(otr_session_prepare_draft(s.session, NULL, &s.error) == OTR_INVALID_ARGUMENT);
+  CHECK_C(otr_session_prepare_draft(NULL, &options, &s.error) == OTR_INVALID_ARGUMENT);
+  CHECK_C(otr_model_draft_bytes(NULL, 1, 1, &bytes, &s.error) == OTR_INVALID_ARGUMENT);
+  CHECK_C(otr_model_draft_bytes(s.model, 1, 1, NULL, &s.error) == OTR_INVALID_ARGUMENT);
+  CHECK_C(otr_model_draft_bytes(s.model, 0, 1, &bytes, &s.error) == OTR_INVALID_ARGUMENT);
+  stack_close(&s);
+}
+
 void generating_equals_stepping(void) {
   listener l;
   otr_generate_options options;

@@ -137,7 +137,7 @@ uint64_t beside_weights(const Case& c, const ActivationCost& step, uint64_t kv_b
   const uint64_t token = c.workload.kv_type == KvType::kF32    ? 2 * kv_bytes_per_token
                          : c.workload.kv_type == KvType::kQ8_0 ? kv_bytes_per_token * 17 / 32
                                                                : kv_bytes_per_token;
-  const uint64_t session = pages((context + granule - 1) / granule * granule * token), rows = std::min(step.tokens, c.workload.logit_rows);
+  const uint64_t session = pages((context + granule - 1) / granule * granule * token), rows = std::min(step.tokens, std::max(c.workload.logit_rows, c.workload.draft_tokens + 1));
   return c.workload.batch * session + pages(step.bytes + threads * c.shape.activation_bytes_per_thread + rows * c.shape.logits_row_bytes);
 }
 
@@ -156,7 +156,7 @@ std::optional<uint64_t> host_bytes_beside_everything(const Case& c, uint64_t dev
   for (const ActivationCost& step : c.shape.activations) {
     const uint64_t kv = c.shape.kv_bytes_per_token;
     if (pages(weights) + beside_weights(c, step, has_attention ? kv : 0, c.machine.device_threads) > device_budget) continue;
-    const uint64_t bytes = pages(fixed) + pages(row) + std::max<uint64_t>(1 << 20, row_block) +
+    const uint64_t bytes = pages(fixed) + pages(row) + pages(c.workload.draft_bytes) + std::max<uint64_t>(1 << 20, row_block) +
                            beside_weights(c, step, has_attention ? 0 : kv, c.machine.threads);
     least = std::min(least.value_or(UINT64_MAX), bytes);
   }

@@ -95,11 +95,11 @@ uint64_t minimum_by_definition(const Case& c) {
   }
   uint64_t step = kNone;
   for (const ActivationCost& cost : c.shape.activations) {
-    const uint64_t rows = std::min(cost.tokens, c.workload.logit_rows);
+    const uint64_t rows = std::min(cost.tokens, std::max(c.workload.logit_rows, c.workload.draft_tokens + 1));
     step = std::min(step, (cost.bytes + c.machine.threads * c.shape.activation_bytes_per_thread + rows * c.shape.logits_row_bytes + 4095) /
                               4096 * 4096);
   }
-  return best + caches + step + pages(c.shape.residual_bytes);
+  return best + caches + step + pages(c.shape.residual_bytes) + pages(c.workload.draft_bytes);
 }
 
 TEST_CASE("Planner: the minimum is that of all residencies there are, tried one by one") {

@@ -36,6 +36,14 @@ Plan made_plan() {
   return plan;
 }
 
+TEST_CASE("plan text: tells what is kept for a draft model") {
+  Workload workload;
+  workload.draft_bytes = 24 << 20;
+  const Plan plan = PlacementPlanner::plan(small_model(), two_cores(), {128 << 20}, workload).value();
+  REQUIRE(plan_to_text(plan).find("Of it 24.0 MiB are kept for a draft model.") != std::string::npos);
+  REQUIRE(plan_to_text(PlacementPlanner::plan(small_model(), two_cores(), {128 << 20}, {}).value()).find("draft") == std::string::npos);
+}
+
 TEST_CASE("plan text: is this table") {
   const std::string expected =
       R"(Decode at 46.5 tokens/s, bound by the disk; the prompt in 2.50 s. 1 session of 640 tokens, 2 threads.

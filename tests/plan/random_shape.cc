@@ -170,6 +170,8 @@ Workload random_workload(Random& random) {
   constexpr KvType kTypes[] = {KvType::kF16, KvType::kF16, KvType::kF32, KvType::kQ8_0};
   workload.kv_type = kTypes[pick(random, 0, 3)];
   if (pick(random, 0, 5) == 0) workload.kv_spilled_layers = 0;
+  if (workload.prompt_tokens % 3 == 0) workload.draft_tokens = workload.prompt_tokens % (kMostDraftTokens + 1);
+  if (workload.prompt_tokens % 5 == 0) workload.draft_bytes = uint64_t{5000} * workload.prompt_tokens;
   return workload;
 }
 

@@ -51,15 +51,16 @@ class Line(ToolTest):
 
     def test_what_the_contract_has_and_this_version_has_not_is_refused_by_name(self):
         model, prompt = valid(), ("-p", "a")
-        for args, name in ((("--draft", "ngram"), "--draft"), (("--draft", "self"), "--draft"), (("--draft", "small.gguf"), "--draft"),
-                           (("--draft-tokens", "4"), "--draft-tokens"), (("--draft-shape", "tree"), "--draft-shape"),
-                           (("--groups", "2"), "--groups"), (("--batch", "2"), "--batch")):
+        for args, name in ((("--draft-shape", "tree"), "--draft-shape"), (("--groups", "2"), "--groups"), (("--batch", "2"), "--batch")):
             with self.subTest(args=args):
                 self.refuse(UNSUPPORTED, "run", model, *prompt, *args, naming=name)
         self.refuse(UNSUPPORTED, "bench", model, "--batch", "1,4", naming="--batch")
+        for args in (("--draft-tokens", "0"), ("--draft-tokens", "17"), ("--draft-tokens", "4x"), ("--draft-shape", "ring"), ("--groups", "3"), ("--draft", "")):
+            with self.subTest(args=args):
+                self.refuse(INVALID_ARGUMENT, "run", model, *prompt, *args, naming=args[0].strip("-").split("-")[0])
 
     def test_values_that_mean_nothing_new_are_taken(self):
-        self.succeed("run", valid(), "-p", "a", "-n", "1", "--draft", "auto", "--draft-tokens", "auto", "--draft-shape", "auto", "--groups", "1",
+        self.succeed("run", valid(), "-p", "a", "-n", "1", "--draft", "auto", "--draft-tokens", "auto", "--draft-shape", "chain", "--groups", "1",
                      "--batch", "1", "--device", "cpu", "--branch", "50%")
 
     def test_a_device_that_is_not_there(self):

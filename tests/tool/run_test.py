@@ -1,19 +1,100 @@
 """`outrigger run` on a model of one layer: the document, the three ways to give prompts, plans, budgets, Ctrl-C."""
 import json
+import pathlib
 import subprocess
 import time
 
 import tool
-from tool import BUDGET, CORRUPT_FILE, INTERRUPTED, INVALID_ARGUMENT, UNSUPPORTED, ToolTest, interrupt, interrupt_once_busy, start, valid
+from tool import BUDGET, CORRUPT_FILE, INTERRUPTED, INVALID_ARGUMENT, NOT_FOUND, UNSUPPORTED, ToolTest, interrupt, interrupt_once_busy, start, valid
 
 TIMINGS = {"prefill_ms": 0.0, "prefill_tokens_per_s": 0.0, "time_to_first_token_ms": 0.0, "decode_ms": 0.0, "decode_tokens_per_s": 0.0}
 TIER = {"budget_bytes": 0, "planned_bytes": 0, "peak_bytes": 0}
 GENERATION = {"prompt_tokens": [], "tokens": [], "text": "", "stop_reason": "", "timings": TIMINGS}
 SHARED = {"memory": {"host": TIER, "device": TIER}, "streamed": {"disk_bytes": 0, "h2d_bytes": 0, "d2h_bytes": 0, "kv_read_bytes": 0, "kv_written_bytes": 0},
           "plan": {"predicted_prefill_ms": 0.0, "predicted_decode_tokens_per_s": 0.0},
-          "speculation": {"draft": "", "passes": 0, "drafted": 0, "accepted": 0, "tokens_per_pass": 0.0, "auto_off": False},
+          "speculation": {"draft": "", "passes": 0, "drafted": 0, "accepted": 0, "tokens_per_pass": 0.0, "auto_off": False,
+                          "drafted_at": [], "accepted_at": []},
           "model": {"file": "", "architecture": "", "parameters": 0, "bytes": 0}, "seed": 0}
 GREEDY = ("-n", "16", "--temp", "0", "--ignore-eos")
+
+
+class Draft(ToolTest):
+    LONG = ("-n", "48", "--ignore-eos")
+
+    def test_greedy_and_with_a_seed_no_draft_that_stands_for_itself_changes_a_token(self):
+        for sampling in (("--temp", "0"), ("--temp", "0.7", "--seed", "5")):
+            args = ("-p", "then the rain then the rain", *self.LONG, *sampling)
+            plain = self.document("run", valid(), *args, "--draft", "none")
+            self.assertEqual(plain["speculation"]["draft"], "none")
+            self.assertEqual(plain["speculation"]["passes"], 0)
+            for draft in (("--draft", "auto"), ("--draft", "ngram"), ("--draft", "ngram", "--draft-tokens", "3"), ()):
+                with self.subTest(sampling=sampling, draft=draft):
+                    document = self.document("run", valid(), *args, *draft)
+                    self.assertEqual(document["tokens"], plain["tokens"])
+                    self.assertEqual(document["text"], plain["text"])
+                    self.assertEqual(document["speculation"]["draft"], "ngram")
+                    self.check_report(document)
+
+    def test_a_model_drafts_within_the_budget(self):
+        args = ("-p", "then the rain", *self.LONG, "--temp", "0")
+        plain = self.document("run", valid(), *args, "--draft", "none")
+        document = self.document("run", valid(), *args, "--draft", valid(), "--draft-tokens", "4")
+        self.assertEqual(document["tokens"], plain["tokens"])
+        self.check_report(document)
+        report = document["speculation"]
+        self.assertEqual(report["draft"], str(valid()))
+        self.assertEqual(report["accepted"], report["drafted"])  # it is the model itself
+        self.assertGreater(report["tokens_per_pass"], 4)
+        host = document["memory"]["host"]
+        self.assertGreater(host["peak_bytes"], plain["memory"]["host"]["peak_bytes"])
+        self.assertLessEqual(host["peak_bytes"], host["planned_bytes"])
+        planned = self.document("plan", valid(), "--draft", valid(), "--draft-tokens", "4", "--workload", "prompt=64,new=64")
+        self.assertGreater(planned["tiers"]["host"]["breakdown"]["draft"], 0)
+        self.assertEqual(planned["draft"]["kind"], "model")
+        self.assertEqual(planned["draft"]["tokens"], 4)
+        # A draft with no room beside the model is refused with what both need.
+        least = self.document("plan", valid(), "--draft", "none", "--workload", "prompt=64,new=64")["minimum"]["host_bytes"]
+        error = self.refuse(BUDGET, "plan", valid(), "--draft", valid(), "--host-budget", str(least), "--workload", "prompt=64,new=64", naming="draft")
+        self.assertEqual(error["given_bytes"], least)
+        self.assertGreaterEqual(error["needed_bytes"], least + planned["tiers"]["host"]["breakdown"]["draft"])
+
+    def test_drawn_text_of_a_fixed_draft_comes_again_with_its_seed(self):
+        args = ("-p", "then the rain", *self.LONG, "--temp", "1", "--seed", "4", "--draft", valid(), "--draft-tokens", "3")
+        self.assertEqual(self.document("run", valid(), *args)["tokens"], self.document("run", valid(), *args)["tokens"])
+
+    def test_prompts_and_a_plan_that_is_replayed(self):
+        path = tool.options.scratch / "prompts.jsonl"
+        path.write_text('{"prompt": "a b a b a b", "n": 20}\n{"prompt": "then the rain then the", "n": 30}\n')
+        args = ("--prompts", path, "--temp", "0", "--ignore-eos")
+        plain, drafted = (self.document("run", valid(), *args, "--draft", draft) for draft in ("none", "ngram"))
+        self.assertEqual([one["tokens"] for one in drafted["results"]], [one["tokens"] for one in plain["results"]])
+        self.assertEqual(drafted["speculation"]["passes"] + drafted["speculation"]["accepted"], 19 + 29)
+        path = tool.options.scratch / "draft-plan.json"
+        path.write_text(json.dumps(self.document("plan", valid(), "--draft", "none", "--workload", "prompt=16,new=16")))
+        replayed = self.document("run", valid(), "-p", "a", "-n", "4", "--plan", path)
+        self.assertEqual(replayed["speculation"]["draft"], "none")  # auto, without room
+        self.refuse(INVALID_ARGUMENT, "run", valid(), "-p", "a", "-n", "4", "--plan", path, "--draft", "ngram", naming="draft")
+
+    def test_a_person_is_told(self):
+        err = self.succeed("run", valid(), "-p", "then the rain", *self.LONG, "--temp", "0", "--draft", valid(), "--draft-tokens", "4").err
+        self.assertRegex(err, r"draft .*valid.gguf: (\d+) of \1 tokens accepted, \d\.\d\d tokens a step")
+
+    def test_drafts_that_cannot_be(self):
+        args = ("run", valid(), "-p", "a", "-n", "4")
+        self.refuse(UNSUPPORTED, *args, "--draft", "self", naming="no branches")
+        self.refuse(NOT_FOUND, *args, "--draft", "nowhere.gguf", naming="nowhere.gguf")
+        other = pathlib.Path(__file__).resolve().parents[1] / "golden" / "logits" / "smollm.gguf"
+        self.refuse(INVALID_ARGUMENT, *args, "--draft", other, naming="vocabulary")
+        broken = tool.options.scratch / "broken.gguf"
+        broken.write_bytes(valid().read_bytes()[:2000])
+        self.refuse(CORRUPT_FILE, *args, "--draft", broken, naming="broken.gguf")
+
+    def check_report(self, document):
+        report = document["speculation"]
+        self.assertEqual(report["passes"] + report["accepted"], len(document["tokens"]) - 1)
+        self.assertAlmostEqual(report["tokens_per_pass"], (len(document["tokens"]) - 1) / report["passes"], places=6)
+        self.assertEqual(sum(report["drafted_at"]), report["drafted"])
+        self.assertEqual(sum(report["accepted_at"]), report["accepted"])
 
 
 class Run(ToolTest):

@@ -1,0 +1,57 @@
+// Speculation: a cheap draft proposes tokens, one step of the model verifies them; the output is the model's own.
+#ifndef OUTRIGGER_SPECULATION_H_
+#define OUTRIGGER_SPECULATION_H_
+
+#include <outrigger/export.h>
+#include <outrigger/model.h>
+#include <outrigger/plan.h>
+#include <outrigger/status.h>
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+namespace outrigger {
+
+/// Who proposes.
+enum class DraftKind : int32_t {
+  kNone = 0,
+  kAuto = 1,   ///< kNgram where it pays: it stops while it loses, and not at all where the plan has no room for it
+  kNgram = 2,  ///< what followed the last tokens when they stood in the text before
+  kSelf = 3,   ///< a compressed model without its branches, for itself with them
+  kModel = 4,  ///< another model of the same vocabulary
+};
+OTR_API const char* draft_kind_name(DraftKind kind) noexcept;  ///< "none", "auto", "ngram", "self", "model"
+
+struct OTR_API DraftOptions {
+  DraftKind kind = DraftKind::kNone;
+  std::string path;  ///< of kModel: a file or directory as Model::open takes it; empty for the others
+  /// Most tokens of a draft, up to kMostDraftTokens and to what the plan has rows of logits for; kAsItPays: chosen as the generation goes,
+  /// from what was accepted and what steps took, and none while it does not pay.
+  uint32_t tokens = kAsItPays;
+  static constexpr uint32_t kAsItPays = 0;
+
+  /// Errors: kInvalidArgument naming the field, its value and what it may be.
+  Status validate() const;
+};
+
+/// What speculation did in one generation.
+struct SpeculationReport {
+  DraftKind draft = DraftKind::kNone;  ///< who proposed: kNgram for kAuto, and kNone where nobody could
+  std::string draft_name = "none";     ///< "none", "ngram", "self", or the draft model's path
+  uint64_t passes = 0;                 ///< steps of the model that made the tokens after the first, those without a draft too
+  uint64_t drafted = 0;                ///< tokens proposed
+  uint64_t accepted = 0;               ///< of these, those that the model said too
+  std::array<uint64_t, kMostDraftTokens> drafted_at = {}, accepted_at = {};  ///< the same by their place in the draft
+  double tokens_per_pass = 0;  ///< tokens that these steps made, over their number; 0 without any
+  bool auto_off = false;       ///< the draft was given up when generation ended, because it lost
+};
+
+/// Bytes of host memory that a draft model takes, all of it resident, for a conversation of so many tokens: Workload::draft_bytes. Of a
+/// model for fewer tokens, those that it is for. `threads`: the target plan's. Pure. Errors: kUnsupported when the model cannot run;
+/// kInvalidArgument.
+OTR_API Result<uint64_t> draft_model_bytes(const Model& draft, uint32_t context_tokens, uint32_t threads);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SPECULATION_H_

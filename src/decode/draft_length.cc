@@ -1,0 +1,103 @@
+// How many tokens to draft: expected tokens over expected time.
+#include "src/decode/draft_length.h"
+
+#include <algorithm>
+
+namespace outrigger {
+namespace {
+
+// What is believed of a place that was never tried, with the weight of so many trials. About what a small model of the same family gets.
+constexpr double kFirstAcceptance = 0.6, kFirstTrials = 2;
+// Of rates: the last 50 trials or so count. Of times: the last 8 steps, evenly as long as there were fewer.
+constexpr double kKeptOfRates = 0.98, kNewOfTimes = 0.125;
+// One slow step, when the machine was busy elsewhere, is not to be believed at once.
+constexpr double kMostSlower = 2;
+// Of a step of one token, what each further one takes where nothing is known: next to nothing, as when reading the weights takes all the
+// time.
+constexpr double kLeastGrowth = 0.02;
+// A draft is to be worth a little more than the noise of what is measured.
+constexpr double kLeastGain = 1.02;
+// Nothing is given up on less than this many drafts and plain steps.
+constexpr uint32_t kLeastDrafted = 4, kLeastPlain = 2;
+// What a plain step takes is measured again after so many passes: less than 1 % of the time.
+constexpr uint32_t kPassesPerPlain = 64;
+constexpr uint32_t kTrialPasses = 3;
+
+}  // namespace
+
+void DraftLength::Time::add(double sample_ms) {
+  ++count;
+  ms = count == 1 ? sample_ms : ms + std::max(kNewOfTimes, 1.0 / count) * (std::min(sample_ms, kMostSlower * ms) - ms);
+}
+
+double DraftLength::acceptance(uint32_t place) const {
+  double believed = kFirstAcceptance;
+  for (uint32_t i = 0; i <= place; ++i) believed = (rates_[i].hits + kFirstTrials * believed) / (rates_[i].trials + kFirstTrials);
+  return believed;
+}
+
+// Between two measured sizes on the line through them; beyond the largest one, or below the smallest one, at the least growth there can be.
+double DraftLength::verify_ms(uint32_t tokens) const {
+  if (verify_[tokens].count > 0) return verify_[tokens].ms;
+  uint32_t below = tokens, above = tokens;
+  while (below > 0 && verify_[below].count == 0) --below;
+  while (above < verify_.size() && verify_[above].count == 0) ++above;
+  const auto growth = [](uint32_t of_tokens) { return 1 + kLeastGrowth * (of_tokens - 1); };
+  if (below == 0 && above == verify_.size()) return growth(tokens);
+  if (below == 0) return verify_[above].ms * growth(tokens) / growth(above);
+  if (above == verify_.size()) return verify_[below].ms * growth(tokens) / growth(below);
+  const double share = static_cast<double>(tokens - below) / (above - below);
+  return verify_[below].ms + share * (verify_[above].ms - verify_[below].ms);
+}
+
+double DraftLength::ms_per_token(uint32_t drafted) const {
+  double tokens = 1, reached = 1;
+  for (uint32_t i = 0; i < drafted; ++i) tokens += reached *= acceptance(i);
+  return (drafted * draft_.ms + verify_ms(drafted + 1)) / tokens;
+}
+
+uint32_t DraftLength::next() {
+  if (is_fixed_ && !may_give_up_) return most_;
+  if (pause_tokens_ > 0) return 0;
+  if (plain_passes_ == 0 || (trial_passes_ == 0 && passes_since_plain_ >= kPassesPerPlain)) return 0;
+  uint32_t best = is_fixed_ ? most_ : 1;
+  for (uint32_t n = best + 1; n <= most_; ++n) {
+    if (ms_per_token(n) < ms_per_token(best)) best = n;
+  }
+  if (trial_passes_ > 0 || ms_per_token(best) * kLeastGain < ms_per_token(0)) return best;
+  if (drafted_passes_ < kLeastDrafted) return best;
+  if (plain_passes_ < kLeastPlain) return 0;
+  give_up();
+  return 0;
+}
+
+void DraftLength::give_up() {
+  pause_tokens_ = next_pause_tokens_;
+  next_pause_tokens_ = std::min(2 * next_pause_tokens_, kMostPauseTokens);
+}
+
+void DraftLength::record(const PassRecord& pass) {
+  verify_[pass.drafted + 1].add(pass.verify_ms);
+  if (pass.drafted == 0) {
+    ++plain_passes_;
+    passes_since_plain_ = 0;
+    if (pause_tokens_ > 0 && --pause_tokens_ == 0) {
+      // What is known of another part of the text counts for little now, and what steps took then for nothing.
+      for (Rate& rate : rates_) rate.hits *= 0.25, rate.trials *= 0.25;
+      for (uint32_t tokens = 2; tokens < verify_.size(); ++tokens) verify_[tokens] = {};
+      trial_passes_ = kTrialPasses;
+    }
+    return;
+  }
+  ++drafted_passes_;
+  ++passes_since_plain_;
+  if (trial_passes_ > 0) --trial_passes_;
+  draft_.add(pass.draft_ms / pass.drafted);
+  for (uint32_t i = 0; i < pass.drafted && i <= pass.accepted; ++i) {
+    rates_[i].hits = kKeptOfRates * rates_[i].hits + (i < pass.accepted ? 1 : 0);
+    rates_[i].trials = kKeptOfRates * rates_[i].trials + 1;
+  }
+  if (drafted_passes_ % kPassesPerPlain == 0) next_pause_tokens_ = kFirstPauseTokens;  // it pays: what was lost long ago is forgotten
+}
+
+}  // namespace outrigger

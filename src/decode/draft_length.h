@@ -1,0 +1,66 @@
+// DraftLength: how many tokens to draft, from what was accepted and what it cost.
+#ifndef OUTRIGGER_SRC_DECODE_DRAFT_LENGTH_H_
+#define OUTRIGGER_SRC_DECODE_DRAFT_LENGTH_H_
+
+#include <outrigger/speculation.h>
+
+#include <array>
+#include <cstdint>
+
+namespace outrigger {
+
+/// What one pass did: a draft was made (or not), then one step verified it together with the last token.
+struct PassRecord {
+  uint32_t asked = 0;    ///< tokens that were wanted of the draft
+  uint32_t drafted = 0;  ///< that it had
+  uint32_t accepted = 0;
+  double draft_ms = 0, verify_ms = 0;
+};
+
+/// Maximises tokens over time: a draft of n tokens yields 1 + a1 + a1 a2 + ... of them on average, a_i being how often the i-th is taken
+/// when those before it were, and takes n steps of the draft and one of n + 1 tokens of the model. Both sides are measured as the
+/// generation goes, with memories that fade: texts change, and steps grow with the context. Where no length is worth its time, it drafts
+/// nothing for a while, then tries again. Pure: knows no clock.
+class DraftLength {
+ public:
+  /// Lengths up to `most`, 1 to kMostDraftTokens.
+  /// `fixed`: that length or, if it may give up, none.
+  DraftLength(uint32_t most, bool is_fixed, bool may_give_up) : most_(most), is_fixed_(is_fixed), may_give_up_(may_give_up) {}
+
+  /// Tokens to ask the draft for next; 0: a plain step.
+  uint32_t next();
+  void record(const PassRecord& pass);
+  /// It is drafting nothing because that is faster.
+  bool has_given_up() const { return pause_tokens_ > 0; }
+
+  /// Expected time of a token with drafts of `drafted` tokens, in ms; what was not measured yet is judged kindly, so that it is tried.
+  double ms_per_token(uint32_t drafted) const;
+
+ private:
+  struct Rate {
+    double hits = 0, trials = 0;
+  };
+  struct Time {
+    double ms = 0;
+    uint32_t count = 0;
+    void add(double sample_ms);
+  };
+  double acceptance(uint32_t place) const;
+  double verify_ms(uint32_t tokens) const;
+  void give_up();
+
+  const uint32_t most_;
+  const bool is_fixed_, may_give_up_;
+  std::array<Rate, kMostDraftTokens> rates_;
+  std::array<Time, kMostDraftTokens + 2> verify_;  ///< by tokens of the step
+  Time draft_;                                     ///< of a token
+  uint32_t passes_since_plain_ = 0, plain_passes_ = 0, drafted_passes_ = 0;
+  uint32_t pause_tokens_ = 0;  ///< that are still to come before the next try
+  uint32_t next_pause_tokens_ = kFirstPauseTokens;
+  uint32_t trial_passes_ = 0;  ///< that are still to be tried with a draft, whatever is expected
+  static constexpr uint32_t kFirstPauseTokens = 16, kMostPauseTokens = 512;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_DECODE_DRAFT_LENGTH_H_

@@ -1,0 +1,139 @@
+// A small model beside another one: opened within its bytes, and drafting.
+#include "src/decode/draft_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <new>
+
+#include "src/base/bytes.h"
+#include "src/base/macros.h"
+#include "src/decode/acceptance.h"
+#include "src/decode/vocabulary_match.h"
+#include "src/plan/resident_plan.h"
+
+namespace outrigger {
+namespace {
+
+// Prompts go through a draft in such steps: twice as large ones read it not noticeably faster, and take twice the activations.
+constexpr uint32_t kDraftStepTokens = 64;
+
+// Nothing is left to decide by rates where everything is resident.
+MachineProfile any_machine(uint32_t threads) {
+  MachineProfile machine;
+  machine.machine = "any";
+  machine.threads = threads;
+  machine.host_stream_bytes.per_s = 20e9;
+  machine.host_int8_ops.per_s = 300e9;
+  machine.host_small_batch_ops.per_s = 150e9;
+  machine.host_attention_flops.per_s = 50e9;
+  machine.host_repack_bytes.per_s = 4e9;
+  machine.disk_bytes.per_s = 1e9;
+  return machine;
+}
+
+Result<Plan> plan_draft(const Model& draft, uint32_t context_tokens, uint32_t threads, uint64_t budget_bytes) {
+  OTR_ASSIGN(const StepShape shape, draft.step_shape());
+  Workload workload;
+  workload.context_tokens = static_cast<uint32_t>(std::min<uint64_t>(context_tokens, shape.context_tokens));
+  workload.prompt_tokens = workload.context_tokens;
+  workload.new_tokens = 0;
+  return resident_plan(shape, any_machine(threads), budget_bytes, workload, kDraftStepTokens);
+}
+
+Status beyond_budget(const std::string& path, uint64_t needed, uint64_t given) {
+  return Status(StatusCode::kBudget,
+                fmt::format("the draft model: got {} ({} bytes), need {} ({} bytes); plan with as many draft bytes, or use a smaller draft",
+                            format_bytes(given), given, format_bytes(needed), needed))
+      .with_bytes(needed, given)
+      .in_file(path);
+}
+
+}  // namespace
+
+Result<uint64_t> draft_model_bytes(const Model& draft, uint32_t context_tokens, uint32_t threads) try {
+  if (context_tokens == 0 || threads == 0) {
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("draft: got {} tokens of context and {} threads, need at least 1 of each", context_tokens, threads));
+  }
+  OTR_ASSIGN(const Plan plan, plan_draft(draft, context_tokens, threads, Budgets::kUnlimited));
+  return plan.host.planned_bytes;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
+}
+
+Result<std::unique_ptr<DraftModel>> DraftModel::open(Engine::Impl& target, const std::string& path, uint32_t context_tokens,
+                                                     const Progress& progress, const CancelToken& cancel) {
+  OTR_ASSIGN(const Model model, Model::open(path));
+  if (!model.info().can_run)
+    return Status(StatusCode::kUnsupported, fmt::format("the draft model cannot run: {}", model.info().why_not)).in_file(path);
+  if (Status status = check_same_vocabulary(target.model, model); !status.is_ok()) return std::move(status).in_file(path);
+  const uint64_t taken = target.residency->report().current.draft;
+  const uint64_t left = target.plan.host.breakdown.draft - std::min(taken, target.plan.host.breakdown.draft);
+  if (left == 0) {
+    OTR_ASSIGN(const uint64_t needed, draft_model_bytes(model, context_tokens, target.plan.threads));
+    return beyond_budget(path, needed, left);
+  }
+  const Result<Plan> plan = plan_draft(model, context_tokens, target.plan.threads, left);
+  if (plan.status().code() == StatusCode::kBudget) return beyond_budget(path, plan.status().needed_bytes(), left);
+  OTR_TRY(plan.status());
+  OTR_ASSIGN(MemoryClaim claim, target.residency->claim(MemoryUse::kDraft, plan.value().host.planned_bytes));
+  EngineOptions options;
+  options.numerics = target.numerics;
+  options.progress = progress;
+  options.cancel = cancel;
+  OTR_ASSIGN(const Engine engine, Engine::open(model, plan.value(), options));
+  OTR_ASSIGN(Session session, Session::open(engine));
+  const size_t vocabulary = std::min(target.layout().vocabulary, engine.impl()->layout().vocabulary);
+  return std::unique_ptr<DraftModel>(new DraftModel(path, std::move(claim), std::move(session), vocabulary));
+}
+
+SamplingOptions draft_sampling(const SamplingOptions& target) {
+  SamplingOptions options = target;
+  options.top_k = options.top_k == 0 ? kMostDraftCandidates : std::min(options.top_k, kMostDraftCandidates);
+  // Of its own: with the target's numbers a draft would foresee them.
+  options.seed = target.seed ^ 0x6a09e667f3bcc908u;
+  return options;
+}
+
+Result<Token> draft_token(Sampler& sampler, Random& random, bool draws, std::span<const float> logits, std::span<const Token> history,
+                          Draft* draft) {
+  if (!draws) {
+    OTR_ASSIGN(const Token token, sampler.sample(logits, history));
+    draft->add(token);
+    return token;
+  }
+  OTR_ASSIGN(const std::span<const TokenProbability> distribution, sampler.distribution(logits, history));
+  const Token token = draw_token(distribution, random.uniform());
+  draft->add(token, distribution);
+  return token;
+}
+
+// What it holds of its last draft ends where the target said something else; the last token is computed again if there is nothing else to
+// ask about.
+Status ModelDraft::read(std::span<const Token> tokens, const CancelToken& cancel) {
+  Session& session = model_.session();
+  if (tokens.size() > session.context_tokens()) return {};  // the draft is made for fewer tokens
+  const std::span<const Token> held = session.tokens();
+  const auto common = static_cast<size_t>(std::mismatch(held.begin(), held.end(), tokens.begin(), tokens.end()).first - held.begin());
+  if (common == tokens.size() && held.size() == common && !session.logits().empty()) return {};
+  const size_t kept = std::min(common, tokens.size() - 1);
+  OTR_TRY(session.truncate(static_cast<uint32_t>(kept)));
+  return session.prefill(tokens.subspan(kept), {}, cancel);
+}
+
+Status ModelDraft::propose(std::span<const Token> tokens, uint32_t most, const CancelToken& cancel, Draft* draft) {
+  Session& session = model_.session();
+  if (tokens.size() >= session.context_tokens()) return {};
+  most = std::min<uint32_t>(most, session.context_tokens() - static_cast<uint32_t>(tokens.size()));
+  OTR_TRY(read(tokens, cancel));
+  for (uint32_t i = 0; i < most; ++i) {
+    if (cancel.is_cancelled()) return Status(StatusCode::kCancelled, "cancelled between steps of the draft");
+    OTR_ASSIGN(const Token token,
+               draft_token(sampler_, random_, draws_, session.logits().first(model_.vocabulary()), session.tokens(), draft));
+    if (i + 1 < most) OTR_TRY(session.step(token));
+  }
+  return {};
+}
+
+}  // namespace outrigger

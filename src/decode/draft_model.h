@@ -1,0 +1,72 @@
+// DraftModel: a small model beside another one, within the bytes that the other's plan keeps for it.
+#ifndef OUTRIGGER_SRC_DECODE_DRAFT_MODEL_H_
+#define OUTRIGGER_SRC_DECODE_DRAFT_MODEL_H_
+
+#include <outrigger/session.h>
+#include <outrigger/speculation.h>
+
+#include <memory>
+#include <string>
+
+#include "src/decode/draft_source.h"
+#include "src/decode/engine_impl.h"
+#include "src/decode/random.h"
+#include "src/memory/memory_lease.h"
+
+namespace outrigger {
+
+/// Owned by the session it drafts for, whose engine must outlive it. Its cache stays from one generation to the next.
+class DraftModel {
+ public:
+  /// All of the draft is resident, with a cache for `context_tokens` or for as many as it is made for. Its planned bytes are within the
+  /// plan's TierBreakdown::draft, together with those of other sessions' drafts, and count in the target's ledger as long as it lives.
+  /// Errors: as Session::prepare_draft().
+  static Result<std::unique_ptr<DraftModel>> open(Engine::Impl& target, const std::string& path, uint32_t context_tokens,
+                                                  const Progress& progress, const CancelToken& cancel);
+
+  const std::string& path() const { return path_; }
+  Session& session() { return session_; }
+  /// Ids that the target knows too.
+  size_t vocabulary() const { return vocabulary_; }
+
+ private:
+  DraftModel(std::string path, MemoryClaim claim, Session session, size_t vocabulary)
+      : path_(std::move(path)), claim_(std::move(claim)), session_(std::move(session)), vocabulary_(vocabulary) {}
+
+  std::string path_;
+  MemoryClaim claim_;  // given back after the memory
+  Session session_;
+  size_t vocabulary_;
+};
+
+/// Candidates that a drawn draft token is drawn from: the likeliest ones, since any distribution may be drafted from, and what is kept of
+/// each takes memory.
+inline constexpr int32_t kMostDraftCandidates = 64;
+/// What a draft samples by, given the target's options: the same penalty, temperature and cuts, of the likeliest candidates only, with
+/// numbers of its own.
+SamplingOptions draft_sampling(const SamplingOptions& target);
+
+/// Adds to `draft` the next token by `sampler`: the likeliest, or one that is drawn together with what it was drawn from.
+/// Errors: Sampler::sample's.
+Result<Token> draft_token(Sampler& sampler, Random& random, bool draws, std::span<const float> logits, std::span<const Token> history,
+                          Draft* draft);
+
+/// One generation's use of a DraftModel.
+class ModelDraft final : public DraftSource {
+ public:
+  ModelDraft(DraftModel& model, Sampler sampler, const SamplingOptions& options)
+      : model_(model), sampler_(std::move(sampler)), random_(options.seed), draws_(options.temperature > 0) {}
+
+  Status read(std::span<const Token> tokens, const CancelToken& cancel) override;
+  Status propose(std::span<const Token> tokens, uint32_t most, const CancelToken& cancel, Draft* draft) override;
+
+ private:
+  DraftModel& model_;
+  Sampler sampler_;
+  Random random_;
+  const bool draws_;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_DECODE_DRAFT_MODEL_H_

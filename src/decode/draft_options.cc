@@ -1,0 +1,77 @@
+// What may be drafted with, and getting it ready.
+#include <fmt/format.h>
+#include <outrigger/speculation.h>
+
+#include <new>
+
+#include "src/base/macros.h"
+#include "src/decode/draft_model.h"
+#include "src/decode/self_draft.h"
+#include "src/decode/session_impl.h"
+
+namespace outrigger {
+namespace {
+
+Status no_rows(const Plan& plan) {
+  return Status(
+      StatusCode::kInvalidArgument,
+      fmt::format(
+          "draft: the plan has room for the logits of {} token in a step, need 2 at least; plan with draft tokens, or for more memory",
+          plan.logit_rows));
+}
+
+}  // namespace
+
+const char* draft_kind_name(DraftKind kind) noexcept {
+  switch (kind) {
+    case DraftKind::kNone:
+      return "none";
+    case DraftKind::kAuto:
+      return "auto";
+    case DraftKind::kNgram:
+      return "ngram";
+    case DraftKind::kSelf:
+      return "self";
+    case DraftKind::kModel:
+      return "model";
+  }
+  return "unknown";
+}
+
+Status DraftOptions::validate() const {
+  const auto number = static_cast<int32_t>(kind);
+  if (number < static_cast<int32_t>(DraftKind::kNone) || number > static_cast<int32_t>(DraftKind::kModel)) {
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("draft.kind: got {}, need 0 (none), 1 (auto), 2 (ngram), 3 (self) or 4 (model)", number));
+  }
+  if ((kind == DraftKind::kModel) == path.empty()) {
+    return Status(StatusCode::kInvalidArgument, path.empty()
+                                                    ? "draft.path: got none, need that of the draft model"
+                                                    : fmt::format("draft.path: got '{}', need none for a draft that is no model", path));
+  }
+  if (tokens > kMostDraftTokens)
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("draft.tokens: got {}, need at most {}, or 0 to choose as it pays", tokens, kMostDraftTokens));
+  return {};
+}
+
+Status Session::Impl::prepare_draft(const DraftOptions& options, const Progress& progress, const CancelToken& cancel) {
+  OTR_TRY(options.validate());
+  if (options.kind == DraftKind::kNone || options.kind == DraftKind::kAuto) return {};
+  if (options.kind == DraftKind::kSelf) OTR_TRY(check_self_draft(*this));
+  if (engine->plan.logit_rows < 2) return no_rows(engine->plan);
+  if (options.kind != DraftKind::kModel || (draft_model && draft_model->path() == options.path)) return {};
+  draft_model.reset();  // its bytes are the next one's
+  OTR_ASSIGN(draft_model, DraftModel::open(*engine, options.path, context_tokens, progress, cancel));
+  return {};
+}
+
+Status Session::prepare_draft(const DraftOptions& options, const Progress& progress, const CancelToken& cancel) try {
+  SessionCall call(*impl_);
+  OTR_TRY(call.status());
+  return impl_->prepare_draft(options, progress, cancel);
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
+}
+
+}  // namespace outrigger

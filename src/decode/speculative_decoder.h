@@ -1,0 +1,72 @@
+// SpeculativeDecoder: what comes next in a session, by plain steps or by steps that verify drafts.
+#ifndef OUTRIGGER_SRC_DECODE_SPECULATIVE_DECODER_H_
+#define OUTRIGGER_SRC_DECODE_SPECULATIVE_DECODER_H_
+
+#include <outrigger/session.h>
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "src/decode/acceptance.h"
+#include "src/decode/draft_length.h"
+#include "src/decode/draft_source.h"
+#include "src/decode/session_impl.h"
+
+namespace outrigger {
+
+/// The next tokens of a generation.
+struct NextTokens {
+  std::vector<Token> tokens;  ///< one at least, unless `failure` says why there is none
+  uint32_t in_cache = 0;      ///< of these, the first, whose keys and values are in the cache behind the session's own tokens
+  Status failure;             ///< what follows `tokens` could not be drawn
+};
+
+/// One generation's. Tokens are those of the sampler after the model's own logits (GenerateOptions::draft says in which sense); the
+/// session's tokens stay as they are, for the caller to append those that it takes.
+class SpeculativeDecoder {
+ public:
+  /// Chooses the draft of `options`, and opens a draft model where the session has not got it yet. The session must outlive this.
+  /// Errors: those of Session::prepare_draft().
+  static Result<SpeculativeDecoder> create(Session::Impl& session, const GenerateOptions& options);
+
+  /// With another source of drafts, or with none. Precondition: the plan has room for a draft's logits.
+  static Result<SpeculativeDecoder> with_source(Session::Impl& session, const GenerateOptions& options,
+                                                std::unique_ptr<DraftSource> source);
+
+  /// Computes what of the session's tokens is not, and says what follows: 1 to `most` tokens, no more behind one that ends_generation().
+  /// If the last of them ends it, the session's logits are those that it was drawn from, as after a plain step.
+  /// Errors: as Session::step(); nothing has changed then but what is computed.
+  Status next(uint32_t most, const CancelToken& cancel, NextTokens* next);
+
+  /// Whether the token ends what is generated.
+  bool ends_generation(Token token) const { return ends_ && ends_->ends_generation(token); }
+  SpeculationReport report() const;
+
+ private:
+  SpeculativeDecoder(Session::Impl& session, Sampler sampler, uint64_t seed)
+      : session_(&session), sampler_(std::move(sampler)), acceptance_(seed ^ 0xbb67ae8584caa73bu) {}
+
+  uint32_t most_drafted(uint32_t most_tokens) const;
+  void make_draft(uint32_t most, const CancelToken& cancel);
+  Status verify(const CancelToken& cancel, NextTokens* next);
+  void judge_row(size_t row, std::span<const float> logits, size_t base, NextTokens* next);
+  void count(const PassRecord& pass, size_t tokens);
+  void settle(const Status& why);
+
+  Session::Impl* session_;
+  Sampler sampler_;
+  Acceptance acceptance_;
+  std::optional<Tokenizer> ends_;        ///< none: every token goes on
+  std::unique_ptr<DraftSource> source_;  ///< null: plain steps
+  std::optional<DraftLength> length_;
+  std::optional<Draft> draft_;
+  bool has_drafted_ = false;  ///< in the pass before
+  bool done_ = false;         ///< the rows of a step that are left say nothing more
+  SpeculationReport report_;
+  uint64_t pass_tokens_ = 0;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_DECODE_SPECULATIVE_DECODER_H_

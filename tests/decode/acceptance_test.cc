@@ -1,0 +1,216 @@
+// Acceptance: what comes out of drafts is distributed as what the sampler draws alone. A rule that is slightly wrong fails the same checks.
+#include "src/decode/acceptance.h"
+
+#include <cmath>
+#include <functional>
+#include <map>
+#include <vector>
+
+#include "tests/support/engines.h"
+
+namespace outrigger::testing {
+namespace {
+
+constexpr int kSamples = 10000;
+constexpr Token kTokens = 8;
+
+// What a toy model says after `history`: its last token decides.
+std::vector<float> model_logits(std::span<const Token> history) {
+  std::vector<float> logits;
+  for (Token token = 0; token < kTokens; ++token) logits.push_back(static_cast<float>(1.3 * std::sin(1 + 3 * token + 5 * history.back())));
+  return logits;
+}
+
+// And its draft: the same with something else added, and one token that it never says.
+std::vector<float> draft_logits(std::span<const Token> history) {
+  std::vector<float> logits = model_logits(history);
+  for (Token token = 0; token < kTokens; ++token) logits[token] += static_cast<float>(0.9 * std::cos(2 * token + history.back()));
+  logits[3] = -INFINITY;
+  return logits;
+}
+
+// Decides about a drafted token.
+using Judge = std::function<Verdict(Sampler& sampler, std::span<const float> logits, std::span<const Token> history, Token token,
+                                    std::span<const TokenProbability> drawn_from)>;
+
+// The first two tokens after token 1, from chains of two drafted tokens, counted.
+std::map<std::pair<Token, Token>, int> counted_pairs(const SamplingOptions& options, const Judge& judge) {
+  Sampler sampler = must(Sampler::create(options)), drafter = must(Sampler::create(options));
+  Random random(99);
+  std::map<std::pair<Token, Token>, int> counts;
+  for (int sample = 0; sample < kSamples; ++sample) {
+    std::vector<Token> text = {1};
+    while (text.size() < 3) {
+      std::vector<Token> chain = text;
+      std::vector<std::vector<TokenProbability>> drawn_from;
+      for (int i = 0; i < 2; ++i) {
+        const auto distribution = must(drafter.distribution(draft_logits(chain), chain));
+        drawn_from.emplace_back(distribution.begin(), distribution.end());
+        chain.push_back(draw_token(distribution, random.uniform()));
+      }
+      const size_t base = text.size();
+      bool goes_on = true;
+      for (size_t i = 0; i < 2 && goes_on; ++i) {
+        const Verdict verdict = judge(sampler, model_logits(text), text, chain[base + i], drawn_from[i]);
+        text.push_back(verdict.token);
+        goes_on = verdict.is_accepted;
+      }
+      if (goes_on) text.push_back(must(Acceptance::judge(sampler, model_logits(text), text, -1)).token);
+    }
+    ++counts[{text[1], text[2]}];
+  }
+  return counts;
+}
+
+struct ChiSquare {
+  double next = 0, pair = 0;  // of the first token, and of both
+  int next_outcomes = 0, pair_outcomes = 0;
+};
+
+// Against what the sampler says of each outcome.
+ChiSquare chi_square(const SamplingOptions& options, const std::map<std::pair<Token, Token>, int>& counts) {
+  Sampler sampler = must(Sampler::create(options));
+  const std::vector<Token> begin = {1};
+  const auto first = must(sampler.distribution(model_logits(begin), begin));
+  ChiSquare result;
+  int seen = 0;
+  for (const TokenProbability& one : std::vector(first.begin(), first.end())) {
+    int count = 0;
+    for (const auto& [pair, times] : counts) count += pair.first == one.token ? times : 0;
+    result.next += std::pow(count - one.probability * kSamples, 2) / (one.probability * kSamples);
+    ++result.next_outcomes;
+    const std::vector<Token> text = {1, one.token};
+    const auto second = must(sampler.distribution(model_logits(text), text));
+    for (const TokenProbability& other : second) {
+      const double expected = one.probability * other.probability * kSamples;
+      const auto found = counts.find({one.token, other.token});
+      const int times = found == counts.end() ? 0 : found->second;
+      seen += times;
+      result.pair += std::pow(times - expected, 2) / expected;
+      ++result.pair_outcomes;
+    }
+  }
+  CHECK(seen == kSamples);  // nothing that the sampler leaves out
+  return result;
+}
+
+// The value that a chi square of so many degrees of freedom exceeds once in 10,000 times, after Wilson and Hilferty.
+double most_chi_square(int outcomes) {
+  const double k = outcomes - 1, part = 2 / (9 * k);
+  return k * std::pow(1 - part + 3.719 * std::sqrt(part), 3);
+}
+
+const SamplingOptions kSettings[] = {
+    {.temperature = 1, .seed = 11},
+    {.temperature = 0.7f, .top_k = 5, .seed = 12},
+    {.temperature = 1.4f, .top_p = 0.85f, .min_p = 0.05f, .repeat_penalty = 1.3f, .seed = 13},
+};
+
+TEST_CASE("Acceptance: the next token and the next two are distributed as the sampler's, whatever the draft says") {
+  for (const SamplingOptions& options : kSettings) {
+    CAPTURE(options.temperature);
+    Acceptance acceptance(options.seed + 100);
+    const auto counts = counted_pairs(options, [&](Sampler& sampler, auto logits, auto history, Token token, auto drawn_from) {
+      return must(acceptance.judge_drawn(sampler, logits, history, token, drawn_from));
+    });
+    const ChiSquare got = chi_square(options, counts);
+    CHECK(got.next < most_chi_square(got.next_outcomes));
+    CHECK(got.pair < most_chi_square(got.pair_outcomes));
+  }
+}
+
+TEST_CASE("Acceptance: the same checks find rules that are slightly wrong") {
+  const auto probability = [](std::span<const TokenProbability> distribution, Token token) {
+    for (const TokenProbability& one : distribution) {
+      if (one.token == token) return one.probability;
+    }
+    return 0.0;
+  };
+  for (const SamplingOptions& options : kSettings) {
+    CAPTURE(options.temperature);
+    Random random(5);
+    // Right but for what is drawn after a rejection: from all of p instead of what it has beyond q.
+    const Judge replaces_by_any = [&](Sampler& sampler, auto logits, auto history, Token token, auto drawn_from) {
+      const auto wanted = must(sampler.distribution(logits, history));
+      if (random.uniform() * probability(drawn_from, token) < probability(wanted, token)) return Verdict{token, true};
+      return Verdict{draw_token(wanted, random.uniform()), false};
+    };
+    // Takes what is drawn as if it stood for itself.
+    const Judge takes_for_granted = [&](Sampler& sampler, auto logits, auto history, Token token, auto) {
+      const auto wanted = must(sampler.distribution(logits, history));
+      if (random.uniform() < std::sqrt(probability(wanted, token))) return Verdict{token, true};
+      return Verdict{draw_token(wanted, random.uniform()), false};
+    };
+    for (const Judge& judge : {replaces_by_any, takes_for_granted}) {
+      Sampler sampler = must(Sampler::create(options));
+      const auto counts = counted_pairs(options, judge);
+      const ChiSquare got = chi_square(options, counts);
+      CHECK(got.next > most_chi_square(got.next_outcomes));
+      CHECK(got.pair > most_chi_square(got.pair_outcomes));
+    }
+  }
+}
+
+TEST_CASE("Acceptance: what stands for itself is taken where the sampler draws it, with the sampler's own numbers") {
+  const SamplingOptions options{.temperature = 1, .seed = 3};
+  Sampler plain = must(Sampler::create(options)), judged = must(Sampler::create(options));
+  std::vector<Token> text = {1};
+  int accepted = 0;
+  for (int i = 0; i < 500; ++i) {
+    const Token own = must(plain.sample(model_logits(text), text));
+    const Verdict verdict = must(Acceptance::judge(judged, model_logits(text), text, static_cast<Token>(i % kTokens)));
+    REQUIRE(verdict.token == own);
+    REQUIRE(verdict.is_accepted == (own == i % kTokens));
+    accepted += verdict.is_accepted;
+    text.push_back(own);
+  }
+  CHECK(accepted > 20);
+  CHECK(accepted < 200);
+}
+
+TEST_CASE("Acceptance: a draft that draws from the model's own distribution is always taken") {
+  const SamplingOptions options{.temperature = 1, .seed = 4};
+  Sampler sampler = must(Sampler::create(options)), drafter = must(Sampler::create(options));
+  Acceptance acceptance(8);
+  Random random(1);
+  const std::vector<Token> text = {2};
+  for (int i = 0; i < 2000; ++i) {
+    const auto distribution = must(drafter.distribution(model_logits(text), text));
+    REQUIRE(must(acceptance.judge_drawn(sampler, model_logits(text), text, draw_token(distribution, random.uniform()), distribution))
+                .is_accepted);
+  }
+}
+
+TEST_CASE("Sampler: its distribution is what it draws from, and drawing nothing changes nothing") {
+  for (const SamplingOptions& options : kSettings) {
+    const std::vector<Token> text = {1};
+    Sampler asked = must(Sampler::create(options)), plain = must(Sampler::create(options));
+    std::map<Token, int> counts;
+    double total = 0;
+    for (int i = 0; i < kSamples; ++i) {
+      REQUIRE(must(asked.distribution(model_logits(text), text)).size() > 1);
+      const Token token = must(asked.sample(model_logits(text), text));
+      REQUIRE(token == must(plain.sample(model_logits(text), text)));
+      ++counts[token];
+    }
+    double chi = 0;
+    const auto distribution = must(asked.distribution(model_logits(text), text));
+    for (const TokenProbability& one : distribution) {
+      total += one.probability;
+      chi += std::pow(counts[one.token] - one.probability * kSamples, 2) / (one.probability * kSamples);
+    }
+    CHECK(std::abs(total - 1) < 1e-12);
+    CHECK(counts.size() == distribution.size());
+    CHECK(chi < most_chi_square(static_cast<int>(distribution.size())));
+  }
+  Sampler greedy = must(Sampler::create({}));
+  const std::vector<float> logits = {1, 4, 2};
+  const auto only = must(greedy.distribution(logits, {}));
+  REQUIRE(only.size() == 1);
+  CHECK(only[0].token == 1);
+  CHECK(only[0].probability == 1);
+  CHECK(greedy.distribution({}, {}).status().code() == StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace outrigger::testing

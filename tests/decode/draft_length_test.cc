@@ -1,0 +1,141 @@
+// DraftLength: what it settles on for given acceptance and costs, and that it stops where nothing pays.
+#include "src/decode/draft_length.h"
+
+#include <cmath>
+#include <functional>
+#include <random>
+
+#include "tests/support/engines.h"
+
+namespace outrigger::testing {
+namespace {
+
+/// A made-up model and its draft.
+struct World {
+  double acceptance = 0.8;
+  double draft_ms = 0;                        ///< of a token
+  std::function<double(uint32_t)> verify_ms;  ///< by tokens
+  double drafts = 1;                          ///< share of passes in which the draft knows something
+};
+
+struct Run {
+  uint64_t passes = 0, tokens = 0, drafted = 0, drafted_passes = 0;
+  double ms = 0;
+};
+
+Run run(DraftLength& length, const World& world, uint64_t tokens, uint32_t seed = 1) {
+  std::mt19937 random(seed);
+  std::uniform_real_distribution<double> uniform(0, 1);
+  Run run;
+  while (run.tokens < tokens) {
+    PassRecord pass;
+    pass.asked = length.next();
+    pass.drafted = uniform(random) < world.drafts ? pass.asked : 0;
+    while (pass.accepted < pass.drafted && uniform(random) < world.acceptance) ++pass.accepted;
+    pass.draft_ms = pass.drafted * world.draft_ms;
+    pass.verify_ms = world.verify_ms(pass.drafted + 1) * (0.97 + 0.06 * uniform(random));
+    length.record(pass);
+    ++run.passes;
+    run.tokens += 1 + pass.accepted;
+    run.drafted += pass.drafted;
+    run.drafted_passes += pass.drafted > 0;
+    run.ms += pass.draft_ms + pass.verify_ms;
+  }
+  return run;
+}
+
+double expected_ms(const World& world, uint32_t drafted) {
+  double tokens = 1, reached = 1;
+  for (uint32_t i = 0; i < drafted; ++i) tokens += reached *= world.acceptance;
+  return (drafted * world.draft_ms + world.verify_ms(drafted + 1)) / tokens;
+}
+
+double best_ms(const World& world, uint32_t most) {
+  double best = expected_ms(world, 0);
+  for (uint32_t n = 1; n <= most; ++n) best = std::min(best, expected_ms(world, n));
+  return best;
+}
+
+const auto kFlat = [](uint32_t) { return 10.0; };                         // reading the weights takes all the time
+const auto kLinear = [](uint32_t tokens) { return 4.0 + 6.0 * tokens; };  // computing does
+const auto kSteps = [](uint32_t tokens) { return 10.0 + 4 * ((tokens - 1) / 4); };
+
+TEST_CASE("DraftLength: comes within a tenth of the best fixed length, whatever is accepted and whatever it costs") {
+  for (const double acceptance : {0.1, 0.5, 0.8, 0.95}) {
+    for (const double draft_ms : {0.0, 0.5, 3.0}) {
+      int shape = 0;
+      for (const auto& verify :
+           {std::function<double(uint32_t)>(kFlat), std::function<double(uint32_t)>(kLinear), std::function<double(uint32_t)>(kSteps)}) {
+        CAPTURE(acceptance, draft_ms, shape++);
+        const World world{acceptance, draft_ms, verify};
+        DraftLength length(16, false, true);
+        run(length, world, 200);  // finding out
+        const Run settled = run(length, world, 4000, 2);
+        CHECK(settled.ms / static_cast<double>(settled.tokens) < 1.1 * best_ms(world, 16));
+      }
+    }
+  }
+}
+
+TEST_CASE("DraftLength: gives up where no draft pays, loses little by trying, and comes back when one does") {
+  const World hopeless{0.05, 3, kLinear}, fine{0.9, 0, kFlat};
+  DraftLength length(16, false, true);
+  const Run lost = run(length, hopeless, 3000);
+  CHECK(lost.ms < 1.03 * 3000 * hopeless.verify_ms(1));
+  // It is trying, or it has given up.
+  CHECK(lost.drafted_passes > 4);
+  CHECK(lost.drafted_passes < 150);
+  run(length, fine, 3000);
+  CHECK_FALSE(length.has_given_up());
+  const Run won = run(length, fine, 1000, 3);
+  CHECK(won.ms / static_cast<double>(won.tokens) < 1.15 * best_ms(fine, 16));
+  for (int i = 0; i < 500 && !length.has_given_up(); ++i) run(length, hopeless, 1, static_cast<uint32_t>(i));
+  CHECK(length.has_given_up());
+  CHECK(length.next() == 0);
+}
+
+TEST_CASE("DraftLength: a fixed length is kept, or given up as a whole") {
+  const World hopeless{0.05, 3, kLinear};
+  DraftLength kept(5, true, false), given_up(5, true, true);
+  const Run always = run(kept, hopeless, 500);
+  CHECK(always.drafted == 5 * always.passes);
+  CHECK_FALSE(kept.has_given_up());
+  const Run seldom = run(given_up, hopeless, 2000);
+  CHECK(seldom.drafted % 5 == 0);
+  CHECK(seldom.drafted > 0);
+  CHECK(seldom.drafted < 5 * seldom.passes / 10);
+}
+
+TEST_CASE("DraftLength: never asks for more than there is room for") {
+  for (const uint32_t most : {1u, 2u, 7u, 16u}) {
+    DraftLength length(most, false, true);
+    std::mt19937 random(most);
+    for (int i = 0; i < 2000; ++i) {
+      PassRecord pass;
+      pass.asked = length.next();
+      REQUIRE(pass.asked <= most);
+      pass.drafted = static_cast<uint32_t>(random() % (pass.asked + 1));
+      pass.accepted = static_cast<uint32_t>(random() % (pass.drafted + 1));
+      pass.draft_ms = static_cast<double>(random() % 100) / 10;
+      pass.verify_ms = 0.1 + static_cast<double>(random() % 100) / 10;
+      length.record(pass);
+      REQUIRE(std::isfinite(length.ms_per_token(most)));
+    }
+  }
+}
+
+TEST_CASE("DraftLength: a step that was slow by chance does not end drafting") {
+  DraftLength length(8, false, true);
+  const World world{0.8, 0, kFlat};
+  run(length, world, 300);
+  PassRecord slow;
+  slow.asked = slow.drafted = 8;
+  slow.accepted = 3;
+  slow.verify_ms = 5000;
+  length.record(slow);
+  CHECK(length.next() > 0);
+  CHECK_FALSE(length.has_given_up());
+}
+
+}  // namespace
+}  // namespace outrigger::testing
