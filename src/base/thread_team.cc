@@ -15,6 +15,7 @@
 #endif
 
 #include "src/base/blocked_signals.h"
+#include "src/base/region_times.h"
 
 namespace outrigger {
 namespace {
@@ -31,7 +32,6 @@ constexpr Clock::duration kShortestAlone = std::chrono::milliseconds(100), kLong
 // And at least so many times what the disturbed region took: a prompt's, of which one takes longer than the shortest time, would otherwise
 // be tried by turns.
 constexpr int kAloneRegions = 6;
-constexpr Clock::duration kShortestJudged = std::chrono::microseconds(500);  // one time slice lost by chance is no trend
 constexpr int kPausesPerLook = 32;  // reading the clock costs as much as two pauses
 
 void pause_briefly() {
@@ -70,14 +70,23 @@ struct ThreadTeam::State {
   alignas(64) std::atomic<uint32_t> arrived{0};     // members at the current barrier
   alignas(64) std::atomic<uint32_t> phase{0};       // barriers passed
 
-  // Of the current region: what members lost to waits longer than a spin.
+  // Of the current region: what members lost to waits longer than a spin, and by how much the last of those who slept before it came late.
   alignas(64) std::atomic<int64_t> lost_ns{0};
+  std::atomic<int64_t> late_ns{0};
+  Clock::time_point begun{};                 // written before a generation, read after it
   Clock::time_point alone_until{};           // the caller's, for run_elastic
   Clock::duration alone_for = kShortestAlone;
 
   void wait_in_region(const std::atomic<uint32_t>& word, uint32_t old) {
     const Clock::duration waited = wait_while(word, old);
     if (waited > kSpin) lost_ns.fetch_add(std::chrono::nanoseconds(waited).count(), std::memory_order_relaxed);
+  }
+
+  // A worker that slept is in the region.
+  void note_waking() {
+    const int64_t late = std::chrono::nanoseconds(Clock::now() - begun).count();
+    int64_t latest = late_ns.load(std::memory_order_relaxed);
+    while (latest < late && !late_ns.compare_exchange_weak(latest, late, std::memory_order_relaxed)) continue;
   }
 
   // Returns when word != old: how long that took, 0 for a moment.
@@ -148,8 +157,9 @@ Result<std::unique_ptr<ThreadTeam>> ThreadTeam::create(size_t threads) {
         State& shared = *team->state_;
         const FlushSubnormals flush;
         for (uint32_t seen = 0;; ++seen) {
-          shared.wait_while(shared.generation, seen);
+          const bool slept = shared.wait_while(shared.generation, seen) >= kYield;
           if (shared.stop) return;
+          if (slept) shared.note_waking();
           shared.body(shared.object, TeamMember(team, index, shared.threads));
           State::advance(shared.finished);
         }
@@ -180,6 +190,8 @@ void ThreadTeam::run_erased(Trampoline body, void* object) {
   state.body = body;
   state.object = object;
   state.finished.store(0, std::memory_order_relaxed);
+  state.late_ns.store(0, std::memory_order_relaxed);
+  state.begun = Clock::now();
   State::advance(state.generation);
   body(object, TeamMember(this, 0, state.threads));
   for (uint32_t finished; (finished = state.finished.load(std::memory_order_acquire)) != workers;)
@@ -196,10 +208,11 @@ void ThreadTeam::run_elastic_erased(Trampoline body, void* object) {
   state.lost_ns.store(0, std::memory_order_relaxed);
   run_erased(body, object);
   const Clock::time_point end = Clock::now();
-  const auto lost = std::chrono::nanoseconds(state.lost_ns.load(std::memory_order_relaxed));
-  // A third of all the members' time: a quiet machine loses a few per cent, a busy one nearly everything.
-  if (end - begin < kShortestJudged || lost < (end - begin) * static_cast<int64_t>(state.threads) / 3) {
-    if (end - begin >= kShortestJudged) state.alone_for = kShortestAlone;
+  const RegionTimes times = {end - begin, std::chrono::nanoseconds(state.lost_ns.load(std::memory_order_relaxed)),
+                             std::chrono::nanoseconds(state.late_ns.load(std::memory_order_relaxed)), state.threads};
+  if (!times.can_be_judged()) return;
+  if (!times.was_disturbed()) {
+    state.alone_for = kShortestAlone;
     return;
   }
   state.alone_until = end + std::max(state.alone_for, kAloneRegions * (end - begin));
