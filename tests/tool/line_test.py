@@ -65,7 +65,7 @@ class Line(ToolTest):
 
     def test_a_device_that_is_not_there(self):
         # No machine has as many; without the CUDA backend, or a driver, that is what is said.
-        self.refuse(UNAVAILABLE, "run", valid(), "-p", "a", "--device", "cuda:9999", naming="cuda:9999")
+        self.refuse(UNAVAILABLE, "run", valid(), "-p", "a", "-n", "4", "--device", "cuda:9999", naming="cuda:9999")
         self.refuse(UNAVAILABLE, "plan", valid(), "--device", "cuda:9999", naming="cuda:9999")
         self.refuse(INVALID_ARGUMENT, "run", valid(), "-p", "a", "-n", "4", "--device-budget", "1GB", naming="--device-budget")
         for device in ("gpu", "cuda:", "cuda:x", "emulated:memory=256MiB", "emulated:memory=x,link=4GB/s", "emulated:memory=1GB,link=4GB"):
