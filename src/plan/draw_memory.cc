@@ -33,16 +33,18 @@ double add_tier(Canvas& canvas, double y, const char* name, const TierPlan& tier
   const auto units = [&](uint64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(whole) * kBar; };
   canvas.text(0, y + 24, "strong", name);
   canvas.rect(kLeft, y, kBar, kHeight, "track", {}, 3);
-  double x = kLeft, legend = kLeft;
+  double x = kLeft, legend = kLeft, legend_y = y + kHeight + 14;
   for (const Part& part : parts_of(tier.breakdown)) {
     const double width = units(part.bytes);
     const std::string text = fmt::format("{} {}", part.name, format_bytes(part.bytes));
     canvas.rect(x, y, std::max(0.4, width - (width > 3 ? 0.6 : 0)), kHeight, part.style, fmt::format("{}\n{:.1f} % of the bar", text, 100 * width / kBar));
     if (width - 8 >= Canvas::small_width(text)) canvas.text(x + 4, y + kHeight / 2 + 4, "inside", text);
     x += width;
-    canvas.rect(legend, y + kHeight + 14, 11, 11, part.style, {}, 2);
-    canvas.text(legend + 17, y + kHeight + 23, "soft small", text);
-    legend += 17 + Canvas::small_width(text) + 16;
+    const double legend_width = 17 + Canvas::small_width(text);
+    if (legend + legend_width > Canvas::kWidth) legend = kLeft, legend_y += kLineHeight;
+    canvas.rect(legend, legend_y, 11, 11, part.style, {}, 2);
+    canvas.text(legend + 17, legend_y + 9, "soft small", text);
+    legend += legend_width + 16;
   }
   if (tier.budget_bytes > 0) canvas.line(kLeft + kBar, y - 4, kLeft + kBar, y + kHeight + 4, "limit");
   if (minimum_bytes > 0 && minimum_bytes < whole) {
@@ -53,7 +55,7 @@ double add_tier(Canvas& canvas, double y, const char* name, const TierPlan& tier
   const double right = kLeft + kBar + 14;
   canvas.text(right, y + 17, "strong", format_bytes(tier.planned_bytes));
   canvas.text(right, y + 32, "soft small", tier.budget_bytes > 0 ? fmt::format("of {}", format_bytes(tier.budget_bytes)) : "no limit");
-  return y + kHeight + 50;
+  return legend_y + 36;
 }
 
 // What stays there, and what of it a token needs.
