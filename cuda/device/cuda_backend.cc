@@ -1,4 +1,4 @@
-// A GPU as a backend: submitting, waiting, failing. Its memory: cuda_memory.cc; opening it: cuda_open.cc.
+// A GPU as a backend: copying, waiting, failing. Its operations: cuda_launch.cc; its memory: cuda_memory.cc; opening it: cuda_open.cc.
 #include "cuda/device/cuda_backend.h"
 
 #include <fmt/format.h>
@@ -58,9 +58,18 @@ std::array<CudaStream, sizeof...(kIndices)> make_streams(const CudaApi& api, std
 }  // namespace
 
 CudaBackend::CudaBackend(const CudaApi& api, const CudaDeviceOptions& options, const DeviceFacts& facts)
-    : api_(api), options_(options), facts_(facts), streams_(make_streams(api, std::make_index_sequence<kStreams + 1>())) {}
+    : api_(api), options_(options), facts_(facts), streams_(make_streams(api, std::make_index_sequence<kStreams + 1>())), runs_(api) {}
 
 Status CudaBackend::start() {
+  OTR_TRY(open_streams());
+  OTR_ASSIGN(device_positions_, allocate(RecordedRuns::kDeviceBytes));
+  OTR_ASSIGN(host_positions_, allocate_pinned(RecordedRuns::kHostBytes));
+  const Lock lock(mutex_);
+  runs_.open(device_positions_.data(), host_positions_.data());
+  return {};
+}
+
+Status CudaBackend::open_streams() {
   const Lock lock(mutex_);
   thread_device = {};  // that an earlier backend chose it is not enough: this call makes the context
   const CudaCode code = use_device();
@@ -137,7 +146,7 @@ Status CudaBackend::copy(Stream which, std::byte* dst, const std::byte* src, con
   OTR_TRY(check_stream(which));
   if (bytes == 0) return {};
   OTR_TRY(check_pinned(pinned_, host, bytes));
-  OTR_TRY(flush(lock));
+  OTR_TRY(flush(lock, static_cast<size_t>(which)));
   if (memory_.find(device, bytes) == nullptr) return fail(lock, illegal_address(device, bytes));
   CudaStream& stream = streams_[static_cast<size_t>(which)];
   for (uint64_t done = 0, some; done < bytes; done += some) {
@@ -155,39 +164,11 @@ Status CudaBackend::copy_to_host(Stream stream, std::byte* dst, const std::byte*
   return copy(stream, dst, src, src, dst, bytes);
 }
 
-Status CudaBackend::launch(Stream which, const DeviceOp& op) {
-  const Lock lock(mutex_);
-  OTR_TRY(enter(lock));
-  OTR_TRY(check_stream(which));
-  OTR_TRY(check_op(op));
-  DeviceOp checked = op;
-  if (Status status = translate_op(memory_, scratch_bytes(op), &checked); !status.is_ok()) return fail(lock, std::move(status));
-  const auto* const product = std::get_if<MatmulArgs>(&checked);
-  if (product != nullptr && joined_.add(which, *product)) return {};
-  OTR_TRY(flush(lock));
-  if (product != nullptr && joined_.add(which, *product)) return {};
-  CudaStream& stream = streams_[static_cast<size_t>(which)];
-  stream.note_work();
-  const Launcher launcher{api_, stream.handle(), facts_.multiprocessors, nullptr};
-  const CudaCode code = std::visit([&launcher](const auto& args) { return launch_op(launcher, args); }, checked);
-  return ended(lock, code, device_op_name(kind_of(op)));
-}
-
-// Its callers were told that they are submitted, so that whatever loses them stays.
-Status CudaBackend::flush(const Lock& lock) {
-  if (joined_.is_empty()) return {};
-  CudaStream& stream = streams_[static_cast<size_t>(joined_.stream())];
-  stream.note_work();
-  const Launcher launcher{api_, stream.handle(), facts_.multiprocessors, nullptr};
-  Status status = ended(lock, launch_products(launcher, joined_.take()), device_op_name(DeviceOpKind::kMatmul));
-  return status.is_ok() ? status : fail(lock, Status(StatusCode::kDevice, status.message()));
-}
-
 Result<Event> CudaBackend::record(Stream which) {
   const Lock lock(mutex_);
   OTR_TRY(enter(lock));
-  OTR_TRY(flush(lock));
   OTR_TRY(check_stream(which));
+  OTR_TRY(flush(lock, static_cast<size_t>(which)));
   Event event{which, 0};
   OTR_TRY(ended(lock, streams_[static_cast<size_t>(which)].record(&event.sequence), "recording an event"));
   return event;
@@ -204,7 +185,7 @@ Status CudaBackend::wait(Stream which, const Event& event) {
   OTR_TRY(enter(lock));
   OTR_TRY(check_event(event));
   OTR_TRY(check_stream(which));
-  OTR_TRY(flush(lock));
+  OTR_TRY(flush(lock, static_cast<size_t>(which)));
   CudaStream& waiting = streams_[static_cast<size_t>(which)];
   return ended(lock, streams_[static_cast<size_t>(event.stream)].make_wait(waiting, event.sequence), "waiting for an event");
 }
@@ -238,7 +219,7 @@ Status CudaBackend::finish(size_t stream) {
   for (Pauses pauses;; pauses.next()) {
     const Lock lock(mutex_);
     CudaCode code = use_device();
-    if (code == kCudaOk && !flush(lock).is_ok()) return failure_;
+    if (code == kCudaOk && !flush(lock, stream).is_ok()) return failure_;
     if (code == kCudaOk && !is_recorded) code = streams_[stream].record(&point);
     if (code == kCudaOk) {
       is_recorded = true;

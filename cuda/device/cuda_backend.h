@@ -10,6 +10,7 @@
 #include "cuda/device/cuda_api.h"
 #include "cuda/device/cuda_stream.h"
 #include "cuda/device/joined_products.h"
+#include "cuda/device/recorded_runs.h"
 #include "src/device/allocation_table.h"
 #include "src/device/backend.h"
 
@@ -27,12 +28,13 @@ struct CudaDeviceOptions {
 Result<std::unique_ptr<Backend>> open_cuda_device(const CudaApi& api, const CudaDeviceOptions& options);
 
 /// A stream of the runtime for each, and one for zeroing. Addresses are checked when an operation is submitted. One lock is held around
-/// submitting, none in waiting. Made by open_cuda_device.
+/// submitting, none in waiting. Operations that came before in this order are launched together, as a graph, when their stream is given
+/// anything else. Made by open_cuda_device.
 class CudaBackend final : public Backend, private MemoryOwner {
  public:
   CudaBackend(const CudaApi& api, const CudaDeviceOptions& options, const DeviceFacts& facts);
   ~CudaBackend() override;
-  /// Makes the device's context and the streams. Once, before anything else. Errors: kOutOfMemory, kUnavailable, kDevice.
+  /// Makes the device's context, the streams and the memory that graphs need: 16 KiB on each side. Once, before anything else. Errors: kOutOfMemory, kUnavailable, kDevice.
   Status start();
 
   Inventory inventory() const override;
@@ -57,9 +59,17 @@ class CudaBackend final : public Backend, private MemoryOwner {
     std::byte* data;
     uint64_t before;
   };
+  /// Operations of a stream since it was last given anything else.
+  struct Submitted {
+    OperationRun run;
+    bool is_held = true;   // none is launched yet: a recorded run begins so
+    size_t candidate = 0;  // for RecordedRuns::begins()
+    JoinedProducts joined;
+  };
 
   void take_back(MemoryPlace place, std::byte* data, uint64_t bytes) noexcept override;
 
+  Status open_streams();
   CudaCode use_device() const;  // for the calling thread
   // Where there is a lock to give, it is held. A failure of the device stays.
   Status enter(const Lock& lock);
@@ -67,8 +77,13 @@ class CudaBackend final : public Backend, private MemoryOwner {
   Status ended(const Lock& lock, CudaCode code, const char* call, uint64_t needed_bytes = 0);
   Status out_of_memory(uint64_t needed_bytes) const;
   Status check_event(const Event& event) const;
-  // Launches the products that wait for others: before anything else is submitted or asked for.
-  Status flush(const Lock& lock);
+  // Ends the stream's run, with all of it launched: before the stream is given anything else or asked for.
+  Status flush(const Lock& lock, size_t which);
+  Status launch_now(const Lock& lock, size_t which, const DeviceOp& op);
+  Status launch_joined(const Lock& lock, size_t which);
+  Status launch_held(const Lock& lock, size_t which, size_t count);
+  Status lose(const Lock& lock, const Status& status);
+  Launcher launcher_of(size_t which) const { return {api_, streams_[which].handle(), facts_.multiprocessors, nullptr}; }
   Status copy(Stream stream, std::byte* dst, const std::byte* src, const std::byte* device, const std::byte* host, uint64_t bytes);
   // All that was submitted is done, or the device is lost.
   Status finish(size_t stream);
@@ -89,7 +104,10 @@ class CudaBackend final : public Backend, private MemoryOwner {
   Status failure_;
   bool is_lost_ = false;  // given up: nothing of the device is waited for
   std::array<CudaStream, kStreams + 1> streams_;
-  JoinedProducts joined_;
+  std::array<Submitted, kStreams> submitted_;
+  RecordedRuns runs_;
+  DeviceMemory device_positions_;  // of runs_
+  PinnedMemory host_positions_;
   AllocationTable memory_, pinned_;
   AllocationTable before_;  // Block::before of the memory that has some
 };

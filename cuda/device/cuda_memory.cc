@@ -24,6 +24,9 @@ uint64_t CudaBackend::pinned_piece_bytes(const std::byte* host) { return kPinned
 CudaBackend::~CudaBackend() {
   finish_all();
   (void)use_device();
+  runs_.close();
+  device_positions_ = DeviceMemory();
+  host_positions_ = PinnedMemory();
   for (const auto& [address, bytes] : memory_.ranges()) (void)api_.release(base_of(reinterpret_cast<std::byte*>(address)));
   for (const auto& [address, bytes] : pinned_.ranges()) {
     auto* const data = reinterpret_cast<std::byte*>(address);

@@ -18,13 +18,10 @@ bool are_apart(const MatmulArgs& a, const MatmulArgs& b) {
 
 }  // namespace
 
-bool JoinedProducts::add(Stream stream, const MatmulArgs& args) {
+bool JoinedProducts::add(const MatmulArgs& args) {
   if (count_ == products_.size()) return false;
   const auto fits = [&args](const MatmulArgs& other) { return are_apart(other, args); };
-  if (count_ > 0 &&
-      (stream != stream_ || !can_join(products_[0], args) || !std::all_of(products_.begin(), products_.begin() + count_, fits)))
-    return false;
-  stream_ = stream;
+  if (count_ > 0 && (!can_join(products_[0], args) || !std::all_of(products_.begin(), products_.begin() + count_, fits))) return false;
   products_[count_++] = args;
   return true;
 }

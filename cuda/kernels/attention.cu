@@ -4,6 +4,7 @@
 // The order of every sum is that of src/kernels: a score is one thread's chain over the elements, an output one thread's over the
 // positions.
 #include "cuda/kernels/attention_job.h"
+#include "cuda/kernels/attention_results.h"
 #include "cuda/kernels/attention_store.h"
 #include "cuda/kernels/attention_work.h"
 #include "cuda/kernels/exp.h"
@@ -12,8 +13,6 @@
 namespace outrigger::cuda {
 namespace {
 
-/// Results of a row and a part that the scratch holds: of 32 heads at 262144 positions, 9 MiB with 128 elements a head.
-constexpr uint64_t kResults = 16384;
 /// Dynamic shared memory of a block, so that with what is declared it is at most 48 KiB.
 constexpr uint64_t kMostSharedBytes = 47 << 10;
 constexpr uint32_t kFoldThreads = 128;
@@ -104,9 +103,10 @@ CudaCode launch_op(const Launcher& launcher, const AttentionArgs& args) {
   job.group = static_cast<uint32_t>(args.heads / args.kv_heads), job.rows = static_cast<uint32_t>(rows);
   job.row_blocks = blocks_of(rows, version.rows);
   job.result_floats = static_cast<uint32_t>(result_floats(args.head_dim));
-  const uint64_t parts = parts_of(launcher.first_position_at != nullptr ? args.capacity : args.first_position + args.tokens);
+  const size_t positions = launcher.first_position_at != nullptr ? args.capacity : args.first_position + args.tokens;
+  const uint64_t parts = parts_of(positions);
   // Four blocks for each multiprocessor keep it busy without being cut.
-  const bool is_split = parts > 1 && rows * heads * parts <= kResults && job.row_blocks * heads < 4 * uint64_t{launcher.multiprocessors};
+  const bool is_split = parts > 1 && has_room_for_results(args, positions) && job.row_blocks * heads < 4 * uint64_t{launcher.multiprocessors};
   job.parts = is_split ? static_cast<uint32_t>(parts) : 0;
   job.results = reinterpret_cast<float*>(args.scratch);
   const LaunchSize size{{job.row_blocks * (is_split ? job.parts : 1), static_cast<uint32_t>(heads)},

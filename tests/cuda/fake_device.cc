@@ -138,6 +138,17 @@ bool FakeDevice::is_in_use(Lock& lock, const void* address, uint64_t bytes) {
   return false;
 }
 
+bool FakeDevice::is_in_use(Lock& lock, const Graph* graph) {
+  if (is_hung_ || is_broken_) changed_.wait(lock, [this] { return running_ == 0; });
+  for (const auto& stream : streams_) {
+    for (size_t i = 0; i < stream->size && !is_hung_ && !is_broken_; ++i) {
+      const Task& task = stream->ring[(stream->first + i) % kQueueDepth];
+      if (task.kind == Task::Kind::kGraph && task.graph == graph) return true;
+    }
+  }
+  return false;
+}
+
 CudaCode FakeDevice::submit(Lock& lock, Stream* stream, const Task& task) {
   if (stream->device != current_device) return leave(kInvalidHandle);
   if (stream->capture) {
@@ -411,13 +422,16 @@ struct FakeCalls {
       return kCudaOk;
     });
   }
+  /// Recording has ended, whatever it says.
   static CudaCode end_capture(StreamHandle stream, GraphHandle* graph) {
-    return call(CudaCall::kEndCapture, [=](FakeDevice& device, Lock&) {
-      if (!of(stream)->capture) return device.leave(kInvalidValue);
-      *graph = reinterpret_cast<GraphHandle>(of(stream)->capture.release());
-      ++device.live_;
-      return kCudaOk;
-    });
+    FakeDevice& device = FakeDevice::get();
+    const Lock lock(device.mutex_);
+    std::unique_ptr<FakeDevice::Graph> recorded = std::move(of(stream)->capture);
+    if (const CudaCode code = device.enter(CudaCall::kEndCapture); code != kCudaOk) return code;
+    if (!recorded) return device.leave(kInvalidValue);
+    *graph = reinterpret_cast<GraphHandle>(recorded.release());
+    ++device.live_;
+    return kCudaOk;
   }
   static CudaCode launch_graph(StreamHandle stream, GraphHandle graph) {
     return call(CudaCall::kLaunchGraph, [=](FakeDevice& device, Lock& lock) {
@@ -428,7 +442,8 @@ struct FakeCalls {
     });
   }
   static CudaCode destroy_graph(GraphHandle graph) {
-    return give_back(CudaCall::kDestroyGraph, [=](FakeDevice& device, Lock&) {
+    return give_back(CudaCall::kDestroyGraph, [=](FakeDevice& device, Lock& lock) {
+      if (device.is_in_use(lock, of(graph))) ++device.misuses_;
       delete of(graph);
       --device.live_;
       return kCudaOk;

@@ -96,6 +96,7 @@ class FakeDevice {
   static void run_task(const Task& task);
   bool is_reachable(const void* address, uint64_t bytes) const;
   bool is_in_use(Lock& lock, const void* address, uint64_t bytes);
+  bool is_in_use(Lock& lock, const Graph* graph);
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -23,12 +23,11 @@ TEST_CASE("joined products: those of a window wait for each other, up to four") 
   Window window;
   JoinedProducts joined;
   REQUIRE(joined.is_empty());
-  REQUIRE(joined.add(Stream::kDraft, window.product(0, 100)));
-  REQUIRE(joined.add(Stream::kDraft, window.product(100, 50)));
-  REQUIRE(joined.add(Stream::kDraft, window.product(150, 50)));
-  REQUIRE(joined.stream() == Stream::kDraft);
-  REQUIRE(joined.add(Stream::kDraft, window.product(200, 100)));
-  REQUIRE_FALSE(joined.add(Stream::kDraft, window.product(900, 10, 1)));
+  REQUIRE(joined.add(window.product(0, 100)));
+  REQUIRE(joined.add(window.product(100, 50)));
+  REQUIRE(joined.add(window.product(150, 50)));
+  REQUIRE(joined.add(window.product(200, 100)));
+  REQUIRE_FALSE(joined.add(window.product(900, 10, 1)));
   const std::span<const MatmulArgs> all = joined.take();
   REQUIRE(all.size() == 4);
   REQUIRE(all[2].dst == window.results + 150);
@@ -38,13 +37,12 @@ TEST_CASE("joined products: those of a window wait for each other, up to four") 
 TEST_CASE("joined products: what differs in anything but its matrix and its results is launched alone") {
   Window window;
   JoinedProducts joined;
-  REQUIRE(joined.add(Stream::kCompute, window.product(0, 100)));
-  REQUIRE_FALSE(joined.add(Stream::kDraft, window.product(100, 50)));
-  REQUIRE_FALSE(joined.add(Stream::kCompute, window.product(100, 50, 2)));
+  REQUIRE(joined.add(window.product(0, 100)));
+  REQUIRE_FALSE(joined.add(window.product(100, 50, 2)));
   const auto refused = [&](auto change) {
     MatmulArgs other = window.product(100, 50);
     change(other);
-    return !joined.add(Stream::kCompute, other);
+    return !joined.add(other);
   };
   REQUIRE(refused([](MatmulArgs& args) { args.kind = PackedKind::kQ4_0; }));
   REQUIRE(refused([](MatmulArgs& args) { args.columns = 32; }));
@@ -61,12 +59,12 @@ TEST_CASE("joined products: results that overlap are not joined, in either order
                                       {window.product(0, 100), window.product(250, 51)},
                                       {window.product(0, 100), window.product(100, 50, 3, 200)}}) {
     JoinedProducts joined;
-    REQUIRE(joined.add(Stream::kCompute, first));
-    REQUIRE_FALSE(joined.add(Stream::kCompute, second));
+    REQUIRE(joined.add(first));
+    REQUIRE_FALSE(joined.add(second));
   }
   JoinedProducts joined;
-  REQUIRE(joined.add(Stream::kCompute, window.product(0, 100)));
-  REQUIRE(joined.add(Stream::kCompute, window.product(700, 100)));  // behind the first one's last row
+  REQUIRE(joined.add(window.product(0, 100)));
+  REQUIRE(joined.add(window.product(700, 100)));  // behind the first one's last row
 }
 
 }  // namespace
