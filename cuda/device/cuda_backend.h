@@ -34,7 +34,8 @@ class CudaBackend final : public Backend, private MemoryOwner {
  public:
   CudaBackend(const CudaApi& api, const CudaDeviceOptions& options, const DeviceFacts& facts);
   ~CudaBackend() override;
-  /// Makes the device's context, the streams and the memory that graphs need: 16 KiB on each side. Once, before anything else. Errors: kOutOfMemory, kUnavailable, kDevice.
+  /// Makes the device's context, the streams and the memory that graphs need: 16 KiB on each side. Once, before anything else. Errors:
+  /// kOutOfMemory, kUnavailable, kDevice.
   Status start();
 
   Inventory inventory() const override;

@@ -71,7 +71,7 @@ Status CudaBackend::flush(const Lock& lock, size_t which) {
   if (!submitted.is_held || !runs_.replay(submitted.run, stream)) {
     if (submitted.is_held) status = launch_held(lock, which, submitted.run.size());
     if (status.is_ok()) status = launch_joined(lock, which);
-    if (status.is_ok()) runs_.note(submitted.run, stream, launcher_of(which));
+    if (status.is_ok() && failure_.is_ok()) runs_.note(submitted.run, stream, launcher_of(which));
   }
   submitted.run.clear();
   submitted.is_held = true;

@@ -12,9 +12,12 @@ namespace {
 
 template <typename T>
 uint64_t word_of(T value) {
-  if constexpr (std::is_pointer_v<T>) return reinterpret_cast<uintptr_t>(value);
-  else if constexpr (std::is_same_v<T, float>) return std::bit_cast<uint32_t>(value);
-  else return static_cast<uint64_t>(value);
+  if constexpr (std::is_pointer_v<T>)
+    return reinterpret_cast<uintptr_t>(value);
+  else if constexpr (std::is_same_v<T, float>)
+    return std::bit_cast<uint32_t>(value);
+  else
+    return static_cast<uint64_t>(value);
 }
 
 template <typename... T>
@@ -79,8 +82,8 @@ OperationKey make_key(const CopyArgs& args) {
   return key(DeviceOpKind::kCopy, src, dst, bytes);
 }
 
-// A recorded launch of attention has the grid of the whole cache. Where the scratch has no room for that many parts, few blocks walk through
-// all positions, which would cost more than launching.
+// A recorded launch of attention has the grid of the whole cache. Where the scratch has no room for that many parts, few blocks walk
+// through all positions, which would cost more than launching.
 bool can_repeat(const DeviceOp& op) {
   const auto* const attention = std::get_if<AttentionArgs>(&op);
   return attention == nullptr || has_room_for_results(*attention, attention->capacity);

@@ -39,8 +39,13 @@ class Layers {
   static constexpr size_t kHeads = 2, kHeadDim = 32, kWidth = kHeads * kHeadDim, kCapacity = 1040, kLayers = 2;
 
   explicit Layers(Backend& backend)
-      : backend_(backend), q_(contract::on_device<float>(backend, values())), keys_(zeros(kv_head_offset(KvType::kF16, kHeadDim, kCapacity, 1))),
-        values_(zeros(keys_.bytes())), dst_(zeros(kWidth * 4)), gate_(zeros(2 * kWidth * 4)), panel_(zeros(activation_panel_bytes(1, kWidth))),
+      : backend_(backend),
+        q_(contract::on_device<float>(backend, values())),
+        keys_(zeros(kv_head_offset(KvType::kF16, kHeadDim, kCapacity, 1))),
+        values_(zeros(keys_.bytes())),
+        dst_(zeros(kWidth * 4)),
+        gate_(zeros(2 * kWidth * 4)),
+        panel_(zeros(activation_panel_bytes(1, kWidth))),
         scratch_(zeros(backend.scratch_bytes(attention(0)))),
         weights_(contract::on_device<std::byte>(
             backend, std::vector<std::byte>(packed_bytes(PackedKind::kQ4_0, kWidth, kWidth), std::byte{0x3a}))) {}
@@ -55,7 +60,8 @@ class Layers {
       AppendKvArgs append{};
       append.k = as<float>(q_), append.v = as<float>(q_) + kHeadDim, append.k_stride = append.v_stride = kWidth;
       append.k_cache = keys_.data(), append.v_cache = values_.data();
-      append.tokens = append.kv_heads = 1, append.head_dim = kHeadDim, append.capacity = kCapacity, append.first_position = position + layer;
+      append.tokens = append.kv_heads = 1, append.head_dim = kHeadDim, append.capacity = kCapacity,
+      append.first_position = position + layer;
       submit(append);
       submit(attention(position + layer));
       submit(QuantizeArgs{as<float>(dst_), kWidth, panel_.data(), 1, kWidth});
