@@ -36,7 +36,7 @@ uint64_t calls(CudaCall call) { return FakeDevice::get().calls(call); }
 // A few layers' worth of operations on memory of its own. What a step computes is the next one's input.
 class Layers {
  public:
-  static constexpr size_t kHeads = 2, kHeadDim = 32, kWidth = kHeads * kHeadDim, kCapacity = 1040, kLayers = 2;
+  static constexpr size_t kHeads = 2, kHeadDim = 32, kWidth = kHeads * kHeadDim, kCapacity = 1040, kLayers = 3;
 
   explicit Layers(Backend& backend)
       : backend_(backend),
@@ -67,6 +67,7 @@ class Layers {
       submit(QuantizeArgs{as<float>(dst_), kWidth, panel_.data(), 1, kWidth});
       submit(product(0));
       submit(product(1));
+      if (layer + 1 == kLayers) break;  // products that nothing comes after
       submit(AddArgs{as<float>(gate_) + kWidth, kWidth, as<float>(q_), kWidth, 1, kWidth});
     }
     must(backend_.record(Stream::kCompute));
@@ -170,6 +171,7 @@ TEST_CASE("recorded runs: what begins like a recorded run and goes on or ends ot
   REQUIRE(calls(CudaCall::kLaunchGraph) == 1);
   additions.run(*backend, 64, 15);
   additions.run(*backend, 64, 25);
+  REQUIRE(additions.first(*backend) == 100);
   additions.submit(*backend, 64, 10);
   require_ok(backend->launch(Stream::kDraft, CopyArgs{additions.src.data(), additions.dst.data(), 4}));
   additions.run(*backend, 64, 3);
@@ -262,6 +264,7 @@ TEST_CASE("recorded runs: every argument but the first position is part of what 
   const AppendKvArgs append{};
   REQUIRE_FALSE(differs(append, [](AppendKvArgs& args) { args.first_position = 7; }));
   REQUIRE(differs(append, [](AppendKvArgs& args) { args.tokens = 2; }));
+  REQUIRE(differs(append, [](AppendKvArgs& args) { args.type = KvType::kF32; }));
   REQUIRE(differs(append, [](AppendKvArgs& args) { args.v_cache = &args; }));
   REQUIRE(differs(MatmulArgs{}, [](MatmulArgs& args) { args.accumulate = true; }));
   REQUIRE(differs(MatmulArgs{}, [](MatmulArgs& args) { args.stored_columns = 32; }));
