@@ -4,6 +4,7 @@
 #include "src/base/macros.h"
 #include "tests/contract/backend_contract.h"
 #include "tests/contract/backend_op_contract.h"
+#include "tests/contract/backend_repeat_contract.h"
 #include "tests/contract/backend_work_contract.h"
 #include "tests/cuda/fake_device.h"
 
@@ -53,6 +54,10 @@ TEST_CASE("cuda backend: keeps the contract of failures") {
 TEST_CASE("cuda backend: keeps the contract of operations") {
   const FreshDevice device;
   contract::check_op_contract(open_fake);
+}
+TEST_CASE("cuda backend: repeats steps with the bits of their operations") {
+  const FreshDevice device;
+  contract::check_repeat_contract(open_fake);
 }
 
 TEST_CASE("cuda backend: what cannot be opened is told by name") {

@@ -1,17 +1,16 @@
 // Runs of operations that are launched as graphs: by the backend, on a fake device.
 #include "cuda/device/recorded_runs.h"
 
-#include <cmath>
-
 #include "cuda/device/cuda_backend.h"
-#include "src/kernels/activations.h"
-#include "tests/contract/backend_case.h"
+#include "tests/contract/backend_repeat_contract.h"
 #include "tests/cuda/fake_device.h"
 
 namespace outrigger::cuda {
 namespace {
 
 using contract::as;
+using contract::is_equal;
+using contract::Layers;
 using contract::must;
 using contract::outcome;
 using contract::require_ok;
@@ -32,85 +31,6 @@ std::unique_ptr<Backend> open_fake() {
 }
 
 uint64_t calls(CudaCall call) { return FakeDevice::get().calls(call); }
-
-// A few layers' worth of operations on memory of its own. What a step computes is the next one's input.
-class Layers {
- public:
-  static constexpr size_t kHeads = 2, kHeadDim = 32, kWidth = kHeads * kHeadDim, kCapacity = 1040, kLayers = 3;
-
-  explicit Layers(Backend& backend)
-      : backend_(backend),
-        q_(contract::on_device<float>(backend, values())),
-        keys_(zeros(kv_head_offset(KvType::kF16, kHeadDim, kCapacity, 1))),
-        values_(zeros(keys_.bytes())),
-        dst_(zeros(kWidth * 4)),
-        gate_(zeros(2 * kWidth * 4)),
-        panel_(zeros(activation_panel_bytes(1, kWidth))),
-        scratch_(zeros(backend.scratch_bytes(attention(0)))),
-        weights_(contract::on_device<std::byte>(
-            backend, std::vector<std::byte>(packed_bytes(PackedKind::kQ4_0, kWidth, kWidth), std::byte{0x3a}))) {}
-
-  /// One operation at a time is never a run that is recorded.
-  void step(size_t position, bool apart) const {
-    const auto submit = [&](const DeviceOp& op) {
-      require_ok(backend_.launch(Stream::kCompute, op));
-      if (apart) must(backend_.record(Stream::kCompute));
-    };
-    for (size_t layer = 0; layer < kLayers; ++layer) {
-      AppendKvArgs append{};
-      append.k = as<float>(q_), append.v = as<float>(q_) + kHeadDim, append.k_stride = append.v_stride = kWidth;
-      append.k_cache = keys_.data(), append.v_cache = values_.data();
-      append.tokens = append.kv_heads = 1, append.head_dim = kHeadDim, append.capacity = kCapacity,
-      append.first_position = position + layer;
-      submit(append);
-      submit(attention(position + layer));
-      submit(QuantizeArgs{as<float>(dst_), kWidth, panel_.data(), 1, kWidth});
-      submit(product(0));
-      submit(product(1));
-      if (layer + 1 == kLayers) break;  // products that nothing comes after
-      submit(AddArgs{as<float>(gate_) + kWidth, kWidth, as<float>(q_), kWidth, 1, kWidth});
-    }
-    must(backend_.record(Stream::kCompute));
-  }
-  void finish() const { require_ok(outcome(backend_, Stream::kCompute)); }
-  std::vector<std::byte> result() const {
-    finish();
-    std::vector<std::byte> all;
-    for (const DeviceMemory* memory : {&q_, &keys_, &values_, &dst_, &gate_}) {
-      const std::vector<std::byte> bytes = contract::bytes_of(backend_, *memory);
-      all.insert(all.end(), bytes.begin(), bytes.end());
-    }
-    return all;
-  }
-
- private:
-  static std::vector<float> values() {
-    std::vector<float> values(kWidth);
-    for (size_t i = 0; i < kWidth; ++i) values[i] = std::sin(static_cast<float>(i * i));
-    return values;
-  }
-  DeviceMemory zeros(uint64_t bytes) const { return must(backend_.allocate(bytes)); }
-
-  AttentionArgs attention(size_t position) const {
-    AttentionArgs args{};
-    args.q = as<float>(q_), args.q_stride = kWidth, args.k_cache = keys_.data(), args.v_cache = values_.data();
-    args.dst = as<float>(dst_), args.dst_stride = kWidth;
-    args.tokens = args.kv_heads = 1, args.heads = kHeads, args.head_dim = kHeadDim, args.capacity = kCapacity;
-    args.first_position = position, args.scale = 0.2f, args.scratch = scratch_.data();
-    return args;
-  }
-  MatmulArgs product(size_t which) const {
-    MatmulArgs args{};
-    args.kind = PackedKind::kQ4_0, args.weights = weights_.data(), args.rows = args.columns = kWidth, args.panel = panel_.data();
-    args.dst = as<float>(gate_) + which * kWidth, args.dst_stride = 2 * kWidth, args.tokens = 1;
-    return args;
-  }
-
-  Backend& backend_;
-  DeviceMemory q_, keys_, values_, dst_, gate_, panel_, scratch_, weights_;
-};
-
-bool is_equal(const Layers& a, const Layers& b) { return a.result() == b.result(); }
 
 // Additions of so many floats, some times: another width is another run.
 struct Additions {
