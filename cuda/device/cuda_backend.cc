@@ -62,6 +62,7 @@ CudaBackend::CudaBackend(const CudaApi& api, const CudaDeviceOptions& options, c
 
 Status CudaBackend::start() {
   OTR_TRY(open_streams());
+  if (!options_.repeats_runs) return {};
   OTR_ASSIGN(device_positions_, allocate(RecordedRuns::kDeviceBytes));
   OTR_ASSIGN(host_positions_, allocate_pinned(RecordedRuns::kHostBytes));
   const Lock lock(mutex_);

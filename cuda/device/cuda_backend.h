@@ -21,6 +21,8 @@ struct CudaDeviceOptions {
   std::string architectures;  ///< that there are kernels for, as a build names them: "90", for messages
   /// For all of a device's work to end, where nobody said a time: when memory is made or given back. Then the device counts as lost.
   std::chrono::nanoseconds patience = std::chrono::seconds(60);
+  bool repeats_runs =
+      false;  ///< operations that came before in the same order are launched as a graph: docs/design/0017-steps-as-graphs.md
 };
 
 /// Opens the GPU and runs a kernel on it. `api` must outlive it. Errors: kUnavailable, with what is missing, for no driver, no such GPU,
@@ -28,14 +30,14 @@ struct CudaDeviceOptions {
 Result<std::unique_ptr<Backend>> open_cuda_device(const CudaApi& api, const CudaDeviceOptions& options);
 
 /// A stream of the runtime for each, and one for zeroing. Addresses are checked when an operation is submitted. One lock is held around
-/// submitting, none in waiting. Operations that came before in this order are launched together, as a graph, when their stream is given
-/// anything else. Made by open_cuda_device.
+/// submitting, none in waiting. Products wait for those that come next, and where runs are repeated all operations for what follows them:
+/// until their stream is given anything else. Made by open_cuda_device.
 class CudaBackend final : public Backend, private MemoryOwner {
  public:
   CudaBackend(const CudaApi& api, const CudaDeviceOptions& options, const DeviceFacts& facts);
   ~CudaBackend() override;
-  /// Makes the device's context, the streams and the memory that graphs need: 16 KiB on each side. Once, before anything else. Errors:
-  /// kOutOfMemory, kUnavailable, kDevice.
+  /// Makes the device's context, the streams and, where runs are repeated, the memory that graphs need: 16 KiB on each side. Once, before
+  /// anything else. Errors: kOutOfMemory, kUnavailable, kDevice.
   Status start();
 
   Inventory inventory() const override;

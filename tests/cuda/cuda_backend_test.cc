@@ -17,6 +17,7 @@ using contract::require_ok;
 
 CudaDeviceOptions device_number(int device) {
   CudaDeviceOptions options;
+  options.repeats_runs = true;
   options.device = device;
   options.architectures = "90";
   options.patience = kPatience;

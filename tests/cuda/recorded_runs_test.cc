@@ -26,6 +26,7 @@ class FreshDevice {
 
 std::unique_ptr<Backend> open_fake() {
   CudaDeviceOptions options;
+  options.repeats_runs = true;
   options.architectures = "90";
   return must(open_cuda_device(FakeDevice::api(), options));
 }

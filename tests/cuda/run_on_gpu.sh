@@ -71,7 +71,10 @@ step() {
 
 run_tests() {
   step "contract" "$programs/gpu_backend_test"
-  (cd "$root" && OUTRIGGER_TEST_DEVICE=cuda step "placements" "$programs/device_session_test") || failures=$((failures + 1))
+  OUTRIGGER_CUDA_GRAPHS=1 step "contract with graphs" "$programs/gpu_backend_test"
+  # They look for their files where they were built: on another machine $root must have the same path, or a link to it there.
+  OUTRIGGER_TEST_DEVICE=cuda step "placements" "$programs/device_session_test"
+  OUTRIGGER_CUDA_GRAPHS=1 OUTRIGGER_TEST_DEVICE=cuda step "placements with graphs" "$programs/device_session_test"
 }
 
 run_sanitizers() {
@@ -93,6 +96,7 @@ run_model() {
     model="$folder/random-8b-$bits-bit.gguf"
     "$programs/make_random_llama" "$model" "$bits"
     step "8B in $bits bits, resident" "$programs/outrigger" bench "$model" --device cuda --progress none -p 512 -n 64 --repeat 3
+    OUTRIGGER_CUDA_GRAPHS=1 step "8B in $bits bits, resident, with graphs" "$programs/outrigger" bench "$model" --device cuda --progress none -p 512 -n 64 --repeat 3
     step "8B in $bits bits, 1.2 GiB on the card" "$programs/outrigger" bench "$model" --device cuda --device-budget 1200MiB --progress none -p 512 -n 16 --repeat 2
     rm -f "$model"
   done
