@@ -26,6 +26,13 @@ CudaDeviceOptions device_number(int device) {
 
 std::unique_ptr<Backend> open_fake() { return must(open_cuda_device(FakeDevice::api(), device_number(0))); }
 
+// As it is opened unless graphs are asked for.
+std::unique_ptr<Backend> open_without_graphs() {
+  CudaDeviceOptions options = device_number(0);
+  options.repeats_runs = false;
+  return must(open_cuda_device(FakeDevice::api(), options));
+}
+
 // A case's device: everything must have been given back, and nothing been done that a real one would punish.
 class FreshDevice {
  public:
@@ -59,6 +66,18 @@ TEST_CASE("cuda backend: keeps the contract of operations") {
 TEST_CASE("cuda backend: repeats steps with the bits of their operations") {
   const FreshDevice device;
   contract::check_repeat_contract(open_fake);
+}
+
+TEST_CASE("cuda backend: keeps the contract of streams without graphs") {
+  const FreshDevice device;
+  contract::check_stream_contract(open_without_graphs);
+}
+
+TEST_CASE("cuda backend: keeps the contract of operations without graphs, and records none") {
+  const FreshDevice device;
+  contract::check_op_contract(open_without_graphs);
+  contract::check_repeat_contract(open_without_graphs);
+  CHECK(FakeDevice::get().calls(CudaCall::kBeginCapture) == 0);
 }
 
 TEST_CASE("cuda backend: what cannot be opened is told by name") {
