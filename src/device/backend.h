@@ -55,8 +55,9 @@ class Backend {
   /// Submit: `bytes` bytes from or to pinned memory of this backend. Errors: kInvalidArgument for other host memory; kDevice.
   virtual Status copy_to_device(Stream stream, std::byte* dst, const std::byte* src, uint64_t bytes) = 0;
   virtual Status copy_to_host(Stream stream, std::byte* dst, const std::byte* src, uint64_t bytes) = 0;
-  /// Submits one operation on device addresses; the arguments are copied. It gives the bits of src/kernels. Errors: kInvalidArgument for
-  /// dimensions that do not fit together, kDevice.
+  /// Submits one operation on device addresses; the arguments are copied. It gives the bits of src/kernels. A backend may keep operations
+  /// together until their stream is given anything else, so that record() is what makes sure that they begin. Errors:
+  /// kInvalidArgument for dimensions that do not fit together, kDevice.
   virtual Status launch(Stream stream, const DeviceOp& op) = 0;
 
   /// The point behind all that was submitted to the stream so far.

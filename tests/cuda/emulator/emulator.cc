@@ -27,7 +27,7 @@ namespace {
 
 constexpr size_t kStackBytes = 256 << 10;  // sanitizers' frames are large
 constexpr uint32_t kMostThreads = 1024;
-constexpr uint32_t kMostSharedBytes = 99 << 10;  // of a block, on the least card that is built for but sm_75, which has 64 KiB
+constexpr uint32_t kMostSharedBytes = 64 << 10;  // of a block, on the least card that is built for, sm_75
 constexpr size_t kExchangeWords = 4;
 
 [[noreturn]] void stop(const char* what) {

@@ -1,4 +1,4 @@
-// A real GPU keeps the contract of all backends. Where there is none the test says so and is skipped.
+// A real GPU keeps the contract of all backends. Where there is none it fails: run_on_gpu.sh alone runs it.
 #include "src/device/cuda_loader.h"
 #include "tests/contract/backend_contract.h"
 #include "tests/contract/backend_op_contract.h"
