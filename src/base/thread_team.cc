@@ -1,4 +1,4 @@
-// ThreadTeam: workers that wait for a generation to change, and a central barrier.
+// ThreadTeam: workers that each wait for a word of their own to change, and a central barrier.
 #include "src/base/thread_team.h"
 
 #include <fmt/format.h>
@@ -16,6 +16,7 @@
 
 #include "src/base/blocked_signals.h"
 #include "src/base/region_times.h"
+#include "src/base/team_width.h"
 
 namespace outrigger {
 namespace {
@@ -26,12 +27,6 @@ using Clock = std::chrono::steady_clock;
 // spinning is cheaper than the 35-60 us of a sleep and its waking. Yielding then gives way to whoever needs the processor.
 constexpr auto kSpin = std::chrono::microseconds(50);
 constexpr auto kYield = std::chrono::microseconds(300);
-// How long one thread works alone after a region that others disturbed: at first a few tokens, at most so that the trials, which may take
-// half a second each, cost a tenth.
-constexpr Clock::duration kShortestAlone = std::chrono::milliseconds(100), kLongestAlone = std::chrono::milliseconds(6400);
-// And at least so many times what the disturbed region took: a prompt's, of which one takes longer than the shortest time, would otherwise
-// be tried by turns.
-constexpr int kAloneRegions = 6;
 constexpr int kPausesPerLook = 32;  // reading the clock costs as much as two pauses
 
 void pause_briefly() {
@@ -57,25 +52,31 @@ class FlushSubnormals {
 }  // namespace
 
 struct ThreadTeam::State {
-  size_t threads = 1;
+  // A worker's: it sleeps through regions that have no place for it. Each on a line of its own, as all words that someone spins on.
+  struct alignas(64) Seat {
+    std::atomic<uint32_t> regions{0};  // begun with this worker
+  };
+
+  explicit State(size_t count) : threads(count), seats(new Seat[count]), width(count) {}
+
+  const size_t threads;
+  const std::unique_ptr<Seat[]> seats;  // the caller's is not used
   bool may_spin = true;
-  bool stop = false;          // written before a generation, read after it
+  size_t count = 1;           // members of the region: written before its seats, read behind them
+  bool stop = false;          // likewise
   Trampoline body = nullptr;  // likewise
   void* object = nullptr;     // likewise
   std::vector<std::thread> workers;
 
-  // Each on a line of its own: the arrivals of one must not disturb those who spin on another.
-  alignas(64) std::atomic<uint32_t> generation{0};  // regions begun
-  alignas(64) std::atomic<uint32_t> finished{0};    // workers that have left the current region
-  alignas(64) std::atomic<uint32_t> arrived{0};     // members at the current barrier
-  alignas(64) std::atomic<uint32_t> phase{0};       // barriers passed
+  alignas(64) std::atomic<uint32_t> finished{0};  // workers that have left the current region
+  alignas(64) std::atomic<uint32_t> arrived{0};   // members at the current barrier
+  alignas(64) std::atomic<uint32_t> phase{0};     // barriers passed
 
   // Of the current region: what members lost to waits longer than a spin, and by how much the last of those who slept before it came late.
   alignas(64) std::atomic<int64_t> lost_ns{0};
   std::atomic<int64_t> late_ns{0};
-  Clock::time_point begun{};                 // written before a generation, read after it
-  Clock::time_point alone_until{};           // the caller's, for run_elastic
-  Clock::duration alone_for = kShortestAlone;
+  Clock::time_point begun{};  // written before the seats, read behind them
+  TeamWidth width;            // the caller's, for run_elastic
 
   void wait_in_region(const std::atomic<uint32_t>& word, uint32_t old) {
     const Clock::duration waited = wait_while(word, old);
@@ -120,7 +121,7 @@ struct ThreadTeam::State {
 
   void barrier() {
     const uint32_t now = phase.load(std::memory_order_relaxed);
-    if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
+    if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
       arrived.store(0, std::memory_order_relaxed);
       advance(phase);
     } else {
@@ -147,7 +148,7 @@ ThreadTeam::ThreadTeam(std::unique_ptr<State> state) : state_(std::move(state)) 
 Result<std::unique_ptr<ThreadTeam>> ThreadTeam::create(size_t threads) {
   if (threads < 1) return Status(StatusCode::kInvalidArgument, "a thread team of 0 threads was asked for; give at least 1");
   try {
-    std::unique_ptr<ThreadTeam> team(new ThreadTeam(std::make_unique<State>()));
+    std::unique_ptr<ThreadTeam> team(new ThreadTeam(std::make_unique<State>(threads)));
     State& state = *team->state_;
     state.may_spin = threads <= usable_cores();  // with fewer cores than threads a spinning one keeps out the one it waits for
     state.workers.reserve(threads - 1);
@@ -157,14 +158,13 @@ Result<std::unique_ptr<ThreadTeam>> ThreadTeam::create(size_t threads) {
         State& shared = *team->state_;
         const FlushSubnormals flush;
         for (uint32_t seen = 0;; ++seen) {
-          const bool slept = shared.wait_while(shared.generation, seen) >= kYield;
+          const bool slept = shared.wait_while(shared.seats[index].regions, seen) >= kYield;
           if (shared.stop) return;
           if (slept) shared.note_waking();
-          shared.body(shared.object, TeamMember(team, index, shared.threads));
+          shared.body(shared.object, TeamMember(team, index, shared.count));
           State::advance(shared.finished);
         }
       });
-      state.threads = index + 1;
     }
     return team;
   } catch (const std::exception& refused) {
@@ -175,48 +175,41 @@ Result<std::unique_ptr<ThreadTeam>> ThreadTeam::create(size_t threads) {
 
 ThreadTeam::~ThreadTeam() {
   state_->stop = true;
-  State::advance(state_->generation);
+  for (size_t index = 1; index <= state_->workers.size(); ++index) State::advance(state_->seats[index].regions);
   for (std::thread& worker : state_->workers) worker.join();
 }
 
 size_t ThreadTeam::threads() const { return state_->threads; }
 
-void ThreadTeam::run_erased(Trampoline body, void* object) {
+void ThreadTeam::run_erased(Trampoline body, void* object) { run_with(state_->threads, body, object); }
+
+void ThreadTeam::run_with(size_t count, Trampoline body, void* object) {
   const FlushSubnormals flush;
   State& state = *state_;
-  const auto workers = static_cast<uint32_t>(state.threads - 1);
-  if (workers == 0) return body(object, TeamMember(this, 0, 1));
+  if (count == 1) return body(object, TeamMember(this, 0, 1));
 
   state.body = body;
   state.object = object;
+  state.count = count;
   state.finished.store(0, std::memory_order_relaxed);
   state.late_ns.store(0, std::memory_order_relaxed);
   state.begun = Clock::now();
-  State::advance(state.generation);
-  body(object, TeamMember(this, 0, state.threads));
-  for (uint32_t finished; (finished = state.finished.load(std::memory_order_acquire)) != workers;)
+  for (size_t index = 1; index < count; ++index) State::advance(state.seats[index].regions);
+  body(object, TeamMember(this, 0, count));
+  for (uint32_t finished; (finished = state.finished.load(std::memory_order_acquire)) != count - 1;)
     state.wait_in_region(state.finished, finished);
 }
 
 void ThreadTeam::run_elastic_erased(Trampoline body, void* object) {
   State& state = *state_;
   const Clock::time_point begin = Clock::now();
-  if (state.threads == 1 || begin < state.alone_until) {
-    const FlushSubnormals flush;
-    return body(object, TeamMember(this, 0, 1));
-  }
+  const size_t count = state.width.next(begin);
   state.lost_ns.store(0, std::memory_order_relaxed);
-  run_erased(body, object);
+  run_with(count, body, object);
   const Clock::time_point end = Clock::now();
-  const RegionTimes times = {end - begin, std::chrono::nanoseconds(state.lost_ns.load(std::memory_order_relaxed)),
-                             std::chrono::nanoseconds(state.late_ns.load(std::memory_order_relaxed)), state.threads};
-  if (!times.can_be_judged()) return;
-  if (!times.was_disturbed()) {
-    state.alone_for = kShortestAlone;
-    return;
-  }
-  state.alone_until = end + std::max(state.alone_for, kAloneRegions * (end - begin));
-  state.alone_for = std::min(2 * state.alone_for, kLongestAlone);
+  state.width.record({end - begin, std::chrono::nanoseconds(state.lost_ns.load(std::memory_order_relaxed)),
+                      std::chrono::nanoseconds(state.late_ns.load(std::memory_order_relaxed)), count},
+                     end);
 }
 
 }  // namespace outrigger
