@@ -211,16 +211,27 @@ class AttentionWork {
   /// Those of rows [kFirst, kEnd), in order.
   template <uint32_t kFirst, uint32_t kEnd>
   OTR_DEVICE void add_range(Item& item, const std::byte* values, uint32_t begin, uint32_t end, uint32_t first) const {
-    for (uint32_t p = begin; p < end; p += kInFlight) {
-      typename Store::Loaded loaded[kInFlight];
+    uint32_t p = begin;
+    for (; p + kInFlight <= end; p += kInFlight) add_some<kInFlight, kFirst, kEnd>(item, values, p, first);
+    for (; p < end; ++p) add_some<1, kFirst, kEnd>(item, values, p, first);
+  }
+
+  /// kCount positions from p on. All that is read is on its way before the first is added: a read of shared memory takes as long as seven
+  /// additions.
+  template <uint32_t kCount, uint32_t kFirst, uint32_t kEnd>
+  OTR_DEVICE void add_some(Item& item, const std::byte* values, uint32_t p, uint32_t first) const {
+    typename Store::Loaded loaded[kCount];
+    float weights[kEnd - kFirst][kCount];
+    OTR_UNROLL
+    for (uint32_t i = 0; i < kCount; ++i) {
+      loaded[i] = store_.load(values, p + i - first, item.d);
       OTR_UNROLL
-      for (uint32_t i = 0; i < kInFlight; ++i) loaded[i] = store_.load(values, (p + i < end ? p + i : end - 1) - first, item.d);
+      for (uint32_t r = kFirst; r < kEnd; ++r) weights[r - kFirst][i] = scores_[(item.first_row + r) * kPart + p + i];
+    }
+    OTR_UNROLL
+    for (uint32_t i = 0; i < kCount; ++i) {
       OTR_UNROLL
-      for (uint32_t i = 0; i < kInFlight; ++i) {
-        if (p + i >= end) break;
-        OTR_UNROLL
-        for (uint32_t r = kFirst; r < kEnd; ++r) Store::add(scores_[(item.first_row + r) * kPart + p + i], loaded[i], item.sums[r]);
-      }
+      for (uint32_t r = kFirst; r < kEnd; ++r) Store::add(weights[r - kFirst][i], loaded[i], item.sums[r]);
     }
   }
 

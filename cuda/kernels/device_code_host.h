@@ -25,6 +25,13 @@ uint32_t grid_x();
 std::byte* dynamic_shared();
 void sync_block();
 void sync_warp();
+void meet(uint32_t gate, uint32_t threads);
+/// sync_block() of so many threads, whole warps, which may come to gate 1 to 15 from different places of the code.
+/// @source PTX ISA, bar.sync
+template <uint32_t kGate>
+void meet_at(uint32_t threads) {
+  meet(kGate, threads);
+}
 
 /// What lane `lane` of the caller's warp brings to the same call: all 32 must make it.
 uint64_t exchange(uint64_t value, uint32_t lane);

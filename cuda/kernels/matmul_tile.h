@@ -90,10 +90,7 @@ class TileMultiplier {
         has_scale_(scale_group_ < Shape::kChunkGroups && scale_token_ < work.tokens),
         next_scale_group_(scale_group_),
         scale_at_(work.tile + scale_group_ * record_bytes_ + work.tokens * kGroup + scale_token_ * 4),
-        sums_offset_(work.tokens * 4) {}
-
-  /// Sends out the first loads.
-  OTR_DEVICE void begin() {
+        sums_offset_(work.tokens * 4) {
     OTR_UNROLL
     for (uint32_t i = 0; i < Shape::kAhead; ++i) load(loads_[i]);
     load_token_scale();
@@ -227,28 +224,34 @@ class TileAdder {
   float sums_[Shape::kSumTokens] = {};
 };
 
-/// Grid: tiles of tokens, strips of 32 rows of all products; neighbouring blocks read the same weights. One barrier for each chunk, the
-/// same for all warps: who writes a buffer again has passed the one that its last readers reached after reading it.
+/// Grid: tiles of tokens, strips of 32 rows of all products; neighbouring blocks read the same weights. All warps meet once for each chunk,
+/// those that multiply and those that add at places of their own: one for all would keep both kinds' registers. Who writes a buffer again
+/// has been at the meeting that its last readers came to after reading it.
 template <typename Shape>
 OTR_KERNEL_OF(Shape::kThreads, Shape::kBlocks)
 void matmul_tile_kernel(MatmulGroup group) {
+  constexpr uint32_t kGate = 1;
   auto* const results = reinterpret_cast<ChunkResults<Shape>*>(dynamic_shared());
   const uint32_t index = group.call_of(block_y());
   const TileWork work(group.calls[index], group.first_strips[index]);
-  const bool multiplies = thread_index() < Shape::kMultipliers * kWarp;
-  TileMultiplier<Shape> multiplier(work);
-  TileAdder<Shape> adder;
-  if (multiplies) multiplier.begin();
-  for (uint32_t first = 0, turn = 0; first < work.groups;) {
-    OTR_UNROLL
-    for (uint32_t slot = 0; slot < Shape::kAhead; ++slot, first += Shape::kChunkGroups, turn ^= 1) {
-      if (first >= work.groups) break;
-      if (multiplies) multiplier.multiply(slot, results[turn]);
-      sync_block();
-      if (!multiplies) adder.add(work.groups - first, results[turn]);
+  if (thread_index() < Shape::kMultipliers * kWarp) {
+    TileMultiplier<Shape> multiplier(work);
+    for (uint32_t first = 0, turn = 0; first < work.groups;) {
+      OTR_UNROLL
+      for (uint32_t slot = 0; slot < Shape::kAhead; ++slot, first += Shape::kChunkGroups, turn ^= 1) {
+        if (first >= work.groups) break;
+        multiplier.multiply(slot, results[turn]);
+        meet_at<kGate>(Shape::kThreads);
+      }
     }
+  } else {
+    TileAdder<Shape> adder;
+    for (uint32_t first = 0, turn = 0; first < work.groups; first += Shape::kChunkGroups, turn ^= 1) {
+      meet_at<kGate>(Shape::kThreads);
+      adder.add(work.groups - first, results[turn]);
+    }
+    adder.store(work);
   }
-  if (!multiplies) adder.store(work);
 }
 
 }  // namespace outrigger::cuda

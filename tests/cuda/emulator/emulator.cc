@@ -5,6 +5,7 @@
 #include <xmmintrin.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -29,6 +30,7 @@ constexpr size_t kStackBytes = 256 << 10;  // sanitizers' frames are large
 constexpr uint32_t kMostThreads = 1024;
 constexpr uint32_t kMostSharedBytes = 64 << 10;  // of a block, on the least card that is built for, sm_75
 constexpr size_t kExchangeWords = 4;
+constexpr uint32_t kGates = 16;  // the first is that of the whole block
 
 [[noreturn]] void stop(const char* what) {
   std::fprintf(stderr, "emulator: %s\n", what);
@@ -63,7 +65,8 @@ class Block {
   std::vector<U4> shared;
 
   void wait(Meeting& meeting, uint32_t count);
-  void wait_for_block() { wait(all_, threads); }
+  void wait_for_block() { wait(gates_[0], threads); }
+  void meet(uint32_t gate, uint32_t count);
   void wait_for_warp() { wait(warps_[current / kWarp].meeting, warp_threads()); }
   /// Publishes the caller's words and returns all lanes' of its warp.
   const uint64_t (*publish(const uint64_t* words, size_t count))[kExchangeWords];
@@ -79,7 +82,7 @@ class Block {
   const KernelCall* call_ = nullptr;
   std::deque<Fiber> fibers_;  // a saved context points into itself, so it must stay where it is
   std::vector<Warp> warps_;
-  Meeting all_;
+  std::array<Meeting, kGates> gates_;
   ucontext_t scheduler_;
   bool has_progress_ = false;
   std::mt19937 order_{1};
@@ -148,6 +151,12 @@ void Block::wait(Meeting& meeting, uint32_t count) {
   happens_after(&meeting);
 }
 
+void Block::meet(uint32_t gate, uint32_t count) {
+  if (gate == 0 || gate >= kGates) stop("a gate that a block has not got, or that of the whole block");
+  if (count == 0 || count % kWarp != 0 || count > threads) stop("a gate for parts of warps, or for more threads than the block has");
+  wait(gates_[gate], count);
+}
+
 const uint64_t (*Block::publish(const uint64_t* words, size_t count))[kExchangeWords] {
   Warp& warp = warps_[current / kWarp];
   auto& buffer = warp.words[fibers_[current].exchanges++ % 2];
@@ -187,7 +196,7 @@ void Block::start(Fiber& fiber) {
 void Block::run_block() {
   happens_before(this);
   std::fill(shared.begin(), shared.end(), U4{0xdeadbeef, 0xdeadbeef, 0xdeadbeef, 0xdeadbeef});  // no kernel may count on zeros
-  all_ = {};
+  gates_ = {};
   warps_.assign((threads + kWarp - 1) / kWarp, {});
   for (uint32_t i = 0; i < threads; ++i) start(fibers_[i]);
   turns_.resize(threads);
@@ -246,6 +255,7 @@ uint32_t grid_x() { return block.grid.x; }
 std::byte* dynamic_shared() { return reinterpret_cast<std::byte*>(block.shared.data()); }
 void sync_block() { block.wait_for_block(); }
 void sync_warp() { block.wait_for_warp(); }
+void meet(uint32_t gate, uint32_t threads) { block.meet(gate, threads); }
 uint64_t exchange(uint64_t value, uint32_t lane) { return block.publish(&value, 1)[lane][0]; }
 
 uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) {
