@@ -4,8 +4,8 @@
 #
 #   peer.sh [--cache FOLDER] [--avx2] [--tools]
 #
-# --avx2 builds llama-bench for AVX2 instead of for this very machine. --tools also builds llama-perplexity, llama-quantize,
-# llama-completion and llama-simple. LLAMA_BIN=FOLDER (with --avx2: LLAMA_BIN_AVX2) takes the programs from there instead.
+# --avx2 builds llama-bench for AVX2 instead of for this very machine. --tools also builds llama-perplexity, llama-quantize, llama-imatrix,
+# llama-completion, llama-simple and llama-speculative-simple. LLAMA_BIN=FOLDER (with --avx2: LLAMA_BIN_AVX2) takes the programs from there instead.
 # LLAMA_CPP_PYTHON=VERSION builds another version.
 set -euo pipefail
 version="${LLAMA_CPP_PYTHON:-0.3.36}"
@@ -23,7 +23,7 @@ while [[ $# -gt 0 ]]; do
       level=(-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON)
       shift
       ;;
-    --tools) targets+=(llama-perplexity llama-quantize llama-completion llama-simple); shift ;;
+    --tools) targets+=(llama-perplexity llama-quantize llama-imatrix llama-completion llama-simple llama-speculative-simple); shift ;;
     *) printf 'peer.sh: got %s, need --cache FOLDER, --avx2 or --tools\n' "$1" >&2; exit 2 ;;
   esac
 done

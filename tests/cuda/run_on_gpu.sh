@@ -13,6 +13,7 @@
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 build="$root/build/release"
+programs_built=(decode/device_session_test decode/speculation_test cuda/gpu/gpu_backend_test cuda/gpu/make_random_llama cuda/gpu/operation_bench cuda/gpu/product_bench)
 programs="" out="" parts=()
 
 die() { printf 'run_on_gpu: %s\n' "$*" >&2; exit 1; }
@@ -26,12 +27,11 @@ gather() {
   local folder="$1" program
   build_programs
   mkdir -p "$folder"
-  cp "$build/bin/outrigger" "$build/lib/liboutrigger_cuda.so" "$build/tests/decode/device_session_test" \
-    "$build/tests/cuda/gpu/gpu_backend_test" "$build/tests/cuda/gpu/make_random_llama" "$build/tests/cuda/gpu/operation_bench" "$build/tests/cuda/gpu/product_bench" "$folder"
-  for program in "$folder"/outrigger "$folder"/device_session_test; do
-    ldd "$program" | awk '$3 ~ /^\// && $1 !~ /^(libc|libm|libstdc\+\+|libgcc_s|libpthread|libdl|librt)\.so/ { print $3 }'
+  cp "$build/bin/outrigger" "$build/lib/liboutrigger_cuda.so" "${programs_built[@]/#/$build/tests/}" "$folder"
+  for program in outrigger device_session_test; do
+    ldd "$folder/$program" | awk '$3 ~ /^\// && $1 !~ /^(libc|libm|libstdc\+\+|libgcc_s|libpthread|libdl|librt)\.so/ { print $3 }'
   done | sort -u | xargs -r cp -t "$folder"
-  strip "$folder"/gpu_backend_test "$folder"/device_session_test "$folder"/operation_bench "$folder"/product_bench "$folder"/make_random_llama "$folder"/outrigger
+  (cd "$folder" && strip outrigger "${programs_built[@]##*/}")
 }
 
 while [[ $# -gt 0 ]]; do
@@ -71,10 +71,11 @@ step() {
 
 run_tests() {
   step "contract" "$programs/gpu_backend_test"
-  OUTRIGGER_CUDA_GRAPHS=1 step "contract with graphs" "$programs/gpu_backend_test"
+  OUTRIGGER_CUDA_GRAPHS=0 step "contract without graphs" "$programs/gpu_backend_test"
   # They look for their files where they were built: on another machine $root must have the same path, or a link to it there.
   OUTRIGGER_TEST_DEVICE=cuda step "placements" "$programs/device_session_test"
-  OUTRIGGER_CUDA_GRAPHS=1 OUTRIGGER_TEST_DEVICE=cuda step "placements with graphs" "$programs/device_session_test"
+  OUTRIGGER_CUDA_GRAPHS=0 OUTRIGGER_TEST_DEVICE=cuda step "placements without graphs" "$programs/device_session_test"
+  OUTRIGGER_TEST_DEVICE=cuda step "speculation" "$programs/speculation_test" "Speculation: the same where steps of many tokens stream to a device*"
 }
 
 run_sanitizers() {
@@ -95,9 +96,9 @@ run_model() {
   for bits in 4 3; do
     model="$folder/random-8b-$bits-bit.gguf"
     "$programs/make_random_llama" "$model" "$bits"
-    step "8B in $bits bits, resident" "$programs/outrigger" bench "$model" --device cuda --progress none -p 512 -n 64 --repeat 3
-    OUTRIGGER_CUDA_GRAPHS=1 step "8B in $bits bits, resident, with graphs" "$programs/outrigger" bench "$model" --device cuda --progress none -p 512 -n 64 --repeat 3
-    step "8B in $bits bits, 1.2 GiB on the card" "$programs/outrigger" bench "$model" --device cuda --device-budget 1200MiB --progress none -p 512 -n 16 --repeat 2
+    step "8B in $bits bits, resident" "$programs/outrigger" bench "$model" --device cuda --progress none -p 512 -n 64 --verify 4,8,16 --repeat 3
+    OUTRIGGER_CUDA_GRAPHS=0 step "8B in $bits bits, resident, without graphs" "$programs/outrigger" bench "$model" --device cuda --progress none -p 512 -n 64 --repeat 3
+    step "8B in $bits bits, 1.2 GiB on the card" "$programs/outrigger" bench "$model" --device cuda --device-budget 1200MiB --progress none -p 512 -n 16 --verify 4,8,16 --repeat 2 --predict
     rm -f "$model"
   done
   rm -rf "$folder"

@@ -1,8 +1,6 @@
 // Sessions of an engine with a device: wherever parts of the model are placed, the bits are those of the host alone.
 #include <outrigger/session.h>
 
-#include <cstdlib>
-
 #include "tests/support/allocations.h"
 #include "tests/support/device_plans.h"
 #include "tests/support/golden_text.h"
@@ -11,16 +9,10 @@
 namespace outrigger::testing {
 namespace {
 
-// Another device than the emulated one can be named: a GPU, where there is one.
-const char* device() {
-  const char* const named = std::getenv("OUTRIGGER_TEST_DEVICE");
-  return named != nullptr ? named : "emulated:memory=64MiB,link=20GB/s,latency=0us";
-}
 const std::vector<Token> kPrompt = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4, 3, 3, 8, 3, 2, 7, 9, 5, 0, 2, 8, 8, 4};
 
-// A GPU's attention takes as much scratch as some 100 threads' do.
 DeviceSetup on_this(DeviceSetup setup) {
-  if (std::getenv("OUTRIGGER_TEST_DEVICE") != nullptr) setup.threads = 128;
+  setup.threads = std::max(setup.threads, test_device_threads());
   return setup;
 }
 
@@ -63,7 +55,7 @@ TEST_CASE("Device: every family's logits and text are the host's bits, at any pl
     for (const Placing& placing : placings()) {
       CAPTURE(name, placing.name);
       const Plan plan = placed_on_device(host_plan, shape, placing.place_of, on_this(placing.setup));
-      const Engine engine = open_on_device(model, plan, device());
+      const Engine engine = open_on_device(model, plan, test_device());
       CHECK(greedy(engine, kPrompt, 12, 16) == text);
       Session one = must(Session::open(engine)), other = must(Session::open(alone));
       must(one.prefill(kPrompt));
@@ -93,7 +85,7 @@ TEST_CASE("Device: weight types, cache types, float32 numerics and streaming fro
           const Plan host_plan = must(plan_for(model, setup));
           for (const Placing& placing : placings()) {
             CAPTURE(name, kv_type_name(type), static_cast<int>(numerics), host_bytes, placing.name);
-            CHECK(greedy(open_on_device(model, placed_on_device(host_plan, shape, placing.place_of, on_this(placing.setup)), device(), setup), kPrompt, 8) == text);
+            CHECK(greedy(open_on_device(model, placed_on_device(host_plan, shape, placing.place_of, on_this(placing.setup)), test_device(), setup), kPrompt, 8) == text);
           }
         }
       }
@@ -108,7 +100,7 @@ TEST_CASE("Device: steps of every size around the one that streams give the same
   const Plan plan = placed_on_device(must(plan_for(model, {})), shape, placing.place_of, on_this(placing.setup));
   uint64_t moved = 0;
   for (const MatrixShape& matrix : shape.matrices) moved += is_ffn(matrix) ? matrix.packed_bytes : 0;
-  const Engine engine = open_on_device(model, plan, device()), alone = open_engine(model);
+  const Engine engine = open_on_device(model, plan, test_device()), alone = open_engine(model);
   for (const size_t count : {1, 2, 4, 5, 6, 8, 9, 33}) {
     CAPTURE(count);
     Session one = must(Session::open(engine)), other = must(Session::open(alone));
@@ -128,7 +120,7 @@ TEST_CASE("Device: a step allocates nothing, wherever parts are") {
   const Plan host_plan = must(plan_for(model, {}));
   for (const Placing& placing : placings()) {
     CAPTURE(placing.name);
-    const Engine engine = open_on_device(model, placed_on_device(host_plan, shape, placing.place_of, on_this(placing.setup)), device());
+    const Engine engine = open_on_device(model, placed_on_device(host_plan, shape, placing.place_of, on_this(placing.setup)), test_device());
     Session session = must(Session::open(engine));
     must(session.prefill(kPrompt));
     must(session.step(1));
@@ -145,7 +137,7 @@ TEST_CASE("Device: a session is saved, restored and forked with keys and values 
   GenerateOptions options{.max_tokens = 10, .ignore_eos = true};
   for (const Placing& placing : placings()) {
     CAPTURE(placing.name);
-    const Engine engine = open_on_device(model, placed_on_device(host_plan, shape, placing.place_of, on_this(placing.setup)), device());
+    const Engine engine = open_on_device(model, placed_on_device(host_plan, shape, placing.place_of, on_this(placing.setup)), test_device());
     std::vector<std::byte> state, state_alone;
     {
       Session session = must(Session::open(engine)), other = must(Session::open(alone));
@@ -171,7 +163,7 @@ TEST_CASE("Device: plans are changed under an open session as long as its keys a
   const Plan host_plan = must(plan_for(model, setup));
   const auto plan_of = [&](size_t i) { return placed_on_device(host_plan, shape, placings()[i].place_of, on_this(placings()[i].setup)); };
   Session reference = must(Session::open(open_engine(model, setup)));
-  Engine engine = open_on_device(model, plan_of(0), device());
+  Engine engine = open_on_device(model, plan_of(0), test_device());
   Session session = must(Session::open(engine));
   GenerateOptions options{.max_tokens = 6, .ignore_eos = true};
   for (const size_t placing : {6, 7, 9, 0}) {

@@ -169,14 +169,17 @@ TEST_CASE("Speculation: the same where weights, experts or keys and values come 
   check_same(open_engine(tiny(), setup), plain_options(24));
 }
 
-TEST_CASE("Speculation: the same where steps of many tokens stream to a device and single ones do not") {
+TEST_CASE("Speculation: the same where steps of many tokens stream to a device and single ones do not, and where all is on it") {
   const Model model = tiny("tied-q4_1");
   const StepShape shape = must(model.step_shape());
   const auto streams = [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kFeedForward ? Place::kStreamed : Place::kHost; };
-  const Plan plan = placed_on_device(must(plan_for(model, {})), shape, streams, {4, 3, 0, 1});
-  const Engine engine = open_on_device(model, plan, "emulated:memory=64MiB,link=20GB/s,latency=0us");
-  check_same(engine, plain_options(24));
-  CHECK(engine.streamed().h2d_bytes > 0);
+  const auto stays = [](const MatrixShape&) { return Place::kDevice; };
+  for (const PlaceOf& place_of : {PlaceOf(streams), PlaceOf(stays)}) {
+    const Plan plan = placed_on_device(must(plan_for(model, {})), shape, place_of, {4, 3, 0, test_device_threads()});
+    const Engine engine = open_on_device(model, plan, test_device());
+    check_same(engine, plain_options(24));
+    CHECK(engine.streamed().h2d_bytes > 0);
+  }
 }
 
 TEST_CASE("Speculation: most tokens, and a context that ends, are kept inside a chain") {

@@ -3,12 +3,21 @@
 #define OUTRIGGER_TESTS_SUPPORT_DEVICE_PLANS_H_
 
 #include <algorithm>
+#include <cstdlib>
 #include <functional>
 
 #include "src/plan/memory_model.h"
 #include "tests/support/engines.h"
 
 namespace outrigger::testing {
+
+/// The emulated device, or another one that the environment names: a GPU, where there is one.
+inline const char* test_device() {
+  const char* const named = std::getenv("OUTRIGGER_TEST_DEVICE");
+  return named != nullptr ? named : "emulated:memory=64MiB,link=20GB/s,latency=0us";
+}
+/// At least so many it is planned with: a GPU's attention takes as much scratch as some 100 threads' do.
+inline uint32_t test_device_threads() { return std::getenv("OUTRIGGER_TEST_DEVICE") != nullptr ? 128 : 1; }
 
 /// Where a part of a layer goes.
 enum class Place { kHost, kDevice, kStreamed };
