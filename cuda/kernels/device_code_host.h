@@ -25,13 +25,11 @@ uint32_t grid_x();
 std::byte* dynamic_shared();
 void sync_block();
 void sync_warp();
-void meet(uint32_t gate, uint32_t threads);
-/// sync_block() of so many threads, whole warps, which may come to gate 1 to 15 from different places of the code.
-/// @source PTX ISA, bar.sync
-template <uint32_t kGate>
-void meet_at(uint32_t threads) {
-  meet(kGate, threads);
-}
+/// A gate opens, and is closed again, when so many threads (whole warps) have come to it: those who pass it wait for that and see what the
+/// others wrote before they came, those who open it go on at once. 1 to 15; a warp's threads come together, warps from where they like.
+/// @source PTX ISA, bar.sync and bar.arrive
+void pass_gate(uint32_t gate, uint32_t threads);
+void open_gate(uint32_t gate, uint32_t threads);
 
 /// What lane `lane` of the caller's warp brings to the same call: all 32 must make it.
 uint64_t exchange(uint64_t value, uint32_t lane);

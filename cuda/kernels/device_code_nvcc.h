@@ -28,11 +28,8 @@ OTR_DEVICE std::byte* dynamic_shared() {
 
 OTR_DEVICE void sync_block() { __syncthreads(); }
 OTR_DEVICE void sync_warp() { __syncwarp(); }
-template <uint32_t kGate>
-OTR_DEVICE void meet_at(uint32_t threads) {
-  static_assert(kGate >= 1 && kGate <= 15);
-  asm volatile("bar.sync %0, %1;" : : "n"(kGate), "r"(threads) : "memory");
-}
+OTR_DEVICE void pass_gate(uint32_t gate, uint32_t threads) { asm volatile("bar.sync %0, %1;" : : "r"(gate), "r"(threads) : "memory"); }
+OTR_DEVICE void open_gate(uint32_t gate, uint32_t threads) { asm volatile("bar.arrive %0, %1;" : : "r"(gate), "r"(threads) : "memory"); }
 template <typename T>
 OTR_DEVICE T shuffle_xor(T value, uint32_t mask) {
   return __shfl_xor_sync(0xffffffffu, value, mask);

@@ -10,45 +10,9 @@
 
 #include "cuda/kernels/group_product.h"
 #include "cuda/kernels/matmul_call.h"
+#include "cuda/kernels/tile_shape.h"
 
 namespace outrigger::cuda {
-
-/// Multiplying warps of a multiprocessor: in blocks of 8, so that one multiplies while the other waits; but where a matrix has no more
-/// strips than there are multiprocessors, in one of 16, which is through in half as many chunks.
-inline constexpr uint32_t kManyWarps = 8, kFewWarps = 16;
-inline constexpr size_t kLeastSharedBytes = 64 << 10;  ///< of a block, on every card
-
-/// A kernel's shape: for which weights, up to how many tokens, and by how many multiplying warps.
-template <PackedKind kKindOf, uint32_t kTokensOf, uint32_t kMultipliersOf>
-struct TileShape {
-  static constexpr PackedKind kKind = kKindOf;
-  static constexpr uint32_t kTokens = kTokensOf;
-  static constexpr uint32_t kMultipliers = kMultipliersOf;
-  static constexpr uint32_t kChunkGroups = kMultipliers * kRunGroups;
-  /// Chunks on their way from memory, as many as registers allow: 16 KiB of loads in flight for 8 warps.
-  static constexpr uint32_t kAhead = kTokens == 8 || run_words(group_layout(kKind)) > 12 ? 1 : 2;
-  /// Tokens whose sums one thread makes: they share the reading of the weights' scales.
-  static constexpr uint32_t kSumTokens = kTokens <= 2 ? 1 : 2;
-  static constexpr uint32_t kAdders = kTokens / kSumTokens;  ///< warps
-  static constexpr uint32_t kThreads = (kMultipliers + kAdders) * kWarp;
-  static constexpr uint32_t kBlocks = kFewWarps / kMultipliers;  ///< of a multiprocessor at once, at least
-  static_assert(kChunkGroups * kTokens <= kMultipliers * kWarp, "a multiplying thread brings one group's scale of one token");
-};
-
-/// A chunk's results in shared memory.
-template <typename Shape>
-struct ChunkResults {
-  using Product = GroupProduct<Shape::kKind>;
-  static constexpr uint32_t kGroups = Shape::kChunkGroups;
-  static constexpr uint32_t kScaleGroups = Product::kSharesScales ? kRunGroups : 1;  ///< that have the same scales
-  /// Tokens lie so far apart that the lanes of a warp, which store four rows each, meet no bank twice.
-  static constexpr uint32_t kRowStride = kWarpRows + 4;
-  alignas(16) float values[kGroups][Shape::kTokens][kRowStride];
-  alignas(16) float scales[Product::kHasWeightFactor ? kGroups / kScaleGroups : 1][kWarpRows];
-  alignas(16) float minima[Product::kAddsMinimum ? kGroups / kScaleGroups : 1][kWarpRows];
-  alignas(16) float token_scales[kGroups][Shape::kTokens];
-  alignas(16) float scaled_sums[kGroups][Shape::kTokens];
-};
 
 /// What the block works on.
 struct TileWork {
@@ -224,31 +188,36 @@ class TileAdder {
   float sums_[Shape::kSumTokens] = {};
 };
 
-/// Grid: tiles of tokens, strips of 32 rows of all products; neighbouring blocks read the same weights. All warps meet once for each chunk,
-/// those that multiply and those that add at places of their own: one for all would keep both kinds' registers. Who writes a buffer again
-/// has been at the meeting that its last readers came to after reading it.
+/// Grid: tiles of tokens, strips of 32 rows of all products; neighbouring blocks read the same weights. Results are in two buffers by
+/// turns: who multiplies waits for a buffer to be emptied, who adds for it to be filled, and nobody for anything else.
 template <typename Shape>
 OTR_KERNEL_OF(Shape::kThreads, Shape::kBlocks)
 void matmul_tile_kernel(MatmulGroup group) {
-  constexpr uint32_t kGate = 1;
+  constexpr uint32_t kFilled = 1, kEmptied = 3;  // gates, and those after them: one for each buffer
   auto* const results = reinterpret_cast<ChunkResults<Shape>*>(dynamic_shared());
   const uint32_t index = group.call_of(block_y());
   const TileWork work(group.calls[index], group.first_strips[index]);
   if (thread_index() < Shape::kMultipliers * kWarp) {
     TileMultiplier<Shape> multiplier(work);
-    for (uint32_t first = 0, turn = 0; first < work.groups;) {
+    for (uint32_t first = 0; first < work.groups;) {
       OTR_UNROLL
-      for (uint32_t slot = 0; slot < Shape::kAhead; ++slot, first += Shape::kChunkGroups, turn ^= 1) {
+      for (uint32_t turn = 0; turn < 2; ++turn, first += Shape::kChunkGroups) {
         if (first >= work.groups) break;
-        multiplier.multiply(slot, results[turn]);
-        meet_at<kGate>(Shape::kThreads);
+        if (first >= 2 * Shape::kChunkGroups) pass_gate(kEmptied + turn, Shape::kThreads);
+        multiplier.multiply(turn % Shape::kAhead, results[turn]);
+        open_gate(kFilled + turn, Shape::kThreads);
       }
     }
   } else {
     TileAdder<Shape> adder;
-    for (uint32_t first = 0, turn = 0; first < work.groups; first += Shape::kChunkGroups, turn ^= 1) {
-      meet_at<kGate>(Shape::kThreads);
-      adder.add(work.groups - first, results[turn]);
+    for (uint32_t first = 0; first < work.groups;) {
+      OTR_UNROLL
+      for (uint32_t turn = 0; turn < 2; ++turn, first += Shape::kChunkGroups) {
+        if (first >= work.groups) break;
+        pass_gate(kFilled + turn, Shape::kThreads);
+        adder.add(work.groups - first, results[turn]);
+        if (first + 2 * Shape::kChunkGroups < work.groups) open_gate(kEmptied + turn, Shape::kThreads);
+      }
     }
     adder.store(work);
   }

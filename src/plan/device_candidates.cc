@@ -12,7 +12,7 @@ struct Ring {
   uint64_t slot_bytes;
 };
 // From what a device of few MiB can spare to what hides an uneven step; a matrix of longer row blocks makes slots as large as these.
-constexpr Ring kRings[] = {{2, 256 << 10}, {3, 1 << 20}, {4, 1 << 20}, {4, 4 << 20}};
+constexpr Ring kRings[] = {{2, 256 << 10}, {3, 1 << 20}, {4, 1 << 20}, {4, 4 << 20}, {4, 16 << 20}};
 // Copying what is used once pays from where products take longer than the copy: a few tokens where the link is fast, some tens where it is
 // not.
 constexpr uint32_t kFromTokens[] = {8, 32, 128};

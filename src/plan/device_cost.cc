@@ -83,7 +83,7 @@ DeviceTime DeviceRates::time(const DeviceLoad& load, const StepWork& work) const
   const uint64_t bytes = sums.layer_upload_bytes + (with_head ? sums.head_upload_bytes : 0);
   if (bytes == 0) return time;
   const double slot = static_cast<double>(load.slot_bytes), units = std::ceil(static_cast<double>(bytes) / slot);
-  time.upload_s = static_cast<double>(bytes) / h2d_ + units * latency_s_;
+  time.upload_s = static_cast<double>(bytes) / h2d_ + units * upload_s(0);
   time.ring_s = load.slots * upload_s(load.slot_bytes);
   time.link_gap_s = work_s(sums.link_gap_device, tokens, attention);
   time.last_slot_s = (layers + heads) * std::min(1.0, slot / (sums.layers.products.bytes() + sums.heads.products.bytes()));

@@ -66,12 +66,15 @@ class Block {
 
   void wait(Meeting& meeting, uint32_t count);
   void wait_for_block() { wait(gates_[0], threads); }
-  void meet(uint32_t gate, uint32_t count);
+  void pass(uint32_t gate, uint32_t count) { wait(checked_gate(gate, count), count); }
+  void open(uint32_t gate, uint32_t count) { arrive(checked_gate(gate, count), count); }
   void wait_for_warp() { wait(warps_[current / kWarp].meeting, warp_threads()); }
   /// Publishes the caller's words and returns all lanes' of its warp.
   const uint64_t (*publish(const uint64_t* words, size_t count))[kExchangeWords];
 
  private:
+  void arrive(Meeting& meeting, uint32_t count);
+  Meeting& checked_gate(uint32_t gate, uint32_t count);
   uint32_t warp_threads() const { return std::min(kWarp, threads - current / kWarp * kWarp); }
   void run_block();
   void start(Fiber& fiber);
@@ -138,23 +141,25 @@ void Block::resume(Fiber& fiber) {
 #endif
 }
 
-void Block::wait(Meeting& meeting, uint32_t count) {
+void Block::arrive(Meeting& meeting, uint32_t count) {
   happens_before(&meeting);
+  if (++meeting.arrived < count) return;
+  meeting.arrived = 0;
+  ++meeting.generation;
+  has_progress_ = true;
+}
+
+void Block::wait(Meeting& meeting, uint32_t count) {
   const uint32_t generation = meeting.generation;
-  if (++meeting.arrived == count) {
-    meeting.arrived = 0;
-    ++meeting.generation;
-    has_progress_ = true;
-  } else {
-    while (meeting.generation == generation) yield();
-  }
+  arrive(meeting, count);
+  while (meeting.generation == generation) yield();
   happens_after(&meeting);
 }
 
-void Block::meet(uint32_t gate, uint32_t count) {
+Meeting& Block::checked_gate(uint32_t gate, uint32_t count) {
   if (gate == 0 || gate >= kGates) stop("a gate that a block has not got, or that of the whole block");
   if (count == 0 || count % kWarp != 0 || count > threads) stop("a gate for parts of warps, or for more threads than the block has");
-  wait(gates_[gate], count);
+  return gates_[gate];
 }
 
 const uint64_t (*Block::publish(const uint64_t* words, size_t count))[kExchangeWords] {
@@ -255,7 +260,8 @@ uint32_t grid_x() { return block.grid.x; }
 std::byte* dynamic_shared() { return reinterpret_cast<std::byte*>(block.shared.data()); }
 void sync_block() { block.wait_for_block(); }
 void sync_warp() { block.wait_for_warp(); }
-void meet(uint32_t gate, uint32_t threads) { block.meet(gate, threads); }
+void pass_gate(uint32_t gate, uint32_t threads) { block.pass(gate, threads); }
+void open_gate(uint32_t gate, uint32_t threads) { block.open(gate, threads); }
 uint64_t exchange(uint64_t value, uint32_t lane) { return block.publish(&value, 1)[lane][0]; }
 
 uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) {

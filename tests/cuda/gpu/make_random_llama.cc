@@ -1,7 +1,8 @@
-// Writes a llama of random weights in our own formats, as large as asked for: make_random_llama OUT.gguf BITS [LAYERS]
+// Writes a llama of random weights in our own formats, as large as asked for: make_random_llama OUT.gguf BITS [LAYERS [RANK]]
 //
 // The shapes are Llama 3's with 8 billion parameters: rows of 4096 and 14336, 32 heads that share 8 of keys and values, 128256 tokens. Its
-// text means nothing and it has no vocabulary: it is what speed is measured on where no model can be fetched. The same bytes each time.
+// text means nothing and it has no vocabulary: it is what speed is measured on where no model can be fetched. With a RANK every matrix of a
+// layer has a low-rank branch of so many components. The same bytes each time.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -29,20 +30,26 @@ struct Tensor {
   uint64_t bytes() const { return rows == 0 ? columns * sizeof(float) : rows * *row_bytes(type, columns); }
 };
 
-std::vector<Tensor> tensors_of(DType type, uint64_t layers) {
+std::vector<Tensor> tensors_of(DType type, uint64_t layers, uint64_t rank) {
   std::vector<Tensor> all = {{"token_embd.weight", DType::kQ4_0, kWidth, kVocabulary},
                              {"output_norm.weight", DType::kF32, kWidth, 0},
                              {"output.weight", DType::kQ4_0, kWidth, kVocabulary}};
+  const auto add_matrix = [&](const std::string& name, uint64_t columns, uint64_t rows) {
+    all.push_back({name + ".weight", type, columns, rows});
+    if (rank == 0) return;
+    all.push_back({name + ".branch_a", DType::kQ4_0, columns, rank});
+    all.push_back({name + ".branch_b", DType::kQ4_0, rank, rows});
+  };
   for (uint64_t layer = 0; layer < layers; ++layer) {
     const std::string part = "blk." + std::to_string(layer) + ".";
     for (const char* norm : {"attn_norm", "ffn_norm"}) all.push_back({part + norm + ".weight", DType::kF32, kWidth, 0});
-    all.push_back({part + "attn_q.weight", type, kWidth, kWidth});
-    all.push_back({part + "attn_k.weight", type, kWidth, kKvWidth});
-    all.push_back({part + "attn_v.weight", type, kWidth, kKvWidth});
-    all.push_back({part + "attn_output.weight", type, kWidth, kWidth});
-    all.push_back({part + "ffn_gate.weight", type, kWidth, kFfn});
-    all.push_back({part + "ffn_up.weight", type, kWidth, kFfn});
-    all.push_back({part + "ffn_down.weight", type, kFfn, kWidth});
+    add_matrix(part + "attn_q", kWidth, kWidth);
+    add_matrix(part + "attn_k", kWidth, kKvWidth);
+    add_matrix(part + "attn_v", kWidth, kKvWidth);
+    add_matrix(part + "attn_output", kWidth, kWidth);
+    add_matrix(part + "ffn_gate", kWidth, kFfn);
+    add_matrix(part + "ffn_up", kWidth, kFfn);
+    add_matrix(part + "ffn_down", kFfn, kWidth);
   }
   return all;
 }
@@ -110,8 +117,8 @@ void fill(const Tensor& tensor, std::mt19937_64& random, std::vector<std::byte>&
   }
 }
 
-int run(const char* path, int bits, uint64_t layers) {
-  const std::vector<Tensor> tensors = tensors_of(bits == 2 ? DType::kO2 : bits == 3 ? DType::kO3 : DType::kO4, layers);
+int run(const char* path, int bits, uint64_t layers, uint64_t rank) {
+  const std::vector<Tensor> tensors = tensors_of(bits == 2 ? DType::kO2 : bits == 3 ? DType::kO3 : DType::kO4, layers, rank);
   std::FILE* const file = std::fopen(path, "wb");
   if (file == nullptr) return std::perror(path), 1;
   const std::string header = make_header(tensors, layers);
@@ -132,10 +139,10 @@ int run(const char* path, int bits, uint64_t layers) {
 }  // namespace outrigger
 
 int main(int argc, char** argv) {
-  const int bits = argc > 2 ? std::atoi(argv[2]) : 0, layers = argc > 3 ? std::atoi(argv[3]) : 32;
-  if (bits < 2 || bits > 4 || layers < 1) {
-    std::fprintf(stderr, "usage: make_random_llama OUT.gguf BITS [LAYERS]; BITS 2, 3 or 4\n");
+  const int bits = argc > 2 ? std::atoi(argv[2]) : 0, layers = argc > 3 ? std::atoi(argv[3]) : 32, rank = argc > 4 ? std::atoi(argv[4]) : 0;
+  if (bits < 2 || bits > 4 || layers < 1 || rank < 0 || rank % 32 != 0) {
+    std::fprintf(stderr, "usage: make_random_llama OUT.gguf BITS [LAYERS [RANK]]; BITS 2, 3 or 4, RANK a multiple of 32\n");
     return 2;
   }
-  return outrigger::run(argv[1], bits, static_cast<uint64_t>(layers));
+  return outrigger::run(argv[1], bits, static_cast<uint64_t>(layers), static_cast<uint64_t>(rank));
 }
