@@ -11,11 +11,9 @@
 namespace outrigger {
 namespace {
 
-// What a text drafts by in a batch. A draft model would have a cache for one text, and a model that drafts for itself takes steps of its
-// own.
-Result<DraftOptions> draft_in_batch(const DraftOptions& draft) {
-  if (draft.kind == DraftKind::kAuto) return DraftOptions();
-  if (draft.kind == DraftKind::kNone || draft.kind == DraftKind::kNgram) return draft;
+// A draft model would have a cache for one text, and a model that drafts for itself takes steps of its own.
+Status check_draft(const DraftOptions& draft) {
+  if (draft.kind != DraftKind::kSelf && draft.kind != DraftKind::kModel) return {};
   return Status(
       StatusCode::kUnsupported,
       fmt::format("draft: got '{}', need none, auto or ngram in a batch; generate the texts one after the other, or use another draft",
@@ -30,8 +28,9 @@ BatchSequence::BatchSequence(Session session) : session_(std::move(session)), st
 
 Status BatchSequence::start(size_t index, const BatchRequest& request) {
   OTR_TRY(request.options.validate());
+  OTR_TRY(check_draft(request.options.draft));
   options_ = request.options;
-  OTR_ASSIGN(options_.draft, draft_in_batch(request.options.draft));
+  choose_draft();
   state_.truncate(0);
   OTR_TRY(state_.check_tokens(request.prompt));
   OTR_ASSIGN(SpeculativeDecoder decoder, SpeculativeDecoder::create(state_, options_));
@@ -43,7 +42,21 @@ Status BatchSequence::start(size_t index, const BatchRequest& request) {
   return {};
 }
 
-void BatchSequence::join(BatchStep& step) {
+// What is to pay is the batch's to say: to the decoder it is a fixed length, of which it has as much room as its share of a step.
+void BatchSequence::choose_draft() {
+  DraftOptions& draft = options_.draft;
+  drafts_as_it_pays_ = draft.kind == DraftKind::kAuto || (draft.kind == DraftKind::kNgram && draft.tokens == DraftOptions::kAsItPays);
+  if (!drafts_as_it_pays_) return;
+  if (draft.kind == DraftKind::kAuto) draft.kind = state_.engine->plan.logit_rows < 2 ? DraftKind::kNone : DraftKind::kNgram;
+  if (draft.tokens == DraftOptions::kAsItPays) draft.tokens = kMostDraftTokens;
+}
+
+BatchShare BatchSequence::need() const {
+  if (is_free()) return {};
+  return {pending(), is_reading_, generation_->most_wanted() > 0};
+}
+
+void BatchSequence::join(const BatchShare& share, BatchStep& step) {
   base_ = state_.tokens.size();
   const bool is_last = share.tokens == pending();
   const uint32_t most = is_last ? generation_->most_wanted() : 0;
@@ -63,14 +76,14 @@ std::optional<Result<GenerateResult>> BatchSequence::end_step(const Status& step
     is_reading_ = pending() > 0;
     if (is_reading_) return goes_on ? std::nullopt : std::optional(stop(StopReason::kCancelled));
     generation_->end_prompt(base_);
-    if (!wants_row()) return done();
+    if (generation_->most_wanted() == 0) return done();
   }
   if (const Status status = generation_->decoder().end(step_ms, &next_); !status.is_ok()) return fail(status);
   const Result<bool> goes_on = generation_->take(next_);
   if (!goes_on.is_ok()) return fail(goes_on.status());
   if (!goes_on.value()) return done();
   if (!next_.failure.is_ok()) return fail(next_.failure);
-  return wants_row() ? std::nullopt : std::optional(done());
+  return generation_->most_wanted() > 0 ? std::nullopt : std::optional(done());
 }
 
 bool BatchSequence::report_progress() const {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 
+#include "src/decode/batch_shares.h"
 #include "src/decode/batch_step.h"
 #include "src/decode/generation.h"
 
@@ -26,29 +27,28 @@ class BatchSequence {
   bool is_free() const { return !generation_; }
   size_t index() const { return index_; }  ///< of its request
 
-  /// Tokens that are to be computed before the next one can be said: more than one, or a whole prompt.
-  uint32_t pending() const { return static_cast<uint32_t>(state_.tokens.size() - state_.computed); }
-  bool is_reading() const { return is_reading_; }
-  bool wants_row() const { return generation_->most_wanted() > 0; }
+  bool is_reading() const { return is_reading_; }  ///< its prompt
+  /// What it needs of the next step.
+  BatchShare need() const;
+  /// Whether the batch chooses how long its drafts are. Of the latest request.
+  bool drafts_as_it_pays() const { return drafts_as_it_pays_; }
   /// Its own cancel token says stop.
   bool is_cancelled() const { return options_.cancel.is_cancelled(); }
 
-  /// What it has in the step that is being filled.
-  struct Share {
-    uint32_t tokens = 0;   ///< of those that are pending; 0: it waits
-    uint32_t drafted = 0;  ///< more, at most
-  };
-  Share share;
-
-  /// Adds its share to the step. Precondition: it is not 0.
-  void join(BatchStep& step);
+  /// Adds its share, which has a token at least, to the step.
+  void join(const BatchShare& share, BatchStep& step);
   void judge(size_t row, std::span<const float> logits) { generation_->decoder().judge(row, logits, base_, &next_); }
+  /// Of the step, once its rows are judged.
+  uint32_t drafted() const { return static_cast<uint32_t>(state_.tokens.size() - base_); }
+  uint32_t accepted() const { return next_.in_cache; }
   /// After the step that it joined, which took so long. Empty: it goes on; else it is done, and the place is free.
   std::optional<Result<GenerateResult>> end_step(const Status& step, double step_ms);
   /// Ends it with what it has.
   Result<GenerateResult> stop(StopReason reason);
 
  private:
+  uint32_t pending() const { return static_cast<uint32_t>(state_.tokens.size() - state_.computed); }
+  void choose_draft();
   Result<GenerateResult> done();
   Result<GenerateResult> fail(const Status& why);
   bool report_progress() const;
@@ -56,6 +56,7 @@ class BatchSequence {
   Session session_;
   Session::Impl& state_;  ///< the session's
   size_t index_ = 0;
+  bool drafts_as_it_pays_ = false;
   GenerateOptions options_;               ///< the request's, and its draft
   std::optional<Generation> generation_;  ///< none: it is free
   bool is_reading_ = false;               ///< the prompt

@@ -9,7 +9,9 @@
 #include <optional>
 
 #include "src/base/macros.h"
+#include "src/decode/batch_draft_length.h"
 #include "src/decode/batch_sequence.h"
+#include "src/decode/batch_shares.h"
 
 namespace outrigger {
 namespace {
@@ -27,13 +29,16 @@ class BatchRun {
     joined_.reserve(sequences);
   }
 
-  void add_place(Session session) { places_.emplace_back(std::move(session)); }
+  void add_place(Session session) {
+    places_.emplace_back(std::move(session));
+    shares_.emplace_back();
+  }
 
   BatchResult run() {
     const Clock::time_point start = Clock::now();
     while (!options_.cancel.is_cancelled()) {
       admit();
-      if (!share_step()) break;
+      if (!share_out()) break;
       run_step();
     }
     stop_all();
@@ -64,70 +69,60 @@ class BatchRun {
   }
 
   void stop_if_cancelled(BatchSequence& place) {
-    if (!place.is_free() && place.is_cancelled()) settle(place.index(), place.stop(StopReason::kCancelled));
+    if (!place.is_free() && place.is_cancelled()) end(place, place.stop(StopReason::kCancelled));
   }
 
-  BatchSequence& in_turn(size_t i) { return places_[(turn_ + i) % places_.size()]; }
-
-  // What each has in the next step: a token of everyone, then more of the prompts, then drafts, as far as there is room. False: nobody is
-  // left.
-  bool share_step() {
-    uint32_t tokens = engine_.plan.step_tokens, rows = std::min(engine_.plan.logit_rows, engine_.plan.step_tokens);
-    const auto take = [&](BatchSequence& place, uint32_t count) {
-      const bool has_row = place.share.tokens + count == place.pending() && place.wants_row();
-      if (has_row && rows == 0) --count;
-      place.share.tokens += count;
-      tokens -= count;
-      rows -= has_row && rows > 0 ? 1 : 0;
-    };
-    size_t writing = 0, first_left_out = 0;
-    bool is_someone_left_out = false;
+  // What each has in the next step. False: nobody is left.
+  bool share_out() {
+    bool is_anyone = false, is_paying = false;
     for (size_t i = 0; i < places_.size(); ++i) {
-      BatchSequence& place = in_turn(i);
-      place.share = {};
-      if (place.is_free()) continue;
-      if (tokens > 0) take(place, 1);
-      if (place.share.tokens > 0) {
-        writing += place.is_reading() ? 0 : 1;
-      } else if (!is_someone_left_out) {
-        is_someone_left_out = true;
-        first_left_out = i;
-      }
+      shares_[i] = places_[i].need();
+      is_anyone |= shares_[i].pending > 0;
     }
-    for (size_t i = 0; i < places_.size() && tokens > 0; ++i) {
-      BatchSequence& place = in_turn(i);
-      if (place.share.tokens > 0 && place.share.tokens < place.pending())
-        take(place, std::min(tokens, place.pending() - place.share.tokens));
+    const Plan& plan = engine_.plan;  // another one after a replan
+    turn_ = share_step(shares_, turn_, {plan.step_tokens, std::min(plan.logit_rows, plan.step_tokens)});
+    for (size_t i = 0; i < places_.size(); ++i) is_paying |= shares_[i].drafted > 0 && places_[i].drafts_as_it_pays();
+    const uint32_t paying = is_paying ? draft_length_.next() : 0;
+    for (size_t i = 0; i < places_.size(); ++i) {
+      if (places_[i].drafts_as_it_pays()) shares_[i].drafted = std::min(shares_[i].drafted, paying);
     }
-    if (writing > 0) {
-      const auto each = static_cast<uint32_t>(std::min(tokens, rows) / writing);
-      for (BatchSequence& place : places_) place.share.drafted = place.share.tokens > 0 && !place.is_reading() ? each : 0;
-    }
-    turn_ = (turn_ + first_left_out) % places_.size();
-    return std::any_of(places_.begin(), places_.end(), [](const BatchSequence& place) { return !place.is_free(); });
+    return is_anyone;
   }
 
   void run_step() {
     step_.clear();
     joined_.clear();
-    for (BatchSequence& place : places_) {
-      if (place.share.tokens == 0) continue;
-      place.join(step_);
-      joined_.push_back(&place);
+    bool is_reading = false;
+    const Clock::time_point drafting = Clock::now();
+    for (size_t i = 0; i < places_.size(); ++i) {
+      if (shares_[i].tokens == 0) continue;
+      places_[i].join(shares_[i], step_);
+      joined_.push_back(&places_[i]);
+      is_reading |= shares_[i].is_reading;
     }
     const Clock::time_point start = Clock::now();
-    const Status status =
-        step_.run(options_.cancel, [this](size_t index, size_t row, std::span<const float> logits) { joined_[index]->judge(row, logits); });
+    const Status status = step_.run(options_.cancel, on_row_);
     const double step_ms = ms_since(start);
-    if (status.is_ok()) {
-      ++report_.steps;
-      report_.step_tokens += step_.tokens();
-      report_.most_at_once = std::max(report_.most_at_once, static_cast<uint32_t>(step_.sessions()));
-    }
+    if (status.is_ok()) count_step(std::chrono::duration<double, std::milli>(start - drafting).count(), step_ms, !is_reading);
     for (BatchSequence* const place : joined_) {
-      const size_t index = place->index();
-      if (std::optional<Result<GenerateResult>> result = place->end_step(status, step_ms)) settle(index, std::move(*result));
+      if (std::optional<Result<GenerateResult>> result = place->end_step(status, step_ms)) end(*place, std::move(*result));
     }
+  }
+
+  void count_step(double draft_ms, double step_ms, bool is_comparable) {
+    ++report_.steps;
+    report_.step_tokens += step_.tokens();
+    report_.most_at_once = std::max(report_.most_at_once, static_cast<uint32_t>(step_.sessions()));
+    for (const BatchSequence* const place : joined_) {
+      if (place->drafts_as_it_pays() && !place->is_reading()) draft_length_.add(place->drafted(), place->accepted());
+    }
+    draft_length_.end_step(draft_ms, step_ms, is_comparable);
+  }
+
+  // The place is free now, and knows its request still.
+  void end(const BatchSequence& place, Result<GenerateResult> result) {
+    if (result.is_ok() && place.drafts_as_it_pays()) result.value().speculation.auto_off = draft_length_.has_given_up();
+    settle(place.index(), std::move(result));
   }
 
   void settle(size_t index, Result<GenerateResult> result) {
@@ -139,7 +134,7 @@ class BatchRun {
   // After cancelling; otherwise there is nothing to stop.
   void stop_all() {
     for (BatchSequence& place : places_) {
-      if (!place.is_free()) settle(place.index(), place.stop(StopReason::kCancelled));
+      if (!place.is_free()) end(place, place.stop(StopReason::kCancelled));
     }
     for (; next_request_ < requests_.size(); ++next_request_) {
       GenerateResult none;
@@ -152,11 +147,14 @@ class BatchRun {
   const std::span<const BatchRequest> requests_;
   const BatchOptions& options_;
   std::deque<BatchSequence> places_;  // where each stays
+  std::vector<BatchShare> shares_;    // of each place
+  size_t turn_ = 0;                   // the place that has the first share of the next step
+  BatchDraftLength draft_length_;
   BatchStep step_;
   std::vector<BatchSequence*> joined_;  // the step, in its order
+  const BatchStep::OnRow on_row_ = [this](size_t index, size_t row, std::span<const float> logits) { joined_[index]->judge(row, logits); };
   std::vector<std::optional<Result<GenerateResult>>> results_;
   size_t next_request_ = 0;
-  size_t turn_ = 0;  // the place that has the first share of the next step
   BatchReport report_;
 };
 
