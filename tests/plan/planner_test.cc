@@ -72,6 +72,10 @@ TEST_CASE("predict_step: a plan's steps are predicted as the plan says, at other
     REQUIRE(predicted(0, 0, 0).status().code() == StatusCode::kInvalidArgument);
     REQUIRE(predicted(plan.step_tokens + 1, 0, 1).status().code() == StatusCode::kInvalidArgument);
     REQUIRE(predicted(1, 0, 2).status().code() == StatusCode::kInvalidArgument);
+    const StepPrediction& decode = plan.decode;
+    const auto of = [&](uint32_t sequences) { return predict_step(plan, shape, machine, decode.tokens, 0, decode.logit_rows, sequences); };
+    REQUIRE(of(decode.sequences).value().sequences == decode.sequences);
+    for (const uint32_t sequences : {0u, decode.tokens + 1, plan.batch + 1}) REQUIRE(of(sequences).status().code() == StatusCode::kInvalidArgument);
     REQUIRE(predicted(1, plan.context_tokens, 1).status().code() == StatusCode::kInvalidArgument);
     if (plan.device.planned_bytes == 0) continue;
     machine.h2d_bytes.per_s = 0;
