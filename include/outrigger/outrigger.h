@@ -832,6 +832,12 @@ OTR_C_API otr_status otr_session_prefill(otr_session* session, const int32_t* to
 /** otr_session_prefill of one token; allocates nothing. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_step(otr_session* session, int32_t token, otr_error* error);
 
+/** otr_session_step of `count` sessions of one engine, in one pass over the weights, or in as many as the plan's logit_rows ask for: tokens[i] is appended to
+ * sessions[i]. `cancel` may be NULL. Errors: those of otr_session_step; OTR_INVALID_ARGUMENT for no session, one that is given twice, and sessions of different engines
+ * or branch shares: nothing has changed then. After one of a pass, sessions whose pass was done keep their token. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_step_together(otr_session* const* sessions, const int32_t* tokens, size_t count, const otr_cancel* cancel,
+                                               otr_error* error);
+
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
 OTR_C_API void otr_evaluate_options_init(otr_evaluate_options* options, uint32_t struct_size);
 
@@ -902,6 +908,63 @@ OTR_C_API otr_status otr_session_save_file(const otr_session* session, const cha
 
 /** otr_session_restore from a file. Errors: OTR_NOT_FOUND, OTR_IO and those of otr_session_restore. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_restore_file(otr_session* session, const char* path, otr_error* error);
+
+/* ---- Batches ---- */
+
+/** The texts that otr_batch_generate made. Immutable: any number of threads may use it at once. */
+typedef struct otr_batch otr_batch;
+
+/** How to generate many texts. */
+typedef struct otr_batch_options {
+  uint32_t struct_size;
+  uint32_t sequences;       /**< most texts at once; 0 (default): the plan's batch */
+  uint32_t context_tokens;  /**< of each; 0 (default): the plan's */
+  float branch_share;       /**< as otr_session_set_branch_share, of all; -1 (default): as planned */
+  const otr_cancel* cancel; /**< ends all texts, each with what it has; NULL (default): nothing does */
+} otr_batch_options;
+
+/** What a batch did. */
+typedef struct otr_batch_report {
+  uint32_t struct_size;      /**< set by the caller: sizeof(otr_batch_report) */
+  uint32_t most_at_once;     /**< texts in one step */
+  uint64_t texts;            /**< how many otr_batch_get_result knows */
+  uint64_t steps;            /**< passes over the weights */
+  uint64_t step_tokens;      /**< that these computed: prompts, texts and drafts */
+  uint64_t prompt_tokens;    /**< of the texts that were begun */
+  uint64_t generated_tokens;
+  double total_ms;           /**< from the first step to the last text */
+  double total_tokens_per_s; /**< generated_tokens over it */
+} otr_batch_report;
+
+/** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_batch_options_init(otr_batch_options* options, uint32_t struct_size);
+
+/** Generates a text for each of `count` prompts, up to `sequences` of them at once, with one pass over the weights for a token of each: the next prompt takes the
+ * place of a text that is done. Every text, its tokens and its callbacks are those that otr_session_generate gives it alone, with the same seed.
+ * prompts[i] has prompt_counts[i] tokens; options[i] is that text's, NULL for the defaults, as is a NULL `options`. Its cancel flag ends that text alone, between steps; of drafts
+ * there are OTR_DRAFT_NONE, _NGRAM and _AUTO. The plan's batch and draft_tokens say what a step has room for. Sessions are taken from the plan for the length of the call.
+ * What is wrong with one text is the error of its otr_batch_get_result and does not concern the others; being cancelled is a result.
+ * Errors: those of otr_session_open; OTR_INVALID_ARGUMENT for more sequences than the plan's batch. Since 0.1, stable. */
+OTR_C_API otr_status otr_batch_generate(const otr_engine* engine, const int32_t* const* prompts, const size_t* prompt_counts, size_t count,
+                                        const otr_generate_options* const* options, const otr_batch_options* batch_options, otr_batch** batch,
+                                        otr_error* error);
+
+/** Fills *report. Since 0.1, stable. */
+OTR_C_API otr_status otr_batch_get_report(const otr_batch* batch, otr_batch_report* report, otr_error* error);
+
+/** Fills *result with what came of prompt `index`. Errors: those of otr_session_generate for that text, a step's for every text that was in it, and
+ * OTR_UNSUPPORTED for a draft that a batch does not have. Since 0.1, stable. */
+OTR_C_API otr_status otr_batch_get_result(const otr_batch* batch, size_t index, otr_generate_result* result, otr_error* error);
+
+/** The tokens of text `index`. Errors: those of otr_batch_get_result. Since 0.1, stable. */
+OTR_C_API otr_status otr_batch_get_tokens(const otr_batch* batch, size_t index, int32_t* tokens, size_t capacity, size_t* count,
+                                          otr_error* error);
+
+/** The text itself. Errors: those of otr_batch_get_result. Since 0.1, stable. */
+OTR_C_API otr_status otr_batch_get_text(const otr_batch* batch, size_t index, char* text, size_t capacity, size_t* bytes, otr_error* error);
+
+/** Frees the batch. Since 0.1, stable. */
+OTR_C_API void otr_batch_close(otr_batch** batch);
 
 #ifdef __cplusplus
 }
