@@ -19,7 +19,7 @@
  * 5. Sizes are bytes, times are milliseconds, unless a name says otherwise.
  * 6. Callbacks run on the thread that made the call, while the call lasts, but for the log sink. They return 0 to go on. They must not
  *    throw or longjmp, and may call anything but the object whose call they came from (otr_cancel is always allowed).
- * 7. Threads: models, profiles, plans, engines and cancel tokens may be used by any number of threads at once. Sessions, samplers and text
+ * 7. Threads: models, profiles, plans, engines, batches and cancel tokens may be used by any number of threads at once. Sessions, samplers and text
  *    streams take one thread at a time; a session answers a second one with OTR_INVALID_ARGUMENT ("busy"). Closing a handle while another
  *    thread uses it is the caller's mistake.
  * 8. Every function can return OTR_INVALID_ARGUMENT (a NULL it does not allow, a struct_size it does not know, a value out of range),
@@ -477,14 +477,14 @@ typedef struct otr_plan_options {
   uint64_t device_budget_bytes; /**< the same of the memory of the profile's device, never more than it has; ignored without one */
   uint32_t prompt_tokens;       /**< default 512 */
   uint32_t new_tokens;          /**< default 128 */
-  uint32_t batch;               /**< sessions that exist at once, each with its own KV cache; default 1 */
+  uint32_t batch;               /**< sessions that exist at once, each with its own KV cache, and of which a step of decoding has a token each; default 1 */
   uint32_t context_tokens;      /**< of each session; 0 (default): prompt_tokens + new_tokens */
   uint32_t logit_rows;          /**< most tokens of one step whose logits are wanted; default 1 */
   int32_t kv_type;              /**< OTR_KV_F16 (default), _F32, _Q8_0 */
   uint32_t kv_spilled_layers;   /**< layers whose keys and values are on disk; default OTR_KV_SPILL_AS_IT_PAYS */
   int32_t corrections;          /**< where branches are computed whose matrices a device computes with: OTR_CORRECTIONS_... */
   double max_slowdown;          /**< how much longer a step of decoding may take for branches and residuals, 0.05 for a twentieth; below 0 (default): any */
-  uint32_t draft_tokens;        /**< room for drafts of so many tokens, up to OTR_MOST_DRAFT_TOKENS; default 0 */
+  uint32_t draft_tokens;        /**< room for drafts of so many tokens, of each session of the batch, up to OTR_MOST_DRAFT_TOKENS; default 0 */
   uint32_t reserved;
   uint64_t draft_bytes;         /**< of host memory, kept for a draft model: otr_model_draft_bytes of it; default 0 */
 } otr_plan_options;
@@ -503,7 +503,7 @@ typedef struct otr_plan_summary {
   uint64_t streamed_tensors;
   uint64_t streamed_bytes_per_token;    /**< read from disk by one step of decode */
   double predicted_prefill_ms;          /**< of the workload's whole prompt */
-  double predicted_decode_tokens_per_s;
+  double predicted_decode_tokens_per_s; /**< of all sessions of the batch together */
   const char* binding_lane;             /**< the lane that is busy longest in a decode step: "disk", "host", "h2d" or "device" */
   uint32_t batch;
   uint32_t context_tokens;              /**< of each session */

@@ -141,7 +141,8 @@ class TextsInOrder {
   explicit TextsInOrder(const PromptsRun& run) : run_(run), texts_(run.prompts.size()) {}
 
   void add(size_t index, const Result<GenerateResult>& result) {
-    if (result.is_ok()) texts_[index] = result.value().text;
+    const bool is_begun = result.is_ok() && (result.value().stop_reason != StopReason::kCancelled || !result.value().tokens.empty());
+    if (is_begun) texts_[index] = result.value().text;
     for (; next_ < texts_.size() && texts_[next_] && status_.is_ok(); ++next_) status_ = write_out(run_.heading(next_) + *texts_[next_]);
     if (!status_.is_ok()) stop_.cancel();  // nobody is left to write for
   }

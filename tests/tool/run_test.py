@@ -262,6 +262,22 @@ class Interrupt(ToolTest):
         self.assertEqual(json.loads(outcome.out)["error"]["name"], "CANCELLED")
         self.assertEqual(outcome.err.count("\n"), 1, outcome)
 
+    def test_ctrl_c_ends_a_batch_with_what_there_is(self):
+        path = tool.options.scratch / "many.jsonl"
+        path.write_text("".join(f'{{"prompt": "rain {number}", "n": 100}}\n' for number in range(20000)))
+        args = ("run", valid(), "--prompts", path, "--batch", "4", "--temp", "0", "--ignore-eos")
+        reasons = []
+
+        def is_busy(outcome):
+            reasons[:] = [one["stop_reason"] for one in json.loads(outcome.out).get("results", [])]
+            return "length" in reasons
+        outcome = interrupt_once_busy(*args, "--json", busy=is_busy)
+        done = reasons.count("length")
+        self.assertEqual((len(reasons), reasons[done:].count("cancelled")), (20000, 20000 - done))
+        self.assertGreater(20000, done)
+        text = interrupt_once_busy(*args, busy=lambda outcome: outcome.out).out
+        self.assertLess(text.count("==> "), 20000)  # those that were not begun are left out
+
     def test_ctrl_c_ends_what_waits_for_input(self):
         process = start("run", valid(), "-f", "-", stdin=subprocess.PIPE)
         time.sleep(1)
