@@ -1,6 +1,8 @@
 // Steps of several sessions: the bits of steps apart, whoever else is in them, and no allocation.
 #include "src/decode/batch_step.h"
 
+#include <filesystem>
+
 #include "src/decode/batch_sequence.h"
 #include "tests/support/allocations.h"
 #include "tests/support/batches.h"
@@ -84,6 +86,23 @@ TEST_CASE("Step together: what does not fit together is refused, and changes not
   CHECK(step_together(some.pointers, tokens, cancel).code() == StatusCode::kCancelled);
   for (const Session& session : some.sessions) CHECK(session.tokens().empty());
   must(step_together(some.pointers, tokens));
+}
+
+TEST_CASE("Step together: a step that fails leaves every session as it was") {
+  const ScratchFolder scratch;
+  const Model model = write_and_open(scratch, random_dense());
+  EngineSetup setup{.context_tokens = 64, .batch = 2};
+  setup.host_bytes = smallest_budget(model, setup);
+  while (must(plan_for(model, setup)).logit_rows < 2) setup.host_bytes += 4096;
+  const Engine engine = open_engine(model, setup);
+  Several both(engine, 2);
+  for (Session& session : both.sessions) must(session.prefill(std::vector<Token>{4, 8, 15}));
+  std::filesystem::resize_file(scratch / "model.gguf", 1000);
+  CHECK(step_together(both.pointers, std::vector<Token>{1, 2}).code() == StatusCode::kIo);
+  for (const Session& session : both.sessions) {
+    CHECK(session.tokens().size() == 3);
+    CHECK(session.logits().empty());
+  }
 }
 
 // Some steps of places that are being written in, as a batch makes them; tells how many allocations they made.

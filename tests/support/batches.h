@@ -45,15 +45,15 @@ inline GenerateOptions noting(const GenerateOptions& options, std::vector<std::p
 }
 
 /// What Session::generate() makes of each, one after the other and without a draft.
-inline std::vector<SeenText> one_by_one(const Engine& engine, const std::vector<BatchRequest>& requests, uint32_t context_tokens = 0) {
+inline std::vector<SeenText> one_by_one(const Engine& engine, const std::vector<BatchRequest>& requests, const SessionOptions& options = {}) {
   std::vector<SeenText> all;
-  Session session = must(Session::open(engine, {context_tokens}));
+  Session session = must(Session::open(engine, options));
   for (const BatchRequest& request : requests) {
     SeenText seen;
-    GenerateOptions options = noting(request.options, &seen.calls);
-    options.draft = {};
+    GenerateOptions generate = noting(request.options, &seen.calls);
+    generate.draft = {};
     must(session.truncate(0));
-    add_outcome(session.generate(request.prompt, options), &seen);
+    add_outcome(session.generate(request.prompt, generate), &seen);
     all.push_back(std::move(seen));
   }
   return all;
