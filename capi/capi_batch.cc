@@ -51,7 +51,9 @@ Status read_requests(const int32_t* const* prompts, const size_t* prompt_counts,
 Status text_of(const otr_batch* batch, size_t index, const GenerateResult** text) {
   OTR_CAPI_TRY(require(batch, "batch"));
   const auto& results = batch->made.results;
-  if (index >= results.size()) return invalid("index: got " + std::to_string(index) + ", need less than the " + std::to_string(results.size()) + " texts of the batch");
+  if (index >= results.size())
+    return invalid("index: got " + std::to_string(index) + ", need less than the " + std::to_string(results.size()) +
+                   " texts of the batch");
   OTR_CAPI_TRY(results[index].status());
   *text = &results[index].value();
   return {};

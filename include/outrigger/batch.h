@@ -19,8 +19,8 @@ namespace outrigger {
 /// One text of a batch: what Session::generate() would be given.
 struct BatchRequest {
   std::vector<Token> prompt;
-  /// Its cancel token ends this text alone, and is looked at between steps. Of drafts a batch has kNgram, and kAuto as the same; how long they are, where
-  /// that is left open, is chosen for all texts together.
+  /// Its cancel token ends this text alone, and is looked at between steps. Of drafts a batch has kNgram, and kAuto as the same; how long
+  /// they are, where that is left open, is chosen for all texts together.
   GenerateOptions options;
 };
 

@@ -125,7 +125,8 @@ void a_batch_tells_each_text_its_own_error(void) {
   otr_cancel_trigger(cancel);
   options.cancel = cancel;
   NEED_C(otr_batch_generate(s.engine, r.prompts, r.counts, kTexts, NULL, &options, &batch, &s.error) == OTR_OK);
-  CHECK_C(otr_batch_get_result(batch, 6, &result, &s.error) == OTR_OK && result.stop_reason == OTR_STOP_CANCELLED && result.generated_tokens == 0);
+  CHECK_C(otr_batch_get_result(batch, 6, &result, &s.error) == OTR_OK && result.stop_reason == OTR_STOP_CANCELLED &&
+          result.generated_tokens == 0);
   otr_batch_close(&batch);
   otr_cancel_close(&cancel);
   stack_close(&s);
@@ -153,11 +154,13 @@ void sessions_step_together(void) {
   }
   sessions[2] = sessions[0];
   CHECK_C(otr_session_step_together(sessions + 1, tokens, 0, NULL, &s.error) == OTR_INVALID_ARGUMENT);
-  CHECK_C(otr_session_step_together(sessions, kWords, 3, NULL, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "busy") != NULL);
+  CHECK_C(otr_session_step_together(sessions, kWords, 3, NULL, &s.error) == OTR_INVALID_ARGUMENT &&
+          strstr(s.error.message, "busy") != NULL);
   CHECK_C(otr_session_step_together(NULL, tokens, 2, NULL, &s.error) == OTR_INVALID_ARGUMENT);
   CHECK_C(otr_session_step_together(sessions, NULL, 2, NULL, &s.error) == OTR_INVALID_ARGUMENT);
   sessions[2] = NULL;
-  CHECK_C(otr_session_step_together(sessions, kWords, 3, NULL, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "session") != NULL);
+  CHECK_C(otr_session_step_together(sessions, kWords, 3, NULL, &s.error) == OTR_INVALID_ARGUMENT &&
+          strstr(s.error.message, "session") != NULL);
   for (i = 0; i < 2; ++i) otr_session_close(&sessions[i]);
   stack_close(&s);
 }

@@ -82,6 +82,12 @@ TEST_CASE("Batch: the same on a device, whatever is there") {
     const Engine engine = open_on_device(model, plan, "emulated:memory=64MiB,link=20GB/s,latency=0us");
     check_same(engine, mixed_requests(9));
   }
+  // More operations of a step than a device's streams hold.
+  const Plan many = placed_on_device(must(plan_for(model, {.context_tokens = 64, .batch = 150, .logit_rows = 150})), shape, everything);
+  const Engine engine = open_on_device(model, many, "emulated:memory=256MiB,link=20GB/s,latency=0us");
+  BatchReport report;
+  CHECK(together(engine, mixed_requests(160), {}, &report) == one_by_one(engine, mixed_requests(160)));
+  CHECK(report.most_at_once == 150);
 }
 
 TEST_CASE("Batch: texts share their steps, and the next prompt takes the place of one that is done") {
@@ -147,6 +153,12 @@ TEST_CASE("Batch: a request that is wrong has its own error, and the others thei
   for (const size_t i : {0, 1, 4, 5}) CHECK(batch[i].code == StatusCode::kInvalidArgument);
   CHECK(batch[8].message.find("draft.tokens") != std::string::npos);
   batch[8] = alone[8];  // which was asked without a draft
+  CHECK(batch == alone);
+  // In one place: what cannot begin does not end the batch.
+  BatchOptions options;
+  options.sequences = 1;
+  batch = together(engine, requests, options);
+  batch[8] = alone[8];
   CHECK(batch == alone);
 }
 

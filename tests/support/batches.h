@@ -45,7 +45,8 @@ inline GenerateOptions noting(const GenerateOptions& options, std::vector<std::p
 }
 
 /// What Session::generate() makes of each, one after the other and without a draft.
-inline std::vector<SeenText> one_by_one(const Engine& engine, const std::vector<BatchRequest>& requests, const SessionOptions& options = {}) {
+inline std::vector<SeenText> one_by_one(const Engine& engine, const std::vector<BatchRequest>& requests,
+                                        const SessionOptions& options = {}) {
   std::vector<SeenText> all;
   Session session = must(Session::open(engine, options));
   for (const BatchRequest& request : requests) {
