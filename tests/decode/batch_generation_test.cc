@@ -1,7 +1,7 @@
 // Batches: whatever a text is together with, it is the one that it is alone.
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
-#include <set>
 
 #include "tests/support/batches.h"
 #include "tests/support/device_plans.h"
@@ -71,6 +71,10 @@ TEST_CASE("Batch: the same within the smallest budgets, where weights, experts, 
 }
 
 TEST_CASE("Batch: the same on a device, whatever is there") {
+  // Another device than the emulated one can be named: a GPU, whose attention takes as much scratch as some 100 threads' do.
+  const char* const named = std::getenv("OUTRIGGER_TEST_DEVICE");
+  const std::string device = named != nullptr ? named : "emulated:memory=256MiB,link=20GB/s,latency=0us";
+  const uint32_t threads = named != nullptr ? 128 : 1;
   const Model model = tiny("tied-q4_1");
   const StepShape shape = must(model.step_shape());
   const Plan host = must(plan_for(model, {.context_tokens = 64, .batch = 5}));
@@ -78,13 +82,14 @@ TEST_CASE("Batch: the same on a device, whatever is there") {
   const auto feed_forward = [](const MatrixShape& matrix) {
     return matrix.part == MatrixPart::kFeedForward ? Place::kStreamed : Place::kHost;
   };
-  for (const Plan& plan : {placed_on_device(host, shape, everything), placed_on_device(host, shape, feed_forward, {4, 3, 0, 1})}) {
-    const Engine engine = open_on_device(model, plan, "emulated:memory=64MiB,link=20GB/s,latency=0us");
-    check_same(engine, mixed_requests(9));
+  const Plan whole = placed_on_device(host, shape, everything, {.threads = threads});
+  for (const Plan& plan : {whole, placed_on_device(host, shape, feed_forward, {4, 3, 0, threads})}) {
+    check_same(open_on_device(model, plan, device), mixed_requests(9));
   }
   // More operations of a step than a device's streams hold.
-  const Plan many = placed_on_device(must(plan_for(model, {.context_tokens = 64, .batch = 150, .logit_rows = 150})), shape, everything);
-  const Engine engine = open_on_device(model, many, "emulated:memory=256MiB,link=20GB/s,latency=0us");
+  const EngineSetup setup{.context_tokens = 64, .batch = 150, .logit_rows = 150};
+  const Plan many = placed_on_device(must(plan_for(model, setup)), shape, everything, {.threads = threads});
+  const Engine engine = open_on_device(model, many, device);
   BatchReport report;
   CHECK(together(engine, mixed_requests(160), {}, &report) == one_by_one(engine, mixed_requests(160)));
   CHECK(report.most_at_once == 150);
