@@ -139,6 +139,10 @@ template <>
 inline constexpr uint32_t kFirstBytes<otr_generate_options> = 72;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_generate_result> = 72;
+template <>
+inline constexpr uint32_t kFirstBytes<otr_batch_options> = 24;
+template <>
+inline constexpr uint32_t kFirstBytes<otr_batch_report> = 64;
 
 /// Writes the outcome into the caller's error, if there is one.
 otr_status report(const Status& status, otr_error* error) noexcept;

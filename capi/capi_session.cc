@@ -1,8 +1,11 @@
 // C API: samplers, sessions and generation.
+#include <outrigger/batch.h>
+
 #include <algorithm>
+#include <deque>
 #include <iterator>
 
-#include "capi/capi_common.h"
+#include "capi/capi_generation.h"
 
 using outrigger::Sampler;
 using outrigger::SamplingOptions;
@@ -99,7 +102,11 @@ Status read_draft(const otr_generate_options& known, outrigger::DraftOptions* dr
   return draft->validate();
 }
 
-Status read_generate_options(const otr_generate_options* given, outrigger::GenerateOptions* wanted) {
+}  // namespace
+
+namespace outrigger::capi {
+
+Status read_generate_options(const otr_generate_options* given, GenerateOptions* wanted) {
   otr_generate_options known = generate_defaults();
   OTR_CAPI_TRY(read_options(given, "options", &known));
   OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
@@ -122,7 +129,7 @@ Status read_generate_options(const otr_generate_options* given, outrigger::Gener
   return {};
 }
 
-otr_generate_result result_of(const outrigger::GenerateResult& made, size_t prompt_tokens) {
+otr_generate_result result_of(const GenerateResult& made, size_t prompt_tokens) {
   otr_generate_result full = {};
   full.stop_reason = static_cast<int32_t>(made.stop_reason);
   full.prompt_tokens = prompt_tokens;
@@ -144,7 +151,7 @@ otr_generate_result result_of(const outrigger::GenerateResult& made, size_t prom
   return full;
 }
 
-}  // namespace
+}  // namespace outrigger::capi
 
 void otr_sampling_options_init(otr_sampling_options* options, uint32_t struct_size) { init(options, struct_size, sampling_defaults()); }
 
@@ -207,6 +214,20 @@ otr_status otr_session_prefill(otr_session* session, const int32_t* tokens, size
 
 otr_status otr_session_step(otr_session* session, int32_t token, otr_error* error) {
   return with_session(session, error, [&] { return session->session.step(token); });
+}
+
+otr_status otr_session_step_together(otr_session* const* sessions, const int32_t* tokens, size_t count, const otr_cancel* cancel, otr_error* error) {
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require_array(sessions, count, "sessions"));
+    OTR_CAPI_TRY(require_array(tokens, count, "tokens"));
+    std::deque<Hold> holds;
+    std::vector<Session*> together;
+    for (otr_session* const session : std::span(sessions, count)) {
+      OTR_CAPI_TRY(holds.emplace_back(session).take());
+      together.push_back(&session->session);
+    }
+    return outrigger::step_together(together, std::span(tokens, count), token_of(cancel));
+  });
 }
 
 void otr_evaluate_options_init(otr_evaluate_options* options, uint32_t struct_size) {

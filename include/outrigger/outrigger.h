@@ -19,7 +19,7 @@
  * 5. Sizes are bytes, times are milliseconds, unless a name says otherwise.
  * 6. Callbacks run on the thread that made the call, while the call lasts, but for the log sink. They return 0 to go on. They must not
  *    throw or longjmp, and may call anything but the object whose call they came from (otr_cancel is always allowed).
- * 7. Threads: models, profiles, plans, engines and cancel tokens may be used by any number of threads at once. Sessions, samplers and text
+ * 7. Threads: models, profiles, plans, engines, batches and cancel tokens may be used by any number of threads at once. Sessions, samplers and text
  *    streams take one thread at a time; a session answers a second one with OTR_INVALID_ARGUMENT ("busy"). Closing a handle while another
  *    thread uses it is the caller's mistake.
  * 8. Every function can return OTR_INVALID_ARGUMENT (a NULL it does not allow, a struct_size it does not know, a value out of range),
@@ -477,14 +477,14 @@ typedef struct otr_plan_options {
   uint64_t device_budget_bytes; /**< the same of the memory of the profile's device, never more than it has; ignored without one */
   uint32_t prompt_tokens;       /**< default 512 */
   uint32_t new_tokens;          /**< default 128 */
-  uint32_t batch;               /**< sessions that exist at once, each with its own KV cache; default 1 */
+  uint32_t batch;               /**< sessions that exist at once, each with its own KV cache, and of which a step of decoding has a token each; default 1 */
   uint32_t context_tokens;      /**< of each session; 0 (default): prompt_tokens + new_tokens */
   uint32_t logit_rows;          /**< most tokens of one step whose logits are wanted; default 1 */
   int32_t kv_type;              /**< OTR_KV_F16 (default), _F32, _Q8_0 */
   uint32_t kv_spilled_layers;   /**< layers whose keys and values are on disk; default OTR_KV_SPILL_AS_IT_PAYS */
   int32_t corrections;          /**< where branches are computed whose matrices a device computes with: OTR_CORRECTIONS_... */
   double max_slowdown;          /**< how much longer a step of decoding may take for branches and residuals, 0.05 for a twentieth; below 0 (default): any */
-  uint32_t draft_tokens;        /**< room for drafts of so many tokens, up to OTR_MOST_DRAFT_TOKENS; default 0 */
+  uint32_t draft_tokens;        /**< room for drafts of so many tokens, of each session of the batch, up to OTR_MOST_DRAFT_TOKENS; default 0 */
   uint32_t reserved;
   uint64_t draft_bytes;         /**< of host memory, kept for a draft model: otr_model_draft_bytes of it; default 0 */
 } otr_plan_options;
@@ -503,7 +503,7 @@ typedef struct otr_plan_summary {
   uint64_t streamed_tensors;
   uint64_t streamed_bytes_per_token;    /**< read from disk by one step of decode */
   double predicted_prefill_ms;          /**< of the workload's whole prompt */
-  double predicted_decode_tokens_per_s;
+  double predicted_decode_tokens_per_s; /**< of all sessions of the batch together */
   const char* binding_lane;             /**< the lane that is busy longest in a decode step: "disk", "host", "h2d" or "device" */
   uint32_t batch;
   uint32_t context_tokens;              /**< of each session */
@@ -832,6 +832,12 @@ OTR_C_API otr_status otr_session_prefill(otr_session* session, const int32_t* to
 /** otr_session_prefill of one token; allocates nothing. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_step(otr_session* session, int32_t token, otr_error* error);
 
+/** otr_session_step of `count` sessions of one engine, in one pass over the weights, or in as many as the plan's logit_rows ask for: tokens[i] is appended to
+ * sessions[i]. `cancel` may be NULL. Errors: those of otr_session_step; OTR_INVALID_ARGUMENT for no session, one that is given twice, and sessions of different engines
+ * or branch shares: nothing has changed then. After one of a pass, sessions whose pass was done keep their token. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_step_together(otr_session* const* sessions, const int32_t* tokens, size_t count, const otr_cancel* cancel,
+                                               otr_error* error);
+
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
 OTR_C_API void otr_evaluate_options_init(otr_evaluate_options* options, uint32_t struct_size);
 
@@ -902,6 +908,63 @@ OTR_C_API otr_status otr_session_save_file(const otr_session* session, const cha
 
 /** otr_session_restore from a file. Errors: OTR_NOT_FOUND, OTR_IO and those of otr_session_restore. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_restore_file(otr_session* session, const char* path, otr_error* error);
+
+/* ---- Batches ---- */
+
+/** The texts that otr_batch_generate made. Immutable: any number of threads may use it at once. */
+typedef struct otr_batch otr_batch;
+
+/** How to generate many texts. */
+typedef struct otr_batch_options {
+  uint32_t struct_size;
+  uint32_t sequences;       /**< most texts at once; 0 (default): the plan's batch */
+  uint32_t context_tokens;  /**< of each; 0 (default): the plan's */
+  float branch_share;       /**< as otr_session_set_branch_share, of all; -1 (default): as planned */
+  const otr_cancel* cancel; /**< ends all texts, each with what it has; NULL (default): nothing does */
+} otr_batch_options;
+
+/** What a batch did. */
+typedef struct otr_batch_report {
+  uint32_t struct_size;      /**< set by the caller: sizeof(otr_batch_report) */
+  uint32_t most_at_once;     /**< texts in one step */
+  uint64_t texts;            /**< how many otr_batch_get_result knows */
+  uint64_t steps;            /**< passes over the weights */
+  uint64_t step_tokens;      /**< that these computed: prompts, texts and drafts */
+  uint64_t prompt_tokens;    /**< of the texts that were begun */
+  uint64_t generated_tokens;
+  double total_ms;           /**< from the first step to the last text */
+  double total_tokens_per_s; /**< generated_tokens over it */
+} otr_batch_report;
+
+/** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_batch_options_init(otr_batch_options* options, uint32_t struct_size);
+
+/** Generates a text for each of `count` prompts, up to `sequences` of them at once, with one pass over the weights for a token of each: the next prompt takes the
+ * place of a text that is done. Every text, its tokens and its callbacks are those that otr_session_generate gives it alone, with the same seed.
+ * prompts[i] has prompt_counts[i] tokens; options[i] is that text's, NULL for the defaults, as is a NULL `options`. Its cancel flag ends that text alone, between steps; of drafts
+ * there are OTR_DRAFT_NONE, _NGRAM and _AUTO. The plan's batch and draft_tokens say what a step has room for. Sessions are taken from the plan for the length of the call.
+ * What is wrong with one text is the error of its otr_batch_get_result and does not concern the others; being cancelled is a result.
+ * Errors: those of otr_session_open; OTR_INVALID_ARGUMENT for more sequences than the plan's batch. Since 0.1, stable. */
+OTR_C_API otr_status otr_batch_generate(const otr_engine* engine, const int32_t* const* prompts, const size_t* prompt_counts, size_t count,
+                                        const otr_generate_options* const* options, const otr_batch_options* batch_options, otr_batch** batch,
+                                        otr_error* error);
+
+/** Fills *report. Since 0.1, stable. */
+OTR_C_API otr_status otr_batch_get_report(const otr_batch* batch, otr_batch_report* report, otr_error* error);
+
+/** Fills *result with what came of prompt `index`. Errors: those of otr_session_generate for that text, a step's for every text that was in it, and
+ * OTR_UNSUPPORTED for a draft that a batch does not have. Since 0.1, stable. */
+OTR_C_API otr_status otr_batch_get_result(const otr_batch* batch, size_t index, otr_generate_result* result, otr_error* error);
+
+/** The tokens of text `index`. Errors: those of otr_batch_get_result. Since 0.1, stable. */
+OTR_C_API otr_status otr_batch_get_tokens(const otr_batch* batch, size_t index, int32_t* tokens, size_t capacity, size_t* count,
+                                          otr_error* error);
+
+/** The text itself. Errors: those of otr_batch_get_result. Since 0.1, stable. */
+OTR_C_API otr_status otr_batch_get_text(const otr_batch* batch, size_t index, char* text, size_t capacity, size_t* bytes, otr_error* error);
+
+/** Frees the batch. Since 0.1, stable. */
+OTR_C_API void otr_batch_close(otr_batch** batch);
 
 #ifdef __cplusplus
 }

@@ -34,7 +34,9 @@ inline constexpr uint32_t kMostDraftTokens = 16;    ///< of one draft: beyond it
 struct Workload {
   uint32_t prompt_tokens = 512;
   uint32_t new_tokens = 128;
-  uint32_t batch = 1;            ///< sessions that exist at once, each with its own KV cache
+  /// Sessions that exist at once, each with its own KV cache, and that a step of decoding computes a token of (generate_batch()): it has rows of logits for
+  /// all of them, as far as it has tokens.
+  uint32_t batch = 1;
   uint32_t context_tokens = 0;   ///< of each session; 0: prompt_tokens + new_tokens
   KvType kv_type = KvType::kF16;
   uint32_t logit_rows = 1;       ///< most tokens of one step whose logits are wanted (evaluation and verification want many)
@@ -46,7 +48,8 @@ struct Workload {
   /// How much longer a step of decoding may take for branches and residuals: 0.05 for a twentieth. The plan then has the largest share of them with
   /// which it is predicted to take no longer. kAnySlowdown: all of them, whatever they take.
   double max_slowdown = kAnySlowdown;
-  /// Room for drafts of so many tokens: the logits of a step that verifies one, for as many rows as a step has. Predictions are of steps without a draft.
+  /// Room for drafts of so many tokens: the logits of a step that verifies one for each session of the batch, for as many rows as a step has. Predictions are of
+  /// steps without a draft.
   uint32_t draft_tokens = 0;
   uint64_t draft_bytes = 0;      ///< of host memory, kept for a draft model: draft_model_bytes() of it
 };
@@ -112,9 +115,10 @@ struct StepPrediction {
   /// Of experts, expected: as if every token were routed evenly. What a text really needs depends on the text, and is as a rule less.
   uint64_t expert_bytes = 0;
   uint64_t h2d_bytes = 0;          ///< of weights, copied to the device by one such step
-  uint64_t kv_disk_bytes = 0;      ///< of keys and values, read from disk and written there by one session's step
+  uint64_t kv_disk_bytes = 0;      ///< of keys and values, read from disk and written there by one such step
   double position = 0;             ///< of its first token, as planned for
   uint32_t logit_rows = 1;         ///< tokens whose logits it wants
+  uint32_t sequences = 1;          ///< sessions that its tokens belong to, as many to each
 };
 
 struct PlanAlternative {
@@ -157,10 +161,10 @@ struct Plan {
   uint32_t device_threads = 0;     ///< as many scratch buffers as StepShape::activation_bytes_per_thread says has the device; 0 when it does nothing
   uint64_t transfer_bytes = 0;     ///< of host memory, for what the device loads; 0 when it does nothing
   std::vector<TensorPlacement> tensors;  ///< in the order of StepShape::matrices
-  StepPrediction decode;           ///< one token, at the middle of what is generated
+  StepPrediction decode;           ///< a token of each session, or of as many as a step has tokens, at the middle of what is generated
   StepPrediction prefill;          ///< the prompt's last chunk, were it full: step_tokens, or all of a shorter prompt
   double predicted_prefill_ms = 0; ///< of the workload's whole prompt
-  double predicted_decode_tokens_per_s = 0;
+  double predicted_decode_tokens_per_s = 0;  ///< of all sessions together
   std::string binding_lane;        ///< of a decode step: "disk", "host", "h2d" or "device"
   std::vector<PlanAlternative> alternatives;
 };
@@ -184,11 +188,11 @@ class OTR_API PlacementPlanner {
 };
 
 /// What one step of a plan takes at the rates of `machine`: those it was made for, measured again, or another's.
-/// The step: how many tokens, how many are in the context before them, and of how many the logits are wanted.
+/// The step: how many tokens, how many are in the context before them, of how many the logits are wanted, and to how many sessions they belong, as many to each.
 /// Pure. Cost: some 20 us for 200 matrices. Any thread.
 /// Errors: kInvalidArgument when the plan is not one for `shape` (check_plan), has no such step, or when a rate that it takes is not known.
 OTR_API Result<StepPrediction> predict_step(const Plan& plan, const StepShape& shape, const MachineProfile& machine, uint32_t tokens,
-                                            uint32_t position, uint32_t logit_rows);
+                                            uint32_t position, uint32_t logit_rows, uint32_t sequences = 1);
 
 /// 90 % of the smaller of the memory now available and what the cgroup still allows.
 OTR_API uint64_t default_host_budget();

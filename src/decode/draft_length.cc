@@ -76,7 +76,7 @@ void DraftLength::give_up() {
   next_pause_tokens_ = std::min(2 * next_pause_tokens_, kMostPauseTokens);
 }
 
-void DraftLength::record(const PassRecord& pass) {
+void DraftLength::record_step(const PassRecord& pass) {
   verify_[pass.drafted + 1].add(pass.verify_ms);
   if (pass.drafted == 0) {
     ++plain_passes_;
@@ -93,11 +93,14 @@ void DraftLength::record(const PassRecord& pass) {
   ++passes_since_plain_;
   if (trial_passes_ > 0) --trial_passes_;
   draft_.add(pass.draft_ms / pass.drafted);
-  for (uint32_t i = 0; i < pass.drafted && i <= pass.accepted; ++i) {
-    rates_[i].hits = kKeptOfRates * rates_[i].hits + (i < pass.accepted ? 1 : 0);
+  if (drafted_passes_ % kPassesPerPlain == 0) next_pause_tokens_ = kFirstPauseTokens;  // it pays: what was lost long ago is forgotten
+}
+
+void DraftLength::record_accepted(uint32_t drafted, uint32_t accepted) {
+  for (uint32_t i = 0; i < drafted && i <= accepted; ++i) {
+    rates_[i].hits = kKeptOfRates * rates_[i].hits + (i < accepted ? 1 : 0);
     rates_[i].trials = kKeptOfRates * rates_[i].trials + 1;
   }
-  if (drafted_passes_ % kPassesPerPlain == 0) next_pause_tokens_ = kFirstPauseTokens;  // it pays: what was lost long ago is forgotten
 }
 
 }  // namespace outrigger

@@ -29,7 +29,13 @@ class DraftLength {
 
   /// Tokens to ask the draft for next; 0: a plain step.
   uint32_t next();
-  void record(const PassRecord& pass);
+  void record(const PassRecord& pass) {
+    record_step(pass);
+    if (pass.drafted > 0) record_accepted(pass.drafted, pass.accepted);
+  }
+  /// record() in parts, where a step verifies several drafts: what it took, and how many of each draft were accepted.
+  void record_step(const PassRecord& pass);
+  void record_accepted(uint32_t drafted, uint32_t accepted);
   /// It is drafting nothing because that is faster.
   bool has_given_up() const { return pause_tokens_ > 0; }
 

@@ -141,33 +141,41 @@ SpeculationReport SpeculativeDecoder::report() const {
   return report;
 }
 
-Status SpeculativeDecoder::next(uint32_t most, const CancelToken& cancel, NextTokens* next) {
-  Session::Impl& session = *session_;
+void SpeculativeDecoder::begin(uint32_t most, const CancelToken& cancel, NextTokens* next) {
   next->tokens.clear();
   next->in_cache = 0;
   next->failure = {};
   done_ = false;
-  const bool is_pass = session.computed < session.tokens.size();
-  PassRecord pass;
+  pass_ = {};
   const uint32_t room = most_drafted(most);
-  if (room > 0) pass.asked = std::min(length_->next(), room);
-  if (pass.asked > 0 && !has_drafted_) settle(source_->read(session.tokens, cancel));
+  if (room > 0) pass_.asked = std::min(length_->next(), room);
+  if (pass_.asked > 0 && !has_drafted_) settle(source_->read(session_->tokens, cancel));
   const Clock::time_point start = Clock::now();
-  make_draft(pass.asked, cancel);
-  pass.draft_ms = ms_since(start);
-  has_drafted_ = pass.asked > 0;
-  pass.drafted = draft_ ? static_cast<uint32_t>(draft_->tokens().size()) : 0;
+  make_draft(pass_.asked, cancel);
+  pass_.draft_ms = ms_since(start);
+  has_drafted_ = pass_.asked > 0;
+  pass_.drafted = draft_ ? static_cast<uint32_t>(draft_->tokens().size()) : 0;
+}
+
+Status SpeculativeDecoder::end(double verify_ms, NextTokens* next) {
+  pass_.verify_ms = verify_ms;
+  pass_.accepted = next->in_cache;
+  if (!is_first_) count(pass_, next->tokens.size());
+  is_first_ = false;
+  return next->tokens.empty() ? next->failure : Status();
+}
+
+Status SpeculativeDecoder::next(uint32_t most, const CancelToken& cancel, NextTokens* next) {
+  Session::Impl& session = *session_;
+  begin(most, cancel, next);
   const Clock::time_point verifying = Clock::now();
-  if (pass.drafted > 0) {
+  if (pass_.drafted > 0) {
     OTR_TRY(verify(cancel, next));
   } else {
-    if (is_pass) OTR_TRY(session.compute({}, cancel, {}));
+    if (session.computed < session.tokens.size()) OTR_TRY(session.compute({}, cancel, {}));
     judge_row(0, session.logits, session.tokens.size(), next);
   }
-  pass.verify_ms = ms_since(verifying);
-  pass.accepted = next->in_cache;
-  if (is_pass) count(pass, next->tokens.size());
-  return next->tokens.empty() ? next->failure : Status();
+  return end(ms_since(verifying), next);
 }
 
 }  // namespace outrigger

@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "src/decode/acceptance.h"
@@ -39,6 +40,16 @@ class SpeculativeDecoder {
   /// Errors: as Session::step(); nothing has changed then but what is computed.
   Status next(uint32_t most, const CancelToken& cancel, NextTokens* next);
 
+  /// next() in parts, for who runs a step of several sessions. begin() drafts up to `most` - 1 tokens. The step computes what of the session's tokens is
+  /// not, with drafted() behind them, and wants the logits of the last token and of those; each row goes to judge(), in order, `base` being how many
+  /// tokens the session has without the draft. Then end(), once the session is without it again, with the errors of next(). Nothing after a step that failed.
+  void begin(uint32_t most, const CancelToken& cancel, NextTokens* next);
+  std::span<const Token> drafted() const { return draft_ ? draft_->tokens() : std::span<const Token>(); }
+  void judge(size_t row, std::span<const float> logits, size_t base, NextTokens* next) {
+    if (!done_) judge_row(row, logits, base, next);
+  }
+  Status end(double verify_ms, NextTokens* next);
+
   /// Whether the token ends what is generated.
   bool ends_generation(Token token) const { return ends_ && ends_->ends_generation(token); }
   SpeculationReport report() const;
@@ -63,6 +74,8 @@ class SpeculativeDecoder {
   std::optional<Draft> draft_;
   bool has_drafted_ = false;  ///< in the pass before
   bool done_ = false;         ///< the rows of a step that are left say nothing more
+  bool is_first_ = true;      ///< no token was said yet: what is computed for the first one is the prompt
+  PassRecord pass_;           ///< the one that begin() began
   SpeculationReport report_;
   uint64_t pass_tokens_ = 0;
 };

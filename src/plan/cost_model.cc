@@ -74,7 +74,7 @@ CostModel::CostModel(const StepShape& shape, const MachineProfile& machine, cons
 }
 
 double CostModel::attention_s(const StepWork& work) const {
-  return std::max(attention_flops_ * positions_seen(work) / attention_, kv_bytes_per_position_ * (work.position + work.tokens) / host_.stream()) +
+  return std::max(attention_flops_ * positions_seen(work) / attention_, kv_bytes_per_position_ * positions_read(work) / host_.stream()) +
          work.tokens * activation_flops_ / attention_;
 }
 
@@ -97,18 +97,18 @@ double CostModel::disk_s(uint64_t file_bytes, uint64_t packed_bytes, const Strea
 }
 
 double CostModel::kv_fetch_s(const StepWork& work) const {
-  const KvMove move = most_moved(kv_.runs, kv_.extent(work.position, work.tokens).prefix);
+  const KvMove move = most_moved(kv_.runs, kv_.extent(work.position, work.tokens_each()).prefix);
   if (move.ranges == 0) return 0;
   const double reads = std::max(move.ranges, move.bytes / static_cast<double>(kKvReadBytes));
   const auto in_flight = static_cast<uint32_t>(std::min<double>(reads, kKvReads));
-  return move.bytes / (disk_ * kRateOfReads[in_flight - 1]) + reads * kUnitOverheadS / in_flight;
+  return work.sequences * (move.bytes / (disk_ * kRateOfReads[in_flight - 1]) + reads * kUnitOverheadS / in_flight);
 }
 
 // A disk of whose writing nothing is known is taken to write as it reads.
 double CostModel::kv_store_s(const StepWork& work) const {
-  const KvExtent extent = kv_.extent(work.position, work.tokens);
+  const KvExtent extent = kv_.extent(work.position, work.tokens_each());
   const KvMove move = most_moved(kv_.runs, extent.end - extent.begin);
-  return move.bytes / (disk_ * kRateOfReads[0]) + move.ranges * kUnitOverheadS;
+  return work.sequences * (move.bytes / (disk_ * kRateOfReads[0]) + move.ranges * kUnitOverheadS);
 }
 
 double CostModel::step_overhead_s(uint32_t tokens, double corrected_bytes) const {
@@ -225,10 +225,13 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load, const Dev
 }
 
 double CostModel::steps(uint32_t step_tokens) const {
-  return std::ceil(static_cast<double>(workload_.prompt_tokens) / step_tokens) + workload_.new_tokens;
+  return std::ceil(static_cast<double>(workload_.prompt_tokens) / step_tokens) + static_cast<double>(workload_.new_tokens) / decode_work(step_tokens).tokens;
 }
 
-StepWork CostModel::decode_work() const { return {1, workload_.prompt_tokens + workload_.new_tokens / 2.0, 1}; }
+StepWork CostModel::decode_work(uint32_t step_tokens) const {
+  const uint32_t sequences = std::min(workload_.batch, step_tokens);
+  return {sequences, workload_.prompt_tokens + workload_.new_tokens / 2.0, sequences, sequences};
+}
 
 StepWork CostModel::prefill_work(uint32_t step_tokens) const {
   const uint32_t prompt = workload_.prompt_tokens, tokens = std::min(step_tokens, std::max(prompt, 1u));
@@ -247,7 +250,8 @@ WorkloadTime CostModel::workload(uint32_t step_tokens, const StreamLoad& load, c
     }
     time.prefill_s += step({last, static_cast<double>(full) * step_tokens, std::min(workload_.logit_rows, last)}, load, device).total_s;
   }
-  time.decode_s = step(decode_work(), load, device).total_s;
+  const StepWork decode = decode_work(step_tokens);
+  time.decode_s = step(decode, load, device).total_s / decode.tokens;
   time.total_s = time.prefill_s + workload_.new_tokens * time.decode_s;
   return time;
 }

@@ -31,18 +31,23 @@ struct StreamLoad {
   uint32_t kv_spilled_layers = 0;
 };
 
-/// A step: how many tokens, at which position the first, and of how many the logits are wanted.
+/// A step: how many tokens, of how many sessions, at which position each one's first, and of how many the logits are wanted.
 struct StepWork {
   uint32_t tokens = 1;
   double position = 0;
   uint32_t logit_rows = 1;
+  uint32_t sequences = 1;  ///< each has as many of the tokens
+
+  uint32_t tokens_each() const { return tokens / sequences; }
 };
 
 /// How many each token sees, itself too, summed over the tokens.
 inline double positions_seen(const StepWork& work) {
   const double tokens = work.tokens;
-  return tokens * work.position + tokens * (tokens + 1) / 2;
+  return tokens * work.position + tokens * (work.tokens_each() + 1.0) / 2;
 }
+/// Of all sessions' keys and values, those that the step reads.
+inline double positions_read(const StepWork& work) { return work.sequences * work.position + work.tokens; }
 
 struct StepTime {
   double disk_s = 0, host_s = 0, total_s = 0;
@@ -64,7 +69,7 @@ struct CorrectionTime {
 
 struct WorkloadTime {
   double prefill_s = 0;  ///< the whole prompt
-  double decode_s = 0;   ///< one token, at the middle of what is generated
+  double decode_s = 0;   ///< a step of decoding, at the middle of what is generated, over its tokens
   double total_s = 0;    ///< prompt and new tokens of one session
 };
 
@@ -105,7 +110,7 @@ class CostModel {
   /// The prompt in chunks of `step_tokens`, then the new tokens.
   WorkloadTime workload(uint32_t step_tokens, const StreamLoad& load, const DeviceLoad* device = nullptr) const;
   /// The steps that a plan reports: a decode step, and the prompt's last chunk if that is full, else one of the same size.
-  StepWork decode_work() const;
+  StepWork decode_work(uint32_t step_tokens) const;
   StepWork prefill_work(uint32_t step_tokens) const;
   const DeviceRates& device() const { return device_; }
   /// No step that needs so many bytes from disk is shorter, and so many of them make up a workload.

@@ -58,7 +58,7 @@ double DeviceRates::product_s(double bytes, double weights, double tokens) const
 double DeviceRates::attention_s(const StepWork& work) const {
   const double tokens = work.tokens;
   return std::max(layer_attention_flops_ * positions_seen(work) / attention_,
-                  layer_kv_bytes_per_position_ * (work.position + tokens) / stream_) +
+                  layer_kv_bytes_per_position_ * positions_read(work) / stream_) +
          tokens * layer_activation_flops_ / attention_;
 }
 

@@ -61,16 +61,17 @@ double add_tier(Canvas& canvas, double y, const char* name, const TierPlan& tier
 // What stays there, and what of it a token needs.
 // What the disk holds and is read for, a line for weights and one for keys and values.
 std::vector<std::string> disk_lines(const Plan& plan) {
+  const std::string per = plan.decode.tokens == 1 ? "for each decoded token" : fmt::format("for {} decoded together", tokens_text(plan.decode.tokens));
   uint64_t streamed = 0;
   for (const TensorPlacement& tensor : plan.tensors) streamed += TensorGroup::place_of(tensor) == TensorGroup::kDisk ? tensor.file_bytes : 0;
   std::vector<std::string> lines;
   if (streamed > 0) {
-    lines.push_back(fmt::format("{} of weights stay there; {} are read for each decoded token", format_bytes(streamed),
-                                format_bytes(plan.decode.streamed_bytes + plan.decode.expert_bytes)));
+    lines.push_back(fmt::format("{} of weights stay there; {} are read {}", format_bytes(streamed),
+                                format_bytes(plan.decode.streamed_bytes + plan.decode.expert_bytes), per));
   }
   if (plan.kv_spilled_layers > 0) {
-    lines.push_back(fmt::format("{} for keys and values of {} of {} layers; {} of them for each decoded token", format_bytes(plan.kv_spill_bytes),
-                                plan.kv_spilled_layers, plan.kv_layers, format_bytes(plan.decode.kv_disk_bytes)));
+    lines.push_back(fmt::format("{} for keys and values of {} of {} layers; {} of them {}", format_bytes(plan.kv_spill_bytes),
+                                plan.kv_spilled_layers, plan.kv_layers, format_bytes(plan.decode.kv_disk_bytes), per));
   }
   if (lines.empty()) lines.push_back("nothing is read from the disk once the model is loaded");
   return lines;

@@ -160,7 +160,8 @@ Status check_spilled(const Plan& plan, const StepShape& shape, const Demand& dem
   OTR_TRY(equal("kv.slot_bytes", plan.kv_slot_bytes, spills ? kv_slot_bytes(shape, demand) : 0));
   OTR_TRY(equal("kv.spill_bytes", plan.kv_spill_bytes, multiply_bytes(plan.kv_spilled_layers, plan.kv_slot_bytes)));
   for (const auto& [name, step] : {std::pair{"step.decode.kv_disk_bytes", &plan.decode}, {"step.prefill.kv_disk_bytes", &plan.prefill}}) {
-    OTR_TRY(equal(name, step->kv_disk_bytes, kv_disk_bytes(shape, demand, step->position, step->tokens)));
+    const uint64_t each = kv_disk_bytes(shape, demand, step->position, step->tokens / step->sequences);
+    OTR_TRY(equal(name, step->kv_disk_bytes, multiply_bytes(step->sequences, each)));
   }
   return {};
 }
@@ -185,6 +186,11 @@ Status check_breakdown(const char* tier, const TierPlan& got, const TierBreakdow
 }
 
 Status check_predictions(const Plan& plan) {
+  for (const auto& [name, step] : {std::pair{"step.decode", &plan.decode}, {"step.prefill", &plan.prefill}}) {
+    if (step->sequences == 0 || step->sequences > plan.batch || step->tokens % step->sequences != 0) {
+      return wrong(fmt::format("{} has {} tokens of {} sessions, need as many of each, and at most the batch's {}", name, step->tokens, step->sequences, plan.batch));
+    }
+  }
   for (double value :
        {plan.decode.position, plan.prefill.position, plan.decode.predicted_ms, plan.decode.lanes.disk_ms, plan.decode.lanes.host_ms, plan.decode.lanes.h2d_ms, plan.decode.lanes.device_ms, plan.prefill.predicted_ms,
         plan.prefill.lanes.disk_ms, plan.prefill.lanes.host_ms, plan.prefill.lanes.h2d_ms, plan.prefill.lanes.device_ms, plan.predicted_prefill_ms, plan.predicted_decode_tokens_per_s}) {

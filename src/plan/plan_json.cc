@@ -37,7 +37,8 @@ Json step_json(const StepPrediction& step) {
           {"h2d_bytes", step.h2d_bytes},
           {"kv_disk_bytes", step.kv_disk_bytes},
           {"position", step.position},
-          {"logit_rows", step.logit_rows}};
+          {"logit_rows", step.logit_rows},
+          {"sequences", step.sequences}};
 }
 
 Json tensors_json(const Plan& plan) {
@@ -94,6 +95,7 @@ Status read_step(const JsonFields& json, StepPrediction* step) {
   if (json.has("kv_disk_bytes")) OTR_TRY(json.read("kv_disk_bytes", &step->kv_disk_bytes));
   if (json.has("position")) OTR_TRY(json.read("position", &step->position));
   if (json.has("logit_rows")) OTR_TRY(json.read("logit_rows", &step->logit_rows));
+  if (json.has("sequences")) OTR_TRY(json.read("sequences", &step->sequences));
   if (json.has("h2d_bytes")) OTR_TRY(json.read("h2d_bytes", &step->h2d_bytes));
   return {};
 }

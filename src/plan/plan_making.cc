@@ -21,7 +21,10 @@ const char* binding_lane(const LaneTimes& lanes) {
 }  // namespace
 
 Demand demand_of(const MachineProfile& machine, const Workload& workload) {
-  Demand demand{machine.threads, workload.batch, workload.context_tokens, workload.logit_rows, workload.kv_type};
+  // A step of decoding has a token of every session, and a draft behind each.
+  const uint64_t batch_rows = uint64_t{workload.batch} * (workload.draft_tokens + 1);
+  const auto rows = static_cast<uint32_t>(std::clamp<uint64_t>(batch_rows, workload.logit_rows, UINT32_MAX));
+  Demand demand{machine.threads, workload.batch, workload.context_tokens, rows, workload.kv_type};
   demand.draft_tokens = workload.draft_tokens;
   demand.draft_bytes = workload.draft_bytes;
   if (demand.context_tokens == 0) demand.context_tokens = workload.prompt_tokens + workload.new_tokens;
@@ -75,7 +78,7 @@ Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const
   plan.device.planned_bytes = plan.device.breakdown.total();
 
   StepPredictor predictor(shape, plan, cost, device, placement.load);
-  plan.decode = predictor.predict(cost.decode_work());
+  plan.decode = predictor.predict(cost.decode_work(step.tokens));
   plan.prefill = predictor.predict(cost.prefill_work(step.tokens));
   const WorkloadTime time = cost.workload(step.tokens, predictor.load(), &placement.load);
   plan.predicted_prefill_ms = time.prefill_s * 1e3;

@@ -105,7 +105,7 @@ void add_steps(Text* text, const Plan& plan) {
                only_with(time_text(step.lanes.h2d_ms), 12), time_text(step.lanes.host_ms), only_with(time_text(step.lanes.device_ms), 12),
                bytes_or_none(bytes), only_with(bytes_or_none(step.h2d_bytes), 14));
   };
-  add("decode, 1 token", plan.decode);
+  add("decode, " + tokens_text(plan.decode.tokens), plan.decode);
   add("prefill, " + tokens_text(plan.prefill.tokens), plan.prefill);
 }
 

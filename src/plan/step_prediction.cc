@@ -34,16 +34,20 @@ StreamLoad stream_load(const StepShape& shape, const Plan& plan, const std::vect
   return load;
 }
 
-Status check_step(const Plan& plan, uint32_t tokens, uint32_t position, uint32_t logit_rows) {
+Status check_step(const Plan& plan, uint32_t tokens, uint32_t position, uint32_t logit_rows, uint32_t sequences) {
   if (tokens == 0 || tokens > plan.step_tokens) {
     return Status(StatusCode::kInvalidArgument,
                   fmt::format("step: got {} tokens, need 1 to {}, the plan's most", tokens, plan.step_tokens));
+  }
+  if (sequences == 0 || sequences > plan.batch || tokens % sequences != 0) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("step: got {} tokens of {} sessions, need as many of each, and at most {} sessions, the plan's batch",
+                                                            tokens, sequences, plan.batch));
   }
   if (logit_rows > std::min(tokens, plan.logit_rows)) {
     return Status(StatusCode::kInvalidArgument,
                   fmt::format("step: got logits of {} tokens, need at most {}", logit_rows, std::min(tokens, plan.logit_rows)));
   }
-  if (uint64_t{position} + tokens > plan.context_tokens) {
+  if (uint64_t{position} + tokens / sequences > plan.context_tokens) {
     return Status(StatusCode::kInvalidArgument, fmt::format("step: got {} tokens after {}, need at most {} together, the plan's context",
                                                             tokens, position, plan.context_tokens));
   }
@@ -90,18 +94,19 @@ StepPrediction StepPredictor::predict(const StepWork& work) {
   step.streamed_bytes = load_.layer_file + (work.logit_rows > 0 ? load_.head_file : 0) + work.tokens * load_.row_bytes;
   step.expert_bytes = static_cast<uint64_t>(time.expert_bytes);
   step.h2d_bytes = there.layer_upload_bytes + (work.logit_rows > 0 ? there.head_upload_bytes : 0);
-  step.kv_disk_bytes = kv_disk_bytes(shape_, demand, work.position, work.tokens);
+  step.kv_disk_bytes = multiply_bytes(work.sequences, kv_disk_bytes(shape_, demand, work.position, work.tokens_each()));
   step.position = work.position;
   step.logit_rows = work.logit_rows;
+  step.sequences = work.sequences;
   return step;
 }
 
 Result<StepPrediction> predict_step(const Plan& plan, const StepShape& whole, const MachineProfile& machine, uint32_t tokens,
-                                    uint32_t position, uint32_t logit_rows) {
+                                    uint32_t position, uint32_t logit_rows, uint32_t sequences) {
   OTR_TRY(check_plan(plan, whole));
   const StepShape shape = with_branch_share(whole, plan.branch_share);
   OTR_TRY(check_profile(machine));
-  OTR_TRY(check_step(plan, tokens, position, logit_rows));
+  OTR_TRY(check_step(plan, tokens, position, logit_rows, sequences));
   const DeviceUse device = device_use(plan);
   OTR_TRY(check_device_rates(device, machine));
   const CostModel cost(shape, machine, workload_of(plan));
@@ -110,7 +115,7 @@ Result<StepPrediction> predict_step(const Plan& plan, const StepShape& whole, co
     const PartChain chain(shape);
     there = device_load(chain, part_places(chain, device), plan.device_from_tokens, plan.device_slots, plan.device_slot_bytes, plan.corrections_beside);
   }
-  return StepPredictor(shape, plan, cost, device, there).predict({tokens, static_cast<double>(position), logit_rows});
+  return StepPredictor(shape, plan, cost, device, there).predict({tokens, static_cast<double>(position), logit_rows, sequences});
 }
 
 }  // namespace outrigger

@@ -74,8 +74,9 @@ void StepPlayer::add_kv_task(TaskKind kind, uint32_t number, double begin_s, dou
   task.lane = ScheduleLane::kDisk;
   task.kind = kind;
   task.layer = kv_spilled_layer(shape_.kv_layers, kv_spilled_layers_, number);
-  const KvExtent extent = cost_.kv().extent(work_.position, work_.tokens);
-  task.bytes = kind == TaskKind::kFetchKv ? kv_range_bytes(cost_.kv().runs, 0, extent.prefix) : kv_range_bytes(cost_.kv().runs, extent.begin, extent.end);
+  const KvExtent extent = cost_.kv().extent(work_.position, work_.tokens_each());
+  const uint64_t each = kind == TaskKind::kFetchKv ? kv_range_bytes(cost_.kv().runs, 0, extent.prefix) : kv_range_bytes(cost_.kv().runs, extent.begin, extent.end);
+  task.bytes = multiply_bytes(work_.sequences, each);
   task.begin_s = std::max(begin_s, *disk_free);
   *disk_free = task.end_s = task.begin_s + (kind == TaskKind::kFetchKv ? cost_.kv_fetch_s(work_) : cost_.kv_store_s(work_));
   time->disk_s += task.end_s - task.begin_s;

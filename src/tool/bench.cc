@@ -38,7 +38,8 @@ std::vector<BenchTest> tests_of(const BenchOptions& options) {
                                         {BenchKind::kGenerate, &options.generations},
                                         {BenchKind::kVerify, &options.verifications}}) {
       for (const uint32_t tokens : *lengths) {
-        if (tokens != 0) tests.push_back({kind, tokens, depth});
+        if (tokens == 0) continue;
+        for (const uint32_t batch : kind == BenchKind::kGenerate ? options.future.batch : std::vector<uint32_t>{1}) tests.push_back({kind, tokens, depth, batch});
       }
     }
   }
@@ -77,11 +78,12 @@ struct Setting {
 
 Json row_json(const Setting& setting, const BenchTest& test, const BenchSamples& samples) {
   std::vector<double> samples_ts;
-  for (const double ns : samples.ns) samples_ts.push_back(test.tokens * 1e9 / ns);
+  const auto tokens = static_cast<double>(test.all_tokens());
+  for (const double ns : samples.ns) samples_ts.push_back(tokens * 1e9 / ns);
   const Spread ns = spread(samples.ns), ts = spread(samples_ts);
   const Plan& plan = setting.engine.plan();
-  const double chunk = test.kind == BenchKind::kGenerate ? 1 : std::max<double>(plan.step_tokens, 1);
-  const double passes = std::ceil(test.tokens / chunk);
+  const double passes = test.kind == BenchKind::kGenerate ? test.tokens * std::ceil(static_cast<double>(test.batch) / sessions_at_once(plan, test.batch))
+                                                          : std::ceil(test.tokens / std::max<double>(plan.step_tokens, 1));
   const double head_reads = test.kind == BenchKind::kPrompt ? 1 : passes;
   const double bytes = passes * static_cast<double>(setting.weights.layers) + head_reads * static_cast<double>(setting.weights.head);
   const double bytes_per_s = bytes * 1e9 / ns.mean;
@@ -102,7 +104,7 @@ Json row_json(const Setting& setting, const BenchTest& test, const BenchSamples&
               {"n_prompt", test.kind == BenchKind::kGenerate ? 0 : test.tokens},
               {"n_gen", test.kind == BenchKind::kGenerate ? test.tokens : 0},
               {"n_depth", test.depth},
-              {"batch", 1},
+              {"batch", test.batch},
               {"test_time", time_now()},
               {"avg_ns", static_cast<uint64_t>(ns.mean)},
               {"stddev_ns", static_cast<uint64_t>(ns.deviation)},
@@ -115,7 +117,7 @@ Json row_json(const Setting& setting, const BenchTest& test, const BenchSamples&
               {"peak_bytes", setting.engine.memory().host.peak_bytes}};
   if (!samples.predicted_ns.empty()) {
     row["predicted_ns"] = samples.predicted_ns;
-    row["predicted_ts"] = test.tokens * 1e9 / spread(samples.predicted_ns).mean;
+    row["predicted_ts"] = tokens * 1e9 / spread(samples.predicted_ns).mean;
   }
   return row;
 }
@@ -125,8 +127,8 @@ std::string head_text(bool predicts) {
                      predicts ? fmt::format(" {:>12}", "predicted") : "");
 }
 
-std::string row_text(const Json& row, uint32_t depth, const BenchSamples& samples) {
-  const std::string name = row["test"].get<std::string>() + (depth != 0 ? fmt::format(" @ d{}", depth) : "");
+std::string row_text(const Json& row, const BenchTest& test, const BenchSamples& samples) {
+  const std::string name = test.name() + (test.batch != 1 ? fmt::format(" x {}", test.batch) : "") + (test.depth != 0 ? fmt::format(" @ d{}", test.depth) : "");
   std::string predicted;
   if (!samples.predicted_ns.empty()) predicted = fmt::format(" {:>12.2f}", row["predicted_ts"].get<double>());
   return fmt::format("{:<16} {:>10.2f} +- {:>7.2f} {:>12.2f} {:>9.0f} % {:>12}{}\n", name, row["avg_ts"].get<double>(),
@@ -141,6 +143,7 @@ Workload workload_for(const std::vector<BenchTest>& tests) {
     uint32_t& most = test.kind == BenchKind::kGenerate ? workload.new_tokens : workload.prompt_tokens;
     most = std::max(most, test.tokens);
     workload.context_tokens = std::max(workload.context_tokens, test.depth + test.tokens);
+    workload.batch = std::max(workload.batch, test.batch);
     if (test.kind == BenchKind::kVerify) workload.logit_rows = std::max(workload.logit_rows, test.tokens);
   }
   // A workload is a prompt and what follows it, while the tests run apart.
@@ -167,14 +170,19 @@ Status bench(const BenchOptions& options) {
   if (!machine.is_ok()) return machine.status();
   store_profile(machine.value(), profile_options.disk_path, profile_options.device);
 
-  const auto engine = load_engine(model.value(), options.common, workload_for(tests), nullptr, &machine.value());
+  const Workload workload = workload_for(tests);
+  const auto engine = load_engine(model.value(), options.common, workload, nullptr, &machine.value());
   if (!engine.is_ok()) return engine.status();
-  auto session = Session::open(engine.value(), {0, options.future.branch_share});
-  if (!session.is_ok()) return session.status();
+  std::vector<Session> sessions;
+  for (uint32_t i = 0; i < workload.batch; ++i) {
+    auto session = Session::open(engine.value(), {0, options.future.branch_share});
+    if (!session.is_ok()) return session.status();
+    sessions.push_back(std::move(session).value());
+  }
 
   const Interruptible interruptible;
   ProgressLine progress(options.common.progress, "measuring");
-  BenchRuns runs(session.value(), static_cast<uint32_t>(model.value().info().vocabulary_tokens), options.common.seed.value_or(0));
+  BenchRuns runs(sessions, static_cast<uint32_t>(model.value().info().vocabulary_tokens), options.common.seed.value_or(0));
   const Setting setting = {model.value(), engine.value(), machine.value(), weight_bytes_of(shape.value())};
   const BenchPredictions predictions(engine.value().plan(), shape.value(), profile_options);
   Json rows = Json::array();
@@ -183,7 +191,7 @@ Status bench(const BenchOptions& options) {
     const auto samples = measure(runs, test, options.repeat, options.predict ? &predictions : nullptr);
     if (!samples.is_ok()) return samples.status();
     rows.push_back(row_json(setting, test, samples.value()));
-    table += row_text(rows.back(), test.depth, samples.value());
+    table += row_text(rows.back(), test, samples.value());
     progress.update(static_cast<double>(rows.size()) / static_cast<double>(tests.size()));
   }
   progress.finish();
@@ -225,6 +233,7 @@ void add_bench(CLI::App& app, Action& action) {
       "Examples:\n"
       "  outrigger bench model.gguf\n"
       "  outrigger bench model.gguf -p 512 -n 128 --depth 0,2048 --json\n"
+      "  outrigger bench model.gguf -p 0 -n 64 --batch 1,4,16\n"
       "  outrigger bench model.gguf --host-budget 64MiB --predict\n");
   command->callback([&action, options] { action = [options] { return bench(*options); }; });
 }

@@ -2,6 +2,7 @@
 #include "src/tool/bench_runs.h"
 
 #include <fmt/format.h>
+#include <outrigger/batch.h>
 
 #include <algorithm>
 #include <span>
@@ -22,37 +23,44 @@ std::string BenchTest::name() const {
   return fmt::format("{}{}", prefix, tokens);
 }
 
-BenchRuns::BenchRuns(Session& session, uint32_t vocabulary, uint64_t seed)
-    : session_(session), random_(seed), ids_(0, static_cast<Token>(vocabulary) - 1) {}
+uint32_t sessions_at_once(const Plan& plan, uint32_t batch) { return std::min({batch, plan.step_tokens, plan.logit_rows}); }
+
+BenchRuns::BenchRuns(std::vector<Session>& sessions, uint32_t vocabulary, uint64_t seed)
+    : sessions_(sessions), random_(seed), ids_(0, static_cast<Token>(vocabulary) - 1) {}
 
 Result<double> BenchRuns::run(const BenchTest& test) {
-  if (Status status = to_depth(test.depth); !status.is_ok()) return status;
-  const std::vector<Token> tokens = random_tokens(test.tokens);
+  for (uint32_t i = 0; i < test.batch; ++i) {
+    if (Status status = to_depth(sessions_[i], test.depth); !status.is_ok()) return status;
+  }
+  const std::vector<Token> tokens = random_tokens(test.all_tokens());
   const Stopwatch watch;
   Status status;
-  if (test.kind == BenchKind::kPrompt) status = session_.prefill(tokens, {}, interrupt_token());
+  if (test.kind == BenchKind::kPrompt) status = sessions_[0].prefill(tokens, {}, interrupt_token());
   if (test.kind == BenchKind::kVerify)
-    status = session_.evaluate(
+    status = sessions_[0].evaluate(
         tokens, [](size_t, std::span<const float>) {}, interrupt_token());
-  if (test.kind == BenchKind::kGenerate) status = generate(tokens);
+  if (test.kind == BenchKind::kGenerate) status = generate(tokens, test.batch);
   if (!status.is_ok()) return status;
   return watch.ms() * 1e6;
 }
 
-Status BenchRuns::generate(const std::vector<Token>& tokens) {
-  for (const Token token : tokens) {
+Status BenchRuns::generate(const std::vector<Token>& tokens, uint32_t batch) {
+  std::vector<Session*> together;
+  for (uint32_t i = 0; i < batch; ++i) together.push_back(&sessions_[i]);
+  for (size_t i = 0; i < tokens.size(); i += batch) {
     if (was_interrupted()) return Status(StatusCode::kCancelled, "stopped by Ctrl-C");
-    if (Status status = session_.step(token); !status.is_ok()) return status;
+    const std::span<const Token> next = std::span(tokens).subspan(i, batch);
+    if (Status status = batch == 1 ? sessions_[0].step(next[0]) : step_together(together, next, interrupt_token()); !status.is_ok()) return status;
   }
   return Status();
 }
 
 // The KV entries in front are computed once for all runs at a depth.
-Status BenchRuns::to_depth(uint32_t depth) {
-  const auto held = static_cast<uint32_t>(session_.tokens().size());
-  if (Status status = session_.truncate(std::min(depth, held)); !status.is_ok()) return status;
+Status BenchRuns::to_depth(Session& session, uint32_t depth) {
+  const auto held = static_cast<uint32_t>(session.tokens().size());
+  if (Status status = session.truncate(std::min(depth, held)); !status.is_ok()) return status;
   if (depth <= held) return Status();
-  return session_.prefill(random_tokens(depth - held), {}, interrupt_token());
+  return session.prefill(random_tokens(depth - held), {}, interrupt_token());
 }
 
 std::vector<Token> BenchRuns::random_tokens(size_t count) {
@@ -77,9 +85,14 @@ Result<double> BenchPredictions::measure(const BenchTest& test) const {
 // Of generated tokens the one in the middle stands for all; the others are cut into steps as a session does it.
 Result<double> BenchPredictions::predicted_ms(const BenchTest& test, const MachineProfile& machine) const {
   if (test.kind == BenchKind::kGenerate) {
-    const auto token = predict_step(plan_, shape_, machine, 1, test.depth + test.tokens / 2, 1);
-    if (!token.is_ok()) return token.status();
-    return token.value().predicted_ms * test.tokens;
+    double all_ms = 0;
+    for (uint32_t done = 0, some; done < test.batch; done += some) {
+      some = sessions_at_once(plan_, test.batch - done);
+      const auto step = predict_step(plan_, shape_, machine, some, test.depth + test.tokens / 2, some, some);
+      if (!step.is_ok()) return step.status();
+      all_ms += step.value().predicted_ms;
+    }
+    return all_ms * test.tokens;
   }
   const uint32_t chunk = test.kind == BenchKind::kVerify ? std::min(plan_.step_tokens, plan_.logit_rows) : plan_.step_tokens;
   double sum_ms = 0;

@@ -18,23 +18,29 @@ enum class BenchKind { kPrompt, kGenerate, kVerify };
 struct BenchTest {
   BenchKind kind = BenchKind::kPrompt;
   uint32_t tokens = 0, depth = 0;
+  uint32_t batch = 1;  ///< sessions that each have as many tokens; 1 unless it generates
+
+  uint64_t all_tokens() const { return uint64_t{tokens} * batch; }
 
   std::string name() const;  ///< "pp512", "tg64", "verify8"
 };
 
-/// Runs tests of random tokens on one session.
+/// How many sessions one step goes on with.
+uint32_t sessions_at_once(const Plan& plan, uint32_t batch);
+
+/// Runs tests of random tokens on the first of some sessions, or in a batch on as many as that has.
 class BenchRuns {
  public:
-  BenchRuns(Session& session, uint32_t vocabulary, uint64_t seed);
+  BenchRuns(std::vector<Session>& sessions, uint32_t vocabulary, uint64_t seed);
   /// Nanoseconds of one run; the tokens before it are put in place untimed.
   Result<double> run(const BenchTest& test);
 
  private:
-  Status generate(const std::vector<Token>& tokens);
-  Status to_depth(uint32_t depth);
+  Status generate(const std::vector<Token>& tokens, uint32_t batch);
+  Status to_depth(Session& session, uint32_t depth);
   std::vector<Token> random_tokens(size_t count);
 
-  Session& session_;
+  std::vector<Session>& sessions_;
   std::mt19937_64 random_;
   std::uniform_int_distribution<Token> ids_;
 };

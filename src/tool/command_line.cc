@@ -111,7 +111,7 @@ void add_future_options(CLI::App& command, FutureOptions& options, bool with_dra
       ->check(CLI::Range(0.0, 1.0))
       ->group("Machine");
   std::vector<CLI::Option*> added = {
-      command.add_option("--batch", options.batch, "Sequences at once: 1 in this version")
+      command.add_option("--batch", options.batch, "Texts at once, for run --prompts and bench, which takes several numbers")
           ->type_name("N")
           ->delimiter(',')
           ->allow_extra_args(false),

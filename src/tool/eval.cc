@@ -171,6 +171,7 @@ Status compare(const EvalOptions& options) {
 Status eval(const EvalOptions& options) {
   apply_log_level(options.common);
   if (Status status = check_future(options.future); !status.is_ok()) return status;
+  if (Status status = check_no_batch(options.future, "a text is evaluated one chunk after the other"); !status.is_ok()) return status;
   if (!options.compare.empty()) return compare(options);
   const auto model = open_runnable(options.model, options.common);
   if (!model.is_ok()) return model.status();

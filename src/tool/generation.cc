@@ -45,7 +45,7 @@ Result<Workload> workload_for(const RunOptions& options, const ModelInfo& info, 
 
 void plan_for_draft(const FutureOptions& future, CommonOptions* common, Workload* workload) {
   const DraftOptions draft = draft_options(future).value();
-  workload->draft_tokens = planned_draft_tokens(draft);
+  workload->draft_tokens = planned_draft_tokens(draft, workload->batch);
   common->draft_file = draft.path;
 }
 
@@ -61,17 +61,22 @@ Result<Session> open_session(const Engine& engine, const RunOptions& options, do
   return session;
 }
 
-Result<GenerateResult> generate_text(Session& session, std::span<const Token> prompt, const RunOptions& options, uint32_t new_tokens,
-                                     bool stream) {
-  const Interruptible interruptible;
-  ProgressLine progress(options.common.progress, "reading the prompt");
-  Status written;
+GenerateOptions generate_options(const RunOptions& options, uint32_t new_tokens) {
   GenerateOptions generate;
   generate.max_tokens = new_tokens;
   generate.sampling = options.sampling;
   generate.stop = options.stop;
   generate.ignore_eos = options.ignore_eos;
   generate.draft = draft_options(options.future).value();
+  return generate;
+}
+
+Result<GenerateResult> generate_text(Session& session, std::span<const Token> prompt, const RunOptions& options, uint32_t new_tokens,
+                                     bool stream) {
+  const Interruptible interruptible;
+  ProgressLine progress(options.common.progress, "reading the prompt");
+  Status written;
+  GenerateOptions generate = generate_options(options, new_tokens);
   generate.cancel = interrupt_token();
   generate.prefill_progress = progress.callback();
   generate.on_token = [&](const GeneratedToken& token) {

@@ -41,10 +41,14 @@ Result<std::vector<Token>> prompt_tokens(const Tokenizer& tokenizer, const RunOp
 /// those that find room. Errors: kInvalidArgument when the prompt does not fit.
 Result<Workload> workload_for(const RunOptions& options, const ModelInfo& info, size_t prompt, uint32_t new_tokens);
 
-/// What the plan is to know of --draft: room for what it proposes, and the file that it keeps memory for. Precondition: check_future().
+/// What the plan is to know of --draft: room for what it proposes, for each text of the workload's batch, and the file that it keeps memory for. Precondition:
+/// check_future().
 void plan_for_draft(const FutureOptions& future, CommonOptions* common, Workload* workload);
 /// A session with --branch, and its draft opened. `load_ms`, if given, grows by the time this takes. Errors: those of Session::open and prepare_draft.
 Result<Session> open_session(const Engine& engine, const RunOptions& options, double* load_ms = nullptr);
+
+/// What is the same for every text of a run. Precondition: check_future().
+GenerateOptions generate_options(const RunOptions& options, uint32_t new_tokens);
 
 /// Extends `session` by the prompt and an answer; Ctrl-C ends it with what there is. With `stream` the text goes to stdout as it comes.
 Result<GenerateResult> generate_text(Session& session, std::span<const Token> prompt, const RunOptions& options, uint32_t new_tokens,
@@ -60,7 +64,7 @@ void add_report(const SpeculationReport& report, SpeculationReport* sum);
 void say_summary(const RunOptions& options, const Engine& engine, size_t tokens, double prefill_tokens_per_s, double decode_tokens_per_s,
                  const SpeculationReport& speculation);
 
-/// `run --prompts`: one after the other.
+/// `run --prompts`: --batch at a time.
 Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOptions& options);
 /// `run --chat` without a prompt: a conversation, line by line from standard input.
 Status run_conversation(const Model& model, const Tokenizer& tokenizer, const RunOptions& options);

@@ -77,10 +77,18 @@ uint64_t host_budget_bytes(const CommonOptions& options) {
   return static_cast<uint64_t>(std::llround(static_cast<double>(default_host_budget()) / 0.9 * options.host_budget->share));
 }
 
+Status check_no_batch(const FutureOptions& options, const char* instead) {
+  if (options.batch == std::vector<uint32_t>{1}) return Status();
+  return Status(StatusCode::kInvalidArgument, fmt::format("--batch: got {}, need 1; {}", fmt::join(options.batch, ","), instead));
+}
+
 Status check_future(const FutureOptions& options) {
+  // As many rows of logits as a step can have tokens.
+  constexpr uint32_t kMostBatch = 512;
   for (const uint32_t batch : options.batch) {
-    if (batch == 0) return Status(StatusCode::kInvalidArgument, "--batch: got 0, need at least 1");
-    if (batch > 1) return not_there_yet(fmt::format("--batch {}", batch), "use --batch 1");
+    if (batch == 0 || batch > kMostBatch) {
+      return Status(StatusCode::kInvalidArgument, fmt::format("--batch: got {}, need 1 to {}", batch, kMostBatch));
+    }
   }
   if (const auto draft = draft_options(options); !draft.is_ok()) return draft.status();
   if (options.draft_shape == "tree") return not_there_yet("--draft-shape tree", "use --draft-shape chain");
@@ -110,12 +118,13 @@ Result<DraftOptions> draft_options(const FutureOptions& options) {
   return draft;
 }
 
-uint32_t planned_draft_tokens(const DraftOptions& options) {
+uint32_t planned_draft_tokens(const DraftOptions& options, uint32_t batch) {
   // As many as n-grams are right about where they pay; each takes a row of logits, 200 KB to 600 KB, which a tight budget would rather have for weights.
   constexpr uint32_t kUnasked = 8;
   if (options.kind == DraftKind::kNone) return 0;
   if (options.tokens != DraftOptions::kAsItPays) return options.tokens;
-  return options.kind == DraftKind::kAuto ? kUnasked : kMostDraftTokens;
+  // Texts at once share what one would have: the more there are, the less a draft of each is worth.
+  return options.kind == DraftKind::kAuto ? kUnasked / std::max(1u, batch) : std::max(1u, kMostDraftTokens / std::max(1u, batch));
 }
 
 }  // namespace outrigger::tool

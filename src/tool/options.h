@@ -66,8 +66,10 @@ struct FutureOptions {
 Status check_future(const FutureOptions& options);
 /// What --draft and --draft-tokens say. Errors: kInvalidArgument.
 Result<DraftOptions> draft_options(const FutureOptions& options);
-/// Tokens that a plan is to have room for with such a draft.
-uint32_t planned_draft_tokens(const DraftOptions& options);
+/// Tokens that a plan is to have room for with such a draft, for each of `batch` texts at once.
+uint32_t planned_draft_tokens(const DraftOptions& options, uint32_t batch);
+/// --batch of a command that runs one text at a time. Errors: kUnsupported, or kInvalidArgument, for any but 1, naming `instead`.
+Status check_no_batch(const FutureOptions& options, const char* instead);
 
 }  // namespace outrigger::tool
 

@@ -66,6 +66,9 @@ uint64_t drawn_seed() {
 Status run(RunOptions options) {
   apply_log_level(options.common);
   if (Status status = check_future(options.future); !status.is_ok()) return status;
+  if (options.prompts_file.empty() || options.future.batch.size() != 1) {
+    if (Status status = check_no_batch(options.future, "several prompts come with --prompts, one number at a time"); !status.is_ok()) return status;
+  }
   options.sampling.seed = options.common.seed ? *options.common.seed : drawn_seed();
   if (Status status = options.sampling.validate(); !status.is_ok()) return status;
   const Stopwatch watch;
@@ -132,7 +135,7 @@ void add_run(CLI::App& app, Action& action) {
       "  outrigger run model.gguf --chat --system \"Answer briefly.\"      # a conversation; /quit ends it\n"
       "  outrigger run model.gguf --draft small.gguf -p \"Once upon a time\"  # a small model proposes, the large one decides\n"
       "  outrigger run model.gguf --draft ngram --draft-tokens 8 -f notes.txt\n"
-      "  outrigger run model.gguf --prompts prompts.jsonl --json > answers.json\n");
+      "  outrigger run model.gguf --prompts prompts.jsonl --batch 8 --json > answers.json\n");
   command->callback([&action, options] {
     const bool prompted = options->prompt || !options->prompt_file.empty() || !options->prompts_file.empty();
     if (!prompted && !options->chat) throw CLI::ValidationError("need one of --prompt, --file, --prompts and --chat");

@@ -107,6 +107,9 @@ TEST_CASE("C: prefill reports progress") { prefill_reports_progress(); }
 TEST_CASE("C: a state is saved and restored") { a_state_is_saved_and_restored(); }
 TEST_CASE("C: a fork goes its own way") { a_fork_goes_its_own_way(); }
 TEST_CASE("C: a sampler follows its options") { a_sampler_follows_its_options(); }
+TEST_CASE("C: a batch equals its texts alone") { a_batch_equals_its_texts_alone(); }
+TEST_CASE("C: a batch tells each text its own error") { a_batch_tells_each_text_its_own_error(); }
+TEST_CASE("C: sessions step together") { sessions_step_together(); }
 TEST_CASE("C: a NULL is an error") { a_null_is_an_error(); }
 TEST_CASE("C: a wrong struct size is an error") { a_wrong_struct_size_is_an_error(); }
 TEST_CASE("C: other versions of a struct are understood") { other_versions_of_a_struct_are_understood(); }

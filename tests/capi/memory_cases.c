@@ -66,6 +66,15 @@ static otr_status converse(stack* s) {
   return status;
 }
 
+static otr_status generate_batch(stack* s) {
+  const int32_t prompt[] = {1, 2, 3}, *prompts[] = {prompt, prompt};
+  const size_t counts[] = {3, 2};
+  otr_batch* batch = NULL;
+  const otr_status status = otr_batch_generate(s->engine, prompts, counts, 2, NULL, NULL, &batch, &s->error);
+  otr_batch_close(&batch);
+  return status;
+}
+
 static otr_status draw_plan(stack* s) {
   static char page[1 << 17];
   size_t bytes = 0;
@@ -93,7 +102,7 @@ static const struct {
   void (*undo)(stack*);
 } kParts[] = {
     {open_model, has_model, close_model},    {read_and_write_text, NULL, NULL},          {make_plan, has_plan, close_plan},
-    {draw_plan, NULL, NULL},                 {open_engine, has_engine, close_engine}, {open_session, has_session, close_session}, {converse, NULL, NULL},
+    {draw_plan, NULL, NULL},                 {open_engine, has_engine, close_engine}, {generate_batch, NULL, NULL}, {open_session, has_session, close_session}, {converse, NULL, NULL},
     {write_trace, NULL, NULL},
 };
 

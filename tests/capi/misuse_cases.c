@@ -182,6 +182,34 @@ static void null_sessions(otr_error* e, const stack* s) {
   otr_sampler_close(&sampler);
 }
 
+static void null_batches(otr_error* e, const stack* s) {
+  const int32_t token = 1, *prompt = &token, *no_prompt = NULL;
+  const size_t one = 1;
+  otr_error error = *e;
+  otr_batch* batch = (otr_batch*)&error;
+  otr_batch_report report = {sizeof report};
+  otr_generate_result result = {sizeof result};
+  char buffer[8];
+  int32_t tokens[8];
+  size_t count = 0;
+  REFUSED_C(otr_batch_generate(NULL, &prompt, &one, 1, NULL, NULL, &batch, &error));
+  CHECK_C(batch == NULL);
+  REFUSED_C(otr_batch_generate(s->engine, NULL, &one, 1, NULL, NULL, &batch, &error));
+  REFUSED_C(otr_batch_generate(s->engine, &prompt, NULL, 1, NULL, NULL, &batch, &error));
+  REFUSED_C(otr_batch_generate(s->engine, &no_prompt, &one, 1, NULL, NULL, &batch, &error));
+  REFUSED_C(otr_batch_generate(s->engine, &prompt, &one, 1, NULL, NULL, NULL, &error));
+  REFUSED_C(otr_batch_get_report(NULL, &report, &error));
+  REFUSED_C(otr_batch_get_result(NULL, 0, &result, &error));
+  REFUSED_C(otr_batch_get_tokens(NULL, 0, tokens, 8, &count, &error));
+  REFUSED_C(otr_batch_get_text(NULL, 0, buffer, 8, &count, &error));
+  NEED_C(otr_batch_generate(s->engine, NULL, NULL, 0, NULL, NULL, &batch, &error) == OTR_OK);
+  REFUSED_C(otr_batch_get_report(batch, NULL, &error));
+  REFUSED_C(otr_batch_get_result(batch, 0, NULL, &error));
+  REFUSED_C(otr_batch_get_tokens(batch, 0, tokens, 8, NULL, &error));
+  REFUSED_C(otr_batch_get_text(batch, 0, buffer, 8, NULL, &error));
+  otr_batch_close(&batch);
+}
+
 void a_null_is_an_error(void) {
   otr_error error = {sizeof error};
   stack s;
@@ -189,6 +217,7 @@ void a_null_is_an_error(void) {
   if (!stack_open(&s, 1, 64)) return;
   null_plans_and_engines(&error, &s);
   null_sessions(&error, &s);
+  null_batches(&error, &s);
   /* Nobody has to take the error. */
   CHECK_C(otr_session_step(NULL, 0, NULL) == OTR_INVALID_ARGUMENT);
   otr_model_options_init(NULL, 8);
@@ -200,6 +229,7 @@ void a_null_is_an_error(void) {
   otr_prefill_options_init(NULL, 8);
   otr_evaluate_options_init(NULL, 8);
   otr_generate_options_init(NULL, 8);
+  otr_batch_options_init(NULL, 8);
   stack_close(&s);
 }
 
@@ -236,6 +266,9 @@ void a_wrong_struct_size_is_an_error(void) {
   otr_stream_report streamed = {sizeof streamed};
   otr_expert_report experts = {sizeof experts};
   otr_lane_busy busy = {sizeof busy};
+  otr_batch_report batch_report = {sizeof batch_report};
+  otr_batch_options batch_options;
+  otr_batch* batch = NULL;
   otr_generate_result result = {sizeof result};
   otr_model_options model_options;
   otr_pack_options pack_options;
@@ -291,6 +324,11 @@ void a_wrong_struct_size_is_an_error(void) {
   generate_options.sampling = &sampling_options;
   WRONG_SIZES_C(sampling_options, otr_session_generate(s.session, &token, 1, &generate_options, NULL, &error));
   WRONG_SIZES_SINCE_C(generate_options, kFirstGenerate, otr_session_generate(s.session, &token, 1, &generate_options, NULL, &error));
+  otr_batch_options_init(&batch_options, sizeof batch_options);
+  WRONG_SIZES_C(batch_options, otr_batch_generate(s.engine, NULL, NULL, 0, NULL, &batch_options, &batch, &error));
+  NEED_C(otr_batch_generate(s.engine, NULL, NULL, 0, NULL, NULL, &batch, &error) == OTR_OK);
+  WRONG_SIZES_C(batch_report, otr_batch_get_report(batch, &batch_report, &error));
+  otr_batch_close(&batch);
   WRONG_SIZES_C(session_options, otr_session_open(s.engine, &session_options, &session, &error));
   WRONG_SIZES_C(prefill_options, otr_session_prefill(s.session, &token, 1, &prefill_options, &error));
   WRONG_SIZES_C(evaluate_options, otr_session_evaluate(s.session, &token, 1, &evaluate_options, &error));
@@ -454,6 +492,7 @@ void closing_twice_does_nothing(void) {
   otr_plan_close(NULL);
   otr_engine_close(NULL);
   otr_session_close(NULL);
+  otr_batch_close(NULL);
 }
 
 /* Whether the text is whole two-byte characters after `prefix_bytes` bytes, and all that fits. */

@@ -70,7 +70,7 @@ void a_plan_survives_json(void) {
   stack s;
   if (!stack_open(&s, 2, 64)) return;
   NEED_C(otr_plan_get_summary(s.plan, &summary, &s.error) == OTR_OK);
-  CHECK_C(summary.batch == 2 && summary.context_tokens == 64 && summary.logit_rows == 1 && summary.threads == 1);
+  CHECK_C(summary.batch == 2 && summary.context_tokens == 64 && summary.logit_rows == 2 && summary.threads == 1);
   CHECK_C(summary.host_budget_bytes == 0 && summary.host_planned_bytes >= summary.host_minimum_bytes && summary.host_minimum_bytes > 0);
   CHECK_C(summary.streamed_tensors == 0 && summary.streamed_bytes_per_token == 0 && summary.resident_tensors > 0);
   CHECK_C(summary.predicted_decode_tokens_per_s > 0 && summary.predicted_prefill_ms > 0);

@@ -9,6 +9,7 @@
 
 #include "src/io/gguf.h"
 #include "src/tensor/dequantize.h"
+#include "tests/support/batches.h"
 #include "tests/support/device_plans.h"
 #include "tests/support/engines.h"
 #include "tests/support/random_dense.h"
@@ -296,6 +297,28 @@ TEST_CASE("Branches: a session's share changes between calls, and a fork has it 
   CHECK(std::vector<float>(fork.logits().begin(), fork.logits().end()) == bare);
   for (const float wrong : {-0.1f, 1.1f, NAN}) CHECK(session.set_branch_share(wrong).code() == StatusCode::kInvalidArgument);
   CHECK(Session::open(engine, {0, 2}).status().code() == StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("Branches: in a batch each text is the one that it has alone with that share, also where the host corrects what a device computes") {
+  for (const Branched* made : {&branched(), &residual()}) {
+    const Model& model = made->model;
+    const EngineSetup setup{.batch = 3};
+    const Plan host = must(plan_for(model, setup));
+    const auto place_of = [](const MatrixShape& matrix) { return matrix.layer == 1 ? Place::kHost : Place::kDevice; };
+    const Plan beside = placed_on_device(host, must(model.step_shape()), place_of, {.corrections_beside = true});
+    for (const bool has_device : {false, true}) {
+      const Engine engine = has_device ? open_on_device(model, beside, "emulated:memory=64MiB,link=10GB/s") : open_engine(model, setup);
+      std::vector<std::vector<SeenText>> texts;
+      for (const float share : {SessionOptions::kAsPlanned, 0.0f, 0.5f}) {
+        CAPTURE(made == &branched(), has_device, share);
+        BatchOptions options;
+        options.branch_share = share;
+        texts.push_back(together(engine, mixed_requests(5), options));
+        CHECK(texts.back() == one_by_one(engine, mixed_requests(5), {0, share}));
+      }
+      CHECK(texts[0] != texts[1]);
+    }
+  }
 }
 
 TEST_CASE("Branches: a file whose factors do not fit their matrix is refused by name, and so is one that lacks one of them") {

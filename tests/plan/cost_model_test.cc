@@ -234,8 +234,33 @@ TEST_CASE("CostModel: a prompt is its chunks, of which only the last wants logit
   const CostModel cost(shape(), machine(), kWorkload);
   const double chunk = cost.step({400, 0, 0}, {}).total_s, last = cost.step({200, 800, 1}, {}).total_s;
   REQUIRE(cost.workload(400, {}).prefill_s == Approx(2 * chunk + last));
-  REQUIRE(cost.workload(400, {}).total_s == Approx(2 * chunk + last + 100 * cost.step(cost.decode_work(), {}).total_s));
+  REQUIRE(cost.workload(400, {}).total_s == Approx(2 * chunk + last + 100 * cost.step({1, 1050, 1}, {}).total_s));
   REQUIRE(cost.workload(4096, {}).prefill_s == Approx(cost.step({1000, 0, 1}, {}).total_s));
+}
+
+TEST_CASE("CostModel: a batch decodes a token of each session in a step, as far as the step has tokens, and each counts its part of it") {
+  Workload workload = kWorkload;
+  workload.batch = 6;
+  const CostModel cost(shape(), machine(), workload), alone(shape(), machine(), kWorkload);
+  const StepWork all = cost.decode_work(400), some = cost.decode_work(4);
+  CHECK((all.tokens == 6 && all.sequences == 6 && all.logit_rows == 6 && all.position == alone.decode_work(400).position));
+  CHECK((some.tokens == 4 && some.sequences == 4));
+  CHECK(cost.workload(400, {}).decode_s == Approx(cost.step(all, {}).total_s / 6));
+  CHECK(cost.workload(4, {}).decode_s == Approx(cost.step(some, {}).total_s / 4));
+  CHECK(cost.steps(400) == Approx(3 + 100 / 6.0));
+  // Each attends to its own past: neither to the others', nor to one past for all.
+  CHECK(positions_seen({6, 100, 6, 6}) == 6 * 101);
+  CHECK(positions_seen({6, 100, 6, 1}) == 6 * 100 + 21);
+  CHECK(positions_read({6, 100, 6, 6}) == 606);
+  CHECK(positions_read({6, 100, 6, 1}) == 106);
+}
+
+TEST_CASE("CostModel: keys and values on disk are moved for each session of a step") {
+  StepShape with = shape();
+  Workload workload = kWorkload;
+  const CostModel cost(with, machine(), workload);
+  CHECK(cost.kv_fetch_s({3, 900, 3, 3}) == Approx(3 * cost.kv_fetch_s({1, 900, 1, 1})));
+  CHECK(cost.kv_store_s({3, 900, 3, 3}) == Approx(3 * cost.kv_store_s({1, 900, 1, 1})));
 }
 
 }  // namespace

@@ -137,7 +137,7 @@ uint64_t beside_weights(const Case& c, const ActivationCost& step, uint64_t kv_b
   const uint64_t token = c.workload.kv_type == KvType::kF32    ? 2 * kv_bytes_per_token
                          : c.workload.kv_type == KvType::kQ8_0 ? kv_bytes_per_token * 17 / 32
                                                                : kv_bytes_per_token;
-  const uint64_t session = pages((context + granule - 1) / granule * granule * token), rows = std::min(step.tokens, std::max(c.workload.logit_rows, c.workload.draft_tokens + 1));
+  const uint64_t session = pages((context + granule - 1) / granule * granule * token), rows = std::min(step.tokens, std::max(c.workload.logit_rows, c.workload.batch * (c.workload.draft_tokens + 1)));
   return c.workload.batch * session + pages(step.bytes + threads * c.shape.activation_bytes_per_thread + rows * c.shape.logits_row_bytes);
 }
 

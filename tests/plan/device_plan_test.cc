@@ -130,7 +130,7 @@ TEST_CASE("Planner: alternatives of a device say what the planner says when it i
 // The model of a step on a device, in the plain words of the issue: each part where it is, one after the other, the residual across the
 // link wherever sides change, logits back, both sides' overhead. Nothing streams.
 double added_up_ms(const StepShape& shape, const MachineProfile& machine, const Plan& plan, const StepPrediction& step, KvType kv_type) {
-  const double tokens = step.tokens, positions = tokens * step.position + tokens * (tokens + 1) / 2;
+  const double tokens = step.tokens, positions = tokens * step.position + tokens * (tokens / step.sequences + 1) / 2;
   const double kv = static_cast<double>(shape.kv_bytes_per_token) *
                     (kv_type == KvType::kF32    ? 2
                      : kv_type == KvType::kQ8_0 ? 17.0 / 32
@@ -184,9 +184,9 @@ double added_up_ms(const StepShape& shape, const MachineProfile& machine, const 
     seconds += host_product(heads, n) + device_product(heads, n);
   }
   seconds += (shape.kv_layers - device_layers) * std::max(flops * positions / machine.host_attention_flops.per_s,
-                                                          kv * (step.position + tokens) / machine.host_stream_bytes.per_s);
+                                                          kv * (step.sequences * step.position + tokens) / machine.host_stream_bytes.per_s);
   seconds += device_layers * std::max(flops * positions / machine.device_attention_flops.per_s,
-                                      kv * (step.position + tokens) / machine.device_stream_bytes.per_s);
+                                      kv * (step.sequences * step.position + tokens) / machine.device_stream_bytes.per_s);
   seconds += (machine.host_step_overhead_us + (uses_device ? machine.device_step_overhead_us : 0)) * 1e-6;
   bool was_second = false;  // factors of a window follow each other
   for (const MatrixShape& matrix : shape.matrices) {

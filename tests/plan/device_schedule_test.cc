@@ -33,7 +33,7 @@ std::optional<Case> random_case(uint64_t seed) {
   const uint64_t minimum = starved.is_ok() ? starved.value().host.planned_bytes : starved.status().needed_bytes();
   const uint64_t budget = pick(random, 0, 2) == 0 ? 0 : pick(random, minimum, minimum + (8 << 20));
   c.plan = PlacementPlanner::plan(c.shape, c.machine, {budget, device_budget}, workload).value();
-  c.work.tokens = pick(random, 0, 1) > 0 ? 1 : static_cast<uint32_t>(pick(random, 1, c.plan.step_tokens));
+  c.work.tokens = pick(random, 0, 1) > 0 ? c.plan.decode.tokens : static_cast<uint32_t>(pick(random, 1, c.plan.step_tokens));
   c.work.position = static_cast<double>(pick(random, 0, 1000));
   c.work.logit_rows = pick(random, 0, 2) == 0 ? 0 : std::min(c.plan.logit_rows, c.work.tokens);
   if (c.plan.device.planned_bytes == 0) return std::nullopt;
@@ -181,7 +181,7 @@ TEST_CASE(
     REQUIRE(got_corrections == corrections);
     REQUIRE(crossings == expected_crossings);
     const StepPrediction& step = c->plan.decode;
-    if (with_head && c->work.tokens == 1) {
+    if (with_head && c->work.tokens == step.tokens) {
       REQUIRE(brought == step.h2d_bytes);
       REQUIRE(read + rows == step.streamed_bytes);
     }
@@ -194,7 +194,7 @@ TEST_CASE("Schedule with a device: a plan's lanes, and which of them binds, are 
     const std::optional<Case> c = random_case(seed);
     if (!c) continue;
     for (const StepPrediction* step : {&c->plan.decode, &c->plan.prefill}) {
-      const StepSchedule schedule = scheduled(c->shape, c->plan, c->machine, {step->tokens, step->position, step->logit_rows});
+      const StepSchedule schedule = scheduled(c->shape, c->plan, c->machine, {step->tokens, step->position, step->logit_rows, step->sequences});
       CHECK(step->lanes.disk_ms == schedule.busy_s[0] * 1e3);
       CHECK(step->lanes.host_ms == schedule.busy_s[1] * 1e3);
       CHECK(step->lanes.h2d_ms == schedule.busy_s[2] * 1e3);
@@ -212,7 +212,7 @@ TEST_CASE("Schedule with a device: how far the closed form is from the step as i
     if (!c || c->shape.used_experts > 0) continue;
     for (const StepPrediction* step : {&c->plan.decode, &c->plan.prefill}) {
       const double ratio =
-          scheduled(c->shape, c->plan, c->machine, {step->tokens, step->position, step->logit_rows}).total_s * 1e3 / step->predicted_ms;
+          scheduled(c->shape, c->plan, c->machine, {step->tokens, step->position, step->logit_rows, step->sequences}).total_s * 1e3 / step->predicted_ms;
       const bool reads = c->plan.stream_slots > 0;
       if (c->plan.corrections_beside) {
         corrected.push_back(ratio);

@@ -95,7 +95,7 @@ uint64_t minimum_by_definition(const Case& c) {
   }
   uint64_t step = kNone;
   for (const ActivationCost& cost : c.shape.activations) {
-    const uint64_t rows = std::min(cost.tokens, std::max(c.workload.logit_rows, c.workload.draft_tokens + 1));
+    const uint64_t rows = std::min(cost.tokens, std::max(c.workload.logit_rows, c.workload.batch * (c.workload.draft_tokens + 1)));
     step = std::min(step, (cost.bytes + c.machine.threads * c.shape.activation_bytes_per_thread + rows * c.shape.logits_row_bytes + 4095) /
                               4096 * 4096);
   }

@@ -48,6 +48,8 @@ TEST_CASE("check_plan: refuses a plan that was changed anywhere, and says where"
       {"kv_cache", [](Plan* plan) { plan->kv_type = KvType::kQ8_0; }},
       {"context_tokens", [](Plan* plan) { plan->context_tokens = 8193; }},
       {"logit_rows", [](Plan* plan) { plan->logit_rows = 0; }},
+      {"step.decode has", [](Plan* plan) { plan->decode.sequences = 0; }},
+      {"step.decode has", [](Plan* plan) { plan->decode.sequences = plan->batch + 1; }},
       {"draft.tokens", [](Plan* plan) { plan->draft_tokens = plan->logit_rows; }},
       {"planned_bytes", [](Plan* plan) { plan->host.breakdown.draft = 4096; }},
       {"weights_resident", [](Plan* plan) { plan->host.breakdown.weights_resident -= 4096; }},

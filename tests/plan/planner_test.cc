@@ -72,6 +72,10 @@ TEST_CASE("predict_step: a plan's steps are predicted as the plan says, at other
     REQUIRE(predicted(0, 0, 0).status().code() == StatusCode::kInvalidArgument);
     REQUIRE(predicted(plan.step_tokens + 1, 0, 1).status().code() == StatusCode::kInvalidArgument);
     REQUIRE(predicted(1, 0, 2).status().code() == StatusCode::kInvalidArgument);
+    const StepPrediction& decode = plan.decode;
+    const auto of = [&](uint32_t sequences) { return predict_step(plan, shape, machine, decode.tokens, 0, decode.logit_rows, sequences); };
+    REQUIRE(of(decode.sequences).value().sequences == decode.sequences);
+    for (const uint32_t sequences : {0u, decode.tokens + 1, plan.batch + 1}) REQUIRE(of(sequences).status().code() == StatusCode::kInvalidArgument);
     REQUIRE(predicted(1, plan.context_tokens, 1).status().code() == StatusCode::kInvalidArgument);
     if (plan.device.planned_bytes == 0) continue;
     machine.h2d_bytes.per_s = 0;
@@ -155,6 +159,29 @@ TEST_CASE("Planner: an unknown disk is taken for one of 500 MB/s") {
 TEST_CASE("Planner: a smaller step than logits are wanted for is planned with fewer logits") {
   const Plan plan = plan_small(40 << 20, workload_of(512, 0, 1, 0, 256)).value();
   REQUIRE(plan.logit_rows == std::min(plan.step_tokens, 256u));
+}
+
+TEST_CASE("Planner: a batch's steps have a row of logits for every session and every token of its draft, and count all its tokens") {
+  Workload workload = workload_of(64, 64, 6);
+  const Plan plan = PlacementPlanner::plan(small_model(), two_cores(), {Budgets::kUnlimited}, workload).value();
+  REQUIRE(plan.step_tokens >= 6);
+  CHECK(plan.logit_rows == 6);
+  CHECK((plan.decode.tokens == 6 && plan.decode.sequences == 6 && plan.decode.logit_rows == 6));
+  CHECK((plan.prefill.tokens == 64 && plan.prefill.sequences == 1));
+  CHECK(plan.predicted_decode_tokens_per_s == Approx(6000 / plan.decode.predicted_ms));
+  const Plan alone = PlacementPlanner::plan(small_model(), two_cores(), {Budgets::kUnlimited}, workload_of(64, 64)).value();
+  CHECK((alone.decode.tokens == 1 && alone.decode.sequences == 1));
+  CHECK(plan.predicted_decode_tokens_per_s > alone.predicted_decode_tokens_per_s);
+  workload.draft_tokens = 3;
+  const Plan drafting = PlacementPlanner::plan(small_model(), two_cores(), {Budgets::kUnlimited}, workload).value();
+  CHECK((drafting.logit_rows == 24 && drafting.draft_tokens == 3));
+  workload.logit_rows = 40;
+  CHECK(PlacementPlanner::plan(small_model(), two_cores(), {Budgets::kUnlimited}, workload).value().logit_rows == 40);
+  // Steps of one token, where there is room for no more: the sessions take turns.
+  const Plan least = PlacementPlanner::plan(small_model(), two_cores(), {plan.minimum_host_bytes}, workload_of(64, 64, 6)).value();
+  CHECK((least.step_tokens == 1 && least.logit_rows == 1 && least.decode.tokens == 1));
+  CHECK(plan_from_json(plan_to_json(plan)).value().decode.sequences == 6);
+  CHECK(plan_to_text(plan).find("decode, 6 tokens") != std::string::npos);
 }
 
 TEST_CASE("Planner: alternatives cost more memory, and each is faster than the one before") {

@@ -32,7 +32,7 @@ Case random_case(uint64_t seed) {
   const uint64_t most = PlacementPlanner::plan(c.shape, c.machine, {Budgets::kUnlimited}, c.workload).value().host.planned_bytes;
   c.plan = PlacementPlanner::plan(c.shape, c.machine, {pick(random, minimum, std::max(minimum, most))}, c.workload).value();
   const bool is_decode = pick(random, 0, 1) > 0;
-  c.work.tokens = is_decode ? 1 : static_cast<uint32_t>(pick(random, 1, c.plan.step_tokens));
+  c.work.tokens = is_decode ? c.plan.decode.tokens : static_cast<uint32_t>(pick(random, 1, c.plan.step_tokens));
   c.work.position = static_cast<double>(pick(random, 0, 1000));
   c.work.logit_rows = pick(random, 0, 2) == 0 ? 0 : std::min(c.plan.logit_rows, c.work.tokens);
   c.schedule = scheduled(c.shape, c.plan, c.machine, c.work);
@@ -136,7 +136,7 @@ TEST_CASE("Schedule: keys and values are in their slot when a layer attends, are
     }
     for (const StepPrediction* step : {&c.plan.decode, &c.plan.prefill}) {
       uint64_t moved = 0;
-      for (const ScheduledTask& task : scheduled(c.shape, c.plan, c.machine, {step->tokens, step->position, step->logit_rows}).tasks) {
+      for (const ScheduledTask& task : scheduled(c.shape, c.plan, c.machine, {step->tokens, step->position, step->logit_rows, step->sequences}).tasks) {
         if (task.kind == TaskKind::kFetchKv || task.kind == TaskKind::kStoreKv) moved += task.bytes;
       }
       REQUIRE(moved == step->kv_disk_bytes);
@@ -145,7 +145,7 @@ TEST_CASE("Schedule: keys and values are in their slot when a layer attends, are
     if (fetches.empty() || c.plan.stream_slots > 0 || c.plan.expert_slots > 0) continue;
     ++alone;
     for (const StepPrediction* step : {&c.plan.decode, &c.plan.prefill}) {
-      const double played = scheduled(c.shape, c.plan, c.machine, {step->tokens, step->position, step->logit_rows}).total_s * 1e3;
+      const double played = scheduled(c.shape, c.plan, c.machine, {step->tokens, step->position, step->logit_rows, step->sequences}).total_s * 1e3;
       REQUIRE(step->predicted_ms >= played * 0.96);
       REQUIRE(step->predicted_ms <= played * 2);
     }
@@ -202,10 +202,10 @@ TEST_CASE("Schedule: every byte of every matrix that is used is multiplied with 
     }
     REQUIRE(attentions.size() == std::max<size_t>(1, layers.size()));  // without matrices there is still one
     for (const auto& [layer, count] : attentions) REQUIRE(count == 1);
-    if (c.work.logit_rows > 0 && c.work.tokens == 1) {
+    if (c.work.logit_rows > 0 && c.work.tokens == c.plan.decode.tokens) {
       uint64_t rows = 0;
       for (size_t i = 0; i < c.shape.matrices.size(); ++i) {
-        if (is_looked_up(c.shape.matrices[i]) && c.plan.tensors[i].mode == Residence::kStreamed) rows += c.shape.matrices[i].row_file_bytes;
+        if (is_looked_up(c.shape.matrices[i]) && c.plan.tensors[i].mode == Residence::kStreamed) rows += c.work.tokens * c.shape.matrices[i].row_file_bytes;
       }
       REQUIRE(read + rows == c.plan.decode.streamed_bytes);
     }
@@ -239,7 +239,7 @@ TEST_CASE("Schedule: a plan's lanes, and which of them binds, are those of its s
     CAPTURE(seed);
     const Case c = random_case(seed);
     for (const StepPrediction* step : {&c.plan.decode, &c.plan.prefill}) {
-      const StepSchedule schedule = scheduled(c.shape, c.plan, c.machine, {step->tokens, step->position, step->logit_rows});
+      const StepSchedule schedule = scheduled(c.shape, c.plan, c.machine, {step->tokens, step->position, step->logit_rows, step->sequences});
       CHECK(step->lanes.disk_ms == schedule.busy_s[0] * 1e3);
       CHECK(step->lanes.host_ms == schedule.busy_s[1] * 1e3);
       if (step == &c.plan.decode) CHECK(c.plan.binding_lane == schedule_lane_name(schedule.binding_lane()));
@@ -260,7 +260,7 @@ TEST_CASE("Schedule: how far the closed form is from the step as it is played") 
       const Plan plan = PlacementPlanner::plan(small_model(), machine, {budget}, {}).value();
       const StepPrediction& step = is_decode ? plan.decode : plan.prefill;
       if (plan.stream_slots == 0) continue;
-      found.push_back(scheduled(small_model(), plan, machine, {step.tokens, step.position, step.logit_rows}).total_s * 1e3 / step.predicted_ms);
+      found.push_back(scheduled(small_model(), plan, machine, {step.tokens, step.position, step.logit_rows, step.sequences}).total_s * 1e3 / step.predicted_ms);
     }
     std::sort(found.begin(), found.end());
     return found;

@@ -173,6 +173,22 @@ class Bench(ToolTest):
         self.assertIn("pp8", text)
         self.assertNotIn("tg", text)
 
+    def test_batches_are_rows_of_their_own(self):
+        rows = self.document("bench", valid(), "-p", "8", "-n", "4", "--batch", "1,3,5", "--depth", "0,9", "--repeat", "2", "--predict")
+        self.assertEqual([(row["test"], row["batch"], row["n_depth"]) for row in rows],
+                         [(test, batch, depth) for depth in (0, 9) for test, batch in (("pp8", 1), ("tg4", 1), ("tg4", 3), ("tg4", 5))])
+        for row in rows:
+            tokens = (row["n_prompt"] or row["n_gen"]) * row["batch"]
+            for ns, rate in zip(row["samples_ns"], row["samples_ts"]):
+                self.assertAlmostEqual(rate * (ns / 1e9) / tokens, 1, places=2)
+            self.assertAlmostEqual(row["predicted_ts"], tokens * 1e9 / (math.fsum(row["predicted_ns"]) / 2), delta=1e-6 * row["predicted_ts"])
+        text = self.succeed("bench", valid(), "-p", "0", "-n", "4", "--batch", "3", "--depth", "2", "--repeat", "1").out
+        self.assertIn("tg4 x 3 @ d2", text)
+        self.succeed("bench", valid(), "-p", "4", "-n", "0", "--batch", "3", "--repeat", "1")
+        minimum = self.refuse(tool.BUDGET, "bench", valid(), "-p", "0", "-n", "4", "--batch", "4", "--host-budget", "1KiB")["minimum_bytes"]
+        least = self.document("bench", valid(), "-p", "0", "-n", "4", "--batch", "4", "--repeat", "1", "--predict", "--host-budget", minimum)
+        self.assertEqual((least[0]["n_batch"], least[0]["batch"]), (1, 4))
+
     def test_predictions_come_beside_each_run_where_they_are_asked_for(self):
         minimum = self.refuse(tool.BUDGET, "bench", valid(), "-p", "40", "-n", "4", "--host-budget", "1KiB")["minimum_bytes"]
         for more in ((), ("--host-budget", str(minimum))):

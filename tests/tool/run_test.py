@@ -216,6 +216,39 @@ class Prompts(ToolTest):
         for number, result in enumerate(document["results"], 1):
             self.assertIn(f"==> {number}/3 <==\n{result['text']}\n", text)
 
+    def test_a_batch_gives_each_what_it_would_get_alone_in_the_order_of_the_prompts(self):
+        texts = ["then the rain", "on", "a b a b a b", "the shores of", "rain rain rain", "end"]
+        path = self.write(*(json.dumps({"prompt": text, "n": 4 + 5 * i % 13}) for i, text in enumerate(texts)))
+        greedy = ("--temp", "0", "--ignore-eos")
+        for more in (greedy, ("--ignore-eos", "--temp", "0.9", "--seed", "7"), (*greedy, "--draft", "ngram"), (*greedy, "--draft", "ngram", "--draft-tokens", "3")):
+            alone = self.document("run", valid(), "--prompts", path, *more)
+            for batch in (2, 4, 100):
+                document = self.document("run", valid(), "--prompts", path, "--batch", batch, *more)
+                for result, expected in zip(document["results"], alone["results"], strict=True):
+                    self.check_fields(result, GENERATION)
+                    self.assertEqual({**result, "timings": 0}, {**expected, "timings": 0})
+                self.check_fields(document, {"results": [], "timings": {**TIMINGS, "load_ms": 0.0, "total_tokens_per_s": 0.0}, **SHARED,
+                                             "batch": {"most_at_once": 0, "steps": 0, "step_tokens": 0}})
+                self.assertEqual(document["batch"]["most_at_once"], min(batch, len(texts)))
+                self.assertLess(document["batch"]["steps"], sum(len(result["tokens"]) for result in alone["results"]))
+                self.assertGreater(document["timings"]["total_tokens_per_s"], 0)
+            text = self.succeed("run", valid(), "--prompts", path, "--batch", 3, *more).out
+            self.assertEqual(text, "\n\n".join(f"==> {number}/{len(texts)} <==\n{result['text']}" for number, result in enumerate(alone["results"], 1)) + "\n")
+
+    def test_a_batch_runs_within_the_smallest_budget_and_by_a_plan(self):
+        path = self.write(*(json.dumps({"prompt": text, "n": 6}) for text in ("then the rain", "on", "a b a b a b")))
+        args = ("--prompts", path, "--batch", "3", "--temp", "0", "--ignore-eos")
+        free = self.document("run", valid(), *args)
+        minimum = self.refuse(BUDGET, "run", valid(), *args, "--host-budget", "1KiB")["minimum_bytes"]
+        least = self.document("run", valid(), *args, "--host-budget", minimum)
+        self.assertEqual([one["tokens"] for one in least["results"]], [one["tokens"] for one in free["results"]])
+        self.assertLessEqual(least["memory"]["host"]["peak_bytes"], minimum)
+        plan = tool.options.scratch / "batch-plan.json"
+        plan.write_text(json.dumps(self.document("plan", valid(), "--workload", "prompt=32,new=16,batch=2")))
+        self.refuse(INVALID_ARGUMENT, "run", valid(), *args, "--plan", plan, naming="batch")
+        replayed = self.document("run", valid(), *args[:3], "2", *args[4:], "--plan", plan)
+        self.assertEqual([one["tokens"] for one in replayed["results"]], [one["tokens"] for one in free["results"]])
+
     def test_a_line_that_is_none_is_named(self):
         for line in ("[]", '{"prompt": 3}', '{"prompt": "a", "n": -1}', '{"prompt": "a", "n": "3"}', '{"text": "a"}', "prompt", '{"prompt": "a"'):
             error = self.refuse(CORRUPT_FILE, "run", valid(), "--prompts", self.write('{"prompt": "a"}', line), naming="line 2")
@@ -228,6 +261,22 @@ class Interrupt(ToolTest):
         outcome = interrupt_once_busy("bench", valid(), "-p", "64", "-n", "0", "--repeat", "100000000", "--json", busy=lambda outcome: outcome.out)
         self.assertEqual(json.loads(outcome.out)["error"]["name"], "CANCELLED")
         self.assertEqual(outcome.err.count("\n"), 1, outcome)
+
+    def test_ctrl_c_ends_a_batch_with_what_there_is(self):
+        path = tool.options.scratch / "many.jsonl"
+        path.write_text("".join(f'{{"prompt": "rain {number}", "n": 100}}\n' for number in range(20000)))
+        args = ("run", valid(), "--prompts", path, "--batch", "4", "--temp", "0", "--ignore-eos")
+        reasons = []
+
+        def is_busy(outcome):
+            reasons[:] = [one["stop_reason"] for one in json.loads(outcome.out).get("results", [])]
+            return "length" in reasons
+        outcome = interrupt_once_busy(*args, "--json", busy=is_busy)
+        done = reasons.count("length")
+        self.assertEqual((len(reasons), reasons[done:].count("cancelled")), (20000, 20000 - done))
+        self.assertGreater(20000, done)
+        text = interrupt_once_busy(*args, busy=lambda outcome: outcome.out).out
+        self.assertLess(text.count("==> "), 20000)  # those that were not begun are left out
 
     def test_ctrl_c_ends_what_waits_for_input(self):
         process = start("run", valid(), "-f", "-", stdin=subprocess.PIPE)

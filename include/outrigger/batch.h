@@ -1,0 +1,77 @@
+// Batches: many texts at once, each as if it were alone, all from the same passes over the weights.
+#ifndef OUTRIGGER_BATCH_H_
+#define OUTRIGGER_BATCH_H_
+
+#include <outrigger/engine.h>
+#include <outrigger/export.h>
+#include <outrigger/session.h>
+#include <outrigger/status.h>
+#include <outrigger/tokenizer.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+namespace outrigger {
+
+/// One text of a batch: what Session::generate() would be given.
+struct BatchRequest {
+  std::vector<Token> prompt;
+  /// Its cancel token ends this text alone, and is looked at between steps. Of drafts a batch has kNgram, and kAuto as the same; how long
+  /// they are, where that is left open, is chosen for all texts together.
+  GenerateOptions options;
+};
+
+struct BatchOptions {
+  uint32_t sequences = 0;                           ///< most texts at once; 0: the plan's batch
+  uint32_t context_tokens = 0;                      ///< of each; 0: the plan's
+  float branch_share = SessionOptions::kAsPlanned;  ///< as Session::set_branch_share(), of all
+  /// Called as soon as a text is done, in the order in which they are, on the calling thread.
+  std::function<void(size_t index, const Result<GenerateResult>& result)> on_result;
+  CancelToken cancel;  ///< ends all: each text with what it has, those that have not begun with nothing
+
+  /// Errors: kInvalidArgument naming the field, its value and what it may be.
+  Status validate() const;
+};
+
+/// What a batch did.
+struct BatchReport {
+  uint64_t steps = 0;          ///< passes over the weights
+  uint64_t step_tokens = 0;    ///< that these computed: prompts, texts and drafts
+  uint32_t most_at_once = 0;   ///< texts in one step
+  uint64_t prompt_tokens = 0;  ///< of the texts that were begun
+  uint64_t generated_tokens = 0;
+  double total_ms = 0;            ///< from the first step to the last result
+  double total_tokens_per_s = 0;  ///< generated tokens over it
+};
+
+struct BatchResult {
+  std::vector<Result<GenerateResult>> results;  ///< in the order of the requests, each what Session::generate() returns
+  BatchReport report;
+};
+
+/// Generates the text of every request, up to `sequences` of them at once. A step computes, in one pass over the weights, the next token of
+/// every text that is being written, then, as far as the plan's step_tokens go, the prompts of those that were begun last, and with what is
+/// left drafts, as many for each text. Where a step has less room than texts, they take turns. The next request takes the place of a text
+/// as soon as that is done. Tokens, text and callbacks of each are exactly those that it has alone, whatever it is together with: greedy,
+/// drawn with its seed, and with a draft by n-grams. Timings count from when it was begun, and a step's time is everyone's. Sessions are
+/// taken from the plan for the length of the call, as many as texts are at once. A plan's rows of logits limit how many texts and drafts a
+/// step has: Workload::batch and draft_tokens ask for all. Steps allocate nothing once they are under way, but for the texts themselves.
+/// Errors of a request are its result and do not concern the others: those of Session::generate(); kUnsupported for drafts by a model or by
+/// the model itself. A step that fails fails for every text that was in it. Errors of the call: those of Session::open() and of validate();
+/// kInvalidArgument for more sequences than the plan's batch. Threads: any; the engine's other sessions may be used meanwhile, and take
+/// turns with it.
+OTR_API Result<BatchResult> generate_batch(const Engine& engine, std::span<const BatchRequest> requests, const BatchOptions& options = {});
+
+/// Session::step() of several sessions of one engine, in one pass over the weights, or in as many as the plan's rows of logits ask for:
+/// tokens[i] is appended to sessions[i], whose logits() then speak of what follows it. Bits are those of Session::step(). Errors:
+/// kInvalidArgument for as many tokens as sessions not being given, sessions of different engines or branch shares, one that is given twice
+/// or in use elsewhere, and whatever Session::step() refuses: nothing has changed then. Those of a step: sessions whose pass was done keep
+/// their token.
+OTR_API Status step_together(std::span<Session* const> sessions, std::span<const Token> tokens, const CancelToken& cancel = {});
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_BATCH_H_

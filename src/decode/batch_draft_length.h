@@ -1,0 +1,41 @@
+// BatchDraftLength: how many tokens the texts of a batch draft, where they may as long as it pays.
+#ifndef OUTRIGGER_SRC_DECODE_BATCH_DRAFT_LENGTH_H_
+#define OUTRIGGER_SRC_DECODE_BATCH_DRAFT_LENGTH_H_
+
+#include <cstdint>
+
+#include "src/decode/draft_length.h"
+
+namespace outrigger {
+
+/// One length for all: a row that one text takes is time of everyone's, so that each by itself would find its own draft cheap. What steps
+/// take is kept by how many tokens the texts of a step drafted on average. Pure: knows no clock.
+class BatchDraftLength {
+ public:
+  /// Tokens to ask each text's draft for in the next step; 0: none.
+  uint32_t next() {
+    asked_ = length_.next();
+    return asked_;
+  }
+  /// A text of the step that drafts as it pays.
+  void add(uint32_t drafted, uint32_t accepted) {
+    ++texts_;
+    drafted_ += drafted;
+    if (drafted > 0) length_.record_accepted(drafted, accepted);
+  }
+  /// The step of those that were added is done. Steps that read prompts as well say nothing about drafts: `is_comparable` is false.
+  void end_step(double draft_ms, double step_ms, bool is_comparable) {
+    const uint32_t mean = texts_ == 0 ? 0 : (drafted_ + texts_ - 1) / texts_;  // a few drafts are more than none
+    if (texts_ > 0 && is_comparable) length_.record_step({asked_, mean, 0, draft_ms, step_ms});
+    texts_ = drafted_ = asked_ = 0;
+  }
+  bool has_given_up() const { return length_.has_given_up(); }
+
+ private:
+  DraftLength length_{kMostDraftTokens, false, true};
+  uint32_t asked_ = 0, texts_ = 0, drafted_ = 0;
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_DECODE_BATCH_DRAFT_LENGTH_H_

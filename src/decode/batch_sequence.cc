@@ -1,0 +1,109 @@
+// One text of a batch: its prompt, then its tokens, one step after the other.
+#include "src/decode/batch_sequence.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "src/base/macros.h"
+
+namespace outrigger {
+namespace {
+
+// A draft model would have a cache for one text, and a model that drafts for itself takes steps of its own.
+Status check_draft(const DraftOptions& draft) {
+  if (draft.kind != DraftKind::kSelf && draft.kind != DraftKind::kModel) return {};
+  return Status(
+      StatusCode::kUnsupported,
+      fmt::format("draft: got '{}', need none, auto or ngram in a batch; generate the texts one after the other, or use another draft",
+                  draft_kind_name(draft.kind)));
+}
+
+}  // namespace
+
+BatchSequence::BatchSequence(Session session) : session_(std::move(session)), state_(session_.impl()) {
+  next_.tokens.reserve(kMostDraftTokens + 1);
+}
+
+Status BatchSequence::start(size_t index, const BatchRequest& request) {
+  OTR_TRY(request.options.validate());
+  OTR_TRY(check_draft(request.options.draft));
+  options_ = request.options;
+  choose_draft();
+  state_.truncate(0);
+  OTR_TRY(state_.check_tokens(request.prompt));
+  OTR_ASSIGN(SpeculativeDecoder decoder, SpeculativeDecoder::create(state_, options_));
+  state_.tokens.insert(state_.tokens.end(), request.prompt.begin(), request.prompt.end());
+  index_ = index;
+  is_reading_ = true;
+  generation_.emplace(state_, options_, std::move(decoder));
+  generation_->start();
+  return {};
+}
+
+// What is to pay is the batch's to say: to the decoder it is a fixed length, of which it has as much room as its share of a step.
+void BatchSequence::choose_draft() {
+  DraftOptions& draft = options_.draft;
+  drafts_as_it_pays_ = draft.kind == DraftKind::kAuto || (draft.kind == DraftKind::kNgram && draft.tokens == DraftOptions::kAsItPays);
+  if (!drafts_as_it_pays_) return;
+  if (draft.kind == DraftKind::kAuto) draft.kind = state_.engine->plan.logit_rows < 2 ? DraftKind::kNone : DraftKind::kNgram;
+  if (draft.tokens == DraftOptions::kAsItPays) draft.tokens = kMostDraftTokens;
+}
+
+BatchShare BatchSequence::need() const {
+  if (is_free()) return {};
+  return {pending(), is_reading_, generation_->most_wanted() > 0};
+}
+
+void BatchSequence::join(const BatchShare& share, BatchStep& step) {
+  base_ = state_.tokens.size();
+  const bool is_last = share.tokens == pending();
+  const uint32_t most = is_last ? generation_->most_wanted() : 0;
+  if (most == 0) return step.add(state_, share.tokens, 0);
+  generation_->decoder().begin(std::min(most, share.drafted + 1), options_.cancel, &next_);
+  const std::span<const Token> drafted = generation_->decoder().drafted();
+  state_.tokens.insert(state_.tokens.end(), drafted.begin(), drafted.end());
+  const auto more = static_cast<uint32_t>(drafted.size());
+  step.add(state_, share.tokens + more, 1 + more);
+}
+
+std::optional<Result<GenerateResult>> BatchSequence::end_step(const Status& step, double step_ms) {
+  state_.truncate(static_cast<uint32_t>(base_));
+  if (!step.is_ok()) return step.code() == StatusCode::kCancelled ? stop(StopReason::kCancelled) : fail(step);
+  if (is_reading_) {
+    const bool goes_on = report_progress();
+    is_reading_ = pending() > 0;
+    if (is_reading_) return goes_on ? std::nullopt : std::optional(stop(StopReason::kCancelled));
+    generation_->end_prompt(base_);
+    if (generation_->most_wanted() == 0) return done();
+  }
+  if (const Status status = generation_->decoder().end(step_ms, &next_); !status.is_ok()) return fail(status);
+  const Result<bool> goes_on = generation_->take(next_);
+  if (!goes_on.is_ok()) return fail(goes_on.status());
+  if (!goes_on.value()) return done();
+  if (!next_.failure.is_ok()) return fail(next_.failure);
+  return generation_->most_wanted() > 0 ? std::nullopt : std::optional(done());
+}
+
+bool BatchSequence::report_progress() const {
+  return !options_.prefill_progress || options_.prefill_progress(1 - static_cast<double>(pending()) / static_cast<double>(base_));
+}
+
+Result<GenerateResult> BatchSequence::stop(StopReason reason) {
+  generation_->stop(reason);
+  return done();
+}
+
+Result<GenerateResult> BatchSequence::done() {
+  GenerateResult result = generation_->finish();
+  generation_.reset();
+  return result;
+}
+
+Result<GenerateResult> BatchSequence::fail(const Status& why) {
+  generation_.reset();
+  return why;
+}
+
+}  // namespace outrigger
