@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "src/base/macros.h"
+#include "src/kernels/move_kv.h"
 
 namespace outrigger {
 
@@ -63,6 +64,14 @@ Status KvCache::store(uint32_t layer, uint32_t first_position, uint32_t tokens, 
   OTR_TRY(spill.store(part_, layers_[layer].spilled, runs(), begin, head_bytes(first_position + tokens)));
   if (moved != nullptr) *moved += spill.bytes_written() - before;
   return {};
+}
+
+bool KvCache::takes_trees() const {
+  return std::none_of(layers_.begin(), layers_.end(), [](const Layer& layer) { return layer.is_on_device || layer.is_spilled(); });
+}
+
+void KvCache::move(uint32_t from, uint32_t to) const {
+  for (uint32_t layer = 0; layer < layers_.size(); ++layer) move_kv_place({keys(layer), values(layer), kv_heads_, head_dim_, capacity_, type_}, from, to);
 }
 
 Status KvCache::copy_prefix_to(uint32_t positions, std::span<std::byte> dst, TensorResidency& residency) const {

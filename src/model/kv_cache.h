@@ -46,6 +46,12 @@ class KvCache {
   Status fetch(uint32_t layer, uint32_t first_position, uint32_t tokens, uint64_t* moved = nullptr) const;
   Status store(uint32_t layer, uint32_t first_position, uint32_t tokens, uint64_t* moved = nullptr) const;
 
+  /// Whether a step's tokens may be a tree: not where a device computes the attention, whose kernels know chains only, nor where layers are on
+  /// disk, from where each move() would have to bring them.
+  bool takes_trees() const;
+  /// Moves what lies at one place of every layer to an earlier one. Precondition: takes_trees(). Allocates nothing.
+  void move(uint32_t from, uint32_t to) const;
+
   /// Bytes that the first `positions` take when written out, and the copying of them, head after head. What is on a device passes through the
   /// residency's transfer buffer. Errors: kIo, for spilled layers only; kDevice.
   uint64_t prefix_bytes(uint32_t positions) const;
