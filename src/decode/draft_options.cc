@@ -20,6 +20,12 @@ Status no_rows(const Plan& plan) {
           plan.logit_rows));
 }
 
+Status no_trees() {
+  return Status(StatusCode::kUnsupported,
+                "draft.shape: a tree needs keys and values in host memory; here a device computes attention, whose kernels know chains only, or "
+                "layers of them are on disk; use a chain, or plan without");
+}
+
 }  // namespace
 
 const char* draft_kind_name(DraftKind kind) noexcept {
@@ -38,6 +44,18 @@ const char* draft_kind_name(DraftKind kind) noexcept {
   return "unknown";
 }
 
+const char* draft_shape_name(DraftShape shape) noexcept {
+  switch (shape) {
+    case DraftShape::kAuto:
+      return "auto";
+    case DraftShape::kChain:
+      return "chain";
+    case DraftShape::kTree:
+      return "tree";
+  }
+  return "unknown";
+}
+
 Status DraftOptions::validate() const {
   const auto number = static_cast<int32_t>(kind);
   if (number < static_cast<int32_t>(DraftKind::kNone) || number > static_cast<int32_t>(DraftKind::kModel)) {
@@ -49,9 +67,15 @@ Status DraftOptions::validate() const {
                                                     ? "draft.path: got none, need that of the draft model"
                                                     : fmt::format("draft.path: got '{}', need none for a draft that is no model", path));
   }
-  if (tokens > kMostDraftTokens)
+  const auto form = static_cast<int32_t>(shape);
+  if (form < static_cast<int32_t>(DraftShape::kAuto) || form > static_cast<int32_t>(DraftShape::kTree)) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("draft.shape: got {}, need 0 (auto), 1 (chain) or 2 (tree)", form));
+  }
+  if (const uint32_t most = shape == DraftShape::kTree ? kMostTreeDraftTokens : kMostDraftTokens; tokens > most) {
     return Status(StatusCode::kInvalidArgument,
-                  fmt::format("draft.tokens: got {}, need at most {}, or 0 to choose as it pays", tokens, kMostDraftTokens));
+                  fmt::format("draft.tokens: got {}, need at most {} in a {}, or 0 to choose as it pays", tokens, most,
+                              shape == DraftShape::kTree ? "tree" : "chain"));
+  }
   return {};
 }
 
@@ -60,6 +84,7 @@ Status Session::Impl::prepare_draft(const DraftOptions& options, const Progress&
   if (options.kind == DraftKind::kNone || options.kind == DraftKind::kAuto) return {};
   if (options.kind == DraftKind::kSelf) OTR_TRY(check_self_draft(*this));
   if (engine->plan.logit_rows < 2) return no_rows(engine->plan);
+  if (options.shape == DraftShape::kTree && !cache.takes_trees()) return no_trees();
   if (options.kind != DraftKind::kModel || (draft_model && draft_model->path() == options.path)) return {};
   draft_model.reset();  // its bytes are the next one's
   OTR_ASSIGN(draft_model, DraftModel::open(*engine, options.path, context_tokens, progress, cancel));

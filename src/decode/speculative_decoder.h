@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "src/decode/acceptance.h"
-#include "src/decode/draft_length.h"
+#include "src/decode/draft_choice.h"
 #include "src/decode/draft_source.h"
 #include "src/decode/session_impl.h"
 
@@ -47,10 +47,11 @@ class SpeculativeDecoder {
   SpeculativeDecoder(Session::Impl& session, Sampler sampler, uint64_t seed)
       : session_(&session), sampler_(std::move(sampler)), acceptance_(seed ^ 0xbb67ae8584caa73bu) {}
 
-  uint32_t most_drafted(uint32_t most_tokens) const;
-  void make_draft(uint32_t most, const CancelToken& cancel);
+  DraftSize next_size(uint32_t most_tokens);
+  void make_draft(const DraftSize& size, const CancelToken& cancel);
   Status verify(const CancelToken& cancel, NextTokens* next);
-  void judge_row(size_t row, std::span<const float> logits, size_t base, NextTokens* next);
+  void keep_path(size_t base);
+  void judge_row(std::span<const float> logits, NextTokens* next);
   void count(const PassRecord& pass, size_t tokens);
   void settle(const Status& why);
 
@@ -59,9 +60,10 @@ class SpeculativeDecoder {
   Acceptance acceptance_;
   std::optional<Tokenizer> ends_;        ///< none: every token goes on
   std::unique_ptr<DraftSource> source_;  ///< null: plain steps
-  std::optional<DraftLength> length_;
+  std::optional<DraftChoice> choice_;
   std::optional<Draft> draft_;
   bool has_drafted_ = false;  ///< in the pass before
+  size_t node_ = 0;           ///< of the draft, the last one that was accepted
   bool done_ = false;         ///< the rows of a step that are left say nothing more
   SpeculationReport report_;
   uint64_t pass_tokens_ = 0;

@@ -55,7 +55,7 @@ std::map<std::pair<Token, Token>, int> counted_pairs(const SamplingOptions& opti
         text.push_back(verdict.token);
         goes_on = verdict.is_accepted;
       }
-      if (goes_on) text.push_back(must(Acceptance::judge(sampler, model_logits(text), text, -1)).token);
+      if (goes_on) text.push_back(must(Acceptance::judge(sampler, model_logits(text), text, {})).token);
     }
     ++counts[{text[1], text[2]}];
   }
@@ -111,7 +111,7 @@ TEST_CASE("Acceptance: the next token and the next two are distributed as the sa
     CAPTURE(options.temperature);
     Acceptance acceptance(options.seed + 100);
     const auto counts = counted_pairs(options, [&](Sampler& sampler, auto logits, auto history, Token token, auto drawn_from) {
-      return must(acceptance.judge_drawn(sampler, logits, history, token, drawn_from));
+      return must(acceptance.judge_drawn(sampler, logits, history, {&token, 1}, drawn_from));
     });
     const ChiSquare got = chi_square(options, counts);
     CHECK(got.next < most_chi_square(got.next_outcomes));
@@ -158,7 +158,8 @@ TEST_CASE("Acceptance: what stands for itself is taken where the sampler draws i
   int accepted = 0;
   for (int i = 0; i < 500; ++i) {
     const Token own = must(plain.sample(model_logits(text), text));
-    const Verdict verdict = must(Acceptance::judge(judged, model_logits(text), text, static_cast<Token>(i % kTokens)));
+    const Token drafted = i % kTokens;
+    const Verdict verdict = must(Acceptance::judge(judged, model_logits(text), text, {&drafted, 1}));
     REQUIRE(verdict.token == own);
     REQUIRE(verdict.is_accepted == (own == i % kTokens));
     accepted += verdict.is_accepted;
@@ -176,8 +177,8 @@ TEST_CASE("Acceptance: a draft that draws from the model's own distribution is a
   const std::vector<Token> text = {2};
   for (int i = 0; i < 2000; ++i) {
     const auto distribution = must(drafter.distribution(model_logits(text), text));
-    REQUIRE(must(acceptance.judge_drawn(sampler, model_logits(text), text, draw_token(distribution, random.uniform()), distribution))
-                .is_accepted);
+    const Token token = draw_token(distribution, random.uniform());
+    REQUIRE(must(acceptance.judge_drawn(sampler, model_logits(text), text, {&token, 1}, distribution)).is_accepted);
   }
 }
 
