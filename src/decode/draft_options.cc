@@ -81,10 +81,11 @@ Status DraftOptions::validate() const {
 
 Status Session::Impl::prepare_draft(const DraftOptions& options, const Progress& progress, const CancelToken& cancel) {
   OTR_TRY(options.validate());
-  if (options.kind == DraftKind::kNone || options.kind == DraftKind::kAuto) return {};
+  if (options.kind == DraftKind::kNone) return {};
+  if (options.shape == DraftShape::kTree && !cache.takes_trees()) return no_trees();
+  if (options.kind == DraftKind::kAuto) return {};
   if (options.kind == DraftKind::kSelf) OTR_TRY(check_self_draft(*this));
   if (engine->plan.logit_rows < 2) return no_rows(engine->plan);
-  if (options.shape == DraftShape::kTree && !cache.takes_trees()) return no_trees();
   if (options.kind != DraftKind::kModel || (draft_model && draft_model->path() == options.path)) return {};
   draft_model.reset();  // its bytes are the next one's
   OTR_ASSIGN(draft_model, DraftModel::open(*engine, options.path, context_tokens, progress, cancel));

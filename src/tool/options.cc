@@ -83,8 +83,6 @@ Status check_future(const FutureOptions& options) {
     if (batch > 1) return not_there_yet(fmt::format("--batch {}", batch), "use --batch 1");
   }
   if (const auto draft = draft_options(options); !draft.is_ok()) return draft.status();
-  if (options.draft_shape == "tree") return not_there_yet("--draft-shape tree", "use --draft-shape chain");
-  if (options.draft_shape != "auto" && options.draft_shape != "chain") return not_one_of("--draft-shape", options.draft_shape, "auto, chain or tree");
   if (options.groups == "2") return not_there_yet("--groups 2", "use --groups 1");
   if (options.groups != "auto" && options.groups != "1") return not_one_of("--groups", options.groups, "auto, 1 or 2");
   return Status();
@@ -99,11 +97,16 @@ Result<DraftOptions> draft_options(const FutureOptions& options) {
     draft.kind = DraftKind::kModel;
     draft.path = options.draft;
   }
+  for (const DraftShape shape : {DraftShape::kChain, DraftShape::kTree}) {
+    if (options.draft_shape == draft_shape_name(shape)) draft.shape = shape;
+  }
+  if (options.draft_shape != draft_shape_name(draft.shape)) return not_one_of("--draft-shape", options.draft_shape, "auto, chain or tree");
   if (options.draft_tokens != "auto") {
+    const uint32_t most = draft.shape == DraftShape::kTree ? kMostTreeDraftTokens : kMostDraftTokens;
     const std::string& text = options.draft_tokens;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), draft.tokens);
-    if (error != std::errc() || end != text.data() + text.size() || draft.tokens == 0 || draft.tokens > kMostDraftTokens) {
-      return not_one_of("--draft-tokens", text, fmt::format("auto or 1 to {}", kMostDraftTokens));
+    if (error != std::errc() || end != text.data() + text.size() || draft.tokens == 0 || draft.tokens > most) {
+      return not_one_of("--draft-tokens", text, fmt::format("auto or 1 to {}{}", most, most == kMostDraftTokens ? ", of a tree to 31" : ""));
     }
   }
   if (Status status = draft.validate(); !status.is_ok()) return status;
@@ -115,7 +118,8 @@ uint32_t planned_draft_tokens(const DraftOptions& options) {
   constexpr uint32_t kUnasked = 8;
   if (options.kind == DraftKind::kNone) return 0;
   if (options.tokens != DraftOptions::kAsItPays) return options.tokens;
-  return options.kind == DraftKind::kAuto ? kUnasked : kMostDraftTokens;
+  if (options.shape == DraftShape::kTree && options.kind != DraftKind::kNgram && options.kind != DraftKind::kAuto) return kMostTreeDraftTokens;
+  return options.kind == DraftKind::kAuto && options.shape != DraftShape::kTree ? kUnasked : kMostDraftTokens;
 }
 
 }  // namespace outrigger::tool

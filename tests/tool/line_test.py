@@ -51,11 +51,11 @@ class Line(ToolTest):
 
     def test_what_the_contract_has_and_this_version_has_not_is_refused_by_name(self):
         model, prompt = valid(), ("-p", "a")
-        for args, name in ((("--draft-shape", "tree"), "--draft-shape"), (("--groups", "2"), "--groups"), (("--batch", "2"), "--batch")):
+        for args, name in ((("--groups", "2"), "--groups"), (("--batch", "2"), "--batch")):
             with self.subTest(args=args):
                 self.refuse(UNSUPPORTED, "run", model, *prompt, *args, naming=name)
         self.refuse(UNSUPPORTED, "bench", model, "--batch", "1,4", naming="--batch")
-        for args in (("--draft-tokens", "0"), ("--draft-tokens", "17"), ("--draft-tokens", "4x"), ("--draft-shape", "ring"), ("--groups", "3"), ("--draft", "")):
+        for args in (("--draft-tokens", "0"), ("--draft-tokens", "17"), ("--draft-tokens", "4x"), ("--draft-tokens", "32", "--draft-shape", "tree"), ("--draft-shape", "ring"), ("--groups", "3"), ("--draft", "")):
             with self.subTest(args=args):
                 self.refuse(INVALID_ARGUMENT, "run", model, *prompt, *args, naming=args[0].strip("-").split("-")[0])
 
