@@ -877,7 +877,7 @@ OTR_C_API void otr_generate_options_init(otr_generate_options* options, uint32_t
 /** Opens what otr_session_generate with this draft needs, which otherwise its first call does: a draft model, which the session keeps until another is asked
  * for. Of the options only those of the draft and cancel are looked at.
  * Errors: OTR_INVALID_ARGUMENT when the draft has another vocabulary (the first token that differs is named), the plan has no room for drafts, or
- * OTR_DRAFT_SELF is asked for with the branches off; OTR_UNSUPPORTED for OTR_DRAFT_SELF of a model without branches, and for a tree where keys and values are on a device or on disk; OTR_BUDGET when the plan's draft_bytes do not
+ * OTR_DRAFT_SELF is asked for with the branches off; OTR_UNSUPPORTED for OTR_DRAFT_SELF of a model without branches, and for a tree where a device computes attention; OTR_BUDGET when the plan's draft_bytes do not
  * hold the draft; those of otr_model_open and otr_engine_open. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_prepare_draft(otr_session* session, const otr_generate_options* options, otr_error* error);
 

@@ -116,7 +116,7 @@ Result<Token> draft_token(Sampler& sampler, Random& random, bool draws, std::spa
 Status ModelDraft::read(std::span<const Token> tokens, const CancelToken& cancel) {
   Session& session = model_.session();
   if (tokens.size() > session.context_tokens()) return {};  // the draft is made for fewer tokens
-  keep_accepted(tokens);
+  OTR_TRY(keep_accepted(tokens));
   const std::span<const Token> held = session.tokens();
   const auto common = static_cast<size_t>(std::mismatch(held.begin(), held.end(), tokens.begin(), tokens.end()).first - held.begin());
   if (common == tokens.size() && held.size() == common && !session.logits().empty()) return {};
@@ -161,20 +161,19 @@ Status ModelDraft::propose_tree(std::span<const Token> tokens, const DraftSize& 
 }
 
 // What the target took of the last tree moves together behind the text, as far as it was computed.
-void ModelDraft::keep_accepted(std::span<const Token> tokens) {
+Status ModelDraft::keep_accepted(std::span<const Token> tokens) {
   Session::Impl& session = model_.session().impl();
   const size_t computed = std::exchange(computed_nodes_, 0);
-  if (computed == 0 || session.tokens.size() != tree_text_ || tokens.size() <= tree_text_) return;
-  if (!std::equal(session.tokens.begin(), session.tokens.end(), tokens.begin())) return;
-  size_t node = 0;
-  for (size_t at = tree_text_; at < tokens.size(); ++at) {
-    node = find_under(tree_, tree_tokens_, node, tokens[at]);
-    if (node == 0 || node >= computed) return;
-    session.cache.move(static_cast<uint32_t>(tree_text_ - 1 + node), static_cast<uint32_t>(at));
-    session.tokens.push_back(tokens[at]);
-    session.computed = static_cast<uint32_t>(at + 1);
-    session.has_logits = false;
-  }
+  if (computed == 0 || session.tokens.size() != tree_text_ || tokens.size() <= tree_text_) return {};
+  if (!std::equal(session.tokens.begin(), session.tokens.end(), tokens.begin())) return {};
+  size_t node = 0, next = 0;
+  const auto more = tokens.subspan(tree_text_);
+  for (size_t i = 0; i < more.size() && (next = find_under(tree_, tree_tokens_, node, more[i])) != 0 && next < computed; ++i) node = next;
+  OTR_TRY(session.keep_path(tree_, node));
+  session.tokens.insert(session.tokens.end(), more.begin(), more.begin() + static_cast<ptrdiff_t>(tree_.depth(node)));
+  session.computed = static_cast<uint32_t>(session.tokens.size());
+  session.has_logits = session.has_logits && node == 0;
+  return {};
 }
 
 }  // namespace outrigger

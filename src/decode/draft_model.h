@@ -65,7 +65,7 @@ class ModelDraft final : public DraftSource {
   Status propose_tree(std::span<const Token> tokens, const DraftSize& size, const CancelToken& cancel, Draft* draft) override;
 
  private:
-  void keep_accepted(std::span<const Token> tokens);
+  Status keep_accepted(std::span<const Token> tokens);
 
   DraftModel& model_;
   Sampler sampler_;

@@ -22,8 +22,8 @@ Status no_rows(const Plan& plan) {
 
 Status no_trees() {
   return Status(StatusCode::kUnsupported,
-                "draft.shape: a tree needs keys and values in host memory; here a device computes attention, whose kernels know chains only, or "
-                "layers of them are on disk; use a chain, or plan without");
+                "draft.shape: a tree needs attention on the host; here a device computes it, whose kernels know chains only; use a chain, or plan "
+                "for the host alone");
 }
 
 }  // namespace

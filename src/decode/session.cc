@@ -84,6 +84,11 @@ Status Session::Impl::compute_rows(std::span<const Token> drafted, const TokenTr
   return engine->run_step(input, cancel, on_logits);
 }
 
+Status Session::Impl::keep_path(const TokenTree& tree, size_t node) const {
+  const std::lock_guard lock(engine->step_mutex);  // the slots of spilled layers are the steps' as well
+  return cache.keep_path(static_cast<uint32_t>(tokens.size() - 1), tree, node);
+}
+
 void Session::Impl::truncate(uint32_t position) {
   tokens.resize(position);
   computed = std::min(computed, position);

@@ -44,6 +44,8 @@ struct Session::Impl {
   /// as it is, but for what lies in the cache behind it. `tree`: of all of these; null: they are a chain. Preconditions: no more of them than the plan's logit_rows,
   /// all of `tokens` but the last are computed. Errors: as a step's.
   Status compute_rows(std::span<const Token> drafted, const TokenTree* tree, const CancelToken& cancel, const OnLogits& on_logits);
+  /// After a step over a tree whose root is the last token: KvCache::keep_path.
+  Status keep_path(const TokenTree& tree, size_t node) const;
   /// As Session::prepare_draft().
   Status prepare_draft(const DraftOptions& options, const Progress& progress, const CancelToken& cancel);
   Status check_tokens(std::span<const Token> more) const;

@@ -132,17 +132,7 @@ Status SpeculativeDecoder::verify(const CancelToken& cancel, NextTokens* next) {
   session.tokens.resize(base);
   if (!status.is_ok()) return status;
   session.computed = static_cast<uint32_t>(base);
-  keep_path(base);
-  return {};
-}
-
-// Keys and values of what was accepted move together behind the text.
-void SpeculativeDecoder::keep_path(size_t base) {
-  const TokenTree& tree = draft_->tree();
-  for (size_t depth = 1; depth <= tree.depth(node_); ++depth) {
-    const size_t node = tree.on_path(node_, depth);
-    if (node != depth) session_->cache.move(static_cast<uint32_t>(base - 1 + node), static_cast<uint32_t>(base - 1 + depth));
-  }
+  return draft_->is_chain() ? Status() : session.keep_path(draft_->tree(), node_);
 }
 
 void SpeculativeDecoder::count(const PassRecord& pass, size_t tokens) {

@@ -50,7 +50,6 @@ class SpeculativeDecoder {
   DraftSize next_size(uint32_t most_tokens);
   void make_draft(const DraftSize& size, const CancelToken& cancel);
   Status verify(const CancelToken& cancel, NextTokens* next);
-  void keep_path(size_t base);
   void judge_row(std::span<const float> logits, NextTokens* next);
   void count(const PassRecord& pass, size_t tokens);
   void settle(const Status& why);

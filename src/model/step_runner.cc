@@ -102,7 +102,7 @@ void StepRunner::trace_arrival(const TaskGraph& graph, NodeId id, const UnitTime
 
 Status StepRunner::move_kv(uint32_t layer, Status (KvCache::*move)(uint32_t, uint32_t, uint32_t, uint64_t*) const, NodeTrace& trace) const {
   uint64_t moved = 0;
-  for (const SequenceSlice& slice : input_.slices) OTR_TRY((slice.cache->*move)(layer, slice.first_position, slice.tokens, &moved));
+  for (const SequenceSlice& slice : input_.slices) OTR_TRY((slice.cache->*move)(layer, slice.place(0), slice.tokens, &moved));
   trace.moved(moved);
   return {};
 }

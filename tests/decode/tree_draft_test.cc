@@ -37,12 +37,13 @@ struct Files {
   explicit Files(float noise = 0.1f) : target(write_and_open(scratch, random_dense())) { write_test_file(draft, noisy(noise)); }
 };
 
-Engine engine_with(const Model& target, const std::string& draft = {}, uint64_t host_bytes = Budgets::kUnlimited) {
+Engine engine_with(const Model& target, const std::string& draft = {}, uint64_t host_bytes = Budgets::kUnlimited,
+                   uint32_t kv_spilled_layers = Workload::kAsItPays) {
   Workload workload;
+  workload.kv_spilled_layers = kv_spilled_layers;
   workload.context_tokens = 256;
   workload.prompt_tokens = workload.new_tokens = 128;
   workload.draft_tokens = kMostTreeDraftTokens;
-  workload.kv_spilled_layers = 0;
   if (!draft.empty()) workload.draft_bytes = must(draft_model_bytes(must(Model::open(draft)), 256, 2));
   const Plan plan = must(PlacementPlanner::plan(must(target.step_shape()), made_up_machine(2), {host_bytes, 0}, workload));
   return must(Engine::open(target, plan));
@@ -256,7 +257,8 @@ TEST_CASE("Tree by the model itself: greedy text is the plain one, in memory and
   const Engine in_memory = engine_with(branched.model);
   const uint64_t least = in_memory.plan().minimum_host_bytes;
   for (const bool streams : {false, true}) {
-    const Engine engine = streams ? engine_with(branched.model, {}, least + 60000) : in_memory;
+    const Engine engine = streams ? engine_with(branched.model, {}, least + 150000) : in_memory;
+    CHECK(engine.plan().logit_rows >= 8);
     CHECK((engine.plan().decode.streamed_bytes > 0) == streams);
     for (const float share : {1.0f, 0.5f}) {
       const std::vector<Token> plain = generated(engine, options_for({}, 60), share).tokens;
@@ -265,6 +267,45 @@ TEST_CASE("Tree by the model itself: greedy text is the plain one, in memory and
         const GenerateResult result = generated(engine, options_for(trees_of(DraftKind::kSelf, "", tokens), 60), share);
         CHECK(result.tokens == plain);
         if (tokens > 2) CHECK(result.speculation.accepted > 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("Tree by the model itself: proposes what the bare model says of a text that was read with branches, wherever keys and values are") {
+  const Branched branched;
+  std::vector<Token> first;
+  for (const uint32_t spilled : {0u, 1u, 3u}) {
+    CAPTURE(spilled);
+    const Engine engine = engine_with(branched.model, {}, Budgets::kUnlimited, spilled);
+    Session session = must(Session::open(engine));
+    must(session.prefill(kPrompt));
+    const std::vector<float> after(session.logits().begin(), session.logits().end());
+    session.impl().computed -= 1;  // as between steps
+    SelfDraft source(session.impl(), must(Sampler::create({})), {});
+    Draft draft(31, 0);
+    must(source.propose_tree(session.tokens(), {31, 10, 3}, {}, &draft));
+    CHECK(draft.depth() > 3);
+    if (first.empty()) first.assign(draft.tokens().begin(), draft.tokens().end());
+    CHECK(std::equal(first.begin(), first.end(), draft.tokens().begin(), draft.tokens().end()));
+    CHECK(session.tokens().size() == kPrompt.size());
+    must(session.impl().compute({}, {}, {}));
+    CHECK(std::equal(after.begin(), after.end(), session.logits().begin()));
+
+    // Each path as a chain of the bare model's.
+    must(session.truncate(0));
+    must(session.prefill(std::span(kPrompt).first(kPrompt.size() - 1)));
+    Sampler sampler = must(Sampler::create({.temperature = 1, .top_k = 64}));
+    for (size_t node = 0; node < draft.tree().size(); ++node) {
+      std::vector<Token> text = {kPrompt.back()};
+      for (size_t depth = 1; depth <= draft.tree().depth(node); ++depth) text.push_back(draft.token(draft.tree().on_path(node, depth)));
+      must(session.truncate(static_cast<uint32_t>(kPrompt.size() - 1)));
+      must(session.set_branch_share(0));
+      must(session.prefill(text));
+      const auto distribution = must(sampler.distribution(session.logits(), session.tokens()));
+      size_t place = 0;
+      for (size_t child = node + 1; child < draft.tree().size(); ++child) {
+        if (draft.tree().parent(child) == node) REQUIRE(draft.token(child) == distribution[place++].token);
       }
     }
   }

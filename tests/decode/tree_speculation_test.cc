@@ -99,12 +99,22 @@ TEST_CASE("Trees: the same with keys and values of every type") {
   }
 }
 
+TEST_CASE("Trees: the same where layers of keys and values are on disk") {
+  const ScratchFolder scratch;
+  const Model several = write_and_open(scratch, random_dense());
+  for (const auto& [model, spilled] : {std::pair(tiny(), 1u), std::pair(several, 1u), std::pair(several, several.info().layers)}) {
+    CAPTURE(spilled);
+    const Engine engine = open_engine(model, {.batch = 2, .logit_rows = 16, .kv_spilled_layers = spilled});
+    check_same(engine, plain_options(60), 0, {4, 15});
+    CHECK(engine.streamed().kv_written_bytes > 0);
+  }
+}
+
 TEST_CASE("Trees: the same where weights or experts come from disk") {
   const ScratchFolder scratch;
   for (const Model& model : {write_and_open(scratch, random_dense()), tiny("qwen3moe")}) {
     CAPTURE(model.info().architecture);
     EngineSetup setup;
-    setup.kv_spilled_layers = 0;
     setup.host_bytes = smallest_budget(model, setup);
     while (must(plan_for(model, setup)).logit_rows < 8) setup.host_bytes += 4096;  // at the least itself steps have one token
     const Engine engine = open_engine(model, setup);
@@ -169,7 +179,6 @@ TEST_CASE("Trees: cancelled in the middle of a step, they keep what was made bef
   const ScratchFolder scratch;
   const Model model = write_and_open(scratch, random_dense());
   EngineSetup setup;
-  setup.kv_spilled_layers = 0;
   setup.host_bytes = smallest_budget(model, setup);
   while (must(plan_for(model, setup)).logit_rows < 8) setup.host_bytes += 4096;
   const Engine engine = open_engine(model, setup);
@@ -258,28 +267,26 @@ TEST_CASE("Trees: n-grams draft them, and greedy or drawn the text for a seed is
 }
 
 TEST_CASE("Trees: refused with the reason where attention cannot take them, and chains take their place where none was asked for") {
-  const auto check_refused = [](const Engine& engine) {
-    GenerateOptions options = plain_options(30);
-    const std::vector<Token> plain = generated(engine, options).tokens;
-    Session session = must(Session::open(engine));
-    options.draft = tree_of(6);
+  const Model model = tiny("tied-q4_1");
+  const Plan plan = placed_on_device(must(plan_for(model, {})), must(model.step_shape()), [](const MatrixShape&) { return Place::kDevice; });
+  const Engine engine = open_on_device(model, plan, "emulated:memory=64MiB,link=20GB/s,latency=0us");
+  GenerateOptions options = plain_options(30);
+  const std::vector<Token> plain = generated(engine, options).tokens;
+  Session session = must(Session::open(engine));
+  for (const DraftKind kind : {DraftKind::kNgram, DraftKind::kAuto}) {
+    options.draft = {kind, "", 6, DraftShape::kTree};
     const Status status = session.generate(kPrompt, options).status();
     CHECK(status.code() == StatusCode::kUnsupported);
     CHECK(status.message().find("draft.shape") != std::string::npos);
     CHECK(session.tokens().empty());
-    for (const DraftShape shape : {DraftShape::kAuto, DraftShape::kChain}) {
-      options.draft.shape = shape;
-      options.draft.tokens = DraftOptions::kAsItPays;
-      must(session.truncate(0));
-      const GenerateResult result = must(session.generate(kPrompt, options));
-      CHECK(result.tokens == plain);
-      CHECK(result.speculation.tree_passes == 0);
-    }
-  };
-  check_refused(open_engine(tiny(), {.kv_spilled_layers = 1}));
-  const Model model = tiny("tied-q4_1");
-  const Plan plan = placed_on_device(must(plan_for(model, {})), must(model.step_shape()), [](const MatrixShape&) { return Place::kDevice; });
-  check_refused(open_on_device(model, plan, "emulated:memory=64MiB,link=20GB/s,latency=0us"));
+  }
+  for (const DraftShape shape : {DraftShape::kAuto, DraftShape::kChain}) {
+    options.draft = {DraftKind::kNgram, "", DraftOptions::kAsItPays, shape};
+    must(session.truncate(0));
+    const GenerateResult result = must(session.generate(kPrompt, options));
+    CHECK(result.tokens == plain);
+    CHECK(result.speculation.tree_passes == 0);
+  }
 }
 
 TEST_CASE("Trees: passes allocate nothing once they are under way") {
