@@ -274,38 +274,43 @@ TEST_CASE("Tree by the model itself: greedy text is the plain one, in memory and
 
 TEST_CASE("Tree by the model itself: proposes what the bare model says of a text that was read with branches, wherever keys and values are") {
   const Branched branched;
+  std::vector<Token> prompt = kPrompt;
+  prompt.insert(prompt.end(), {9, 7, 9, 3, 2, 38, 4, 6});  // a whole block of the cache: trees lie in the next
+  const SamplingOptions sampling = draft_sampling({.temperature = 20, .top_k = 3, .seed = 1});  // hot enough for trees that are wide
   std::vector<Token> first;
   for (const uint32_t spilled : {0u, 1u, 3u}) {
     CAPTURE(spilled);
     const Engine engine = engine_with(branched.model, {}, Budgets::kUnlimited, spilled);
     Session session = must(Session::open(engine));
-    must(session.prefill(kPrompt));
+    must(session.prefill(prompt));
     const std::vector<float> after(session.logits().begin(), session.logits().end());
     session.impl().computed -= 1;  // as between steps
-    SelfDraft source(session.impl(), must(Sampler::create({})), {});
-    Draft draft(31, 0);
+    SelfDraft source(session.impl(), must(Sampler::create(sampling)), sampling);
+    Draft draft(31, kMostDraftCandidates);
     must(source.propose_tree(session.tokens(), {31, 10, 3}, {}, &draft));
-    CHECK(draft.depth() > 3);
+    CHECK(draft.depth() >= 3);
+    CHECK(draft.tokens().size() >= 7);
     if (first.empty()) first.assign(draft.tokens().begin(), draft.tokens().end());
     CHECK(std::equal(first.begin(), first.end(), draft.tokens().begin(), draft.tokens().end()));
-    CHECK(session.tokens().size() == kPrompt.size());
+    CHECK(session.tokens().size() == prompt.size());
     must(session.impl().compute({}, {}, {}));
     CHECK(std::equal(after.begin(), after.end(), session.logits().begin()));
 
-    // Each path as a chain of the bare model's.
+    // Each path as a chain of the bare model's: to the last bit.
     must(session.truncate(0));
-    must(session.prefill(std::span(kPrompt).first(kPrompt.size() - 1)));
-    Sampler sampler = must(Sampler::create({.temperature = 1, .top_k = 64}));
+    must(session.prefill(std::span(prompt).first(prompt.size() - 1)));
+    Sampler sampler = must(Sampler::create(sampling));
     for (size_t node = 0; node < draft.tree().size(); ++node) {
-      std::vector<Token> text = {kPrompt.back()};
+      std::vector<Token> text = {prompt.back()};
       for (size_t depth = 1; depth <= draft.tree().depth(node); ++depth) text.push_back(draft.token(draft.tree().on_path(node, depth)));
-      must(session.truncate(static_cast<uint32_t>(kPrompt.size() - 1)));
+      must(session.truncate(static_cast<uint32_t>(prompt.size() - 1)));
       must(session.set_branch_share(0));
       must(session.prefill(text));
       const auto distribution = must(sampler.distribution(session.logits(), session.tokens()));
-      size_t place = 0;
-      for (size_t child = node + 1; child < draft.tree().size(); ++child) {
-        if (draft.tree().parent(child) == node) REQUIRE(draft.token(child) == distribution[place++].token);
+      const auto told = draft.distribution(node);
+      for (size_t i = 0; i < told.size(); ++i) {
+        REQUIRE(told[i].token == distribution[i].token);
+        REQUIRE(told[i].probability == distribution[i].probability);
       }
     }
   }
