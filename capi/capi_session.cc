@@ -98,6 +98,8 @@ Status check_logits(const otr_session* session) {
 Status read_draft(const otr_generate_options& known, outrigger::DraftOptions* draft) {
   draft->kind = static_cast<outrigger::DraftKind>(known.draft);
   draft->tokens = known.draft_tokens;
+  draft->shape = static_cast<outrigger::DraftShape>(known.draft_shape);
+  OTR_CAPI_TRY(check_reserved(known.reserved_too, "options"));
   if (known.draft_path != nullptr) draft->path = known.draft_path;
   return draft->validate();
 }
@@ -148,6 +150,7 @@ otr_generate_result result_of(const GenerateResult& made, size_t prompt_tokens) 
   full.tokens_per_pass = made.speculation.tokens_per_pass;
   static_assert(std::size(otr_generate_result{}.accepted_at) == outrigger::kMostDraftTokens);
   std::copy(made.speculation.accepted_at.begin(), made.speculation.accepted_at.end(), full.accepted_at);
+  full.tree_passes = made.speculation.tree_passes;
   return full;
 }
 

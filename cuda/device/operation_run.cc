@@ -60,8 +60,9 @@ OperationKey make_key(const AppendKvArgs& args) {
 }
 OperationKey make_key(const AttentionArgs& args) {
   const auto& [q, q_stride, k_cache, v_cache, dst, dst_stride, tokens, heads, kv_heads, head_dim, capacity, first_position, scale, scratch,
-               type] = args;
+               type, tree, tree_begin] = args;
   (void)first_position;
+  (void)tree, (void)tree_begin;  // no device takes one
   return key(DeviceOpKind::kAttention, q, q_stride, k_cache, v_cache, dst, dst_stride, tokens, heads, kv_heads, head_dim, capacity, scale,
              scratch, type);
 }

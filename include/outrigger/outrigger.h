@@ -466,8 +466,9 @@ enum otr_correction_places {
   OTR_CORRECTIONS_ON_HOST = 2 /**< while the device multiplies; residuals always are */
 };
 
-/** Most tokens of one draft. */
+/** Most tokens of one draft, and of one that is a tree. */
 #define OTR_MOST_DRAFT_TOKENS 16
+#define OTR_MOST_TREE_DRAFT_TOKENS 31
 
 /** What to plan for. */
 typedef struct otr_plan_options {
@@ -484,7 +485,7 @@ typedef struct otr_plan_options {
   uint32_t kv_spilled_layers;   /**< layers whose keys and values are on disk; default OTR_KV_SPILL_AS_IT_PAYS */
   int32_t corrections;          /**< where branches are computed whose matrices a device computes with: OTR_CORRECTIONS_... */
   double max_slowdown;          /**< how much longer a step of decoding may take for branches and residuals, 0.05 for a twentieth; below 0 (default): any */
-  uint32_t draft_tokens;        /**< room for drafts of so many tokens, of each session of the batch, up to OTR_MOST_DRAFT_TOKENS; default 0 */
+  uint32_t draft_tokens;        /**< room for drafts of so many tokens, of each session of the batch, up to OTR_MOST_TREE_DRAFT_TOKENS; default 0 */
   uint32_t reserved;
   uint64_t draft_bytes;         /**< of host memory, kept for a draft model: otr_model_draft_bytes of it; default 0 */
 } otr_plan_options;
@@ -762,6 +763,13 @@ enum otr_draft_kinds {
   OTR_DRAFT_MODEL = 4  /**< another model of the same vocabulary */
 };
 
+/** What is proposed. */
+enum otr_draft_shapes {
+  OTR_DRAFT_SHAPE_AUTO = 0,  /**< _CHAIN, and _TREE where it is measured to be faster; of a fixed number of tokens always _CHAIN */
+  OTR_DRAFT_SHAPE_CHAIN = 1, /**< one continuation */
+  OTR_DRAFT_SHAPE_TREE = 2   /**< several, of which the step that verifies them takes the best */
+};
+
 /** How to generate. */
 typedef struct otr_generate_options {
   uint32_t struct_size;
@@ -776,8 +784,10 @@ typedef struct otr_generate_options {
   void* user;                           /**< handed to both callbacks */
   const otr_cancel* cancel;             /**< NULL (default): nothing stops it */
   int32_t draft;                        /**< OTR_DRAFT_NONE (default), ... */
-  uint32_t draft_tokens;                /**< most tokens of a draft, up to OTR_MOST_DRAFT_TOKENS and what the plan has room for; 0 (default): as many as pay */
+  uint32_t draft_tokens;                /**< most tokens of a draft, up to OTR_MOST_DRAFT_TOKENS (_TREE_ for a tree) and what the plan has room for; 0 (default): as many as pay */
   const char* draft_path;               /**< of OTR_DRAFT_MODEL; NULL (default) for the others */
+  int32_t draft_shape;                  /**< OTR_DRAFT_SHAPE_AUTO (default), ... */
+  uint32_t reserved_too;
 } otr_generate_options;
 
 /** Values of otr_generate_result.stop_reason. */
@@ -806,7 +816,8 @@ typedef struct otr_generate_result {
   uint64_t drafted_tokens;
   uint64_t accepted_tokens;       /**< of these, those that the model said too */
   double tokens_per_pass;
-  uint64_t accepted_at[OTR_MOST_DRAFT_TOKENS]; /**< accepted_tokens by their place in the draft */
+  uint64_t accepted_at[OTR_MOST_DRAFT_TOKENS]; /**< accepted_tokens by their place in the draft, which in a tree is their depth */
+  uint64_t tree_passes;           /**< of the passes, those whose draft was a tree and no chain */
 } otr_generate_result;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
@@ -870,9 +881,9 @@ OTR_C_API otr_status otr_session_get_position(const otr_session* session, uint64
 OTR_C_API void otr_generate_options_init(otr_generate_options* options, uint32_t struct_size);
 
 /** Opens what otr_session_generate with this draft needs, which otherwise its first call does: a draft model, which the session keeps until another is asked
- * for. Of the options only draft, draft_tokens, draft_path and cancel are looked at.
+ * for. Of the options only those of the draft and cancel are looked at.
  * Errors: OTR_INVALID_ARGUMENT when the draft has another vocabulary (the first token that differs is named), the plan has no room for drafts, or
- * OTR_DRAFT_SELF is asked for with the branches off; OTR_UNSUPPORTED for OTR_DRAFT_SELF of a model without branches; OTR_BUDGET when the plan's draft_bytes do not
+ * OTR_DRAFT_SELF is asked for with the branches off; OTR_UNSUPPORTED for OTR_DRAFT_SELF of a model without branches, and for a tree where a device computes attention; OTR_BUDGET when the plan's draft_bytes do not
  * hold the draft; those of otr_model_open and otr_engine_open. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_prepare_draft(otr_session* session, const otr_generate_options* options, otr_error* error);
 

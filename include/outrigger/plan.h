@@ -28,7 +28,8 @@ enum class CorrectionPlace : int32_t {
   kOnHost = 2,    ///< on the host, while the device multiplies with the matrix: input and results cross the link
 };
 
-inline constexpr uint32_t kMostDraftTokens = 16;    ///< of one draft: beyond it hardly any is accepted, and each takes a row of logits
+inline constexpr uint32_t kMostDraftTokens = 16;    ///< of a draft that is a chain, and the depth of a tree: beyond it hardly any is accepted, and each takes a row of logits
+inline constexpr uint32_t kMostTreeDraftTokens = 31;  ///< of a draft that is a tree: with the token before it a step of 32, the most that takes the way of small ones
 
 /// What the plan is made for.
 struct Workload {

@@ -23,12 +23,21 @@ enum class DraftKind : int32_t {
 };
 OTR_API const char* draft_kind_name(DraftKind kind) noexcept;  ///< "none", "auto", "ngram", "self", "model"
 
+/// What is proposed.
+enum class DraftShape : int32_t {
+  kAuto = 0,   ///< kChain, and kTree where it is measured to be faster; of a fixed number of tokens always kChain
+  kChain = 1,  ///< one continuation
+  kTree = 2,   ///< several, of which the step that verifies them takes the best
+};
+OTR_API const char* draft_shape_name(DraftShape shape) noexcept;  ///< "auto", "chain", "tree"
+
 struct OTR_API DraftOptions {
   DraftKind kind = DraftKind::kNone;
   std::string path;  ///< of kModel: a file or directory as Model::open takes it; empty for the others
-  /// Most tokens of a draft, up to kMostDraftTokens and to what the plan has rows of logits for; kAsItPays: chosen as the generation goes,
-  /// from what was accepted and what steps took, and none while it does not pay.
+  /// Most tokens of a draft, up to kMostDraftTokens (kMostTreeDraftTokens for kTree) and to what the plan has rows of logits for; kAsItPays:
+  /// chosen as the generation goes, from what was accepted and what steps took, and none while it does not pay.
   uint32_t tokens = kAsItPays;
+  DraftShape shape = DraftShape::kAuto;
   static constexpr uint32_t kAsItPays = 0;
 
   /// Errors: kInvalidArgument naming the field, its value and what it may be.
@@ -42,7 +51,9 @@ struct SpeculationReport {
   uint64_t passes = 0;                 ///< steps of the model that made the tokens after the first, those without a draft too
   uint64_t drafted = 0;                ///< tokens proposed
   uint64_t accepted = 0;               ///< of these, those that the model said too
-  std::array<uint64_t, kMostDraftTokens> drafted_at = {}, accepted_at = {};  ///< the same by their place in the draft
+  uint64_t tree_passes = 0;            ///< of the passes, those whose draft was a tree and no chain
+  /// Drafts that were so deep, and that were accepted so deep: in a chain the tokens by their place.
+  std::array<uint64_t, kMostDraftTokens> drafted_at = {}, accepted_at = {};
   double tokens_per_pass = 0;  ///< tokens that these steps made, over their number; 0 without any
   bool auto_off = false;       ///< the draft was given up when generation ended, because it lost
 };

@@ -26,7 +26,7 @@ class BatchDraftLength {
   /// The step of those that were added is done. Steps that read prompts as well say nothing about drafts: `is_comparable` is false.
   void end_step(double draft_ms, double step_ms, bool is_comparable) {
     const uint32_t mean = texts_ == 0 ? 0 : (drafted_ + texts_ - 1) / texts_;  // a few drafts are more than none
-    if (texts_ > 0 && is_comparable) length_.record_step({asked_, mean, 0, draft_ms, step_ms});
+    if (texts_ > 0 && is_comparable) length_.record_step({asked_, mean, mean, 0, draft_ms, step_ms});
     texts_ = drafted_ = asked_ = 0;
   }
   bool has_given_up() const { return length_.has_given_up(); }

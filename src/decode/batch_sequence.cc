@@ -11,8 +11,13 @@
 namespace outrigger {
 namespace {
 
-// A draft model would have a cache for one text, and a model that drafts for itself takes steps of its own.
+// A draft model would have a cache for one text, a model that drafts for itself takes steps of its own, and a tree takes rows that other
+// texts' chains have more of.
 Status check_draft(const DraftOptions& draft) {
+  if (draft.shape == DraftShape::kTree) {
+    return Status(StatusCode::kUnsupported,
+                  "draft: got a tree, need a chain in a batch; generate the texts one after the other, or draft chains");
+  }
   if (draft.kind != DraftKind::kSelf && draft.kind != DraftKind::kModel) return {};
   return Status(
       StatusCode::kUnsupported,
@@ -45,6 +50,7 @@ Status BatchSequence::start(size_t index, const BatchRequest& request) {
 // What is to pay is the batch's to say: to the decoder it is a fixed length, of which it has as much room as its share of a step.
 void BatchSequence::choose_draft() {
   DraftOptions& draft = options_.draft;
+  draft.shape = DraftShape::kChain;
   drafts_as_it_pays_ = draft.kind == DraftKind::kAuto || (draft.kind == DraftKind::kNgram && draft.tokens == DraftOptions::kAsItPays);
   if (!drafts_as_it_pays_) return;
   if (draft.kind == DraftKind::kAuto) draft.kind = state_.engine->plan.logit_rows < 2 ? DraftKind::kNone : DraftKind::kNgram;

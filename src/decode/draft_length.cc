@@ -17,8 +17,8 @@ constexpr double kMostSlower = 2;
 constexpr double kLeastGrowth = 0.02;
 // A draft is to be worth a little more than the noise of what is measured.
 constexpr double kLeastGain = 1.02;
-// Nothing is given up on less than this many drafts and plain steps.
-constexpr uint32_t kLeastDrafted = 4, kLeastPlain = 2;
+// Nor on less than this many plain steps.
+constexpr uint32_t kLeastPlain = 2;
 // What a plain step takes is measured again after so many passes: less than 1 % of the time.
 constexpr uint32_t kPassesPerPlain = 64;
 constexpr uint32_t kTrialPasses = 3;
@@ -50,20 +50,25 @@ double DraftLength::verify_ms(uint32_t tokens) const {
   return verify_[below].ms + share * (verify_[above].ms - verify_[below].ms);
 }
 
-double DraftLength::ms_per_token(uint32_t drafted) const {
+double DraftLength::ms_per_token(uint32_t length) const {
   double tokens = 1, reached = 1;
-  for (uint32_t i = 0; i < drafted; ++i) tokens += reached *= acceptance(i);
-  return (drafted * draft_.ms + verify_ms(drafted + 1)) / tokens;
+  for (uint32_t i = 0; i < length; ++i) tokens += reached *= acceptance(i);
+  return (length * draft_.ms + verify_ms(std::min(length * width_, kMostTreeDraftTokens) + 1)) / tokens;
+}
+
+uint32_t DraftLength::best() const {
+  uint32_t best = is_fixed_ ? most_ : 1;
+  for (uint32_t n = best + 1; n <= most_; ++n) {
+    if (ms_per_token(n) < ms_per_token(best)) best = n;
+  }
+  return best;
 }
 
 uint32_t DraftLength::next() {
   if (is_fixed_ && !may_give_up_) return most_;
   if (pause_tokens_ > 0) return 0;
   if (plain_passes_ == 0 || (trial_passes_ == 0 && passes_since_plain_ >= kPassesPerPlain)) return 0;
-  uint32_t best = is_fixed_ ? most_ : 1;
-  for (uint32_t n = best + 1; n <= most_; ++n) {
-    if (ms_per_token(n) < ms_per_token(best)) best = n;
-  }
+  const uint32_t best = this->best();
   if (trial_passes_ > 0 || ms_per_token(best) * kLeastGain < ms_per_token(0)) return best;
   if (drafted_passes_ < kLeastDrafted) return best;
   if (plain_passes_ < kLeastPlain) return 0;
@@ -92,7 +97,7 @@ void DraftLength::record_step(const PassRecord& pass) {
   ++drafted_passes_;
   ++passes_since_plain_;
   if (trial_passes_ > 0) --trial_passes_;
-  draft_.add(pass.draft_ms / pass.drafted);
+  draft_.add(pass.draft_ms / pass.depth);
   if (drafted_passes_ % kPassesPerPlain == 0) next_pause_tokens_ = kFirstPauseTokens;  // it pays: what was lost long ago is forgotten
 }
 

@@ -11,8 +11,9 @@ namespace outrigger {
 
 /// What one pass did: a draft was made (or not), then one step verified it together with the last token.
 struct PassRecord {
-  uint32_t asked = 0;    ///< tokens that were wanted of the draft
-  uint32_t drafted = 0;  ///< that it had
+  uint32_t asked = 0;    ///< length that was wanted of the draft
+  uint32_t drafted = 0;  ///< tokens that it had
+  uint32_t depth = 0;    ///< of a chain: as many
   uint32_t accepted = 0;
   double draft_ms = 0, verify_ms = 0;
 };
@@ -20,18 +21,24 @@ struct PassRecord {
 /// Maximises tokens over time: a draft of n tokens yields 1 + a1 + a1 a2 + ... of them on average, a_i being how often the i-th is taken
 /// when those before it were, and takes n steps of the draft and one of n + 1 tokens of the model. Both sides are measured as the
 /// generation goes, with memories that fade: texts change, and steps grow with the context. Where no length is worth its time, it drafts
-/// nothing for a while, then tries again. Pure: knows no clock.
+/// nothing for a while, then tries again. Of trees the length is their depth, with `width` tokens of each. Pure: knows no clock.
 class DraftLength {
  public:
-  /// Lengths up to `most`, 1 to kMostDraftTokens.
+  /// Lengths up to `most`, 1 to kMostDraftTokens; most * width is less than kMostTreeTokens + width.
   /// `fixed`: that length or, if it may give up, none.
-  DraftLength(uint32_t most, bool is_fixed, bool may_give_up) : most_(most), is_fixed_(is_fixed), may_give_up_(may_give_up) {}
+  DraftLength(uint32_t most, bool is_fixed, bool may_give_up, uint32_t width = 1)
+      : most_(most), width_(width), is_fixed_(is_fixed), may_give_up_(may_give_up) {}
 
-  /// Tokens to ask the draft for next; 0: a plain step.
+  /// Length to ask the draft for next; 0: a plain step.
   uint32_t next();
+  /// The length that is worth most, whether it pays or not.
+  uint32_t best() const;
+  uint32_t width() const { return width_; }
+  /// It was tried often enough to be judged.
+  bool is_known() const { return drafted_passes_ >= kLeastDrafted; }
   void record(const PassRecord& pass) {
     record_step(pass);
-    if (pass.drafted > 0) record_accepted(pass.drafted, pass.accepted);
+    if (pass.drafted > 0) record_accepted(pass.depth, pass.accepted);
   }
   /// record() in parts, where a step verifies several drafts: what it took, and how many of each draft were accepted.
   void record_step(const PassRecord& pass);
@@ -39,8 +46,11 @@ class DraftLength {
   /// It is drafting nothing because that is faster.
   bool has_given_up() const { return pause_tokens_ > 0; }
 
-  /// Expected time of a token with drafts of `drafted` tokens, in ms; what was not measured yet is judged kindly, so that it is tried.
-  double ms_per_token(uint32_t drafted) const;
+  /// Expected time of a token with drafts of this length, in ms; what was not measured yet is judged kindly, so that it is tried.
+  double ms_per_token(uint32_t length) const;
+
+  /// Nothing is given up on less than so many drafts.
+  static constexpr uint32_t kLeastDrafted = 4;
 
  private:
   struct Rate {
@@ -55,11 +65,11 @@ class DraftLength {
   double verify_ms(uint32_t tokens) const;
   void give_up();
 
-  const uint32_t most_;
+  const uint32_t most_, width_;
   const bool is_fixed_, may_give_up_;
   std::array<Rate, kMostDraftTokens> rates_;
-  std::array<Time, kMostDraftTokens + 2> verify_;  ///< by tokens of the step
-  Time draft_;                                     ///< of a token
+  std::array<Time, kMostTreeDraftTokens + 2> verify_;  ///< by tokens of the step
+  Time draft_;                                         ///< of a length of 1
   uint32_t passes_since_plain_ = 0, plain_passes_ = 0, drafted_passes_ = 0;
   uint32_t pause_tokens_ = 0;  ///< that are still to come before the next try
   uint32_t next_pause_tokens_ = kFirstPauseTokens;

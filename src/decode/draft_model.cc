@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
@@ -38,6 +39,7 @@ Result<Plan> plan_draft(const Model& draft, uint32_t context_tokens, uint32_t th
   workload.context_tokens = static_cast<uint32_t>(std::min<uint64_t>(context_tokens, shape.context_tokens));
   workload.prompt_tokens = workload.context_tokens;
   workload.new_tokens = 0;
+  workload.draft_tokens = kModelTreeWidth - 1;  // a level of a tree is one step, and wants all of its logits
   return resident_plan(shape, any_machine(threads), budget_bytes, workload, kDraftStepTokens);
 }
 
@@ -114,6 +116,7 @@ Result<Token> draft_token(Sampler& sampler, Random& random, bool draws, std::spa
 Status ModelDraft::read(std::span<const Token> tokens, const CancelToken& cancel) {
   Session& session = model_.session();
   if (tokens.size() > session.context_tokens()) return {};  // the draft is made for fewer tokens
+  OTR_TRY(keep_accepted(tokens));
   const std::span<const Token> held = session.tokens();
   const auto common = static_cast<size_t>(std::mismatch(held.begin(), held.end(), tokens.begin(), tokens.end()).first - held.begin());
   if (common == tokens.size() && held.size() == common && !session.logits().empty()) return {};
@@ -133,6 +136,43 @@ Status ModelDraft::propose(std::span<const Token> tokens, uint32_t most, const C
                draft_token(sampler_, random_, draws_, session.logits().first(model_.vocabulary()), session.tokens(), draft));
     if (i + 1 < most) OTR_TRY(session.step(token));
   }
+  return {};
+}
+
+// A plan of steps of one token, in the least bytes of all, has no logits for the nodes of a level.
+uint32_t ModelDraft::tree_width() const { return model_.session().impl().engine->plan.logit_rows < kModelTreeWidth ? 1 : kModelTreeWidth; }
+
+Status ModelDraft::propose_tree(std::span<const Token> tokens, const DraftSize& size, const CancelToken& cancel, Draft* draft) {
+  Session::Impl& session = model_.session().impl();
+  if (tokens.size() >= session.context_tokens) return {};
+  const uint32_t room = session.context_tokens - static_cast<uint32_t>(tokens.size());
+  OTR_TRY(read(tokens, cancel));
+  if (!grower_) {
+    OTR_ASSIGN(grower_, TreeGrower::create(sampling_));
+  }
+  StepInput like;
+  like.branch_share = session.branch_share;
+  const DraftSize fitting{std::min(size.tokens, room), std::min(size.depth, room), size.width};
+  OTR_TRY(grower_->grow(session, like, session.logits, model_.vocabulary(), fitting, cancel, draft, &computed_nodes_));
+  tree_ = draft->tree();
+  tree_tokens_.assign(draft->tokens().begin(), draft->tokens().end());
+  tree_text_ = tokens.size();
+  return {};
+}
+
+// What the target took of the last tree moves together behind the text, as far as it was computed.
+Status ModelDraft::keep_accepted(std::span<const Token> tokens) {
+  Session::Impl& session = model_.session().impl();
+  const size_t computed = std::exchange(computed_nodes_, 0);
+  if (computed == 0 || session.tokens.size() != tree_text_ || tokens.size() <= tree_text_) return {};
+  if (!std::equal(session.tokens.begin(), session.tokens.end(), tokens.begin())) return {};
+  size_t node = 0, next = 0;
+  const auto more = tokens.subspan(tree_text_);
+  for (size_t i = 0; i < more.size() && (next = find_under(tree_, tree_tokens_, node, more[i])) != 0 && next < computed; ++i) node = next;
+  OTR_TRY(session.keep_path(tree_, node));
+  session.tokens.insert(session.tokens.end(), more.begin(), more.begin() + static_cast<ptrdiff_t>(tree_.depth(node)));
+  session.computed = static_cast<uint32_t>(session.tokens.size());
+  session.has_logits = session.has_logits && node == 0;
   return {};
 }
 

@@ -6,11 +6,13 @@
 #include <outrigger/speculation.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "src/decode/draft_source.h"
 #include "src/decode/engine_impl.h"
 #include "src/decode/random.h"
+#include "src/decode/tree_draft.h"
 #include "src/memory/memory_lease.h"
 
 namespace outrigger {
@@ -55,16 +57,26 @@ Result<Token> draft_token(Sampler& sampler, Random& random, bool draws, std::spa
 class ModelDraft final : public DraftSource {
  public:
   ModelDraft(DraftModel& model, Sampler sampler, const SamplingOptions& options)
-      : model_(model), sampler_(std::move(sampler)), random_(options.seed), draws_(options.temperature > 0) {}
+      : model_(model), sampler_(std::move(sampler)), random_(options.seed), draws_(options.temperature > 0), sampling_(options) {}
 
   Status read(std::span<const Token> tokens, const CancelToken& cancel) override;
   Status propose(std::span<const Token> tokens, uint32_t most, const CancelToken& cancel, Draft* draft) override;
+  uint32_t tree_width() const override;
+  Status propose_tree(std::span<const Token> tokens, const DraftSize& size, const CancelToken& cancel, Draft* draft) override;
 
  private:
+  Status keep_accepted(std::span<const Token> tokens);
+
   DraftModel& model_;
   Sampler sampler_;
   Random random_;
   const bool draws_;
+  const SamplingOptions sampling_;
+  std::optional<TreeGrower> grower_;  ///< from the first tree on
+  // The last tree, of which the first nodes are in the draft's cache, behind a text of so many tokens.
+  TokenTree tree_;
+  std::vector<Token> tree_tokens_;
+  size_t computed_nodes_ = 0, tree_text_ = 0;
 };
 
 }  // namespace outrigger

@@ -20,6 +20,12 @@ Status no_rows(const Plan& plan) {
           plan.logit_rows));
 }
 
+Status no_trees() {
+  return Status(StatusCode::kUnsupported,
+                "draft.shape: a tree needs attention on the host; here a device computes it, whose kernels know chains only; use a chain, or plan "
+                "for the host alone");
+}
+
 }  // namespace
 
 const char* draft_kind_name(DraftKind kind) noexcept {
@@ -38,6 +44,18 @@ const char* draft_kind_name(DraftKind kind) noexcept {
   return "unknown";
 }
 
+const char* draft_shape_name(DraftShape shape) noexcept {
+  switch (shape) {
+    case DraftShape::kAuto:
+      return "auto";
+    case DraftShape::kChain:
+      return "chain";
+    case DraftShape::kTree:
+      return "tree";
+  }
+  return "unknown";
+}
+
 Status DraftOptions::validate() const {
   const auto number = static_cast<int32_t>(kind);
   if (number < static_cast<int32_t>(DraftKind::kNone) || number > static_cast<int32_t>(DraftKind::kModel)) {
@@ -49,15 +67,23 @@ Status DraftOptions::validate() const {
                                                     ? "draft.path: got none, need that of the draft model"
                                                     : fmt::format("draft.path: got '{}', need none for a draft that is no model", path));
   }
-  if (tokens > kMostDraftTokens)
+  const auto form = static_cast<int32_t>(shape);
+  if (form < static_cast<int32_t>(DraftShape::kAuto) || form > static_cast<int32_t>(DraftShape::kTree)) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("draft.shape: got {}, need 0 (auto), 1 (chain) or 2 (tree)", form));
+  }
+  if (const uint32_t most = shape == DraftShape::kTree ? kMostTreeDraftTokens : kMostDraftTokens; tokens > most) {
     return Status(StatusCode::kInvalidArgument,
-                  fmt::format("draft.tokens: got {}, need at most {}, or 0 to choose as it pays", tokens, kMostDraftTokens));
+                  fmt::format("draft.tokens: got {}, need at most {} in a {}, or 0 to choose as it pays", tokens, most,
+                              shape == DraftShape::kTree ? "tree" : "chain"));
+  }
   return {};
 }
 
 Status Session::Impl::prepare_draft(const DraftOptions& options, const Progress& progress, const CancelToken& cancel) {
   OTR_TRY(options.validate());
-  if (options.kind == DraftKind::kNone || options.kind == DraftKind::kAuto) return {};
+  if (options.kind == DraftKind::kNone) return {};
+  if (options.shape == DraftShape::kTree && !cache.takes_trees()) return no_trees();
+  if (options.kind == DraftKind::kAuto) return {};
   if (options.kind == DraftKind::kSelf) OTR_TRY(check_self_draft(*this));
   if (engine->plan.logit_rows < 2) return no_rows(engine->plan);
   if (options.kind != DraftKind::kModel || (draft_model && draft_model->path() == options.path)) return {};

@@ -28,9 +28,19 @@ NgramIndex::Match NgramIndex::find(std::span<const Token> text) {
   const size_t size = text.size();
   if (size < kLeastMatch || size >= before_.size()) return {};
   for (; added_ < size; ++added_) add(text, added_);  // not the end itself, which would match itself
+  return longest(text, nullptr);
+}
+
+NgramIndex::Match NgramIndex::find_other(std::span<const Token> text, const Match& first) const {
+  return first.length == 0 ? Match() : longest(text, &first);
+}
+
+NgramIndex::Match NgramIndex::longest(std::span<const Token> text, const Match* but) const {
+  const size_t size = text.size();
   Match best;
   uint32_t place = latest_[bucket(text[size - 2], text[size - 1])];
   for (size_t looked = 0; place != kNone && looked < kMostPlaces && best.length < kMostMatch; ++looked, place = before_[place]) {
+    if (but != nullptr && text[place] == text[but->next]) continue;
     const size_t most = std::min<size_t>(kMostMatch, place);
     size_t length = 0;
     while (length < most && text[place - 1 - length] == text[size - 1 - length]) ++length;

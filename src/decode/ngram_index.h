@@ -33,10 +33,13 @@ class NgramIndex {
   /// The longest match of the text's end with an earlier part of it, the latest of equally long ones. `text` begins with that of the call
   /// before.
   Match find(std::span<const Token> text);
+  /// The same of those that went on with another token than `first`, which is what find() said of this text.
+  Match find_other(std::span<const Token> text, const Match& first) const;
 
  private:
   size_t bucket(Token first, Token second) const;
   void add(std::span<const Token> text, size_t next);
+  Match longest(std::span<const Token> text, const Match* but) const;
 
   static constexpr uint32_t kNone = UINT32_MAX;
   std::vector<uint32_t> latest_;  ///< by bucket: the place behind its pair

@@ -38,4 +38,14 @@ Status SelfDraft::propose(std::span<const Token> tokens, uint32_t most, const Ca
   return status;
 }
 
+Status SelfDraft::propose_tree(std::span<const Token>, const DraftSize& size, const CancelToken& cancel, Draft* draft) {
+  if (!grower_) {
+    OTR_ASSIGN(grower_, TreeGrower::create(sampling_));
+  }
+  StepInput bare;
+  bare.branch_share = 0;
+  size_t computed_nodes = 0;  // all of which the step that verifies fills anew
+  return grower_->grow(session_, bare, {}, session_.engine->layout().vocabulary, size, cancel, draft, &computed_nodes);
+}
+
 }  // namespace outrigger

@@ -4,9 +4,12 @@
 
 #include <outrigger/session.h>
 
+#include <optional>
+
 #include "src/decode/draft_source.h"
 #include "src/decode/random.h"
 #include "src/decode/session_impl.h"
+#include "src/decode/tree_draft.h"
 
 namespace outrigger {
 
@@ -21,16 +24,20 @@ class SelfDraft final : public DraftSource {
  public:
   /// The session must outlive this. `options`: draft_sampling().
   SelfDraft(Session::Impl& session, Sampler sampler, const SamplingOptions& options)
-      : session_(session), sampler_(std::move(sampler)), random_(options.seed), draws_(options.temperature > 0) {}
+      : session_(session), sampler_(std::move(sampler)), random_(options.seed), draws_(options.temperature > 0), sampling_(options) {}
 
   /// Precondition: `tokens` are the session's, of which all but the last are computed.
   Status propose(std::span<const Token> tokens, uint32_t most, const CancelToken& cancel, Draft* draft) override;
+  uint32_t tree_width() const override { return kModelTreeWidth; }
+  Status propose_tree(std::span<const Token> tokens, const DraftSize& size, const CancelToken& cancel, Draft* draft) override;
 
  private:
   Session::Impl& session_;
   Sampler sampler_;
   Random random_;
   const bool draws_;
+  const SamplingOptions sampling_;
+  std::optional<TreeGrower> grower_;  ///< from the first tree on
 };
 
 }  // namespace outrigger

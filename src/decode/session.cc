@@ -72,14 +72,21 @@ Status Session::Impl::compute(const Progress& progress, const CancelToken& cance
   return {};
 }
 
-Status Session::Impl::compute_rows(const CancelToken& cancel, const OnLogits& on_logits) {
+Status Session::Impl::compute_rows(std::span<const Token> drafted, const TokenTree* tree, const CancelToken& cancel, const OnLogits& on_logits) {
   if (cancel.is_cancelled()) return Status(StatusCode::kCancelled, "cancelled between steps");
-  const auto count = static_cast<uint32_t>(tokens.size() - computed);
+  step_tokens.assign(1, tokens.back());
+  step_tokens.insert(step_tokens.end(), drafted.begin(), drafted.end());
+  const auto count = static_cast<uint32_t>(step_tokens.size());
   logit_tokens.clear();
   for (uint32_t i = 0; i < count; ++i) logit_tokens.push_back(i);
-  const SequenceSlice slice{&cache, computed, 0, count};
-  const StepInput input{std::span(tokens).subspan(computed, count), {&slice, 1}, logit_tokens, branch_share};
+  const SequenceSlice slice{&cache, computed, 0, count, tree, 0};
+  const StepInput input{step_tokens, {&slice, 1}, logit_tokens, branch_share};
   return engine->run_step(input, cancel, on_logits);
+}
+
+Status Session::Impl::keep_path(const TokenTree& tree, size_t node) const {
+  const std::lock_guard lock(engine->step_mutex);  // the slots of spilled layers are the steps' as well
+  return cache.keep_path(static_cast<uint32_t>(tokens.size() - 1), tree, node);
 }
 
 void Session::Impl::truncate(uint32_t position) {
@@ -153,6 +160,7 @@ Result<Session> Session::open(const Engine& engine, const SessionOptions& option
   impl->tokens.reserve(context);
   impl->logits.resize(layout.vocabulary);
   impl->logit_tokens.reserve(plan.logit_rows);
+  impl->step_tokens.reserve(plan.logit_rows);
   return Session(std::move(impl));
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");

@@ -29,6 +29,7 @@ struct Session::Impl {
   std::vector<float> logits;              ///< [vocabulary]
   bool has_logits = false;
   std::vector<uint32_t> logit_tokens;     ///< of one step: capacity for the plan's logit_rows
+  std::vector<Token> step_tokens;         ///< of a step that verifies: the same
   std::unique_ptr<DraftModel> draft_model;  ///< null: none was asked for yet
   std::atomic<bool> busy{false};
   const CancelToken never;                ///< for step(): to make one allocates
@@ -39,9 +40,12 @@ struct Session::Impl {
   Status extend(std::span<const Token> more, const Progress& progress, const CancelToken& cancel, const OnLogits& on_logits);
   /// Computes tokens[computed, tokens.size()), in chunks.
   Status compute(const Progress& progress, const CancelToken& cancel, const OnLogits& on_logits);
-  /// Computes tokens[computed, tokens.size()) in one step, and gives each one's logits while the engine is held; `computed` and `logits` stay as they are.
-  /// Precondition: no more of them than the plan's logit_rows. Errors: as a step's.
-  Status compute_rows(const CancelToken& cancel, const OnLogits& on_logits);
+  /// Computes the last of `tokens` and `drafted` behind it in one step, and gives each one's logits while the engine is held; what is held of the session stays
+  /// as it is, but for what lies in the cache behind it. `tree`: of all of these; null: they are a chain. Preconditions: no more of them than the plan's logit_rows,
+  /// all of `tokens` but the last are computed. Errors: as a step's.
+  Status compute_rows(std::span<const Token> drafted, const TokenTree* tree, const CancelToken& cancel, const OnLogits& on_logits);
+  /// After a step over a tree whose root is the last token: KvCache::keep_path.
+  Status keep_path(const TokenTree& tree, size_t node) const;
   /// As Session::prepare_draft().
   Status prepare_draft(const DraftOptions& options, const Progress& progress, const CancelToken& cancel);
   Status check_tokens(std::span<const Token> more) const;

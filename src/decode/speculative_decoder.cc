@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <functional>
 #include <new>
@@ -55,20 +56,22 @@ Result<SpeculativeDecoder> SpeculativeDecoder::with_source(Session::Impl& sessio
   if (Result<Tokenizer> tokenizer = session.engine->model.tokenizer(); tokenizer.is_ok() && !options.ignore_eos)
     decoder.ends_.emplace(std::move(tokenizer).value());
   if (source == nullptr) return decoder;
-  const bool is_fixed = options.draft.tokens != DraftOptions::kAsItPays;
-  const uint32_t most = std::min(is_fixed ? options.draft.tokens : kMostDraftTokens, session.engine->plan.logit_rows - 1);
-  decoder.length_.emplace(most, is_fixed, !is_fixed || options.draft.kind == DraftKind::kAuto);
-  decoder.draft_.emplace(most, options.sampling.temperature > 0 && !source->is_certain() ? kMostDraftCandidates : 0);
+  const uint32_t width = session.cache.takes_trees() ? source->tree_width() : 1;
+  decoder.choice_.emplace(options.draft, session.engine->plan.logit_rows - 1, width);
+  decoder.draft_.emplace(decoder.choice_->most_tokens(),
+                         options.sampling.temperature > 0 && !source->is_certain() ? kMostDraftCandidates : 0);
   decoder.source_ = std::move(source);
   return decoder;
 }
 
-// The draft and the token behind it are all to be wanted, and the step of all of them is to fit.
-uint32_t SpeculativeDecoder::most_drafted(uint32_t most_tokens) const {
+// A path of the draft and the token behind it are all to be wanted; the step of all of it is to fit, and so is the cache behind the text.
+DraftSize SpeculativeDecoder::next_size(uint32_t most_tokens) {
   const Plan& plan = session_->engine->plan;  // another one after a replan
-  const uint32_t most = std::min({most_tokens, plan.logit_rows, plan.step_tokens}) - 1;
-  const bool is_plain = source_ == nullptr || session_->tokens.size() - session_->computed != 1;
-  return is_plain ? 0 : most;
+  const auto size = static_cast<uint32_t>(session_->tokens.size());
+  const uint32_t rows = std::min({plan.logit_rows, plan.step_tokens, session_->context_tokens - size + 1}) - 1, depth = std::min(most_tokens - 1, rows);
+  if (depth == 0 || source_ == nullptr || size - session_->computed != 1) return {};
+  const DraftSize wanted = choice_->next();
+  return {std::min(wanted.tokens, wanted.is_tree() ? rows : depth), std::min(wanted.depth, depth), wanted.width};
 }
 
 // What fails in a draft is never the generation's failure, and cancelling is noticed by the step that follows.
@@ -80,56 +83,66 @@ void SpeculativeDecoder::settle(const Status& why) {
 }
 
 // Fills draft_, or leaves it empty.
-void SpeculativeDecoder::make_draft(uint32_t most, const CancelToken& cancel) {
+void SpeculativeDecoder::make_draft(const DraftSize& size, const CancelToken& cancel) {
   if (draft_) draft_->clear();
-  if (most == 0 || source_ == nullptr) return;
-  const Status status = source_->propose(session_->tokens, most, cancel, &*draft_);
+  if (size.tokens == 0 || source_ == nullptr) return;
+  const Status status = size.is_tree() ? source_->propose_tree(session_->tokens, size, cancel, &*draft_)
+                                       : source_->propose(session_->tokens, size.tokens, cancel, &*draft_);
   if (!status.is_ok()) draft_->clear();
   settle(status);
 }
 
-void SpeculativeDecoder::judge_row(size_t row, std::span<const float> logits, size_t base, NextTokens* next) {
-  const std::span<const Token> history = std::span<const Token>(session_->tokens).first(base + row);
-  const std::span<const Token> drafted = draft_ ? draft_->tokens() : std::span<const Token>();
-  const bool is_drawn = draft_ && draft_->is_drawn();
-  Result<Verdict> verdict = row == drafted.size() ? Acceptance::judge(sampler_, logits, history, -1)
-                            : is_drawn ? acceptance_.judge_drawn(sampler_, logits, history, drafted[row], draft_->distribution(row))
-                                       : Acceptance::judge(sampler_, logits, history, drafted[row]);
+// What the model says at node_, behind `history`, which has the path to it.
+void SpeculativeDecoder::judge_row(std::span<const float> logits, std::span<const Token> history, NextTokens* next) {
+  std::array<Token, kMostTreeTokens> children;
+  size_t count = 0;
+  for (size_t node = node_ + 1; draft_ && node < draft_->tree().size(); ++node) {
+    if (draft_->tree().parent(node) == node_) children[count++] = draft_->token(node);
+  }
+  const std::span<const Token> drafted = std::span(children).first(count);
+  const Result<Verdict> verdict = count > 0 && draft_->is_drawn()
+                                      ? acceptance_.judge_drawn(sampler_, logits, history, drafted, draft_->distribution(node_))
+                                      : Acceptance::judge(sampler_, logits, history, drafted);
   if (!verdict.is_ok()) {
     next->failure = verdict.status();
     done_ = true;
     return;
   }
   next->tokens.push_back(verdict.value().token);
-  if (verdict.value().is_accepted) ++next->in_cache;
+  if (verdict.value().is_accepted) {
+    ++next->in_cache;
+    node_ = find_under(draft_->tree(), draft_->tokens(), node_, verdict.value().token);
+  }
   done_ = !verdict.value().is_accepted || ends_generation(verdict.value().token);
 }
 
-// One step over the last token and the draft. The session's tokens hold the draft meanwhile.
+// One step over the last token and the draft. The session's tokens hold what of it is accepted meanwhile.
 Status SpeculativeDecoder::verify(const CancelToken& cancel, NextTokens* next) {
   Session::Impl& session = *session_;
   const size_t base = session.tokens.size();
-  session.tokens.insert(session.tokens.end(), draft_->tokens().begin(), draft_->tokens().end());
   session.has_logits = false;
   const auto on_row = [&](size_t row, std::span<const float> logits) {
-    if (done_) return;
-    judge_row(row, logits, base, next);
-    if (next->tokens.size() == row + 1 && ends_generation(next->tokens.back()))
-      std::copy(logits.begin(), logits.end(), session.logits.begin());
+    if (done_ || row != node_) return;
+    judge_row(logits, session.tokens, next);
+    if (!next->failure.is_ok()) return;
+    if (ends_generation(next->tokens.back())) std::copy(logits.begin(), logits.end(), session.logits.begin());
+    if (node_ != row) session.tokens.push_back(next->tokens.back());
   };
-  const Status status = session.compute_rows(cancel, std::cref(on_row));
+  const Status status = session.compute_rows(draft_->tokens(), draft_->is_chain() ? nullptr : &draft_->tree(), cancel, std::cref(on_row));
   session.tokens.resize(base);
-  if (status.is_ok()) session.computed = static_cast<uint32_t>(base);
-  return status;
+  if (!status.is_ok()) return status;
+  session.computed = static_cast<uint32_t>(base);
+  return draft_->is_chain() ? Status() : session.keep_path(draft_->tree(), node_);
 }
 
 void SpeculativeDecoder::count(const PassRecord& pass, size_t tokens) {
-  if (!length_) return;
-  if (source_ != nullptr) length_->record(pass);
+  if (!choice_) return;
+  if (source_ != nullptr) choice_->record(pass);
   ++report_.passes;
+  if (pass.drafted > pass.depth) ++report_.tree_passes;
   report_.drafted += pass.drafted;
   report_.accepted += pass.accepted;
-  for (uint32_t i = 0; i < pass.drafted; ++i) ++report_.drafted_at[i];
+  for (uint32_t i = 0; i < pass.depth; ++i) ++report_.drafted_at[i];
   for (uint32_t i = 0; i < pass.accepted; ++i) ++report_.accepted_at[i];
   pass_tokens_ += tokens;
 }
@@ -137,7 +150,7 @@ void SpeculativeDecoder::count(const PassRecord& pass, size_t tokens) {
 SpeculationReport SpeculativeDecoder::report() const {
   SpeculationReport report = report_;
   if (report.passes > 0) report.tokens_per_pass = static_cast<double>(pass_tokens_) / static_cast<double>(report.passes);
-  report.auto_off = length_ && length_->has_given_up();
+  report.auto_off = choice_ && choice_->has_given_up();
   return report;
 }
 
@@ -147,14 +160,16 @@ void SpeculativeDecoder::begin(uint32_t most, const CancelToken& cancel, NextTok
   next->failure = {};
   done_ = false;
   pass_ = {};
-  const uint32_t room = most_drafted(most);
-  if (room > 0) pass_.asked = std::min(length_->next(), room);
+  node_ = 0;
+  const DraftSize size = next_size(most);
+  pass_.asked = size.depth;
   if (pass_.asked > 0 && !has_drafted_) settle(source_->read(session_->tokens, cancel));
   const Clock::time_point start = Clock::now();
-  make_draft(pass_.asked, cancel);
+  make_draft(size, cancel);
   pass_.draft_ms = ms_since(start);
   has_drafted_ = pass_.asked > 0;
   pass_.drafted = draft_ ? static_cast<uint32_t>(draft_->tokens().size()) : 0;
+  pass_.depth = draft_ ? draft_->depth() : 0;
 }
 
 Status SpeculativeDecoder::end(double verify_ms, NextTokens* next) {
@@ -173,7 +188,7 @@ Status SpeculativeDecoder::next(uint32_t most, const CancelToken& cancel, NextTo
     OTR_TRY(verify(cancel, next));
   } else {
     if (session.computed < session.tokens.size()) OTR_TRY(session.compute({}, cancel, {}));
-    judge_row(0, session.logits, session.tokens.size(), next);
+    judge_row(session.logits, session.tokens, next);
   }
   return end(ms_since(verifying), next);
 }

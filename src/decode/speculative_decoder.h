@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "src/decode/acceptance.h"
-#include "src/decode/draft_length.h"
+#include "src/decode/draft_choice.h"
 #include "src/decode/draft_source.h"
 #include "src/decode/session_impl.h"
 
@@ -40,13 +40,13 @@ class SpeculativeDecoder {
   /// Errors: as Session::step(); nothing has changed then but what is computed.
   Status next(uint32_t most, const CancelToken& cancel, NextTokens* next);
 
-  /// next() in parts, for who runs a step of several sessions. begin() drafts up to `most` - 1 tokens. The step computes what of the session's tokens is
+  /// next() in parts, for who runs a step of several sessions; of chains only. begin() drafts up to `most` - 1 tokens. The step computes what of the session's tokens is
   /// not, with drafted() behind them, and wants the logits of the last token and of those; each row goes to judge(), in order, `base` being how many
   /// tokens the session has without the draft. Then end(), once the session is without it again, with the errors of next(). Nothing after a step that failed.
   void begin(uint32_t most, const CancelToken& cancel, NextTokens* next);
   std::span<const Token> drafted() const { return draft_ ? draft_->tokens() : std::span<const Token>(); }
   void judge(size_t row, std::span<const float> logits, size_t base, NextTokens* next) {
-    if (!done_) judge_row(row, logits, base, next);
+    if (!done_) judge_row(logits, std::span<const Token>(session_->tokens).first(base + row), next);
   }
   Status end(double verify_ms, NextTokens* next);
 
@@ -58,10 +58,10 @@ class SpeculativeDecoder {
   SpeculativeDecoder(Session::Impl& session, Sampler sampler, uint64_t seed)
       : session_(&session), sampler_(std::move(sampler)), acceptance_(seed ^ 0xbb67ae8584caa73bu) {}
 
-  uint32_t most_drafted(uint32_t most_tokens) const;
-  void make_draft(uint32_t most, const CancelToken& cancel);
+  DraftSize next_size(uint32_t most_tokens);
+  void make_draft(const DraftSize& size, const CancelToken& cancel);
   Status verify(const CancelToken& cancel, NextTokens* next);
-  void judge_row(size_t row, std::span<const float> logits, size_t base, NextTokens* next);
+  void judge_row(std::span<const float> logits, std::span<const Token> history, NextTokens* next);
   void count(const PassRecord& pass, size_t tokens);
   void settle(const Status& why);
 
@@ -70,9 +70,10 @@ class SpeculativeDecoder {
   Acceptance acceptance_;
   std::optional<Tokenizer> ends_;        ///< none: every token goes on
   std::unique_ptr<DraftSource> source_;  ///< null: plain steps
-  std::optional<DraftLength> length_;
+  std::optional<DraftChoice> choice_;
   std::optional<Draft> draft_;
   bool has_drafted_ = false;  ///< in the pass before
+  size_t node_ = 0;           ///< of the draft, the last one that was accepted
   bool done_ = false;         ///< the rows of a step that are left say nothing more
   bool is_first_ = true;      ///< no token was said yet: what is computed for the first one is the prompt
   PassRecord pass_;           ///< the one that begin() began

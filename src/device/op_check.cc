@@ -92,6 +92,7 @@ Status check(const AttentionArgs& args) {
   check_cache(check, args.type, args.kv_heads, args.head_dim, args.capacity, args.first_position, args.tokens);
   check.size("heads", args.heads);
   check.need(args.kv_heads == 0 || args.heads % args.kv_heads == 0, "heads", args.heads, "a multiple of kv_heads");
+  check.need(args.tree == nullptr, "tree", args.tokens, "a chain of tokens");
   check.stride("q_stride", args.q_stride, args.heads * args.head_dim).stride("dst_stride", args.dst_stride, args.heads * args.head_dim);
   return check.status();
 }

@@ -142,7 +142,7 @@ class PlainWork {
       const size_t count = std::min(kPositionBlock, end - first);
       float scores[kPositionBlock], new_max = max_score;
       for (size_t p = 0; p < count; ++p) {
-        scores[p] = store_.score(first + p);
+        scores[p] = store_.score(place_of(args_, row, first + p));
         new_max = std::max(new_max, scores[p]);
       }
       if (new_max != max_score) {
@@ -154,7 +154,7 @@ class PlainWork {
       for (size_t p = 0; p < count; ++p) {
         const float weight = exp_ref(scores[p] - max_score);
         lanes[p % kKvInterleave] += weight;
-        store_.add_value(weight, first + p, sums);
+        store_.add_value(weight, place_of(args_, row, first + p), sums);
       }
     }
     result[0] = max_score;

@@ -36,9 +36,18 @@ inline AttentionUnit attention_unit(const AttentionArgs& args, size_t i) {
   return {i % args.kv_heads, block * kRowBlock, std::min((block + 1) * kRowBlock, args.tokens * head_group(args))};
 }
 
-/// Positions that row r sees, and the parts they make.
-inline size_t row_positions(const AttentionArgs& args, size_t row) { return args.first_position + row / head_group(args) + 1; }
+/// Positions that a token and row r see, and the parts they make.
+inline size_t token_positions(const AttentionArgs& args, size_t token) {
+  return args.first_position + (args.tree == nullptr ? token : args.tree->depth(args.tree_begin + token)) + 1;
+}
+inline size_t row_positions(const AttentionArgs& args, size_t row) { return token_positions(args, row / head_group(args)); }
 inline size_t parts_of(size_t positions) { return (positions + kPartPositions - 1) / kPartPositions; }
+
+/// Where in the cache lies what row r sees at a position.
+inline size_t place_of(const AttentionArgs& args, size_t row, size_t position) {
+  if (args.tree == nullptr || position < args.first_position) return position;
+  return args.first_position + args.tree->on_path(args.tree_begin + row / head_group(args), position - args.first_position);
+}
 
 /// Where row r's query (in units of floats from q, with stride q_stride) and output begin.
 inline size_t row_offset(const AttentionArgs& args, const AttentionUnit& unit, size_t row, size_t stride) {

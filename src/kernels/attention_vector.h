@@ -46,6 +46,7 @@ class AttentionWork {
     const size_t begin = part * kPartPositions;
     const size_t end = std::min(begin + kPartPositions, row_positions(args_, unit_.row_end - 1));
     for (size_t r = first_row; r < rows_; ++r) begin_row(r);
+    if (args_.tree != nullptr && end > args_.first_position) score_tree(first_row);
     const size_t positions = row_positions(args_, unit_.row_end - 1);
     for (size_t first = begin; first < end; first += kPositionBlock) {
       const uint64_t offset = kv_head_offset(args_.type, block_.head_dim, first, 1);
@@ -101,15 +102,58 @@ class AttentionWork {
     for (size_t r = begin; r < rows_; r += V::kScoreRows) {
       kScore[std::min<size_t>(V::kScoreRows, rows_ - r) - 1](block_, vectors, r);
     }
+    if (args_.tree != nullptr) {
+      for (size_t r = begin; r < rows_; ++r) take_tree_scores(r, first);
+    }
     for (size_t r = begin; r < rows_; ++r) soften(r, seen(r, first));
 
     // Rows of later tokens see a few positions more than the first one; those they add alone, so that no row touches what it does not see.
-    const size_t common = seen(begin, first);
+    const size_t common = std::min(seen(begin, first), tree_begin(first));
     for (size_t r = begin; r < rows_; r += Tiles::kValueRows) {
       kAdd[std::min<size_t>(Tiles::kValueRows, rows_ - r) - 1](block_, 0, common, r);
     }
     for (size_t r = begin; r < rows_; ++r) {
-      if (seen(r, first) > common) add_values<1>(block_, common, seen(r, first), r);
+      if (seen(r, first) <= common) continue;
+      if (args_.tree == nullptr) {
+        add_values<1>(block_, common, seen(r, first), r);
+      } else {
+        add_tree_values(r, first, common);
+      }
+    }
+  }
+
+  // What rows see of a tree lies at places of its own, and a score's bits are the same wherever its key lies. So the scores of all places are
+  // computed at once, and each row takes those of its positions.
+  void score_tree(size_t first_row) {
+    tree_.head_dim = block_.head_dim, tree_.padded_dim = block_.padded_dim;
+    tree_.queries = block_.queries, tree_.scores = tree_scores_, tree_.results = block_.results;
+    const uint64_t offset = kv_head_offset(args_.type, block_.head_dim, tree_first(), 1);
+    tree_.keys = keys_ + offset, tree_.values = values_ + offset;
+    const size_t places = args_.first_position + args_.tree_begin + args_.tokens - tree_first();
+    const size_t vectors = kKvInterleave / kLanes * ((places + kKvInterleave - 1) / kKvInterleave);
+    for (size_t r = first_row; r < rows_; r += V::kScoreRows) {
+      kScore[std::min<size_t>(V::kScoreRows, rows_ - r) - 1](tree_, vectors, r);
+    }
+  }
+
+  // Of the tree's block the first place, and of the block at `first` those positions that are before the tree.
+  size_t tree_first() const { return args_.first_position / kKvInterleave * kKvInterleave; }
+  size_t tree_begin(size_t first) const {
+    if (args_.tree == nullptr || args_.first_position >= first + kPositionBlock) return kPositionBlock;
+    return args_.first_position > first ? args_.first_position - first : 0;
+  }
+  size_t tree_place(size_t r, size_t position) const { return place_of(args_, unit_.row_begin + r, position) - tree_first(); }
+
+  void take_tree_scores(size_t r, size_t first) {
+    for (size_t p = tree_begin(first); p < seen(r, first); ++p) block_.scores_of(r)[p] = tree_.scores_of(r)[tree_place(r, first + p)];
+  }
+
+  // One after the other: neighbours of a path need not lie side by side.
+  void add_tree_values(size_t r, size_t first, size_t begin) {
+    for (size_t p = begin; p < seen(r, first); ++p) {
+      const size_t place = tree_place(r, first + p);
+      tree_.scores_of(r)[place] = block_.scores_of(r)[p];
+      add_values<1>(tree_, place, place + 1, r);
     }
   }
 
@@ -178,6 +222,8 @@ class AttentionWork {
   const std::byte* keys_;
   const std::byte* values_;
   PositionBlock<V> block_{};  ///< the one at work
+  PositionBlock<V> tree_{};   ///< the tree's places, from its first whole block on
+  alignas(64) float tree_scores_[kRowBlock * kPositionBlock];
 };
 
 }  // namespace outrigger

@@ -82,14 +82,14 @@ Status KvSpill::submit(uint64_t offset, std::span<std::byte> dst) {
   return reads_->submit({offset, dst.size(), dst, 0});
 }
 
-Status KvSpill::fetch(const KvSpillPart& part, uint32_t number, const KvRuns& runs, uint64_t end) {
+Status KvSpill::fetch(const KvSpillPart& part, uint32_t number, const KvRuns& runs, uint64_t begin, uint64_t end) {
   std::byte* const memory = slot(number) + part.offset();
   const uint64_t place = number * slot_bytes_ + part.offset();
   Status status;
   uint64_t total = 0;
-  for_each_kv_range(runs, 0, end, [&](uint64_t offset, uint64_t bytes) {
+  for_each_kv_range(runs, begin, end, [&](uint64_t offset, uint64_t bytes) {
     total += bytes;
-    if (runs.moves_as_one(end) && bytes <= kKvReadBytes) {
+    if (runs.moves_as_one(end - begin) && bytes <= kKvReadBytes) {
       status = file_->read(place + offset, {memory + offset, bytes});
       return;
     }

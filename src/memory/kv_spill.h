@@ -59,9 +59,9 @@ class KvSpill {
 
   std::byte* slot(uint32_t number) const { return slots_.data() + number % kKvSlots * slot_bytes_; }
 
-  /// Brings what each run holds in bytes [0, end) from the disk into the layer's slot. Allocates nothing. Errors: kIo.
-  Status fetch(const KvSpillPart& part, uint32_t number, const KvRuns& runs, uint64_t end);
-  /// Writes bytes [begin, end) of each run back. Precondition: [0, begin) were fetched, as their pages go along. Allocates nothing. Errors: kIo.
+  /// Brings what each run holds in bytes [begin, end) from the disk into the layer's slot. Allocates nothing. Errors: kIo.
+  Status fetch(const KvSpillPart& part, uint32_t number, const KvRuns& runs, uint64_t begin, uint64_t end);
+  /// Writes bytes [begin, end) of each run back. Precondition: [0, begin) or just these were fetched, as their pages go along. Allocates nothing. Errors: kIo.
   Status store(const KvSpillPart& part, uint32_t number, const KvRuns& runs, uint64_t begin, uint64_t end);
 
   uint64_t bytes_read() const { return bytes_read_.load(std::memory_order_relaxed); }

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "src/base/macros.h"
+#include "src/kernels/move_kv.h"
 
 namespace outrigger {
 
@@ -51,7 +52,7 @@ uint64_t KvCache::prefix_bytes(uint32_t positions) const { return uint64_t{layer
 Status KvCache::fetch(uint32_t layer, uint32_t first_position, uint32_t tokens, uint64_t* moved) const {
   KvSpill& spill = *part_.spill();
   const uint64_t before = spill.bytes_read(), prefix = head_bytes(first_position), end = head_bytes(first_position + tokens);
-  OTR_TRY(spill.fetch(part_, layers_[layer].spilled, runs(), prefix));
+  OTR_TRY(spill.fetch(part_, layers_[layer].spilled, runs(), 0, prefix));
   for (uint32_t run = 0; run < 2 * kv_heads_ && end > prefix; ++run) std::memset(keys(layer) + run * head_bytes(capacity_) + prefix, 0, end - prefix);
   if (moved != nullptr) *moved += spill.bytes_read() - before;
   return {};
@@ -62,6 +63,25 @@ Status KvCache::store(uint32_t layer, uint32_t first_position, uint32_t tokens, 
   const uint64_t before = spill.bytes_written(), begin = head_bytes(first_position / kKvInterleave * kKvInterleave);
   OTR_TRY(spill.store(part_, layers_[layer].spilled, runs(), begin, head_bytes(first_position + tokens)));
   if (moved != nullptr) *moved += spill.bytes_written() - before;
+  return {};
+}
+
+bool KvCache::takes_trees() const {
+  return std::none_of(layers_.begin(), layers_.end(), [](const Layer& layer) { return layer.is_on_device; });
+}
+
+Status KvCache::keep_path(uint32_t root, const TokenTree& tree, size_t node) const {
+  size_t depth = 0;
+  while (depth <= tree.depth(node) && tree.on_path(node, depth) == depth) ++depth;
+  if (depth > tree.depth(node)) return {};  // all of it lies where it should
+  const uint64_t begin = head_bytes((root + depth) / kKvInterleave * kKvInterleave), end = head_bytes(root + node + 1);
+  for (uint32_t layer = 0; layer < layers_.size(); ++layer) {
+    const uint32_t spilled = layers_[layer].spilled;
+    if (layers_[layer].is_spilled()) OTR_TRY(part_.spill()->fetch(part_, spilled, runs(), begin, end));
+    const KvPlaceArgs args{keys(layer), values(layer), kv_heads_, head_dim_, capacity_, type_};
+    for (size_t d = depth; d <= tree.depth(node); ++d) move_kv_place(args, root + tree.on_path(node, d), root + d);
+    if (layers_[layer].is_spilled()) OTR_TRY(part_.spill()->store(part_, spilled, runs(), begin, end));
+  }
   return {};
 }
 

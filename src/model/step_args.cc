@@ -177,7 +177,7 @@ AppendKvArgs StepArgs::append(uint32_t layer, const SequenceSlice& slice, size_t
   const uint64_t width = config_.attention_width() + 2 * config_.kv_width();
   const float* const k = buffers_.qkv + begin * width + config_.attention_width();
   return {k, k + config_.kv_width(), width, width, slice.cache->keys(layer), slice.cache->values(layer), end - begin, config_.kv_heads,
-          config_.head_dim, slice.cache->capacity(), slice.first_position + (begin - slice.first_token), slice.cache->type()};
+          config_.head_dim, slice.cache->capacity(), slice.place(static_cast<uint32_t>(begin - slice.first_token)), slice.cache->type()};
 }
 
 AttentionArgs StepArgs::attention(uint32_t layer, const SequenceSlice& slice) const {
@@ -185,7 +185,7 @@ AttentionArgs StepArgs::attention(uint32_t layer, const SequenceSlice& slice) co
   return {buffers_.qkv + slice.first_token * width, width, slice.cache->keys(layer), slice.cache->values(layer),
           buffers_.attention + slice.first_token * config_.attention_width(), config_.attention_width(), slice.tokens, config_.heads,
           config_.kv_heads, config_.head_dim, slice.cache->capacity(), slice.first_position,
-          1 / std::sqrt(static_cast<float>(config_.head_dim)), buffers_.scratch, slice.cache->type()};
+          1 / std::sqrt(static_cast<float>(config_.head_dim)), buffers_.scratch, slice.cache->type(), slice.tree, slice.tree_begin};
 }
 
 }  // namespace outrigger

@@ -16,6 +16,7 @@
 #include "src/kernels/attention.h"
 #include "src/kernels/matmul.h"
 #include "src/kernels/rope.h"
+#include "src/kernels/token_tree.h"
 #include "src/model/kv_cache.h"
 #include "src/model/layout.h"
 #include "src/model/step_buffers.h"
@@ -26,9 +27,17 @@ namespace outrigger {
 /// Consecutive tokens of a step that belong to one session.
 struct SequenceSlice {
   const KvCache* cache = nullptr;
-  uint32_t first_position = 0;  ///< of the slice's first token; the cache holds everything before it
+  uint32_t first_position = 0;  ///< of the slice's first token, or of the tree's root; the cache holds everything before it
   uint32_t first_token = 0;     ///< index in StepInput::tokens
   uint32_t tokens = 0;
+  /// Of which the slice has the tokens from `tree_begin` on, in order of their depth. null: each token follows the one before it.
+  /// Precondition: the cache takes_trees().
+  const TokenTree* tree = nullptr;
+  uint32_t tree_begin = 0;
+
+  /// Of the slice's i-th token: how many tokens it follows, and where in the cache its keys and values go.
+  uint32_t position(uint32_t i) const { return first_position + (tree == nullptr ? i : static_cast<uint32_t>(tree->depth(tree_begin + i))); }
+  uint32_t place(uint32_t i) const { return first_position + tree_begin + i; }
 };
 
 /// One step's input. Everything is borrowed until the step ends.

@@ -102,7 +102,7 @@ void StepRunner::trace_arrival(const TaskGraph& graph, NodeId id, const UnitTime
 
 Status StepRunner::move_kv(uint32_t layer, Status (KvCache::*move)(uint32_t, uint32_t, uint32_t, uint64_t*) const, NodeTrace& trace) const {
   uint64_t moved = 0;
-  for (const SequenceSlice& slice : input_.slices) OTR_TRY((slice.cache->*move)(layer, slice.first_position, slice.tokens, &moved));
+  for (const SequenceSlice& slice : input_.slices) OTR_TRY((slice.cache->*move)(layer, slice.place(0), slice.tokens, &moved));
   trace.moved(moved);
   return {};
 }
@@ -181,7 +181,7 @@ void StepRunner::fill_angles(const TeamMember& member) {
   const Share mine = share_of(member, input_.tokens.size());
   for (const SequenceSlice& slice : input_.slices) {
     const size_t begin = std::max<size_t>(mine.begin, slice.first_token), end = std::min<size_t>(mine.end, slice.first_token + slice.tokens);
-    for (size_t t = begin; t < end; ++t) angles_.fill(slice.first_position + (t - slice.first_token), buffers_.cos_sin + t * config_.rope_dim);
+    for (size_t t = begin; t < end; ++t) angles_.fill(slice.position(static_cast<uint32_t>(t - slice.first_token)), buffers_.cos_sin + t * config_.rope_dim);
   }
 }
 

@@ -161,8 +161,8 @@ Status check_workload(const Workload& workload, const StepShape& shape) {
   }
   const bool is_place = workload.corrections == CorrectionPlace::kAsItPays || workload.corrections == CorrectionPlace::kOnDevice || workload.corrections == CorrectionPlace::kOnHost;
   if (!is_place) return invalid(fmt::format("workload: corrections is {}, need 0 to 2", static_cast<int>(workload.corrections)));
-  if (workload.draft_tokens > kMostDraftTokens) {
-    return invalid(fmt::format("workload: draft_tokens is {}, need at most {}", workload.draft_tokens, kMostDraftTokens));
+  if (workload.draft_tokens > kMostTreeDraftTokens) {
+    return invalid(fmt::format("workload: draft_tokens is {}, need at most {}", workload.draft_tokens, kMostTreeDraftTokens));
   }
   if (workload.logit_rows == 0) return invalid("workload: logit_rows is 0, need at least 1");
   if (context < tokens) {

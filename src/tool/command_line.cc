@@ -100,7 +100,9 @@ std::vector<CLI::Option*> add_draft_options(CLI::App& command, FutureOptions& op
   return {
       command.add_option("--draft", options.draft, "Who proposes tokens that one step verifies; the text stays the model's. auto: ngram where it pays; ngram: what followed before; self: a compressed model without its branches; FILE: a small model of the same vocabulary")
           ->type_name("auto|none|ngram|self|FILE"),
-      command.add_option("--draft-tokens", options.draft_tokens, "Most tokens of a draft, 1 to 16; auto: as many as pay")->type_name("auto|N"),
+      command.add_option("--draft-tokens", options.draft_tokens, "Most tokens of a draft, 1 to 16, of a tree to 31; auto: as many as pay")->type_name("auto|N"),
+      command.add_option("--draft-shape", options.draft_shape, "chain: one continuation; tree: several, of which the best is taken; auto: chain, and tree where it is measured to be faster")
+          ->type_name("auto|chain|tree"),
   };
 }
 
@@ -118,7 +120,6 @@ void add_future_options(CLI::App& command, FutureOptions& options, bool with_dra
   };
   if (with_draft) {
     for (CLI::Option* option : add_draft_options(command, options)) added.push_back(option);
-    added.push_back(command.add_option("--draft-shape", options.draft_shape, "Shape of a draft: a chain in this version")->type_name("auto|chain|tree"));
     added.push_back(command.add_option("--groups", options.groups, "Groups of sequences that alternate: 1 in this version")->type_name("auto|1|2"));
   }
   for (CLI::Option* option : added) option->group("Speculation and batches");

@@ -91,8 +91,6 @@ Status check_future(const FutureOptions& options) {
     }
   }
   if (const auto draft = draft_options(options); !draft.is_ok()) return draft.status();
-  if (options.draft_shape == "tree") return not_there_yet("--draft-shape tree", "use --draft-shape chain");
-  if (options.draft_shape != "auto" && options.draft_shape != "chain") return not_one_of("--draft-shape", options.draft_shape, "auto, chain or tree");
   if (options.groups == "2") return not_there_yet("--groups 2", "use --groups 1");
   if (options.groups != "auto" && options.groups != "1") return not_one_of("--groups", options.groups, "auto, 1 or 2");
   return Status();
@@ -107,11 +105,16 @@ Result<DraftOptions> draft_options(const FutureOptions& options) {
     draft.kind = DraftKind::kModel;
     draft.path = options.draft;
   }
+  for (const DraftShape shape : {DraftShape::kChain, DraftShape::kTree}) {
+    if (options.draft_shape == draft_shape_name(shape)) draft.shape = shape;
+  }
+  if (options.draft_shape != draft_shape_name(draft.shape)) return not_one_of("--draft-shape", options.draft_shape, "auto, chain or tree");
   if (options.draft_tokens != "auto") {
+    const uint32_t most = draft.shape == DraftShape::kTree ? kMostTreeDraftTokens : kMostDraftTokens;
     const std::string& text = options.draft_tokens;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), draft.tokens);
-    if (error != std::errc() || end != text.data() + text.size() || draft.tokens == 0 || draft.tokens > kMostDraftTokens) {
-      return not_one_of("--draft-tokens", text, fmt::format("auto or 1 to {}", kMostDraftTokens));
+    if (error != std::errc() || end != text.data() + text.size() || draft.tokens == 0 || draft.tokens > most) {
+      return not_one_of("--draft-tokens", text, fmt::format("auto or 1 to {}{}", most, most == kMostDraftTokens ? ", of a tree to 31" : ""));
     }
   }
   if (Status status = draft.validate(); !status.is_ok()) return status;
@@ -123,8 +126,10 @@ uint32_t planned_draft_tokens(const DraftOptions& options, uint32_t batch) {
   constexpr uint32_t kUnasked = 8;
   if (options.kind == DraftKind::kNone) return 0;
   if (options.tokens != DraftOptions::kAsItPays) return options.tokens;
+  const bool is_tree = options.shape == DraftShape::kTree;
+  if (is_tree && options.kind != DraftKind::kNgram && options.kind != DraftKind::kAuto) return kMostTreeDraftTokens;
   // Texts at once share what one would have: the more there are, the less a draft of each is worth.
-  return options.kind == DraftKind::kAuto ? kUnasked / std::max(1u, batch) : std::max(1u, kMostDraftTokens / std::max(1u, batch));
+  return options.kind == DraftKind::kAuto && !is_tree ? kUnasked / std::max(1u, batch) : std::max(1u, kMostDraftTokens / std::max(1u, batch));
 }
 
 }  // namespace outrigger::tool

@@ -264,6 +264,8 @@ int main(void) {
   FIELD(otr_generate_options, draft);
   FIELD(otr_generate_options, draft_tokens);
   FIELD(otr_generate_options, draft_path);
+  FIELD(otr_generate_options, draft_shape);
+  FIELD(otr_generate_options, reserved_too);
   STRUCT(otr_batch_options);
   FIELD(otr_batch_options, struct_size);
   FIELD(otr_batch_options, sequences);
@@ -298,5 +300,6 @@ int main(void) {
   FIELD(otr_generate_result, accepted_tokens);
   FIELD(otr_generate_result, tokens_per_pass);
   FIELD(otr_generate_result, accepted_at);
+  FIELD(otr_generate_result, tree_passes);
   return 0;
 }

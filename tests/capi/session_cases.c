@@ -104,7 +104,14 @@ void drafts_change_no_token(void) {
     if (!is_model) continue;
     /* A model that drafts for itself is always right. */
     CHECK_C(result.drafted_tokens > 20 && result.accepted_tokens == result.drafted_tokens && result.accepted_at[0] + 1 >= result.passes);
-    CHECK_C(result.tokens_per_pass > 4 && result.draft_auto_off == 0);
+    CHECK_C(result.tokens_per_pass > 4 && result.draft_auto_off == 0 && result.tree_passes == 0);
+    options.draft_shape = OTR_DRAFT_SHAPE_TREE;
+    options.draft_tokens = 6;
+    NEED_C(otr_session_truncate(s.session, 0, &s.error) == OTR_OK);
+    l.token_count = 0;
+    NEED_C(otr_session_generate(s.session, kPrompt, kPromptTokens, &options, &result, &s.error) == OTR_OK);
+    CHECK_C(l.token_count == 40 && memcmp(plain, l.tokens, 40 * sizeof *plain) == 0);
+    CHECK_C(result.tree_passes > 0 && result.tree_passes <= result.passes && result.accepted_at[2] == 0);
   }
   stack_close(&s);
 }
@@ -130,6 +137,16 @@ void drafts_are_refused_by_name(void) {
   options.draft = OTR_DRAFT_NGRAM;
   options.draft_tokens = OTR_MOST_DRAFT_TOKENS + 1;
   CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "draft.tokens") != NULL);
+  options.draft_shape = OTR_DRAFT_SHAPE_TREE;
+  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_OK);
+  options.draft_tokens = OTR_MOST_TREE_DRAFT_TOKENS + 1;
+  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "draft.tokens") != NULL);
+  options.draft_tokens = 4;
+  options.draft_shape = 3;
+  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "draft.shape") != NULL);
+  options.draft_shape = OTR_DRAFT_SHAPE_AUTO;
+  options.reserved_too = 1;
+  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT);
   CHECK_C(otr_session_prepare_draft(s.session, NULL, &s.error) == OTR_INVALID_ARGUMENT);
   CHECK_C(otr_session_prepare_draft(NULL, &options, &s.error) == OTR_INVALID_ARGUMENT);
   CHECK_C(otr_model_draft_bytes(NULL, 1, 1, &bytes, &s.error) == OTR_INVALID_ARGUMENT);

@@ -1,6 +1,7 @@
 // Acceptance: what comes out of drafts is distributed as what the sampler draws alone. A rule that is slightly wrong fails the same checks.
 #include "src/decode/acceptance.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -55,7 +56,7 @@ std::map<std::pair<Token, Token>, int> counted_pairs(const SamplingOptions& opti
         text.push_back(verdict.token);
         goes_on = verdict.is_accepted;
       }
-      if (goes_on) text.push_back(must(Acceptance::judge(sampler, model_logits(text), text, -1)).token);
+      if (goes_on) text.push_back(must(Acceptance::judge(sampler, model_logits(text), text, {})).token);
     }
     ++counts[{text[1], text[2]}];
   }
@@ -111,7 +112,7 @@ TEST_CASE("Acceptance: the next token and the next two are distributed as the sa
     CAPTURE(options.temperature);
     Acceptance acceptance(options.seed + 100);
     const auto counts = counted_pairs(options, [&](Sampler& sampler, auto logits, auto history, Token token, auto drawn_from) {
-      return must(acceptance.judge_drawn(sampler, logits, history, token, drawn_from));
+      return must(acceptance.judge_drawn(sampler, logits, history, {&token, 1}, drawn_from));
     });
     const ChiSquare got = chi_square(options, counts);
     CHECK(got.next < most_chi_square(got.next_outcomes));
@@ -151,6 +152,94 @@ TEST_CASE("Acceptance: the same checks find rules that are slightly wrong") {
   }
 }
 
+// Decides about tokens that were drawn for one place, without those before.
+using JudgeSeveral = std::function<Verdict(Sampler& sampler, std::span<const float> logits, std::span<const Token> history,
+                                           std::span<const Token> drafted, std::span<const TokenProbability> drawn_from)>;
+
+std::vector<Token> drawn_without_replacement(std::vector<TokenProbability> left, size_t count, Random& random) {
+  std::vector<Token> drawn;
+  while (drawn.size() < count && !left.empty()) {
+    double total = 0;
+    for (const TokenProbability& one : left) total += one.probability;
+    const Token token = draw_token(left, random.uniform() * total);
+    drawn.push_back(token);
+    std::erase_if(left, [token](const TokenProbability& one) { return one.token == token; });
+  }
+  return drawn;
+}
+
+// As counted_pairs(), from trees of two levels with `width` tokens under each node.
+std::map<std::pair<Token, Token>, int> counted_tree_pairs(const SamplingOptions& options, size_t width, const JudgeSeveral& judge) {
+  Sampler sampler = must(Sampler::create(options)), drafter = must(Sampler::create(options));
+  Random random(77);
+  std::map<std::pair<Token, Token>, int> counts;
+  for (int sample = 0; sample < kSamples; ++sample) {
+    std::vector<Token> text = {1};
+    while (text.size() < 3) {
+      bool goes_on = true;
+      for (int level = 0; level < 2 && goes_on; ++level) {  // of the tree only what hangs under an accepted node is ever looked at
+        const auto distribution = must(drafter.distribution(draft_logits(text), text));
+        const std::vector<TokenProbability> drawn_from(distribution.begin(), distribution.end());
+        const std::vector<Token> drafted = drawn_without_replacement(drawn_from, width, random);
+        const Verdict verdict = judge(sampler, model_logits(text), text, drafted, drawn_from);
+        text.push_back(verdict.token);
+        goes_on = verdict.is_accepted;
+      }
+      if (goes_on) text.push_back(must(Acceptance::judge(sampler, model_logits(text), text, {})).token);
+    }
+    ++counts[{text[1], text[2]}];
+  }
+  return counts;
+}
+
+TEST_CASE("Acceptance: of several tokens for one place, the next token and the next two are distributed as the sampler's") {
+  for (const SamplingOptions& options : kSettings) {
+    for (const size_t width : {2, 3, 8}) {
+      CAPTURE(options.temperature, width);
+      Acceptance acceptance(options.seed + 200);
+      int later = 0;  // accepted that were not the first
+      const auto counts = counted_tree_pairs(options, width, [&](Sampler& sampler, auto logits, auto history, auto drafted, auto drawn_from) {
+        const Verdict verdict = must(acceptance.judge_drawn(sampler, logits, history, drafted, drawn_from));
+        later += verdict.is_accepted && verdict.token != drafted[0];
+        return verdict;
+      });
+      const ChiSquare got = chi_square(options, counts);
+      CHECK(got.next < most_chi_square(got.next_outcomes));
+      CHECK(got.pair < most_chi_square(got.pair_outcomes));
+      CHECK(later > kSamples / 50);
+    }
+  }
+}
+
+TEST_CASE("Acceptance: the same checks find rules for several tokens that are slightly wrong") {
+  for (const SamplingOptions& options : kSettings) {
+    CAPTURE(options.temperature);
+    Acceptance first(options.seed), second(options.seed + 1);
+    // Each has its turn as if it were the only one: what the model wants is not made less by what was refused.
+    const JudgeSeveral each_alone = [&](Sampler& sampler, auto logits, auto history, auto drafted, auto drawn_from) {
+      Verdict verdict;
+      for (size_t i = 0; i < drafted.size() && !verdict.is_accepted; ++i) {
+        verdict = must(first.judge_drawn(sampler, logits, history, drafted.subspan(i, 1), drawn_from));
+      }
+      return verdict;
+    };
+    // The likelier ones first, not in the order in which they were drawn.
+    const JudgeSeveral in_another_order = [&](Sampler& sampler, auto logits, auto history, auto drafted, auto drawn_from) {
+      const auto place = [&](Token token) {
+        return std::find_if(drawn_from.begin(), drawn_from.end(), [token](const TokenProbability& one) { return one.token == token; });
+      };
+      std::vector<Token> sorted(drafted.begin(), drafted.end());
+      std::sort(sorted.begin(), sorted.end(), [&](Token a, Token b) { return place(a) < place(b); });
+      return must(second.judge_drawn(sampler, logits, history, sorted, drawn_from));
+    };
+    for (const JudgeSeveral& judge : {each_alone, in_another_order}) {
+      const ChiSquare got = chi_square(options, counted_tree_pairs(options, 3, judge));
+      CHECK(got.next > most_chi_square(got.next_outcomes));
+      CHECK(got.pair > most_chi_square(got.pair_outcomes));
+    }
+  }
+}
+
 TEST_CASE("Acceptance: what stands for itself is taken where the sampler draws it, with the sampler's own numbers") {
   const SamplingOptions options{.temperature = 1, .seed = 3};
   Sampler plain = must(Sampler::create(options)), judged = must(Sampler::create(options));
@@ -158,7 +247,8 @@ TEST_CASE("Acceptance: what stands for itself is taken where the sampler draws i
   int accepted = 0;
   for (int i = 0; i < 500; ++i) {
     const Token own = must(plain.sample(model_logits(text), text));
-    const Verdict verdict = must(Acceptance::judge(judged, model_logits(text), text, static_cast<Token>(i % kTokens)));
+    const Token drafted = i % kTokens;
+    const Verdict verdict = must(Acceptance::judge(judged, model_logits(text), text, {&drafted, 1}));
     REQUIRE(verdict.token == own);
     REQUIRE(verdict.is_accepted == (own == i % kTokens));
     accepted += verdict.is_accepted;
@@ -176,8 +266,8 @@ TEST_CASE("Acceptance: a draft that draws from the model's own distribution is a
   const std::vector<Token> text = {2};
   for (int i = 0; i < 2000; ++i) {
     const auto distribution = must(drafter.distribution(model_logits(text), text));
-    REQUIRE(must(acceptance.judge_drawn(sampler, model_logits(text), text, draw_token(distribution, random.uniform()), distribution))
-                .is_accepted);
+    const Token token = draw_token(distribution, random.uniform());
+    REQUIRE(must(acceptance.judge_drawn(sampler, model_logits(text), text, {&token, 1}, distribution)).is_accepted);
   }
 }
 

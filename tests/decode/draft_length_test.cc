@@ -30,7 +30,7 @@ Run run(DraftLength& length, const World& world, uint64_t tokens, uint32_t seed 
   while (run.tokens < tokens) {
     PassRecord pass;
     pass.asked = length.next();
-    pass.drafted = uniform(random) < world.drafts ? pass.asked : 0;
+    pass.drafted = pass.depth = uniform(random) < world.drafts ? pass.asked : 0;
     while (pass.accepted < pass.drafted && uniform(random) < world.acceptance) ++pass.accepted;
     pass.draft_ms = pass.drafted * world.draft_ms;
     pass.verify_ms = world.verify_ms(pass.drafted + 1) * (0.97 + 0.06 * uniform(random));
@@ -114,7 +114,7 @@ TEST_CASE("DraftLength: never asks for more than there is room for") {
       PassRecord pass;
       pass.asked = length.next();
       REQUIRE(pass.asked <= most);
-      pass.drafted = static_cast<uint32_t>(random() % (pass.asked + 1));
+      pass.drafted = pass.depth = static_cast<uint32_t>(random() % (pass.asked + 1));
       pass.accepted = static_cast<uint32_t>(random() % (pass.drafted + 1));
       pass.draft_ms = static_cast<double>(random() % 100) / 10;
       pass.verify_ms = 0.1 + static_cast<double>(random() % 100) / 10;
@@ -129,7 +129,7 @@ TEST_CASE("DraftLength: a step that was slow by chance does not end drafting") {
   const World world{0.8, 0, kFlat};
   run(length, world, 300);
   PassRecord slow;
-  slow.asked = slow.drafted = 8;
+  slow.asked = slow.drafted = slow.depth = 8;
   slow.accepted = 3;
   slow.verify_ms = 5000;
   length.record(slow);

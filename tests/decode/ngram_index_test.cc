@@ -80,5 +80,30 @@ TEST_CASE("NgramDraft: proposes what followed, and goes round a period that reac
   CHECK(proposed({6, 1, 2, 8, 6, 1, 2, 9, 6, 1, 2}, 1) == std::vector<Token>{9});
 }
 
+TEST_CASE("NgramDraft: a tree has what followed the longest match, and the longest of those that went on otherwise") {
+  const auto tree = [](const std::vector<Token>& text, const DraftSize& size) {
+    NgramDraft source(text.size() + 1);
+    Draft draft(31, 0);
+    must(source.propose_tree(text, size, {}, &draft));
+    std::vector<std::vector<Token>> paths;
+    for (size_t node = 1; node < draft.tree().size(); ++node) {
+      std::vector<Token> path;
+      for (size_t depth = 1; depth <= draft.tree().depth(node); ++depth) path.push_back(draft.token(draft.tree().on_path(node, depth)));
+      paths.push_back(path);
+    }
+    return paths;
+  };
+  using Paths = std::vector<std::vector<Token>>;
+  // 5 1 2 was followed by 8, and 1 2 alone by 9, twice: the later place counts.
+  const std::vector<Token> text = {5, 1, 2, 8, 1, 2, 9, 3, 1, 2, 9, 4, 5, 1, 2};
+  CHECK(tree(text, {4, 2, 2}) == Paths{{8}, {9}, {8, 1}, {9, 4}});
+  CHECK(tree(text, {3, 2, 2}) == Paths{{8}, {9}, {8, 1}});
+  CHECK(tree(text, {16, 8, 2}).size() == 16);
+  // Only one continuation is known: a chain.
+  CHECK(tree({1, 2, 3, 4, 9, 1, 2}, {6, 3, 2}) == Paths{{3}, {3, 4}, {3, 4, 9}});
+  CHECK(tree({7, 7, 7}, {4, 2, 2}) == Paths{{7}, {7, 7}});
+  CHECK(tree({1, 2, 3}, {4, 2, 2}).empty());
+}
+
 }  // namespace
 }  // namespace outrigger::testing

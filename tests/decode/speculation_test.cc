@@ -6,7 +6,7 @@
 #include <functional>
 #include <thread>
 
-#include "src/decode/generation.h"
+#include "tests/decode/seen.h"
 #include "tests/support/allocations.h"
 #include "tests/support/device_plans.h"
 #include "tests/support/engines.h"
@@ -39,85 +39,6 @@ class Script final : public DraftSource {
   std::vector<Token> text_;
   std::function<bool(size_t)> is_wrong_;
 };
-
-Model tiny(const char* name = "smollm") { return must(Model::open(tiny_model_path(name))); }
-
-const std::vector<Token> kPrompt = {5, 60, 33, 7, 60, 33, 9, 41};
-
-/// All that a caller sees of a generation but its times.
-struct Seen {
-  std::vector<Token> tokens, session;
-  std::string text;
-  StopReason reason = StopReason::kLength;
-  std::vector<std::pair<Token, std::string>> calls;
-  std::vector<float> logits;
-  std::vector<Token> goes_on;  // what comes of it afterwards
-  uint64_t accepted = 0;
-
-  bool operator==(const Seen& other) const {
-    return tokens == other.tokens && session == other.session && text == other.text && reason == other.reason && calls == other.calls &&
-           logits == other.logits && goes_on == other.goes_on;
-  }
-};
-
-using Change = std::function<void(GenerateOptions&)>;
-
-Seen seen_of(Session& session, const GenerateResult& result, std::vector<std::pair<Token, std::string>> calls) {
-  Seen seen{result.tokens,    {session.tokens().begin(), session.tokens().end()}, result.text, result.stop_reason,
-            std::move(calls), {session.logits().begin(), session.logits().end()}};
-  seen.accepted = result.speculation.accepted;
-  must(session.restore(must(session.save())));
-  if (session.tokens().size() + 6 > session.context_tokens()) must(session.truncate(session.context_tokens() - 6));
-  GenerateOptions further;
-  further.max_tokens = 5;
-  further.ignore_eos = true;
-  seen.goes_on = must(session.generate(std::vector<Token>{8}, further)).tokens;
-  return seen;
-}
-
-Seen generated(const Engine& engine, GenerateOptions options, uint32_t context = 0) {
-  Session session = must(Session::open(engine, {context}));
-  std::vector<std::pair<Token, std::string>> calls;
-  const auto before = options.on_token;
-  options.on_token = [&](const GeneratedToken& made) {
-    calls.emplace_back(made.token, made.text);
-    return !before || before(made);
-  };
-  const GenerateResult result = must(session.generate(kPrompt, options));
-  return seen_of(session, result, std::move(calls));
-}
-
-Seen scripted(const Engine& engine, GenerateOptions options, std::unique_ptr<Script> script, uint32_t context = 0) {
-  Session session = must(Session::open(engine, {context}));
-  std::vector<std::pair<Token, std::string>> calls;
-  const auto before = options.on_token;
-  options.on_token = [&](const GeneratedToken& made) {
-    calls.emplace_back(made.token, made.text);
-    return !before || before(made);
-  };
-  SpeculativeDecoder decoder = must(SpeculativeDecoder::with_source(session.impl(), options, std::move(script)));
-  const GenerateResult result = must(generate_with(std::move(decoder), session.impl(), kPrompt, options));
-  return seen_of(session, result, std::move(calls));
-}
-
-GenerateOptions plain_options(uint32_t tokens = 40) {
-  GenerateOptions options;
-  options.max_tokens = tokens;
-  options.ignore_eos = true;
-  return options;
-}
-
-std::vector<Token> whole_text(const Engine& engine, const GenerateOptions& options, uint32_t context = 0) {
-  std::vector<Token> text = kPrompt;
-  GenerateOptions longer = options;
-  longer.ignore_eos = true;
-  longer.stop.clear();
-  longer.on_token = {};
-  longer.max_tokens += 20;
-  const Seen seen = generated(engine, longer, context);
-  text.insert(text.end(), seen.tokens.begin(), seen.tokens.end());
-  return text;
-}
 
 // Plain, and then with drafts that are all right, all wrong, and right up to a changing place, in each length: the same, and the session
 // goes on in the same way.
@@ -376,7 +297,8 @@ TEST_CASE("Speculation: n-grams and auto give the plain text, greedy and drawn w
           drafted_at += report.drafted_at[i], accepted_at += report.accepted_at[i];
           CHECK(report.accepted_at[i] <= report.drafted_at[i]);
         }
-        CHECK(drafted_at == report.drafted);
+        CHECK((report.tree_passes == 0 ? drafted_at == report.drafted : drafted_at < report.drafted));
+        if (draft.tokens > 0) CHECK(report.tree_passes == 0);
         CHECK(accepted_at == report.accepted);
         accepted += report.accepted;
       }
@@ -479,7 +401,7 @@ TEST_CASE("Speculation: plans count the rows that drafts need, and runs stay wit
     must(session.generate(kPrompt, options));
     CHECK(engine.memory().host.peak_bytes <= budget);
   }
-  workload.draft_tokens = 17;
+  workload.draft_tokens = 32;
   CHECK(PlacementPlanner::plan(shape, made_up_machine(2), {0, 0}, workload).status().code() == StatusCode::kInvalidArgument);
 }
 

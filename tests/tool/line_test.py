@@ -51,9 +51,7 @@ class Line(ToolTest):
 
     def test_what_the_contract_has_and_this_version_has_not_is_refused_by_name(self):
         model, prompt = valid(), ("-p", "a")
-        for args, name in ((("--draft-shape", "tree"), "--draft-shape"), (("--groups", "2"), "--groups")):
-            with self.subTest(args=args):
-                self.refuse(UNSUPPORTED, "run", model, *prompt, *args, naming=name)
+        self.refuse(UNSUPPORTED, "run", model, *prompt, "--groups", "2", naming="--groups")
         prompts = tool.options.scratch / "two.jsonl"
         prompts.write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
         for draft in ("self", model):
@@ -62,7 +60,7 @@ class Line(ToolTest):
                         ("bench", model, "--batch", "1,0"), ("bench", model, "--batch", "513"), ("eval", model, "--text", prompts, "--batch", "2")):
             with self.subTest(command=command[0]):
                 self.refuse(INVALID_ARGUMENT, *command, naming="--batch")
-        for args in (("--draft-tokens", "0"), ("--draft-tokens", "17"), ("--draft-tokens", "4x"), ("--draft-shape", "ring"), ("--groups", "3"), ("--draft", "")):
+        for args in (("--draft-tokens", "0"), ("--draft-tokens", "17"), ("--draft-tokens", "4x"), ("--draft-tokens", "32", "--draft-shape", "tree"), ("--draft-shape", "ring"), ("--groups", "3"), ("--draft", "")):
             with self.subTest(args=args):
                 self.refuse(INVALID_ARGUMENT, "run", model, *prompt, *args, naming=args[0].strip("-").split("-")[0])
 

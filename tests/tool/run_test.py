@@ -13,7 +13,7 @@ GENERATION = {"prompt_tokens": [], "tokens": [], "text": "", "stop_reason": "", 
 SHARED = {"memory": {"host": TIER, "device": TIER}, "streamed": {"disk_bytes": 0, "h2d_bytes": 0, "d2h_bytes": 0, "kv_read_bytes": 0, "kv_written_bytes": 0},
           "plan": {"predicted_prefill_ms": 0.0, "predicted_decode_tokens_per_s": 0.0},
           "speculation": {"draft": "", "passes": 0, "drafted": 0, "accepted": 0, "tokens_per_pass": 0.0, "auto_off": False,
-                          "drafted_at": [], "accepted_at": []},
+                          "tree_passes": 0, "drafted_at": [], "accepted_at": []},
           "model": {"file": "", "architecture": "", "parameters": 0, "bytes": 0}, "seed": 0}
 GREEDY = ("-n", "16", "--temp", "0", "--ignore-eos")
 
@@ -57,6 +57,22 @@ class Draft(ToolTest):
         error = self.refuse(BUDGET, "plan", valid(), "--draft", valid(), "--host-budget", str(least), "--workload", "prompt=64,new=64", naming="draft")
         self.assertEqual(error["given_bytes"], least)
         self.assertGreaterEqual(error["needed_bytes"], least + planned["tiers"]["host"]["breakdown"]["draft"])
+
+    def test_drafts_in_trees_change_no_token(self):
+        for draft, tokens in (("ngram", "16"), (valid(), "31"), (valid(), "5"), ("auto", "auto")):
+            with self.subTest(draft=str(draft), tokens=tokens):
+                args = ("-p", "then the rain then the sun", *self.LONG, "--temp", "0")
+                plain = self.document("run", valid(), *args, "--draft", "none")
+                document = self.document("run", valid(), *args, "--draft", draft, "--draft-tokens", tokens, "--draft-shape", "tree")
+                self.assertEqual(document["tokens"], plain["tokens"])
+                report = document["speculation"]
+                self.assertLessEqual(report["tree_passes"], report["passes"])
+                self.assertEqual(sum(report["accepted_at"]), report["accepted"])
+                if tokens == "31":
+                    self.assertGreater(report["tree_passes"], 0)
+                    self.assertLessEqual(len(report["drafted_at"]), 11)
+        self.refuse(UNSUPPORTED, "run", valid(), "-p", "a", "-n", "4", "--draft", "ngram", "--draft-shape", "tree", "--device",
+                    "emulated:memory=256MiB,link=20GB/s,latency=0us", naming="draft.shape")
 
     def test_drawn_text_of_a_fixed_draft_comes_again_with_its_seed(self):
         args = ("-p", "then the rain", *self.LONG, "--temp", "1", "--seed", "4", "--draft", valid(), "--draft-tokens", "3")

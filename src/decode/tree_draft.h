@@ -1,0 +1,64 @@
+// TreeGrower: trees that a model drafts, level by level.
+#ifndef OUTRIGGER_SRC_DECODE_TREE_DRAFT_H_
+#define OUTRIGGER_SRC_DECODE_TREE_DRAFT_H_
+
+#include <outrigger/sampling.h>
+
+#include <array>
+#include <span>
+#include <vector>
+
+#include "src/decode/draft_source.h"
+#include "src/decode/random.h"
+#include "src/decode/session_impl.h"
+
+namespace outrigger {
+
+/// Tokens of one depth of such a tree: a second and a third guess are right often enough to pay for their rows, a fourth hardly ever.
+inline constexpr uint32_t kModelTreeWidth = 3;
+
+/// Grows trees over a session's cache, whose places behind the text it writes: each level is one step over its nodes. Where a level's tokens
+/// go is decided by the likelihood of the paths to them, before they are drawn, so that what is drawn has the distribution that is told.
+/// One draft's at a time; keeps nothing from one to the next.
+class TreeGrower {
+ public:
+  /// `sampling`: draft_sampling(). Errors: Sampler::create's.
+  static Result<TreeGrower> create(const SamplingOptions& sampling);
+
+  /// The steps are made with `like`'s branches. `root_logits`: of the session's last token, where that is computed; else empty, and the first
+  /// step computes it. The session's tokens end with the root, are extended meanwhile, and are afterwards what they were; what is computed of
+  /// the tree lies behind it. Of logits the first `vocabulary` count. `*computed_nodes`: nodes whose keys and values are in the cache, the
+  /// root among them. Preconditions: size.width <= the plan's logit_rows and kMostWidth; size.tokens more fit into the context.
+  /// Errors: as a step's, Sampler::distribution's.
+  Status grow(Session::Impl& session, const StepInput& like, std::span<const float> root_logits, size_t vocabulary, const DraftSize& size,
+              const CancelToken& cancel, Draft* draft, size_t* computed_nodes);
+
+  static constexpr size_t kMostWidth = 8;
+
+ private:
+  /// A node of the deepest level, and what may follow it.
+  struct Leaf {
+    size_t node = 0;
+    uint32_t children = 0;
+    std::vector<TokenProbability> candidates;  ///< likeliest first
+    std::vector<TokenProbability> left;        ///< without those that were drawn
+  };
+
+  TreeGrower(Sampler sampler, const SamplingOptions& sampling);
+  Status take(std::vector<Token>& text, const Draft& draft, size_t node, std::span<const float> logits);
+  Leaf* likeliest_leaf();
+  double next_probability(const Leaf& leaf) const;
+  void add_child(Leaf& leaf, Draft* draft);
+  size_t add_level(size_t most, Draft* draft);
+
+  Sampler sampler_;
+  Random random_;
+  bool draws_;
+  std::array<Leaf, kMostWidth> leaves_;
+  size_t leaf_count_ = 0;
+  std::array<double, kMostTreeTokens> path_probability_;  ///< by node
+};
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_SRC_DECODE_TREE_DRAFT_H_

@@ -1,0 +1,340 @@
+// Trees that models draft: another model and a compressed one without its branches; greedy and drawn.
+#include "src/decode/tree_draft.h"
+
+#include <outrigger/compress.h>
+#include <outrigger/speculation.h>
+
+#include <cmath>
+#include <map>
+
+#include "src/decode/draft_model.h"
+#include "src/decode/self_draft.h"
+#include "src/decode/session_impl.h"
+#include "tests/support/engines.h"
+#include "tests/support/model_files.h"
+#include "tests/support/random_dense.h"
+
+namespace outrigger::testing {
+namespace {
+
+const std::vector<Token> kPrompt = {3, 14, 15, 92, 65, 35, 89, 79};
+
+// The same weights but for some noise: a draft that is often right.
+std::vector<std::byte> noisy(float noise) {
+  std::mt19937 random(17);
+  std::normal_distribution<float> normal(0, noise);
+  return random_dense([&](const std::string& name, std::vector<float>& values) {
+    if (name.find("norm") != std::string::npos) return;
+    for (float& value : values) value += normal(random);
+  });
+}
+
+struct Files {
+  ScratchFolder scratch;
+  Model target;
+  std::string draft = scratch / "draft.gguf";
+
+  explicit Files(float noise = 0.1f) : target(write_and_open(scratch, random_dense())) { write_test_file(draft, noisy(noise)); }
+};
+
+Engine engine_with(const Model& target, const std::string& draft = {}, uint64_t host_bytes = Budgets::kUnlimited,
+                   uint32_t kv_spilled_layers = Workload::kAsItPays) {
+  Workload workload;
+  workload.kv_spilled_layers = kv_spilled_layers;
+  workload.context_tokens = 256;
+  workload.prompt_tokens = workload.new_tokens = 128;
+  workload.draft_tokens = kMostTreeDraftTokens;
+  if (!draft.empty()) workload.draft_bytes = must(draft_model_bytes(must(Model::open(draft)), 256, 2));
+  const Plan plan = must(PlacementPlanner::plan(must(target.step_shape()), made_up_machine(2), {host_bytes, 0}, workload));
+  return must(Engine::open(target, plan));
+}
+
+DraftOptions trees_of(DraftKind kind, const std::string& path, uint32_t tokens) { return {kind, path, tokens, DraftShape::kTree}; }
+
+GenerateOptions options_for(const DraftOptions& draft, uint32_t tokens = 100) {
+  GenerateOptions options;
+  options.max_tokens = tokens;
+  options.ignore_eos = true;
+  options.draft = draft;
+  return options;
+}
+
+GenerateResult generated(const Engine& engine, const GenerateOptions& options, float branch_share = SessionOptions::kAsPlanned) {
+  Session session = must(Session::open(engine, {0, branch_share}));
+  return must(session.generate(kPrompt, options));
+}
+
+TEST_CASE("Tree by a draft model: greedy text is the plain one in every size, and a tree is right where a chain of its depth is not") {
+  for (const float noise : {0.0f, 0.03f, 0.1f}) {
+    CAPTURE(noise);
+    const Files files(noise);
+    const Engine engine = engine_with(files.target, files.draft);
+    const std::vector<Token> plain = generated(engine, options_for({})).tokens;
+    for (const uint32_t tokens : {1u, 2u, 3u, 7u, 15u, 31u, 0u}) {
+      CAPTURE(tokens);
+      const GenerateResult result = generated(engine, options_for(trees_of(DraftKind::kModel, files.draft, tokens)));
+      CHECK(result.tokens == plain);
+      if (tokens < 3) continue;
+      CHECK(result.speculation.tree_passes > 0);
+      const uint32_t depth = (tokens + kModelTreeWidth - 1) / kModelTreeWidth;
+      if (noise == 0) CHECK(result.speculation.accepted_at[depth - 1] * 2 > result.speculation.passes);
+      const GenerateResult chain = generated(engine, options_for({DraftKind::kModel, files.draft, depth}));
+      if (noise > 0) CHECK(result.speculation.tokens_per_pass > chain.speculation.tokens_per_pass);
+    }
+  }
+}
+
+TEST_CASE("Tree by a draft model: goes with its session through truncating, further prompts, penalties and a context that ends") {
+  const Files files;
+  const Engine engine = engine_with(files.target, files.draft), other = engine_with(files.target);
+  Session session = must(Session::open(engine)), plain = must(Session::open(other));
+  const DraftOptions draft = trees_of(DraftKind::kModel, files.draft, 12);
+  for (const uint32_t position : {0u, 20u, 5u, 30u, 250u}) {
+    CAPTURE(position);
+    for (Session* one : {&session, &plain}) must(one->truncate(std::min<uint32_t>(position, static_cast<uint32_t>(one->tokens().size()))));
+    const std::vector<Token> more = {static_cast<Token>(position % 100 + 1), 7};
+    for (const float penalty : {1.0f, 1.3f}) {
+      GenerateOptions drafted = options_for(draft, 110), undrafted = options_for({}, 110);
+      drafted.sampling.repeat_penalty = undrafted.sampling.repeat_penalty = penalty;
+      if (session.tokens().size() + more.size() > session.context_tokens()) continue;
+      CHECK(must(session.generate(more, drafted)).tokens == must(plain.generate(more, undrafted)).tokens);
+    }
+  }
+}
+
+// Of a second draft, which follows a first one of which a path of two was accepted and then another token: what the draft holds, and its logits.
+TEST_CASE("Tree by a draft model: the draft keeps what was accepted of its tree, and its keys and values are those of the plain text") {
+  const Files files(0);
+  const Engine engine = engine_with(files.target, files.draft);
+  Session session = must(Session::open(engine));
+  must(session.prepare_draft(trees_of(DraftKind::kModel, files.draft, 12)));
+  DraftModel& model = *session.impl().draft_model;
+  ModelDraft source(model, must(Sampler::create({})), {});
+  REQUIRE(source.tree_width() == 3);
+  Draft draft(31, 0);
+  must(source.propose_tree(kPrompt, {12, 4, 3}, {}, &draft));
+  REQUIRE(draft.depth() == 4);
+  CHECK(draft.tokens().size() > 4);
+  CHECK(draft.tokens().size() <= 12);
+  CHECK(model.session().tokens().size() == kPrompt.size());
+  // The last token of the third level, whose place in the cache is far from that of its depth.
+  size_t node = 0;
+  for (size_t one = 1; one < draft.tree().size(); ++one) {
+    if (draft.tree().depth(one) == 3) node = one;
+  }
+  std::vector<Token> text = kPrompt;
+  for (size_t depth = 1; depth <= 3; ++depth) text.push_back(draft.token(draft.tree().on_path(node, depth)));
+  CHECK(draft.tree().on_path(node, 3) != 3);
+  text.push_back(1);
+  const uint32_t before = model.session().impl().computed;
+  must(source.read(text, {}));
+  CHECK(before == kPrompt.size());
+  CHECK(std::equal(text.begin(), text.end(), model.session().tokens().begin(), model.session().tokens().end()));
+  Session plain = must(Session::open(engine_with(files.target)));
+  must(plain.prefill(text));
+  CHECK(std::equal(plain.logits().begin(), plain.logits().end(), model.session().logits().begin()));
+}
+
+TEST_CASE("Tree by a draft model: its likeliest guesses at the next token come first, and its paths are those of its own chains") {
+  const Files files(0);
+  const Engine engine = engine_with(files.target, files.draft);
+  Session session = must(Session::open(engine)), judge = must(Session::open(engine_with(files.target)));
+  must(session.prepare_draft(trees_of(DraftKind::kModel, files.draft, 12)));
+  ModelDraft source(*session.impl().draft_model, must(Sampler::create({})), {});
+  Draft draft(31, 0);
+  must(source.propose_tree(kPrompt, {31, 10, 3}, {}, &draft));
+  must(judge.prefill(kPrompt));
+  Sampler sampler = must(Sampler::create({.temperature = 1, .top_k = 64}));
+  for (size_t node = 0; node < draft.tree().size(); ++node) {
+    std::vector<Token> text = kPrompt;
+    for (size_t depth = 1; depth <= draft.tree().depth(node); ++depth) text.push_back(draft.token(draft.tree().on_path(node, depth)));
+    must(judge.truncate(0));
+    must(judge.prefill(text));
+    const auto distribution = must(sampler.distribution(judge.logits(), text));
+    size_t place = 0;
+    for (size_t child = node + 1; child < draft.tree().size(); ++child) {
+      if (draft.tree().parent(child) == node) REQUIRE(draft.token(child) == distribution[place++].token);
+    }
+  }
+}
+
+constexpr int kSamples = 10000;
+
+struct Outcomes {
+  std::map<std::vector<Token>, double> counts, probabilities;
+};
+
+/// Chi square over `length` first tokens of the outcomes, and the value that it exceeds once in 10,000 times, after Wilson and Hilferty.
+std::pair<double, double> chi_square(const Outcomes& outcomes, size_t length) {
+  std::map<std::vector<Token>, std::pair<double, double>> both;
+  const auto cut = [length](const std::vector<Token>& tokens) { return std::vector<Token>(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(length)); };
+  for (const auto& [outcome, probability] : outcomes.probabilities) both[cut(outcome)].first += probability * kSamples;
+  for (const auto& [outcome, times] : outcomes.counts) both[cut(outcome)].second += times;
+  double sum = 0;
+  for (const auto& [outcome, pair] : both) {
+    REQUIRE(pair.first > 0);  // nothing that the sampler leaves out
+    sum += std::pow(pair.second - pair.first, 2) / pair.first;
+  }
+  const double k = static_cast<double>(both.size()) - 1, part = 2 / (9 * k);
+  return {sum, k * std::pow(1 - part + 3.719 * std::sqrt(part), 3)};
+}
+
+/// What the sampler says of the three tokens behind the prompt, given what the model says.
+void add_probabilities(Session& session, Sampler& sampler, std::vector<Token> said, double probability, Outcomes* outcomes) {
+  if (said.size() == 3) {
+    outcomes->probabilities[said] = probability;
+    return;
+  }
+  must(session.truncate(0));
+  std::vector<Token> text = kPrompt;
+  text.insert(text.end(), said.begin(), said.end());
+  must(session.prefill(text));
+  const auto found = must(sampler.distribution(session.logits(), text));
+  for (const TokenProbability& one : std::vector(found.begin(), found.end())) {
+    std::vector<Token> longer = said;
+    longer.push_back(one.token);
+    add_probabilities(session, sampler, longer, probability * one.probability, outcomes);
+  }
+}
+
+TEST_CASE("Tree by a draft model: drawn text has the distribution of plain drawing, over the next token and the next two") {
+  const Files files(0.03f);
+  const Engine engine = engine_with(files.target, files.draft);
+  for (const auto& [temperature, top_k, tokens] : {std::tuple(8.0f, 3, 6u), std::tuple(5.0f, 4, 31u)}) {
+    CAPTURE(temperature, top_k, tokens);
+    Outcomes outcomes;
+    {
+      Session session = must(Session::open(engine_with(files.target)));
+      Sampler sampler = must(Sampler::create({.temperature = temperature, .top_k = top_k}));
+      add_probabilities(session, sampler, {}, 1, &outcomes);
+    }
+    Session session = must(Session::open(engine));
+    must(session.prefill(std::span(kPrompt).first(7)));
+    uint64_t trees = 0, accepted = 0, passes = 0;
+    for (int i = 0; i < kSamples; ++i) {
+      must(session.truncate(7));
+      GenerateOptions options = options_for(trees_of(DraftKind::kModel, files.draft, tokens), 3);
+      options.sampling = {.temperature = temperature, .top_k = top_k, .seed = 5000 + static_cast<uint64_t>(i)};
+      // The first token is drawn as ever; the two behind it are made by passes that verify.
+      const GenerateResult result = must(session.generate(std::span(kPrompt).last(1), options));
+      outcomes.counts[result.tokens] += 1;
+      trees += result.speculation.tree_passes, accepted += result.speculation.accepted, passes += result.speculation.passes;
+    }
+    CHECK(trees > kSamples / 2);
+    CHECK(accepted > passes / 4);
+    for (const size_t length : {2, 3}) {
+      const auto [sum, most] = chi_square(outcomes, length);
+      CAPTURE(length);
+      CHECK(sum < most);
+    }
+  }
+}
+
+/// The random model in three bits with low-rank branches.
+struct Branched {
+  ScratchFolder scratch;
+  Model model;
+
+  Branched() : model(make(scratch)) {}
+  static Model make(const ScratchFolder& scratch) {
+    write_test_file(scratch / "model.gguf", random_dense());
+    std::vector<Token> text(600);
+    for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<Token>((i * i * 31 + i * 7) % 200);
+    CompressOptions options;
+    options.bits = 3;
+    options.chunk_tokens = 32;
+    options.most_chunks = 6;
+    options.threads = 2;
+    options.form = BranchForm::kLowRank;
+    options.branch_bytes = uint64_t{1} << 20;
+    must(compress_model(must(Model::open(scratch / "model.gguf")), text, scratch / "small.gguf", options));
+    return must(Model::open(scratch / "small.gguf"));
+  }
+};
+
+TEST_CASE("Tree by the model itself: greedy text is the plain one, in memory and from disk, with all and half of the branches") {
+  const Branched branched;
+  const Engine in_memory = engine_with(branched.model);
+  const uint64_t least = in_memory.plan().minimum_host_bytes;
+  for (const bool streams : {false, true}) {
+    const Engine engine = streams ? engine_with(branched.model, {}, least + 150000) : in_memory;
+    CHECK(engine.plan().logit_rows >= 8);
+    CHECK((engine.plan().decode.streamed_bytes > 0) == streams);
+    for (const float share : {1.0f, 0.5f}) {
+      const std::vector<Token> plain = generated(engine, options_for({}, 60), share).tokens;
+      for (const uint32_t tokens : {2u, 6u, 13u, 0u}) {
+        CAPTURE(streams, share, tokens);
+        const GenerateResult result = generated(engine, options_for(trees_of(DraftKind::kSelf, "", tokens), 60), share);
+        CHECK(result.tokens == plain);
+        if (tokens > 2) CHECK(result.speculation.accepted > 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("Tree by the model itself: proposes what the bare model says of a text that was read with branches, wherever keys and values are") {
+  const Branched branched;
+  std::vector<Token> prompt = kPrompt;
+  prompt.insert(prompt.end(), {9, 7, 9, 3, 2, 38, 4, 6});  // a whole block of the cache: trees lie in the next
+  const SamplingOptions sampling = draft_sampling({.temperature = 20, .top_k = 3, .seed = 1});  // hot enough for trees that are wide
+  std::vector<Token> first;
+  for (const uint32_t spilled : {0u, 1u, 3u}) {
+    CAPTURE(spilled);
+    const Engine engine = engine_with(branched.model, {}, Budgets::kUnlimited, spilled);
+    Session session = must(Session::open(engine));
+    must(session.prefill(prompt));
+    const std::vector<float> after(session.logits().begin(), session.logits().end());
+    session.impl().computed -= 1;  // as between steps
+    SelfDraft source(session.impl(), must(Sampler::create(sampling)), sampling);
+    Draft draft(31, kMostDraftCandidates);
+    must(source.propose_tree(session.tokens(), {31, 10, 3}, {}, &draft));
+    CHECK(draft.depth() >= 3);
+    CHECK(draft.tokens().size() >= 7);
+    if (first.empty()) first.assign(draft.tokens().begin(), draft.tokens().end());
+    CHECK(std::equal(first.begin(), first.end(), draft.tokens().begin(), draft.tokens().end()));
+    CHECK(session.tokens().size() == prompt.size());
+    must(session.impl().compute({}, {}, {}));
+    CHECK(std::equal(after.begin(), after.end(), session.logits().begin()));
+
+    // Each path as a chain of the bare model's: to the last bit.
+    must(session.truncate(0));
+    must(session.prefill(std::span(prompt).first(prompt.size() - 1)));
+    Sampler sampler = must(Sampler::create(sampling));
+    for (size_t node = 0; node < draft.tree().size(); ++node) {
+      std::vector<Token> text = {prompt.back()};
+      for (size_t depth = 1; depth <= draft.tree().depth(node); ++depth) text.push_back(draft.token(draft.tree().on_path(node, depth)));
+      must(session.truncate(static_cast<uint32_t>(prompt.size() - 1)));
+      must(session.set_branch_share(0));
+      must(session.prefill(text));
+      const auto distribution = must(sampler.distribution(session.logits(), session.tokens()));
+      const auto told = draft.distribution(node);
+      for (size_t i = 0; i < told.size(); ++i) {
+        REQUIRE(told[i].token == distribution[i].token);
+        REQUIRE(told[i].probability == distribution[i].probability);
+      }
+    }
+  }
+}
+
+TEST_CASE("Tree by the model itself: drawn text is the same for a seed, and keeps to what the sampler leaves") {
+  const Branched branched;
+  const Engine engine = engine_with(branched.model);
+  GenerateOptions options = options_for(trees_of(DraftKind::kSelf, "", 9), 80);
+  options.sampling = {.temperature = 1, .top_k = 2, .seed = 3};
+  const GenerateResult result = generated(engine, options);
+  CHECK(result.tokens.size() == 80);
+  CHECK(result.speculation.accepted > 0);
+  CHECK(result.tokens == generated(engine, options).tokens);
+  Session judge = must(Session::open(engine));
+  std::vector<Token> text = kPrompt;
+  Sampler sampler = must(Sampler::create(options.sampling));
+  for (const Token token : result.tokens) {
+    must(judge.prefill(std::span(text).subspan(judge.tokens().size())));
+    const auto kept = must(sampler.distribution(judge.logits(), text));
+    REQUIRE(std::any_of(kept.begin(), kept.end(), [&](const TokenProbability& one) { return one.token == token; }));
+    text.push_back(token);
+  }
+}
+
+}  // namespace
+}  // namespace outrigger::testing
