@@ -63,16 +63,10 @@ class SelfDraftPlans {
   /// Everything that can stream, and copies of all that. Precondition: can_verify().
   uint64_t minimum_bytes(uint32_t bits) const { return bytes_with_copies(*search_.best(least_bytes_, &verifying_steps_), bits); }
 
-  /// Of all that streams then, copies are smaller than what they stand for.
+  /// Whether something streams in a budget that holds copies: they are much smaller than what they stand for. Precondition: can_verify().
   bool saves_memory(uint32_t bits) const {
-    const std::vector<bool> stays = search_.resident(*search_.best(least_bytes_, &verifying_steps_));
-    uint64_t copies = 0, packed = 0;
-    for (size_t i = 0; i < stays.size(); ++i) {
-      if (!has_stand_in(shape_.matrices[i], stays[i])) continue;
-      copies = add_bytes(copies, stand_in_bytes(shape_.matrices[i], bits));
-      packed = add_bytes(packed, resident_bytes(shape_.matrices[i]));
-    }
-    return copies < packed;
+    const std::optional<Placement> plain = search_.best(minimum_bytes(bits));
+    return plain && has_copies(shape_, search_.resident(*plain));
   }
 
   /// With most bytes for weights. Precondition: the budget is at least minimum_bytes(bits).
@@ -213,7 +207,7 @@ Result<Plan> plan_self_draft(Result<Plan> plain, const StepShape& shape, const M
   if (Status status = check_copies(shape, has_plan ? &plain.value() : nullptr); !status.is_ok()) return if_it_pays ? plain : std::move(status);
   const SelfDraftPlans plans(shape, machine, workload);
   const std::vector<uint32_t> bits = bits_to_choose_from(plans, wanted);
-  if (bits.empty()) return if_it_pays ? plain : Status(StatusCode::kUnsupported, "low-bit copies to draft with: what streams is as small itself; use another draft");
+  if (bits.empty()) return if_it_pays ? plain : Status(StatusCode::kUnsupported, "low-bit copies to draft with: memory for these would hold all of the model as well; use that, or another draft");
   const uint64_t budget = budgets.host_bytes, needed = plans.minimum_bytes(bits.back());
   const auto fit = std::find_if(bits.begin(), bits.end(), [&](uint32_t b) { return plans.minimum_bytes(b) <= budget; });
   if (!if_it_pays && fit == bits.end()) return below_minimum(bits.back(), needed, budget);

@@ -43,8 +43,10 @@ Result<Workload> workload_for(const RunOptions& options, const ModelInfo& info, 
   return workload;
 }
 
-void plan_for_draft(const FutureOptions& future, CommonOptions* common, Workload* workload) {
+void plan_for_draft(const FutureOptions& future, const SamplingOptions& sampling, CommonOptions* common, Workload* workload) {
   const DraftOptions draft = draft_options(future).value();
+  if (draft.kind == DraftKind::kSelf) workload->stand_ins = StandIns::kAsFit;
+  if (draft.kind == DraftKind::kAuto && sampling.temperature <= 0) workload->stand_ins = StandIns::kAsItPays;  // else auto does not draft with them
   workload->draft_tokens = planned_draft_tokens(draft);
   common->draft_file = draft.path;
 }

@@ -101,7 +101,7 @@ Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOpti
   auto workload = workload_for_all(options, model.info(), prompts.value());
   if (!workload.is_ok()) return workload.status();
   CommonOptions common = options.common;
-  plan_for_draft(options.future, &common, &workload.value());
+  plan_for_draft(options.future, options.sampling, &common, &workload.value());
   double load_ms = 0;
   const auto engine = load_engine(model, common, workload.value(), &load_ms);
   if (!engine.is_ok()) return engine.status();
