@@ -23,27 +23,11 @@ Result<Plan> plan_with(const Model& model, StandIns stand_ins, uint64_t host_byt
 
 GenerateResult generated(const Engine& engine, const std::string& text, const DraftOptions& draft) {
   GenerateOptions options;
-  options.max_tokens = 40;
+  options.max_tokens = 48;
   options.ignore_eos = true;
   options.draft = draft;
   Session session = must(Session::open(engine));
   return must(session.generate(must(must(engine.model().tokenizer()).encode(text, {.add_special = true})), options));
-}
-
-TEST_CASE("measure") {
-  const ScratchFolder scratch;
-  write_as_f16(must(Model::open(default_model_path())), scratch / "half.gguf");
-  const Model model = must(Model::open(scratch / "half.gguf"));
-  for (const StandIns bits : {StandIns::kFourBits, StandIns::kThreeBits}) {
-    const Engine engine = must(Engine::open(model, must(plan_with(model, bits, plan_with(model, bits, 1).status().needed_bytes()))));
-    for (const char* text : {"The capital of France is", "Once upon a time there was a little girl who", "def fibonacci(n):", "Write a short poem about the sea.",
-                             "In 1905 Albert Einstein published", "The recipe needs the following ingredients:"}) {
-      const auto result = generated(engine, text, {DraftKind::kSelf, "", 4});
-      std::printf("%d %s: %llu of %llu; at", static_cast<int>(bits), text, (unsigned long long)result.speculation.accepted, (unsigned long long)result.speculation.drafted);
-      for (int i = 0; i < 4; ++i) std::printf(" %.2f", double(result.speculation.accepted_at[i]) / double(result.speculation.drafted_at[i]));
-      std::printf("\n"), std::fflush(stdout);
-    }
-  }
 }
 
 TEST_CASE("The default model in float16: under about half of it, most tokens drafted with copies of four bits are accepted, and the text is the plain one") {

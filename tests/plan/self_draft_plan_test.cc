@@ -120,10 +120,10 @@ TEST_CASE("Self-draft plans: an expectation is the best of the chains' lengths, 
   const StepShape shape = whole_blocks(small_model(), true);
   const Plan plan = plan_small(true, 160_MiB, StandIns::kAsFit).value();
   REQUIRE(plan.self_draft_bits == 4);
-  // Tokens of a pass with chains of one more and one less: the acceptance that the expectation was made from.
+  // Which acceptance and length give so many tokens a pass.
   double accepted = 0, tokens = 0;
   uint32_t drafted = 0;
-  for (const double chance : {0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85}) {
+  for (const double chance : {0.2, 0.5, 0.8}) {
     double sum = 1, power = 1;
     for (uint32_t n = 1; n <= plan.draft_tokens; ++n) {
       sum += power *= chance;
