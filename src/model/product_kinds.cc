@@ -22,8 +22,8 @@ ProductKind product_of(const ModelLayout& layout, uint32_t matrix) {
 }  // namespace
 
 // Inputs of v and of the head are kept to about 15 bits, as two panels: rounding them to one is 40 % of the whole path's KL to float32
-// (docs/numerics.md), and v is 2 to 3 % of a layer's weights where heads share keys. q and k would take off another tenth, for four times as
-// many weights and more.
+// (docs/numerics.md), and v is 2 to 3 % of a layer's weights where heads share keys. q and k would take off another tenth, for four times
+// as many weights and more.
 void name_products(ModelLayout& layout) {
   std::vector<MatrixShape>& matrices = layout.shape.matrices;
   for (uint32_t i = 0; i < matrices.size(); ++i) matrices[i].product = product_of(layout, i);

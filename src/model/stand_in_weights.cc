@@ -24,8 +24,8 @@ Status tell(const Progress& progress, double share) {
 
 }  // namespace
 
-Result<std::unique_ptr<StandInWeights>> StandInWeights::make(const ModelLayout& layout, const Plan& plan, TensorResidency& residency, ThreadTeam& team,
-                                                 const Progress& progress, const CancelToken& cancel) try {
+Result<std::unique_ptr<StandInWeights>> StandInWeights::make(const ModelLayout& layout, const Plan& plan, TensorResidency& residency,
+                                                             ThreadTeam& team, const Progress& progress, const CancelToken& cancel) try {
   std::unique_ptr<StandInWeights> made(new StandInWeights(layout, residency));
   OTR_TRY(made->reserve(plan, residency));
   if (Status status = made->copy_units(residency, team, progress, cancel); !status.is_ok()) {
@@ -84,7 +84,8 @@ Status StandInWeights::copy_units(TensorResidency& residency, ThreadTeam& team, 
 }
 
 // Each member its row blocks: from the file's rows to the kernels' layout, as when they are multiplied with, and from there to the copy.
-void StandInWeights::copy_piece(const WeightSource& weight, const StreamPiece& piece, const TensorResidency& residency, const TeamMember& member) const {
+void StandInWeights::copy_piece(const WeightSource& weight, const StreamPiece& piece, const TensorResidency& residency,
+                                const TeamMember& member) const {
   const WeightSource& copy = layout_.weights[piece.matrix];
   const std::span<std::byte> buffer = residency.unpack_buffer(member.index());
   const size_t at_once = std::max<size_t>(1, buffer.size() / packed_block_bytes(weight.kind, weight.columns));
@@ -96,7 +97,8 @@ void StandInWeights::copy_piece(const WeightSource& weight, const StreamPiece& p
     const size_t some = std::min(end - block, at_once);
     const uint64_t first = piece.first_block + block, row = first * kPackRows;
     weight.place(src + block * weight.block_file_bytes(), weight.file_bytes(first, some), buffer.data());
-    copy_low_bit(weight.kind, buffer.data(), std::min<uint64_t>(some * kPackRows, weight.rows - row), weight.columns, copy.type, copy_of_[piece.matrix] + first * copy_block);
+    copy_low_bit(weight.kind, buffer.data(), std::min<uint64_t>(some * kPackRows, weight.rows - row), weight.columns, copy.type,
+                 copy_of_[piece.matrix] + first * copy_block);
   }
 }
 

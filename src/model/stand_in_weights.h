@@ -21,12 +21,13 @@ namespace outrigger {
 /// What is resident is the residency's, and so is all that is not multiplied with. Everything that a product names is in memory.
 class StandInWeights final : public OperandSource {
  public:
-  /// Reserves the plan's TierBreakdown::draft, and reads everything that streams once through the ring, which is afterwards as it is before a step. The team
-  /// quantises (src/tensor/low_bit_copy.h) what has come while the next is read. `progress` is called on the calling thread, from 0 to 1.
-  /// Preconditions: the plan has self_draft_bits and is what the residency was placed and loaded by. `residency` must outlive the copies, `layout` this call.
-  /// Errors: kBudget, kOutOfMemory; kIo, also when the file has changed; kCancelled; kInternal when `progress` throws. The ring is then invalidated.
-  static Result<std::unique_ptr<StandInWeights>> make(const ModelLayout& layout, const Plan& plan, TensorResidency& residency, ThreadTeam& team,
-                                                const Progress& progress, const CancelToken& cancel);
+  /// Reserves the plan's TierBreakdown::draft, and reads everything that streams once through the ring, which is afterwards as it is before
+  /// a step. The team quantises (src/tensor/low_bit_copy.h) what has come while the next is read. `progress` is called on the calling
+  /// thread, from 0 to 1. Preconditions: the plan has self_draft_bits and is what the residency was placed and loaded by. `residency` must
+  /// outlive the copies, `layout` this call. Errors: kBudget, kOutOfMemory; kIo, also when the file has changed; kCancelled; kInternal when
+  /// `progress` throws. The ring is then invalidated.
+  static Result<std::unique_ptr<StandInWeights>> make(const ModelLayout& layout, const Plan& plan, TensorResidency& residency,
+                                                      ThreadTeam& team, const Progress& progress, const CancelToken& cancel);
 
   /// The model's, the copies in their matrices' places.
   const ModelLayout& layout() const { return layout_; }

@@ -23,9 +23,9 @@ namespace outrigger {
 namespace {
 
 constexpr uint32_t kLeastBits = 2, kMostBits = 4;
-// Chance that a token drafted with copies of 2, 3 or 4 bits of every matrix is the model's, if those before it were. A model of 135M in float16 said the first
-// one too in 0.26, 0.51 and 0.83 of the passes, and one behind an accepted one in 0.2, 0.6 and 0.8 (six prompts, 40 tokens each, chains of four). Larger models
-// lose less by the same bits, and so does one of which some matrices are resident as they are.
+// Chance that a token drafted with copies of 2, 3 or 4 bits of every matrix is the model's, if those before it were. A model of 135M in
+// float16 said the first one too in 0.26, 0.51 and 0.83 of the passes, and one behind an accepted one in 0.2, 0.6 and 0.8 (six prompts, 40
+// tokens each, chains of four). Larger models lose less by the same bits, and so does one of which some matrices are resident as they are.
 constexpr double kAcceptance[] = {0.2, 0.5, 0.8};
 // Acceptances differ by a tenth from text to text: what is not worth more than that may as well lose.
 constexpr double kLeastGain = 1.1;
@@ -53,17 +53,21 @@ StepShape with_stand_ins(StepShape shape, const std::vector<bool>& stays, uint32
 class SelfDraftPlans {
  public:
   SelfDraftPlans(const StepShape& shape, const MachineProfile& machine, const Workload& workload)
-      : shape_(shape), machine_(machine), workload_(workload), demand_(demand_of(machine, workload)), cost_(shape, machine, workload),
+      : shape_(shape),
+        machine_(machine),
+        workload_(workload),
+        demand_(demand_of(machine, workload)),
+        cost_(shape, machine, workload),
         search_(shape, demand_, cost_, workload.kv_spilled_layers) {
     for (const ActivationCost& step : shape.activations) verifying_steps_.push_back(step.tokens > 1);
-    least_bytes_ = search_.minimum_bytes(verifying_steps_);
+    least_ = search_.best(search_.minimum_bytes(verifying_steps_), &verifying_steps_);
   }
 
   /// Whether any plan's steps are long enough to verify a draft.
-  bool can_verify() const { return least_bytes_ != UINT64_MAX; }
+  bool can_verify() const { return least_.has_value(); }
 
   /// Everything that can stream, and copies of all that. Precondition: can_verify().
-  uint64_t minimum_bytes(uint32_t bits) const { return bytes_with_copies(*search_.best(least_bytes_, &verifying_steps_), bits); }
+  uint64_t minimum_bytes(uint32_t bits) const { return bytes_with_copies(*least_, bits); }
 
   /// Whether something streams in a budget that holds copies: they are much smaller than what they stand for. Precondition: can_verify().
   bool saves_memory(uint32_t bits) const {
@@ -73,8 +77,8 @@ class SelfDraftPlans {
 
   /// With most bytes for weights. Precondition: the budget is at least minimum_bytes(bits).
   Plan plan(uint64_t budget_bytes, uint32_t bits) const {
-    uint64_t fits = least_bytes_, too_much = std::max(budget_bytes, least_bytes_);
-    std::optional<Placement> best = search_.best(fits, &verifying_steps_);
+    uint64_t fits = least_->planned_bytes, too_much = budget_bytes;
+    std::optional<Placement> best = least_;
     while (too_much - fits > kGranuleBytes) {
       const uint64_t middle = fits + (too_much - fits) / 2;
       std::optional<Placement> placement = search_.best(middle, &verifying_steps_);
@@ -136,21 +140,26 @@ class SelfDraftPlans {
   const CostModel cost_;
   const PlacementSearch search_;
   std::vector<bool> verifying_steps_;
-  uint64_t least_bytes_ = 0;
+  std::optional<Placement> least_;
 };
 
 // What copies cannot be made of. The matrix is named that is the reason. `plain`: null where not even that fits.
 Status check_copies(const StepShape& shape, const Plan* plain) {
   constexpr const char* kWhat = "low-bit copies to draft with";
   if (plain != nullptr && plain->device.planned_bytes > 0) {
-    return Status(StatusCode::kUnsupported, fmt::format("{}: the plan uses a device, where this version has none; plan without the device, or use another draft", kWhat));
+    return Status(
+        StatusCode::kUnsupported,
+        fmt::format("{}: the plan uses a device, where this version has none; plan without the device, or use another draft", kWhat));
   }
   for (const MatrixShape& matrix : shape.matrices) {
     if (matrix.use == MatrixUse::kRouted) {
-      return Status(StatusCode::kUnsupported, fmt::format("{}: not of a mixture of experts in this version; use another draft", kWhat)).about(matrix.name);
+      return Status(StatusCode::kUnsupported, fmt::format("{}: not of a mixture of experts in this version; use another draft", kWhat))
+          .about(matrix.name);
     }
     if (is_multiplied(matrix) && matrix.columns % kCopyColumns != 0) {
-      return Status(StatusCode::kUnsupported, fmt::format("{}: rows of {} weights are not whole blocks of {}; use another draft", kWhat, matrix.columns, kCopyColumns)).about(matrix.name);
+      return Status(StatusCode::kUnsupported, fmt::format("{}: rows of {} weights are not whole blocks of {}; use another draft", kWhat,
+                                                          matrix.columns, kCopyColumns))
+          .about(matrix.name);
     }
   }
   if (shape.correction_row_bytes == 0) return {};
@@ -158,16 +167,16 @@ Status check_copies(const StepShape& shape, const Plan* plain) {
 }
 
 Status below_minimum(uint32_t bits, uint64_t needed, uint64_t given) {
-  return Status(StatusCode::kBudget,
-                fmt::format("host memory budget: got {} ({} bytes), need at least {} ({} bytes) with {}-bit copies of what streams, to draft with; raise the budget "
-                            "or use another draft",
-                            format_bytes(given), given, format_bytes(needed), needed, bits))
+  return Status(StatusCode::kBudget, fmt::format("host memory budget: got {} ({} bytes), need at least {} ({} bytes) with {}-bit copies of "
+                                                 "what streams, to draft with; raise the budget "
+                                                 "or use another draft",
+                                                 format_bytes(given), given, format_bytes(needed), needed, bits))
       .with_bytes(needed, given);
 }
 
 std::string reads_text(const Plan& plan) {
-  return fmt::format("{}-bit copies of {} to draft with: {} read for {:.1f} tokens", plan.self_draft_bits, format_bytes(plan.host.breakdown.draft),
-                     format_bytes(plan.decode.streamed_bytes), plan.draft_tokens_per_pass);
+  return fmt::format("{}-bit copies of {} to draft with: {} read for {:.1f} tokens", plan.self_draft_bits,
+                     format_bytes(plan.host.breakdown.draft), format_bytes(plan.decode.streamed_bytes), plan.draft_tokens_per_pass);
 }
 
 // In the order of preference.
@@ -189,8 +198,8 @@ Plan declined(Plan plain, const SelfDraftPlans& plans, uint64_t budget, uint32_t
 
 Plan taken(const Plan& plain, Plan plan, const SelfDraftPlans& plans) {
   plan.device.budget_bytes = plain.device.budget_bytes;
-  plan.alternatives.push_back({fmt::format("nothing to draft with: {} read for 1 token", format_bytes(plain.decode.streamed_bytes)), plan.host.budget_bytes,
-                               plain.predicted_decode_tokens_per_s, 0});
+  plan.alternatives.push_back({fmt::format("nothing to draft with: {} read for 1 token", format_bytes(plain.decode.streamed_bytes)),
+                               plan.host.budget_bytes, plain.predicted_decode_tokens_per_s, 0});
   uint64_t everything_bytes = 0;
   const double everything = plans.rate_of_everything_resident(&everything_bytes);
   if (everything > 0) plan.alternatives.push_back({"everything resident", everything_bytes, everything, 0});
@@ -206,10 +215,15 @@ Result<Plan> plan_self_draft(Result<Plan> plain, const StepShape& shape, const M
   if (!has_plan && (if_it_pays || plain.status().code() != StatusCode::kBudget)) return plain;
   if (is_open && shape.correction_row_bytes > 0) return plain;
   if (has_plan && plain.value().expert_slots == 0 && !has_copies(shape, stays_in_memory(plain.value()))) return plain;
-  if (Status status = check_copies(shape, has_plan ? &plain.value() : nullptr); !status.is_ok()) return if_it_pays ? plain : std::move(status);
+  if (Status status = check_copies(shape, has_plan ? &plain.value() : nullptr); !status.is_ok())
+    return if_it_pays ? plain : std::move(status);
   const SelfDraftPlans plans(shape, machine, workload);
   const std::vector<uint32_t> bits = bits_to_choose_from(plans, wanted);
-  if (bits.empty()) return if_it_pays ? plain : Status(StatusCode::kUnsupported, "low-bit copies to draft with: memory for these would hold all of the model as well; use that, or another draft");
+  if (bits.empty())
+    return if_it_pays
+               ? plain
+               : Status(StatusCode::kUnsupported,
+                        "low-bit copies to draft with: memory for these would hold all of the model as well; use that, or another draft");
   const uint64_t budget = budgets.host_bytes, needed = plans.minimum_bytes(bits.back());
   const auto fit = std::find_if(bits.begin(), bits.end(), [&](uint32_t b) { return plans.minimum_bytes(b) <= budget; });
   if (!if_it_pays && fit == bits.end()) return below_minimum(bits.back(), needed, budget);

@@ -47,8 +47,8 @@ void encode_row(const float* turned, const BlockScales& scales, size_t lane, DTy
 
 void copy_low_bit(PackedKind kind, const std::byte* src, uint64_t rows, uint64_t columns, DType own, std::byte* dst) {
   const PackedKind to = *packed_kind(own);
-  const uint64_t src_block = packed_block_bytes(kind, columns), dst_block = packed_block_bytes(to, columns), unit = packed_block_bytes(to, kOwnBlock),
-                 row_size = traits(own).block_bytes;
+  const uint64_t src_block = packed_block_bytes(kind, columns), dst_block = packed_block_bytes(to, columns),
+                 unit = packed_block_bytes(to, kOwnBlock), row_size = traits(own).block_bytes;
   float turned[kOwnBlock * kScaleLanes];
   std::byte encoded[kScaleLanes * kMostBlockBytes];
   for (uint64_t first = 0; first < rows; first += kScaleLanes) {

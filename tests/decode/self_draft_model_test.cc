@@ -30,15 +30,19 @@ GenerateResult generated(const Engine& engine, const std::string& text, const Dr
   return must(session.generate(must(must(engine.model().tokenizer()).encode(text, {.add_special = true})), options));
 }
 
-TEST_CASE("The default model in float16: under about half of it, most tokens drafted with copies of four bits are accepted, and the text is the plain one") {
+TEST_CASE(
+    "The default model in float16: under about half of it, most tokens drafted with copies of four bits are accepted, and the text is the "
+    "plain one") {
   const ScratchFolder scratch;
   write_as_f16(must(Model::open(default_model_path())), scratch / "half.gguf");
   const Model model = must(Model::open(scratch / "half.gguf"));
   const Engine plain = must(Engine::open(model, must(plan_with(model, StandIns::kNone, Budgets::kUnlimited))));
-  const Engine engine = must(Engine::open(model, must(plan_with(model, StandIns::kFourBits, std::filesystem::file_size(scratch / "half.gguf") / 2))));
+  const Engine engine =
+      must(Engine::open(model, must(plan_with(model, StandIns::kFourBits, std::filesystem::file_size(scratch / "half.gguf") / 2))));
   CHECK(engine.plan().self_draft_bits == 4);
   CHECK(engine.plan().decode.streamed_bytes > (uint64_t{64} << 20));
-  for (const char* text : {"Alice has a red box, a green box and a blue box. In the red box there is", "Write a short poem about the sea."}) {
+  for (const char* text :
+       {"Alice has a red box, a green box and a blue box. In the red box there is", "Write a short poem about the sea."}) {
     CAPTURE(text);
     const GenerateResult result = generated(engine, text, {DraftKind::kSelf, "", 4});
     CHECK(result.tokens == generated(plain, text, {}).tokens);

@@ -1,4 +1,5 @@
-// Drafts with low-bit copies of what streams: the text is the plain one, every byte is the plan's, and whatever fails leaves nothing behind.
+// Drafts with low-bit copies of what streams: the text is the plain one, every byte is the plan's, and whatever fails leaves nothing
+// behind.
 #include "src/decode/self_draft.h"
 
 #include <outrigger/cancel.h>
@@ -217,7 +218,8 @@ TEST_CASE("Self-draft: drawn text has the distribution of plain drawing, over pa
 TEST_CASE("Self-draft: auto drafts with the copies where nothing is drawn, and with n-grams where something is, as without them") {
   const ScratchFolder scratch;
   const Model model = write_and_open(scratch, random_dense());
-  const Engine engine = engine_with(model, {StandIns::kFourBits, least_budget(model, {StandIns::kFourBits})}), plain = engine_with(model, {StandIns::kNone});
+  const Engine engine = engine_with(model, {StandIns::kFourBits, least_budget(model, {StandIns::kFourBits})}),
+               plain = engine_with(model, {StandIns::kNone});
   GenerateOptions options = options_for({DraftKind::kAuto, "", 0});
   const GenerateResult greedy = generated(engine, options);
   CHECK(greedy.speculation.draft == DraftKind::kSelf);
@@ -252,7 +254,8 @@ TEST_CASE("Self-draft: a budget that is too small is refused with the least one,
 TEST_CASE("Self-draft: as many bits as fit, and none where nothing streams, which cannot draft then") {
   const ScratchFolder scratch;
   const Model model = write_and_open(scratch, random_dense());
-  for (const uint32_t bits : {2u, 3u, 4u}) CHECK(must(plan_with(model, {StandIns::kAsFit, least_budget(model, {static_cast<StandIns>(bits)})})).self_draft_bits == bits);
+  for (const uint32_t bits : {2u, 3u, 4u})
+    CHECK(must(plan_with(model, {StandIns::kAsFit, least_budget(model, {static_cast<StandIns>(bits)})})).self_draft_bits == bits);
   const Engine engine = engine_with(model, {});
   CHECK(engine.plan().self_draft_bits == 0);
   Session session = must(Session::open(engine));
@@ -267,7 +270,11 @@ TEST_CASE("Self-draft: plans change under an open session, with copies and witho
   const uint64_t least = least_budget(model, {});
   Engine engine = engine_with(model, {StandIns::kAsFit, least});
   Session session = must(Session::open(engine)), plain = must(Session::open(engine_with(model, {StandIns::kNone})));
-  for (const Wish wish : {Wish{StandIns::kTwoBits, least}, {StandIns::kNone, least}, {StandIns::kAsFit, least + 100'000}, {StandIns::kNone}, {StandIns::kAsFit, least}}) {
+  for (const Wish wish : {Wish{StandIns::kTwoBits, least},
+                          {StandIns::kNone, least},
+                          {StandIns::kAsFit, least + 100'000},
+                          {StandIns::kNone},
+                          {StandIns::kAsFit, least}}) {
     CAPTURE(static_cast<int>(wish.stand_ins), wish.host_bytes);
     must(engine.replan(must(plan_with(model, wish))));
     const TierUse host = engine.memory().host;
@@ -305,9 +312,11 @@ TEST_CASE("Self-draft: loading is told as one, can be cancelled while copies are
   CHECK(std::is_sorted(told.begin(), told.end()));
   CHECK(told.back() == 1);
   uint64_t resident = 0, all = 0;
-  for (const TensorPlacement& tensor : plan.tensors) all += tensor.file_bytes, resident += tensor.mode == Residence::kResident ? tensor.file_bytes : 0;
+  for (const TensorPlacement& tensor : plan.tensors)
+    all += tensor.file_bytes, resident += tensor.mode == Residence::kResident ? tensor.file_bytes : 0;
   const double copies_from = static_cast<double>(resident) / static_cast<double>(all);
-  const auto first_of_copies = static_cast<size_t>(std::find_if(told.begin(), told.end(), [&](double share) { return share > copies_from; }) - told.begin());
+  const auto first_of_copies =
+      static_cast<size_t>(std::find_if(told.begin(), told.end(), [&](double share) { return share > copies_from; }) - told.begin());
   REQUIRE(first_of_copies + 1 < told.size());
   for (size_t stop = first_of_copies; stop < told.size(); ++stop) {
     CAPTURE(stop, told.size());

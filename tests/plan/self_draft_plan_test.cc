@@ -189,7 +189,9 @@ TEST_CASE("Self-draft plans: what can have no copies is refused by name, and lef
 }
 
 TEST_CASE("Self-draft plans: workloads that ask for copies and nothing to draft, or a draft model too, are refused") {
-  const auto code_of = [](const Workload& workload) { return PlacementPlanner::plan(small_model(), two_cores(), {60_MiB, 0}, workload).status().code(); };
+  const auto code_of = [](const Workload& workload) {
+    return PlacementPlanner::plan(small_model(), two_cores(), {60_MiB, 0}, workload).status().code();
+  };
   Workload workload = drafting(StandIns::kAsFit, 0);
   CHECK(code_of(workload) == StatusCode::kInvalidArgument);
   workload = drafting(StandIns::kAsFit);
