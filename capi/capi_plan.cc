@@ -128,7 +128,6 @@ otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, con
     if (known.kv_type != OTR_KV_F16 && known.kv_type != OTR_KV_F32 && known.kv_type != OTR_KV_Q8_0) {
       return invalid("options.kv_type: got " + std::to_string(known.kv_type) + ", need 0 (float16), 1 (float32) or 2 (q8_0)");
     }
-    OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
     OTR_CAPI_ASSIGN(shape, model->model.step_shape());
     outrigger::Workload workload;
     workload.prompt_tokens = known.prompt_tokens;
@@ -142,6 +141,7 @@ otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, con
     workload.max_slowdown = known.max_slowdown < 0 ? outrigger::Workload::kAnySlowdown : known.max_slowdown;
     workload.draft_tokens = known.draft_tokens;
     workload.draft_bytes = known.draft_bytes;
+    workload.stand_ins = static_cast<outrigger::StandIns>(known.stand_ins);
     OTR_CAPI_ASSIGN(machine, profile_for(model, profile, known.threads));
     outrigger::Budgets budgets;
     budgets.host_bytes = known.host_budget_bytes == OTR_BUDGET_DEFAULT ? outrigger::default_host_budget() : known.host_budget_bytes;
@@ -229,6 +229,10 @@ otr_status otr_plan_get_summary(const otr_plan* plan, otr_plan_summary* summary,
     full.kv_spilled_layers = known.kv_spilled_layers;
     full.kv_spill_bytes = known.kv_spill_bytes;
     full.kv_disk_bytes_per_token = known.decode.kv_disk_bytes;
+    full.self_draft_bits = known.self_draft_bits;
+    full.draft_bytes = known.host.breakdown.draft;
+    full.draft_tokens_per_pass = known.draft_tokens_per_pass;
+    full.predicted_draft_tokens_per_s = known.predicted_draft_tokens_per_s;
     give_info(full, summary);
     return {};
   });

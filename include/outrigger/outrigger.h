@@ -466,6 +466,16 @@ enum otr_correction_places {
   OTR_CORRECTIONS_ON_HOST = 2 /**< while the device multiplies; residuals always are */
 };
 
+/** For otr_plan_options.stand_ins: low-bit copies of the weights that stream from disk, with which the model drafts for itself (OTR_DRAFT_SELF). */
+enum otr_stand_ins {
+  OTR_STAND_INS_NONE = 0,
+  OTR_STAND_INS_AS_IT_PAYS = 1, /**< where tokens are predicted to come faster with them, as _AS_FIT */
+  OTR_STAND_INS_TWO_BITS = 2,
+  OTR_STAND_INS_THREE_BITS = 3,
+  OTR_STAND_INS_FOUR_BITS = 4,
+  OTR_STAND_INS_AS_FIT = 5 /**< of as many bits as fit; none where nothing streams, or where branches are what a draft leaves out */
+};
+
 /** Most tokens of one draft, and of one that is a tree. */
 #define OTR_MOST_DRAFT_TOKENS 16
 #define OTR_MOST_TREE_DRAFT_TOKENS 31
@@ -486,7 +496,7 @@ typedef struct otr_plan_options {
   int32_t corrections;          /**< where branches are computed whose matrices a device computes with: OTR_CORRECTIONS_... */
   double max_slowdown;          /**< how much longer a step of decoding may take for branches and residuals, 0.05 for a twentieth; below 0 (default): any */
   uint32_t draft_tokens;        /**< room for drafts of so many tokens, of each session of the batch, up to OTR_MOST_TREE_DRAFT_TOKENS; default 0 */
-  uint32_t reserved;
+  int32_t stand_ins;            /**< OTR_STAND_INS_NONE (default), ...; the others need draft_tokens and no draft_bytes */
   uint64_t draft_bytes;         /**< of host memory, kept for a draft model: otr_model_draft_bytes of it; default 0 */
 } otr_plan_options;
 
@@ -511,7 +521,7 @@ typedef struct otr_plan_summary {
   uint32_t logit_rows;
   uint32_t step_tokens;                 /**< most tokens in one step: the prefill chunk */
   int32_t kv_type;                      /**< otr_kv_type_values */
-  uint32_t reserved;
+  uint32_t self_draft_bits;             /**< of the copies that the model drafts for itself with; 0: there are none */
   uint64_t device_resident_tensors;     /**< of the resident ones, in the device's memory */
   uint64_t device_streamed_tensors;     /**< of the streamed ones, from host memory to the device and not from disk */
   uint64_t device_bytes_per_token;      /**< of weights, copied to the device by one step of decode */
@@ -522,6 +532,9 @@ typedef struct otr_plan_summary {
   uint32_t kv_spilled_layers;           /**< of these, those that keep them on disk */
   uint64_t kv_spill_bytes;              /**< taken on disk for them when an engine is opened */
   uint64_t kv_disk_bytes_per_token;     /**< of keys and values, read from disk and written there by one step of decode */
+  uint64_t draft_bytes;                 /**< of host_planned_bytes, for the copies or a draft model */
+  double draft_tokens_per_pass;         /**< as expected of the copies: of a step that verifies their draft, */
+  double predicted_draft_tokens_per_s;  /**< and of decoding with them; 0 without */
 } otr_plan_summary;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
@@ -531,7 +544,8 @@ OTR_C_API void otr_plan_options_init(otr_plan_options* options, uint32_t struct_
  * `profile` NULL: this machine is measured once for each model handle and number of threads, which takes some tenths of a second and
  * 64 MiB for as long; a program that must stay below that, or wants the same plan every time, gives a profile.
  * Errors: OTR_BUDGET with needed_bytes when the budget is below the smallest feasible one; OTR_INVALID_ARGUMENT for a workload of zero tokens
- * or beyond the model's context; OTR_UNSUPPORTED with the reason when the model cannot run; those of otr_profile_measure.
+ * or beyond the model's context; OTR_UNSUPPORTED with the reason when the model cannot run, or when stand_ins are asked for and there can be none (a
+ * mixture of experts, branches, rows that are not whole blocks of 64, a device); those of otr_profile_measure.
  * Since 0.1, stable. */
 OTR_C_API otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, const otr_plan_options* options, otr_plan** plan,
                                    otr_error* error);
@@ -757,9 +771,9 @@ typedef int32_t (*otr_on_token)(void* user, int32_t token, const char* text, siz
  * otherwise tokens drawn from the same distribution. */
 enum otr_draft_kinds {
   OTR_DRAFT_NONE = 0,
-  OTR_DRAFT_AUTO = 1,  /**< _NGRAM where it pays, and where the plan has room for it */
+  OTR_DRAFT_AUTO = 1,  /**< _SELF where the plan has stand-ins and nothing is drawn, else _NGRAM, while it pays and where the plan has room for it */
   OTR_DRAFT_NGRAM = 2, /**< what followed the last tokens when they stood in the text before */
-  OTR_DRAFT_SELF = 3,  /**< a compressed model without its branches, for itself with them */
+  OTR_DRAFT_SELF = 3,  /**< a compressed model without its branches, for itself with them; or a model with otr_plan_options.stand_ins for itself */
   OTR_DRAFT_MODEL = 4  /**< another model of the same vocabulary */
 };
 
@@ -810,7 +824,7 @@ typedef struct otr_generate_result {
   double time_to_first_token_ms;
   double decode_ms;               /**< from the first token to the last */
   double decode_tokens_per_s;     /**< tokens after the first over decode_ms; 0 for fewer than two */
-  int32_t draft;                  /**< who proposed: OTR_DRAFT_NGRAM for _AUTO, OTR_DRAFT_NONE where nobody could */
+  int32_t draft;                  /**< who proposed: OTR_DRAFT_SELF or _NGRAM for _AUTO, OTR_DRAFT_NONE where nobody could */
   int32_t draft_auto_off;         /**< 1: the draft was given up when generation ended, because it lost */
   uint64_t passes;                /**< steps that made the tokens after the first, with a draft to ask; 0 without one */
   uint64_t drafted_tokens;
@@ -883,7 +897,7 @@ OTR_C_API void otr_generate_options_init(otr_generate_options* options, uint32_t
 /** Opens what otr_session_generate with this draft needs, which otherwise its first call does: a draft model, which the session keeps until another is asked
  * for. Of the options only those of the draft and cancel are looked at.
  * Errors: OTR_INVALID_ARGUMENT when the draft has another vocabulary (the first token that differs is named), the plan has no room for drafts, or
- * OTR_DRAFT_SELF is asked for with the branches off; OTR_UNSUPPORTED for OTR_DRAFT_SELF of a model without branches, and for a tree where a device computes attention; OTR_BUDGET when the plan's draft_bytes do not
+ * OTR_DRAFT_SELF is asked for with the branches off; OTR_UNSUPPORTED for OTR_DRAFT_SELF of a model without branches or stand-ins, and for a tree where a device computes attention or stand-ins draft; OTR_BUDGET when the plan's draft_bytes do not
  * hold the draft; those of otr_model_open and otr_engine_open. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_prepare_draft(otr_session* session, const otr_generate_options* options, otr_error* error);
 

@@ -28,6 +28,16 @@ enum class CorrectionPlace : int32_t {
   kOnHost = 2,    ///< on the host, while the device multiplies with the matrix: input and results cross the link
 };
 
+/// Whether a plan keeps low-bit copies of the weights that it streams from disk, with which the model drafts for itself (DraftKind::kSelf).
+enum class StandIns : int32_t {
+  kNone = 0,
+  kAsItPays = 1,   ///< where tokens are predicted to come faster with them, as kAsFit
+  kTwoBits = 2,
+  kThreeBits = 3,
+  kFourBits = 4,
+  kAsFit = 5,      ///< of as many bits as fit
+};
+
 inline constexpr uint32_t kMostDraftTokens = 16;    ///< of a draft that is a chain, and the depth of a tree: beyond it hardly any is accepted, and each takes a row of logits
 inline constexpr uint32_t kMostTreeDraftTokens = 31;  ///< of a draft that is a tree: with the token before it a step of 32, the most that takes the way of small ones
 
@@ -53,6 +63,9 @@ struct Workload {
   /// steps without a draft.
   uint32_t draft_tokens = 0;
   uint64_t draft_bytes = 0;      ///< of host memory, kept for a draft model: draft_model_bytes() of it
+  /// Of what streams from disk, resident, for the model to draft with; beside them fewer weights are resident. Other than kNone needs draft_tokens, and
+  /// goes without draft_bytes. kAsItPays and kAsFit have none where nothing streams, or where branches are what a draft leaves out.
+  StandIns stand_ins = StandIns::kNone;
 };
 
 enum class Tier : int32_t { kDisk = 0, kHost = 1, kDevice = 2 };
@@ -79,6 +92,8 @@ struct TensorPlacement {
 ///   kv_cache          one for each session of the batch, for its context rounded up to StepShape::kv_granule_tokens: the layers that are not
 ///                     spilled; and one for the slots that the others pass through, kv_slots * kv_slot_bytes
 ///   activations       one: those of the step size, scratch of each thread, logits
+///   draft             one, kept for a draft model; or with self_draft_bits two: a copy of each matrix that streams from disk, every one starting
+///                     at a multiple of 64, and StepShape::draft_step_bytes with scratch of each thread and one row of logits
 /// Of a device:
 ///   weights_resident  one arena: the fixed bytes, then each matrix that is resident there, every one starting at a multiple of 64
 ///   stream_slots      its ring (device_slots * device_slot_bytes)
@@ -90,7 +105,8 @@ struct TierBreakdown {
   uint64_t stream_slots = 0;       ///< the ring, the staging memory, the row buffer
   uint64_t kv_cache = 0;
   uint64_t activations = 0;        ///< with scratch and logits
-  uint64_t draft = 0;              ///< kept for a draft model, which takes it when it is first used: its weights, cache, activations
+  /// Kept for a draft model, which takes it when it is first used: its weights, cache, activations. Or what the model drafts for itself with.
+  uint64_t draft = 0;
   uint64_t branches = 0;
   uint64_t experts = 0;            ///< slots for the experts of a mixture that are not all resident
   uint64_t other = 0;
@@ -142,6 +158,9 @@ struct Plan {
   uint64_t kv_spill_bytes = 0;     ///< taken on disk when the engine is opened: kv_spilled_layers * kv_slot_bytes
   uint32_t logit_rows = 1;         ///< never more than step_tokens
   uint32_t draft_tokens = 0;       ///< of a draft, as planned for: at most logit_rows - 1
+  uint32_t self_draft_bits = 0;    ///< of the resident copies of what streams from disk, with which the model drafts for itself; 0: there are none
+  /// Tokens of a step that verifies such a draft, and tokens a second then, as expected of the copies' bits before anything was drafted; else 0.
+  double draft_tokens_per_pass = 0, predicted_draft_tokens_per_s = 0;
   uint32_t step_tokens = 0;        ///< most tokens in one step: the prefill chunk
   uint32_t stream_slots = 0;       ///< slots of the ring; 0 when nothing streams
   uint64_t slot_bytes = 0;         ///< of each, rows as in the file: whole pages, room for a read of the largest row block that streams
@@ -179,12 +198,15 @@ class OTR_API PlacementPlanner {
   /// The plan is for the profile's threads. Budgets::kDefault must have been resolved by the caller (see default_host_budget()).
   /// More memory of either tier never predicts a slower workload, and the smallest feasible budget does not depend on the machine's rates.
   /// The smallest feasible budget is that of host memory, given the device's; a device needs none.
+  /// With Workload::stand_ins no more than that is promised of the whole: the rest is planned so in what memory they leave. Where kAsItPays declines them,
+  /// what they would take and give is among the alternatives; where there are some, what the plan would be without.
   /// A disk of unknown rate (0) is taken for one of 500 MB/s.
   /// Cost: about 20 ms for 13,000 matrices; with a device about 20 ms for 700, twice that where branches have a choice of place, and up to seven times
-  /// either with max_slowdown. Any thread.
-  /// Errors: kBudget with the smallest feasible budget (Status::needed_bytes) when the budget is below it; kInvalidArgument for a
-  /// workload of zero tokens or one that its context or the model's does not hold, a rate that is not a positive number, an unresolved
-  /// budget, and sizes that contradict each other or add up to 2^64 bytes.
+  /// either with max_slowdown, and some twenty times that without a device with stand_ins. Any thread.
+  /// Errors: kBudget with the smallest feasible budget (Status::needed_bytes) when the budget is below it, stand_ins that are asked for included;
+  /// kUnsupported for these of a mixture of experts, of rows that are not whole blocks of 64, of matrices that have branches, or where the plan uses a
+  /// device; kInvalidArgument for a workload of zero tokens or one that its context or the model's does not hold, a rate that is not a positive
+  /// number, an unresolved budget, and sizes that contradict each other or add up to 2^64 bytes.
   static Result<Plan> plan(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets, const Workload& workload);
 };
 

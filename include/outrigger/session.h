@@ -97,7 +97,8 @@ class OTR_API Session {
   /// Opens what generate() with this draft needs, which otherwise its first call does: a draft model, which the session keeps until another is asked for.
   /// It runs within the plan's draft bytes (Workload::draft_bytes), a cache of this session's context included; these count in the engine's budget.
   /// Errors: kInvalidArgument when the draft has another vocabulary (the message names the first token that differs), the plan has no rows of
-  /// logits to verify with (Workload::draft_tokens), or kSelf is asked for with the branches off; kUnsupported for kSelf of a model without branches; kBudget with
+  /// logits to verify with (Workload::draft_tokens), or kSelf is asked for with the branches off; kUnsupported for kSelf of a model without branches
+  /// under a plan without low-bit copies (Workload::stand_ins); kBudget with
   /// the bytes that the draft needs and those it was given; those of Model::open and Engine::open.
   Status prepare_draft(const DraftOptions& options, const Progress& progress = {}, const CancelToken& cancel = {});
 

@@ -16,9 +16,11 @@ namespace outrigger {
 /// Who proposes.
 enum class DraftKind : int32_t {
   kNone = 0,
-  kAuto = 1,   ///< kNgram where it pays: it stops while it loses, and not at all where the plan has no room for it
+  kAuto = 1,   ///< kSelf where the plan has low-bit copies for it and nothing is drawn, else kNgram, while it pays: it stops while it loses, and drafts
+               ///< nothing where the plan has no room for it
   kNgram = 2,  ///< what followed the last tokens when they stood in the text before
-  kSelf = 3,   ///< a compressed model without its branches, for itself with them
+  kSelf = 3,   ///< a compressed model without its branches, for itself with them; or a model with low-bit copies of what streams (Workload::stand_ins),
+               ///< for itself with the whole weights
   kModel = 4,  ///< another model of the same vocabulary
 };
 OTR_API const char* draft_kind_name(DraftKind kind) noexcept;  ///< "none", "auto", "ngram", "self", "model"
@@ -46,7 +48,7 @@ struct OTR_API DraftOptions {
 
 /// What speculation did in one generation.
 struct SpeculationReport {
-  DraftKind draft = DraftKind::kNone;  ///< who proposed: kNgram for kAuto, and kNone where nobody could
+  DraftKind draft = DraftKind::kNone;  ///< who proposed: kSelf or kNgram for kAuto, and kNone where nobody could
   std::string draft_name = "none";     ///< "none", "ngram", "self", or the draft model's path
   uint64_t passes = 0;                 ///< steps of the model that made the tokens after the first, those without a draft too
   uint64_t drafted = 0;                ///< tokens proposed

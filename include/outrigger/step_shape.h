@@ -92,6 +92,7 @@ struct StepShape {
   std::vector<ActivationCost> activations;        ///< ascending in tokens: the step sizes on offer, from 1
   uint64_t activation_bytes_per_thread = 0;
   uint64_t logits_row_bytes = 0;                  ///< one token's logits
+  uint64_t draft_step_bytes = 0;                  ///< activations of a step of one token that multiplies with low-bit copies (Workload::stand_ins)
   uint64_t residual_row_bytes = 0;                ///< one token's activations between two parts: what crosses the link where the next is elsewhere
   double attention_flops_per_token_per_position = 0;
   /// Of a token's activations besides products and attention (norms, rounding, SwiGLU, keys and values), all layers: as many operations at attention's

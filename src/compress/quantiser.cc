@@ -9,9 +9,9 @@
 #include <new>
 
 #include "src/base/macros.h"
-#include "src/compress/scale_search.h"
 #include "src/tensor/encode_own.h"
 #include "src/tensor/half.h"
+#include "src/tensor/scale_search.h"
 
 namespace outrigger {
 namespace {
@@ -20,14 +20,14 @@ namespace {
 class RowStrip {
  public:
   RowStrip(std::span<const float> weights, uint64_t rows, uint64_t columns, const InputStatistics& inputs, const QuantiserOptions& options)
-      : weights_(weights), rows_(rows), columns_(columns), inputs_(inputs), options_(options), turned_(columns * kLanes), codes_(columns * kLanes) {}
+      : weights_(weights), rows_(rows), columns_(columns), inputs_(inputs), options_(options), turned_(columns * kScaleLanes), codes_(columns * kScaleLanes) {}
 
   // Rows from `first_row` on, as far as there are, to their places in `bytes`.
   void quantise(uint64_t first_row, LowBitMatrix* out) {
-    const uint64_t live = std::min<uint64_t>(kLanes, rows_ - first_row);
+    const uint64_t live = std::min<uint64_t>(kScaleLanes, rows_ - first_row);
     take(first_row, live);
     for (uint64_t block = 0; block < columns_; block += kOwnBlock) {
-      const BlockScales scales = search_scales({turned_.data() + block * kLanes, kOwnBlock * kLanes}, inputs_.column_weights.subspan(block, kOwnBlock), options_.bits,
+      const BlockScales scales = search_scales({turned_.data() + block * kScaleLanes, kOwnBlock * kScaleLanes}, inputs_.column_weights.subspan(block, kOwnBlock), options_.bits,
                                                options_.searches_scales);
       round_block(block, scales);
       if (!inputs_.feedback.empty()) make_up_behind(block + kOwnBlock);
@@ -38,9 +38,9 @@ class RowStrip {
  private:
   // Rows that there are not are zeros.
   void take(uint64_t first_row, uint64_t live) {
-    for (uint64_t lane = 0; lane < kLanes; ++lane) {
+    for (uint64_t lane = 0; lane < kScaleLanes; ++lane) {
       const float* const row = weights_.data() + (first_row + lane) * columns_;
-      for (uint64_t column = 0; column < columns_; ++column) turned_[column * kLanes + lane] = lane < live ? row[column] : 0;
+      for (uint64_t column = 0; column < columns_; ++column) turned_[column * kScaleLanes + lane] = lane < live ? row[column] : 0;
     }
   }
 
@@ -48,12 +48,12 @@ class RowStrip {
     const auto most = static_cast<float>((1 << options_.bits) - 1);
     for (uint64_t i = 0; i < kOwnBlock; ++i) {
       const uint64_t column = block + i;
-      float* const weights = &turned_[column * kLanes];
+      float* const weights = &turned_[column * kScaleLanes];
       float* const errors = errors_[i];
-      uint8_t* const codes = &codes_[column * kLanes];
+      uint8_t* const codes = &codes_[column * kScaleLanes];
       const float* const spread = inputs_.feedback.empty() ? nullptr : &inputs_.feedback[column * columns_];
       const float own = spread != nullptr ? spread[column] : 1;
-      for (size_t lane = 0; lane < kLanes; ++lane) {
+      for (size_t lane = 0; lane < kScaleLanes; ++lane) {
         const float code = std::clamp(std::nearbyint((weights[lane] - scales.minimum[lane]) / scales.scale[lane]), 0.0f, most);
         const float product = scales.scale[lane] * code;
         errors[lane] = (weights[lane] - (product + scales.minimum[lane])) / own;
@@ -61,8 +61,8 @@ class RowStrip {
       }
       if (spread == nullptr) continue;
       for (uint64_t later = column + 1; later < block + kOwnBlock; ++later) {
-        float* const target = &turned_[later * kLanes];
-        for (size_t lane = 0; lane < kLanes; ++lane) target[lane] -= spread[later] * errors[lane];
+        float* const target = &turned_[later * kScaleLanes];
+        for (size_t lane = 0; lane < kScaleLanes; ++lane) target[lane] -= spread[later] * errors[lane];
       }
     }
   }
@@ -70,19 +70,19 @@ class RowStrip {
   // The block's errors to all columns from `begin` on, each column once.
   void make_up_behind(uint64_t begin) {
     for (uint64_t later = begin; later < columns_; ++later) {
-      float sums[kLanes] = {};
+      float sums[kScaleLanes] = {};
       for (uint64_t i = 0; i < kOwnBlock; ++i) {
         const float spread = inputs_.feedback[(begin - kOwnBlock + i) * columns_ + later];
-        for (size_t lane = 0; lane < kLanes; ++lane) sums[lane] += spread * errors_[i][lane];
+        for (size_t lane = 0; lane < kScaleLanes; ++lane) sums[lane] += spread * errors_[i][lane];
       }
-      float* const target = &turned_[later * kLanes];
-      for (size_t lane = 0; lane < kLanes; ++lane) target[lane] -= sums[lane];
+      float* const target = &turned_[later * kScaleLanes];
+      for (size_t lane = 0; lane < kScaleLanes; ++lane) target[lane] -= sums[lane];
     }
   }
 
   void store(uint64_t row, uint64_t block, uint64_t lane, const BlockScales& scales, LowBitMatrix* out) const {
     uint8_t codes[kOwnBlock];
-    for (uint64_t i = 0; i < kOwnBlock; ++i) codes[i] = codes_[(block + i) * kLanes + lane];
+    for (uint64_t i = 0; i < kOwnBlock; ++i) codes[i] = codes_[(block + i) * kScaleLanes + lane];
     const uint64_t block_bytes = traits(out->type).block_bytes;
     std::byte* const dst = out->bytes.data() + (row * columns_ + block) / kOwnBlock * block_bytes;
     encode_own_block(out->type, float_to_f16(scales.scale[lane]), float_to_f16(scales.minimum[lane]), codes, dst);
@@ -92,9 +92,9 @@ class RowStrip {
   const uint64_t rows_, columns_;
   const InputStatistics& inputs_;
   const QuantiserOptions& options_;
-  std::vector<float> turned_;           // [columns][kLanes]
+  std::vector<float> turned_;           // [columns][kScaleLanes]
   std::vector<uint8_t> codes_;          // the same
-  float errors_[kOwnBlock][kLanes];     // of the block, over the column's own share of the feedback
+  float errors_[kOwnBlock][kScaleLanes];     // of the block, over the column's own share of the feedback
 };
 
 Status check(std::span<const float> weights, uint64_t rows, uint64_t columns, const InputStatistics& inputs) {
@@ -124,7 +124,7 @@ Result<LowBitMatrix> quantise_matrix(std::span<const float> weights, uint64_t ro
   for (size_t i = 0; i < team.threads(); ++i) strips.emplace_back(weights, rows, columns, inputs, options);
   std::atomic<uint64_t> next{0};
   team.run([&](const TeamMember& member) {
-    for (uint64_t row; (row = next.fetch_add(kLanes)) < rows;) strips[member.index()].quantise(row, &out);
+    for (uint64_t row; (row = next.fetch_add(kScaleLanes)) < rows;) strips[member.index()].quantise(row, &out);
   });
   return out;
 } catch (const std::bad_alloc&) {

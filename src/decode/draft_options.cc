@@ -85,6 +85,9 @@ Status Session::Impl::prepare_draft(const DraftOptions& options, const Progress&
   if (options.shape == DraftShape::kTree && !cache.takes_trees()) return no_trees();
   if (options.kind == DraftKind::kAuto) return {};
   if (options.kind == DraftKind::kSelf) OTR_TRY(check_self_draft(*this));
+  if (options.kind == DraftKind::kSelf && options.shape == DraftShape::kTree && engine->plan.self_draft_bits > 0) {
+    return Status(StatusCode::kUnsupported, "draft: got a tree by low-bit copies, whose steps have one token; draft a chain");
+  }
   if (engine->plan.logit_rows < 2) return no_rows(engine->plan);
   if (options.kind != DraftKind::kModel || (draft_model && draft_model->path() == options.path)) return {};
   draft_model.reset();  // its bytes are the next one's

@@ -47,7 +47,9 @@ Status check_caches(const Engine::Impl& engine, const Plan& plan) {
     return Status(StatusCode::kInvalidArgument, fmt::format("replan: keys and values are {}, the new plan's {}; plan with the same kv_type", kv_type_name(engine.plan.kv_type), kv_type_name(plan.kv_type)));
   }
   const TensorResidency& residency = *engine.residency;
-  const uint64_t draft = residency.report().current.draft, draft_planned = plan.host.breakdown.draft;
+  // Copies are the engine's and made anew: sessions hold draft models alone.
+  const uint64_t of_copies = engine.stand_ins ? engine.plan.host.breakdown.draft : 0;
+  const uint64_t draft = residency.report().current.draft - of_copies, draft_planned = plan.self_draft_bits > 0 ? 0 : plan.host.breakdown.draft;
   if (draft > draft_planned) {
     return Status(StatusCode::kInvalidArgument, fmt::format("replan: open sessions hold a draft model of {}, the new plan has {} for it; plan with as many draft bytes, or close sessions",
                                                             format_bytes(draft), format_bytes(draft_planned)));
@@ -100,11 +102,13 @@ Status Engine::replan(const Plan& plan, const Progress& progress, const CancelTo
   }
   Plan next = plan;
   engine.runner.reset();
+  engine.draft_runner.reset();
   engine.device_runner.reset();
   engine.tracer.reset();
   engine.activations = MemoryLease();
   engine.residuals = MemoryLease();
   engine.device_activations = MemoryLease();
+  engine.stand_ins.reset();
   if (team) engine.team = std::move(team);
   {
     const std::unique_lock placing(engine.placement_mutex);
@@ -126,7 +130,7 @@ void Engine::Impl::drop_unsuitable_spill(const Plan& next) noexcept {
 }
 
 Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& cancel) {
-  OTR_TRY(residency->load(*team, progress, cancel));
+  OTR_TRY(load(progress, cancel));
   const GgufFile& file = model.impl()->file;
   float* const fixed = reinterpret_cast<float*>(residency->fixed_memory());
   OTR_TRY(load_fixed_tensors(file, layout(), fixed));
@@ -139,16 +143,38 @@ Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& 
   }
   OTR_ASSIGN(graphs, StepGraphs::build(layout(), plan, *residency, corrects_in_turn));
   for (const StepGraphs::Bucket& bucket : graphs.buckets()) OTR_TRY(executor->reserve(bucket.graph(true, true)));
+  if (stand_ins) OTR_TRY(executor->reserve(graphs.draft()));
   if (trace_events > 0) {
     OTR_ASSIGN(tracer, Tracer::create(trace_events, plan.device.planned_bytes > 0 ? kLanes : static_cast<size_t>(Lane::kDisk) + 1));
   }
   const StepBuffers buffers = StepBuffers::place(activations.data(), layout().config, layout().panels, plan.step_tokens, plan.threads);
   if (plan.device.planned_bytes > 0) OTR_TRY(prepare_device(buffers));
+  if (stand_ins) {
+    draft_runner.emplace(stand_ins->layout(), *residency, *team, stand_ins->buffers(), fixed, numerics, stand_ins.get());
+    draft_runner->trace_to(tracer.get());
+  }
   // Last: a runner says that everything a step needs is there.
   runner.emplace(layout(), *residency, *team, buffers, fixed, numerics);
   if (device_runner) runner->run_device_with(&*device_runner);
   runner->read_residuals_from(residuals.data());
   runner->trace_to(tracer.get());
+  return {};
+}
+
+// What is resident, then the copies of what is not: so much of the way each as it reads of the file.
+Status Engine::Impl::load(const Progress& progress, const CancelToken& cancel) {
+  if (plan.self_draft_bits == 0) return residency->load(*team, progress, cancel);
+  uint64_t resident = 0, streamed = 0;
+  for (const TensorPlacement& tensor : plan.tensors) (tensor.mode == Residence::kResident ? resident : streamed) += tensor.file_bytes;
+  const double first = static_cast<double>(resident) / static_cast<double>(resident + streamed);
+  const auto part = [&progress](double begin, double end) -> Progress {
+    if (!progress) return {};
+    return [&progress, begin, end](double share) { return progress(begin + (end - begin) * share); };
+  };
+  OTR_TRY(residency->load(*team, part(0, first), cancel));
+  OTR_ASSIGN(stand_ins, StandInWeights::make(layout(), plan, *residency, *team, part(first, 1), cancel));
+  const std::unique_lock placing(placement_mutex);
+  copied_bytes += stand_ins->read_bytes();
   return {};
 }
 
@@ -175,6 +201,7 @@ Status Engine::Impl::prepare_device(const StepBuffers& host) {
 
 Status Engine::Impl::run_step_locked(const StepInput& input, const CancelToken& cancel) {
   if (!runner) return Status(StatusCode::kUnavailable, "no weights are in memory since a change of the plan failed; change it again");
+  if (input.by_stand_ins) return run_draft_step(input, cancel);
   OTR_TRY(residency->prime());
   const StepGraphs::Bucket& bucket = graphs.bucket(input.tokens.size());
   const TaskGraph& graph = bucket.graph(!input.logit_tokens.empty(), input.branch_share > 0);
@@ -184,6 +211,16 @@ Status Engine::Impl::run_step_locked(const StepInput& input, const CancelToken& 
   Status status = executor->run(graph, *runner, cancel);
   if (tracer) tracer->end_step(status.is_ok());
   if (!status.is_ok()) residency->invalidate();
+  return status;
+}
+
+// Beside the ring, which goes on to fill itself for the step that verifies.
+Status Engine::Impl::run_draft_step(const StepInput& input, const CancelToken& cancel) {
+  if (!draft_runner) return Status(StatusCode::kUnavailable, "the plan has no copies to draft with any more");
+  if (tracer) tracer->begin_step(graphs.draft(), static_cast<uint32_t>(input.tokens.size()), static_cast<uint32_t>(input.logit_tokens.size()));
+  draft_runner->begin(input, 1, cancel);
+  const Status status = executor->run(graphs.draft(), *draft_runner, cancel);
+  if (tracer) tracer->end_step(status.is_ok());
   return status;
 }
 
@@ -205,7 +242,7 @@ ExpertReport Engine::experts() const {
 
 StreamReport Engine::streamed() const {
   const std::shared_lock lock(impl_->placement_mutex);
-  StreamReport report{impl_->residency->streamed_bytes(), 0, 0, impl_->past_kv_read_bytes, impl_->past_kv_written_bytes};
+  StreamReport report{impl_->residency->streamed_bytes() - impl_->copied_bytes, 0, 0, impl_->past_kv_read_bytes, impl_->past_kv_written_bytes};
   if (const DeviceResidency* device = std::as_const(*impl_->residency).device()) {
     report.h2d_bytes = device->copied_in_bytes();
     report.d2h_bytes = device->copied_out_bytes();

@@ -18,6 +18,7 @@
 #include "src/memory/residency.h"
 #include "src/model/device_runner.h"
 #include "src/model/model_impl.h"
+#include "src/model/stand_in_weights.h"
 #include "src/model/step_graphs.h"
 #include "src/model/step_runner.h"
 
@@ -33,16 +34,19 @@ struct Engine::Impl {
   std::unique_ptr<TensorResidency> residency;
   std::unique_ptr<KvSpill> kv_spill;  // null: keys and values of all layers are resident; sessions hold parts of it
   MemoryLease activations, device_activations, residuals;
+  std::unique_ptr<StandInWeights> stand_ins;  // null: the plan has no copies to draft with
   std::unique_ptr<GraphExecutor> executor;
   StepGraphs graphs;
   std::unique_ptr<Tracer> tracer;  // null: no trace; after the graphs that its steps refer to
   std::optional<DeviceRunner> device_runner;  // none: the plan uses no device
+  std::optional<StepRunner> draft_runner;  // none: there are no copies
   std::optional<StepRunner> runner;  // none: no weights are in memory
   std::mutex step_mutex;
   std::shared_mutex placement_mutex;  // what reports read of the residency is not to be replaced meanwhile
   size_t trace_events = 0;
   bool corrects_in_turn = false;
   std::string spill_directory;
+  uint64_t copied_bytes = 0;  // of the file, read to make copies
   uint64_t past_kv_read_bytes = 0, past_kv_written_bytes = 0;  // by earlier ones than kv_spill
 
   Impl(Model opened, Plan made, Numerics chosen) : model(std::move(opened)), plan(std::move(made)), numerics(chosen) {}
@@ -50,12 +54,14 @@ struct Engine::Impl {
   const ModelLayout& layout() const { return *model.impl()->layout; }
 
   /// Runs one step and, if it wants logits, hands row i of them to `on_logits(i, logits)` before another step may begin. Any thread; waits for
-  /// its turn. Allocates nothing. Errors: kIo, kCancelled: the slices' caches then hold undefined entries beyond their old positions.
+  /// its turn. Allocates nothing. Errors: kIo, kCancelled: the slices' caches then hold undefined entries beyond their old positions; kUnavailable, also
+  /// for a draft's step where there are no copies.
   template <typename OnLogits>
   Status run_step(const StepInput& input, const CancelToken& cancel, OnLogits&& on_logits) {
     const std::lock_guard lock(step_mutex);
     if (Status status = run_step_locked(input, cancel); !status.is_ok()) return status;
-    for (size_t i = 0; i < input.logit_tokens.size(); ++i) on_logits(i, runner->logits(i));
+    const StepRunner& ran = input.by_stand_ins ? *draft_runner : *runner;
+    for (size_t i = 0; i < input.logit_tokens.size(); ++i) on_logits(i, ran.logits(i));
     return {};
   }
 
@@ -65,9 +71,11 @@ struct Engine::Impl {
   Status prepare_steps(const Progress& progress, const CancelToken& cancel);
 
  private:
+  Status load(const Progress& progress, const CancelToken& cancel);
   Status load_residuals();
   Status prepare_device(const StepBuffers& host);
   Status run_step_locked(const StepInput& input, const CancelToken& cancel);
+  Status run_draft_step(const StepInput& input, const CancelToken& cancel);
 };
 
 /// Engine::open on a backend that is open already; options.device is not looked at.

@@ -1,4 +1,4 @@
-// A compressed model without its branches drafts for itself with them.
+// A cheaper form of the model drafts for it: without branches, or with low-bit copies.
 #include "src/decode/self_draft.h"
 
 #include "src/base/macros.h"
@@ -7,10 +7,11 @@
 namespace outrigger {
 
 Status check_self_draft(const Session::Impl& session) {
+  if (session.engine->plan.self_draft_bits > 0) return {};
   if (session.engine->layout().shape.correction_row_bytes == 0) {
     return Status(StatusCode::kUnsupported,
-                  "a draft by the model itself: this file has no branches, so there is no cheaper form of it; use a compressed file, or "
-                  "another draft");
+                  "a draft by the model itself: this file has no branches and the plan no low-bit copies of what streams, so there is no cheaper form of "
+                  "it; use a compressed file, a plan with copies and a smaller budget, or another draft");
   }
   if (session.branch_share == 0) {
     return Status(StatusCode::kInvalidArgument,
@@ -26,7 +27,7 @@ Status SelfDraft::propose(std::span<const Token> tokens, uint32_t most, const Ca
   Status status;
   for (uint32_t i = 0; i < most && status.is_ok(); ++i) {
     const SequenceSlice slice{&session_.cache, static_cast<uint32_t>(size - 1 + i), 0, 1};
-    const StepInput input{std::span(session_.tokens).last(1), {&slice, 1}, {&kOnlyRow, 1}, 0};
+    const StepInput input{std::span(session_.tokens).last(1), {&slice, 1}, {&kOnlyRow, 1}, 0, by_stand_ins_};
     Result<Token> next = Status(StatusCode::kInternal, "no logits");
     status = session_.engine->run_step(input, cancel, [&](size_t, std::span<const float> logits) {
       next = draft_token(sampler_, random_, draws_, logits, session_.tokens, draft);

@@ -22,9 +22,12 @@ using Clock = std::chrono::steady_clock;
 
 double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
 
-DraftKind kind_for(const Session::Impl& session, const DraftOptions& options) {
-  if (options.kind != DraftKind::kAuto) return options.kind;
-  return session.engine->plan.logit_rows < 2 ? DraftKind::kNone : DraftKind::kNgram;
+// What is drawn after n-grams is what is drawn without a draft; after another draft it is not.
+DraftKind kind_for(const Session::Impl& session, const GenerateOptions& options) {
+  if (options.draft.kind != DraftKind::kAuto) return options.draft.kind;
+  if (session.engine->plan.logit_rows < 2) return DraftKind::kNone;
+  const bool takes_copies = options.sampling.temperature <= 0 && options.draft.shape != DraftShape::kTree;
+  return session.engine->plan.self_draft_bits > 0 && takes_copies ? DraftKind::kSelf : DraftKind::kNgram;
 }
 
 Result<std::unique_ptr<DraftSource>> source_of(DraftKind kind, Session::Impl& session, const SamplingOptions& target_sampling) {
@@ -41,7 +44,7 @@ Result<std::unique_ptr<DraftSource>> source_of(DraftKind kind, Session::Impl& se
 
 Result<SpeculativeDecoder> SpeculativeDecoder::create(Session::Impl& session, const GenerateOptions& options) {
   OTR_TRY(session.prepare_draft(options.draft, {}, options.cancel));
-  const DraftKind kind = kind_for(session, options.draft);
+  const DraftKind kind = kind_for(session, options);
   OTR_ASSIGN(std::unique_ptr<DraftSource> source, source_of(kind, session, options.sampling));
   OTR_ASSIGN(SpeculativeDecoder decoder, with_source(session, options, std::move(source)));
   decoder.report_.draft = kind;

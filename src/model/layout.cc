@@ -7,6 +7,7 @@
 
 #include "src/base/macros.h"
 #include "src/model/layout_tensors.h"
+#include "src/model/product_kinds.h"
 #include "src/model/step_buffers.h"
 #include "src/kernels/sparse_residual.h"
 #include "src/kernels/threshold_table.h"
@@ -27,7 +28,7 @@ class LayoutBuilder {
     OTR_TRY(add_rope_factors());
     OTR_TRY(add_head());
     OTR_TRY(tensors_.refuse_leftovers());
-    name_products();
+    name_products(layout_);
     fill_shape();
     return std::move(layout_);
   }
@@ -205,32 +206,6 @@ class LayoutBuilder {
     return {};
   }
 
-  // A window has one panel. Where its matrices ask for different ones, int8 wins, and bf16 weights are multiplied with float32.
-  ProductKind product_of(uint32_t matrix) const {
-    if (takes_int8_activations(layout_.weights[matrix].kind)) return ProductKind::kInt8;
-    if (!takes_bf16_activations(layout_.weights[matrix].kind)) return ProductKind::kFloat32;
-    const std::vector<MatrixShape>& matrices = layout_.shape.matrices;
-    uint32_t first = matrix;
-    while (first > 0 && matrices[first - 1].window == matrices[matrix].window) --first;
-    for (uint32_t m = first; m < matrices.size() && matrices[m].window == matrices[matrix].window; ++m) {
-      if (takes_int8_activations(layout_.weights[m].kind)) return ProductKind::kFloat32;
-    }
-    return ProductKind::kBf16;
-  }
-
-  // Inputs of v and of the head are kept to about 15 bits, as two panels: rounding them to one is 40 % of the whole path's KL to float32
-  // (docs/numerics.md), and v is 2 to 3 % of a layer's weights where heads share keys. q and k would take off another tenth, for four times as
-  // many weights and more.
-  void name_products() {
-    std::vector<MatrixShape>& matrices = layout_.shape.matrices;
-    for (uint32_t i = 0; i < matrices.size(); ++i) matrices[i].product = product_of(i);
-    const auto refine = [&](uint32_t matrix) {
-      if (matrices[matrix].product == ProductKind::kInt8) matrices[matrix].product = ProductKind::kInt8Twice;
-    };
-    for (const LayerLayout& layer : layout_.layers) refine(layer.v);
-    refine(layout_.head);
-  }
-
   // What the file says, or all of them.
   uint64_t residual_reads() const {
     const GgufValue* const value = file_.find(kResidualReadsKey);
@@ -269,6 +244,9 @@ class LayoutBuilder {
     if (shape.residual_bytes > 0) share_residual_reads(residual_reads());
     shape.residual_row_bytes = config.width * sizeof(float);
     shape.logits_row_bytes = StepBuffers::logits_row_bytes(layout_.vocabulary);
+    PanelKinds of_copies = layout_.panels;
+    of_copies.has_int8 = true;
+    shape.draft_step_bytes = StepBuffers::bytes(config, of_copies, 1);
     // Of a 135M model of 30 layers 0.14 ms a token, with everything resident, where attention ran at 181 Gflop/s on the same two cores.
     constexpr double kFlopsOfElement = 100;
     const double ffn = 3.0 * (config.experts > 0 ? config.shared_ffn_width + uint64_t{config.used_experts} * config.expert_ffn_width : config.ffn_width);

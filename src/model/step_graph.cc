@@ -123,6 +123,7 @@ class StepGraphBuilder {
 
   // Of a matrix that this step computes with on the side it is at: the pieces that stream; none for one that is resident there.
   bool streams(uint32_t matrix) const {
+    if (options_.by_stand_ins) return false;
     return side_ == Lane::kDevice ? !residency_.device()->is_resident(matrix) : !residency_.is_resident(matrix);
   }
 

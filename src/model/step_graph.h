@@ -86,6 +86,7 @@ struct StepGraphOptions {
   bool streams_to_device = false;  ///< a step of at least Plan::device_from_tokens
   bool corrects_in_turn = false;   ///< the device waits for the host's correction of a window before it multiplies; for comparison
   bool is_corrected = true;        ///< false leaves out what Plan::corrections_beside asks for: a step whose branch_share is 0
+  bool by_stand_ins = false;       ///< a draft's: copies in memory are multiplied with instead of what streams from disk
 };
 
 /// Builds the step's graph. A product whose matrices stream is cut into one node per unit it needs, so that computing begins with

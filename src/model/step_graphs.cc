@@ -33,6 +33,11 @@ Result<StepGraphs> StepGraphs::build(const ModelLayout& layout, const Plan& plan
     }
     graphs.buckets_.push_back(std::move(bucket));
   }
+  if (plan.self_draft_bits > 0) {
+    StepGraphOptions options;
+    options.by_stand_ins = true;
+    OTR_ASSIGN(graphs.draft_, build_step_graph(layout, plan, residency, options));
+  }
   return graphs;
 }
 

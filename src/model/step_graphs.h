@@ -13,7 +13,8 @@
 namespace outrigger {
 
 /// Steps differ in whether logits are wanted, and, by their size, in how many waves of experts there are where these are read as they are needed, and
-/// in whether weights stream to a device; where the host corrects what a device computes also in whether it does.
+/// in whether weights stream to a device; where the host corrects what a device computes also in whether it does. A draft's, by copies of what streams, are
+/// of one token whose logits are wanted.
 class StepGraphs {
  public:
   struct Bucket {
@@ -36,9 +37,12 @@ class StepGraphs {
   /// Precondition: 1 to the plan's step_tokens.
   const Bucket& bucket(size_t tokens) const;
   const std::vector<Bucket>& buckets() const { return buckets_; }
+  /// A step with StepGraphOptions::by_stand_ins. Precondition: the plan has self_draft_bits.
+  const TaskGraph& draft() const { return draft_; }
 
  private:
   std::vector<Bucket> buckets_;  ///< ascending
+  TaskGraph draft_;
 };
 
 }  // namespace outrigger

@@ -49,7 +49,7 @@ void StepRunner::product(const TaskGraph& graph, const TaskNode& node, const Tea
     if (begin == end) continue;
     const MatmulArgs args = args_.product(op, node.argument, operand);
     const bool is_fine = args_.is_fine(operand.matrix);
-    if (!residency_.is_resident(operand.matrix)) {
+    if (!is_all_in_memory_ && !residency_.is_resident(operand.matrix)) {
       unpack_and_multiply(args, operand, is_fine, {begin, end}, member);
     } else if (is_fine) {
       fine_product(args, begin, end);

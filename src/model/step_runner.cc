@@ -13,8 +13,9 @@
 namespace outrigger {
 
 StepRunner::StepRunner(const ModelLayout& layout, TensorResidency& residency, ThreadTeam& team, const StepBuffers& buffers, const float* fixed,
-                       Numerics numerics)
-    : layout_(layout), config_(layout.config), residency_(residency), team_(team), buffers_(buffers), fixed_(fixed), args_(layout, residency, buffers, fixed, numerics), angles_(layout, fixed) {}
+                       Numerics numerics, const OperandSource* in_memory)
+    : layout_(layout), config_(layout.config), residency_(residency), team_(team), is_all_in_memory_(in_memory != nullptr), buffers_(buffers), fixed_(fixed),
+      args_(layout, in_memory != nullptr ? *in_memory : residency, buffers, fixed, numerics), angles_(layout, fixed) {}
 
 void StepRunner::begin(const StepInput& input, uint32_t expert_waves, const CancelToken& cancel) {
   input_ = input;

@@ -37,7 +37,9 @@ inline Share share_of(const TeamMember& member, size_t items) {
 class StepRunner final : public NodeRunner {
  public:
   /// `fixed` is the residency's fixed memory, filled with the layout's fixed tensors. All references must outlive the runner.
-  StepRunner(const ModelLayout& layout, TensorResidency& residency, ThreadTeam& team, const StepBuffers& buffers, const float* fixed, Numerics numerics);
+  /// `in_memory`: where all is that products name, whatever the residency streams; null: products are the residency's.
+  StepRunner(const ModelLayout& layout, TensorResidency& residency, ThreadTeam& team, const StepBuffers& buffers, const float* fixed, Numerics numerics,
+             const OperandSource* in_memory = nullptr);
 
   /// Sets what the next graph run computes, in as many waves of experts as the graph has. Preconditions as in StepInput.
   /// `cancel` is looked at between units that stream; it must outlive the run.
@@ -102,6 +104,7 @@ class StepRunner final : public NodeRunner {
   const ModelConfig& config_;
   TensorResidency& residency_;
   ThreadTeam& team_;
+  const bool is_all_in_memory_;
   StepBuffers buffers_;
   const float* fixed_;
   const std::byte* residuals_ = nullptr;

@@ -7,6 +7,8 @@
 
 #include "src/base/checked.h"
 #include "src/plan/kv_spill_model.h"
+#include "src/tensor/encode_own.h"
+#include "src/tensor/packed.h"
 
 namespace outrigger {
 namespace {
@@ -57,6 +59,21 @@ uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const Ac
 
 uint64_t host_step_bytes(const StepShape& shape, const Demand& demand, const ActivationCost& step) {
   return add_bytes(add_bytes(whole_pages(shape.residual_bytes), whole_pages(demand.draft_bytes)), activation_bytes(shape, demand, step));
+}
+
+uint64_t stand_in_bytes(const MatrixShape& matrix, uint32_t bits) {
+  const PackedKind kind = *packed_kind(*own_type(static_cast<int>(bits)));
+  return multiply_bytes((matrix.rows + kPackRows - 1) / kPackRows, packed_block_bytes(kind, matrix.columns));
+}
+
+uint64_t stand_ins_bytes(const StepShape& shape, const Demand& demand, const std::vector<bool>& stays) {
+  if (demand.self_draft_bits == 0) return 0;
+  uint64_t copies = 0;
+  for (size_t i = 0; i < shape.matrices.size(); ++i) {
+    if (has_stand_in(shape.matrices[i], stays[i])) copies = add_bytes(copies, stand_in_bytes(shape.matrices[i], demand.self_draft_bits));
+  }
+  const CheckedSize scratch = CheckedSize(demand.threads) * CheckedSize(shape.activation_bytes_per_thread);
+  return add_bytes(whole_pages(copies), saturated((CheckedSize(shape.draft_step_bytes) + scratch + CheckedSize(shape.logits_row_bytes)).round_up(kPageBytes)));
 }
 
 uint32_t reads_in_flight(uint64_t row_block_bytes, const Slots& slots) {
@@ -149,7 +166,7 @@ TierBreakdown host_breakdown(const StepShape& shape, const Demand& demand, const
   breakdown.kv_cache = kv_cache_bytes(shape, demand, shape.kv_layers - device.attention_layers(shape));
   breakdown.activations = activation_bytes(shape, demand, step);
   breakdown.experts = multiply_bytes(slots.experts, slots.of_expert.slot_bytes);
-  breakdown.draft = whole_pages(demand.draft_bytes);
+  breakdown.draft = demand.self_draft_bits > 0 ? stand_ins_bytes(shape, demand, resident) : whole_pages(demand.draft_bytes);
   breakdown.branches = whole_pages(shape.residual_bytes);
   breakdown.other = device.transfer_bytes;
   return breakdown;

@@ -34,6 +34,7 @@ struct Demand {
   uint32_t kv_spilled_layers = 0;
   uint32_t draft_tokens = 0;  ///< that a step is to verify: it then wants one row of logits more
   uint64_t draft_bytes = 0;   ///< of host memory, for a draft model
+  uint32_t self_draft_bits = 0;  ///< of copies of what streams from disk; 0: there are none
 
   uint32_t rows_of(const ActivationCost& step) const { return std::min(std::max(logit_rows, draft_tokens + 1), step.tokens); }
 };
@@ -78,6 +79,13 @@ struct Slots {
 uint32_t reads_in_flight(uint64_t row_block_bytes, const Slots& slots);
 /// The threads' buffers for unpacking, if there is a ring, then the places in which experts arrive.
 uint64_t staging_bytes(uint64_t row_block_bytes, uint32_t threads, const Slots& slots);
+
+/// Whether a plan with copies to draft with has one of the matrix. `stays`: it does not stream from disk.
+inline bool has_stand_in(const MatrixShape& matrix, bool stays) { return !stays && is_multiplied(matrix); }
+/// A matrix's copy, and its place in the arena of copies. Precondition: 2 to 4 bits.
+uint64_t stand_in_bytes(const MatrixShape& matrix, uint32_t bits);
+/// All that drafting with copies takes, by the rule of TierBreakdown: the copies, and what the steps of a draft compute in. `stays`: per matrix.
+uint64_t stand_ins_bytes(const StepShape& shape, const Demand& demand, const std::vector<bool>& stays);
 
 /// Layers times experts: more slots would stay empty.
 uint32_t expert_count(const StepShape& shape);

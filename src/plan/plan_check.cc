@@ -9,6 +9,7 @@
 #include "src/plan/kv_spill_model.h"
 #include "src/plan/memory_model.h"
 #include "src/plan/plan_inputs.h"
+#include "src/tensor/low_bit_copy.h"
 
 namespace outrigger {
 namespace {
@@ -192,7 +193,7 @@ Status check_predictions(const Plan& plan) {
     }
   }
   for (double value :
-       {plan.decode.position, plan.prefill.position, plan.decode.predicted_ms, plan.decode.lanes.disk_ms, plan.decode.lanes.host_ms, plan.decode.lanes.h2d_ms, plan.decode.lanes.device_ms, plan.prefill.predicted_ms,
+       {plan.draft_tokens_per_pass, plan.predicted_draft_tokens_per_s, plan.decode.position, plan.prefill.position, plan.decode.predicted_ms, plan.decode.lanes.disk_ms, plan.decode.lanes.host_ms, plan.decode.lanes.h2d_ms, plan.decode.lanes.device_ms, plan.prefill.predicted_ms,
         plan.prefill.lanes.disk_ms, plan.prefill.lanes.host_ms, plan.prefill.lanes.h2d_ms, plan.prefill.lanes.device_ms, plan.predicted_prefill_ms, plan.predicted_decode_tokens_per_s}) {
     if (!std::isfinite(value) || value < 0) return wrong(fmt::format("a predicted time is {}, need a finite number of at least 0", value));
   }
@@ -200,6 +201,23 @@ Status check_predictions(const Plan& plan) {
     if (plan.binding_lane == lane) return {};
   }
   return wrong(fmt::format("binding_lane is '{}', need disk, host, h2d or device", plan.binding_lane));
+}
+
+// Copies to draft with, of all that streams from disk.
+Status check_stand_ins(const Plan& plan, const StepShape& shape, const std::vector<bool>& resident) {
+  if (plan.self_draft_bits == 0) return {};
+  if (plan.self_draft_bits < 2 || plan.self_draft_bits > 4) return wrong(fmt::format("draft.bits is {}, need 0 or 2 to 4", plan.self_draft_bits));
+  if (plan.draft_tokens == 0) return wrong("draft.bits is not 0, and draft.tokens is");
+  if (device_use(plan).is_used() || shape.correction_row_bytes > 0) return wrong("there are copies to draft with beside a device or branches, need none");
+  bool has_any = false;
+  for (size_t i = 0; i < resident.size(); ++i) {
+    const MatrixShape& matrix = shape.matrices[i];
+    if (matrix.use == MatrixUse::kRouted) return wrong("there are copies to draft with of a mixture of experts, need none").about(matrix.name);
+    if (!has_stand_in(matrix, resident[i])) continue;
+    if (matrix.columns % kCopyColumns != 0) return wrong(fmt::format("rows of {} weights have no copy to draft with", matrix.columns)).about(matrix.name);
+    has_any = true;
+  }
+  return has_any ? Status() : wrong(fmt::format("draft.bits is {}, need 0 where nothing streams from disk", plan.self_draft_bits));
 }
 
 }  // namespace
@@ -229,7 +247,9 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
   OTR_TRY(check_streamed_bytes(plan, shape, resident));
   OTR_TRY(check_predictions(plan));
   if (plan.draft_tokens >= plan.logit_rows) return wrong(fmt::format("draft.tokens is {}, need less than the {} of logit_rows", plan.draft_tokens, plan.logit_rows));
-  const Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type, plan.kv_spilled_layers, 0, plan.host.breakdown.draft};
+  OTR_TRY(check_stand_ins(plan, shape, resident));
+  Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type, plan.kv_spilled_layers, 0, plan.host.breakdown.draft};
+  demand.self_draft_bits = plan.self_draft_bits;
   OTR_TRY(check_spilled(plan, shape, demand));
   if (plan.kv_spilled_layers > 0 && device.is_used()) return wrong("keys and values are on disk and parts of the model on a device, need one or the other");
   OTR_TRY(check_breakdown("host", plan.host, host_breakdown(shape, demand, *step, resident, slots_of(plan, shape), device)));

@@ -164,6 +164,13 @@ Status check_workload(const Workload& workload, const StepShape& shape) {
   if (workload.draft_tokens > kMostTreeDraftTokens) {
     return invalid(fmt::format("workload: draft_tokens is {}, need at most {}", workload.draft_tokens, kMostTreeDraftTokens));
   }
+  const auto stand_ins = static_cast<int32_t>(workload.stand_ins);
+  if (stand_ins < static_cast<int32_t>(StandIns::kNone) || stand_ins > static_cast<int32_t>(StandIns::kAsFit)) {
+    return invalid(fmt::format("workload: stand_ins is {}, need 0 to 5", stand_ins));
+  }
+  if (workload.stand_ins != StandIns::kNone && (workload.draft_tokens == 0 || workload.draft_bytes > 0)) {
+    return invalid(fmt::format("workload: stand_ins with draft_tokens of {} and draft_bytes of {}, need at least 1 and 0", workload.draft_tokens, workload.draft_bytes));
+  }
   if (workload.logit_rows == 0) return invalid("workload: logit_rows is 0, need at least 1");
   if (context < tokens) {
     return invalid(fmt::format("workload: {} prompt and {} new tokens in a context of {}, need a context of at least {}",

@@ -146,7 +146,27 @@ Status read_kv(const JsonFields& json, Plan* plan) {
 }
 
 // What there is room for; a plan says nothing of what a session then makes of it.
-const char* draft_kind(const Plan& plan) { return plan.draft_tokens == 0 ? "none" : plan.host.breakdown.draft > 0 ? "model" : "any"; }
+const char* draft_kind(const Plan& plan) {
+  if (plan.self_draft_bits > 0) return "self";
+  return plan.draft_tokens == 0 ? "none" : plan.host.breakdown.draft > 0 ? "model" : "any";
+}
+
+Json draft_json(const Plan& plan) {
+  return {{"kind", draft_kind(plan)},
+          {"tokens", plan.draft_tokens},
+          {"bits", plan.self_draft_bits},
+          {"expected_tokens_per_pass", plan.draft_tokens_per_pass},
+          {"predicted_decode_tokens_per_s", plan.predicted_draft_tokens_per_s}};
+}
+
+Status read_draft(const JsonFields& json, Plan* plan) {
+  OTR_ASSIGN(const JsonFields draft, json.object("draft"));
+  OTR_TRY(draft.read("tokens", &plan->draft_tokens));
+  if (!draft.has("bits")) return {};  // plans that were saved before there were copies
+  OTR_TRY(draft.read("bits", &plan->self_draft_bits));
+  OTR_TRY(draft.read("expected_tokens_per_pass", &plan->draft_tokens_per_pass));
+  return draft.read("predicted_decode_tokens_per_s", &plan->predicted_draft_tokens_per_s);
+}
 
 Status read_plan(const JsonFields& json, Plan* plan) {
   bool feasible = false;
@@ -181,8 +201,7 @@ Status read_plan(const JsonFields& json, Plan* plan) {
     plan->branch_share = static_cast<float>(share);
   }
   OTR_TRY(json.read("logit_rows", &plan->logit_rows));
-  OTR_ASSIGN(const JsonFields draft, json.object("draft"));
-  OTR_TRY(draft.read("tokens", &plan->draft_tokens));
+  OTR_TRY(read_draft(json, plan));
   OTR_TRY(json.read("step_tokens", &plan->step_tokens));
   OTR_TRY(read_device_stream(json, plan));
   OTR_ASSIGN(const JsonFields stream, json.object("stream"));
@@ -204,7 +223,7 @@ std::string plan_to_json(const Plan& plan) {
       {"tiers", {{"host", tier_json(plan.host)}, {"device", tier_json(plan.device)}}},
       {"tensors", tensors_json(plan)},
       {"step", {{"decode", step_json(plan.decode)}, {"prefill", step_json(plan.prefill)}}},
-      {"draft", {{"kind", draft_kind(plan)}, {"tokens", plan.draft_tokens}, {"expected_tokens_per_pass", 0}}},
+      {"draft", draft_json(plan)},
       {"alternatives", alternatives_json(plan)},
       {"predicted_prefill_ms", plan.predicted_prefill_ms},
       {"predicted_decode_tokens_per_s", plan.predicted_decode_tokens_per_s},

@@ -31,6 +31,17 @@ Demand demand_of(const MachineProfile& machine, const Workload& workload) {
   return demand;
 }
 
+DevicePlacement without_device(const PlacementSearch& search, const Placement& placement) {
+  DevicePlacement alone;
+  alone.step = placement.step;
+  alone.resident = search.resident(placement);
+  alone.slots = placement.slots;
+  alone.time = placement.time;
+  alone.host_bytes = placement.planned_bytes;
+  alone.kv_spilled_layers = placement.kv_spilled_layers;
+  return alone;
+}
+
 Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const DevicePlacement& placement) {
   const ActivationCost& step = shape.activations[placement.step];
   const std::vector<bool>& resident = placement.resident;
@@ -50,6 +61,7 @@ Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const
   }
   plan.logit_rows = demand.rows_of(step);
   plan.draft_tokens = std::min(demand.draft_tokens, plan.logit_rows - 1);
+  plan.self_draft_bits = demand.self_draft_bits;
   plan.step_tokens = step.tokens;
   plan.stream_slots = placement.slots.ring;
   plan.slot_bytes = placement.slots.ring_slot_bytes;

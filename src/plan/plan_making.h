@@ -10,6 +10,7 @@
 #include "src/plan/cost_model.h"
 #include "src/plan/device_search.h"
 #include "src/plan/memory_model.h"
+#include "src/plan/placement_search.h"
 
 namespace outrigger {
 
@@ -17,6 +18,9 @@ namespace outrigger {
 Demand demand_of(const MachineProfile& machine, const Workload& workload);
 
 inline double tokens_per_s(const WorkloadTime& time) { return 1 / std::max(time.decode_s, 1e-9); }
+
+/// The same of the host's alone as of what a device shares.
+DevicePlacement without_device(const PlacementSearch& search, const Placement& placement);
 
 /// Everything of a plan but what lies beyond its placement: budgets, least budgets, alternatives. Counted again from the list of tensors, not taken
 /// from the search.

@@ -43,7 +43,12 @@ void add_memory(Text* text, const Plan& plan) {
   add_tier(text, "host", plan.host);
   if (plan.device.planned_bytes > 0) add_tier(text, "device", plan.device);
   text->line("The least that would do: {}.", format_bytes(plan.minimum_host_bytes));
-  if (plan.host.breakdown.draft > 0) text->line("Of it {} are kept for a draft model.", format_bytes(plan.host.breakdown.draft));
+  if (plan.self_draft_bits > 0) {
+    text->line("Of it {} are {}-bit copies of what streams, for the model to draft with: {:.1f} tokens a pass are expected, {}.", format_bytes(plan.host.breakdown.draft),
+               plan.self_draft_bits, plan.draft_tokens_per_pass, rate_text(plan.predicted_draft_tokens_per_s));
+  } else if (plan.host.breakdown.draft > 0) {
+    text->line("Of it {} are kept for a draft model.", format_bytes(plan.host.breakdown.draft));
+  }
   if (plan.branch_share < 1) text->line("Of branches and residuals {:.0f} % are used, as the slowdown that is allowed asks.", 100 * plan.branch_share);
   if (plan.corrections_beside) text->line("Branches and residuals of what the device multiplies with are computed on the host meanwhile.");
   if (plan.kv_spilled_layers > 0) {

@@ -16,21 +16,10 @@
 #include "src/plan/placement_search.h"
 #include "src/plan/plan_inputs.h"
 #include "src/plan/plan_making.h"
+#include "src/plan/self_draft_plan.h"
 
 namespace outrigger {
 namespace {
-
-// The same of the host's alone as of what a device shares.
-DevicePlacement without_device(const PlacementSearch& search, const Placement& placement) {
-  DevicePlacement alone;
-  alone.step = placement.step;
-  alone.resident = search.resident(placement);
-  alone.slots = placement.slots;
-  alone.time = placement.time;
-  alone.host_bytes = placement.planned_bytes;
-  alone.kv_spilled_layers = placement.kv_spilled_layers;
-  return alone;
-}
 
 // A search with and without the device, if there is one.
 class Searches {
@@ -243,7 +232,8 @@ Result<Plan> PlacementPlanner::plan(const StepShape& shape, const MachineProfile
     return Status(StatusCode::kInvalidArgument, "host memory budget: not resolved; give bytes, or default_host_budget()");
   }
   const bool has_choice = workload.max_slowdown != Workload::kAnySlowdown && shape.correction_row_bytes > 0;
-  return has_choice ? plan_within_slowdown(shape, machine, budgets, workload) : plan_steps(shape, machine, budgets, workload);
+  Result<Plan> plan = has_choice ? plan_within_slowdown(shape, machine, budgets, workload) : plan_steps(shape, machine, budgets, workload);
+  return workload.stand_ins == StandIns::kNone ? plan : plan_self_draft(std::move(plan), shape, machine, budgets, workload);
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
 }

@@ -74,9 +74,9 @@ uint16_t half_bits(const std::byte* src) {
   return bits;
 }
 
-void unpack_groups(const GroupLayout& layout, const std::byte* block, size_t lane, size_t columns, float* dst) {
-  for (size_t k = 0; k < columns; k += kPackGroup) {
-    const PackedGroup group = read_packed_group(layout, block, k / kPackGroup, lane);
+void unpack_groups(const GroupLayout& layout, const std::byte* block, size_t lane, size_t first, size_t count, float* dst) {
+  for (size_t k = 0; k < count; k += kPackGroup) {
+    const PackedGroup group = read_packed_group(layout, block, (first + k) / kPackGroup, lane);
     for (size_t i = 0; i < kPackGroup; ++i) dst[k + i] = group.value(i);
   }
 }
@@ -124,18 +124,22 @@ void pack_rows(DType type, const std::byte* src, uint64_t rows, uint64_t columns
 }
 
 void unpack_row(PackedKind kind, const std::byte* src, uint64_t row, uint64_t columns, float* dst) {
+  unpack_part(kind, src, row, columns, 0, columns, dst);
+}
+
+void unpack_part(PackedKind kind, const std::byte* src, uint64_t row, uint64_t columns, uint64_t first, uint64_t count, float* dst) {
   const std::byte* block = src + row / kPackRows * packed_block_bytes(kind, columns);
   const size_t lane = row % kPackRows;
-  if (const GroupLayout* layout = find_group_layout(kind)) return unpack_groups(*layout, block, lane, columns, dst);
-  for (size_t k = 0; k < columns; ++k) {
+  if (const GroupLayout* layout = find_group_layout(kind)) return unpack_groups(*layout, block, lane, first, count, dst);
+  for (size_t k = first; k < first + count; ++k, ++dst) {
     const size_t element = k * kPackRows + lane;
     if (kind == PackedKind::kF32) {
-      std::memcpy(dst + k, block + element * 4, 4);
+      std::memcpy(dst, block + element * 4, 4);
       continue;
     }
     const bool is_f16 = kind == PackedKind::kF16;
     const uint16_t bits = half_bits(block + (is_f16 ? element * 2 : (k / 2 * kPackRows + lane) * 4 + k % 2 * 2));
-    dst[k] = is_f16 ? f16_to_float(bits) : bf16_to_float(bits);
+    *dst = is_f16 ? f16_to_float(bits) : bf16_to_float(bits);
   }
 }
 

@@ -51,6 +51,8 @@ void pack_rows(DType type, const std::byte* src, uint64_t rows, uint64_t columns
 
 /// dst[k] = element k of row `row` of the packed matrix at `src`, the same bits that dequantize() gives for the file's row.
 void unpack_row(PackedKind kind, const std::byte* src, uint64_t row, uint64_t columns, float* dst);
+/// The same of elements [first, first + count), to dst[0] and on. Precondition: both are multiples of 32.
+void unpack_part(PackedKind kind, const std::byte* src, uint64_t row, uint64_t columns, uint64_t first, uint64_t count, float* dst);
 
 }  // namespace outrigger
 

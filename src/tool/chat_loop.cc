@@ -113,7 +113,7 @@ Status run_conversation(const Model& model, const Tokenizer& tokenizer, const Ru
   const ChatMessage probe{"user", "?"};
   if (const auto tokens = tokenizer.chat({&probe, 1}, options.chat_template); !tokens.is_ok()) return tokens.status();
   CommonOptions common = options.common;
-  plan_for_draft(options.future, &common, &workload);
+  plan_for_draft(options.future, options.sampling, &common, &workload);
   const auto engine = load_engine(model, common, workload);
   if (!engine.is_ok()) return engine.status();
   auto session = open_session(engine.value(), options);

@@ -98,7 +98,7 @@ void add_common_options(CLI::App& command, CommonOptions& options, Shows shows) 
 
 std::vector<CLI::Option*> add_draft_options(CLI::App& command, FutureOptions& options) {
   return {
-      command.add_option("--draft", options.draft, "Who proposes tokens that one step verifies; the text stays the model's. auto: ngram where it pays; ngram: what followed before; self: a compressed model without its branches; FILE: a small model of the same vocabulary")
+      command.add_option("--draft", options.draft, "Who proposes tokens that one step verifies; the text stays the model's. auto: self with low-bit copies where a plan says that these pay and nothing is drawn, else ngram while it pays; ngram: what followed before; self: a compressed model without its branches, another one with low-bit copies of what streams from disk; FILE: a small model of the same vocabulary")
           ->type_name("auto|none|ngram|self|FILE"),
       command.add_option("--draft-tokens", options.draft_tokens, "Most tokens of a draft, 1 to 16, of a tree to 31; auto: as many as pay")->type_name("auto|N"),
       command.add_option("--draft-shape", options.draft_shape, "chain: one continuation; tree: several, of which the best is taken; auto: chain, and tree where it is measured to be faster")

@@ -43,8 +43,12 @@ Result<Workload> workload_for(const RunOptions& options, const ModelInfo& info, 
   return workload;
 }
 
-void plan_for_draft(const FutureOptions& future, CommonOptions* common, Workload* workload) {
+void plan_for_draft(const FutureOptions& future, const SamplingOptions& sampling, CommonOptions* common, Workload* workload) {
   const DraftOptions draft = draft_options(future).value();
+  // In a batch no model drafts for itself, and auto drafts with copies where nothing is drawn, chains only.
+  const bool auto_takes_copies = sampling.temperature <= 0 && workload->batch <= 1 && draft.shape != DraftShape::kTree;
+  if (draft.kind == DraftKind::kSelf) workload->stand_ins = StandIns::kAsFit;
+  if (draft.kind == DraftKind::kAuto && auto_takes_copies) workload->stand_ins = StandIns::kAsItPays;
   workload->draft_tokens = planned_draft_tokens(draft, workload->batch);
   common->draft_file = draft.path;
 }

@@ -64,7 +64,7 @@ Status plan(PlanCommandOptions options) {
     given = std::move(profile).value();
   }
   Workload workload = fitting(options, model.value().info());
-  plan_for_draft(options.future, &options.common, &workload);
+  plan_for_draft(options.future, {}, &options.common, &workload);
   const MachineProfile* const known = options.profile_file.empty() ? nullptr : &given;
   const auto made = make_plan(model.value(), options.common, workload, known);
   if (!made.is_ok()) return made.status();

@@ -236,7 +236,7 @@ Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOpti
   if (!workload.is_ok()) return workload.status();
   workload->batch = at_once;
   CommonOptions common = options.common;
-  plan_for_draft(options.future, &common, &workload.value());
+  plan_for_draft(options.future, options.sampling, &common, &workload.value());
   PromptResults all;
   const auto engine = load_engine(model, common, workload.value(), &all.load_ms);
   if (!engine.is_ok()) return engine.status();

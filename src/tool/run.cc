@@ -35,7 +35,7 @@ Status run_prompt(const Model& model, const Tokenizer& tokenizer, const RunOptio
   auto workload = workload_for(options, model.info(), prompt.value().size(), new_tokens);
   if (!workload.is_ok()) return workload.status();
   CommonOptions common = options.common;
-  plan_for_draft(options.future, &common, &workload.value());
+  plan_for_draft(options.future, options.sampling, &common, &workload.value());
 
   double load_ms = 0;
   const auto engine = load_engine(model, common, workload.value(), &load_ms);
@@ -135,6 +135,7 @@ void add_run(CLI::App& app, Action& action) {
       "  outrigger run model.gguf --chat --system \"Answer briefly.\"      # a conversation; /quit ends it\n"
       "  outrigger run model.gguf --draft small.gguf -p \"Once upon a time\"  # a small model proposes, the large one decides\n"
       "  outrigger run model.gguf --draft ngram --draft-tokens 8 -f notes.txt\n"
+      "  outrigger run model.gguf --host-budget 4GiB --temp 0 --draft self -f notes.txt  # low-bit copies of what streams propose\n"
       "  outrigger run model.gguf --prompts prompts.jsonl --batch 8 --json > answers.json\n");
   command->callback([&action, options] {
     const bool prompted = options->prompt || !options->prompt_file.empty() || !options->prompts_file.empty();

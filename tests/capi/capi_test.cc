@@ -87,6 +87,7 @@ TEST_CASE("C: a plan survives JSON") { a_plan_survives_json(); }
 TEST_CASE("C: a profile with a device makes plans for it") { a_profile_with_a_device_makes_plans_for_it(); }
 TEST_CASE("C: a plan becomes a picture") { a_plan_becomes_a_picture(); }
 TEST_CASE("C: a budget error says what would do") { a_budget_error_says_what_would_do(); }
+TEST_CASE("C: copies of what streams draft") { copies_of_what_streams_draft(); }
 TEST_CASE("C: a plan without a profile measures once") { a_plan_without_a_profile_measures_once(); }
 TEST_CASE("C: an engine loads and reports") { an_engine_loads_and_reports(); }
 TEST_CASE("C: loading can be cancelled") { loading_can_be_cancelled(); }

@@ -51,6 +51,7 @@ void a_plan_survives_json(void);
 void a_profile_with_a_device_makes_plans_for_it(void);
 void a_plan_becomes_a_picture(void);
 void a_budget_error_says_what_would_do(void);
+void copies_of_what_streams_draft(void);
 void a_plan_without_a_profile_measures_once(void);
 void an_engine_loads_and_reports(void);
 void loading_can_be_cancelled(void);

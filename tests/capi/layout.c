@@ -141,7 +141,7 @@ int main(void) {
   FIELD(otr_plan_options, corrections);
   FIELD(otr_plan_options, max_slowdown);
   FIELD(otr_plan_options, draft_tokens);
-  FIELD(otr_plan_options, reserved);
+  FIELD(otr_plan_options, stand_ins);
   FIELD(otr_plan_options, draft_bytes);
   STRUCT(otr_plan_summary);
   FIELD(otr_plan_summary, struct_size);
@@ -163,7 +163,7 @@ int main(void) {
   FIELD(otr_plan_summary, logit_rows);
   FIELD(otr_plan_summary, step_tokens);
   FIELD(otr_plan_summary, kv_type);
-  FIELD(otr_plan_summary, reserved);
+  FIELD(otr_plan_summary, self_draft_bits);
   FIELD(otr_plan_summary, device_resident_tensors);
   FIELD(otr_plan_summary, device_streamed_tensors);
   FIELD(otr_plan_summary, device_bytes_per_token);
@@ -174,6 +174,9 @@ int main(void) {
   FIELD(otr_plan_summary, kv_spilled_layers);
   FIELD(otr_plan_summary, kv_spill_bytes);
   FIELD(otr_plan_summary, kv_disk_bytes_per_token);
+  FIELD(otr_plan_summary, draft_bytes);
+  FIELD(otr_plan_summary, draft_tokens_per_pass);
+  FIELD(otr_plan_summary, predicted_draft_tokens_per_s);
   STRUCT(otr_engine_options);
   FIELD(otr_engine_options, struct_size);
   FIELD(otr_engine_options, numerics);

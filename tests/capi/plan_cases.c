@@ -244,6 +244,60 @@ void a_budget_error_says_what_would_do(void) {
   otr_model_close(&model);
 }
 
+/* The text of one session under the plan, and its engine's draft bytes. */
+static size_t text_under(const otr_model* model, const otr_plan* plan, int32_t draft, int32_t* tokens, uint64_t* draft_bytes) {
+  static const int32_t prompt[] = {3, 14, 15, 92, 65};
+  otr_error error = {sizeof error};
+  otr_memory_report memory = {sizeof memory};
+  otr_generate_result result = {sizeof result};
+  otr_generate_options options;
+  otr_engine* engine = NULL;
+  otr_session* session = NULL;
+  size_t count = 0;
+  otr_generate_options_init(&options, sizeof options);
+  options.max_tokens = 12;
+  options.ignore_eos = 1;
+  options.draft = draft;
+  CHECK_C(otr_engine_open(model, plan, NULL, &engine, &error) == OTR_OK);
+  CHECK_C(otr_session_open(engine, NULL, &session, &error) == OTR_OK);
+  CHECK_C(otr_session_generate(session, prompt, 5, &options, &result, &error) == OTR_OK && result.draft == draft);
+  CHECK_C(otr_session_generated_tokens(session, tokens, 12, &count, &error) == OTR_OK);
+  CHECK_C(otr_engine_get_memory(engine, OTR_TIER_HOST, &memory, &error) == OTR_OK);
+  *draft_bytes = memory.draft_bytes;
+  otr_session_close(&session);
+  otr_engine_close(&engine);
+  return count;
+}
+
+void copies_of_what_streams_draft(void) {
+  otr_error error = {sizeof error};
+  otr_plan_summary summary = {sizeof summary};
+  otr_plan_options options;
+  otr_model* model = NULL;
+  otr_plan* plan = NULL;
+  int32_t drafted[12], plain[12];
+  uint64_t draft_bytes = 0;
+  NEED_C(otr_model_open(dense_model_path(), NULL, &model, &error) == OTR_OK);
+  otr_plan_options_init(&options, sizeof options);
+  CHECK_C(options.stand_ins == OTR_STAND_INS_NONE);
+  options.prompt_tokens = options.new_tokens = 32;
+  options.draft_tokens = 4;
+  options.stand_ins = 6;
+  CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_INVALID_ARGUMENT && strstr(error.message, "stand_ins"));
+  options.stand_ins = OTR_STAND_INS_THREE_BITS;
+  options.host_budget_bytes = 1;
+  CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_BUDGET && strstr(error.message, "3-bit copies"));
+  options.host_budget_bytes = error.needed_bytes;
+  NEED_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_OK);
+  CHECK_C(otr_plan_get_summary(plan, &summary, &error) == OTR_OK);
+  CHECK_C(summary.self_draft_bits == 3 && summary.draft_bytes > 0 && summary.draft_tokens_per_pass > 1 && summary.predicted_draft_tokens_per_s > 0);
+  CHECK_C(text_under(model, plan, OTR_DRAFT_SELF, drafted, &draft_bytes) == 12 && draft_bytes == summary.draft_bytes);
+  CHECK_C(text_under(model, plan, OTR_DRAFT_NONE, plain, &draft_bytes) == 12);
+  CHECK_C(memcmp(drafted, plain, sizeof plain) == 0);
+  otr_plan_close(&plan);
+  otr_model_close(&model);
+}
+
 void a_plan_without_a_profile_measures_once(void) {
   otr_error error = {sizeof error};
   otr_plan_options options;

@@ -3,12 +3,15 @@
 
 #include <Eigen/Dense>
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <random>
 
 #include "src/compress/gram.h"
 #include "src/tensor/dequantize.h"
 #include "src/tensor/encode_own.h"
 #include "src/tensor/half.h"
+#include "src/tensor/low_bit_copy.h"
 #include "tests/compress/random_inputs.h"
 #include "tests/support/catch.h"
 
@@ -169,6 +172,60 @@ TEST_CASE("Quantiser: what cannot be quantised is refused with a reason") {
     c.weights[77] = bad;
     REQUIRE(code(4, 64, 3) == StatusCode::kInvalidArgument);
   }
+}
+
+TEST_CASE("copy_low_bit: is what the quantiser makes of the same values where every column weighs alike, of every packed kind") {
+  const auto team = std::move(ThreadTeam::create(1)).value();
+  const std::vector<float> ones(256, 1);
+  for (const DType from : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_1, DType::kQ6_K, DType::kIQ4_NL, DType::kMXFP4, DType::kO3}) {
+    for (const size_t rows : {1u, 16u, 17u, 40u, 75u}) {
+      constexpr size_t kColumns = 256;
+      // Any codes, but for scales, which are small numbers.
+      std::vector<std::byte> file(rows * *row_bytes(from, kColumns));
+      std::mt19937 random(static_cast<unsigned>(rows));
+      for (std::byte& byte : file) byte = static_cast<std::byte>(random() % 64);
+      const std::vector<float> floats = random_matrix(rows, kColumns, 7, 0.05f);
+      if (from == DType::kF32) std::memcpy(file.data(), floats.data(), file.size());
+      std::vector<float> values(rows * kColumns);
+      REQUIRE(dequantize(from, file.data(), values.data(), values.size()).is_ok());
+      const PackedKind kind = *packed_kind(from);
+      std::vector<std::byte> packed(packed_bytes(kind, rows, kColumns));
+      pack_rows(from, file.data(), rows, kColumns, packed.data());
+      for (const int bits : {2, 3, 4}) {
+        CAPTURE(traits(from).name, rows, bits);
+        const LowBitMatrix made = std::move(quantise_matrix(values, rows, kColumns, {ones, {}}, {bits, true}, *team)).value();
+        std::vector<std::byte> expected(packed_bytes(*packed_kind(made.type), rows, kColumns)), got(expected.size(), std::byte{0xee});
+        pack_rows(made.type, made.bytes.data(), rows, kColumns, expected.data());
+        copy_low_bit(kind, packed.data(), rows, kColumns, made.type, got.data());
+        CHECK((got == expected));
+      }
+    }
+  }
+}
+
+TEST_CASE("copy_low_bit: more bits lose less, and what is no number makes a copy all the same") {
+  constexpr size_t kRows = 33, kColumns = 192;
+  std::vector<float> values = random_matrix(kRows, kColumns, 3, 0.05f);
+  std::vector<std::byte> packed(packed_bytes(PackedKind::kF32, kRows, kColumns)), copy(packed_bytes(PackedKind::kO4, kRows, kColumns));
+  pack_rows(DType::kF32, reinterpret_cast<const std::byte*>(values.data()), kRows, kColumns, packed.data());
+  double before = 1, norm = 0;
+  for (const float value : values) norm += double{value} * value;
+  for (const int bits : {2, 3, 4}) {
+    copy_low_bit(PackedKind::kF32, packed.data(), kRows, kColumns, *own_type(bits), copy.data());
+    double error = 0;
+    std::vector<float> row(kColumns);
+    for (size_t r = 0; r < kRows; ++r) {
+      unpack_row(*packed_kind(*own_type(bits)), copy.data(), r, kColumns, row.data());
+      for (size_t k = 0; k < kColumns; ++k) error += std::pow(double{row[k]} - values[r * kColumns + k], 2);
+    }
+    CHECK(error / norm < before / 3);
+    before = error / norm;
+  }
+  CHECK(before < 0.01);
+  values[5] = std::numeric_limits<float>::quiet_NaN();
+  values[200] = std::numeric_limits<float>::infinity();
+  pack_rows(DType::kF32, reinterpret_cast<const std::byte*>(values.data()), kRows, kColumns, packed.data());
+  copy_low_bit(PackedKind::kF32, packed.data(), kRows, kColumns, DType::kO2, copy.data());
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
-// A small random llama whose rows are whole blocks of 64, made in memory.
+// Small random models whose rows are whole blocks of 64, made in memory.
 #ifndef OUTRIGGER_TESTS_SUPPORT_RANDOM_DENSE_H_
 #define OUTRIGGER_TESTS_SUPPORT_RANDOM_DENSE_H_
 
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <random>
 #include <string>
 #include <vector>
@@ -12,35 +13,61 @@
 
 namespace outrigger::testing {
 
-/// Three layers of width 64, two heads that share their keys, a feed-forward part of 128, 200 tokens; float32, the head tied. `spoil` may change a tensor's values.
+/// Which of the families without experts.
+enum class DenseKind {
+  kLlama,
+  kLlamaUntied,  ///< with a head of its own
+  kQwen2,        ///< with biases of q, k and v
+  kQwen3,        ///< with norms of q and k
+  kLlamaBf16,    ///< eight layers, their matrices BF16
+};
+inline constexpr DenseKind kDenseKinds[] = {DenseKind::kLlama, DenseKind::kLlamaUntied, DenseKind::kQwen2, DenseKind::kQwen3, DenseKind::kLlamaBf16};
+
+/// Three layers of width 64, two heads that share their keys, a feed-forward part of 128, 200 tokens; float32, the head tied but in kLlamaUntied. `spoil` may change a
+/// tensor's values.
 template <typename Spoil>
-std::vector<std::byte> random_dense(Spoil spoil) {
-  constexpr uint64_t kWidth = 64, kFfn = 128, kKv = 32, kVocabulary = 200, kLayers = 3;
+std::vector<std::byte> random_dense(DenseKind kind, Spoil spoil) {
+  constexpr uint64_t kWidth = 64, kFfn = 128, kKv = 32, kVocabulary = 200;
+  const uint32_t layers = kind == DenseKind::kLlamaBf16 ? 8 : 3;
   GgufWriter writer;
-  writer.add_string("general.architecture", "llama");
-  writer.add_u32("llama.block_count", kLayers);
-  writer.add_u32("llama.context_length", 256);
-  writer.add_u32("llama.embedding_length", kWidth);
-  writer.add_u32("llama.feed_forward_length", kFfn);
-  writer.add_u32("llama.attention.head_count", 2);
-  writer.add_u32("llama.attention.head_count_kv", 1);
-  writer.add_f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
-  writer.add_u32("llama.rope.dimension_count", 32);
+  const std::string architecture = kind == DenseKind::kQwen2 ? "qwen2" : kind == DenseKind::kQwen3 ? "qwen3" : "llama";
+  const auto key = [&architecture](const char* name) { return architecture + "." + name; };
+  writer.add_string("general.architecture", architecture);
+  writer.add_u32(key("block_count"), layers);
+  writer.add_u32(key("context_length"), 256);
+  writer.add_u32(key("embedding_length"), kWidth);
+  writer.add_u32(key("feed_forward_length"), kFfn);
+  writer.add_u32(key("attention.head_count"), 2);
+  writer.add_u32(key("attention.head_count_kv"), 1);
+  writer.add_f32(key("attention.layer_norm_rms_epsilon"), 1e-5f);
+  writer.add_u32(key("rope.dimension_count"), 32);
   std::mt19937 random(5);
   std::normal_distribution<float> normal(0, 1);
   const auto add = [&](const std::string& name, std::vector<uint64_t> dims, float scale, float mean = 0) {
     std::vector<float> values(dims[0] * (dims.size() > 1 ? dims[1] : 1));
     for (float& value : values) value = mean + scale * normal(random);
     spoil(name, values);
-    writer.add_tensor_f32(name, dims, values);
+    if (kind != DenseKind::kLlamaBf16 || dims.size() < 2) return writer.add_tensor_f32(name, dims, values);
+    std::vector<std::byte> halves(2 * values.size());
+    for (size_t i = 0; i < values.size(); ++i) std::memcpy(&halves[2 * i], reinterpret_cast<const char*>(&values[i]) + 2, 2);
+    writer.add_tensor(name, DType::kBF16, dims, std::move(halves));
   };
   add("token_embd.weight", {kWidth, kVocabulary}, 1);
-  for (uint64_t layer = 0; layer < kLayers; ++layer) {
+  for (uint64_t layer = 0; layer < layers; ++layer) {
     const std::string part = "blk." + std::to_string(layer) + ".";
     add(part + "attn_norm.weight", {kWidth}, 0.1f, 1);
     add(part + "attn_q.weight", {kWidth, kWidth}, 0.15f);
     add(part + "attn_k.weight", {kWidth, kKv}, 0.15f);
     add(part + "attn_v.weight", {kWidth, kKv}, 0.15f);
+    if (kind == DenseKind::kQwen2) {
+      add(part + "attn_q.bias", {kWidth}, 0.1f);
+      add(part + "attn_k.bias", {kKv}, 0.1f);
+      add(part + "attn_v.bias", {kKv}, 0.1f);
+    }
+    if (kind == DenseKind::kQwen3) {
+      add(part + "attn_q_norm.weight", {32}, 0.1f, 1);
+      add(part + "attn_k_norm.weight", {32}, 0.1f, 1);
+    }
     add(part + "attn_output.weight", {kWidth, kWidth}, 0.15f);
     add(part + "ffn_norm.weight", {kWidth}, 0.1f, 1);
     add(part + "ffn_gate.weight", {kWidth, kFfn}, 0.15f);
@@ -48,11 +75,17 @@ std::vector<std::byte> random_dense(Spoil spoil) {
     add(part + "ffn_down.weight", {kFfn, kWidth}, 0.1f);
   }
   add("output_norm.weight", {kWidth}, 0.1f, 1);
+  if (kind == DenseKind::kLlamaUntied) add("output.weight", {kWidth, kVocabulary}, 1);
   return writer.finish();
 }
 
-inline std::vector<std::byte> random_dense() {
-  return random_dense([](const std::string&, std::vector<float>&) {});
+template <typename Spoil>
+std::vector<std::byte> random_dense(Spoil spoil) {
+  return random_dense(DenseKind::kLlama, spoil);
+}
+
+inline std::vector<std::byte> random_dense(DenseKind kind = DenseKind::kLlama) {
+  return random_dense(kind, [](const std::string&, std::vector<float>&) {});
 }
 
 }  // namespace outrigger::testing

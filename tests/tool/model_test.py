@@ -43,6 +43,25 @@ class Model(ToolTest):
         self.assertGreater(tight["streamed"]["disk_bytes"], 0)
         self.assertEqual(free["streamed"]["disk_bytes"], 0)
 
+    def test_copies_of_what_streams_draft_within_the_budget_and_change_no_token(self):
+        free = self.document("run", model(), *QUESTION, "--host-budget", "0", "--draft", "none")
+        drafted = self.document("run", model(), *QUESTION, "--host-budget", "88MiB", "--draft", "self", "--draft-tokens", "4")
+        self.assertEqual(drafted["tokens"], free["tokens"])
+        self.assertEqual(drafted["speculation"]["draft"], "self")
+        self.assertGreater(drafted["speculation"]["accepted"], 0)
+        self.assertLessEqual(drafted["memory"]["host"]["peak_bytes"], 88 << 20)
+        workload = ("--workload", "prompt=64,new=64")
+        plan = self.document("plan", model(), "--host-budget", "88MiB", "--draft", "self", *workload)
+        self.assertEqual(plan["draft"]["kind"], "self")
+        self.assertEqual(plan["draft"]["bits"], 4)
+        self.assertGreater(plan["draft"]["expected_tokens_per_pass"], 1)
+        error = self.refuse(BUDGET, "plan", model(), "--host-budget", "20MiB", "--draft", "self", *workload, naming="copies")
+        self.assertEqual(self.document("plan", model(), "--host-budget", str(error["needed_bytes"]), "--draft", "self", *workload)["draft"]["bits"], 2)
+        # Four or five bits stream: auto would rather have them resident, and says what copies would take.
+        declined = self.document("plan", model(), "--host-budget", "64MiB", *workload)
+        self.assertNotEqual(declined["draft"]["kind"], "self")
+        self.assertIn("-bit copies of ", declined["alternatives"][-1]["what"])
+
     def test_a_device_takes_what_host_memory_cannot_hold_and_changes_no_token(self):
         device = ("--device", "emulated:memory=128MiB,link=8GB/s", "--device-budget", "100MiB")
         free = self.document("run", model(), *QUESTION, "--host-budget", "0")

@@ -1,5 +1,5 @@
 // Scale search: from clipped ranges of several widths, each refined by the best line through the codes it gives.
-#include "src/compress/scale_search.h"
+#include "src/tensor/scale_search.h"
 
 #include <algorithm>
 #include <cmath>
@@ -23,19 +23,19 @@ class Search {
  public:
   Search(std::span<const float> weights, std::span<const float> column_weights, int bits)
       : weights_(weights), column_weights_(column_weights), most_(static_cast<float>((1 << bits) - 1)) {
-    for (size_t lane = 0; lane < kLanes; ++lane) least_error_[lane] = std::numeric_limits<float>::infinity();
-    std::copy_n(weights.data(), kLanes, low_);
-    std::copy_n(weights.data(), kLanes, high_);
+    for (size_t lane = 0; lane < kScaleLanes; ++lane) least_error_[lane] = std::numeric_limits<float>::infinity();
+    std::copy_n(weights.data(), kScaleLanes, low_);
+    std::copy_n(weights.data(), kScaleLanes, high_);
     for (size_t i = 0; i < column_weights.size(); ++i) {
-      for (size_t lane = 0; lane < kLanes; ++lane) {
-        low_[lane] = std::min(low_[lane], weights[i * kLanes + lane]);
-        high_[lane] = std::max(high_[lane], weights[i * kLanes + lane]);
+      for (size_t lane = 0; lane < kScaleLanes; ++lane) {
+        low_[lane] = std::min(low_[lane], weights[i * kScaleLanes + lane]);
+        high_[lane] = std::max(high_[lane], weights[i * kScaleLanes + lane]);
       }
     }
   }
 
   void begin(float width) {
-    for (size_t lane = 0; lane < kLanes; ++lane) {
+    for (size_t lane = 0; lane < kScaleLanes; ++lane) {
       const float middle = (low_[lane] + high_[lane]) / 2, half = (high_[lane] - low_[lane]) / 2;
       scale_[lane] = 2 * width * half / most_;
       minimum_[lane] = middle - width * half;
@@ -45,12 +45,12 @@ class Search {
 
   // Keeps this line where it is the best so far, and goes on to the best one for its codes.
   void step() {
-    float error[kLanes] = {}, code_sum[kLanes] = {}, weight_sum[kLanes] = {}, square_sum[kLanes] = {}, product_sum[kLanes] = {}, all = 0;
+    float error[kScaleLanes] = {}, code_sum[kScaleLanes] = {}, weight_sum[kScaleLanes] = {}, square_sum[kScaleLanes] = {}, product_sum[kScaleLanes] = {}, all = 0;
     for (size_t i = 0; i < column_weights_.size(); ++i) {
       const float importance = column_weights_[i];
       all += importance;
-      const float* const row = &weights_[i * kLanes];
-      for (size_t lane = 0; lane < kLanes; ++lane) {
+      const float* const row = &weights_[i * kScaleLanes];
+      for (size_t lane = 0; lane < kScaleLanes; ++lane) {
         const float code = std::clamp(std::nearbyint((row[lane] - minimum_[lane]) / scale_[lane]), 0.0f, most_);
         const float product = scale_[lane] * code, left = product + minimum_[lane] - row[lane];
         error[lane] += importance * left * left;
@@ -60,7 +60,7 @@ class Search {
         product_sum[lane] += importance * code * row[lane];
       }
     }
-    for (size_t lane = 0; lane < kLanes; ++lane) {
+    for (size_t lane = 0; lane < kScaleLanes; ++lane) {
       if (error[lane] < least_error_[lane]) {
         least_error_[lane] = error[lane];
         best_.scale[lane] = scale_[lane];
@@ -80,7 +80,7 @@ class Search {
 
  private:
   void round_scales() {
-    for (size_t lane = 0; lane < kLanes; ++lane) {
+    for (size_t lane = 0; lane < kScaleLanes; ++lane) {
       scale_[lane] = as_half(std::max(scale_[lane], kLeastScale));
       minimum_[lane] = as_half(minimum_[lane]);
     }
@@ -88,7 +88,7 @@ class Search {
 
   const std::span<const float> weights_, column_weights_;
   const float most_;
-  float low_[kLanes], high_[kLanes], scale_[kLanes], minimum_[kLanes], least_error_[kLanes];
+  float low_[kScaleLanes], high_[kScaleLanes], scale_[kScaleLanes], minimum_[kScaleLanes], least_error_[kScaleLanes];
   BlockScales best_;
 };
 
