@@ -19,8 +19,9 @@ namespace outrigger {
 /// How much is wanted of a draft.
 struct DraftSize {
   uint32_t tokens = 0;  ///< at most
-  uint32_t depth = 0;   ///< at most: for a chain as many
+  uint32_t depth = 0;   ///< for a chain as many
   uint32_t width = 1;   ///< tokens of one depth, at most: 1 for a chain
+  uint32_t room = 0;    ///< depth at most, for who has nothing to branch into
   bool is_tree() const { return width > 1; }
 };
 

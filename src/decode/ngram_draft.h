@@ -2,6 +2,8 @@
 #ifndef OUTRIGGER_SRC_DECODE_NGRAM_DRAFT_H_
 #define OUTRIGGER_SRC_DECODE_NGRAM_DRAFT_H_
 
+#include <algorithm>
+
 #include "src/decode/draft_source.h"
 #include "src/decode/ngram_index.h"
 
@@ -17,15 +19,16 @@ class NgramDraft final : public DraftSource {
     while (only.is_known() && draft->tokens().size() < most) draft->add(only.next());
     return {};
   }
-  /// Two chains: what followed the longest match, and what followed the longest of those that went on otherwise.
+  /// Two chains: what followed the longest match, and what followed the longest of those that went on otherwise. One, if there are none.
   uint32_t tree_width() const override { return 2; }
-  Status propose_tree(std::span<const Token> tokens, const DraftSize& size, const CancelToken&, Draft* draft) override {
-    const NgramIndex::Match match = index_.find(tokens);
-    Continuation chains[] = {{tokens, match}, {tokens, index_.find_other(tokens, match)}};
+  Status propose_tree(std::span<const Token> tokens, const DraftSize& size, const CancelToken& cancel, Draft* draft) override {
+    const NgramIndex::Match match = index_.find(tokens), other = index_.find_other(tokens, match);
+    if (other.length == 0) return propose(tokens, std::min(size.tokens, size.room), cancel, draft);
+    Continuation chains[] = {{tokens, match}, {tokens, other}};
     size_t ends[] = {0, 0};
     for (uint32_t depth = 0; depth < size.depth; ++depth) {
       for (int i = 0; i < 2; ++i) {
-        if (!chains[i].is_known() || draft->tokens().size() == size.tokens) continue;
+        if (draft->tokens().size() == size.tokens) continue;
         draft->add_under(ends[i], chains[i].next());
         ends[i] = draft->tokens().size();
       }

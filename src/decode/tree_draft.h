@@ -18,7 +18,7 @@ namespace outrigger {
 inline constexpr uint32_t kModelTreeWidth = 3;
 
 /// Grows trees over a session's cache, whose places behind the text it writes: each level is one step over its nodes. Where a level's tokens
-/// go is decided by the likelihood of the paths to them, before they are drawn, so that what is drawn has the distribution that is told.
+/// go is decided by how likely the paths to them are taken, before they are drawn, so that what is drawn has the distribution that is told.
 /// One draft's at a time; keeps nothing from one to the next.
 class TreeGrower {
  public:
@@ -41,13 +41,14 @@ class TreeGrower {
     size_t node = 0;
     uint32_t children = 0;
     std::vector<TokenProbability> candidates;  ///< likeliest first
-    std::vector<TokenProbability> left;        ///< without those that were drawn
+    std::vector<TokenProbability> left;        ///< without those that were chosen
+    double total_worth = 0;
   };
 
   TreeGrower(Sampler sampler, const SamplingOptions& sampling);
   Status take(std::vector<Token>& text, const Draft& draft, size_t node, std::span<const float> logits);
-  Leaf* likeliest_leaf();
-  double next_probability(const Leaf& leaf) const;
+  Leaf& best_leaf();
+  double next_worth(const Leaf& leaf) const;
   void add_child(Leaf& leaf, Draft* draft);
   size_t add_level(size_t most, Draft* draft);
 
@@ -56,7 +57,7 @@ class TreeGrower {
   bool draws_;
   std::array<Leaf, kMostWidth> leaves_;
   size_t leaf_count_ = 0;
-  std::array<double, kMostTreeTokens> path_probability_;  ///< by node
+  std::array<double, kMostTreeTokens> path_worth_;  ///< by node: how likely it is on the path that the model takes
 };
 
 }  // namespace outrigger

@@ -120,7 +120,7 @@ class SelfDraftPlans {
     of_draft.row_reads = load.row_reads;
     of_draft.kv_spilled_layers = load.kv_spilled_layers;
     const StepShape drafting = with_stand_ins(shape_, stays, plan->self_draft_bits);
-    const double position = cost_.decode_work().position, accepted = kAcceptance[plan->self_draft_bits - kLeastBits];
+    const double position = cost_.decode_work(1).position, accepted = kAcceptance[plan->self_draft_bits - kLeastBits];
     const double draft_s = CostModel(drafting, machine_, workload_).step({1, position, 1}, of_draft).total_s;
     double tokens = 1, chance = 1;
     for (uint32_t drafted = 1; drafted <= plan->draft_tokens; ++drafted) {

