@@ -50,8 +50,8 @@ class Acceptance {
   Token draw_left(std::span<const TokenProbability> wanted);
 
   Random random_;
-  std::vector<Left> left_;  ///< by token
-  double others_ = 0;       ///< of the wanted distribution, what the draft has no candidates for
+  std::vector<Left> left_;           ///< by token
+  double others_ = 0;                ///< of the wanted distribution, what the draft has no candidates for
   double wanted_ = 0, drafted_ = 0;  ///< sums of what is left
 };
 

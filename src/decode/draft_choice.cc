@@ -19,8 +19,9 @@ DraftChoice::DraftChoice(const DraftOptions& options, uint32_t most_tokens, uint
   most_chain_tokens_ = std::min(is_fixed ? options.tokens : kMostDraftTokens, most_tokens);
   most_tree_tokens_ = std::min({is_fixed ? options.tokens : kMostTreeDraftTokens, kMostTreeDraftTokens, most_tokens});
   // Of fewer tokens than its width a tree is nothing but guesses at the next one.
-  const bool has_tree = width > 1 && most_tree_tokens_ > 1 &&
-                        (options.shape == DraftShape::kTree || (options.shape == DraftShape::kAuto && !is_fixed && most_tree_tokens_ > width));
+  const bool has_tree =
+      width > 1 && most_tree_tokens_ > 1 &&
+      (options.shape == DraftShape::kTree || (options.shape == DraftShape::kAuto && !is_fixed && most_tree_tokens_ > width));
   if (has_tree) tree_.emplace(std::min((most_tree_tokens_ + width - 1) / width, kMostDraftTokens), is_fixed, may_give_up, width);
   if (!has_tree || options.shape != DraftShape::kTree) chain_.emplace(most_chain_tokens_, is_fixed, may_give_up);
   prefers_tree_ = !chain_;

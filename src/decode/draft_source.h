@@ -33,9 +33,9 @@ inline size_t find_under(const TokenTree& tree, std::span<const Token> tokens, s
   return 0;
 }
 
-/// Tokens under the last one of a text: a tree whose node 0 is that one and whose further nodes are the tokens in the order in which they were
-/// added. Where they were drawn, distribution(node) is what the first of those under a node was drawn from, and each further one from what is
-/// left of it without those before; else none is kept, and the tokens stand for themselves.
+/// Tokens under the last one of a text: a tree whose node 0 is that one and whose further nodes are the tokens in the order in which they
+/// were added. Where they were drawn, distribution(node) is what the first of those under a node was drawn from, and each further one from
+/// what is left of it without those before; else none is kept, and the tokens stand for themselves.
 class Draft {
  public:
   /// Capacity for `most_tokens`, up to kMostTreeDraftTokens, with `most_candidates` of each distribution: what stays within it does not
@@ -102,9 +102,9 @@ class DraftSource {
     (void)cancel;
     return {};
   }
-  /// Fills `draft`, which is empty, with a chain of up to `most` tokens that may follow `tokens`; with fewer or none where it knows of no more.
-  /// `tokens` are those of the call before, as far as they were accepted, and what came after them; what a source computed of these it does
-  /// not compute again. Errors: kCancelled, after which it may be asked again; any other ends its use.
+  /// Fills `draft`, which is empty, with a chain of up to `most` tokens that may follow `tokens`; with fewer or none where it knows of no
+  /// more. `tokens` are those of the call before, as far as they were accepted, and what came after them; what a source computed of these
+  /// it does not compute again. Errors: kCancelled, after which it may be asked again; any other ends its use.
   virtual Status propose(std::span<const Token> tokens, uint32_t most, const CancelToken& cancel, Draft* draft) = 0;
   /// Tokens of one depth that its trees have where there is room; 1: it makes chains only.
   virtual uint32_t tree_width() const { return 1; }

@@ -71,10 +71,12 @@ Result<SpeculativeDecoder> SpeculativeDecoder::with_source(Session::Impl& sessio
 DraftSize SpeculativeDecoder::next_size(uint32_t most_tokens) {
   const Plan& plan = session_->engine->plan;  // another one after a replan
   const auto size = static_cast<uint32_t>(session_->tokens.size());
-  const uint32_t rows = std::min({plan.logit_rows, plan.step_tokens, session_->context_tokens - size + 1}) - 1, depth = std::min(most_tokens - 1, rows);
+  const uint32_t rows = std::min({plan.logit_rows, plan.step_tokens, session_->context_tokens - size + 1}) - 1,
+                 depth = std::min(most_tokens - 1, rows);
   if (depth == 0 || source_ == nullptr || size - session_->computed != 1) return {};
   const DraftSize wanted = choice_->next();
-  return {std::min(wanted.tokens, wanted.is_tree() ? rows : depth), std::min(wanted.depth, depth), wanted.width, std::min(depth, kMostDraftTokens)};
+  return {std::min(wanted.tokens, wanted.is_tree() ? rows : depth), std::min(wanted.depth, depth), wanted.width,
+          std::min(depth, kMostDraftTokens)};
 }
 
 // What fails in a draft is never the generation's failure, and cancelling is noticed by the step that follows.

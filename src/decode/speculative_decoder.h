@@ -25,6 +25,7 @@ struct NextTokens {
 
 /// One generation's. Tokens are those of the sampler after the model's own logits (GenerateOptions::draft says in which sense); the
 /// session's tokens stay as they are, for the caller to append those that it takes.
+/// @source Miao et al. 2023 (arXiv 2305.09781): one step over a tree of drafts
 class SpeculativeDecoder {
  public:
   /// Chooses the draft of `options`, and opens a draft model where the session has not got it yet. The session must outlive this.

@@ -11,9 +11,9 @@ namespace {
 
 // A guess that is worth so little of the best one of its level is not worth a row of a step.
 constexpr double kLeastOfLevel = 0.02;
-// How likely the model takes a guess, to a constant: the likelier ones more often than the draft's probabilities say, since where both waver they
-// waver alike. Of trees of 30 tokens a step took 3.5 by their squares, 3.4 by the probabilities themselves or by their cubes (SmolLM2-135M, its
-// form in 3 bits as the draft, greedy, four texts).
+// How likely the model takes a guess, to a constant: the likelier ones more often than the draft's probabilities say, since where both
+// waver they waver alike. Of trees of 30 tokens a step took 3.5 by their squares, 3.4 by the probabilities themselves or by their cubes
+// (SmolLM2-135M, its form in 3 bits as the draft, greedy, four texts).
 double worth(double probability) { return probability * probability; }
 
 // To rank what the likeliest token is chosen from, their probabilities are needed.

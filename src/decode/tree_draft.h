@@ -17,18 +17,18 @@ namespace outrigger {
 /// Tokens of one depth of such a tree: a second and a third guess are right often enough to pay for their rows, a fourth hardly ever.
 inline constexpr uint32_t kModelTreeWidth = 3;
 
-/// Grows trees over a session's cache, whose places behind the text it writes: each level is one step over its nodes. Where a level's tokens
-/// go is decided by how likely the paths to them are taken, before they are drawn, so that what is drawn has the distribution that is told.
-/// One draft's at a time; keeps nothing from one to the next.
+/// Grows trees over a session's cache, whose places behind the text it writes: each level is one step over its nodes. Where a level's
+/// tokens go is decided by how likely the paths to them are taken, before they are drawn, so that what is drawn has the distribution that
+/// is told. One draft's at a time; keeps nothing from one to the next.
 class TreeGrower {
  public:
   /// `sampling`: draft_sampling(). Errors: Sampler::create's.
   static Result<TreeGrower> create(const SamplingOptions& sampling);
 
-  /// The steps are made with `like`'s branches. `root_logits`: of the session's last token, where that is computed; else empty, and the first
-  /// step computes it. The session's tokens end with the root, are extended meanwhile, and are afterwards what they were; what is computed of
-  /// the tree lies behind it. Of logits the first `vocabulary` count. `*computed_nodes`: nodes whose keys and values are in the cache, the
-  /// root among them. Preconditions: size.width <= the plan's logit_rows and kMostWidth; size.tokens more fit into the context.
+  /// The steps are made with `like`'s branches. `root_logits`: of the session's last token, where that is computed; else empty, and the
+  /// first step computes it. The session's tokens end with the root, are extended meanwhile, and are afterwards what they were; what is
+  /// computed of the tree lies behind it. Of logits the first `vocabulary` count. `*computed_nodes`: nodes whose keys and values are in the
+  /// cache, the root among them. Preconditions: size.width <= the plan's logit_rows and kMostWidth; size.tokens more fit into the context.
   /// Errors: as a step's, Sampler::distribution's.
   Status grow(Session::Impl& session, const StepInput& like, std::span<const float> root_logits, size_t vocabulary, const DraftSize& size,
               const CancelToken& cancel, Draft* draft, size_t* computed_nodes);

@@ -12,8 +12,8 @@ namespace outrigger {
 /// Tokens of a tree, its root among them: as many as one step of the small kernels takes.
 inline constexpr size_t kMostTreeTokens = 32;
 
-/// A token sees what is before the root, and of the tree its ancestors and itself. Its keys and values lie at the place of the root plus its
-/// number; its position is that of the root plus its depth. Parents come before their children.
+/// A token sees what is before the root, and of the tree its ancestors and itself. Its keys and values lie at the place of the root plus
+/// its number; its position is that of the root plus its depth. Parents come before their children.
 class TokenTree {
  public:
   void clear() { size_ = 0; }

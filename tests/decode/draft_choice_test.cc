@@ -59,10 +59,13 @@ double best_ms(const World& world) {
 const auto kFlat = [](uint32_t) { return 10.0; };                         // reading the weights takes all the time
 const auto kLinear = [](uint32_t tokens) { return 8.0 + 2.0 * tokens; };  // computing takes much of it
 
-DraftChoice any_shape(uint32_t most_tokens = 31, uint32_t width = 3) { return DraftChoice({DraftKind::kModel, "d", 0}, most_tokens, width); }
+DraftChoice any_shape(uint32_t most_tokens = 31, uint32_t width = 3) {
+  return DraftChoice({DraftKind::kModel, "d", 0}, most_tokens, width);
+}
 
 TEST_CASE("DraftChoice: settles on trees where they are faster, on chains where those are, and comes within a tenth of the best of both") {
-  for (const World& world : {World{0.6, 0.8, 0.5, kFlat}, World{0.6, 0.8, 0.5, kLinear}, World{0.7, 0.71, 0.5, kLinear}, World{0.9, 0.9, 0.2, kFlat}}) {
+  for (const World& world :
+       {World{0.6, 0.8, 0.5, kFlat}, World{0.6, 0.8, 0.5, kLinear}, World{0.7, 0.71, 0.5, kLinear}, World{0.9, 0.9, 0.2, kFlat}}) {
     CAPTURE(world.chain, world.tree, world.verify_ms(32));
     DraftChoice choice = any_shape();
     run(choice, world, 400);  // finding out

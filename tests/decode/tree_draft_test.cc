@@ -103,7 +103,8 @@ TEST_CASE("Tree by a draft model: goes with its session through truncating, furt
   }
 }
 
-// Of a second draft, which follows a first one of which a path of two was accepted and then another token: what the draft holds, and its logits.
+// Of a second draft, which follows a first one of which a path of two was accepted and then another token: what the draft holds, and its
+// logits.
 TEST_CASE("Tree by a draft model: the draft keeps what was accepted of its tree, and its keys and values are those of the plain text") {
   const Files files(0);
   const Engine engine = engine_with(files.target, files.draft);
@@ -168,7 +169,9 @@ struct Outcomes {
 /// Chi square over `length` first tokens of the outcomes, and the value that it exceeds once in 10,000 times, after Wilson and Hilferty.
 std::pair<double, double> chi_square(const Outcomes& outcomes, size_t length) {
   std::map<std::vector<Token>, std::pair<double, double>> both;
-  const auto cut = [length](const std::vector<Token>& tokens) { return std::vector<Token>(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(length)); };
+  const auto cut = [length](const std::vector<Token>& tokens) {
+    return std::vector<Token>(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(length));
+  };
   for (const auto& [outcome, probability] : outcomes.probabilities) both[cut(outcome)].first += probability * kSamples;
   for (const auto& [outcome, times] : outcomes.counts) both[cut(outcome)].second += times;
   double sum = 0;
@@ -273,7 +276,8 @@ TEST_CASE("Tree by the model itself: greedy text is the plain one, in memory and
   }
 }
 
-TEST_CASE("Tree by the model itself: proposes what the bare model says of a text that was read with branches, wherever keys and values are") {
+TEST_CASE(
+    "Tree by the model itself: proposes what the bare model says of a text that was read with branches, wherever keys and values are") {
   const Branched branched;
   std::vector<Token> prompt = kPrompt;
   prompt.insert(prompt.end(), {9, 7, 9, 3, 2, 38, 4, 6});  // a whole block of the cache: trees lie in the next

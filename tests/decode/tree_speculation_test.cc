@@ -1,4 +1,5 @@
-// Speculation with trees: whatever their form and whoever guesses, the tokens are those of plain decoding, and so is all that a caller can see.
+// Speculation with trees: whatever their form and whoever guesses, the tokens are those of plain decoding, and so is all that a caller can
+// see.
 #include <chrono>
 #include <random>
 #include <thread>
@@ -95,7 +96,8 @@ TEST_CASE("Trees: greedy text is the plain one for trees that are right, wrong a
 
 TEST_CASE("Trees: the same with keys and values of every type") {
   for (const KvType type : {KvType::kF32, KvType::kQ8_0}) {
-    check_same(open_engine(tiny(type == KvType::kQ8_0 ? "q8_0-one-layer" : "smollm"), {.logit_rows = 16, .kv_type = type}), plain_options(), 0, {15});
+    check_same(open_engine(tiny(type == KvType::kQ8_0 ? "q8_0-one-layer" : "smollm"), {.logit_rows = 16, .kv_type = type}), plain_options(),
+               0, {15});
   }
 }
 
@@ -268,7 +270,8 @@ TEST_CASE("Trees: n-grams draft them, and greedy or drawn the text for a seed is
 
 TEST_CASE("Trees: refused with the reason where attention cannot take them, and chains take their place where none was asked for") {
   const Model model = tiny("tied-q4_1");
-  const Plan plan = placed_on_device(must(plan_for(model, {})), must(model.step_shape()), [](const MatrixShape&) { return Place::kDevice; });
+  const Plan plan =
+      placed_on_device(must(plan_for(model, {})), must(model.step_shape()), [](const MatrixShape&) { return Place::kDevice; });
   const Engine engine = open_on_device(model, plan, "emulated:memory=64MiB,link=20GB/s,latency=0us");
   GenerateOptions options = plain_options(30);
   const std::vector<Token> plain = generated(engine, options).tokens;

@@ -12,7 +12,8 @@ namespace {
 
 std::unique_ptr<ThreadTeam> team_of(size_t threads) { return std::move(ThreadTeam::create(threads)).value(); }
 
-/// A tree of `size` tokens in order of their depth, each under one of the level above that `choose` picks of so many; `width` tokens a level.
+/// A tree of `size` tokens in order of their depth, each under one of the level above that `choose` picks of so many; `width` tokens a
+/// level.
 TokenTree tree_of(size_t size, size_t width, const std::function<size_t(size_t)>& choose) {
   TokenTree tree;
   tree.add(0);
@@ -27,7 +28,8 @@ TokenTree tree_of(size_t size, size_t width, const std::function<size_t(size_t)>
 std::vector<TokenTree> trees(std::mt19937& random) {
   const auto any = [&random](size_t count) { return random() % count; };
   const auto first = [](size_t) { return size_t{0}; };
-  return {tree_of(1, 1, first), tree_of(9, 1, first), tree_of(5, 4, first), tree_of(32, 2, any), tree_of(32, 7, any), tree_of(32, 31, first), tree_of(23, 3, any)};
+  return {tree_of(1, 1, first), tree_of(9, 1, first),   tree_of(5, 4, first), tree_of(32, 2, any),
+          tree_of(32, 7, any),  tree_of(32, 31, first), tree_of(23, 3, any)};
 }
 
 void copy_token(const Sequence& from, size_t source, Sequence* to, size_t target) {
@@ -156,7 +158,8 @@ TEST_CASE("Attention over a tree: a token that is not on the way to another one 
 TEST_CASE("Moving in a cache: a path of a tree that was moved together is the cache of the plain text") {
   std::mt19937 random(3);
   const TokenTree tree = tree_of(32, 5, [&random](size_t count) { return random() % count; });
-  for (const AttentionShape& shape : {AttentionShape{0, 6, 3, 32, KvType::kQ8_0}, {0, 2, 2, 100, KvType::kF16}, {0, 4, 2, 24, KvType::kF32}}) {
+  for (const AttentionShape& shape :
+       {AttentionShape{0, 6, 3, 32, KvType::kQ8_0}, {0, 2, 2, 100, KvType::kF16}, {0, 4, 2, 24, KvType::kF32}}) {
     for (const size_t base : {size_t{0}, size_t{9}, size_t{500}}) {
       Planted planted(tree, base, shape);
       Sequence& sequence = planted.sequence;
