@@ -56,4 +56,5 @@ def main():
             print(row(options, text, budget), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

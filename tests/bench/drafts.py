@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""Drafts by turns with none: drafts.py --outrigger TOOL --model FILE.gguf --drafts self auto FILE.gguf ... [--limit MIB] [--tokens 48] [--rounds 3] [--humaneval FILE.jsonl]
+
+Greedy, on prose, on a text that repeats its prompt and, where there is a file, on a function to complete. With --limit, as root, each run is in a memory cgroup of so many MiB with the page cache dropped
+before, and the budget is 24 MiB less. The tokens must be equal in every run. Prints a table: medians; the ratio's, over the rounds, and its range. Standard library only.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+import draft_peer
+import limits
+from speculation import PROMPTS
+
+
+def run(options, prompt, draft):
+    command = [options.outrigger, "run", options.model, "-p", prompt, "-n", str(options.tokens), "--ctx", "512", "--temp", "0", "--ignore-eos", "--json", "--progress", "none", "--draft", draft]
+    if not options.limit:
+        return json.loads(subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout)
+    limits.drop_caches()
+    with limits.Group(options.limit) as group:
+        return json.loads(group.run([*command, "--host-budget", f"{options.limit - limits.OUTSIDE_MIB}MiB"]))
+
+
+def rows(options, name, prompt):
+    found = {draft: [] for draft in ("none", *options.drafts)}
+    for _ in range(options.rounds):
+        for draft, runs in found.items():
+            runs.append(run(options, prompt, draft))
+    texts = {tuple(one["tokens"]) for runs in found.values() for one in runs}
+    if len(texts) != 1:
+        sys.exit(f"drafts: {name}: {len(texts)} different texts, want one")
+    rates = {draft: [one["timings"]["decode_tokens_per_s"] for one in runs] for draft, runs in found.items()}
+    for draft in options.drafts:
+        ratios = [fast / plain for fast, plain in zip(rates[draft], rates["none"])]
+        spoken = [one["speculation"] for one in found[draft]]
+        yield (f"| {name} | {os.path.basename(draft)} ({os.path.basename(spoken[-1]['draft'])}{', off in the end' if spoken[-1]['auto_off'] else ''}) | {statistics.median(rates['none']):.2f} | "
+               f"{statistics.median(rates[draft]):.2f} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | "
+               f"{statistics.median(one['tokens_per_pass'] for one in spoken):.2f} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--outrigger", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--drafts", nargs="+", required=True)
+    parser.add_argument("--limit", type=int, help="MiB, of the whole process")
+    parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--humaneval")
+    options = parser.parse_args()
+    texts = {"prose": draft_peer.PROSE, "repeats its prompt": PROMPTS["repeats its prompt"]}
+    if options.humaneval:
+        with open(options.humaneval, encoding="utf-8") as file:
+            texts["code"] = json.loads(next(file))["prompt"]
+    print("| text | `--draft` (who drafted) | plain, tokens/s | with it | ratio | tokens a pass |\n|---|---|---|---|---|---|")
+    for name, prompt in texts.items():
+        for row in rows(options, name, prompt):
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
