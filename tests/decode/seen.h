@@ -45,14 +45,21 @@ inline Seen seen_of(Session& session, const GenerateResult& result, std::vector<
   return seen;
 }
 
-inline Seen generated(const Engine& engine, GenerateOptions options, uint32_t context = 0) {
-  Session session = must(Session::open(engine, {context}));
-  std::vector<std::pair<Token, std::string>> calls;
-  const auto before = options.on_token;
-  options.on_token = [&](const GeneratedToken& made) {
-    calls.emplace_back(made.token, made.text);
+using Calls = std::vector<std::pair<Token, std::string>>;
+
+/// The same, which also writes down what its callback is given. `calls` must outlive it.
+inline GenerateOptions recording(GenerateOptions options, Calls* calls) {
+  options.on_token = [calls, before = options.on_token](const GeneratedToken& made) {
+    calls->emplace_back(made.token, made.text);
     return !before || before(made);
   };
+  return options;
+}
+
+inline Seen generated(const Engine& engine, GenerateOptions options, uint32_t context = 0) {
+  Session session = must(Session::open(engine, {context}));
+  Calls calls;
+  options = recording(std::move(options), &calls);
   const GenerateResult result = must(session.generate(kPrompt, options));
   return seen_of(session, result, std::move(calls));
 }
@@ -60,12 +67,8 @@ inline Seen generated(const Engine& engine, GenerateOptions options, uint32_t co
 /// With another source of drafts.
 inline Seen scripted(const Engine& engine, GenerateOptions options, std::unique_ptr<DraftSource> source, uint32_t context = 0) {
   Session session = must(Session::open(engine, {context}));
-  std::vector<std::pair<Token, std::string>> calls;
-  const auto before = options.on_token;
-  options.on_token = [&](const GeneratedToken& made) {
-    calls.emplace_back(made.token, made.text);
-    return !before || before(made);
-  };
+  Calls calls;
+  options = recording(std::move(options), &calls);
   SpeculativeDecoder decoder = must(SpeculativeDecoder::with_source(session.impl(), options, std::move(source)));
   const GenerateResult result = must(generate_with(std::move(decoder), session.impl(), kPrompt, options));
   return seen_of(session, result, std::move(calls));
