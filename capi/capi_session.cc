@@ -151,6 +151,7 @@ otr_generate_result result_of(const GenerateResult& made, size_t prompt_tokens) 
   static_assert(std::size(otr_generate_result{}.accepted_at) == outrigger::kMostDraftTokens);
   std::copy(made.speculation.accepted_at.begin(), made.speculation.accepted_at.end(), full.accepted_at);
   full.tree_passes = made.speculation.tree_passes;
+  full.quoted_passes = made.speculation.quoted_passes;
   return full;
 }
 

@@ -832,6 +832,7 @@ typedef struct otr_generate_result {
   double tokens_per_pass;
   uint64_t accepted_at[OTR_MOST_DRAFT_TOKENS]; /**< accepted_tokens by their place in the draft, which in a tree is their depth */
   uint64_t tree_passes;           /**< of the passes, those whose draft was a tree and no chain */
+  uint64_t quoted_passes;         /**< of the passes, those whose draft was copied from the text where OTR_DRAFT_AUTO otherwise drafts with the model */
 } otr_generate_result;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */

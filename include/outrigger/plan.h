@@ -64,7 +64,8 @@ struct Workload {
   uint32_t draft_tokens = 0;
   uint64_t draft_bytes = 0;      ///< of host memory, kept for a draft model: draft_model_bytes() of it
   /// Of what streams from disk, resident, for the model to draft with; beside them fewer weights are resident. Other than kNone needs draft_tokens, and
-  /// goes without draft_bytes. kAsItPays and kAsFit have none where nothing streams, or where branches are what a draft leaves out.
+  /// goes without draft_bytes. kAsItPays and kAsFit have none where nothing streams, or where branches are what a draft leaves out. Where kAsItPays takes
+  /// copies, there is room for drafts of kMostDraftTokens at least.
   StandIns stand_ins = StandIns::kNone;
 };
 

@@ -54,6 +54,7 @@ struct SpeculationReport {
   uint64_t drafted = 0;                ///< tokens proposed
   uint64_t accepted = 0;               ///< of these, those that the model said too
   uint64_t tree_passes = 0;            ///< of the passes, those whose draft was a tree and no chain
+  uint64_t quoted_passes = 0;          ///< of the passes, those whose draft was copied from the text where kAuto otherwise drafts with the model
   /// Drafts that were so deep, and that were accepted so deep: in a chain the tokens by their place.
   std::array<uint64_t, kMostDraftTokens> drafted_at = {}, accepted_at = {};
   double tokens_per_pass = 0;  ///< tokens that these steps made, over their number; 0 without any

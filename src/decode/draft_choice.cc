@@ -48,6 +48,11 @@ void DraftChoice::record(const PassRecord& pass) {
   if (trial_passes_ == 0 && is_other_faster()) prefers_tree_ = !prefers_tree_;
 }
 
+double DraftChoice::ms_per_token() const {
+  const DraftLength& used = prefers_tree_ ? *tree_ : *chain_;
+  return used.is_known() ? std::min(used.ms_per_token(used.best()), used.ms_per_token(0)) : 0;
+}
+
 bool DraftChoice::is_other_faster() const {
   const DraftLength &used = prefers_tree_ ? *tree_ : *chain_, &other = prefers_tree_ ? *chain_ : *tree_;
   return other.is_known() && used.is_known() && other.ms_per_token(other.best()) * kLeastGain < used.ms_per_token(used.best());

@@ -24,6 +24,8 @@ class DraftChoice {
   void record(const PassRecord& pass);
   /// It is drafting nothing because that is faster.
   bool has_given_up() const { return (prefers_tree_ ? tree_ : chain_)->has_given_up(); }
+  /// Expected time of a token, drafting or not, whichever is faster; 0: not known yet.
+  double ms_per_token() const;
   /// Tokens of the largest draft that is asked for.
   uint32_t most_tokens() const { return tree_ ? most_tree_tokens_ : most_chain_tokens_; }
 

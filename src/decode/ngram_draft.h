@@ -36,6 +36,8 @@ class NgramDraft final : public DraftSource {
     return {};
   }
   bool is_certain() const override { return true; }
+  /// How many of the text's last tokens stand in it before.
+  size_t match_length(std::span<const Token> tokens) { return index_.find(tokens).length; }
 
  private:
   /// What follows a match. Where it reaches the text's end it goes on with itself: a text that repeats a period goes on repeating it.

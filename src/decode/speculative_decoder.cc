@@ -12,7 +12,6 @@
 #include "src/base/logging.h"
 #include "src/base/macros.h"
 #include "src/decode/draft_model.h"
-#include "src/decode/ngram_draft.h"
 #include "src/decode/self_draft.h"
 
 namespace outrigger {
@@ -49,7 +48,13 @@ Result<SpeculativeDecoder> SpeculativeDecoder::create(Session::Impl& session, co
   OTR_ASSIGN(SpeculativeDecoder decoder, with_source(session, options, std::move(source)));
   decoder.report_.draft = kind;
   decoder.report_.draft_name = kind == DraftKind::kModel ? options.draft.path : draft_kind_name(kind);
+  if (options.draft.kind == DraftKind::kAuto && kind == DraftKind::kSelf) decoder.quote_too();
   return decoder;
+}
+
+// Nothing is drawn: a quote stands for itself as the copies' drafts do.
+void SpeculativeDecoder::quote_too() {
+  quotes_.emplace(Quotes{NgramDraft(session_->context_tokens), QuoteChoice(choice_->most_tokens())});
 }
 
 Result<SpeculativeDecoder> SpeculativeDecoder::with_source(Session::Impl& session, const GenerateOptions& options,
@@ -74,6 +79,9 @@ DraftSize SpeculativeDecoder::next_size(uint32_t most_tokens) {
   const uint32_t rows = std::min({plan.logit_rows, plan.step_tokens, session_->context_tokens - size + 1}) - 1,
                  depth = std::min(most_tokens - 1, rows);
   if (depth == 0 || source_ == nullptr || size - session_->computed != 1) return {};
+  const uint32_t quoted = quotes_ ? std::min(depth, quotes_->choice.next(quotes_->ngrams.match_length(session_->tokens), choice_->ms_per_token())) : 0;
+  is_quoting_ = quoted > 0;
+  if (is_quoting_) return {quoted, quoted, 1, quoted};
   const DraftSize wanted = choice_->next();
   return {std::min(wanted.tokens, wanted.is_tree() ? rows : depth), std::min(wanted.depth, depth), wanted.width,
           std::min(depth, kMostDraftTokens)};
@@ -91,8 +99,9 @@ void SpeculativeDecoder::settle(const Status& why) {
 void SpeculativeDecoder::make_draft(const DraftSize& size, const CancelToken& cancel) {
   if (draft_) draft_->clear();
   if (size.tokens == 0 || source_ == nullptr) return;
-  const Status status = size.is_tree() ? source_->propose_tree(session_->tokens, size, cancel, &*draft_)
-                                       : source_->propose(session_->tokens, size.tokens, cancel, &*draft_);
+  DraftSource& source = is_quoting_ ? quotes_->ngrams : *source_;
+  const Status status = size.is_tree() ? source.propose_tree(session_->tokens, size, cancel, &*draft_)
+                                       : source.propose(session_->tokens, size.tokens, cancel, &*draft_);
   if (!status.is_ok()) draft_->clear();
   settle(status);
 }
@@ -142,7 +151,10 @@ Status SpeculativeDecoder::verify(const CancelToken& cancel, NextTokens* next) {
 
 void SpeculativeDecoder::count(const PassRecord& pass, size_t tokens) {
   if (!choice_) return;
-  if (source_ != nullptr) choice_->record(pass);
+  if (source_ != nullptr && !is_quoting_) choice_->record(pass);
+  if (quotes_ && !is_quoting_ && pass.drafted > 0) quotes_->choice.record_other();
+  if (quotes_ && (is_quoting_ || pass.drafted == 0)) quotes_->choice.record_own(pass);
+  if (is_quoting_) ++report_.quoted_passes;
   ++report_.passes;
   if (pass.drafted > pass.depth) ++report_.tree_passes;
   report_.drafted += pass.drafted;
@@ -166,6 +178,7 @@ void SpeculativeDecoder::begin(uint32_t most, const CancelToken& cancel, NextTok
   done_ = false;
   pass_ = {};
   node_ = 0;
+  is_quoting_ = false;
   const DraftSize size = next_size(most);
   pass_.asked = size.depth;
   if (pass_.asked > 0 && !has_drafted_) settle(source_->read(session_->tokens, cancel));

@@ -12,6 +12,8 @@
 #include "src/decode/acceptance.h"
 #include "src/decode/draft_choice.h"
 #include "src/decode/draft_source.h"
+#include "src/decode/ngram_draft.h"
+#include "src/decode/quote_choice.h"
 #include "src/decode/session_impl.h"
 
 namespace outrigger {
@@ -59,6 +61,13 @@ class SpeculativeDecoder {
   SpeculativeDecoder(Session::Impl& session, Sampler sampler, uint64_t seed)
       : session_(&session), sampler_(std::move(sampler)), acceptance_(seed ^ 0xbb67ae8584caa73bu) {}
 
+  /// Copies from the text, beside a source whose drafts take time.
+  struct Quotes {
+    NgramDraft ngrams;
+    QuoteChoice choice;
+  };
+
+  void quote_too();
   DraftSize next_size(uint32_t most_tokens);
   void make_draft(const DraftSize& size, const CancelToken& cancel);
   Status verify(const CancelToken& cancel, NextTokens* next);
@@ -72,6 +81,8 @@ class SpeculativeDecoder {
   std::optional<Tokenizer> ends_;        ///< none: every token goes on
   std::unique_ptr<DraftSource> source_;  ///< null: plain steps
   std::optional<DraftChoice> choice_;
+  std::optional<Quotes> quotes_;
+  bool is_quoting_ = false;   ///< the draft is no one of source_'s
   std::optional<Draft> draft_;
   bool has_drafted_ = false;  ///< in the pass before
   size_t node_ = 0;           ///< of the draft, the last one that was accepted

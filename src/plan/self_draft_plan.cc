@@ -217,7 +217,10 @@ Result<Plan> plan_self_draft(Result<Plan> plain, const StepShape& shape, const M
   if (has_plan && plain.value().expert_slots == 0 && !has_copies(shape, stays_in_memory(plain.value()))) return plain;
   if (Status status = check_copies(shape, has_plan ? &plain.value() : nullptr); !status.is_ok())
     return if_it_pays ? plain : std::move(status);
-  const SelfDraftPlans plans(shape, machine, workload);
+  Workload drafting = workload;
+  // Copies are right oftener and further than the n-grams that room was asked for, where it was left to the plan whether there are any.
+  if (if_it_pays) drafting.draft_tokens = std::max(workload.draft_tokens, kMostDraftTokens);
+  const SelfDraftPlans plans(shape, machine, drafting);
   const std::vector<uint32_t> bits = bits_to_choose_from(plans, wanted);
   if (bits.empty())
     return if_it_pays

@@ -126,6 +126,7 @@ Json speculation_json(const SpeculationReport& report) {
           {"tokens_per_pass", report.tokens_per_pass},
           {"auto_off", report.auto_off},
           {"tree_passes", report.tree_passes},
+          {"quoted_passes", report.quoted_passes},
           {"drafted_at", first(report.drafted_at)},
           {"accepted_at", first(report.accepted_at)}};
 }
@@ -138,6 +139,7 @@ void add_report(const SpeculationReport& report, SpeculationReport* sum) {
   sum->drafted += report.drafted;
   sum->accepted += report.accepted;
   sum->tree_passes += report.tree_passes;
+  sum->quoted_passes += report.quoted_passes;
   for (size_t i = 0; i < kMostDraftTokens; ++i) {
     sum->drafted_at[i] += report.drafted_at[i];
     sum->accepted_at[i] += report.accepted_at[i];

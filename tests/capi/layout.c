@@ -304,5 +304,6 @@ int main(void) {
   FIELD(otr_generate_result, tokens_per_pass);
   FIELD(otr_generate_result, accepted_at);
   FIELD(otr_generate_result, tree_passes);
+  FIELD(otr_generate_result, quoted_passes);
   return 0;
 }

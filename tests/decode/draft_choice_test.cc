@@ -69,8 +69,10 @@ TEST_CASE("DraftChoice: settles on trees where they are faster, on chains where 
     CAPTURE(world.chain, world.tree, world.verify_ms(32));
     DraftChoice choice = any_shape();
     run(choice, world, 400);  // finding out
+    CHECK(DraftChoice(any_shape()).ms_per_token() == 0);
     const Run settled = run(choice, world, 6000, 2);
     CHECK(settled.ms_per_token() < 1.1 * best_ms(world));
+    CHECK(choice.ms_per_token() == Approx(settled.ms_per_token()).epsilon(0.15));
     if (world.tree > world.chain + 0.05 && world.verify_ms(32) == world.verify_ms(1)) CHECK(settled.trees > 5 * settled.chains);
     if (world.tree < world.chain + 0.05 && world.verify_ms(32) > world.verify_ms(1)) CHECK(settled.chains > 5 * settled.trees);
   }

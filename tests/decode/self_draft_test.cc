@@ -232,6 +232,20 @@ TEST_CASE("Self-draft: auto drafts with the copies where nothing is drawn, and w
   CHECK(drawn.tokens == generated(plain, options).tokens);
 }
 
+TEST_CASE("Self-draft: where the text repeats itself auto copies from it, the copies draft elsewhere, and the text is the plain one") {
+  const ScratchFolder scratch;
+  const Model model = write_and_open(scratch, random_dense());
+  const Engine engine = engine_with(model, {StandIns::kFourBits, least_budget(model, {StandIns::kFourBits})}),
+               plain = engine_with(model, {StandIns::kNone});
+  constexpr uint32_t kTokens = 200;  // a model of random weights says the same again soon
+  const GenerateResult repeating = generated(engine, options_for({DraftKind::kAuto, "", 0}, kTokens));
+  CHECK(repeating.tokens == generated(plain, options_for({}, kTokens)).tokens);
+  CHECK(repeating.speculation.draft == DraftKind::kSelf);
+  CHECK(repeating.speculation.quoted_passes > 0);
+  CHECK(repeating.speculation.quoted_passes < repeating.speculation.passes);
+  CHECK(generated(engine, options_for(kSelf, kTokens)).speculation.quoted_passes == 0);
+}
+
 TEST_CASE("Self-draft: a budget that is too small is refused with the least one, which does") {
   const ScratchFolder scratch;
   const Model model = write_and_open(scratch, random_dense());

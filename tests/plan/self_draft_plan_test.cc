@@ -144,6 +144,7 @@ TEST_CASE("Self-draft plans: an expectation is the best of the chains' lengths, 
 TEST_CASE("Self-draft plans: where it pays a float16 model takes copies, a 5-bit one on a small budget declines them and says why") {
   const Plan taken = plan_small(true, 200_MiB, StandIns::kAsItPays).value(), plain = plan_small(true, 200_MiB, StandIns::kNone).value();
   CHECK(taken.self_draft_bits == 4);
+  CHECK(taken.draft_tokens == kMostDraftTokens);
   CHECK(taken.predicted_draft_tokens_per_s > 1.1 * plain.predicted_decode_tokens_per_s);
   CHECK(taken.minimum_host_bytes == plain.minimum_host_bytes);
   REQUIRE(!taken.alternatives.empty());
@@ -160,7 +161,9 @@ TEST_CASE("Self-draft plans: where it pays a float16 model takes copies, a 5-bit
   Plan declined = plan_small(false, 60_MiB, StandIns::kAsItPays).value();
   REQUIRE(declined.alternatives.size() == without.alternatives.size() + 1);
   const PlanAlternative told = declined.alternatives.back();
-  const Plan asked = plan_small(false, told.host_bytes, StandIns::kAsFit).value();
+  CHECK(declined.draft_tokens == 8);
+  const Workload as_long = drafting(StandIns::kAsFit, kMostDraftTokens);
+  const Plan asked = PlacementPlanner::plan(whole_blocks(small_model(), false), two_cores(), {told.host_bytes, 0}, as_long).value();
   CHECK(told.what.find("-bit copies of ") != std::string::npos);
   CHECK(told.what.find(" to draft with: ") != std::string::npos);
   CHECK(told.predicted_decode_tokens_per_s == asked.predicted_draft_tokens_per_s);
