@@ -29,8 +29,8 @@ struct ExportReport {
 /// Writes a compressed model as an ordinary GGUF file and, if `options` names one, its low-rank branches as an ordinary GGUF LoRA adapter
 /// of it (docs/formats.md): what llama.cpp runs as `-m BACKBONE --lora ADAPTER`.
 ///
-/// In the backbone the matrices of our own formats are Q4_1, which has the same values, bit for bit, in 5 bits a weight; all else stays as
-/// it is, but for our own metadata. Of a model that was compressed from a Hugging Face directory, rows of q and k, one-dimensional tensors
+/// In the backbone the matrices of our own formats are Q4_1, which has the same values, bit for bit, in 5 bits a weight, but those whose levels
+/// are a codebook's, which no other format has: these are float16, the nearest to each weight. All else stays as it is, but for our own metadata. Of a model that was compressed from a Hugging Face directory, rows of q and k, one-dimensional tensors
 /// and numbers of the metadata become what converters to GGUF make of them. Factors of the adapter are float16, or float32 where that loses
 /// more than a unit in the last place.
 ///

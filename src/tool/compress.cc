@@ -155,7 +155,7 @@ void add_compress(CLI::App& app, Action& action) {
       ->type_name("FILE");
   command
       ->add_option("--bits", options->bits,
-                   "Bits of a weight: 2, 3 or 4 (scales take half a bit more), or mixed:B for B stored bits on average")
+                   "Bits of a weight: 2, 3 or 4 (scales take half a bit more, see --group), or mixed:B for B stored bits on average")
       ->type_name("N|mixed:B")
       ->capture_default_str();
   add_choice<WeightLevels>(*command, "--levels", options->levels,

@@ -12,6 +12,7 @@
 
 #include "src/io/gguf.h"
 #include "src/tensor/dequantize.h"
+#include "src/tensor/own_form.h"
 #include "tests/plan/random_shape.h"
 #include "tests/support/engines.h"
 #include "tests/support/model_files.h"
