@@ -344,8 +344,9 @@ typedef struct otr_export_report {
   double adapter_error;                 /**< the most that rounding changed a branch's factor: root mean square, relative to the factor's own */
 } otr_export_report;
 
-/** Writes a compressed model for other engines: to `backbone_path` an ordinary GGUF file with the same weights, its matrices in Q4_1, or in
- * float16, to which weights are rounded, where their levels are a codebook's, and to options->adapter_path an ordinary GGUF LoRA adapter of it, the low-rank branches, to be used with the scale 1. `report` may be NULL. Each file
+/** Writes a compressed model for other engines: to `backbone_path` an ordinary GGUF file with the same weights, its matrices in Q4_1, or where
+ * their levels are a codebook's in float16, which rounds weights; and to options->adapter_path an ordinary GGUF LoRA adapter of it, the low-rank
+ * branches, to be used with the scale 1. `report` may be NULL. Each file
  * appears under its name complete, replacing what stood there, or not at all; the adapter first, so that a backbone has its adapter. At most some
  * 16 MiB of weights are in memory at once, and a head's rows. Errors: OTR_UNSUPPORTED when the model cannot run, was packed, or has residuals of
  * which tokens read a part, which no other engine computes; OTR_INVALID_ARGUMENT also when it was not compressed, when an adapter is asked for

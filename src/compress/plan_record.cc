@@ -43,7 +43,8 @@ std::optional<CompressSurvey> survey_of(std::span<const double> numbers, const M
 }
 
 bool can_be(const SavedPlan& plan, const WeightSource& weight) {
-  return own_type(plan.bits, plan.form()) && plan.has_codebook <= 1 && weight.columns % plan.block == 0 && plan.rank % 32 == 0 && plan.rank <= std::min(weight.rows, weight.columns) && plan.share >= 0 &&
+  const bool has_type = plan.has_codebook <= 1 && own_type(plan.bits, plan.form()) && weight.columns % plan.block == 0;
+  return has_type && plan.rank % 32 == 0 && plan.rank <= std::min(weight.rows, weight.columns) && plan.share >= 0 &&
          plan.share <= 1;
 }
 

@@ -1,4 +1,5 @@
-// Our own formats: a float16 scale and minimum for a block, then for each 32 elements a plane of the codes' low bits and one of the high bit.
+// Our own formats: a float16 scale and minimum for a block, then for each 32 elements a plane of the codes' low bits and one of the high
+// bit.
 #include "src/tensor/codebooks.h"
 #include "src/tensor/dequantize_blocks.h"
 #include "src/tensor/own_planes.h"
