@@ -33,6 +33,8 @@ otr_compress_options compress_defaults() {
   options.mixed_bits = own.mixed_bits;
   options.allocation = static_cast<int32_t>(own.allocation);
   options.scattered_read_cost = own.scattered_read_cost;
+  options.levels = static_cast<int32_t>(own.levels);
+  options.group_weights = own.group_weights;
   return options;
 }
 
@@ -56,6 +58,8 @@ outrigger::CompressOptions compress_options_of(const otr_compress_options& given
   options.max_slowdown = given.max_slowdown;
   if (given.profile != nullptr) options.machine = given.profile->profile;
   options.form = static_cast<outrigger::BranchForm>(given.form);
+  options.levels = static_cast<outrigger::WeightLevels>(given.levels);
+  options.group_weights = given.group_weights;
   options.rounds = given.rounds;
   options.chunk_tokens = given.chunk_tokens;
   options.most_chunks = given.most_chunks;

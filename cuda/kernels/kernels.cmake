@@ -11,6 +11,8 @@ set(OTR_CUDA_KERNELS
   matmul_k_quants.cu
   matmul_legacy.cu
   matmul_own.cu
+  matmul_own_128.cu
+  matmul_own_codebook.cu
   quantize.cu
   remainder.cu
   rms_norm.cu

@@ -57,6 +57,24 @@ CudaCode launch_products(const Launcher& launcher, std::span<const MatmulArgs> a
       return launch_kind<PackedKind::kO3>(launcher, all);
     case PackedKind::kO4:
       return launch_kind<PackedKind::kO4>(launcher, all);
+    case PackedKind::kN2:
+      return launch_kind<PackedKind::kN2>(launcher, all);
+    case PackedKind::kN3:
+      return launch_kind<PackedKind::kN3>(launcher, all);
+    case PackedKind::kN4:
+      return launch_kind<PackedKind::kN4>(launcher, all);
+    case PackedKind::kO2_128:
+      return launch_kind<PackedKind::kO2_128>(launcher, all);
+    case PackedKind::kO3_128:
+      return launch_kind<PackedKind::kO3_128>(launcher, all);
+    case PackedKind::kO4_128:
+      return launch_kind<PackedKind::kO4_128>(launcher, all);
+    case PackedKind::kN2_128:
+      return launch_kind<PackedKind::kN2_128>(launcher, all);
+    case PackedKind::kN3_128:
+      return launch_kind<PackedKind::kN3_128>(launcher, all);
+    case PackedKind::kN4_128:
+      return launch_kind<PackedKind::kN4_128>(launcher, all);
   }
   return kCudaInvalidValue;
 }

@@ -44,7 +44,7 @@ struct CodebookWords {
     constexpr GroupLayout kLayout = group_layout(kKind);
     uint32_t result = 0;
     for (uint32_t b = 0; b < 4; ++b) {
-      const int value = (kLayout.codebook == Codebook::kNonLinear ? kNonLinearValues : kFloat4Doubled)[4 * i + b] + kLayout.zero_point;
+      const int value = codebook_values(kLayout.codebook)[4 * i + b] + kLayout.zero_point;
       result |= static_cast<uint32_t>(value) << 8 * b;
     }
     return result;

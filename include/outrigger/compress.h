@@ -32,6 +32,12 @@ enum class BranchForm : int32_t {
   kSparse = 2,   ///< residuals: what a matrix lost in four bits, of which each token reads the columns that matter most to it
 };
 
+/// What a weight's code stands for, in steps of its scale.
+enum class WeightLevels : int32_t {
+  kUniform = 0,   ///< equal steps; exported files have the same values
+  kCodebook = 1,  ///< a table's, closer together in the middle, from either end: the same bytes, and less is lost
+};
+
 enum class BranchMethod : int32_t {
   kWeighed = 0,  ///< the best branch for the inputs the matrix has
   kHcinfer = 1,  ///< plain singular vectors of what the matrix lost, fitted once, for comparison; without budgets with that paper's ranks by kind of matrix
@@ -44,8 +50,10 @@ struct CompressResumption {
 };
 
 struct CompressOptions {
-  int bits = 4;                  ///< of a weight's code, 2 to 4; a scale and a minimum for 64 of them take half a bit more
-  double mixed_bits = 0;         ///< above 0, instead of `bits`: 2.5 to 4.5 stored bits a weight on average, matrices having 2, 3 or 4 by measured loss
+  int bits = 4;                  ///< of a weight's code, 2 to 4; a scale and a minimum for group_weights of them take half a bit more, or a quarter
+  double mixed_bits = 0;         ///< above 0, instead of `bits`: 2.5 to 4.5 stored bits a weight on average (2.25 to 4.25 with groups of 128), matrices having 2, 3 or 4 by measured loss
+  WeightLevels levels = WeightLevels::kUniform;
+  uint32_t group_weights = 64;   ///< that share a scale and a minimum, 64 or 128; rows are a multiple of it
   uint64_t branch_bytes = 0;       ///< at most so many for what corrects the matrices, low-rank branches and residuals; 0: as many as branch_read_bytes needs
   uint64_t branch_read_bytes = 0;  ///< a token reads at most so many of them on average; 0: no limit. Both 0: nothing is corrected
   double scattered_read_cost = 1;  ///< what a byte of a residual counts as in branch_read_bytes; 3.5 where time is meant, which columns here and there take more of
@@ -135,7 +143,7 @@ struct CompressReport {
 /// Memory, without branches: one matrix as float32 and its inputs' Gram matrix, four times over, and the calibration tokens' vectors, width * 4 bytes each, twice (with `resume` three times). Cost: 72 s for
 /// 135 million parameters and 16,000 tokens on two cores; with branches that are shared out by measurement and trained 350 s, and more with more of them. Training takes
 /// the model twice as float32, 1.6 to 2.2 GB for that one; without it branches and residuals take 360 MB. The file appears under its name complete, or not at all.
-/// Errors: kUnsupported when the model cannot run, has rows of no multiple of 64, or is a mixture of experts and polish_steps is not 0; kInvalidArgument for options, tokens outside
+/// Errors: kUnsupported when the model cannot run, has rows of no multiple of group_weights, or is a mixture of experts and polish_steps is not 0; kInvalidArgument for options, tokens outside
 /// the vocabulary, fewer than one chunk of them, weights or inputs that are no numbers, or a path that is the model's own; kIo; kCancelled; kOutOfMemory;
 /// kInternal when `progress` or `on_resume` throws.
 /// @source GPTQ (arXiv 2210.17323); scales are searched for, and of each block just before its first column is rounded.

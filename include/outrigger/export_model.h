@@ -29,10 +29,11 @@ struct ExportReport {
 /// Writes a compressed model as an ordinary GGUF file and, if `options` names one, its low-rank branches as an ordinary GGUF LoRA adapter
 /// of it (docs/formats.md): what llama.cpp runs as `-m BACKBONE --lora ADAPTER`.
 ///
-/// In the backbone the matrices of our own formats are Q4_1, which has the same values, bit for bit, in 5 bits a weight; all else stays as
-/// it is, but for our own metadata. Of a model that was compressed from a Hugging Face directory, rows of q and k, one-dimensional tensors
-/// and numbers of the metadata become what converters to GGUF make of them. Factors of the adapter are float16, or float32 where that loses
-/// more than a unit in the last place.
+/// In the backbone the matrices of our own formats are Q4_1, which has the same values, bit for bit, in 5 bits a weight, but those whose
+/// levels are a codebook's, which no other format has: these are float16, the nearest to each weight. All else stays as it is, but for our
+/// own metadata. Of a model that was compressed from a Hugging Face directory, rows of q and k, one-dimensional tensors and numbers of the
+/// metadata become what converters to GGUF make of them. Factors of the adapter are float16, or float32 where that loses more than a unit
+/// in the last place.
 ///
 /// Each file appears under its name complete, replacing what stood there, or not at all; the adapter first, so that a backbone has its
 /// adapter. At most some 16 MiB of weights are in memory at once, and a head's rows. Errors: kUnsupported when the model cannot run, was

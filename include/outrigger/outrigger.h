@@ -259,10 +259,16 @@ enum otr_branch_form {
   OTR_BRANCHES_SPARSE = 2    /**< residuals: what a matrix lost in four bits, of which each token reads the columns that matter most to it */
 };
 
+/** What a weight's code stands for, in steps of its scale. */
+enum otr_weight_levels {
+  OTR_LEVELS_UNIFORM = 0, /**< equal steps (default); exported files have the same values */
+  OTR_LEVELS_CODEBOOK = 1 /**< a table's, closer together in the middle, from either end: the same bytes, and less is lost */
+};
+
 /** How to compress a model. */
 typedef struct otr_compress_options {
   uint32_t struct_size;
-  int32_t bits;             /**< of a weight's code, 2 to 4 (default 4); a scale and a minimum for 64 of them take half a bit more */
+  int32_t bits;             /**< of a weight's code, 2 to 4 (default 4); a scale and a minimum for group_weights of them take half a bit more, or a quarter */
   uint32_t chunk_tokens;    /**< the calibration is cut into pieces of so many tokens that know nothing of each other; default 512 */
   uint32_t most_chunks;     /**< pieces that are used, spread evenly over what is given; default 32 */
   uint32_t threads;         /**< 0 (default): one for each core */
@@ -285,6 +291,8 @@ typedef struct otr_compress_options {
   const struct otr_profile* profile; /**< needed for max_slowdown; NULL (default): none */
   int32_t form;                 /**< what matrices are corrected by: an otr_branch_form */
   uint32_t reserved2;
+  int32_t levels;               /**< an otr_weight_levels */
+  uint32_t group_weights;       /**< that share a scale and a minimum, 64 (default) or 128; rows are a multiple of it. With 128 scales take a quarter of a bit, and mixed_bits is 2.25 to 4.25 */
 } otr_compress_options;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
@@ -306,7 +314,7 @@ typedef struct otr_compress_report {
  * `count` tokens of `calibration`: a text like those that the model is for. The same input gives the same bytes, whatever the number of threads.
  * `report` may be NULL. Cost: 72 s for 135 million parameters and 16,000 tokens on two cores; memory for a matrix as float32, four times over its
  * inputs' width squared, and twice the tokens' vectors. The file appears under its name complete, or not at all.
- * Errors: OTR_UNSUPPORTED with the reason when the model cannot run, has rows of no multiple of 64, or is a mixture of experts and polish_steps is not 0; OTR_INVALID_ARGUMENT also
+ * Errors: OTR_UNSUPPORTED with the reason when the model cannot run, has rows of no multiple of group_weights, or is a mixture of experts and polish_steps is not 0; OTR_INVALID_ARGUMENT also
  * for tokens outside the vocabulary, fewer of them than a chunk, weights that are no numbers (subject), or a `path` that is the model's own file; OTR_IO;
  * OTR_CANCELLED. Since 0.1, stable. */
 OTR_C_API otr_status otr_model_compress(const otr_model* model, const int32_t* calibration, size_t count, const char* path,
@@ -336,8 +344,9 @@ typedef struct otr_export_report {
   double adapter_error;                 /**< the most that rounding changed a branch's factor: root mean square, relative to the factor's own */
 } otr_export_report;
 
-/** Writes a compressed model for other engines: to `backbone_path` an ordinary GGUF file with the same weights, its matrices in Q4_1, and to
- * options->adapter_path an ordinary GGUF LoRA adapter of it, the low-rank branches, to be used with the scale 1. `report` may be NULL. Each file
+/** Writes a compressed model for other engines: to `backbone_path` an ordinary GGUF file with the same weights, its matrices in Q4_1, or where
+ * their levels are a codebook's in float16, which rounds weights; and to options->adapter_path an ordinary GGUF LoRA adapter of it, the low-rank
+ * branches, to be used with the scale 1. `report` may be NULL. Each file
  * appears under its name complete, replacing what stood there, or not at all; the adapter first, so that a backbone has its adapter. At most some
  * 16 MiB of weights are in memory at once, and a head's rows. Errors: OTR_UNSUPPORTED when the model cannot run, was packed, or has residuals of
  * which tokens read a part, which no other engine computes; OTR_INVALID_ARGUMENT also when it was not compressed, when an adapter is asked for

@@ -18,7 +18,7 @@
 #include "src/compress/slowdown_budget.h"
 #include "src/model/model_copy.h"
 #include "src/plan/correction_cost.h"
-#include "src/tensor/encode_own.h"
+#include "src/tensor/own_form.h"
 
 namespace outrigger {
 namespace {
@@ -37,12 +37,12 @@ Status check_model(const Model::Impl& model, const CompressOptions& options) {
   }
   for (const uint32_t matrix : matrices_of_layers(layout)) {
     const WeightSource& weight = layout.weights[matrix];
-    const bool is_compressed = weight.type == DType::kO2 || weight.type == DType::kO3 || weight.type == DType::kO4 || layout.branches[matrix].rank > 0;
+    const bool is_compressed = is_own_type(weight.type) || layout.branches[matrix].rank > 0;
     if (is_compressed) {
       return unsupported("the model is compressed already; compress the one it was made from").in_file(model.info.file).about(layout.shape.matrices[matrix].name);
     }
-    if (weight.columns % kOwnBlock == 0) continue;
-    return unsupported(fmt::format("rows of {} weights cannot be compressed, need a multiple of {}", weight.columns, kOwnBlock))
+    if (weight.columns % options.group_weights == 0) continue;
+    return unsupported(fmt::format("rows of {} weights cannot be compressed, need a multiple of {}", weight.columns, options.group_weights))
         .in_file(model.info.file)
         .about(layout.shape.matrices[matrix].name);
   }
@@ -87,7 +87,7 @@ std::vector<CompressedMatrixReport> matrix_reports(const ModelLayout& layout, co
     const CompressedMatrix& one = made[matrices[i]];
     CompressedMatrixReport report{layout.shape.matrices[matrices[i]].name, kinds[i % kinds.size()], static_cast<uint32_t>(i / kinds.size()), weight.rows, weight.columns, plan.bits, plan.rank, plan.share};
     report.experts = weight.experts;
-    report.backbone_bytes = weight.experts * weight.rows * *row_bytes(*own_type(plan.bits), weight.columns);
+    report.backbone_bytes = weight.experts * weight.rows * *row_bytes(plan.type(), weight.columns);
     report.branch_bytes = one.branch.a.size() + one.branch.b.size() + one.residual.columns.bytes.size();
     report.branch_read_bytes = one.branch.a.size() + one.branch.b.size() + static_cast<uint64_t>(plan.share * static_cast<double>(one.residual.columns.bytes.size()));
     report.loss = one.loss;
@@ -181,7 +181,7 @@ bool may_go_away(StatusCode code) {
 // With bytes in the place of time.
 Result<CompressOptions> in_bytes(const Model::Impl& model, CompressOptions options) {
   if (options.max_slowdown == 0) return options;
-  OTR_ASSIGN(options.branch_read_bytes, bytes_within_slowdown(*model.layout, base_bits(options), *options.machine, options.max_slowdown));
+  OTR_ASSIGN(options.branch_read_bytes, bytes_within_slowdown(*model.layout, *own_type(base_bits(options), form_of(options)), *options.machine, options.max_slowdown));
   options.scattered_read_cost = kScatteredReadCost;
   return options;
 }
@@ -208,7 +208,12 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
 Status CompressOptions::validate() const {
   const auto invalid = [](std::string message) { return Status(StatusCode::kInvalidArgument, "compressing: " + std::move(message)); };
   if (!own_type(bits)) return invalid(fmt::format("bits is {}, need 2, 3 or 4", bits));
-  if (mixed_bits != 0 && !(mixed_bits >= 2.5 && mixed_bits <= 4.5)) return invalid(fmt::format("mixed_bits is {}, need 2.5 to 4.5, or 0 for the same bits everywhere", mixed_bits));
+  if (levels != WeightLevels::kUniform && levels != WeightLevels::kCodebook) return invalid(fmt::format("levels is {}, need 0 or 1", static_cast<int>(levels)));
+  if (!own_type(bits, form_of(*this))) return invalid(fmt::format("group_weights is {}, need 64 or 128", group_weights));
+  const double scale_bits = form_of(*this).scale_bits();
+  if (mixed_bits != 0 && !(mixed_bits >= 2 + scale_bits && mixed_bits <= 4 + scale_bits)) {
+    return invalid(fmt::format("mixed_bits is {}, need {} to {}, or 0 for the same bits everywhere", mixed_bits, 2 + scale_bits, 4 + scale_bits));
+  }
   if (allocation != BranchAllocation::kMeasured && allocation != BranchAllocation::kUniform && allocation != BranchAllocation::kHcinfer) {
     return invalid(fmt::format("allocation is {}, need 0 to 2", static_cast<int>(allocation)));
   }

@@ -154,7 +154,9 @@ class ReportPage {
 
   Rows options() const {
     Rows rows = {{"bits", options_.mixed_bits > 0 ? fmt::format("mixed, {} stored bits a weight on average", options_.mixed_bits)
-                                                  : fmt::format("{}", options_.bits)}};
+                                                  : fmt::format("{}", options_.bits)},
+                 {"levels", options_.levels == WeightLevels::kCodebook ? "a codebook's" : "equal steps"},
+                 {"weights that share a scale", fmt::format("{}", options_.group_weights)}};
     if (options_.branch_bytes > 0) rows.emplace_back("budget for branches", format_bytes(options_.branch_bytes));
     if (options_.branch_read_bytes > 0) rows.emplace_back("budget for what a token reads", format_bytes(options_.branch_read_bytes));
     if (has_corrections())

@@ -12,7 +12,7 @@
 #include "src/io/gguf_header.h"
 #include "src/model/layout_tensors.h"
 #include "src/model/model_copy.h"
-#include "src/tensor/encode_own.h"
+#include "src/tensor/own_form.h"
 
 namespace outrigger {
 namespace {
@@ -31,7 +31,7 @@ struct Target {
   uint64_t columns = 0, rows = 0;
   uint64_t experts = 0;  ///< of a stack
 
-  bool is_own() const { return source == nullptr && (type == DType::kO2 || type == DType::kO3 || type == DType::kO4); }
+  bool is_own() const { return source == nullptr && is_own_type(type); }
   bool is_vector() const { return type == DType::kF32; }
   uint64_t bytes() const { return source != nullptr ? source->bytes : std::max<uint64_t>(experts, 1) * rows * *row_bytes(type, columns); }
 };
@@ -53,10 +53,10 @@ std::vector<Target> choose_targets(const Model::Impl& model, std::span<const Mat
     replaced.insert(source);
     for (const uint64_t offset : weight.expert_offsets) replaced.insert(by_offset.at(offset));
     if (is_stack(*model.layout, matrix)) {
-      backbone.push_back({model.layout->shape.matrices[matrix].name, nullptr, *own_type(plan.bits), weight.columns, weight.rows, weight.experts});
+      backbone.push_back({model.layout->shape.matrices[matrix].name, nullptr, plan.type(), weight.columns, weight.rows, weight.experts});
       continue;
     }
-    backbone.push_back({source->name, nullptr, *own_type(plan.bits), weight.columns, weight.rows});
+    backbone.push_back({source->name, nullptr, plan.type(), weight.columns, weight.rows});
     if (plan.rank > 0) {
       const DType type = factor_type(factor_bits);
       branches.push_back({named_like(source->name, "branch_a"), nullptr, type, weight.columns, plan.rank});

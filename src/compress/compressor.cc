@@ -125,7 +125,7 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(const Inputs& 
 // The first round is the matrix as it is; each further one what the branch so far leaves for the backbone to say.
 Result<CompressedMatrix> Compressor::compress_matrix(const MatrixPlan& plan, const InputStatistics& statistics, const InputRoot* root, const InputSample& sample,
                                                      const WeightSource& weight, std::vector<float>* values) {
-  const QuantiserOptions quantiser{plan.bits, true};
+  const QuantiserOptions quantiser{plan.bits, true, plan.form};
   CompressedMatrix best;
   if (plan.rank == 0) {
     OTR_ASSIGN(best.backbone, quantise_matrix(*values, weight.rows, weight.columns, statistics, quantiser, *team_));

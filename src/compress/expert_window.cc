@@ -97,11 +97,11 @@ Result<ExpertWindow::Statistics> ExpertWindow::activation_statistics(uint32_t ex
   return statistics(gram, std::move(sample));
 }
 
-Result<CompressedMatrix> ExpertWindow::compress_matrix(uint32_t matrix, uint32_t expert, int bits, const Statistics& inputs) {
+Result<CompressedMatrix> ExpertWindow::compress_matrix(uint32_t matrix, uint32_t expert, const MatrixPlan& plan, const Statistics& inputs) {
   const WeightSource& weight = layout_.weights[matrix];
   OTR_ASSIGN(const std::vector<float> wanted, read_matrix(model_.file.source(), weight, expert));
   CompressedMatrix made;
-  OTR_ASSIGN(made.backbone, quantise_matrix(wanted, weight.rows, weight.columns, {inputs.diagonal, inputs.feedback}, {bits, true}, team_));
+  OTR_ASSIGN(made.backbone, quantise_matrix(wanted, weight.rows, weight.columns, {inputs.diagonal, inputs.feedback}, {plan.bits, true, plan.form}, team_));
   std::vector<float> values(wanted.size());
   OTR_TRY(dequantize(made.backbone.type, made.backbone.bytes.data(), values.data(), values.size()));
   measure_loss(wanted, values, inputs.sample, team_, &made);
@@ -125,7 +125,7 @@ Result<std::vector<CompressedMatrix>> ExpertWindow::compress(uint32_t expert, st
   std::vector<CompressedMatrix> made;
   const auto compress_one = [&](uint32_t matrix, const Result<Statistics>& inputs) -> Status {
     if (!inputs.is_ok()) return named(matrix, inputs.status());
-    Result<CompressedMatrix> one = compress_matrix(matrix, expert, plans[matrix].bits, inputs.value());
+    Result<CompressedMatrix> one = compress_matrix(matrix, expert, plans[matrix], inputs.value());
     if (!one.is_ok()) return named(matrix, one.status());
     made.push_back(std::move(one).value());
     return {};

@@ -55,7 +55,7 @@ class ExpertWindow {
   Result<Statistics> statistics(const Gram& gram, InputSample sample);
   Result<Statistics> input_statistics(uint32_t expert);
   Result<Statistics> activation_statistics(uint32_t expert, const PackedFloats& gate, const PackedFloats& up);
-  Result<CompressedMatrix> compress_matrix(uint32_t matrix, uint32_t expert, int bits, const Statistics& inputs);
+  Result<CompressedMatrix> compress_matrix(uint32_t matrix, uint32_t expert, const MatrixPlan& plan, const Statistics& inputs);
   PackedFloats packed(const CompressedMatrix& made) const;
   /// `count` tokens of the layer, spread evenly.
   std::vector<uint32_t> spread_tokens(size_t count) const;

@@ -12,6 +12,7 @@
 #include "src/compress/exported_file.h"
 #include "src/tensor/dequantize.h"
 #include "src/tensor/half.h"
+#include "src/tensor/own_form.h"
 
 namespace outrigger {
 namespace {
@@ -106,6 +107,8 @@ class Exporter {
     report_.branches = adapter_parts.size() / 2;
     const auto is_recoded = [](const ExportedTensor& tensor) { return tensor.source != nullptr && is_own_type(tensor.source->type); };
     report_.recoded_matrices = static_cast<uint64_t>(std::count_if(backbone_parts.begin(), backbone_parts.end(), is_recoded));
+    const auto first_recoded = std::find_if(backbone_parts.begin(), backbone_parts.end(), is_recoded);
+    const auto recoded_to = first_recoded == backbone_parts.end() ? std::nullopt : std::optional(first_recoded->type);
     if (options_.adapter_path.empty()) adapter_parts.clear();
     count(backbone_parts);
     count(adapter_parts);
@@ -115,7 +118,7 @@ class Exporter {
     const ModelConfig& config = model_.layout->config;
     std::optional<ExportedFile> adapter;
     OTR_ASSIGN(ExportedFile backbone,
-               ExportedFile::create(path, backbone_header(with_arrays, config, report_.recoded_matrices > 0), std::move(backbone_parts)));
+               ExportedFile::create(path, backbone_header(with_arrays, config, recoded_to), std::move(backbone_parts)));
     if (!adapter_parts.empty()) {
       GgufHeader header = adapter_header(with_arrays, config, adapter_parts);
       OTR_ASSIGN(ExportedFile made, ExportedFile::create(options_.adapter_path, std::move(header), std::move(adapter_parts)));

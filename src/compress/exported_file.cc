@@ -28,15 +28,15 @@ bool is_ours(const std::string& key, const ModelConfig& config) {
 
 }  // namespace
 
-GgufHeader backbone_header(const GgufFile& file, const ModelConfig& config, bool is_recoded) {
+GgufHeader backbone_header(const GgufFile& file, const ModelConfig& config, std::optional<DType> recoded) {
   GgufHeader header;
   for (const GgufValue* value : values_in_order(file)) {
     const std::string& key = value->key();
-    if (is_ours(key, config) || (is_recoded && key == "general.file_type")) continue;
+    if (is_ours(key, config) || (recoded && key == "general.file_type")) continue;
     // The header of a directory has these, and other programs read float32 only.
     value->type() == GgufType::kF64 ? header.add_f32(key, static_cast<float>(value->as_f64().value())) : header.add_value(*value);
   }
-  if (is_recoded) header.add_u32("general.file_type", kMostlyQ4_1);
+  if (recoded) header.add_u32("general.file_type", *recoded == DType::kQ4_1 ? kMostlyQ4_1 : kMostlyFloat16);
   if (file.find("general.quantization_version") == nullptr) header.add_u32("general.quantization_version", kQuantizationVersion);
   return header;
 }

@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "src/tensor/dequantize.h"
-#include "src/tensor/encode_own.h"
 #include "src/tensor/half.h"
+#include "src/tensor/own_form.h"
 #include "src/tensor/recode_own.h"
 
 namespace outrigger {
@@ -61,8 +61,6 @@ void to_f16(const float* values, size_t count, std::byte* dst) {
 
 }  // namespace
 
-bool is_own_type(DType type) { return type == DType::kO2 || type == DType::kO3 || type == DType::kO4; }
-
 uint64_t ExportedTensor::row_bytes() const { return *outrigger::row_bytes(type, columns); }
 uint64_t ExportedTensor::bytes() const { return rows * row_bytes(); }
 uint64_t ExportedTensor::source_row_bytes() const { return *outrigger::row_bytes(source->type, columns); }
@@ -80,7 +78,7 @@ std::vector<ExportedTensor> backbone_tensors(const Model::Impl& model) {
   for (const GgufTensor& tensor : model.file.tensors()) {
     if (tensor.name.ends_with(kBranchIn) || tensor.name.ends_with(kBranchOut)) continue;
     tensors.push_back(as_it_is(tensor, tensor.name, config));
-    if (is_own_type(tensor.type)) tensors.back().type = DType::kQ4_1;
+    if (is_own_type(tensor.type)) tensors.back().type = own_form(tensor.type).has_codebook ? DType::kF16 : DType::kQ4_1;
     if (tensor.rank == 1 && is_dense(tensor.type)) tensors.back().type = DType::kF32;  // others add and multiply these in float32 only
   }
   return tensors;
@@ -104,7 +102,7 @@ void convert_rows(const ExportedTensor& tensor, const std::byte* src, uint64_t c
   if (from == tensor.type) {
     std::memcpy(dst, src, count * tensor.row_bytes());
   } else if (tensor.type == DType::kQ4_1) {
-    recode_own_as_q4_1(from, src, elements / kOwnBlock, dst);
+    recode_own_as_q4_1(from, src, elements / traits(from).block_elements, dst);
   } else if (tensor.type == DType::kF32) {
     (void)dequantize(from, src, reinterpret_cast<float*>(dst),
                      elements);  // cannot fail: a model that runs has types whose values are known

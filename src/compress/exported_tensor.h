@@ -35,11 +35,8 @@ std::vector<ExportedTensor> backbone_tensors(const Model::Impl& model);
 /// Factors as kF16. Empty for a model without low-rank branches.
 std::vector<ExportedTensor> adapter_tensors(const Model::Impl& model);
 
-/// Whether a type is one that only we read.
-bool is_own_type(DType type);
-
 /// `count` rows of the source, as they are read from the file at `src`, in the tensor's type at `dst`; in their order. Types: the source's
-/// own, kQ4_1 for one of our own, kF16, kF32. Precondition: dst is aligned to 4.
+/// own, kQ4_1 for one of our own with equal steps, kF16, kF32. Precondition: dst is aligned to 4.
 void convert_rows(const ExportedTensor& tensor, const std::byte* src, uint64_t count, std::byte* dst);
 
 }  // namespace outrigger

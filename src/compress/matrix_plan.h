@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "src/model/layout.h"
+#include "src/tensor/own_form.h"
 
 namespace outrigger {
 
@@ -19,6 +20,10 @@ struct MatrixPlan {
   uint32_t rank = 0;  ///< of its branch, a multiple of 32; 0: none
   double share = 0;   ///< of its residual's columns that each token reads on average; 0: it keeps none
   double kl = 0, restored = 0;  ///< as CompressedMatrixReport has them; 0 where nothing was measured
+  OwnForm form = {};
+
+  /// Of the backbone. Precondition: bits is not 0.
+  DType type() const { return *own_type(bits, form); }
 };
 
 /// What compressing is to make of a model. Plans are by matrix of the layout.

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "src/compress/factor_codes.h"
-#include "src/tensor/encode_own.h"
 
 namespace outrigger {
 namespace {
@@ -136,7 +135,7 @@ Result<CompressedMatrix> take_matrix_record(const MatrixPlan& plan, const Weight
                                             std::span<const std::byte>* record) {
   Reader reader(*record);
   CompressedMatrix made;
-  made.backbone.type = *own_type(plan.bits);
+  made.backbone.type = plan.type();
   made.backbone.rows = weight.rows;
   made.backbone.columns = weight.columns;
   made.backbone.bytes = reader.array<std::byte>(weight.rows * *row_bytes(made.backbone.type, weight.columns));

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <utility>
 
-#include "src/tensor/encode_own.h"
 
 namespace outrigger {
 namespace {
@@ -15,6 +14,9 @@ struct SavedPlan {
   int32_t bits = 0;
   uint32_t rank = 0;
   double share = 0, kl = 0, restored = 0;
+  uint32_t has_codebook = 0, block = 64;
+
+  OwnForm form() const { return {has_codebook != 0, block}; }
 };
 
 /// A survey's numbers, in a row: its distance, those by kind and by layer, the number of points, and the points.
@@ -41,7 +43,8 @@ std::optional<CompressSurvey> survey_of(std::span<const double> numbers, const M
 }
 
 bool can_be(const SavedPlan& plan, const WeightSource& weight) {
-  return own_type(plan.bits) && plan.rank % 32 == 0 && plan.rank <= std::min(weight.rows, weight.columns) && plan.share >= 0 &&
+  const bool has_type = plan.has_codebook <= 1 && own_type(plan.bits, plan.form()) && weight.columns % plan.block == 0;
+  return has_type && plan.rank % 32 == 0 && plan.rank <= std::min(weight.rows, weight.columns) && plan.share >= 0 &&
          plan.share <= 1;
 }
 
@@ -53,7 +56,7 @@ uint64_t plan_record_bytes(const ModelLayout& layout) {
 
 std::vector<std::byte> write_plan(const ModelPlan& plan, const ModelLayout& layout) {
   std::vector<SavedPlan> saved;
-  for (const MatrixPlan& one : plan.matrices) saved.push_back({one.bits, one.rank, one.share, one.kl, one.restored});
+  for (const MatrixPlan& one : plan.matrices) saved.push_back({one.bits, one.rank, one.share, one.kl, one.restored, one.form.has_codebook, one.form.block});
   const std::vector<double> numbers = numbers_of(plan.survey, layout);
   std::vector<std::byte> record;
   for (const auto bytes : {std::as_bytes(std::span(saved)), std::as_bytes(std::span(numbers))})
@@ -74,7 +77,7 @@ std::optional<ModelPlan> read_plan(std::span<const std::byte> record, const Mode
     const SavedPlan& one = saved[matrix];
     const bool is_corrected = one.rank > 0 || one.share > 0;
     if (!can_be(one, layout.weights[matrix]) || (is_corrected && is_stack(layout, matrix))) return std::nullopt;
-    plan.matrices[matrix] = {one.bits, one.rank, one.share, one.kl, one.restored};
+    plan.matrices[matrix] = {one.bits, one.rank, one.share, one.kl, one.restored, one.form()};
   }
   return plan;
 }

@@ -27,7 +27,7 @@ class Planning {
   }
 
   Result<ModelPlan> run(const std::function<Status(double share)>& watch) {
-    for (const uint32_t matrix : matrices_of_layers(layout_)) plans_[matrix].bits = base_bits(options_);
+    for (const uint32_t matrix : matrices_of_layers(layout_)) plans_[matrix].bits = base_bits(options_), plans_[matrix].form = form_of(options_);
     if (!needs_survey(options_)) {
       OTR_TRY(plan_alike());
       return ModelPlan{std::move(plans_), std::move(survey_)};
@@ -38,10 +38,10 @@ class Planning {
     if (measures) OTR_TRY(check_budget(forms));
     const uint32_t components = measures && forms.low_rank ? 3 * rank_for_all() + 32 : 0;
     OTR_ASSIGN(SurveyResult surveyed,
-               survey_model(model_, tokens_, options_, base_bits(options_), components, measures && forms.residual, saved_, watch));
+               survey_model(model_, tokens_, options_, components, measures && forms.residual, saved_, watch));
     survey_ = std::move(surveyed.measured);
     for (const MatrixLoss& loss : surveyed.losses) plans_[loss.matrix].kl = loss.kl;
-    if (options_.mixed_bits > 0) allocate_bits(layout_, surveyed.losses, options_.mixed_bits - 0.5, &plans_);
+    if (options_.mixed_bits > 0) allocate_bits(layout_, surveyed.losses, options_.mixed_bits - form_of(options_).scale_bits(), &plans_);
     if (measures && options_.allocation == BranchAllocation::kHcinfer) {
       allocate_like_hcinfer(layout_, surveyed.losses, survey_.kl_by_layer, low_rank_bytes(), options_.factor_bits, &plans_);
     } else if (measures) {
@@ -140,7 +140,12 @@ class Planning {
 
 }  // namespace
 
-int base_bits(const CompressOptions& options) { return options.mixed_bits == 0 ? options.bits : options.mixed_bits < 3.5 ? 2 : 3; }
+int base_bits(const CompressOptions& options) {
+  if (options.mixed_bits == 0) return options.bits;
+  return options.mixed_bits - form_of(options).scale_bits() < 3 ? 2 : 3;
+}
+
+OwnForm form_of(const CompressOptions& options) { return {options.levels == WeightLevels::kCodebook, options.group_weights}; }
 
 bool needs_survey(const CompressOptions& options) {
   return options.mixed_bits > 0 || (has_budget(options) && options.allocation != BranchAllocation::kUniform);

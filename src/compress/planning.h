@@ -17,6 +17,9 @@ namespace outrigger {
 /// Of a weight's code, where mixed ones are measured from.
 int base_bits(const CompressOptions& options);
 
+/// Of the backbone's formats.
+OwnForm form_of(const CompressOptions& options);
+
 /// Whether the plan depends on measurements.
 bool needs_survey(const CompressOptions& options);
 

@@ -20,17 +20,25 @@ namespace {
 class RowStrip {
  public:
   RowStrip(std::span<const float> weights, uint64_t rows, uint64_t columns, const InputStatistics& inputs, const QuantiserOptions& options)
-      : weights_(weights), rows_(rows), columns_(columns), inputs_(inputs), options_(options), turned_(columns * kScaleLanes), codes_(columns * kScaleLanes) {}
+      : weights_(weights),
+        rows_(rows),
+        columns_(columns),
+        inputs_(inputs),
+        options_(options),
+        levels_(options.bits, options.form.has_codebook),
+        block_(options.form.block),
+        turned_(columns * kScaleLanes),
+        codes_(columns * kScaleLanes) {}
 
   // Rows from `first_row` on, as far as there are, to their places in `bytes`.
   void quantise(uint64_t first_row, LowBitMatrix* out) {
     const uint64_t live = std::min<uint64_t>(kScaleLanes, rows_ - first_row);
     take(first_row, live);
-    for (uint64_t block = 0; block < columns_; block += kOwnBlock) {
-      const BlockScales scales = search_scales({turned_.data() + block * kScaleLanes, kOwnBlock * kScaleLanes}, inputs_.column_weights.subspan(block, kOwnBlock), options_.bits,
+    for (uint64_t block = 0; block < columns_; block += block_) {
+      const BlockScales scales = search_scales({turned_.data() + block * kScaleLanes, block_ * kScaleLanes}, inputs_.column_weights.subspan(block, block_), levels_,
                                                options_.searches_scales);
       round_block(block, scales);
-      if (!inputs_.feedback.empty()) make_up_behind(block + kOwnBlock);
+      if (!inputs_.feedback.empty()) make_up_behind(block + block_);
       for (uint64_t lane = 0; lane < live; ++lane) store(first_row + lane, block, lane, scales, out);
     }
   }
@@ -45,22 +53,23 @@ class RowStrip {
   }
 
   void round_block(uint64_t block, const BlockScales& scales) {
-    const auto most = static_cast<float>((1 << options_.bits) - 1);
-    for (uint64_t i = 0; i < kOwnBlock; ++i) {
+    for (uint64_t i = 0; i < block_; ++i) {
       const uint64_t column = block + i;
       float* const weights = &turned_[column * kScaleLanes];
       float* const errors = errors_[i];
       uint8_t* const codes = &codes_[column * kScaleLanes];
       const float* const spread = inputs_.feedback.empty() ? nullptr : &inputs_.feedback[column * columns_];
       const float own = spread != nullptr ? spread[column] : 1;
+      float steps[kScaleLanes], levels[kScaleLanes];
+      for (size_t lane = 0; lane < kScaleLanes; ++lane) steps[lane] = (weights[lane] - scales.minimum[lane]) / scales.scale[lane];
+      levels_.round(steps, levels);
       for (size_t lane = 0; lane < kScaleLanes; ++lane) {
-        const float code = std::clamp(std::nearbyint((weights[lane] - scales.minimum[lane]) / scales.scale[lane]), 0.0f, most);
-        const float product = scales.scale[lane] * code;
+        const float product = scales.scale[lane] * levels[lane];
         errors[lane] = (weights[lane] - (product + scales.minimum[lane])) / own;
-        codes[lane] = static_cast<uint8_t>(code);
+        codes[lane] = levels_.code_of(levels[lane]);
       }
       if (spread == nullptr) continue;
-      for (uint64_t later = column + 1; later < block + kOwnBlock; ++later) {
+      for (uint64_t later = column + 1; later < block + block_; ++later) {
         float* const target = &turned_[later * kScaleLanes];
         for (size_t lane = 0; lane < kScaleLanes; ++lane) target[lane] -= spread[later] * errors[lane];
       }
@@ -71,8 +80,8 @@ class RowStrip {
   void make_up_behind(uint64_t begin) {
     for (uint64_t later = begin; later < columns_; ++later) {
       float sums[kScaleLanes] = {};
-      for (uint64_t i = 0; i < kOwnBlock; ++i) {
-        const float spread = inputs_.feedback[(begin - kOwnBlock + i) * columns_ + later];
+      for (uint64_t i = 0; i < block_; ++i) {
+        const float spread = inputs_.feedback[(begin - block_ + i) * columns_ + later];
         for (size_t lane = 0; lane < kScaleLanes; ++lane) sums[lane] += spread * errors_[i][lane];
       }
       float* const target = &turned_[later * kScaleLanes];
@@ -81,10 +90,10 @@ class RowStrip {
   }
 
   void store(uint64_t row, uint64_t block, uint64_t lane, const BlockScales& scales, LowBitMatrix* out) const {
-    uint8_t codes[kOwnBlock];
-    for (uint64_t i = 0; i < kOwnBlock; ++i) codes[i] = codes_[(block + i) * kScaleLanes + lane];
+    uint8_t codes[kMostOwnBlock];
+    for (uint64_t i = 0; i < block_; ++i) codes[i] = codes_[(block + i) * kScaleLanes + lane];
     const uint64_t block_bytes = traits(out->type).block_bytes;
-    std::byte* const dst = out->bytes.data() + (row * columns_ + block) / kOwnBlock * block_bytes;
+    std::byte* const dst = out->bytes.data() + (row * columns_ + block) / block_ * block_bytes;
     encode_own_block(out->type, float_to_f16(scales.scale[lane]), float_to_f16(scales.minimum[lane]), codes, dst);
   }
 
@@ -92,14 +101,16 @@ class RowStrip {
   const uint64_t rows_, columns_;
   const InputStatistics& inputs_;
   const QuantiserOptions& options_;
+  const OwnLevels levels_;
+  const uint64_t block_;                // weights that share a scale
   std::vector<float> turned_;           // [columns][kScaleLanes]
   std::vector<uint8_t> codes_;          // the same
-  float errors_[kOwnBlock][kScaleLanes];     // of the block, over the column's own share of the feedback
+  float errors_[kMostOwnBlock][kScaleLanes];     // of the block, over the column's own share of the feedback
 };
 
-Status check(std::span<const float> weights, uint64_t rows, uint64_t columns, const InputStatistics& inputs) {
-  if (columns % kOwnBlock != 0 || weights.size() != rows * columns || inputs.column_weights.size() != columns) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("got {} x {} weights, need rows of a multiple of {}", rows, columns, kOwnBlock));
+Status check(std::span<const float> weights, uint64_t rows, uint64_t columns, const InputStatistics& inputs, uint32_t block) {
+  if (columns % block != 0 || weights.size() != rows * columns || inputs.column_weights.size() != columns) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("got {} x {} weights, need rows of a multiple of {}", rows, columns, block));
   }
   constexpr float kMostHalf = 65504;  // what a float16 minimum can be
   const auto fits = [](float value) { return std::abs(value) <= kMostHalf; };
@@ -110,15 +121,16 @@ Status check(std::span<const float> weights, uint64_t rows, uint64_t columns, co
 }  // namespace
 
 Status QuantiserOptions::validate() const {
-  if (own_type(bits)) return {};
-  return Status(StatusCode::kInvalidArgument, fmt::format("bits is {}, need 2, 3 or 4", bits));
+  if (!own_type(bits)) return Status(StatusCode::kInvalidArgument, fmt::format("bits is {}, need 2, 3 or 4", bits));
+  if (own_type(bits, form)) return {};
+  return Status(StatusCode::kInvalidArgument, fmt::format("blocks of {} weights, need 64 or 128", form.block));
 }
 
 Result<LowBitMatrix> quantise_matrix(std::span<const float> weights, uint64_t rows, uint64_t columns, const InputStatistics& inputs,
                                      const QuantiserOptions& options, ThreadTeam& team) try {
   OTR_TRY(options.validate());
-  OTR_TRY(check(weights, rows, columns, inputs));
-  LowBitMatrix out{*own_type(options.bits), rows, columns, {}};
+  OTR_TRY(check(weights, rows, columns, inputs, options.form.block));
+  LowBitMatrix out{*own_type(options.bits, options.form), rows, columns, {}};
   out.bytes.resize(rows * *row_bytes(out.type, columns));
   std::vector<RowStrip> strips;
   for (size_t i = 0; i < team.threads(); ++i) strips.emplace_back(weights, rows, columns, inputs, options);

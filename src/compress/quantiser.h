@@ -10,13 +10,14 @@
 #include <vector>
 
 #include "src/base/thread_team.h"
-#include "src/tensor/dtype.h"
+#include "src/tensor/own_form.h"
 
 namespace outrigger {
 
 struct QuantiserOptions {
   int bits = 4;               ///< 2, 3 or 4
   bool searches_scales = true;  ///< else the smallest and the largest weight of a block are its ends
+  OwnForm form = {};
 
   /// Errors: kInvalidArgument.
   Status validate() const;
@@ -28,14 +29,14 @@ struct InputStatistics {
   std::span<const float> feedback;        ///< [columns, columns]: feedback_factor(); empty: every weight is rounded by itself
 };
 
-/// A matrix as the file has it: rows of blocks of own_type(bits).
+/// A matrix as the file has it: rows of blocks of own_type(bits, form).
 struct LowBitMatrix {
   DType type = DType::kO4;
   uint64_t rows = 0, columns = 0;
   std::vector<std::byte> bytes;
 };
 
-/// Quantises `weights` [rows, columns], row-major; `columns` is whole blocks of 64. A block's scale and minimum are searched when its first column's turn comes, with
+/// Quantises `weights` [rows, columns], row-major; `columns` is whole blocks. A block's scale and minimum are searched when its first column's turn comes, with
 /// the errors of all columns before it already made up for.
 /// Bits do not depend on the number of threads. Allocates the result and some 100 KB a thread for each 1,000 columns.
 /// Errors: kInvalidArgument for weights that are not finite, or columns that are not whole blocks; kOutOfMemory.

@@ -19,7 +19,7 @@ namespace outrigger {
 namespace {
 
 // Counts up with every change of what the file's content means, and of what compressing makes of the same input.
-constexpr uint64_t kContentVersion = 3;
+constexpr uint64_t kContentVersion = 4;
 constexpr uint64_t kHashedBytes = 4_MiB;
 enum Slot : size_t { kPlanSlot, kStreamSlots };  // two of the latter, by whether the number of layers is even
 
@@ -43,7 +43,9 @@ Result<uint64_t> identity_of(const Model::Impl& model, std::span<const Token> to
                               static_cast<uint64_t>(options.factor_bits),
                               options.polish_steps,
                               options.rounds,
-                              options.chunk_tokens};
+                              options.chunk_tokens,
+                              static_cast<uint64_t>(options.levels),
+                              options.group_weights};
   const double shares[] = {options.mixed_bits, options.scattered_read_cost};
   sum = checksum64(std::as_bytes(std::span(shares)), checksum64(std::as_bytes(std::span(numbers)), sum));
   const ByteSource& source = model.file.source();

@@ -9,15 +9,14 @@
 #include "src/base/macros.h"
 #include "src/compress/matrix_plan.h"
 #include "src/plan/correction_cost.h"
-#include "src/tensor/encode_own.h"
 #include "src/tensor/packed.h"
 
 namespace outrigger {
 namespace {
 
-StepShape in_few_bits(const ModelLayout& layout, int bits) {
+StepShape in_few_bits(const ModelLayout& layout, DType type) {
   StepShape shape = layout.shape;
-  const PackedKind kind = *packed_kind(*own_type(bits));
+  const PackedKind kind = *packed_kind(type);
   for (const uint32_t index : matrices_of_layers(layout)) {
     MatrixShape& matrix = shape.matrices[index];
     matrix.file_bytes = matrix.packed_bytes = packed_bytes(kind, matrix.rows, matrix.columns) * matrix.experts;
@@ -35,8 +34,8 @@ MachineProfile host_of(MachineProfile machine) {
 
 }  // namespace
 
-Result<uint64_t> bytes_within_slowdown(const ModelLayout& layout, int bits, const MachineProfile& machine, double slowdown) {
-  const StepShape shape = in_few_bits(layout, bits);
+Result<uint64_t> bytes_within_slowdown(const ModelLayout& layout, DType type, const MachineProfile& machine, double slowdown) {
+  const StepShape shape = in_few_bits(layout, type);
   Workload workload;
   workload.prompt_tokens = static_cast<uint32_t>(std::min<uint64_t>(workload.prompt_tokens, shape.context_tokens / 2));
   workload.new_tokens = static_cast<uint32_t>(std::min<uint64_t>(workload.new_tokens, shape.context_tokens / 2));

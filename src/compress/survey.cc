@@ -8,6 +8,7 @@
 #include "src/base/macros.h"
 #include "src/base/thread_team.h"
 #include "src/compress/compressor.h"
+#include "src/compress/planning.h"
 #include "src/tensor/dequantize.h"
 
 namespace outrigger {
@@ -29,11 +30,11 @@ std::vector<Token> measured_chunks(std::span<const Token> tokens, size_t chunk_t
 
 }  // namespace
 
-Result<SurveyResult> survey_model(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, int bits, uint32_t most_rank, bool columns,
+Result<SurveyResult> survey_model(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, uint32_t most_rank, bool columns,
                                              SavedWork* saved, const std::function<Status(double share)>& watch) try {
   const ModelLayout& layout = *model.layout;
   std::vector<MatrixPlan> plans(layout.weights.size());
-  for (const uint32_t matrix : matrices_of_layers(layout)) plans[matrix].bits = bits;
+  for (const uint32_t matrix : matrices_of_layers(layout)) plans[matrix].bits = base_bits(options), plans[matrix].form = form_of(options);
   std::vector<LowBitMatrix> backbone(layout.weights.size());
   std::vector<MatrixLoss> losses;
   OTR_ASSIGN(const std::unique_ptr<Compressor> compressor, Compressor::create(model, {tokens.begin(), tokens.end()}, options));

@@ -32,7 +32,7 @@ class Check {
 
 Status check(const MatmulArgs& args) {
   Check check("matmul");
-  check.need(args.kind <= PackedKind::kO4, "kind", static_cast<uint64_t>(args.kind), "a packed kind");
+  check.need(args.kind <= kLastPackedKind, "kind", static_cast<uint64_t>(args.kind), "a packed kind");
   check.size("rows", args.rows).size("columns", args.columns).size("tokens", args.tokens);
   check.stride("dst_stride", args.dst_stride, args.rows);
   if (args.stored_columns != 0) check.size("stored_columns", args.stored_columns).need(args.stored_columns >= args.columns, "stored_columns", args.stored_columns, "at least columns");

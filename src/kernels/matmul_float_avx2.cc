@@ -96,7 +96,8 @@ Decode decode_of(PackedKind kind) {
 void matmul_float_avx2(const MatmulArgs& args, size_t block_begin, size_t block_end) {
   using enum PackedKind;
   const Decode decode =
-      decode_of<kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K, kIQ4_NL, kIQ4_XS, kMXFP4, kO2, kO3, kO4>(args.kind);
+      decode_of<kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K, kIQ4_NL, kIQ4_XS, kMXFP4, kO2, kO3, kO4, kN2, kN3,
+                kN4, kO2_128, kO3_128, kO4_128, kN2_128, kN3_128, kN4_128>(args.kind);
   run_tiles(args, block_begin, block_end, decode, std::make_integer_sequence<int, kLoopTokens>());
 }
 

@@ -171,7 +171,8 @@ constexpr int kLoopTokens = 4;
 
 void matmul_int8_avx2(const MatmulArgs& args, size_t block_begin, size_t block_end) {
   using enum PackedKind;
-  run_kinds<Int8Tile, kLoopTokens, kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K, kIQ4_NL, kIQ4_XS, kMXFP4, kO2, kO3, kO4>(
+  run_kinds<Int8Tile, kLoopTokens, kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K, kIQ4_NL, kIQ4_XS, kMXFP4,
+            kO2, kO3, kO4, kN2, kN3, kN4, kO2_128, kO3_128, kO4_128, kN2_128, kN3_128, kN4_128>(
       args, block_begin, block_end);
 }
 

@@ -7,7 +7,7 @@
 #include "src/base/macros.h"
 #include "src/model/product_kinds.h"
 #include "src/plan/memory_model.h"
-#include "src/tensor/encode_own.h"
+#include "src/tensor/own_form.h"
 #include "src/tensor/low_bit_copy.h"
 
 namespace outrigger {

@@ -7,7 +7,7 @@
 
 #include "src/base/checked.h"
 #include "src/plan/kv_spill_model.h"
-#include "src/tensor/encode_own.h"
+#include "src/tensor/own_form.h"
 #include "src/tensor/packed.h"
 
 namespace outrigger {

@@ -54,6 +54,24 @@ BlockFn block_function(DType type) {
       return dequantize_o3;
     case DType::kO4:
       return dequantize_o4;
+    case DType::kN2:
+      return dequantize_n2;
+    case DType::kN3:
+      return dequantize_n3;
+    case DType::kN4:
+      return dequantize_n4;
+    case DType::kO2_128:
+      return dequantize_o2_128;
+    case DType::kO3_128:
+      return dequantize_o3_128;
+    case DType::kO4_128:
+      return dequantize_o4_128;
+    case DType::kN2_128:
+      return dequantize_n2_128;
+    case DType::kN3_128:
+      return dequantize_n3_128;
+    case DType::kN4_128:
+      return dequantize_n4_128;
     default:
       return nullptr;
   }

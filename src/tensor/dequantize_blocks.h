@@ -37,10 +37,19 @@ void dequantize_iq4_nl(const uint8_t* block, float* dst);
 void dequantize_iq4_xs(const uint8_t* block, float* dst);
 void dequantize_mxfp4(const uint8_t* block, float* dst);
 
-// 64 elements a block, codes in planes as they are packed. dequantize_own.cc
+// Ours: 64 or 128 elements a block, codes in planes as they are packed. dequantize_own.cc
 void dequantize_o2(const uint8_t* block, float* dst);
 void dequantize_o3(const uint8_t* block, float* dst);
 void dequantize_o4(const uint8_t* block, float* dst);
+void dequantize_n2(const uint8_t* block, float* dst);
+void dequantize_n3(const uint8_t* block, float* dst);
+void dequantize_n4(const uint8_t* block, float* dst);
+void dequantize_o2_128(const uint8_t* block, float* dst);
+void dequantize_o3_128(const uint8_t* block, float* dst);
+void dequantize_o4_128(const uint8_t* block, float* dst);
+void dequantize_n2_128(const uint8_t* block, float* dst);
+void dequantize_n3_128(const uint8_t* block, float* dst);
+void dequantize_n4_128(const uint8_t* block, float* dst);
 
 }  // namespace outrigger
 

@@ -48,6 +48,15 @@ constexpr DTypeTraits kTable[] = {
     {DType::kO2, "O2", 64, 20, true},
     {DType::kO3, "O3", 64, 28, true},
     {DType::kO4, "O4", 64, 36, true},
+    {DType::kN2, "N2", 64, 20, true},
+    {DType::kN3, "N3", 64, 28, true},
+    {DType::kN4, "N4", 64, 36, true},
+    {DType::kO2_128, "O2_128", 128, 36, true},
+    {DType::kO3_128, "O3_128", 128, 52, true},
+    {DType::kO4_128, "O4_128", 128, 68, true},
+    {DType::kN2_128, "N2_128", 128, 36, true},
+    {DType::kN3_128, "N3_128", 128, 52, true},
+    {DType::kN4_128, "N4_128", 128, 68, true},
 };
 static_assert(std::is_sorted(std::begin(kTable), std::end(kTable), [](auto& a, auto& b) { return a.type < b.type; }));
 

@@ -20,22 +20,13 @@ void put_plane(const uint8_t* codes, int from, int bits, uint8_t* plane) {
 
 }  // namespace
 
-std::optional<DType> own_type(int bits) {
-  switch (bits) {
-    case 2: return DType::kO2;
-    case 3: return DType::kO3;
-    case 4: return DType::kO4;
-    default: return std::nullopt;
-  }
-}
-
 void encode_own_block(DType type, uint16_t scale, uint16_t minimum, const uint8_t* codes, std::byte* dst) {
   auto* bytes = reinterpret_cast<uint8_t*>(dst);
   std::memcpy(bytes, &scale, 2);
   std::memcpy(bytes + 2, &minimum, 2);
   uint8_t* plane = bytes + 4;
-  const int low = type == DType::kO4 ? 4 : 2, high = type == DType::kO3 ? 1 : 0;
-  for (size_t group = 0; group < kOwnBlock; group += kGroup, plane += 4 * (low + high)) {
+  const int bits = own_bits(type), low = bits == 4 ? 4 : 2, high = bits - low;
+  for (size_t group = 0; group < traits(type).block_elements; group += kGroup, plane += 4 * (low + high)) {
     put_plane(codes + group, 0, low, plane);
     if (high > 0) put_plane(codes + group, low, high, plane + 4 * low);
   }

@@ -4,20 +4,16 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 
-#include "src/tensor/dtype.h"
+#include "src/tensor/own_form.h"
 
 namespace outrigger {
 
-/// Weights that share a scale and a minimum.
+/// Weights that share a scale and a minimum in the formats that low-bit copies are made in.
 inline constexpr size_t kOwnBlock = 64;
 
-/// kO2, kO3 and kO4 for 2, 3 and 4; nothing for other widths.
-std::optional<DType> own_type(int bits);
-
-/// Writes a block: `scale` and `minimum` as float16 bits, `codes` [kOwnBlock] below 2^bits. The value of a code c is scale * c + minimum, each operation rounded
-/// to float32.
+/// Writes a block: `scale` and `minimum` as float16 bits, `codes`, one for each weight of the block, below 2^bits. The value of a code is scale * its level + minimum,
+/// each operation rounded to float32. Precondition: the type is ours.
 void encode_own_block(DType type, uint16_t scale, uint16_t minimum, const uint8_t* codes, std::byte* dst);
 
 }  // namespace outrigger

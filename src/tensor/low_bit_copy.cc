@@ -22,8 +22,6 @@ constexpr auto kAllAlike = [] {
   return ones;
 }();
 
-int bits_of(DType own) { return own == DType::kO2 ? 2 : own == DType::kO3 ? 3 : 4; }
-
 // Columns [column, column + 64) of up to kScaleLanes rows, as [64][kScaleLanes]. Rows that there are not are zeros.
 void turn(PackedKind kind, const std::byte* src, uint64_t live, uint64_t columns, uint64_t column, float* dst) {
   float row[kOwnBlock] = {};
@@ -34,7 +32,7 @@ void turn(PackedKind kind, const std::byte* src, uint64_t live, uint64_t columns
 }
 
 void encode_row(const float* turned, const BlockScales& scales, size_t lane, DType own, std::byte* dst) {
-  const auto most = static_cast<float>((1 << bits_of(own)) - 1);
+  const auto most = static_cast<float>((1 << own_bits(own)) - 1);
   uint8_t codes[kOwnBlock];
   for (size_t i = 0; i < kOwnBlock; ++i) {
     const float code = std::nearbyint((turned[i * kScaleLanes + lane] - scales.minimum[lane]) / scales.scale[lane]);
@@ -49,6 +47,7 @@ void copy_low_bit(PackedKind kind, const std::byte* src, uint64_t rows, uint64_t
   const PackedKind to = *packed_kind(own);
   const uint64_t src_block = packed_block_bytes(kind, columns), dst_block = packed_block_bytes(to, columns),
                  unit = packed_block_bytes(to, kOwnBlock), row_size = traits(own).block_bytes;
+  const OwnLevels levels(own_bits(own), false);
   float turned[kOwnBlock * kScaleLanes];
   std::byte encoded[kScaleLanes * kMostBlockBytes];
   for (uint64_t first = 0; first < rows; first += kScaleLanes) {
@@ -56,7 +55,7 @@ void copy_low_bit(PackedKind kind, const std::byte* src, uint64_t rows, uint64_t
     const std::byte* const strip = src + first / kPackRows * src_block;
     for (uint64_t column = 0; column < columns; column += kOwnBlock) {
       turn(kind, strip, live, columns, column, turned);
-      const BlockScales scales = search_scales(turned, kAllAlike, bits_of(own), true);
+      const BlockScales scales = search_scales(turned, kAllAlike, levels, true);
       for (uint64_t lane = 0; lane < live; ++lane) encode_row(turned, scales, lane, own, encoded + lane * row_size);
       for (uint64_t row = 0; row < live; row += kPackRows) {
         std::byte* const at = dst + (first + row) / kPackRows * dst_block + column / kOwnBlock * unit;

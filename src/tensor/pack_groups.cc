@@ -60,6 +60,13 @@ void put_codes(const uint8_t* block, size_t g, std::byte* plane) {
   constexpr GroupLayout kLayout = group_layout(kKind);
   std::byte* const high = plane + kLayout.low_plane_bytes();
   // In blocks of 256, of which each half or quarter lies bit by bit over the same bytes.
+  if constexpr (kLayout.scale_form == ScaleForm::kOfUnit) {
+    // Ours have them as the planes have.
+    constexpr size_t kLow = kLayout.low_bits, kHigh = kLayout.high_bits;
+    const uint8_t* const codes = block + 4 + g * 4 * (kLow + kHigh);
+    put_words<kLow>(codes, 0, plane);
+    return put_words<kHigh>(codes + 4 * kLow, 0, high);
+  }
   const int nibble = static_cast<int>(g % 2 * 4), pair = static_cast<int>(g % 4 * 2), bit = static_cast<int>(g);
   switch (kKind) {
     case PackedKind::kQ8_0:
@@ -89,13 +96,6 @@ void put_codes(const uint8_t* block, size_t g, std::byte* plane) {
     case PackedKind::kQ5_K:
       put_nibbles(block + 48 + g / 2 * 32, nibble, plane);
       return put_bits(block + 16, bit, high);
-    case PackedKind::kO2:
-      return put_words<2>(block + 4 + g * 8, 0, plane);
-    case PackedKind::kO3:
-      put_words<2>(block + 4 + g * 12, 0, plane);
-      return put_words<1>(block + 4 + g * 12 + 8, 0, high);
-    case PackedKind::kO4:
-      return put_words<4>(block + 4 + g * 16, 0, plane);
     case PackedKind::kQ6_K:
       put_nibbles(block + g / 4 * 64 + g % 2 * 32, static_cast<int>(g % 4 / 2 * 4), plane);
       return put_bit_pairs(block + 128 + g / 4 * 32, pair, high);
@@ -125,6 +125,9 @@ consteval PlainCodes plain_codes(PackedKind kind) {
     case PackedKind::kIQ4_XS:
       return {1, 8, 16, 0};
     case PackedKind::kO4:
+    case PackedKind::kN4:
+    case PackedKind::kO4_128:
+    case PackedKind::kN4_128:
       return {1, 4, 16, 0};
     default:
       return {};
@@ -161,12 +164,9 @@ void put_byte(std::byte* dst, int value) { *dst = static_cast<std::byte>(value);
 // The scales of group g of a block, for row `row`.
 template <PackedKind kKind>
 void put_scales(const uint8_t* block, size_t g, size_t row, std::byte* dst) {
+  if constexpr (group_layout(kKind).scale_form == ScaleForm::kOfUnit) return;  // the unit's are all
   const int group = static_cast<int>(g);
   switch (kKind) {
-    case PackedKind::kO2:
-    case PackedKind::kO3:
-    case PackedKind::kO4:
-      return;  // the unit's are all
     case PackedKind::kMXFP4:
       return put_byte(dst + row, block[0]);
     case PackedKind::kIQ4_XS:
@@ -263,6 +263,24 @@ void pack_group_rows(const GroupLayout& layout, const std::byte* src, size_t row
       return pack_kind<PackedKind::kO3>(src, rows, columns, dst);
     case PackedKind::kO4:
       return pack_kind<PackedKind::kO4>(src, rows, columns, dst);
+    case PackedKind::kN2:
+      return pack_kind<PackedKind::kN2>(src, rows, columns, dst);
+    case PackedKind::kN3:
+      return pack_kind<PackedKind::kN3>(src, rows, columns, dst);
+    case PackedKind::kN4:
+      return pack_kind<PackedKind::kN4>(src, rows, columns, dst);
+    case PackedKind::kO2_128:
+      return pack_kind<PackedKind::kO2_128>(src, rows, columns, dst);
+    case PackedKind::kO3_128:
+      return pack_kind<PackedKind::kO3_128>(src, rows, columns, dst);
+    case PackedKind::kO4_128:
+      return pack_kind<PackedKind::kO4_128>(src, rows, columns, dst);
+    case PackedKind::kN2_128:
+      return pack_kind<PackedKind::kN2_128>(src, rows, columns, dst);
+    case PackedKind::kN3_128:
+      return pack_kind<PackedKind::kN3_128>(src, rows, columns, dst);
+    case PackedKind::kN4_128:
+      return pack_kind<PackedKind::kN4_128>(src, rows, columns, dst);
     default:
       return;  // not quantised: no layout has it
   }

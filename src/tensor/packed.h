@@ -24,8 +24,11 @@ inline constexpr size_t kPackAlignment = 64;
 ///              Rows that are not whole units are padded, with zeros.
 enum class PackedKind : uint8_t {
   kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K, kIQ4_NL, kIQ4_XS, kMXFP4,
-  kO2, kO3, kO4,
+  kO2, kO3, kO4, kN2, kN3, kN4, kO2_128, kO3_128, kO4_128, kN2_128, kN3_128, kN4_128,
 };
+
+/// The last of them.
+inline constexpr PackedKind kLastPackedKind = PackedKind::kN4_128;
 
 /// The layout that holds this file type, or nothing: such weights can be opened, inspected and dequantised, but not run.
 std::optional<PackedKind> packed_kind(DType type);

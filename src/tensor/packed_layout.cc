@@ -18,6 +18,7 @@ static_assert(group_layout(PackedKind::kQ8_0).unit_bytes() == 1088 && group_layo
 static_assert(group_layout(PackedKind::kQ2_K).unit_bytes() == 16 * 84 && group_layout(PackedKind::kQ3_K).unit_bytes() == 16 * 116);
 static_assert(group_layout(PackedKind::kQ4_K).unit_bytes() == 16 * 148 && group_layout(PackedKind::kQ5_K).unit_bytes() == 16 * 180);
 static_assert(group_layout(PackedKind::kO2).unit_bytes() == 320 && group_layout(PackedKind::kO3).unit_bytes() == 448);
+static_assert(group_layout(PackedKind::kN2_128).unit_bytes() == 576 && group_layout(PackedKind::kN3_128).unit_bytes() == 832);
 static_assert(group_layout(PackedKind::kQ6_K).unit_bytes() == 16 * 212 && group_layout(PackedKind::kIQ4_XS).unit_bytes() == 16 * 140);
 
 float half_at(const std::byte* src) {

@@ -93,7 +93,7 @@ struct GroupLayout {
 
 /// Bytes of 16 x 256 weights over 16: Q8_0 272, Q4_0 and IQ4_NL 144, Q4_1 160, Q5_0 176, Q5_1 192, MXFP4 136, and as the file has them, or
 /// a few more, Q2_K 84, Q3_K 116 (110), Q4_K 148 (144), Q5_K 180 (176), Q6_K 212 (210), IQ4_XS 140 (136): their 6-bit scales become bytes. Our own:
-/// O2 80, O3 112, O4 144.
+/// O2 and N2 80, O3 and N3 112, O4 and N4 144, with blocks of 128 72, 104 and 136.
 inline constexpr GroupLayout kGroupLayouts[] = {
     {PackedKind::kQ8_0, DType::kQ8_0, 2, 8, 0, 128, ScaleForm::kHalf},
     {PackedKind::kQ4_0, DType::kQ4_0, 2, 4, 0, 8, ScaleForm::kHalf},
@@ -111,6 +111,15 @@ inline constexpr GroupLayout kGroupLayouts[] = {
     {PackedKind::kO2, DType::kO2, 2, 2, 0, 0, ScaleForm::kOfUnit},
     {PackedKind::kO3, DType::kO3, 2, 2, 1, 0, ScaleForm::kOfUnit},
     {PackedKind::kO4, DType::kO4, 2, 4, 0, 0, ScaleForm::kOfUnit},
+    {PackedKind::kN2, DType::kN2, 2, 2, 0, 0, ScaleForm::kOfUnit, Codebook::kOwn2},
+    {PackedKind::kN3, DType::kN3, 2, 2, 1, 0, ScaleForm::kOfUnit, Codebook::kOwn3},
+    {PackedKind::kN4, DType::kN4, 2, 4, 0, 0, ScaleForm::kOfUnit, Codebook::kOwn4},
+    {PackedKind::kO2_128, DType::kO2_128, 4, 2, 0, 0, ScaleForm::kOfUnit},
+    {PackedKind::kO3_128, DType::kO3_128, 4, 2, 1, 0, ScaleForm::kOfUnit},
+    {PackedKind::kO4_128, DType::kO4_128, 4, 4, 0, 0, ScaleForm::kOfUnit},
+    {PackedKind::kN2_128, DType::kN2_128, 4, 2, 0, 0, ScaleForm::kOfUnit, Codebook::kOwn2},
+    {PackedKind::kN3_128, DType::kN3_128, 4, 2, 1, 0, ScaleForm::kOfUnit, Codebook::kOwn3},
+    {PackedKind::kN4_128, DType::kN4_128, 4, 4, 0, 0, ScaleForm::kOfUnit, Codebook::kOwn4},
 };
 
 /// The layout of a quantised kind, or null for F32, F16 and BF16. Any thread.

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "src/tensor/own_form.h"
 #include "src/tensor/own_planes.h"
 
 namespace outrigger {
@@ -12,10 +13,10 @@ constexpr size_t kScaleBytes = 4;  // a float16 scale and a float16 minimum, in 
 constexpr int kHalf = 16;          // elements whose codes are the low nibbles; the other half's are the high ones
 
 template <int kLow, int kHigh>
-void recode(const uint8_t* src, uint64_t blocks, uint8_t* dst) {
+void recode(const uint8_t* src, uint64_t blocks, size_t groups, uint8_t* dst) {
   constexpr size_t kPlanesBytes = 4 * (kLow + kHigh);
-  for (uint64_t block = 0; block < blocks; ++block, src += kScaleBytes + 2 * kPlanesBytes) {
-    for (size_t group = 0; group < 2; ++group) {
+  for (uint64_t block = 0; block < blocks; ++block, src += kScaleBytes + groups * kPlanesBytes) {
+    for (size_t group = 0; group < groups; ++group) {
       const uint8_t* const planes = src + kScaleBytes + group * kPlanesBytes;
       std::memcpy(dst, src, kScaleBytes);
       dst += kScaleBytes;
@@ -30,9 +31,10 @@ void recode(const uint8_t* src, uint64_t blocks, uint8_t* dst) {
 void recode_own_as_q4_1(DType type, const std::byte* src, uint64_t blocks, std::byte* dst) {
   const auto* from = reinterpret_cast<const uint8_t*>(src);
   auto* to = reinterpret_cast<uint8_t*>(dst);
-  if (type == DType::kO2) return recode<2, 0>(from, blocks, to);
-  if (type == DType::kO3) return recode<2, 1>(from, blocks, to);
-  recode<4, 0>(from, blocks, to);
+  const size_t groups = traits(type).block_elements / 32;
+  if (own_bits(type) == 2) return recode<2, 0>(from, blocks, groups, to);
+  if (own_bits(type) == 3) return recode<2, 1>(from, blocks, groups, to);
+  recode<4, 0>(from, blocks, groups, to);
 }
 
 }  // namespace outrigger

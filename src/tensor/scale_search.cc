@@ -21,8 +21,8 @@ float as_half(float value) { return f16_to_float(float_to_f16(value)); }
 
 class Search {
  public:
-  Search(std::span<const float> weights, std::span<const float> column_weights, int bits)
-      : weights_(weights), column_weights_(column_weights), most_(static_cast<float>((1 << bits) - 1)) {
+  Search(std::span<const float> weights, std::span<const float> column_weights, const OwnLevels& levels)
+      : weights_(weights), column_weights_(column_weights), levels_(levels) {
     for (size_t lane = 0; lane < kScaleLanes; ++lane) least_error_[lane] = std::numeric_limits<float>::infinity();
     std::copy_n(weights.data(), kScaleLanes, low_);
     std::copy_n(weights.data(), kScaleLanes, high_);
@@ -34,30 +34,35 @@ class Search {
     }
   }
 
-  void begin(float width) {
+  // `turned`: the first level is at the upper end.
+  void begin(float width, bool turned) {
+    turned_ = turned;
     for (size_t lane = 0; lane < kScaleLanes; ++lane) {
-      const float middle = (low_[lane] + high_[lane]) / 2, half = (high_[lane] - low_[lane]) / 2;
-      scale_[lane] = 2 * width * half / most_;
+      const float middle = (low_[lane] + high_[lane]) / 2, half = (turned ? -1.0f : 1.0f) * (high_[lane] - low_[lane]) / 2;
+      scale_[lane] = 2 * width * half / levels_.top();
       minimum_[lane] = middle - width * half;
     }
     round_scales();
   }
 
-  // Keeps this line where it is the best so far, and goes on to the best one for its codes.
+  // Keeps this line where it is the best so far, and goes on to the best one for its levels.
   void step() {
-    float error[kScaleLanes] = {}, code_sum[kScaleLanes] = {}, weight_sum[kScaleLanes] = {}, square_sum[kScaleLanes] = {}, product_sum[kScaleLanes] = {}, all = 0;
+    float error[kScaleLanes] = {}, level_sum[kScaleLanes] = {}, weight_sum[kScaleLanes] = {}, square_sum[kScaleLanes] = {}, product_sum[kScaleLanes] = {}, all = 0;
     for (size_t i = 0; i < column_weights_.size(); ++i) {
       const float importance = column_weights_[i];
       all += importance;
       const float* const row = &weights_[i * kScaleLanes];
+      float steps[kScaleLanes], levels[kScaleLanes];
+      for (size_t lane = 0; lane < kScaleLanes; ++lane) steps[lane] = (row[lane] - minimum_[lane]) / scale_[lane];
+      levels_.round(steps, levels);
       for (size_t lane = 0; lane < kScaleLanes; ++lane) {
-        const float code = std::clamp(std::nearbyint((row[lane] - minimum_[lane]) / scale_[lane]), 0.0f, most_);
-        const float product = scale_[lane] * code, left = product + minimum_[lane] - row[lane];
+        const float level = levels[lane];
+        const float product = scale_[lane] * level, left = product + minimum_[lane] - row[lane];
         error[lane] += importance * left * left;
-        code_sum[lane] += importance * code;
+        level_sum[lane] += importance * level;
         weight_sum[lane] += importance * row[lane];
-        square_sum[lane] += importance * code * code;
-        product_sum[lane] += importance * code * row[lane];
+        square_sum[lane] += importance * level * level;
+        product_sum[lane] += importance * level * row[lane];
       }
     }
     for (size_t lane = 0; lane < kScaleLanes; ++lane) {
@@ -66,12 +71,12 @@ class Search {
         best_.scale[lane] = scale_[lane];
         best_.minimum[lane] = minimum_[lane];
       }
-      const float spread = all * square_sum[lane] - code_sum[lane] * code_sum[lane];
-      const float slope = (all * product_sum[lane] - code_sum[lane] * weight_sum[lane]) / spread;
-      // All codes are one, or nothing weighs anything: there is no line.
+      const float spread = all * square_sum[lane] - level_sum[lane] * level_sum[lane];
+      const float slope = (all * product_sum[lane] - level_sum[lane] * weight_sum[lane]) / spread;
+      // All levels are one, or nothing weighs anything: there is no line.
       if (!(spread > 0) || !std::isfinite(slope)) continue;
       scale_[lane] = slope;
-      minimum_[lane] = (weight_sum[lane] - slope * code_sum[lane]) / all;
+      minimum_[lane] = (weight_sum[lane] - slope * level_sum[lane]) / all;
     }
     round_scales();
   }
@@ -81,25 +86,29 @@ class Search {
  private:
   void round_scales() {
     for (size_t lane = 0; lane < kScaleLanes; ++lane) {
-      scale_[lane] = as_half(std::max(scale_[lane], kLeastScale));
+      scale_[lane] = as_half(turned_ ? std::min(scale_[lane], -kLeastScale) : std::max(scale_[lane], kLeastScale));
       minimum_[lane] = as_half(minimum_[lane]);
     }
   }
 
   const std::span<const float> weights_, column_weights_;
-  const float most_;
+  const OwnLevels& levels_;
+  bool turned_ = false;
   float low_[kScaleLanes], high_[kScaleLanes], scale_[kScaleLanes], minimum_[kScaleLanes], least_error_[kScaleLanes];
   BlockScales best_;
 };
 
 }  // namespace
 
-BlockScales search_scales(std::span<const float> weights, std::span<const float> column_weights, int bits, bool searches) {
-  Search search(weights, column_weights, bits);
-  for (const float width : kWidths) {
-    search.begin(width);
-    for (int i = 0; i < (searches ? kRefinements : 1); ++i) search.step();
-    if (!searches) break;
+BlockScales search_scales(std::span<const float> weights, std::span<const float> column_weights, const OwnLevels& levels, bool searches) {
+  Search search(weights, column_weights, levels);
+  for (const bool turned : {false, true}) {
+    if (turned && !(searches && levels.may_turn())) break;
+    for (const float width : kWidths) {
+      search.begin(width, turned);
+      for (int i = 0; i < (searches ? kRefinements : 1); ++i) search.step();
+      if (!searches) break;
+    }
   }
   return search.best();
 }

@@ -87,6 +87,8 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
            {"branches", report.branch_bytes},
            {"branch_reads_per_token", report.branch_read_bytes}}},
          {"bits_per_weight", {{"backbone", bits}, {"branches", branch_bits}, {"branch_reads", bits_each(report.branch_read_bytes)}}},
+         {"levels", options.levels == WeightLevels::kCodebook ? "codebook" : "uniform"},
+         {"group", options.group_weights},
          {"quality", quality_json(quality)},
          {"calibration_tokens", report.calibration_tokens},
          {"resumed_windows", report.resumed_windows},
@@ -153,9 +155,15 @@ void add_compress(CLI::App& app, Action& action) {
       ->type_name("FILE");
   command
       ->add_option("--bits", options->bits,
-                   "Bits of a weight: 2, 3 or 4 (scales take half a bit more), or mixed:B for B stored bits on average")
+                   "Bits of a weight: 2, 3 or 4 (scales take half a bit more, see --group), or mixed:B for B stored bits on average")
       ->type_name("N|mixed:B")
       ->capture_default_str();
+  add_choice<WeightLevels>(*command, "--levels", options->levels,
+                           "What codes stand for: equal steps, or a table's levels, closer together in the middle, with which as many bytes lose less",
+                           {{"uniform", WeightLevels::kUniform}, {"codebook", WeightLevels::kCodebook}});
+  command->add_option("--group", options->group_weights, "Weights that share a scale; with 128 scales take a quarter of a bit, and rows need a multiple of 128")
+      ->capture_default_str()
+      ->check(CLI::IsMember({64u, 128u}));
   command
       ->add_option("--branch-budget", options->branch_budget,
                    "Most bytes for what corrects the matrices, branches and residuals: a size, bits for each weight (0.4bpw), a share of "

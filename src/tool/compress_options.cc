@@ -12,8 +12,8 @@
 namespace outrigger::tool {
 namespace {
 
-// "3", or "mixed:2.8".
-Status read_bits(const std::string& text, CompressOptions* options) {
+// "3", or "mixed:2.8". Scales take `scale_bits` of each weight.
+Status read_bits(const std::string& text, double scale_bits, CompressOptions* options) {
   constexpr std::string_view kMixed = "mixed:";
   if (text == "2" || text == "3" || text == "4") {
     options->bits = text[0] - '0';
@@ -22,10 +22,10 @@ Status read_bits(const std::string& text, CompressOptions* options) {
   const char* const end = text.data() + text.size();
   if (text.starts_with(kMixed)) {
     const auto [rest, error] = std::from_chars(text.data() + kMixed.size(), end, options->mixed_bits, std::chars_format::fixed);
-    if (error == std::errc() && rest == end && options->mixed_bits >= 2.5 && options->mixed_bits <= 4.5) return Status();
+    if (error == std::errc() && rest == end && options->mixed_bits >= 2 + scale_bits && options->mixed_bits <= 4 + scale_bits) return Status();
   }
   return Status(StatusCode::kInvalidArgument,
-                fmt::format("--bits: got \"{}\", need 2, 3, 4, or mixed:2.5 to mixed:4.5 stored bits a weight", text));
+                fmt::format("--bits: got \"{}\", need 2, 3, 4, or mixed:{} to mixed:{} stored bits a weight", text, 2 + scale_bits, 4 + scale_bits));
 }
 
 // A size, bits for each weight of the matrices that can have branches ("0.8bpw"), or a share of their bytes ("10%"): of a mixture the
@@ -92,8 +92,11 @@ Status read_branches(const CompressCommandOptions& options, const Model& model, 
 
 Result<CompressOptions> read_compress_options(const CompressCommandOptions& options, const Model& model) {
   CompressOptions result;
-  if (Status status = read_bits(options.bits, &result); !status.is_ok()) return status;
-  const double stored_bits = result.mixed_bits > 0 ? result.mixed_bits : result.bits + 0.5;
+  const double scale_bits = 32.0 / options.group_weights;  // a float16 scale and a float16 minimum
+  if (Status status = read_bits(options.bits, scale_bits, &result); !status.is_ok()) return status;
+  result.levels = options.levels;
+  result.group_weights = options.group_weights;
+  const double stored_bits = result.mixed_bits > 0 ? result.mixed_bits : result.bits + scale_bits;
   if (Status status = read_branches(options, model, stored_bits, &result); !status.is_ok()) return status;
   if (Status status = read_polish(options.polish, model, &result); !status.is_ok()) return status;
   if (options.max_slowdown > 0) {

@@ -16,6 +16,8 @@ struct CompressCommandOptions {
   CommonOptions common;
   std::string model, output, bits = "4", branch_budget = "0", branch_reads = "0", polish = "auto";
   double max_slowdown = 0;
+  WeightLevels levels = WeightLevels::kUniform;
+  uint32_t group_weights = 64;
   BranchForm form = BranchForm::kAuto;
   BranchAllocation allocation = BranchAllocation::kMeasured;
   BranchMethod method = BranchMethod::kWeighed;

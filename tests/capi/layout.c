@@ -85,6 +85,8 @@ int main(void) {
   FIELD(otr_compress_options, profile);
   FIELD(otr_compress_options, form);
   FIELD(otr_compress_options, reserved2);
+  FIELD(otr_compress_options, levels);
+  FIELD(otr_compress_options, group_weights);
   STRUCT(otr_compress_report);
   FIELD(otr_compress_report, struct_size);
   FIELD(otr_compress_report, resumed_windows);

@@ -238,11 +238,18 @@ void a_model_is_compressed(void) {
   NEED_C(otr_model_open(dense_model_path(), NULL, &model, &error) == OTR_OK);
   otr_compress_options_init(&options, sizeof options);
   CHECK_C(options.bits == 4 && options.chunk_tokens == 512 && options.most_chunks == 32 && options.threads == 0 && options.reserved == 0 && options.resume == 0);
+  CHECK_C(options.levels == OTR_LEVELS_UNIFORM && options.group_weights == 64);
   CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT); /* less than a chunk */
   options.chunk_tokens = 32;
   options.bits = 5;
   CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
   options.bits = 3;
+  options.group_weights = 96;
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
+  options.group_weights = 64;
+  options.levels = 2;
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
+  options.levels = OTR_LEVELS_CODEBOOK;
   options.reserved = 1;
   CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
   options.reserved = 0;

@@ -12,6 +12,7 @@
 
 #include "src/io/gguf.h"
 #include "src/tensor/dequantize.h"
+#include "src/tensor/own_form.h"
 #include "tests/plan/random_shape.h"
 #include "tests/support/engines.h"
 #include "tests/support/model_files.h"
@@ -55,9 +56,12 @@ TEST_CASE("compress_model: layers' matrices are in the new type and near what th
   const Model model = must(Model::open(write_model(scratch)));
   const GgufFile before = must(GgufFile::open(must(open_file(scratch / "model.gguf"))));
   double last_error = 0;
-  for (const auto& [bits, type] : {std::pair{4, DType::kO4}, {3, DType::kO3}, {2, DType::kO2}}) {
-    CAPTURE(bits);
-    const CompressReport report = must(compress_model(model, text(model, 300), scratch / "small.gguf", few_chunks(bits)));
+  for (const auto& [bits, type] : {std::pair{4, DType::kO4}, {3, DType::kO3}, {2, DType::kO2}, {4, DType::kN4}, {3, DType::kN3}, {2, DType::kN2}}) {
+    CAPTURE(traits(type).name);
+    CompressOptions options = few_chunks(bits);
+    if (own_form(type).has_codebook) options.levels = WeightLevels::kCodebook;
+    if (bits == 4) last_error = 0;
+    const CompressReport report = must(compress_model(model, text(model, 300), scratch / "small.gguf", options));
     CHECK(report.calibration_tokens == 192);
     CHECK(report.output_bytes == std::filesystem::file_size(scratch / "small.gguf"));
     CHECK(static_cast<double>(report.backbone_bytes) * 8 == static_cast<double>(report.backbone_weights) * (bits + 0.5));
@@ -82,6 +86,45 @@ TEST_CASE("compress_model: layers' matrices are in the new type and near what th
     CHECK(error / size > 1.5 * last_error);
     CHECK(error / size < (bits == 4 ? 0.02 : bits == 3 ? 0.08 : 0.35));
     last_error = error / size;
+  }
+}
+
+TEST_CASE("compress_model: groups of 128 take a quarter of a bit less, run packed or not, in any budget, with branches and mixed bits") {
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch, random_dense(DenseKind::kLlamaWide, [](const std::string&, std::vector<float>&) {}))));
+  const auto logits = [&](const Model& of, EngineSetup setup) {
+    const Engine engine = open_engine(of, setup);
+    Session session = must(Session::open(engine));
+    std::vector<float> all;
+    must(session.evaluate(text(model, 8), [&](size_t, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }));
+    return all;
+  };
+  for (const WeightLevels levels : {WeightLevels::kUniform, WeightLevels::kCodebook}) {
+    CompressOptions options = few_chunks(3);
+    options.levels = levels;
+    options.group_weights = 128;
+    const CompressReport report = must(compress_model(model, text(model, 300), scratch / "small.gguf", options));
+    CHECK(static_cast<double>(report.backbone_bytes) * 8 == static_cast<double>(report.backbone_weights) * 3.25);
+    const Model small = must(Model::open(scratch / "small.gguf"));
+    CHECK(small.tensors()[small.tensors().size() - 1].type == (levels == WeightLevels::kUniform ? "O3_128" : "N3_128"));
+    const std::vector<float> got = logits(small, {});
+    EngineSetup tight;
+    tight.host_bytes = smallest_budget(small, tight) + 4096;
+    CHECK(logits(small, tight) == got);
+    must(pack_model(small, scratch / "packed.gguf"));
+    CHECK(logits(must(Model::open(scratch / "packed.gguf")), {}) == got);
+    options.mixed_bits = 2.75;
+    options.branch_bytes = 60000;
+    options.form = BranchForm::kLowRank;
+    options.polish_steps = 2;
+    const CompressReport mixed = must(compress_model(model, text(model, 300), scratch / "mixed.gguf", options));
+    CHECK(static_cast<double>(mixed.backbone_bytes) * 8 <= static_cast<double>(mixed.backbone_weights) * 2.75);
+    CHECK(mixed.branch_bytes > 0);
+    CHECK(logits(must(Model::open(scratch / "mixed.gguf")), {}).size() == got.size());
+    for (const double wrong : {2.2, 4.3}) {
+      options.mixed_bits = wrong;
+      CHECK(compress_model(model, text(model, 300), scratch / "mixed.gguf", options).status().code() == StatusCode::kInvalidArgument);
+    }
   }
 }
 
@@ -327,6 +370,14 @@ TEST_CASE("compress_model: what cannot be compressed is refused with a reason, b
   }
   CHECK(code(model, text(model, 64), few_chunks(5)) == StatusCode::kInvalidArgument);
   CompressOptions options = few_chunks();
+  options.group_weights = 128;
+  CHECK(code(model, text(model, 64), options) == StatusCode::kUnsupported);
+  options.group_weights = 32;
+  CHECK(code(model, text(model, 64), options) == StatusCode::kInvalidArgument);
+  options.group_weights = 64;
+  options.levels = static_cast<WeightLevels>(2);
+  CHECK(code(model, text(model, 64), options) == StatusCode::kInvalidArgument);
+  options.levels = WeightLevels::kUniform;
   options.most_chunks = 0;
   CHECK(code(model, text(model, 64), options) == StatusCode::kInvalidArgument);
   CHECK(compress_model(model, text(model, 64), scratch / "model.gguf", few_chunks()).status().code() == StatusCode::kInvalidArgument);

@@ -144,6 +144,29 @@ TEST_CASE("export_model: the backbone has the same values in types that all prog
   }
 }
 
+TEST_CASE("export_model: a codebook's weights become the nearest of float16, which is told, and its adapter goes with them") {
+  const ScratchFolder scratch;
+  CompressOptions options = small_options(3, 60000);
+  options.levels = WeightLevels::kCodebook;
+  const Model model = compressed(scratch, options);
+  const ExportReport report = must(export_model(model, scratch / "backbone.gguf", with_adapter(scratch)));
+  CHECK((report.branches > 0 && report.adapter_bytes > 0 && report.recoded_matrices == 21));
+  const GgufFile before = open_gguf(scratch / "small.gguf"), after = open_gguf(scratch / "backbone.gguf");
+  size_t rounded = 0;
+  for (const GgufTensor& tensor : before.tensors()) {
+    if (tensor.type != DType::kN3) continue;
+    CAPTURE(tensor.name);
+    const GgufTensor* const now = after.find_tensor(tensor.name);
+    REQUIRE((now != nullptr && now->type == DType::kF16));
+    const std::vector<float> was = values(before, tensor), is = values(after, *now);
+    for (size_t i = 0; i < was.size(); ++i) REQUIRE(std::abs(was[i] - is[i]) <= std::abs(was[i]) * 0x1p-11f + 0x1p-25f);
+    ++rounded;
+  }
+  CHECK(rounded == 21);
+  CHECK(must(must(after.require("general.file_type"))->as_u64()) == 1);
+  check_near(bare_logits(must(Model::open(scratch / "backbone.gguf"))), bare_logits(model), 3e-3);
+}
+
 TEST_CASE("export_model: other programs find the tensors where they look for them, one behind the other at multiples of 32") {
   const ScratchFolder scratch;
   const Model model = compressed(scratch, small_options(2, 60000));

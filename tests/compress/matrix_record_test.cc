@@ -141,15 +141,17 @@ TEST_CASE("PlanRecord: a plan comes back with its survey, and none that its matr
   CHECK((read->survey.curve.size() == 2 && read->survey.curve[1].restored == 0.5 && read->survey.kl_by_layer[0] == 8));
   for (size_t bytes = 0; bytes < record.size(); ++bytes) CHECK(!read_plan(std::span(record).first(bytes), layout));
   for (const MatrixPlan& wrong : {MatrixPlan{5, 32}, MatrixPlan{0, 32}, MatrixPlan{3, 31}, MatrixPlan{3, 64}, MatrixPlan{3, 0, 1.5},
-                                  MatrixPlan{3, 0, -1}, MatrixPlan{3, 0, std::nan("")}}) {
+                                  MatrixPlan{3, 0, -1}, MatrixPlan{3, 0, std::nan("")}, MatrixPlan{3, 0, 0, 0, 0, {false, 32}}, MatrixPlan{3, 0, 0, 0, 0, {true, 128}}}) {
     ModelPlan changed = plan;
     changed.matrices[4] = wrong;
     CHECK(!read_plan(write_plan(changed, layout), layout));
   }
   layout.shape.matrices[4].use = MatrixUse::kRouted;  // experts have no branches
   CHECK(!read_plan(record, layout));
-  plan.matrices[4] = {3};
-  CHECK(read_plan(write_plan(plan, layout), layout));
+  plan.matrices[4] = {3, 0, 0, 0, 0, {true, 64}};
+  const auto with_table = read_plan(write_plan(plan, layout), layout);
+  REQUIRE(with_table);
+  CHECK(with_table->matrices[4].type() == DType::kN3);
   for (const double points : {-1.0, 66.0, 1e300, std::nan("")}) {
     std::vector<std::byte> changed = record;
     std::memcpy(changed.data() + record.size() - (1 + 2 * kCurvePoints) * sizeof points, &points, sizeof points);

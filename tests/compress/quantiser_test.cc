@@ -34,8 +34,9 @@ struct Case {
     feedback = std::move(feedback_factor(gram, 0.01, *team)).value();
   }
 
-  LowBitMatrix quantise(int bits, bool with_feedback = true, bool searches = true) {
-    auto made = quantise_matrix(weights, rows, columns, {diagonal, with_feedback ? std::span<const float>(feedback) : std::span<const float>()}, {bits, searches}, *team);
+  LowBitMatrix quantise(int bits, bool with_feedback = true, bool searches = true, const OwnForm& form = {}) {
+    const std::span<const float> handed_on = with_feedback ? std::span<const float>(feedback) : std::span<const float>();
+    auto made = quantise_matrix(weights, rows, columns, {diagonal, handed_on}, {bits, searches, form}, *team);
     REQUIRE(made.is_ok());
     return std::move(made).value();
   }
@@ -62,9 +63,27 @@ struct Case {
   }
 };
 
+constexpr OwnForm kForms[] = {{false, 64}, {true, 64}, {false, 128}, {true, 128}};
+
+// As docs/formats.md has them.
+std::vector<double> levels_of(int bits, const OwnForm& form) {
+  if (form.has_codebook && bits == 2) return {0, 9, 17, 29};
+  if (form.has_codebook && bits == 3) return {0, 5, 9, 12, 15, 18, 22, 29};
+  if (form.has_codebook) return {0, 6, 11, 15, 19, 22, 25, 28, 31, 34, 37, 40, 44, 48, 53, 61};
+  std::vector<double> all;
+  for (int code = 0; code < 1 << bits; ++code) all.push_back(code);
+  return all;
+}
+
+double nearest_level(double step, const std::vector<double>& levels) {
+  double best = levels[0];
+  for (const double level : levels) best = std::abs(level - step) < std::abs(best - step) ? level : best;
+  return best;
+}
+
 // Rounds the columns of a row in turn; each time the inverse of what is left of the Gram matrix says how the columns that are left make up for it.
 // The scales are those that the quantiser found.
-std::vector<double> by_the_book(const Case& c, const LowBitMatrix& made, size_t row, int bits) {
+std::vector<double> by_the_book(const Case& c, const LowBitMatrix& made, size_t row, int bits, const OwnForm& form) {
   const auto n = static_cast<Eigen::Index>(c.columns);
   Matrix left(n, n);
   for (Eigen::Index i = 0; i < n; ++i) {
@@ -76,12 +95,11 @@ std::vector<double> by_the_book(const Case& c, const LowBitMatrix& made, size_t 
   const size_t block_bytes = traits(made.type).block_bytes;
   for (Eigen::Index column = 0; column < n; ++column) {
     const auto at = static_cast<size_t>(column);
-    const std::byte* const block = made.bytes.data() + (row * c.columns + at) / kOwnBlock * block_bytes;
+    const std::byte* const block = made.bytes.data() + (row * c.columns + at) / form.block * block_bytes;
     uint16_t halves[2];
     std::memcpy(halves, block, 4);
     const double scale = f16_to_float(halves[0]), minimum = f16_to_float(halves[1]);
-    const double code = std::clamp(std::nearbyint((weights[at] - minimum) / scale), 0.0, std::exp2(bits) - 1);
-    values.push_back(scale * code + minimum);
+    values.push_back(scale * nearest_level((weights[at] - minimum) / scale, levels_of(bits, form)) + minimum);
     const double error = weights[at] - values.back();
     const Matrix inverse = left.bottomRightCorner(n - column, n - column).inverse();
     for (Eigen::Index later = column; later < n; ++later) weights[static_cast<size_t>(later)] -= error * inverse(0, later - column) / inverse(0, 0);
@@ -90,35 +108,62 @@ std::vector<double> by_the_book(const Case& c, const LowBitMatrix& made, size_t 
 }
 
 TEST_CASE("Quantiser: codes are those of error feedback by the book") {
-  for (const int bits : {2, 3, 4}) {
-    CAPTURE(bits);
-    Case c(6, 128, static_cast<unsigned>(bits));
-    const LowBitMatrix made = c.quantise(bits);
-    const std::vector<float> got = c.values(made);
-    size_t different = 0;
-    for (size_t row = 0; row < c.rows; ++row) {
-      const std::vector<double> expected = by_the_book(c, made, row, bits);
-      // float32 and float64 may round one weight of a thousand differently, and then all behind it.
-      for (size_t i = 0; i < c.columns; ++i) different += std::abs(expected[i] - got[row * c.columns + i]) > 1e-6;
+  for (const OwnForm& form : kForms) {
+    for (const int bits : {2, 3, 4}) {
+      CAPTURE(bits, form.has_codebook, form.block);
+      Case c(6, 256, static_cast<unsigned>(bits));
+      const LowBitMatrix made = c.quantise(bits, true, true, form);
+      REQUIRE(made.type == *own_type(bits, form));
+      const std::vector<float> got = c.values(made);
+      size_t different = 0;
+      for (size_t row = 0; row < c.rows; ++row) {
+        const std::vector<double> expected = by_the_book(c, made, row, bits, form);
+        // float32 and float64 may round one weight of a thousand differently, and then all behind it.
+        for (size_t i = 0; i < c.columns; ++i) different += std::abs(expected[i] - got[row * c.columns + i]) > 1e-6;
+      }
+      REQUIRE(different <= c.rows * c.columns / 25);
     }
-    REQUIRE(different <= c.rows * c.columns / 50);
   }
 }
 
 TEST_CASE("Quantiser: without feedback every weight has the nearest of its block's values") {
-  for (const int bits : {2, 3, 4}) {
-    Case c(35, 192, 7);
-    const LowBitMatrix made = c.quantise(bits, false);
-    const std::vector<float> got = c.values(made);
-    const size_t block_bytes = traits(made.type).block_bytes;
-    for (size_t i = 0; i < got.size(); ++i) {
-      uint16_t halves[2];
-      std::memcpy(halves, made.bytes.data() + i / kOwnBlock * block_bytes, 4);
-      const float scale = f16_to_float(halves[0]), minimum = f16_to_float(halves[1]);
-      float nearest = std::numeric_limits<float>::infinity();
-      for (int code = 0; code < 1 << bits; ++code) nearest = std::min(nearest, std::abs(scale * static_cast<float>(code) + minimum - c.weights[i]));
-      REQUIRE(std::abs(got[i] - c.weights[i]) == Approx(nearest).margin(1e-6));
+  for (const OwnForm& form : kForms) {
+    for (const int bits : {2, 3, 4}) {
+      Case c(35, 256, 7);
+      const LowBitMatrix made = c.quantise(bits, false, true, form);
+      const std::vector<float> got = c.values(made);
+      const size_t block_bytes = traits(made.type).block_bytes;
+      for (size_t i = 0; i < got.size(); ++i) {
+        uint16_t halves[2];
+        std::memcpy(halves, made.bytes.data() + i / form.block * block_bytes, 4);
+        const float scale = f16_to_float(halves[0]), minimum = f16_to_float(halves[1]);
+        float nearest = std::numeric_limits<float>::infinity();
+        for (const double level : levels_of(bits, form)) {
+          nearest = std::min(nearest, std::abs(scale * static_cast<float>(level) + minimum - c.weights[i]));
+        }
+        REQUIRE(std::abs(got[i] - c.weights[i]) == Approx(nearest).margin(1e-6));
+      }
     }
+  }
+}
+
+TEST_CASE("Quantiser: a codebook loses less than equal steps, blocks of 128 more than those of 64, and its scales have both signs") {
+  for (const int bits : {2, 3, 4}) {
+    CAPTURE(bits);
+    Case c(64, 256, 5);
+    const LowBitMatrix with_table = c.quantise(bits, true, true, {true, 64});
+    const double equal = c.loss(c.quantise(bits)), table = c.loss(with_table);
+    CHECK(table < (bits == 2 ? 0.97 : bits == 3 ? 0.9 : 0.85) * equal);
+    CHECK(c.loss(c.quantise(bits, true, true, {false, 128})) > 1.05 * equal);
+    CHECK(c.loss(c.quantise(bits, true, true, {true, 128})) > 1.05 * table);
+    size_t turned = 0;
+    const size_t block_bytes = traits(with_table.type).block_bytes, blocks = with_table.bytes.size() / block_bytes;
+    for (size_t i = 0; i < blocks; ++i) {
+      uint16_t scale;
+      std::memcpy(&scale, with_table.bytes.data() + i * block_bytes, 2);
+      turned += f16_to_float(scale) < 0;
+    }
+    CHECK((turned > blocks / 5 && turned < blocks * 4 / 5));
   }
 }
 
@@ -134,10 +179,11 @@ TEST_CASE("Quantiser: searching scales is better than the whole range, and feedb
 
 TEST_CASE("Quantiser: bits do not depend on the number of threads, and rows not on the rows beside them") {
   Case c(70, 128, 3);
-  const LowBitMatrix two = c.quantise(3);
+  const LowBitMatrix two = c.quantise(3), with_table = c.quantise(3, true, true, {true, 128});
   for (const size_t threads : {1, 3}) {
     c.team = std::move(ThreadTeam::create(threads)).value();
     REQUIRE(c.quantise(3).bytes == two.bytes);
+    REQUIRE(c.quantise(3, true, true, {true, 128}).bytes == with_table.bytes);
   }
   Case part(70, 128, 3);
   part.rows = 5;
@@ -151,7 +197,9 @@ TEST_CASE("Quantiser: weights that are all alike, all zero or tiny stay what the
     CAPTURE(value);
     Case c(3, 64, 1);
     std::fill(c.weights.begin(), c.weights.end(), value);
-    for (const float got : c.values(c.quantise(2))) REQUIRE(got == value);
+    for (const OwnForm& form : {OwnForm{}, OwnForm{true, 64}}) {
+      for (const float got : c.values(c.quantise(2, true, true, form))) REQUIRE(got == value);
+    }
   }
   Case tiny(3, 64, 1);
   for (float& weight : tiny.weights) weight *= 1e-6f;
@@ -161,13 +209,15 @@ TEST_CASE("Quantiser: weights that are all alike, all zero or tiny stay what the
 TEST_CASE("Quantiser: what cannot be quantised is refused with a reason") {
   Case c(4, 64, 1);
   const InputStatistics inputs{c.diagonal, c.feedback};
-  const auto code = [&](uint64_t rows, uint64_t columns, int bits) {
-    return quantise_matrix(c.weights, rows, columns, inputs, {bits, true}, *c.team).status().code();
+  const auto code = [&](uint64_t rows, uint64_t columns, int bits, uint32_t block = 64) {
+    return quantise_matrix(c.weights, rows, columns, inputs, {bits, true, {false, block}}, *c.team).status().code();
   };
   REQUIRE(code(4, 64, 3) == StatusCode::kOk);
   REQUIRE(code(4, 64, 5) == StatusCode::kInvalidArgument);
   REQUIRE(code(8, 32, 3) == StatusCode::kInvalidArgument);
   REQUIRE(code(5, 64, 3) == StatusCode::kInvalidArgument);
+  REQUIRE(code(4, 64, 3, 128) == StatusCode::kInvalidArgument);
+  REQUIRE(code(4, 64, 3, 32) == StatusCode::kInvalidArgument);
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1e6f}) {
     c.weights[77] = bad;
     REQUIRE(code(4, 64, 3) == StatusCode::kInvalidArgument);

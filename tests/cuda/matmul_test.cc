@@ -50,7 +50,7 @@ TEST_CASE("cuda product: two to eight tokens") {
 }
 
 TEST_CASE("cuda product: tiles of tokens, the last one smaller") {
-  for (const PackedKind kind : {PackedKind::kQ4_1, PackedKind::kQ6_K, PackedKind::kO3}) {
+  for (const PackedKind kind : {PackedKind::kQ4_1, PackedKind::kQ6_K, PackedKind::kO3, PackedKind::kN4, PackedKind::kN2_128}) {
     for (const size_t tokens : {9u, 20u, 32u}) check_product(kind, 16, 256, tokens, true, false);
   }
 }

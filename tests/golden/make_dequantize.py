@@ -48,22 +48,26 @@ def blocks_of(kind, random):
     return np.concatenate([random_blocks, np.array(edges)])
 
 
-# Our own formats (docs/formats.md): bits of the low and the high plane.
-OWN = {"O2": (2, 0), "O3": (2, 1), "O4": (4, 0)}
+# Our own formats (docs/formats.md): bits of the low and the high plane, and the levels of codes.
+PLANES = {2: (2, 0), 3: (2, 1), 4: (4, 0)}
+EQUAL = {bits: range(1 << bits) for bits in PLANES}
+CODEBOOKS = {2: (0, 9, 17, 29), 3: (0, 5, 9, 12, 15, 18, 22, 29), 4: (0, 6, 11, 15, 19, 22, 25, 28, 31, 34, 37, 40, 44, 48, 53, 61)}
 
 
-def own_values(raw, low, high):
-    blocks = raw.reshape(-1, 4 + 8 * (low + high))
+def own_values(raw, bits, levels, elements):
+    low, high = PLANES[bits]
+    blocks = raw.reshape(-1, 4 + elements // 8 * bits)
+    levels = np.array(levels)
     scale, minimum = (blocks[:, at:at + 2].copy().view(np.float16).astype(np.float32) for at in (0, 2))
     values = []
-    for group in range(2):
+    for group in range(elements // 32):
         lines = blocks[:, 4 + group * 4 * (low + high):].reshape(len(blocks), -1, 4)
         for k in range(32):
             quad = k // 4
             code = lines[:, quad % low, k % 4].astype(int) >> quad // low * low & (1 << low) - 1
             if high:
                 code |= (lines[:, low + quad % high, k % 4].astype(int) >> quad // high * high & (1 << high) - 1) << low
-            values.append(scale[:, 0] * code.astype(np.float32) + minimum[:, 0])
+            values.append(scale[:, 0] * levels[code].astype(np.float32) + minimum[:, 0])
     return np.stack(values, axis=1)
 
 
@@ -102,9 +106,10 @@ def main():
         raw = np.ascontiguousarray(raw).reshape(-1)
         values = np.asarray(gguf.dequantize(raw, kind), np.float32).reshape(-1)
         write(out, kind.name, raw, values)
-    for name, (low, high) in OWN.items():
-        raw = own_blocks(4 + 8 * (low + high), random)
-        write(out, name, np.ascontiguousarray(raw).reshape(-1), own_values(raw, low, high).reshape(-1))
+    for letter, tables, elements, ending in (("O", EQUAL, 64, ""), ("N", CODEBOOKS, 64, ""), ("O", EQUAL, 128, "_128"), ("N", CODEBOOKS, 128, "_128")):
+        for bits, levels in tables.items():
+            raw = own_blocks(4 + elements // 8 * bits, random)
+            write(out, f"{letter}{bits}{ending}", np.ascontiguousarray(raw).reshape(-1), own_values(raw, bits, levels, elements).reshape(-1))
 
 
 if __name__ == "__main__":

@@ -132,12 +132,12 @@ GgufWriter with_own_type(const std::string& name, int32_t type, uint64_t row_byt
 }
 
 TEST_CASE("GgufFile: tensors of our own types, which stand as bytes, are what the arrays say") {
-  for (const auto& [type, block_bytes] : {std::pair{DType::kO2, 20u}, {DType::kO3, 28u}, {DType::kO4, 36u}}) {
+  for (const auto& [type, block_bytes] : {std::pair{DType::kO2, 20u}, {DType::kO3, 28u}, {DType::kO4, 36u}, {DType::kN3, 28u}, {DType::kN4, 36u}, {DType::kO2_128, 36u}, {DType::kN4_128, 68u}}) {
     const Opened opened(with_own_type("small", static_cast<int32_t>(type), 3 * block_bytes));
     const GgufTensor* const tensor = opened.file.find_tensor("small");
     REQUIRE(tensor != nullptr);
     CHECK(tensor->type == type);
-    CHECK((tensor->dims[0] == 192 && tensor->dims[1] == 2));
+    CHECK((tensor->dims[0] == 3 * traits(type).block_elements && tensor->dims[1] == 2));
     CHECK(tensor->bytes == 6 * block_bytes);
     CHECK_FALSE(tensor->is_packed);
     CHECK(opened.file.find_tensor("other")->type == DType::kF32);
@@ -155,6 +155,7 @@ TEST_CASE("GgufFile: what the arrays of our own types say wrongly is refused, na
   refused(with_own_type("small", 900002, 61), StatusCode::kCorruptFile, "small");
   refused(with_own_type("small", 900002, 60, DType::kF32), StatusCode::kCorruptFile, "small");
   refused(with_own_type("small", 900005, 60), StatusCode::kUnsupported, "900005");
+  refused(with_own_type("small", 900105, 60), StatusCode::kUnsupported, "900105");
   refused(with_own_type("small", 3, 60), StatusCode::kUnsupported, "small");
   refused(with_own_type("small", -1, 60), StatusCode::kUnsupported, "small");
   GgufWriter alone;

@@ -12,6 +12,7 @@
 
 #include "src/kernels/simd.h"
 #include "src/tensor/half.h"
+#include "src/tensor/own_form.h"
 #include "src/tensor/packed.h"
 
 namespace outrigger {
@@ -68,7 +69,10 @@ inline constexpr PackedKind kAllKinds[] = {PackedKind::kF32,  PackedKind::kF16, 
                                            PackedKind::kQ4_0, PackedKind::kQ4_1,   PackedKind::kQ5_0,   PackedKind::kQ5_1,
                                            PackedKind::kQ2_K, PackedKind::kQ3_K,   PackedKind::kQ4_K,   PackedKind::kQ5_K,
                                            PackedKind::kQ6_K, PackedKind::kIQ4_NL, PackedKind::kIQ4_XS, PackedKind::kMXFP4,
-                                           PackedKind::kO2,   PackedKind::kO3,     PackedKind::kO4};
+                                           PackedKind::kO2,   PackedKind::kO3,     PackedKind::kO4,
+                                           PackedKind::kN2,   PackedKind::kN3,     PackedKind::kN4,
+                                           PackedKind::kO2_128, PackedKind::kO3_128, PackedKind::kO4_128,
+                                           PackedKind::kN2_128, PackedKind::kN3_128, PackedKind::kN4_128};
 
 inline DType file_type(PackedKind kind) {
   for (const DTypeTraits& type : all_dtypes()) {
@@ -85,6 +89,7 @@ inline size_t whole_columns(PackedKind kind, size_t columns) {
 
 /// Where a block of the file has its float16 scale, and behind it the minimum; nothing for MXFP4, whose scale is an exponent.
 inline std::vector<size_t> float16_places(PackedKind kind) {
+  if (is_own_type(file_type(kind))) return {0, 2};
   switch (kind) {
     case PackedKind::kMXFP4:
       return {};
@@ -98,9 +103,6 @@ inline std::vector<size_t> float16_places(PackedKind kind) {
     case PackedKind::kQ5_1:
     case PackedKind::kQ4_K:
     case PackedKind::kQ5_K:
-    case PackedKind::kO2:
-    case PackedKind::kO3:
-    case PackedKind::kO4:
       return {0, 2};
     default:
       return {0};

@@ -19,7 +19,8 @@ namespace {
 constexpr DType kRunnable[] = {DType::kF32,  DType::kF16,    DType::kBF16,   DType::kQ8_0, DType::kQ4_0, DType::kQ4_1,
                                DType::kQ5_0, DType::kQ5_1,   DType::kQ2_K,   DType::kQ3_K, DType::kQ4_K, DType::kQ5_K,
                                DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4,
-                               DType::kO2,   DType::kO3,     DType::kO4};
+                               DType::kO2,   DType::kO3,     DType::kO4,     DType::kN2,   DType::kN3,   DType::kN4,
+                               DType::kO2_128, DType::kO3_128, DType::kO4_128, DType::kN2_128, DType::kN3_128, DType::kN4_128};
 
 std::vector<std::byte> random_bytes(size_t count, unsigned seed) {
   std::mt19937 random(seed);
@@ -134,6 +135,15 @@ TEST_CASE("Packed: the bytes are those of layout 1, which packed files were writ
       {DType::kO2, 0xc6562afbcc3449ce},
       {DType::kO3, 0x40beb4240f4878d1},
       {DType::kO4, 0x14ac4236898c77f9},
+      {DType::kN2, 0xc6562afbcc3449ce},
+      {DType::kN3, 0x40beb4240f4878d1},
+      {DType::kN4, 0x14ac4236898c77f9},
+      {DType::kO2_128, 0x61e8619724d63ff7},
+      {DType::kO3_128, 0xf20841c3d250778c},
+      {DType::kO4_128, 0x64363eeeaaf773ff},
+      {DType::kN2_128, 0x61e8619724d63ff7},
+      {DType::kN3_128, 0xf20841c3d250778c},
+      {DType::kN4_128, 0x64363eeeaaf773ff},
   };
   REQUIRE(std::size(kHashes) == std::size(kRunnable));
   for (const auto& [type, expected] : kHashes) {

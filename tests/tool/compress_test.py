@@ -36,7 +36,7 @@ class Compress(BrowserTest):
         for bits in (4, 3, 2):
             document = self.document("compress", MODEL, "-o", self.out, "--bits", str(bits), *self.args)
             self.check_fields(document, {"file": "", "bytes": {"input": 0, "output": 0, "backbone": 0, "branches": 0, "branch_reads_per_token": 0},
-                                         "bits_per_weight": {"backbone": 0.0, "branches": 0.0, "branch_reads": 0.0}, "quality": None, "calibration_tokens": 0, "resumed_windows": 0, "polish": None, "survey": None, "matrices": [], "seconds": 0.0})
+                                         "bits_per_weight": {"backbone": 0.0, "branches": 0.0, "branch_reads": 0.0}, "quality": None, "levels": "", "group": 0, "calibration_tokens": 0, "resumed_windows": 0, "polish": None, "survey": None, "matrices": [], "seconds": 0.0})
             self.assertEqual(document["bits_per_weight"]["backbone"], bits + 0.5)
             self.assertEqual(document["bytes"]["output"], self.out.stat().st_size)
             self.assertEqual(document["bytes"]["backbone"] * 8, (bits + 0.5) * 3 * (64 * 64 * 3 + 64 * 128 * 3))
@@ -55,6 +55,22 @@ class Compress(BrowserTest):
         run = ("run", self.out, "-p", "the thin", "-n", "12", "--temp", "0", "--ignore-eos")
         least = self.refuse(tool.BUDGET, *run, "--host-budget", "1kB")["minimum_bytes"]
         self.assertEqual(self.document(*run)["tokens"], self.document(*run, "--host-budget", str(least))["tokens"])
+
+    def test_a_codebook_is_nearer_in_as_many_bytes_and_groups_are_told(self):
+        distances = []
+        for levels, letter in (("uniform", "O"), ("codebook", "N")):
+            document = self.document("compress", MODEL, "-o", self.out, "--bits", "3", "--levels", levels, *self.args)
+            self.assertEqual((document["levels"], document["group"], document["bits_per_weight"]["backbone"]), (levels, 64, 3.5))
+            types = {tensor["type"] for tensor in self.document("inspect", self.out, "--tensors")["tensors"]}
+            self.assertIn(letter + "3", types)
+            distances.append(self.document("eval", self.out, "--reference", MODEL, "--text", self.other, "--ctx", "64", "--chunks", "6")["kl"]["mean"])
+        self.assertLess(distances[1], distances[0], distances)
+        self.out.unlink()
+        self.refuse(UNSUPPORTED, "compress", MODEL, "-o", self.out, "--group", "128", *self.args, naming="multiple of 128")
+        self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, "--group", "128", "--bits", "mixed:4.4", *self.args, naming="mixed:2.25")
+        self.refuse(USAGE, "compress", MODEL, "-o", self.out, "--group", "96", *self.args, naming="--group")
+        self.refuse(USAGE, "compress", MODEL, "-o", self.out, "--levels", "round", *self.args, naming="--levels")
+        self.assertEqual(self.left(), [])
 
     def test_several_texts_share_the_chunks_and_the_same_input_gives_the_same_bytes(self):
         both = ("--calibration", self.text, "--calibration", self.other, "--ctx", "64", "--chunks", "8", "--bits", "2")
