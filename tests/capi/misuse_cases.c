@@ -130,6 +130,7 @@ static void null_sessions(otr_error* e, const stack* s) {
   otr_sampler* sampler = (otr_sampler*)&error;
   otr_prefill_options prefill;
   otr_evaluate_options evaluate;
+  otr_branch_use use = {sizeof use};
   int32_t token = 0;
   char buffer[8];
   size_t count = 0;
@@ -164,6 +165,9 @@ static void null_sessions(otr_error* e, const stack* s) {
   REFUSED_C(otr_session_generated_text(s->session, buffer, 8, NULL, &error));
   REFUSED_C(otr_session_truncate(NULL, 0, &error));
   REFUSED_C(otr_session_set_branch_share(NULL, 1, &error));
+  REFUSED_C(otr_session_follow_load(NULL, NULL, &error));
+  REFUSED_C(otr_session_get_branch_use(NULL, &use, &error));
+  REFUSED_C(otr_session_get_branch_use(s->session, NULL, &error));
   REFUSED_C(otr_session_fork(NULL, &fork, &error));
   REFUSED_C(otr_session_fork(s->session, NULL, &error));
   REFUSED_C(otr_session_save(NULL, buffer, 8, &count, &error));
