@@ -911,8 +911,8 @@ OTR_C_API void otr_follow_load_options_init(otr_follow_load_options* options, ui
 
 /** From now on chooses the share for each decode step by what the steps before it took: the largest with which steps take no more than max_slowdown longer than
  * without branches, until otr_session_set_branch_share. Tokens and bits then depend on time: another run may say something else. Begins with the share there is, and anew
- * at each call. A decode step is one of otr_session_step, otr_session_step_together and of what otr_session_generate writes; every 32nd, in the beginning every second
- * to fourth one, uses no branches, to compare with. Other steps take the share that is settled on. Of drafts such a session has OTR_DRAFT_NONE, and _AUTO as the same; others are OTR_UNSUPPORTED.
+ * at each call. A decode step is one of otr_session_step, otr_session_step_together and of what otr_session_generate writes; to compare with, one uses no branches after
+ * every 32nd, in the beginning after every second. Shares are eighths. Other steps take the share that is settled on. Of drafts such a session has OTR_DRAFT_NONE, and _AUTO as the same; others are OTR_UNSUPPORTED.
  * A model without branches goes on as it is. `options` may be NULL. Errors: OTR_INVALID_ARGUMENT. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_follow_load(otr_session* session, const otr_follow_load_options* options, otr_error* error);
 

@@ -105,8 +105,8 @@ class OTR_API Session {
   Status set_branch_share(float share);
   /// From now on chooses the share for each decode step by what the steps before it took: the largest with which steps take no more than max_slowdown longer than
   /// without branches, less of them while other programs make branches dear, more when these are gone. Tokens and bits then depend on time: another run may say something else.
-  /// Begins with the share there is, and anew at each call. A decode step is one of step(), step_together() and of what generate() writes; every 32nd, in the beginning every second
-  /// to fourth one, uses no branches, to compare with. Prompts, evaluate() and prefill() of several tokens take the share that is settled on, and are not measured. Drafts are not
+  /// Begins with the share there is, and anew at each call. A decode step is one of step(), step_together() and of what generate() writes; to compare with, one uses no branches after
+  /// every 32nd, in the beginning after every second. Shares are eighths. Prompts, evaluate() and prefill() of several tokens take the share that is settled on, and are not measured. Drafts are not
   /// for sessions that follow: of them there is none for kAuto, and others are refused. A model without branches goes on as it is. Errors: those of options.validate().
   Status follow_load(const FollowLoad& options = {});
   /// Since follow_load().

@@ -1,8 +1,8 @@
 // How much of its branches a decode step uses: what each share was measured to take, beside what the host's owner allows.
 #include "src/decode/branch_governor.h"
 
+#include <algorithm>
 #include <cmath>
-#include <limits>
 
 namespace outrigger {
 namespace {
@@ -121,9 +121,7 @@ uint32_t BranchGovernor::lower() const {
   for (uint32_t i = settled_ - 1; i > 0; --i) {
     if (fits(i)) return i;
   }
-  auto expected = static_cast<uint32_t>(std::min<double>(settled_ - 1, settled_ * budget() / (times(settled_) - 1)));
-  while (is_dear(expected)) --expected;
-  return expected;
+  return static_cast<uint32_t>(std::min<double>(settled_ - 1, settled_ * budget() / (times(settled_) - 1)));
 }
 
 // The same, twice as much at most, and below what is known not to fit but for the next one, which may have become cheaper.
@@ -143,7 +141,6 @@ uint32_t BranchGovernor::steps_between_bare() const {
 // Half of what the budget leaves above the settled share, or a sixteenth of it where nothing is left, is for trials.
 double BranchGovernor::steps_between_trials() const {
   const uint32_t tried = higher();
-  if (budget() <= 0) return std::numeric_limits<double>::infinity();
   if (relative_[tried].size() == 0) return kLeastBetweenTrials;
   const double cost = times(tried) - times(settled_), left = std::max(budget() - (times(settled_) - 1), max_slowdown_ / 8);
   return std::max<double>(kLeastBetweenTrials, kStepsOfTrial * cost / (left / 2));

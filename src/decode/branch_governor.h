@@ -14,11 +14,11 @@ namespace outrigger {
 /// when other programs make the host busy or leave it. What counts is the time beside steps of the same minute without branches, not the
 /// time itself: so steps that all become slower change nothing.
 ///
-/// Shares are eighths. Most steps use the one that is settled on. Now and then a step is made without branches, every second one while
-/// little is known and every 32nd later: it takes no longer than others, and its token is that of the bare weights. Now and then a larger
-/// share is tried for three steps, so rarely that this takes half of what the budget leaves. What a share takes is a median of its latest
-/// samples; a step's time that leaps makes all of them void. What was spent beyond the budget, by finding out or before a leap was noticed,
-/// is saved over the next kAverageSteps steps. Pure: knows no clock. For steps that all have as many tokens.
+/// Shares are eighths. Most steps use the one that is settled on. To compare with, a step is made without branches after every second step
+/// while little is known, and after every 32nd later: it takes no longer than others, and its token is that of the bare weights. Now and
+/// then a larger share is tried for three steps, so rarely that this takes half of what the budget leaves. What a share takes is a median of
+/// its latest samples; a step's time that leaps makes all of them void. What was spent beyond the budget, by finding out or before a leap
+/// was noticed, is saved over the next kAverageSteps steps. Pure: knows no clock. For steps that all have as many tokens.
 class BranchGovernor {
  public:
   static constexpr uint32_t kWhole = 8;  ///< eighths
@@ -31,7 +31,7 @@ class BranchGovernor {
   float next_share() const { return share_of(next_); }
   /// Of steps that are not measured.
   float settled_share() const { return share_of(settled_); }
-  /// What the step with next_share() took.
+  /// What the step with next_share() took, above 0.
   void record(double step_ms);
 
   uint64_t steps() const { return steps_; }

@@ -130,6 +130,8 @@ TEST_CASE("BranchGovernor: branches so dear that none fit are left out, at no mo
     CHECK(run.steps(1000).slowdown <= kBudget);
     CHECK(run.governor().settled_share() == 0);
   }
+  // A trial that is hopeless ends with its second step, and the next one is far off.
+  CHECK(std::lround(Run(kBudget, 0, linear(20.0)).steps(60).share * 60 * 8) == 2);
   // Beginning with all of them takes four steps to find out, and is saved afterwards.
   Run run(kBudget, 1, linear(3.0));
   CHECK(run.steps(8).slowdown > 1);
