@@ -7,7 +7,7 @@
 namespace outrigger {
 namespace {
 
-// Of two times, one of which is a hiccup, the median is the other; one alone says nothing.
+// Of two times, one of which is a hiccup, the lesser is the other; one alone says nothing.
 constexpr size_t kLeastBeside = 2;
 // The settled share is given up at a tenth above the budget, others taken within it: between the two nothing moves to and fro.
 constexpr double kTolerance = 1.1;
@@ -29,6 +29,12 @@ BranchGovernor::BranchGovernor(double max_slowdown, float share)
 // What was overspent is saved in the steps that follow.
 double BranchGovernor::budget() const { return std::max(0.0, max_slowdown_ - debt_ / kAverageSteps); }
 
+// No less than without branches, whatever noise says.
+double BranchGovernor::times(uint32_t eighths) const {
+  if (eighths == 0) return 1;
+  return std::max(1.0, bare_[eighths].size() >= kLeastBeside ? 1 / bare_[eighths].low() : tried_[eighths].low());
+}
+
 void BranchGovernor::record(double step_ms) {
   measure(step_ms);
   account(step_ms);
@@ -42,17 +48,18 @@ void BranchGovernor::measure(double step_ms) {
   if (next_ == settled_) {
     settled_ms_.add(step_ms);
     if (!settled_ms_.keep_after_leap()) return;
-    for (TimeWindow& window : relative_) window.clear();
+    for (TimeWindow& window : tried_) window.clear();
+    for (TimeWindow& window : bare_) window.clear();
     since_bare_ = kMostBetweenBare;
     is_rising_ = false;
     return;
   }
-  const double ratio = step_ms / settled_ms_.median();
+  const double ratio = step_ms / settled_ms_.low();
   if (next_ == 0) {
-    relative_[settled_].add(1 / ratio);
-    relative_[settled_].keep_after_leap();
+    bare_[settled_].add(ratio);
+    bare_[settled_].keep_after_leap();
   } else {
-    relative_[next_].add(ratio * times(settled_));
+    tried_[next_].add(ratio * times(settled_));
   }
 }
 
@@ -62,7 +69,7 @@ void BranchGovernor::account(double step_ms) {
   unknown_ms_[next_] += step_ms;
   ++unknown_steps_[next_];
   for (uint32_t i = 0; i <= kWhole; ++i) {
-    if (unknown_steps_[i] == 0 || (i > 0 && relative_[i].size() < kLeastBeside)) continue;
+    if (unknown_steps_[i] == 0 || !has_samples(i, kLeastBeside)) continue;
     known_ms_ += unknown_ms_[i];
     bare_ms_ += unknown_ms_[i] / times(i);
     debt_ = std::max(0.0, debt_ + unknown_steps_[i] * (times(i) - 1 - max_slowdown_));
@@ -88,8 +95,8 @@ void BranchGovernor::decide() {
 // A trial is three steps, or two that are both far above the budget. Its end settles on the share if that fits.
 bool BranchGovernor::goes_on_trying() {
   const uint32_t tried = next_;
-  TimeWindow& window = relative_[tried];
-  const bool is_hopeless = trial_steps_ >= 2 && std::min(window.last(), window.median()) > 1 + kFarAbove * max_slowdown_ + kNoise;
+  TimeWindow& window = tried_[tried];
+  const bool is_hopeless = trial_steps_ >= 2 && std::min(window.last(), window.low()) > 1 + kFarAbove * max_slowdown_ + kNoise;
   if (trial_steps_ < kStepsOfTrial && !is_hopeless) {
     ++trial_steps_;
     return true;
@@ -103,17 +110,26 @@ bool BranchGovernor::goes_on_trying() {
 }
 
 bool BranchGovernor::is_too_dear() const {
-  const TimeWindow& window = relative_[settled_];
-  if (settled_ == 0 || window.size() < 2) return false;
-  if (window.size() >= kLeastJudged) return window.median() > 1 + kTolerance * budget();
-  return window.least() > 1 + kFarAbove * max_slowdown_ + kNoise;
+  const TimeWindow& window = bare_[settled_];
+  if (settled_ == 0 || window.size() < kLeastBeside) return false;
+  if (window.size() >= kLeastJudged) return times(settled_) > 1 + kTolerance * budget();
+  return 1 / window.greatest() > 1 + kFarAbove * max_slowdown_ + kNoise;
 }
 
 void BranchGovernor::settle(uint32_t eighths) {
   if (eighths < settled_) is_rising_ = false, since_trial_ = 0;
+  if (bare_[settled_].size() >= kLeastBeside) keep_as_tried();
   settled_ = eighths;
   settled_ms_.clear();
   since_bare_ = kMostBetweenBare;
+}
+
+// What is known of a share that is left is as old as its last sample, and gives way to trials.
+void BranchGovernor::keep_as_tried() {
+  const double known = times(settled_);
+  tried_[settled_].clear();
+  for (size_t i = 0; i < kLeastKnown; ++i) tried_[settled_].add(known);
+  bare_[settled_].clear();
 }
 
 // As if the cost grew with the share, unless a share between is known to fit.
@@ -135,13 +151,13 @@ uint32_t BranchGovernor::higher() const {
 }
 
 uint32_t BranchGovernor::steps_between_bare() const {
-  return std::clamp(2 * static_cast<uint32_t>(relative_[settled_].size()), kLeastBetweenBare, kMostBetweenBare);
+  return std::clamp(2 * static_cast<uint32_t>(bare_[settled_].size()), kLeastBetweenBare, kMostBetweenBare);
 }
 
 // Half of what the budget leaves above the settled share, or a sixteenth of it where nothing is left, is for trials.
 double BranchGovernor::steps_between_trials() const {
   const uint32_t tried = higher();
-  if (relative_[tried].size() == 0) return kLeastBetweenTrials;
+  if (!has_samples(tried, 1)) return kLeastBetweenTrials;
   const double cost = times(tried) - times(settled_), left = std::max(budget() - (times(settled_) - 1), max_slowdown_ / 8);
   return std::max<double>(kLeastBetweenTrials, kStepsOfTrial * cost / (left / 2));
 }

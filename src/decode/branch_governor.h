@@ -2,6 +2,7 @@
 #ifndef OUTRIGGER_SRC_DECODE_BRANCH_GOVERNOR_H_
 #define OUTRIGGER_SRC_DECODE_BRANCH_GOVERNOR_H_
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -16,9 +17,9 @@ namespace outrigger {
 ///
 /// Shares are eighths. Most steps use the one that is settled on. To compare with, a step is made without branches after every second step
 /// while little is known, and after every 32nd later: it takes no longer than others, and its token is that of the bare weights. Now and
-/// then a larger share is tried for three steps, so rarely that this takes half of what the budget leaves. What a share takes is a median of
-/// its latest samples; a step's time that leaps makes all of them void. What was spent beyond the budget, by finding out or before a leap
-/// was noticed, is saved over the next kAverageSteps steps. Pure: knows no clock. For steps that all have as many tokens.
+/// then a larger share is tried for three steps, so rarely that this takes half of what the budget leaves. What a share takes is a lower
+/// quartile of its latest samples; a step's time that leaps makes all of them void. What was spent beyond the budget, by finding out or
+/// before a leap was noticed, is saved over the next kAverageSteps steps. Pure: knows no clock. For steps that all have as many tokens.
 class BranchGovernor {
  public:
   static constexpr uint32_t kWhole = 8;  ///< eighths
@@ -44,8 +45,11 @@ class BranchGovernor {
   static float share_of(uint32_t eighths) { return static_cast<float>(eighths) / kWhole; }
 
   /// Time of a step with so many eighths, of one without branches as the unit. Precondition: was measured.
-  double times(uint32_t eighths) const { return eighths == 0 ? 1 : relative_[eighths].median(); }
-  bool is_known(uint32_t eighths) const { return eighths == 0 || relative_[eighths].size() >= kLeastKnown; }
+  double times(uint32_t eighths) const;
+  bool has_samples(uint32_t eighths, size_t least) const {
+    return eighths == 0 || std::max(tried_[eighths].size(), bare_[eighths].size()) >= least;
+  }
+  bool is_known(uint32_t eighths) const { return has_samples(eighths, kLeastKnown); }
   bool fits(uint32_t eighths) const { return is_known(eighths) && times(eighths) <= 1 + budget(); }
   bool is_dear(uint32_t eighths) const { return eighths > 0 && is_known(eighths) && times(eighths) > 1 + budget(); }
   bool is_too_dear() const;
@@ -56,21 +60,23 @@ class BranchGovernor {
   void decide();
   bool goes_on_trying();
   void settle(uint32_t eighths);
+  void keep_as_tried();
   uint32_t lower() const;
   uint32_t higher() const;
   uint32_t steps_between_bare() const;
   double steps_between_trials() const;
 
-  static constexpr uint32_t kLeastKnown = 3;
+  static constexpr size_t kLeastKnown = 3;
 
   const double max_slowdown_;
   uint32_t settled_, next_;
-  std::array<TimeWindow, kWhole + 1> relative_;  ///< samples of times(), by eighths
-  TimeWindow settled_ms_;                        ///< of the steps since the share was settled on
-  uint32_t trial_steps_ = 0;                     ///< of the trial that is being made
-  bool is_rising_ = false;                       ///< a trial has just succeeded: the next one need not wait
-  uint32_t since_bare_, since_trial_ = 0;        ///< steps
-  double debt_ = 0;                              ///< beyond the budget, in steps without branches
+  std::array<TimeWindow, kWhole + 1> tried_;  ///< samples of times() from trials, by eighths
+  std::array<TimeWindow, kWhole + 1> bare_;   ///< steps without branches, beside those with so many eighths: samples of 1 / times()
+  TimeWindow settled_ms_;                     ///< of the steps since the share was settled on
+  uint32_t trial_steps_ = 0;                  ///< of the trial that is being made
+  bool is_rising_ = false;                    ///< a trial has just succeeded: the next one need not wait
+  uint32_t since_bare_, since_trial_ = 0;     ///< steps
+  double debt_ = 0;                           ///< beyond the budget, in steps without branches
 
   uint64_t steps_ = 0;
   double share_sum_ = 0, known_ms_ = 0, bare_ms_ = 0;

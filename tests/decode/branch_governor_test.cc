@@ -5,6 +5,7 @@
 #include <functional>
 #include <random>
 #include <set>
+#include <tuple>
 
 #include "tests/support/catch.h"
 
@@ -17,6 +18,7 @@ using Machine = std::function<double(double share, int step)>;
 struct Noise {
   double spread = 0;   ///< times lie evenly within this part of the true one, above and below
   double hiccups = 0;  ///< share of steps that take three times as long
+  double slices = 0;   ///< lost in 10 ms, each of 25 ms
   uint32_t seed = 1;
 };
 
@@ -40,7 +42,7 @@ class Run {
       share += used;
       bare += used == 0;
       shares_.insert(used);
-      governor_.record(machine_(used, step_) * noise());
+      governor_.record(noisy(machine_(used, step_)));
     }
     return {with / without - 1, share / count, static_cast<double>(bare) / count};
   }
@@ -55,10 +57,11 @@ class Run {
   const std::set<float>& shares() const { return shares_; }
 
  private:
-  double noise() {
+  double noisy(double ms) {
     std::uniform_real_distribution<double> uniform(0, 1);
-    const double even = 1 + noise_.spread * (2 * uniform(random_) - 1);
-    return uniform(random_) < noise_.hiccups ? 3 * even : even;
+    const double even = ms * (1 + noise_.spread * (2 * uniform(random_) - 1));
+    if (uniform(random_) < noise_.hiccups) return 3 * even;
+    return even + 25 * (noise_.slices > 0 ? std::poisson_distribution<int>(noise_.slices * even / 10)(random_) : 0);
   }
 
   BranchGovernor governor_;
@@ -147,10 +150,10 @@ TEST_CASE("BranchGovernor: when the host becomes busy the share shrinks within s
     Run run(kBudget, 1, beside_device, noise);
     run.steps(300);
     CHECK(run.governor().settled_share() == 1);
-    CHECK(run.steps_until(0.25f, 100) < 40);  // 8 ms, where 3/8 take 12
+    CHECK(run.steps_until(0.25f, 100) < 60);  // 8 ms, where 3/8 take 12
     Run again(kBudget, 1, beside_device, noise);
     again.steps(300);
-    CHECK(again.steps(200).slowdown <= kBudget + 0.02);
+    CHECK(again.steps(200).slowdown <= kBudget + 0.025);
     CHECK(again.steps(200).slowdown <= kBudget);
     CHECK(again.governor().settled_share() == 0.25f);
     CHECK(again.steps_until(1, 200) < 90);
@@ -195,6 +198,28 @@ TEST_CASE("BranchGovernor: with noise and hiccups the average stays near the bud
   CHECK(early <= kBudget + 0.01);
   CHECK(late <= kBudget + 0.005);
   CHECK(share > 0.4);  // of 0.5 that fit
+}
+
+TEST_CASE("BranchGovernor: on a machine where every second step loses time slices the budget is kept, and what fits is told from what does not") {
+  constexpr int kSeeds = 20;
+  for (const auto& [cost, least, most] : {std::tuple{0.02, 0.35, 1.0}, {0.3, 0.0, 0.3}, {1.0, 0.0, 0.1}}) {
+    CAPTURE(cost);
+    double share = 0, said = 0, was = 0;
+    for (uint32_t seed = 1; seed <= kSeeds; ++seed) {
+      Run run(kBudget, 1, linear(cost), {.spread = 0.03, .slices = 0.6, .seed = seed});
+      run.steps(100);
+      const Run::Stretch later = run.steps(500);
+      share += later.share / kSeeds;
+      was += later.slowdown / kSeeds;
+      said += (run.governor().known_ms() / run.governor().bare_ms() - 1) / kSeeds;
+    }
+    CAPTURE(share, was, said);
+    CHECK(share >= least);
+    CHECK(share <= most);
+    CHECK(was <= kBudget + 0.03);
+    CHECK(said >= 0);
+    CHECK(said <= was + 0.1);
+  }
 }
 
 TEST_CASE("BranchGovernor: what it says of share and slowdown is what was used and what that took") {
