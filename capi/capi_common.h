@@ -140,6 +140,10 @@ inline constexpr uint32_t kFirstBytes<otr_generate_options> = 72;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_generate_result> = 72;
 template <>
+inline constexpr uint32_t kFirstBytes<otr_follow_load_options> = 16;
+template <>
+inline constexpr uint32_t kFirstBytes<otr_branch_use> = 32;
+template <>
 inline constexpr uint32_t kFirstBytes<otr_batch_options> = 24;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_batch_report> = 64;

@@ -95,6 +95,12 @@ Status check_logits(const otr_session* session) {
              : invalid("the session has no logits: nothing was computed since it was opened or truncated; prefill first");
 }
 
+otr_follow_load_options follow_load_defaults() {
+  auto options = only_size<otr_follow_load_options>();
+  options.max_slowdown = outrigger::FollowLoad().max_slowdown;
+  return options;
+}
+
 Status read_draft(const otr_generate_options& known, outrigger::DraftOptions* draft) {
   draft->kind = static_cast<outrigger::DraftKind>(known.draft);
   draft->tokens = known.draft_tokens;
@@ -107,6 +113,14 @@ Status read_draft(const otr_generate_options& known, outrigger::DraftOptions* dr
 }  // namespace
 
 namespace outrigger::capi {
+
+Status read_follow_load(const otr_follow_load_options* given, const char* what, FollowLoad* wanted) {
+  otr_follow_load_options known = follow_load_defaults();
+  OTR_CAPI_TRY(read_options(given, what, &known));
+  OTR_CAPI_TRY(check_reserved(known.reserved, what));
+  wanted->max_slowdown = known.max_slowdown;
+  return {};
+}
 
 Status read_generate_options(const otr_generate_options* given, GenerateOptions* wanted) {
   otr_generate_options known = generate_defaults();
@@ -152,6 +166,9 @@ otr_generate_result result_of(const GenerateResult& made, size_t prompt_tokens) 
   std::copy(made.speculation.accepted_at.begin(), made.speculation.accepted_at.end(), full.accepted_at);
   full.tree_passes = made.speculation.tree_passes;
   full.quoted_passes = made.speculation.quoted_passes;
+  full.following_steps = made.branches.steps;
+  full.mean_branch_share = made.branches.mean_share;
+  full.branch_slowdown = made.branches.slowdown;
   return full;
 }
 
@@ -336,6 +353,30 @@ otr_status otr_session_generated_text(const otr_session* session, char* text, si
 
 otr_status otr_session_set_branch_share(otr_session* session, float share, otr_error* error) {
   return with_session(session, error, [&]() -> Status { return session->session.set_branch_share(share); });
+}
+
+void otr_follow_load_options_init(otr_follow_load_options* options, uint32_t struct_size) { init(options, struct_size, follow_load_defaults()); }
+
+otr_status otr_session_follow_load(otr_session* session, const otr_follow_load_options* options, otr_error* error) {
+  return with_session(session, error, [&]() -> Status {
+    outrigger::FollowLoad wanted;
+    OTR_CAPI_TRY(read_follow_load(options, "options", &wanted));
+    return session->session.follow_load(wanted);
+  });
+}
+
+otr_status otr_session_get_branch_use(const otr_session* session, otr_branch_use* use, otr_error* error) {
+  return with_session(session, error, [&]() -> Status {
+    OTR_CAPI_TRY(check_info(use, "use"));
+    const outrigger::BranchUse made = session->session.branch_use();
+    otr_branch_use full = {};
+    full.follows_load = made.follows_load ? 1 : 0;
+    full.steps = made.steps;
+    full.mean_share = made.mean_share;
+    full.slowdown = made.slowdown;
+    give_info(full, use);
+    return {};
+  });
 }
 
 otr_status otr_session_truncate(otr_session* session, uint64_t position_tokens, otr_error* error) {

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -28,6 +29,7 @@ struct BatchOptions {
   uint32_t sequences = 0;                           ///< most texts at once; 0: the plan's batch
   uint32_t context_tokens = 0;                      ///< of each; 0: the plan's
   float branch_share = SessionOptions::kAsPlanned;  ///< as Session::set_branch_share(), of all
+  std::optional<FollowLoad> follow_load;            ///< as Session::follow_load(), one share for a step's texts, which begins with branch_share; texts then depend on time
   /// Called as soon as a text is done, in the order in which they are, on the calling thread.
   std::function<void(size_t index, const Result<GenerateResult>& result)> on_result;
   CancelToken cancel;  ///< ends all: each text with what it has, those that have not begun with nothing
@@ -45,6 +47,7 @@ struct BatchReport {
   uint64_t generated_tokens = 0;
   double total_ms = 0;            ///< from the first step to the last result
   double total_tokens_per_s = 0;  ///< generated tokens over it
+  BranchUse branches;             ///< of the steps without prompts
 };
 
 struct BatchResult {
@@ -60,14 +63,15 @@ struct BatchResult {
 /// taken from the plan for the length of the call, as many as texts are at once. A plan's rows of logits limit how many texts and drafts a
 /// step has: Workload::batch and draft_tokens ask for all. Steps allocate nothing once they are under way, but for the texts themselves.
 /// Errors of a request are its result and do not concern the others: those of Session::generate(); kUnsupported for drafts by a model or by
-/// the model itself. A step that fails fails for every text that was in it. Errors of the call: those of Session::open() and of validate();
+/// the model itself, and for any but kAuto, which then is none, while the load is followed. A step that fails fails for every text that was in it. Errors of the call: those of Session::open() and of validate();
 /// kInvalidArgument for more sequences than the plan's batch. Threads: any; the engine's other sessions may be used meanwhile, and take
 /// turns with it.
 OTR_API Result<BatchResult> generate_batch(const Engine& engine, std::span<const BatchRequest> requests, const BatchOptions& options = {});
 
 /// Session::step() of several sessions of one engine, in one pass over the weights, or in as many as the plan's rows of logits ask for:
 /// tokens[i] is appended to sessions[i], whose logits() then speak of what follows it. Bits are those of Session::step(). Errors:
-/// kInvalidArgument for as many tokens as sessions not being given, sessions of different engines or branch shares, one that is given twice
+/// kInvalidArgument for as many tokens as sessions not being given, sessions of different engines, branch shares or ways to follow the load
+/// (where all do, the first one's measurements count for all), one that is given twice
 /// or in use elsewhere, and whatever Session::step() refuses: nothing has changed then. Those of a step: sessions whose pass was done keep
 /// their token.
 OTR_API Status step_together(std::span<Session* const> sessions, std::span<const Token> tokens, const CancelToken& cancel = {});

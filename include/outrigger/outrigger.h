@@ -842,7 +842,26 @@ typedef struct otr_generate_result {
   uint64_t accepted_at[OTR_MOST_DRAFT_TOKENS]; /**< accepted_tokens by their place in the draft, which in a tree is their depth */
   uint64_t tree_passes;           /**< of the passes, those whose draft was a tree and no chain */
   uint64_t quoted_passes;         /**< of the passes, those whose draft was copied from the text where OTR_DRAFT_AUTO otherwise drafts with the model */
+  uint64_t following_steps;       /**< decode steps whose share of branches followed the load (otr_session_follow_load); 0: it was fixed */
+  double mean_branch_share;       /**< of these */
+  double branch_slowdown;         /**< as otr_branch_use.slowdown, of these */
 } otr_generate_result;
+
+/** How otr_session_follow_load chooses. */
+typedef struct otr_follow_load_options {
+  uint32_t struct_size;
+  uint32_t reserved;
+  double max_slowdown; /**< of decode steps, on average, beside the same steps without branches: 0.01 to 10; default 0.05 */
+} otr_follow_load_options;
+
+/** What decode steps used of the branches while a session followed the load. */
+typedef struct otr_branch_use {
+  uint32_t struct_size; /**< set by the caller: sizeof(otr_branch_use) */
+  int32_t follows_load; /**< 0: the share is fixed, or the model has no branches; the rest is 0 then */
+  uint64_t steps;       /**< decode steps, those without branches to compare with included */
+  double mean_share;    /**< of these */
+  double slowdown;      /**< their time over what they had taken without branches, less 1, as measured; 0 while too few were */
+} otr_branch_use;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
 OTR_C_API void otr_session_options_init(otr_session_options* options, uint32_t struct_size);
@@ -869,7 +888,7 @@ OTR_C_API otr_status otr_session_step(otr_session* session, int32_t token, otr_e
 
 /** otr_session_step of `count` sessions of one engine, in one pass over the weights, or in as many as the plan's logit_rows ask for: tokens[i] is appended to
  * sessions[i]. `cancel` may be NULL. Errors: those of otr_session_step; OTR_INVALID_ARGUMENT for no session, one that is given twice, and sessions of different engines
- * or branch shares: nothing has changed then. After one of a pass, sessions whose pass was done keep their token. Since 0.1, stable. */
+ * branch shares, or ways to follow the load: nothing has changed then. Where all follow it, the first session's measurements count for all. After one of a pass, sessions whose pass was done keep their token. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_step_together(otr_session* const* sessions, const int32_t* tokens, size_t count, const otr_cancel* cancel,
                                                otr_error* error);
 
@@ -893,9 +912,22 @@ OTR_C_API otr_status otr_session_sample(const otr_session* session, otr_sampler*
 OTR_C_API otr_status otr_session_get_tokens(const otr_session* session, int32_t* tokens, size_t capacity, size_t* count, otr_error* error);
 
 /** Of a compressed model's branches: 1 for all of each (as a session opens), 0 for the bare weights, between for the components that matter most
- * (rounded to 32 of them). Holds for tokens that are computed from now on; nothing is loaded anew. A model without branches takes any share.
+ * (rounded to 32 of them). Holds for tokens that are computed from now on; nothing is loaded anew. A model without branches takes any share. Ends otr_session_follow_load.
  * Errors: OTR_INVALID_ARGUMENT for none from 0 to 1. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_set_branch_share(otr_session* session, float share, otr_error* error);
+
+/** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
+OTR_C_API void otr_follow_load_options_init(otr_follow_load_options* options, uint32_t struct_size);
+
+/** From now on chooses the share for each decode step by what the steps before it took: the largest with which steps take no more than max_slowdown longer than
+ * without branches, until otr_session_set_branch_share. Tokens and bits then depend on time: another run may say something else. Begins with the share there is, and anew
+ * at each call. A decode step is one of otr_session_step, otr_session_step_together and of what otr_session_generate writes; to compare with, one uses no branches after
+ * every 32nd, in the beginning after every second. Shares are eighths. Other steps take the share that is settled on. Of drafts such a session has OTR_DRAFT_NONE, and _AUTO as the same; others are OTR_UNSUPPORTED.
+ * A model without branches goes on as it is. `options` may be NULL. Errors: OTR_INVALID_ARGUMENT. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_follow_load(otr_session* session, const otr_follow_load_options* options, otr_error* error);
+
+/** Fills *use with what was used since otr_session_follow_load. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_get_branch_use(const otr_session* session, otr_branch_use* use, otr_error* error);
 
 /** How many tokens the session holds, and the most it can hold; either pointer may be NULL. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_get_position(const otr_session* session, uint64_t* position_tokens, uint64_t* context_tokens,
@@ -956,6 +988,7 @@ typedef struct otr_batch_options {
   uint32_t context_tokens;  /**< of each; 0 (default): the plan's */
   float branch_share;       /**< as otr_session_set_branch_share, of all; -1 (default): as planned */
   const otr_cancel* cancel; /**< ends all texts, each with what it has; NULL (default): nothing does */
+  const otr_follow_load_options* follow_load; /**< as otr_session_follow_load, one share for a step's texts, which begins with branch_share; NULL (default): it is fixed */
 } otr_batch_options;
 
 /** What a batch did. */
@@ -969,6 +1002,9 @@ typedef struct otr_batch_report {
   uint64_t generated_tokens;
   double total_ms;           /**< from the first step to the last text */
   double total_tokens_per_s; /**< generated_tokens over it */
+  uint64_t following_steps;  /**< steps without prompts whose share of branches followed the load; 0: it was fixed */
+  double mean_branch_share;  /**< of these */
+  double branch_slowdown;    /**< as otr_branch_use.slowdown, of these */
 } otr_batch_report;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
@@ -977,7 +1013,7 @@ OTR_C_API void otr_batch_options_init(otr_batch_options* options, uint32_t struc
 /** Generates a text for each of `count` prompts, up to `sequences` of them at once, with one pass over the weights for a token of each: the next prompt takes the
  * place of a text that is done. Every text, its tokens and its callbacks are those that otr_session_generate gives it alone, with the same seed.
  * prompts[i] has prompt_counts[i] tokens; options[i] is that text's, NULL for the defaults, as is a NULL `options`. Its cancel flag ends that text alone, between steps; of drafts
- * there are OTR_DRAFT_NONE, _NGRAM and _AUTO. The plan's batch and draft_tokens say what a step has room for. Sessions are taken from the plan for the length of the call.
+ * there are OTR_DRAFT_NONE, _NGRAM and _AUTO; while the load is followed _NONE, and _AUTO as the same, and texts depend on time. The plan's batch and draft_tokens say what a step has room for. Sessions are taken from the plan for the length of the call.
  * What is wrong with one text is the error of its otr_batch_get_result and does not concern the others; being cancelled is a result.
  * Errors: those of otr_session_open; OTR_INVALID_ARGUMENT for more sequences than the plan's batch. Since 0.1, stable. */
 OTR_C_API otr_status otr_batch_generate(const otr_engine* engine, const int32_t* const* prompts, const size_t* prompt_counts, size_t count,

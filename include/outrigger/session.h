@@ -25,6 +25,22 @@ struct SessionOptions {
   float branch_share = kAsPlanned;  ///< as set_branch_share(); kAsPlanned: Plan::branch_share
 };
 
+/// How Session::follow_load() chooses.
+struct FollowLoad {
+  double max_slowdown = 0.05;  ///< of decode steps, on average, beside the same steps without branches; 0.01 to 10
+
+  /// Errors: kInvalidArgument naming the field, its value and what it may be.
+  Status validate() const;
+};
+
+/// What decode steps used of the branches while a session followed the load.
+struct BranchUse {
+  bool follows_load = false;  ///< false: the share is fixed, or the model has no branches; nothing else is told then
+  uint64_t steps = 0;         ///< decode steps, those without branches to compare with included
+  double mean_share = 0;      ///< of these steps
+  double slowdown = 0;        ///< their time over what they had taken without branches, less 1, as measured; 0 while too few were
+};
+
 enum class StopReason : int32_t { kLength = 0, kEos = 1, kStop = 2, kCancelled = 3 };
 OTR_API const char* stop_reason_name(StopReason reason) noexcept;  ///< "length", "eos", "stop", "cancelled"
 
@@ -62,6 +78,7 @@ struct GenerateResult {
   StopReason stop_reason = StopReason::kLength;
   Timings timings;
   SpeculationReport speculation;
+  BranchUse branches;                     ///< of the steps that made these tokens
 };
 
 /// Threads: one at a time; another thread's concurrent call gets kInvalidArgument ("session is busy"), cancel tokens excepted.
@@ -84,7 +101,16 @@ class OTR_API Session {
   Status step(Token token);
   /// Of a compressed model's branches: 1 for all of each, 0 for the bare weights, between for the components that matter most (rounded to 32 of them). Holds for
   /// tokens that are computed from now on; nothing is loaded anew. A model without branches takes any share. Errors: kInvalidArgument for none from 0 to 1.
+  /// Ends follow_load().
   Status set_branch_share(float share);
+  /// From now on chooses the share for each decode step by what the steps before it took: the largest with which steps take no more than max_slowdown longer than
+  /// without branches, less of them while other programs make branches dear, more when these are gone. Tokens and bits then depend on time: another run may say something else.
+  /// Begins with the share there is, and anew at each call. A decode step is one of step(), step_together() and of what generate() writes; to compare with, one uses no branches after
+  /// every 32nd, in the beginning after every second. Shares are eighths. Prompts, evaluate() and prefill() of several tokens take the share that is settled on, and are not measured. Drafts are not
+  /// for sessions that follow: of them there is none for kAuto, and others are refused. A model without branches goes on as it is. Errors: those of options.validate().
+  Status follow_load(const FollowLoad& options = {});
+  /// Since follow_load().
+  BranchUse branch_use() const;
   /// Like prefill, but `on_logits(index, logits)` is called for each token in order with the logits of what follows it.
   Status evaluate(std::span<const Token> tokens, const std::function<void(size_t index, std::span<const float> logits)>& on_logits,
                   const CancelToken& cancel = {});
@@ -97,7 +123,7 @@ class OTR_API Session {
   /// Opens what generate() with this draft needs, which otherwise its first call does: a draft model, which the session keeps until another is asked for.
   /// It runs within the plan's draft bytes (Workload::draft_bytes), a cache of this session's context included; these count in the engine's budget.
   /// Errors: kInvalidArgument when the draft has another vocabulary (the message names the first token that differs), the plan has no rows of
-  /// logits to verify with (Workload::draft_tokens), or kSelf is asked for with the branches off; kUnsupported for kSelf of a model without branches
+  /// logits to verify with (Workload::draft_tokens), or kSelf is asked for with the branches off; kUnsupported in a session that follows the load, for kSelf of a model without branches
   /// under a plan without low-bit copies (Workload::stand_ins); kBudget with
   /// the bytes that the draft needs and those it was given; those of Model::open and Engine::open.
   Status prepare_draft(const DraftOptions& options, const Progress& progress = {}, const CancelToken& cancel = {});

@@ -51,6 +51,7 @@ Status BatchSequence::start(size_t index, const BatchRequest& request) {
 void BatchSequence::choose_draft() {
   DraftOptions& draft = options_.draft;
   draft.shape = DraftShape::kChain;
+  if (state_.follower && draft.kind == DraftKind::kAuto) draft.kind = DraftKind::kNone;
   drafts_as_it_pays_ = draft.kind == DraftKind::kAuto || (draft.kind == DraftKind::kNgram && draft.tokens == DraftOptions::kAsItPays);
   if (!drafts_as_it_pays_) return;
   if (draft.kind == DraftKind::kAuto) draft.kind = state_.engine->plan.logit_rows < 2 ? DraftKind::kNone : DraftKind::kNgram;

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "src/base/macros.h"
+#include "src/decode/load_follower.h"
 
 namespace outrigger {
 
@@ -41,7 +42,10 @@ void BatchStep::add(Session::Impl& session, uint32_t count, uint32_t rows) {
 
 Status BatchStep::run(const CancelToken& cancel, const OnRow& on_row) {
   const StepInput input{tokens_, slices_, logit_tokens_, branch_share_};
-  OTR_TRY(engine_.run_step(input, cancel, [&](size_t i, std::span<const float> logits) { on_row(rows_[i].index, rows_[i].row, logits); }));
+  OTR_TRY(engine_.run_step(input, cancel, [&](size_t i, std::span<const float> logits) {
+    step_ms_ = engine_.step_ms;
+    on_row(rows_[i].index, rows_[i].row, logits);
+  }));
   for (size_t i = 0; i < sessions_.size(); ++i) sessions_[i]->computed += slices_[i].tokens;
   return {};
 }
@@ -72,13 +76,21 @@ class SessionCalls {
   size_t held_ = 0;
 };
 
+Status check_follower(const Session::Impl& session, const Session::Impl& first, size_t index) {
+  const auto slowdown = [](const Session::Impl& of) { return of.follower ? of.follower->max_slowdown() : 0; };
+  if (slowdown(session) == slowdown(first)) return {};
+  return Status(StatusCode::kInvalidArgument, fmt::format("session {}: follows the load with a slowdown of {}, need that of session 0, {} (0: it does not)", index,
+                                                          slowdown(session), slowdown(first)));
+}
+
 Status check_together(std::span<Session* const> sessions, std::span<const Token> tokens) {
   const Session::Impl& first = sessions[0]->impl();
   for (size_t i = 0; i < sessions.size(); ++i) {
     const Session::Impl& session = sessions[i]->impl();
     if (session.engine != first.engine)
       return Status(StatusCode::kInvalidArgument, fmt::format("session {} is of another engine than session 0", i));
-    if (session.branch_share != first.branch_share) {
+    OTR_TRY(check_follower(session, first, i));
+    if (!session.follower && session.branch_share != first.branch_share) {
       return Status(StatusCode::kInvalidArgument, fmt::format("session {}: got a branch share of {}, need that of session 0, {}", i,
                                                               session.branch_share, first.branch_share));
     }
@@ -92,6 +104,9 @@ Result<size_t> step_some(BatchStep& step, std::span<Session* const> sessions, st
   const Plan& plan = sessions[0]->impl().engine->plan;
   const std::span<Session* const> some = sessions.first(std::min<size_t>(sessions.size(), std::min(plan.step_tokens, plan.logit_rows)));
   step.clear();
+  LoadFollower* const follower = sessions[0]->impl().follower.get();
+  const auto size = static_cast<uint32_t>(some.size());
+  if (follower != nullptr) step.set_branch_share(follower->next_share(size));
   for (size_t i = 0; i < some.size(); ++i) {
     some[i]->impl().tokens.push_back(tokens[i]);
     step.add(some[i]->impl(), 1, 1);
@@ -99,6 +114,7 @@ Result<size_t> step_some(BatchStep& step, std::span<Session* const> sessions, st
   const Status status = step.run(cancel, [&](size_t i, size_t, std::span<const float> logits) {
     std::copy(logits.begin(), logits.end(), some[i]->impl().logits.begin());
   });
+  if (follower != nullptr && status.is_ok()) follower->record(size, step.step_ms());
   for (Session* const session : some) {
     session->impl().has_logits = status.is_ok();
     if (!status.is_ok()) session->impl().tokens.pop_back();

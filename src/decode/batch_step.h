@@ -21,6 +21,7 @@ class BatchStep {
   /// Of up to `most_sessions` sessions. The engine must outlive it.
   BatchStep(Engine::Impl& engine, size_t most_sessions, float branch_share);
 
+  void set_branch_share(float share) { branch_share_ = share; }
   void clear();
   bool is_empty() const { return slices_.empty(); }
   size_t tokens() const { return tokens_.size(); }
@@ -35,6 +36,8 @@ class BatchStep {
   /// Runs it, and gives the rows in order while the engine is held. The sessions' tokens count as computed then; their own logits stay as
   /// they are. Errors: a step's; nothing counts as computed then.
   Status run(const CancelToken& cancel, const OnRow& on_row);
+  /// What the last one took, without waiting for its turn. Of one that wanted logits.
+  double step_ms() const { return step_ms_; }
 
  private:
   struct Row {
@@ -42,7 +45,8 @@ class BatchStep {
   };
 
   Engine::Impl& engine_;
-  const float branch_share_;
+  float branch_share_;
+  double step_ms_ = 0;
   std::vector<Token> tokens_;
   std::vector<SequenceSlice> slices_;
   std::vector<Session::Impl*> sessions_;

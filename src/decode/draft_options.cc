@@ -26,6 +26,12 @@ Status no_trees() {
                 "for the host alone");
 }
 
+// A share is judged by what steps of one token take, and drafts make steps of any size.
+Status no_follower(DraftKind kind) {
+  return Status(StatusCode::kUnsupported,
+                fmt::format("draft: got '{}', need none or auto, which is none, while the branch share follows the load; set a share, or draft nothing", draft_kind_name(kind)));
+}
+
 }  // namespace
 
 const char* draft_kind_name(DraftKind kind) noexcept {
@@ -82,6 +88,7 @@ Status DraftOptions::validate() const {
 Status Session::Impl::prepare_draft(const DraftOptions& options, const Progress& progress, const CancelToken& cancel) {
   OTR_TRY(options.validate());
   if (options.kind == DraftKind::kNone) return {};
+  if (follower && options.kind != DraftKind::kAuto) return no_follower(options.kind);
   if (options.shape == DraftShape::kTree && !cache.takes_trees()) return no_trees();
   if (options.kind == DraftKind::kAuto) return {};
   if (options.kind == DraftKind::kSelf) OTR_TRY(check_self_draft(*this));

@@ -4,6 +4,7 @@
 
 #include <outrigger/engine.h>
 
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -42,6 +43,7 @@ struct Engine::Impl {
   std::optional<StepRunner> draft_runner;  // none: there are no copies
   std::optional<StepRunner> runner;  // none: no weights are in memory
   std::mutex step_mutex;
+  double step_ms = 0;  // of the latest step, without what it waited for its turn; under the step's lock
   std::shared_mutex placement_mutex;  // what reports read of the residency is not to be replaced meanwhile
   size_t trace_events = 0;
   bool corrects_in_turn = false;
@@ -59,7 +61,9 @@ struct Engine::Impl {
   template <typename OnLogits>
   Status run_step(const StepInput& input, const CancelToken& cancel, OnLogits&& on_logits) {
     const std::lock_guard lock(step_mutex);
+    const auto start = std::chrono::steady_clock::now();
     if (Status status = run_step_locked(input, cancel); !status.is_ok()) return status;
+    step_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
     const StepRunner& ran = input.by_stand_ins ? *draft_runner : *runner;
     for (size_t i = 0; i < input.logit_tokens.size(); ++i) on_logits(i, ran.logits(i));
     return {};

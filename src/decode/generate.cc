@@ -50,6 +50,7 @@ Result<GenerateResult> Generation::run(std::span<const Token> prompt) {
 
 void Generation::start() {
   start_ = first_token_ = last_token_ = Clock::now();
+  if (session_.follower) branches_before_ = session_.follower->counts();
   result_.tokens.reserve(std::min(options_.max_tokens, session_.context_tokens));
 }
 
@@ -125,6 +126,7 @@ GenerateResult Generation::finish() {
     result_.timings.decode_tokens_per_s = per_second(static_cast<double>(result_.tokens.size() - 1), result_.timings.decode_ms);
   }
   result_.speculation = decoder_.report();
+  if (session_.follower) result_.branches = (session_.follower->counts() - branches_before_).use();
   return std::move(result_);
 }
 

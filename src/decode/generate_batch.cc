@@ -12,6 +12,7 @@
 #include "src/decode/batch_draft_length.h"
 #include "src/decode/batch_sequence.h"
 #include "src/decode/batch_shares.h"
+#include "src/decode/load_follower.h"
 
 namespace outrigger {
 namespace {
@@ -25,11 +26,13 @@ class BatchRun {
  public:
   BatchRun(Engine::Impl& engine, std::span<const BatchRequest> requests, const BatchOptions& options, float branch_share, size_t sequences)
       : engine_(engine), requests_(requests), options_(options), step_(engine, sequences, branch_share) {
+    if (options.follow_load) follower_ = LoadFollower::make(engine.layout(), *options.follow_load, branch_share);
     results_.resize(requests.size());
     joined_.reserve(sequences);
   }
 
   void add_place(Session session) {
+    session.impl().follower = follower_;
     places_.emplace_back(std::move(session));
     shares_.emplace_back();
   }
@@ -44,6 +47,7 @@ class BatchRun {
     stop_all();
     report_.total_ms = ms_since(start);
     if (report_.total_ms > 0) report_.total_tokens_per_s = static_cast<double>(report_.generated_tokens) * 1000 / report_.total_ms;
+    if (follower_) report_.branches = follower_->counts().use();
     BatchResult result;
     result.report = report_;
     result.results.reserve(results_.size());
@@ -100,9 +104,12 @@ class BatchRun {
       joined_.push_back(&places_[i]);
       is_reading |= shares_[i].is_reading;
     }
+    const auto tokens = static_cast<uint32_t>(step_.tokens());
+    if (follower_) step_.set_branch_share(is_reading ? follower_->settled_share() : follower_->next_share(tokens));
     const Clock::time_point start = Clock::now();
     const Status status = step_.run(options_.cancel, on_row_);
     const double step_ms = ms_since(start);
+    if (status.is_ok() && follower_ && !is_reading) follower_->record(tokens, step_.step_ms());
     if (status.is_ok()) count_step(std::chrono::duration<double, std::milli>(start - drafting).count(), step_ms, !is_reading);
     for (BatchSequence* const place : joined_) {
       if (std::optional<Result<GenerateResult>> result = place->end_step(status, step_ms)) end(*place, std::move(*result));
@@ -151,6 +158,7 @@ class BatchRun {
   size_t turn_ = 0;                   // the place that has the first share of the next step
   BatchDraftLength draft_length_;
   BatchStep step_;
+  std::shared_ptr<LoadFollower> follower_;  // null: the share is fixed
   std::vector<BatchSequence*> joined_;  // the step, in its order
   const BatchStep::OnRow on_row_ = [this](size_t index, size_t row, std::span<const float> logits) { joined_[index]->judge(row, logits); };
   std::vector<std::optional<Result<GenerateResult>>> results_;
@@ -161,6 +169,7 @@ class BatchRun {
 }  // namespace
 
 Status BatchOptions::validate() const {
+  if (follow_load) OTR_TRY(follow_load->validate());
   if (branch_share == SessionOptions::kAsPlanned || (branch_share >= 0 && branch_share <= 1)) return {};
   return Status(StatusCode::kInvalidArgument,
                 fmt::format("branch_share: got {}, need 0 to 1, or {} as planned", branch_share, SessionOptions::kAsPlanned));

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <span>
 
+#include "src/decode/load_follower.h"
 #include "src/decode/speculative_decoder.h"
 #include "src/decode/text_output.h"
 
@@ -45,6 +46,7 @@ class Generation {
   SpeculativeDecoder decoder_;
   TextOutput output_;
   GenerateResult result_;
+  BranchCounts branches_before_;
   bool has_prompt_ = false;
   Clock::time_point start_, first_token_, last_token_;
 };

@@ -9,6 +9,7 @@
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
 #include "src/decode/draft_model.h"
+#include "src/decode/load_follower.h"
 #include "src/decode/session_impl.h"
 #include "src/model/on_device.h"
 
@@ -16,6 +17,8 @@ namespace outrigger {
 
 Session::Impl::Impl() = default;
 Session::Impl::~Impl() = default;
+
+float Session::Impl::settled_share() const { return follower ? follower->settled_share() : branch_share; }
 
 Status Session::Impl::check_tokens(std::span<const Token> more) const {
   if (more.empty()) return Status(StatusCode::kInvalidArgument, "no tokens given: at least one is needed");
@@ -47,6 +50,7 @@ Status Session::Impl::compute(const Progress& progress, const CancelToken& cance
   // Each token's logits are wanted only in steps as small as the logits buffer.
   const size_t chunk = on_logits ? std::min(plan.step_tokens, plan.logit_rows) : plan.step_tokens;
   has_logits = false;
+  const bool is_decoding = follower && !on_logits && end - begin == 1;
   while (computed < end) {
     if (cancel.is_cancelled()) return Status(StatusCode::kCancelled, "cancelled between steps");
     const uint32_t count = static_cast<uint32_t>(std::min(chunk, end - computed));
@@ -58,11 +62,14 @@ Status Session::Impl::compute(const Progress& progress, const CancelToken& cance
       logit_tokens.push_back(count - 1);
     }
     const SequenceSlice slice{&cache, computed, 0, count};
-    const StepInput input{std::span(tokens).subspan(computed, count), {&slice, 1}, logit_tokens, branch_share};
+    const StepInput input{std::span(tokens).subspan(computed, count), {&slice, 1}, logit_tokens, is_decoding ? follower->next_share(1) : settled_share()};
+    double step_ms = 0;
     OTR_TRY(engine->run_step(input, cancel, [&](size_t i, std::span<const float> row) {
+      step_ms = engine->step_ms;
       if (on_logits) on_logits(computed - begin + i, row);
       if (last && i + 1 == logit_tokens.size()) std::copy(row.begin(), row.end(), logits.begin());
     }));
+    if (is_decoding) follower->record(1, step_ms);
     computed += count;
     has_logits = last;
     if (progress && !progress(static_cast<double>(computed - begin) / static_cast<double>(end - begin)) && !last) {
@@ -80,7 +87,7 @@ Status Session::Impl::compute_rows(std::span<const Token> drafted, const TokenTr
   logit_tokens.clear();
   for (uint32_t i = 0; i < count; ++i) logit_tokens.push_back(i);
   const SequenceSlice slice{&cache, computed, 0, count, tree, 0};
-  const StepInput input{step_tokens, {&slice, 1}, logit_tokens, branch_share};
+  const StepInput input{step_tokens, {&slice, 1}, logit_tokens, settled_share()};
   return engine->run_step(input, cancel, on_logits);
 }
 
@@ -133,8 +140,21 @@ Status Session::set_branch_share(float share) {
   OTR_TRY(call.status());
   OTR_TRY(check_branch_share(share));
   impl_->branch_share = share;
+  impl_->follower.reset();
   return {};
 }
+
+Status Session::follow_load(const FollowLoad& options) try {
+  SessionCall call(*impl_);
+  OTR_TRY(call.status());
+  OTR_TRY(options.validate());
+  impl_->follower = LoadFollower::make(impl_->engine->layout(), options, impl_->settled_share());
+  return {};
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
+}
+
+BranchUse Session::branch_use() const { return impl_->follower ? impl_->follower->counts().use() : BranchUse(); }
 
 Result<Session> Session::open(const Engine& engine, const SessionOptions& options) try {
   const Plan& plan = engine.plan();

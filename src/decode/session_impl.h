@@ -15,6 +15,7 @@
 namespace outrigger {
 
 class DraftModel;
+class LoadFollower;
 
 struct Session::Impl {
   Impl();
@@ -23,7 +24,8 @@ struct Session::Impl {
   std::shared_ptr<Engine::Impl> engine;   ///< outlives the cache, which is leased from it
   KvCache cache;
   uint32_t context_tokens = 0;
-  float branch_share = 1;
+  float branch_share = 1;                 ///< unless it follows the load
+  std::shared_ptr<LoadFollower> follower;  ///< null: it does not; shared by the sessions of a batch
   std::vector<Token> tokens;              ///< capacity for the whole context from the start
   uint32_t computed = 0;                  ///< tokens whose keys and values are in the cache: all, or all but the last generated one
   std::vector<float> logits;              ///< [vocabulary]
@@ -48,6 +50,8 @@ struct Session::Impl {
   Status keep_path(const TokenTree& tree, size_t node) const;
   /// As Session::prepare_draft().
   Status prepare_draft(const DraftOptions& options, const Progress& progress, const CancelToken& cancel);
+  /// Of a step that is none of decoding.
+  float settled_share() const;
   Status check_tokens(std::span<const Token> more) const;
   void truncate(uint32_t position);
 };

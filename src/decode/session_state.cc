@@ -7,6 +7,7 @@
 #include <new>
 
 #include "src/base/macros.h"
+#include "src/decode/load_follower.h"
 #include "src/decode/session_impl.h"
 #include "src/io/atomic_file.h"
 
@@ -156,6 +157,7 @@ Result<Session> Session::fork() const try {
   OTR_ASSIGN(Session copy, open(Engine(impl_->engine), {impl_->context_tokens, impl_->branch_share}));
   Impl& to = *copy.impl_;
   const Impl& from = *impl_;
+  if (from.follower) to.follower = std::make_shared<LoadFollower>(*from.follower);
   to.tokens = from.tokens;
   to.tokens.reserve(to.context_tokens);
   to.computed = from.computed;

@@ -24,6 +24,7 @@ double ms_since(Clock::time_point start) { return std::chrono::duration<double, 
 // What is drawn after n-grams is what is drawn without a draft; after another draft it is not.
 DraftKind kind_for(const Session::Impl& session, const GenerateOptions& options) {
   if (options.draft.kind != DraftKind::kAuto) return options.draft.kind;
+  if (session.follower) return DraftKind::kNone;
   if (session.engine->plan.logit_rows < 2) return DraftKind::kNone;
   const bool takes_copies = options.sampling.temperature <= 0 && options.draft.shape != DraftShape::kTree;
   return session.engine->plan.self_draft_bits > 0 && takes_copies ? DraftKind::kSelf : DraftKind::kNgram;

@@ -180,6 +180,9 @@ Status bench(const BenchOptions& options) {
     sessions.push_back(std::move(session).value());
   }
 
+  if (Status status = start_following(sessions[0], options.common, options.future); !status.is_ok()) return status;
+  const std::optional<FollowLoad> follows = follow_load(options.common, options.future);
+  const auto follow = [&follows](Session& session) { return follows ? session.follow_load(*follows) : Status(); };
   const Interruptible interruptible;
   ProgressLine progress(options.common.progress, "measuring");
   BenchRuns runs(sessions, static_cast<uint32_t>(model.value().info().vocabulary_tokens), options.common.seed.value_or(0));
@@ -188,9 +191,14 @@ Status bench(const BenchOptions& options) {
   Json rows = Json::array();
   std::string table = head_text(options.predict);
   for (const BenchTest& test : tests) {
+    // Each test finds out for itself, and its own steps are told of.
+    for (uint32_t i = 0; i < test.batch; ++i) {
+      if (Status status = follow(sessions[i]); !status.is_ok()) return status;
+    }
     const auto samples = measure(runs, test, options.repeat, options.predict ? &predictions : nullptr);
     if (!samples.is_ok()) return samples.status();
     rows.push_back(row_json(setting, test, samples.value()));
+    if (const BranchUse use = sessions[0].branch_use(); use.steps > 0) rows.back()["branches"] = branches_json(use);
     table += row_text(rows.back(), test, samples.value());
     progress.update(static_cast<double>(rows.size()) / static_cast<double>(tests.size()));
   }

@@ -107,10 +107,17 @@ std::vector<CLI::Option*> add_draft_options(CLI::App& command, FutureOptions& op
 }
 
 void add_future_options(CLI::App& command, FutureOptions& options, bool with_draft) {
-  command.add_option("--branch", options.branch_share, "Share of a compressed model's branches to use: all, none, or a share such as 50% or 0.5")
-      ->type_name("all|none|SHARE")
+  command
+      .add_option_function<std::string>(
+          "--branch",
+          [&options](const std::string& text) {
+            options.follows_load = text == "follow";
+            if (!options.follows_load) options.branch_share = std::stof(text);
+          },
+          "Share of a compressed model's branches to use: all, none, or a share such as 50% or 0.5; follow: as many as --max-slowdown (5%) allows beside what else the host does, so that text depends on time")
+      ->type_name("all|none|SHARE|follow")
       ->transform([](const std::string& text) { return text == "all" ? "1" : text == "none" ? "0" : text.ends_with("%") ? as_share(text) : text; })
-      ->check(CLI::Range(0.0, 1.0))
+      ->check([](const std::string& text) { return text == "follow" ? std::string() : CLI::Range(0.0, 1.0)(text); })
       ->group("Machine");
   std::vector<CLI::Option*> added = {
       command.add_option("--batch", options.batch, "Texts at once, for run --prompts and bench, which takes several numbers")

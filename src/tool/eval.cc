@@ -172,6 +172,9 @@ Status eval(const EvalOptions& options) {
   apply_log_level(options.common);
   if (Status status = check_future(options.future); !status.is_ok()) return status;
   if (Status status = check_no_batch(options.future, "a text is evaluated one chunk after the other"); !status.is_ok()) return status;
+  if (options.future.follows_load) {
+    return Status(StatusCode::kInvalidArgument, "--branch: got follow, need all, none or a share: what depends on time cannot be compared");
+  }
   if (!options.compare.empty()) return compare(options);
   const auto model = open_runnable(options.model, options.common);
   if (!model.is_ok()) return model.status();

@@ -64,6 +64,7 @@ Result<Session> open_session(const Engine& engine, const RunOptions& options, do
   const Stopwatch watch;
   auto session = Session::open(engine, {0, options.future.branch_share});
   if (!session.is_ok()) return session;
+  if (const Status following = start_following(session.value(), options.common, options.future); !following.is_ok()) return following;
   const Interruptible interruptible;
   ProgressLine progress(options.common.progress, "loading the draft");
   const Status prepared = session->prepare_draft(draft_options(options.future).value(), progress.callback(), interrupt_token());
@@ -113,6 +114,11 @@ Json generation_json(std::span<const Token> prompt, const GenerateResult& result
           {"text", result.text},
           {"stop_reason", stop_reason_name(result.stop_reason)},
           {"timings", timings}};
+}
+
+void say_branches(const RunOptions& options, const BranchUse& use) {
+  if (options.common.progress == ProgressMode::kNone || use.steps == 0) return;
+  say(fmt::format("branches: {:.0f} % used on average, tokens took {:.1f} % longer than without", 100 * use.mean_share, 100 * use.slowdown));
 }
 
 Json speculation_json(const SpeculationReport& report) {

@@ -56,6 +56,8 @@ Result<GenerateResult> generate_text(Session& session, std::span<const Token> pr
 
 /// {"prompt_tokens":[..],"tokens":[..],"text":..,"stop_reason":..,"timings":{..}}; `load_ms` below 0 leaves loading out.
 Json generation_json(std::span<const Token> prompt, const GenerateResult& result, double load_ms);
+/// What --branch follow did, as a line for a person on stderr, unless progress is off.
+void say_branches(const RunOptions& options, const BranchUse& use);
 /// What speculation did.
 Json speculation_json(const SpeculationReport& report);
 /// Sums of several generations' reports.

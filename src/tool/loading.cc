@@ -134,6 +134,8 @@ Json experts_json(const Engine& engine) {
   return {{"uses", experts.uses}, {"hits", experts.hits}, {"reads", experts.reads}, {"guesses", experts.guesses}, {"right_guesses", experts.right_guesses}};
 }
 
+Json branches_json(const BranchUse& use) { return {{"steps", use.steps}, {"mean_share", use.mean_share}, {"slowdown", use.slowdown}}; }
+
 Json model_json(const Model& model) {
   const ModelInfo& info = model.info();
   return {{"file", info.file}, {"architecture", info.architecture}, {"parameters", info.parameters}, {"bytes", info.bytes}};

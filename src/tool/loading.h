@@ -48,6 +48,8 @@ Json memory_json(const Engine& engine);
 Json streamed_json(const Engine& engine);
 /// {"uses":..,"hits":..,"reads":..,"guesses":..,"right_guesses":..}
 Json experts_json(const Engine& engine);
+/// {"steps":..,"mean_share":..,"slowdown":..}: what --branch follow did.
+Json branches_json(const BranchUse& use);
 /// {"file":..,"architecture":..,"parameters":..,"bytes":..}
 Json model_json(const Model& model);
 

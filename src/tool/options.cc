@@ -90,9 +90,28 @@ Status check_future(const FutureOptions& options) {
       return Status(StatusCode::kInvalidArgument, fmt::format("--batch: got {}, need 1 to {}", batch, kMostBatch));
     }
   }
-  if (const auto draft = draft_options(options); !draft.is_ok()) return draft.status();
+  const auto draft = draft_options(options);
+  if (!draft.is_ok()) return draft.status();
+  if (options.follows_load && draft.value().kind != DraftKind::kNone) {
+    return Status(StatusCode::kUnsupported, fmt::format("--branch follow with --draft {}: got both, need one of them; use a share, or --draft none", options.draft));
+  }
   if (options.groups == "2") return not_there_yet("--groups 2", "use --groups 1");
   if (options.groups != "auto" && options.groups != "1") return not_one_of("--groups", options.groups, "auto, 1 or 2");
+  return Status();
+}
+
+std::optional<FollowLoad> follow_load(const CommonOptions& common, const FutureOptions& options) {
+  if (!options.follows_load) return std::nullopt;
+  FollowLoad follow;
+  if (common.max_slowdown != Workload::kAnySlowdown) follow.max_slowdown = common.max_slowdown;
+  return follow;
+}
+
+Status start_following(Session& session, const CommonOptions& common, const FutureOptions& options) {
+  const std::optional<FollowLoad> follow = follow_load(common, options);
+  if (!follow) return Status();
+  if (Status status = session.follow_load(*follow); !status.is_ok()) return status;
+  if (!session.branch_use().follows_load) say("--branch follow changes nothing: the model has no branches");
   return Status();
 }
 
@@ -109,6 +128,7 @@ Result<DraftOptions> draft_options(const FutureOptions& options) {
     if (options.draft_shape == draft_shape_name(shape)) draft.shape = shape;
   }
   if (options.draft_shape != draft_shape_name(draft.shape)) return not_one_of("--draft-shape", options.draft_shape, "auto, chain or tree");
+  if (options.follows_load && draft.kind == DraftKind::kAuto) draft.kind = DraftKind::kNone;
   if (options.draft_tokens != "auto") {
     const uint32_t most = draft.shape == DraftShape::kTree ? kMostTreeDraftTokens : kMostDraftTokens;
     const std::string& text = options.draft_tokens;

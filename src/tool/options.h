@@ -60,11 +60,16 @@ uint64_t host_budget_bytes(const CommonOptions& options);
 /// Options of speculation and batches, of which some are parsed so that they can be refused by name, and the share of branches.
 struct FutureOptions {
   float branch_share = SessionOptions::kAsPlanned;
+  bool follows_load = false;  ///< --branch follow; then no share is given
   std::string draft = "auto", draft_tokens = "auto", draft_shape = "auto", groups = "auto";
   std::vector<uint32_t> batch = {1};
 };
 Status check_future(const FutureOptions& options);
-/// What --draft and --draft-tokens say. Errors: kInvalidArgument.
+/// How --branch follow chooses, if it was given: within --max-slowdown, or the library's default.
+std::optional<FollowLoad> follow_load(const CommonOptions& common, const FutureOptions& options);
+/// Makes the session follow the load, if that was asked for; where the model has no branches, a line on stderr says that it changes nothing.
+Status start_following(Session& session, const CommonOptions& common, const FutureOptions& options);
+/// What --draft and --draft-tokens say; with --branch follow, auto is none. Errors: kInvalidArgument.
 Result<DraftOptions> draft_options(const FutureOptions& options);
 /// Tokens that a plan is to have room for with such a draft, for each of `batch` texts at once.
 uint32_t planned_draft_tokens(const DraftOptions& options, uint32_t batch);

@@ -115,6 +115,7 @@ struct PromptResults {
   std::vector<GenerateResult> results;
   double wall_ms = 0, load_ms = 0;
   std::optional<BatchReport> batch;
+  BranchUse branches;
 };
 
 Status run_one_by_one(const PromptsRun& run, PromptResults* all) {
@@ -132,6 +133,7 @@ Status run_one_by_one(const PromptsRun& run, PromptResults* all) {
     if (was_interrupted()) break;
   }
   all->wall_ms = watch.ms();
+  all->branches = session->branch_use();
   return Status();
 }
 
@@ -169,6 +171,7 @@ Status run_together(const PromptsRun& run, PromptResults* all) {
   BatchOptions options;
   options.sequences = run.at_once;
   options.branch_share = run.options.future.branch_share;
+  options.follow_load = follow_load(run.options.common, run.options.future);
   options.cancel = interrupt_token();
   options.on_result = [&](size_t index, const Result<GenerateResult>& result) {
     progress.update(static_cast<double>(++done) / static_cast<double>(requests.size()));
@@ -187,6 +190,7 @@ Status run_together(const PromptsRun& run, PromptResults* all) {
   }
   all->wall_ms = made->report.total_ms;
   all->batch = made->report;
+  all->branches = made->report.branches;
   return Status();
 }
 
@@ -215,6 +219,7 @@ Json document_of(const Model& model, const PromptsRun& run, const PromptResults&
                    {"model", model_json(model)},
                    {"seed", run.options.sampling.seed}};
   if (all.batch) document["batch"] = batch_json(*all.batch);
+  if (all.branches.follows_load) document["branches"] = branches_json(all.branches);
   return document;
 }
 
@@ -248,6 +253,7 @@ Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOpti
   for (size_t i = 0; i < all.results.size(); ++i) totals.add(prompts.value()[i], all.results[i]);
   if (run.streams()) {
     say_summary(options, engine.value(), totals.tokens, totals.prefill_rate(), totals.decode_rate(), totals.speculation);
+    say_branches(options, all.branches);
     return write_out("\n");
   }
   return write_json(document_of(model, run, all, totals));

@@ -23,6 +23,7 @@ Json run_json(const Model& model, const Engine& engine, const RunOptions& option
   document["plan"] = {{"predicted_prefill_ms", engine.plan().predicted_prefill_ms},
                       {"predicted_decode_tokens_per_s", engine.plan().predicted_decode_tokens_per_s}};
   document["speculation"] = speculation_json(result.speculation);
+  if (result.branches.follows_load) document["branches"] = branches_json(result.branches);
   document["model"] = model_json(model);
   document["seed"] = options.sampling.seed;
   return document;
@@ -54,6 +55,7 @@ Status run_prompt(const Model& model, const Tokenizer& tokenizer, const RunOptio
   }
   say_summary(options, engine.value(), result.value().tokens.size(), result.value().timings.prefill_tokens_per_s,
               result.value().timings.decode_tokens_per_s, result.value().speculation);
+  say_branches(options, result.value().branches);
   return Status();
 }
 
@@ -135,6 +137,7 @@ void add_run(CLI::App& app, Action& action) {
       "  outrigger run model.gguf --chat --system \"Answer briefly.\"      # a conversation; /quit ends it\n"
       "  outrigger run model.gguf --draft small.gguf -p \"Once upon a time\"  # a small model proposes, the large one decides\n"
       "  outrigger run model.gguf --draft ngram --draft-tokens 8 -f notes.txt\n"
+      "  outrigger run compressed.gguf --branch follow --max-slowdown 5% -f notes.txt  # as much of the branches as the host has time for\n"
       "  outrigger run model.gguf --host-budget 4GiB --temp 0 --draft self -f notes.txt  # low-bit copies of what streams propose\n"
       "  outrigger run model.gguf --prompts prompts.jsonl --batch 8 --json > answers.json\n");
   command->callback([&action, options] {

@@ -108,6 +108,8 @@ TEST_CASE("C: prefill reports progress") { prefill_reports_progress(); }
 TEST_CASE("C: a state is saved and restored") { a_state_is_saved_and_restored(); }
 TEST_CASE("C: a fork goes its own way") { a_fork_goes_its_own_way(); }
 TEST_CASE("C: a sampler follows its options") { a_sampler_follows_its_options(); }
+TEST_CASE("C: a session follows the load") { a_session_follows_the_load(); }
+TEST_CASE("C: a batch follows the load") { a_batch_follows_the_load(); }
 TEST_CASE("C: a batch equals its texts alone") { a_batch_equals_its_texts_alone(); }
 TEST_CASE("C: a batch tells each text its own error") { a_batch_tells_each_text_its_own_error(); }
 TEST_CASE("C: sessions step together") { sessions_step_together(); }

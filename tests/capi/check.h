@@ -72,6 +72,8 @@ void prefill_reports_progress(void);
 void a_state_is_saved_and_restored(void);
 void a_fork_goes_its_own_way(void);
 void a_sampler_follows_its_options(void);
+void a_session_follows_the_load(void);
+void a_batch_follows_the_load(void);
 void a_batch_equals_its_texts_alone(void);
 void a_batch_tells_each_text_its_own_error(void);
 void sessions_step_together(void);

@@ -277,6 +277,7 @@ int main(void) {
   FIELD(otr_batch_options, context_tokens);
   FIELD(otr_batch_options, branch_share);
   FIELD(otr_batch_options, cancel);
+  FIELD(otr_batch_options, follow_load);
   STRUCT(otr_batch_report);
   FIELD(otr_batch_report, struct_size);
   FIELD(otr_batch_report, most_at_once);
@@ -287,6 +288,19 @@ int main(void) {
   FIELD(otr_batch_report, generated_tokens);
   FIELD(otr_batch_report, total_ms);
   FIELD(otr_batch_report, total_tokens_per_s);
+  FIELD(otr_batch_report, following_steps);
+  FIELD(otr_batch_report, mean_branch_share);
+  FIELD(otr_batch_report, branch_slowdown);
+  STRUCT(otr_follow_load_options);
+  FIELD(otr_follow_load_options, struct_size);
+  FIELD(otr_follow_load_options, reserved);
+  FIELD(otr_follow_load_options, max_slowdown);
+  STRUCT(otr_branch_use);
+  FIELD(otr_branch_use, struct_size);
+  FIELD(otr_branch_use, follows_load);
+  FIELD(otr_branch_use, steps);
+  FIELD(otr_branch_use, mean_share);
+  FIELD(otr_branch_use, slowdown);
   STRUCT(otr_generate_result);
   FIELD(otr_generate_result, struct_size);
   FIELD(otr_generate_result, stop_reason);
@@ -307,5 +321,8 @@ int main(void) {
   FIELD(otr_generate_result, accepted_at);
   FIELD(otr_generate_result, tree_passes);
   FIELD(otr_generate_result, quoted_passes);
+  FIELD(otr_generate_result, following_steps);
+  FIELD(otr_generate_result, mean_branch_share);
+  FIELD(otr_generate_result, branch_slowdown);
   return 0;
 }

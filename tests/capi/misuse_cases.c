@@ -130,6 +130,7 @@ static void null_sessions(otr_error* e, const stack* s) {
   otr_sampler* sampler = (otr_sampler*)&error;
   otr_prefill_options prefill;
   otr_evaluate_options evaluate;
+  otr_branch_use use = {sizeof use};
   int32_t token = 0;
   char buffer[8];
   size_t count = 0;
@@ -164,6 +165,9 @@ static void null_sessions(otr_error* e, const stack* s) {
   REFUSED_C(otr_session_generated_text(s->session, buffer, 8, NULL, &error));
   REFUSED_C(otr_session_truncate(NULL, 0, &error));
   REFUSED_C(otr_session_set_branch_share(NULL, 1, &error));
+  REFUSED_C(otr_session_follow_load(NULL, NULL, &error));
+  REFUSED_C(otr_session_get_branch_use(NULL, &use, &error));
+  REFUSED_C(otr_session_get_branch_use(s->session, NULL, &error));
   REFUSED_C(otr_session_fork(NULL, &fork, &error));
   REFUSED_C(otr_session_fork(s->session, NULL, &error));
   REFUSED_C(otr_session_save(NULL, buffer, 8, &count, &error));
@@ -267,6 +271,8 @@ void a_wrong_struct_size_is_an_error(void) {
   otr_expert_report experts = {sizeof experts};
   otr_lane_busy busy = {sizeof busy};
   otr_batch_report batch_report = {sizeof batch_report};
+  otr_branch_use use = {sizeof use};
+  otr_follow_load_options follow_options;
   otr_batch_options batch_options;
   otr_batch* batch = NULL;
   otr_generate_result result = {sizeof result};
@@ -302,6 +308,7 @@ void a_wrong_struct_size_is_an_error(void) {
   otr_prefill_options_init(&prefill_options, sizeof prefill_options);
   otr_evaluate_options_init(&evaluate_options, sizeof evaluate_options);
   otr_generate_options_init(&generate_options, sizeof generate_options);
+  otr_follow_load_options_init(&follow_options, sizeof follow_options);
   evaluate_options.on_logits = nothing_to_do;
 
   WRONG_SIZES_C(build, otr_get_build_info(&build, &error));
@@ -325,11 +332,13 @@ void a_wrong_struct_size_is_an_error(void) {
   WRONG_SIZES_C(sampling_options, otr_session_generate(s.session, &token, 1, &generate_options, NULL, &error));
   WRONG_SIZES_SINCE_C(generate_options, kFirstGenerate, otr_session_generate(s.session, &token, 1, &generate_options, NULL, &error));
   otr_batch_options_init(&batch_options, sizeof batch_options);
-  WRONG_SIZES_C(batch_options, otr_batch_generate(s.engine, NULL, NULL, 0, NULL, &batch_options, &batch, &error));
+  WRONG_SIZES_SINCE_C(batch_options, 24, otr_batch_generate(s.engine, NULL, NULL, 0, NULL, &batch_options, &batch, &error));
   NEED_C(otr_batch_generate(s.engine, NULL, NULL, 0, NULL, NULL, &batch, &error) == OTR_OK);
-  WRONG_SIZES_C(batch_report, otr_batch_get_report(batch, &batch_report, &error));
+  WRONG_SIZES_SINCE_C(batch_report, 64, otr_batch_get_report(batch, &batch_report, &error));
   otr_batch_close(&batch);
   WRONG_SIZES_C(session_options, otr_session_open(s.engine, &session_options, &session, &error));
+  WRONG_SIZES_C(follow_options, otr_session_follow_load(s.session, &follow_options, &error));
+  WRONG_SIZES_C(use, otr_session_get_branch_use(s.session, &use, &error));
   WRONG_SIZES_C(prefill_options, otr_session_prefill(s.session, &token, 1, &prefill_options, &error));
   WRONG_SIZES_C(evaluate_options, otr_session_evaluate(s.session, &token, 1, &evaluate_options, &error));
 

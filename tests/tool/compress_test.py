@@ -145,6 +145,37 @@ class Compress(BrowserTest):
         self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.folder / "again.gguf", "--branch-budget", "10", *self.args, naming="too little")
         self.refuse(UNSUPPORTED, "compress", self.out, "-o", self.folder / "again.gguf", *self.args, naming="already")
 
+    def test_following_the_load_tells_what_was_used_and_keeps_to_the_first_steps_that_do_not_depend_on_time(self):
+        self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--form", "low-rank", "--polish", "off", *self.args)
+        run = ("run", self.out, "-p", "the thin", "--temp", "0", "--ignore-eos")
+        document = self.document(*run, "-n", "7", "--branch", "follow")
+        self.check_fields(document, {"branches": {"steps": 0, "mean_share": 0.0, "slowdown": 0.0}})
+        self.assertEqual(document["branches"]["steps"], 6)
+        self.assertAlmostEqual(document["branches"]["mean_share"], 4 / 6)  # the third and the sixth use none
+        self.assertEqual(document["speculation"]["draft"], "none")
+        self.assertNotIn("branches", self.document(*run, "-n", "7"))
+        # As much as a machine could ever need, and so little that a branch of such small matrices is more.
+        much = self.document(*run, "-n", "100", "--branch", "follow", "--max-slowdown", "1000%")["branches"]
+        little = self.document(*run, "-n", "100", "--branch", "follow", "--max-slowdown", "1%")["branches"]
+        self.assertGreater(much["mean_share"], 0.8)
+        self.assertLess(little["mean_share"], 0.5)
+        self.assertIn("branches: ", self.succeed(*run, "-n", "7", "--branch", "follow", "--progress", "plain").err)
+
+        prompts = self.folder / "prompts.jsonl"
+        prompts.write_text('{"prompt": "the thin", "n": 7}\n' * 2)
+        for batch in ("1", "2"):
+            many = self.document("run", self.out, "--prompts", prompts, "--batch", batch, "--temp", "0", "--ignore-eos", "--branch", "follow")
+            self.assertEqual(many["branches"]["steps"], 12 if batch == "1" else 6)
+        rows = self.document("bench", self.out, "-p", "8", "-n", "6", "--repeat", "2", "--batch", "1,2", "--branch", "follow")
+        self.assertEqual([row.get("branches", {}).get("steps") for row in rows], [None, 13, 13])  # one to warm up, and twice six
+
+        self.refuse(UNSUPPORTED, *run, "--branch", "follow", "--draft", "ngram", naming="--draft ngram")
+        self.refuse(INVALID_ARGUMENT, *run, "--branch", "follow", "--max-slowdown", "0", naming="max_slowdown")
+        self.refuse(INVALID_ARGUMENT, "eval", self.out, "--text", self.other, "--branch", "follow", naming="--branch")
+        plain = self.succeed("run", MODEL, "-p", "the thin", "-n", "8", "--temp", "0", "--branch", "follow", "--progress", "plain")
+        self.assertIn("no branches", plain.err)
+        self.assertEqual(plain.out, self.succeed("run", MODEL, "-p", "the thin", "-n", "8", "--temp", "0").out)
+
     def test_comparing_tells_bytes_speed_and_what_branches_recover(self):
         low_rank, sparse = self.folder / "low_rank.gguf", self.folder / "sparse.gguf"
         self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)

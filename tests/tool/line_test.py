@@ -40,7 +40,7 @@ class Line(ToolTest):
                      ["run", model, "-p", "a", "--host-budget", "64M"], ["run", model, "-p", "a", "--disk-direct", "maybe"],
                      ["run", model, "-p", "a", "--numerics", "float16"], ["run", model, "-p", "a", "--plan", "p", "--host-budget", "1GB"],
                      ["run", model, "-p", "a", "--system", "x"], ["run", model, model, "-p", "a"],
-                     ["run", model, "-p", "a", "--branch", "some"], ["run", model, "-p", "a", "--branch", "150%"], ["bench", model, "--branch", "-1"],
+                     ["run", model, "-p", "a", "--branch", "some"], ["run", model, "-p", "a", "--branch", "150%"], ["bench", model, "--branch", "-1"], ["run", model, "-p", "a", "--branch", "follow:5%"],
                      ["compress", model, "-o", "x.gguf", "--calibration", model, "--allocate", "best"],
                      ["plan", model, "--workload", "prompt=x"], ["plan", model, "--profile", "p", "--threads", "1"], ["tokenize", model],
                      ["tokenize", model, "text", "--file", "f"], ["eval", model], ["eval", model, "--logits", "x", "--task", "y"],
