@@ -50,7 +50,7 @@ Status check_model(const Model::Impl& model, const CompressOptions& options) {
 }
 
 // Whole chunks, spread evenly.
-Result<std::vector<Token>> choose_chunks(std::span<const Token> tokens, uint64_t vocabulary, const CompressOptions& options) {
+Result<LeasedVector<Token>> choose_chunks(std::span<const Token> tokens, uint64_t vocabulary, const CompressOptions& options) {
   const auto is_known = [vocabulary](Token token) { return token >= 0 && static_cast<uint64_t>(token) < vocabulary; };
   if (!std::all_of(tokens.begin(), tokens.end(), is_known)) {
     return Status(StatusCode::kInvalidArgument, fmt::format("the calibration has tokens that are not among the {} of the vocabulary", vocabulary));
@@ -60,7 +60,8 @@ Result<std::vector<Token>> choose_chunks(std::span<const Token> tokens, uint64_t
     return Status(StatusCode::kInvalidArgument,
                   fmt::format("the calibration has {} tokens, need at least {}; give a longer text", tokens.size(), options.chunk_tokens));
   }
-  std::vector<Token> chosen;
+  LeasedVector<Token> chosen(MemoryUse::kCalibration);
+  chosen.reserve(used * options.chunk_tokens);
   for (size_t i = 0; i < used; ++i) {
     const auto begin = tokens.begin() + static_cast<ptrdiff_t>(i * given / used * options.chunk_tokens);
     chosen.insert(chosen.end(), begin, begin + options.chunk_tokens);
@@ -121,7 +122,7 @@ Status check_files(const Model::Impl& model, const std::string& path, const Comp
 }
 
 // `saved`: null where nothing is kept.
-Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vector<Token>& tokens, const std::string& path, const CompressOptions& options, SavedWork* saved) {
+Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const Token> tokens, const std::string& path, const CompressOptions& options, SavedWork* saved) {
   CompressReport result;
   result.input_bytes = model.info.bytes;
   result.calibration_tokens = tokens.size();
@@ -145,7 +146,7 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
     result.backbone_bytes += made.backbone.bytes.size();
     result.backbone_weights += made.backbone.rows * made.backbone.columns;
     OTR_TRY(file.write_backbone(made.backbone));
-    if (!polishes) made.backbone.bytes = std::vector<std::byte>();  // "= {}" would keep the memory
+    if (!polishes) made.backbone.bytes = LeasedVector<std::byte>();  // "= {}" would keep the memory
     branches[matrix] = std::move(made);
     return Status();
   };
@@ -192,7 +193,7 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
   OTR_ASSIGN(const CompressOptions options, in_bytes(model, given));
   OTR_TRY(check_files(model, path, options));
   OTR_TRY(model.file.source().check_unchanged());
-  OTR_ASSIGN(const std::vector<Token> tokens, choose_chunks(calibration, model.layout->vocabulary, options));
+  OTR_ASSIGN(const LeasedVector<Token> tokens, choose_chunks(calibration, model.layout->vocabulary, options));
   std::unique_ptr<SavedWork> saved;
   if (options.resume) {
     OTR_ASSIGN(saved, SavedWork::open(model, tokens, options, path));

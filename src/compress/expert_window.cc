@@ -73,20 +73,21 @@ Result<Gram> ExpertWindow::activation_gram(uint32_t expert, const PackedFloats& 
 }
 
 Result<ExpertWindow::Statistics> ExpertWindow::statistics(const Gram& gram, InputSample sample) {
-  std::vector<float> diagonal(gram.width());
+  LeasedVector<float> diagonal(gram.width());
   for (size_t i = 0; i < diagonal.size(); ++i) diagonal[i] = static_cast<float>(gram.mean(i, i));
-  OTR_ASSIGN(std::vector<float> feedback, feedback_factor(gram, kDamping, team_));
+  OTR_ASSIGN(LeasedVector<float> feedback, feedback_factor(gram, kDamping, team_));
   return Statistics{std::move(diagonal), std::move(feedback), std::move(sample)};
 }
 
 // What an expert without tokens would lose is told by those of others.
 Result<ExpertWindow::Statistics> ExpertWindow::input_statistics(uint32_t expert) {
   const Gram gram = input_gram(expert);
-  InputSample sample(gram.width());
-  const std::vector<uint32_t>& own = rows_[expert].tokens;
-  const std::vector<uint32_t> tokens = own.empty() ? spread_tokens(pooled_tokens(gram.width())) : own;
+  const std::span<const uint32_t> own = rows_[expert].tokens;
+  const std::vector<uint32_t> spread = own.empty() ? spread_tokens(pooled_tokens(gram.width())) : std::vector<uint32_t>();
+  const std::span<const uint32_t> tokens = own.empty() ? spread : own;
+  InputSample sample(gram.width(), InputSample::kept_rows(tokens.size(), ExpertForward::kMostRows));
   for (size_t first = 0; first < tokens.size(); first += ExpertForward::kMostRows) {
-    OTR_TRY(sample.add(forward_.gather(std::span(tokens).subspan(first, std::min(ExpertForward::kMostRows, tokens.size() - first)))));
+    OTR_TRY(sample.add(forward_.gather(tokens.subspan(first, std::min(ExpertForward::kMostRows, tokens.size() - first)))));
   }
   return statistics(gram, std::move(sample));
 }
@@ -99,10 +100,10 @@ Result<ExpertWindow::Statistics> ExpertWindow::activation_statistics(uint32_t ex
 
 Result<CompressedMatrix> ExpertWindow::compress_matrix(uint32_t matrix, uint32_t expert, int bits, const Statistics& inputs) {
   const WeightSource& weight = layout_.weights[matrix];
-  OTR_ASSIGN(const std::vector<float> wanted, read_matrix(model_.file.source(), weight, expert));
+  OTR_ASSIGN(const LeasedVector<float> wanted, read_matrix(model_.file.source(), weight, expert));
   CompressedMatrix made;
   OTR_ASSIGN(made.backbone, quantise_matrix(wanted, weight.rows, weight.columns, {inputs.diagonal, inputs.feedback}, {bits, true}, team_));
-  std::vector<float> values(wanted.size());
+  LeasedVector<float> values(wanted.size());
   OTR_TRY(dequantize(made.backbone.type, made.backbone.bytes.data(), values.data(), values.size()));
   measure_loss(wanted, values, inputs.sample, team_, &made);
   made.tokens = rows_[expert].tokens.size();
@@ -110,13 +111,15 @@ Result<CompressedMatrix> ExpertWindow::compress_matrix(uint32_t matrix, uint32_t
 }
 
 PackedFloats ExpertWindow::packed(const CompressedMatrix& made) const {
+  const LeaseScope scope(MemoryUse::kMatrices);
   const LowBitMatrix& backbone = made.backbone;
-  std::vector<float> values(backbone.rows * backbone.columns);
+  LeasedVector<float> values(backbone.rows * backbone.columns);
   (void)dequantize(backbone.type, backbone.bytes.data(), values.data(), values.size());  // whole blocks of a type of ours
   return PackedFloats(values, backbone.rows, backbone.columns);
 }
 
 Result<std::vector<CompressedMatrix>> ExpertWindow::compress(uint32_t expert, std::span<const MatrixPlan> plans) {
+  const LeaseScope scope(MemoryUse::kMatrices);
   const auto named = [&](uint32_t matrix, const Status& status) {
     return Status(status.code(), fmt::format("expert {}: {}", expert, status.message()))
         .in_file(status.file())
@@ -151,6 +154,7 @@ void ExpertStacks::add(std::vector<CompressedMatrix> expert) {
     stack.backbone.type = one.backbone.type;
     stack.backbone.columns = one.backbone.columns;
     stack.backbone.rows += one.backbone.rows;
+    stack.backbone.bytes.reserve(experts_ * one.backbone.bytes.size());
     stack.backbone.bytes.insert(stack.backbone.bytes.end(), one.backbone.bytes.begin(), one.backbone.bytes.end());
     const auto tokens = static_cast<double>(one.tokens);
     stack.loss += tokens * one.loss;

@@ -13,6 +13,7 @@
 #include "src/compress/compressor.h"
 #include "src/compress/expert_forward.h"
 #include "src/compress/gram.h"
+#include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
 
 namespace outrigger {
@@ -49,7 +50,7 @@ class ExpertWindow {
  private:
   /// What an expert's matrices with the same inputs are quantised by.
   struct Statistics {
-    std::vector<float> diagonal, feedback;
+    LeasedVector<float> diagonal, feedback;
     InputSample sample;
   };
   Result<Statistics> statistics(const Gram& gram, InputSample sample);
@@ -75,12 +76,16 @@ class ExpertWindow {
 /// Puts the experts of a layer together to stacks, in their order. Threads: one.
 class ExpertStacks {
  public:
+  /// Of so many experts.
+  explicit ExpertStacks(uint32_t experts) : experts_(experts) {}
+
   /// Takes gate, up and down of the next expert.
   void add(std::vector<CompressedMatrix> expert);
   /// The stacks of gate, up and down: rows of all experts one after the other; losses are means over the tokens that took an expert.
   std::vector<CompressedMatrix> finish();
 
  private:
+  uint32_t experts_;
   std::vector<CompressedMatrix> stacks_;
 };
 

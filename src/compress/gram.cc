@@ -18,10 +18,11 @@ constexpr size_t kMostDampings = 4;
 constexpr Eigen::Index kInvertedColumns = 64;  // by one thread at a time
 
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using MatrixView = Eigen::Map<Matrix>;
 
 // [width, tokens], the tokens completed by zeros to whole row blocks, which add nothing.
-std::vector<float> transposed(std::span<const float> x, size_t width, size_t tokens, size_t padded) {
-  std::vector<float> turned(width * padded);
+LeasedVector<float> transposed(std::span<const float> x, size_t width, size_t tokens, size_t padded) {
+  LeasedVector<float> turned(width * padded);
   for (size_t t = 0; t < tokens; ++t) {
     for (size_t i = 0; i < width; ++i) turned[i * padded + t] = x[t * width + i];
   }
@@ -30,15 +31,18 @@ std::vector<float> transposed(std::span<const float> x, size_t width, size_t tok
 
 // The inverse of `lower`, turned by half: upper[i, j] = inverse[n - 1 - i, n - 1 - j]. A column of it has nothing above its diagonal, which
 // leaves a third of the work of solving for the whole identity.
-std::vector<float> inverted_upper(const Matrix& lower, ThreadTeam& team) {
+LeasedVector<float> inverted_upper(const MatrixView& lower, ThreadTeam& team) {
   const Eigen::Index width = lower.rows();
-  std::vector<float> upper(static_cast<size_t>(width * width));
+  LeasedVector<float> upper(static_cast<size_t>(width * width));
+  const auto strip = static_cast<size_t>(width * kInvertedColumns);
+  LeasedVector<double> strips(team.threads() * strip);
   std::atomic<Eigen::Index> next{0};
   std::atomic<bool> is_short_of_memory{false};
-  team.run([&](const TeamMember&) {
+  team.run([&](const TeamMember& member) {
     for (Eigen::Index first; (first = next.fetch_add(kInvertedColumns)) < width;) try {
         const Eigen::Index columns = std::min(kInvertedColumns, width - first), rows = width - first;
-        Matrix inverse = Matrix::Identity(rows, columns);
+        MatrixView inverse(strips.data() + member.index() * strip, rows, columns);
+        inverse.setIdentity();
         lower.block(first, first, rows, rows).triangularView<Eigen::Lower>().solveInPlace(inverse);
         for (Eigen::Index r = 0; r < rows; ++r) {
           for (Eigen::Index c = 0; c < std::min(columns, r + 1); ++c) {
@@ -56,10 +60,11 @@ std::vector<float> inverted_upper(const Matrix& lower, ThreadTeam& team) {
 }  // namespace
 
 void Gram::add(std::span<const float> x, ThreadTeam& team) {
+  const LeaseScope scope(MemoryUse::kGrams);
   const size_t tokens = x.size() / width_, padded = (tokens + kPackRows - 1) / kPackRows * kPackRows;
-  const std::vector<float> turned = transposed(x, width_, tokens, padded);
-  std::vector<float> sums(width_ * width_);
-  std::vector<std::byte> storage(packed_bytes(PackedKind::kF32, width_, padded) + kPackAlignment);
+  const LeasedVector<float> turned = transposed(x, width_, tokens, padded);
+  LeasedVector<float> sums(width_ * width_);
+  LeasedVector<std::byte> storage(packed_bytes(PackedKind::kF32, width_, padded) + kPackAlignment);
   void* aligned = storage.data();
   size_t room = storage.size();
   auto* const packed = static_cast<std::byte*>(std::align(kPackAlignment, storage.size() - kPackAlignment, aligned, room));
@@ -90,7 +95,8 @@ double Gram::mean_diagonal() const {
   return sum / static_cast<double>(width_);
 }
 
-Result<std::vector<float>> feedback_factor(const Gram& gram, double damping, ThreadTeam& team) try {
+Result<LeasedVector<float>> feedback_factor(const Gram& gram, double damping, ThreadTeam& team) try {
+  const LeaseScope scope(MemoryUse::kGrams);
   const auto width = static_cast<Eigen::Index>(gram.width());
   if (gram.tokens() == 0) return Status(StatusCode::kInvalidArgument, "nothing is known of the inputs: no token has passed");
   const double mean = gram.mean_diagonal();
@@ -98,7 +104,8 @@ Result<std::vector<float>> feedback_factor(const Gram& gram, double damping, Thr
   for (size_t attempt = 0; attempt < kMostDampings; ++attempt, damping *= 10) {
     // Inputs that are all zero: any error is as good as another.
     const double added = mean > 0 ? damping * mean : 1;
-    Matrix reversed(width, width);
+    LeasedVector<double> storage(gram.width() * gram.width());
+    MatrixView reversed(storage.data(), width, width);
     for (Eigen::Index i = 0; i < width; ++i) {
       for (Eigen::Index j = 0; j <= i; ++j) {
         reversed(i, j) = gram.mean(static_cast<size_t>(width - 1 - i), static_cast<size_t>(width - 1 - j)) + (i == j ? added : 0);

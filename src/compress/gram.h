@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "src/base/thread_team.h"
+#include "src/memory/leased_vector.h"
 
 namespace outrigger {
 
@@ -20,7 +21,7 @@ inline constexpr double kDamping = 0.01;
 class Gram {
  public:
   /// Allocates width * width * 8 bytes. Throws std::bad_alloc.
-  explicit Gram(size_t width) : width_(width), sum_(width * width) {}
+  explicit Gram(size_t width) : width_(width), sum_(width * width, MemoryUse::kGrams) {}
 
   /// Adds x^T x of `x` [tokens, width], any number of tokens. Cost: tokens * width^2 multiplications; `tokens` rounded up to 16 times `width` floats, and
   /// twice that, while it lasts. Throws std::bad_alloc.
@@ -37,7 +38,7 @@ class Gram {
  private:
   const size_t width_;
   uint64_t tokens_ = 0;
-  std::vector<double> sum_;
+  LeasedVector<double> sum_;
 };
 
 /// How an error in one column is spread over those that come later: U [width, width], upper triangular, row-major, with U^T U the inverse of the Gram
@@ -45,7 +46,7 @@ class Gram {
 /// Errors: kInvalidArgument when the Gram matrix has no tokens, or values that are not finite, or cannot be inverted all the same; kOutOfMemory.
 /// @source GPTQ (arXiv 2210.17323), section 3.3: the Cholesky factor of the inverse. Got here without inverting: the reversed matrix is factorised, and the
 /// factor inverted, by blocks of columns that the team shares. Bits do not depend on the number of threads.
-Result<std::vector<float>> feedback_factor(const Gram& gram, double damping, ThreadTeam& team);
+Result<LeasedVector<float>> feedback_factor(const Gram& gram, double damping, ThreadTeam& team);
 
 }  // namespace outrigger
 

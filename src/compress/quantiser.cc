@@ -92,8 +92,8 @@ class RowStrip {
   const uint64_t rows_, columns_;
   const InputStatistics& inputs_;
   const QuantiserOptions& options_;
-  std::vector<float> turned_;           // [columns][kScaleLanes]
-  std::vector<uint8_t> codes_;          // the same
+  LeasedVector<float> turned_;           // [columns][kScaleLanes]
+  LeasedVector<uint8_t> codes_;          // the same
   float errors_[kOwnBlock][kScaleLanes];     // of the block, over the column's own share of the feedback
 };
 
@@ -118,7 +118,10 @@ Result<LowBitMatrix> quantise_matrix(std::span<const float> weights, uint64_t ro
                                      const QuantiserOptions& options, ThreadTeam& team) try {
   OTR_TRY(options.validate());
   OTR_TRY(check(weights, rows, columns, inputs));
-  LowBitMatrix out{*own_type(options.bits), rows, columns, {}};
+  LowBitMatrix out;
+  out.type = *own_type(options.bits);
+  out.rows = rows;
+  out.columns = columns;
   out.bytes.resize(rows * *row_bytes(out.type, columns));
   std::vector<RowStrip> strips;
   for (size_t i = 0; i < team.threads(); ++i) strips.emplace_back(weights, rows, columns, inputs, options);

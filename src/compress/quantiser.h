@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "src/base/thread_team.h"
+#include "src/memory/leased_vector.h"
 #include "src/tensor/dtype.h"
 
 namespace outrigger {
@@ -32,7 +33,7 @@ struct InputStatistics {
 struct LowBitMatrix {
   DType type = DType::kO4;
   uint64_t rows = 0, columns = 0;
-  std::vector<std::byte> bytes;
+  LeasedVector<std::byte> bytes{MemoryUse::kBackbone};
 };
 
 /// Quantises `weights` [rows, columns], row-major; `columns` is whole blocks of 64. A block's scale and minimum are searched when its first column's turn comes, with
