@@ -57,6 +57,7 @@ outrigger::CompressOptions compress_options_of(const otr_compress_options& given
   if (given.profile != nullptr) options.machine = given.profile->profile;
   options.form = static_cast<outrigger::BranchForm>(given.form);
   options.rounds = given.rounds;
+  options.host_bytes = given.host_bytes;
   options.chunk_tokens = given.chunk_tokens;
   options.most_chunks = given.most_chunks;
   options.threads = given.threads;
@@ -201,6 +202,7 @@ otr_status otr_model_compress(const otr_model* model, const int32_t* calibration
     full.branch_bytes = made.branch_bytes;
     full.branch_read_bytes = made.branch_read_bytes;
     full.resumed_windows = made.resumed_windows;
+    full.host_peak_bytes = made.memory.peak_bytes;
     give_info(full, report);
     return {};
   });

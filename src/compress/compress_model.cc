@@ -9,6 +9,7 @@
 
 #include "src/base/macros.h"
 #include "src/compress/compress_page.h"
+#include "src/compress/compress_need.h"
 #include "src/compress/compressed_file.h"
 #include "src/compress/compressor.h"
 #include "src/compress/matrix_plan.h"
@@ -16,6 +17,9 @@
 #include "src/compress/polish_made.h"
 #include "src/compress/saved_work.h"
 #include "src/compress/slowdown_budget.h"
+#include "src/device/cpu_backend.h"
+#include "src/memory/leased_vector.h"
+#include "src/memory/residency.h"
 #include "src/model/model_copy.h"
 #include "src/plan/correction_cost.h"
 #include "src/tensor/encode_own.h"
@@ -121,8 +125,40 @@ Status check_files(const Model::Impl& model, const std::string& path, const Comp
   return AtomicFile::create(report, 0666).status();
 }
 
+bool may_train(const CompressOptions& options) { return options.polish_steps > 0 && options.method == BranchMethod::kWeighed && options.form != BranchForm::kSparse; }
+
+// What the pass by these plans and training take, which are refused before anything is done for them.
+Result<CompressNeed> check_memory(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, std::span<const MatrixPlan> plans, bool trains) {
+  const CompressScale scale{*model.layout, options, tokens.size(), compressing_threads(options)};
+  CompressNeed need = need_of_pass(scale, plans, trains);
+  if (trains) need = CompressNeed::larger(need, need_of_training(scale, plans));
+  OTR_TRY(check_need(need, options));
+  return need;
+}
+
+// Before there is a plan: what is needed whatever it will be.
+Status check_least_memory(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options) {
+  std::vector<MatrixPlan> plans(model.layout->weights.size());
+  for (const uint32_t matrix : matrices_of_layers(*model.layout)) plans[matrix].bits = options.mixed_bits > 0 ? 2 : options.bits;
+  return check_memory(model, tokens, options, plans, may_train(options) && options.branch_bytes + options.branch_read_bytes > 0).status();
+}
+
+CompressMemory memory_of(const MemoryLedger& ledger, uint64_t planned_bytes) {
+  const TierUse use = ledger.report();
+  return {use.budget_bytes,
+          planned_bytes,
+          use.peak_bytes,
+          ledger.peak_bytes(MemoryUse::kCalibration),
+          ledger.peak_bytes(MemoryUse::kGrams),
+          ledger.peak_bytes(MemoryUse::kMatrices),
+          ledger.peak_bytes(MemoryUse::kBackbone),
+          ledger.peak_bytes(MemoryUse::kBranches),
+          ledger.peak_bytes(MemoryUse::kTraining)};
+}
+
 // `saved`: null where nothing is kept.
-Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const Token> tokens, const std::string& path, const CompressOptions& options, SavedWork* saved) {
+Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const Token> tokens, const std::string& path, const CompressOptions& options, SavedWork* saved,
+                                        const MemoryLedger& ledger) {
   CompressReport result;
   result.input_bytes = model.info.bytes;
   result.calibration_tokens = tokens.size();
@@ -135,7 +171,8 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const
   if (saved != nullptr && !file.temporary().empty()) saved->name_leftover(file.temporary());
   std::vector<CompressedMatrix> branches(plans.size());  // written last
   const bool has_factors = std::any_of(plans.begin(), plans.end(), [](const MatrixPlan& one) { return one.rank > 0; });
-  const bool polishes = options.polish_steps > 0 && has_factors && options.method == BranchMethod::kWeighed;
+  const bool polishes = has_factors && may_train(options);
+  OTR_ASSIGN(const CompressNeed need, check_memory(model, tokens, options, plans, polishes));
   const double polish_share = polishes ? kShareOfPolish : 0, compressor_share = 1 - planning_share - polish_share;
   OTR_ASSIGN(std::unique_ptr<Compressor> compressor, Compressor::create(model, tokens, options));
   if (saved != nullptr) {
@@ -168,6 +205,7 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const
   result.branch_read_bytes += static_cast<uint64_t>(residual_reads);
   result.matrices = matrix_reports(*model.layout, plans, branches);
   if (saved != nullptr) result.resumed_windows = saved->resumed_windows();
+  result.memory = memory_of(ledger, std::max(need.bytes, plan.needed_bytes));
   OTR_TRY(model.file.source().check_unchanged());
   const std::string html = options.report_file.empty() ? std::string() : compress_page(result, options, model.info, path);
   OTR_TRY(commit(options, html, &file));
@@ -176,7 +214,7 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const
 
 // Whether going on can come further than the call that failed with it.
 bool may_go_away(StatusCode code) {
-  return code == StatusCode::kCancelled || code == StatusCode::kIo || code == StatusCode::kOutOfMemory || code == StatusCode::kInternal;
+  return code == StatusCode::kCancelled || code == StatusCode::kBudget || code == StatusCode::kIo || code == StatusCode::kOutOfMemory || code == StatusCode::kInternal;
 }
 
 // With bytes in the place of time.
@@ -187,20 +225,36 @@ Result<CompressOptions> in_bytes(const Model::Impl& model, CompressOptions optio
   return options;
 }
 
+// Within the thread's residency, of which `ledger` is.
+Result<CompressReport> compress_leased(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& options,
+                                       const MemoryLedger& ledger) try {
+  OTR_ASSIGN(const LeasedVector<Token> tokens, choose_chunks(calibration, model.layout->vocabulary, options));
+  OTR_TRY(check_least_memory(model, tokens, options));
+  std::unique_ptr<SavedWork> saved;
+  if (options.resume) {
+    OTR_ASSIGN(saved, SavedWork::open(model, tokens, options, path));
+  }
+  Result<CompressReport> result = compress_chunks(model, tokens, path, options, saved.get(), ledger);
+  const bool is_over = result.is_ok() || !may_go_away(result.status().code());
+  if (saved && (is_over || saved->is_empty())) saved->remove();
+  return result;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
+}
+
 Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& given) {
   OTR_TRY(given.validate());
   OTR_TRY(check_model(model, given));
   OTR_ASSIGN(const CompressOptions options, in_bytes(model, given));
   OTR_TRY(check_files(model, path, options));
   OTR_TRY(model.file.source().check_unchanged());
-  OTR_ASSIGN(const LeasedVector<Token> tokens, choose_chunks(calibration, model.layout->vocabulary, options));
-  std::unique_ptr<SavedWork> saved;
-  if (options.resume) {
-    OTR_ASSIGN(saved, SavedWork::open(model, tokens, options, path));
-  }
-  Result<CompressReport> result = compress_chunks(model, tokens, path, options, saved.get());
-  const bool is_over = result.is_ok() || !may_go_away(result.status().code());
-  if (saved && (is_over || saved->is_empty())) saved->remove();
+  CpuBackend backend;
+  OTR_ASSIGN(const std::unique_ptr<TensorResidency> memory, TensorResidency::create_empty(backend, options.host_bytes));
+  const LeaseScope scope(*memory, MemoryUse::kMatrices);
+  Result<CompressReport> result = compress_leased(model, calibration, path, options, memory->ledger());
+  // A vector that is refused its memory says no more than that.
+  const Status refusal = memory->ledger().last_refusal();
+  if (!result.is_ok() && result.status().code() == StatusCode::kOutOfMemory && !refusal.is_ok()) return refusal;
   return result;
 }
 

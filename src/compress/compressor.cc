@@ -97,10 +97,10 @@ Result<std::vector<Compressor::Made>> Compressor::take_window(std::span<const ui
   return window;
 }
 
-Result<std::vector<Compressor::Made>> Compressor::compress_window(const Inputs& inputs, std::span<const uint32_t> matrices, const Sink& sink) {
+Result<std::vector<Compressor::Made>> Compressor::compress_window(Inputs inputs, std::span<const uint32_t> matrices, const Sink& sink) {
   if (is_saved()) return take_window(matrices, sink);
   const LeaseScope scope(MemoryUse::kMatrices);
-  const Gram& gram = inputs.gram;
+  const Gram& gram = *inputs.gram;
   LeasedVector<float> diagonal(gram.width());
   for (size_t i = 0; i < diagonal.size(); ++i) diagonal[i] = static_cast<float>(gram.mean(i, i));
   Result<LeasedVector<float>> feedback = feedback_factor(gram, kDamping, *team_);
@@ -109,6 +109,7 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(const Inputs& 
   if (std::any_of(matrices.begin(), matrices.end(), [this](uint32_t matrix) { return surveyed_rank_ + plans_[matrix].rank > 0; })) {
     OTR_ASSIGN(root, InputRoot::create(gram, kDamping));
   }
+  inputs.gram.reset();
   std::vector<Made> window;
   LeasedVector<std::byte> record;
   for (const uint32_t matrix : matrices) {
@@ -169,8 +170,8 @@ Result<CompressedMatrix> Compressor::compress_matrix(const MatrixPlan& plan, con
 }
 
 Status Compressor::add_inputs(std::span<const float> x, Inputs* inputs) {
-  if (!inputs->is_needed) return {};
-  inputs->gram.add(x, *team_);
+  if (!inputs->gram) return {};
+  inputs->gram->add(x, *team_);
   return inputs->sample.add(x);
 }
 
@@ -186,7 +187,7 @@ Status Compressor::run_attention(const LayerLayout& parts, uint32_t layer, const
     forward_->attention_input(layer, chunk(residual_, i, config.width), input);
     OTR_TRY(add_inputs(input, &of_input));
   }
-  OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, inner, sink));
+  OTR_ASSIGN(const std::vector<Made> window, compress_window(std::move(of_input), inner, sink));
   Inputs of_attention = inputs_of(q_width);
   for (size_t i = 0; i < chunks(); ++i) {
     forward_->attention_input(layer, chunk(residual_, i, config.width), input);
@@ -195,7 +196,7 @@ Status Compressor::run_attention(const LayerLayout& parts, uint32_t layer, const
     forward_->attention(layer, qkv, chunk(attended, i, q_width));
     OTR_TRY(add_inputs(chunk(attended, i, q_width), &of_attention));
   }
-  OTR_ASSIGN(const std::vector<Made> output, compress_window(of_attention, outer, sink));
+  OTR_ASSIGN(const std::vector<Made> output, compress_window(std::move(of_attention), outer, sink));
   for (size_t i = 0; i < chunks(); ++i) {
     float* const residual = chunk(residual_, i, config.width).data();
     output[0].multiply(chunk(attended, i, q_width), tokens, residual, config.width, true, *team_);
@@ -209,9 +210,9 @@ Status Compressor::run_ffn(const Ffn& ffn, const Sink& sink) {
   const size_t tokens = options_.chunk_tokens;
   LeasedVector<float> gate(tokens * ffn.width), up(tokens * ffn.width);
   Inputs of_input = inputs_of(layout_.config.width);
-  for (size_t i = 0; i < chunks() && of_input.is_needed; ++i) OTR_TRY(add_inputs(ffn.input(i), &of_input));
+  for (size_t i = 0; i < chunks() && of_input.gram; ++i) OTR_TRY(add_inputs(ffn.input(i), &of_input));
   const uint32_t inner[] = {ffn.parts.gate, ffn.parts.up}, outer[] = {ffn.parts.down};
-  OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, inner, sink));
+  OTR_ASSIGN(const std::vector<Made> window, compress_window(std::move(of_input), inner, sink));
   const auto activate = [&](size_t i) {
     const std::span<const float> input = ffn.input(i);
     window[0].multiply(input, tokens, gate.data(), ffn.width, false, *team_);
@@ -221,11 +222,11 @@ Status Compressor::run_ffn(const Ffn& ffn, const Sink& sink) {
     forward_->activation(gate, up);
   };
   Inputs of_activations = inputs_of(ffn.width);
-  for (size_t i = 0; i < chunks() && of_activations.is_needed; ++i) {
+  for (size_t i = 0; i < chunks() && of_activations.gram; ++i) {
     activate(i);
     OTR_TRY(add_inputs(gate, &of_activations));
   }
-  OTR_ASSIGN(const std::vector<Made> down, compress_window(of_activations, outer, sink));
+  OTR_ASSIGN(const std::vector<Made> down, compress_window(std::move(of_activations), outer, sink));
   for (size_t i = 0; i < chunks(); ++i) {
     activate(i);
     ffn.add_result(i, down[0], gate);

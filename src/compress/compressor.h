@@ -6,6 +6,8 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "src/compress/float_matrix.h"
@@ -69,9 +71,10 @@ class Compressor {
 
   /// What a window's matrices are given, on all chunks.
   struct Inputs {
-    Inputs(size_t width, size_t sampled_rows, bool is_needed) : is_needed(is_needed), gram(is_needed ? width : 0), sample(width, is_needed ? sampled_rows : 0) {}
-    bool is_needed;  ///< false for a window that is there already
-    Gram gram;
+    Inputs(size_t width, size_t sampled_rows, bool is_needed) : sample(width, is_needed ? sampled_rows : 0) {
+      if (is_needed) gram.emplace(width);
+    }
+    std::optional<Gram> gram;  ///< none for a window that is there already
     InputSample sample;
   };
 
@@ -96,8 +99,8 @@ class Compressor {
   Result<std::vector<Made>> take_window(std::span<const uint32_t> matrices, const Sink& sink);
   LeasedVector<float> restored_values(const CompressedMatrix& made) const;
   Status add_inputs(std::span<const float> x, Inputs* inputs);
-  /// The matrices of a window, whose inputs are known.
-  Result<std::vector<Made>> compress_window(const Inputs& inputs, std::span<const uint32_t> matrices, const Sink& sink);
+  /// The matrices of a window, whose inputs are known, and given back when they are of no more use.
+  Result<std::vector<Made>> compress_window(Inputs inputs, std::span<const uint32_t> matrices, const Sink& sink);
   /// Also sets `values` from the matrix to what replaces it. `root` is null where no matrix of the window has a branch.
   Result<CompressedMatrix> compress_matrix(const MatrixPlan& plan, const InputStatistics& statistics, const InputRoot* root, const InputSample& sample,
                                            const WeightSource& weight, LeasedVector<float>* values);

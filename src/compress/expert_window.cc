@@ -93,7 +93,9 @@ Result<ExpertWindow::Statistics> ExpertWindow::input_statistics(uint32_t expert)
 }
 
 Result<ExpertWindow::Statistics> ExpertWindow::activation_statistics(uint32_t expert, const PackedFloats& gate, const PackedFloats& up) {
-  InputSample sample(layout_.config.expert_ffn_width);
+  const uint64_t width = layout_.config.expert_ffn_width;
+  const size_t own = rows_[expert].tokens.size(), sampled = own > 0 ? own : std::max<size_t>(pooled_tokens(width), width);
+  InputSample sample(width, InputSample::kept_rows(sampled, ExpertForward::kMostRows));
   OTR_ASSIGN(const Gram gram, activation_gram(expert, gate, up, &sample));
   return statistics(gram, std::move(sample));
 }

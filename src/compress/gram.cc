@@ -111,6 +111,8 @@ Result<LeasedVector<float>> feedback_factor(const Gram& gram, double damping, Th
         reversed(i, j) = gram.mean(static_cast<size_t>(width - 1 - i), static_cast<size_t>(width - 1 - j)) + (i == j ? added : 0);
       }
     }
+    // Panels of 128 columns of both sides of a product, which Eigen copies while it decomposes, and each thread while it solves.
+    const MemoryClaim panels = claim_of_heap(team.threads() * 2 * 128 * sizeof(double) * gram.width());
     const Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> factor(reversed);
     if (factor.info() != Eigen::Success) continue;
     return inverted_upper(reversed, team);  // the factor stands where the matrix was

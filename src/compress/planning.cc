@@ -9,6 +9,7 @@
 
 #include "src/base/macros.h"
 #include "src/compress/branch_choice.h"
+#include "src/compress/compress_need.h"
 #include "src/compress/hcinfer_allocation.h"
 #include "src/compress/survey.h"
 
@@ -37,6 +38,8 @@ class Planning {
     const bool measures = has_budget(options_) && options_.allocation != BranchAllocation::kUniform;
     if (measures) OTR_TRY(check_budget(forms));
     const uint32_t components = measures && forms.low_rank ? 3 * rank_for_all() + 32 : 0;
+    const CompressNeed need = need_of_survey({layout_, options_, tokens_.size(), compressing_threads(options_)}, plans_, components, measures && forms.residual);
+    OTR_TRY(check_need(need, options_));
     OTR_ASSIGN(SurveyResult surveyed,
                survey_model(model_, tokens_, options_, base_bits(options_), components, measures && forms.residual, saved_, watch));
     survey_ = std::move(surveyed.measured);
@@ -49,7 +52,7 @@ class Planning {
     } else {
       OTR_TRY(plan_alike());
     }
-    return ModelPlan{std::move(plans_), std::move(survey_)};
+    return ModelPlan{std::move(plans_), std::move(survey_), need.bytes};
   }
 
  private:

@@ -16,11 +16,11 @@ static_assert(sizeof(MemoryLease) <= kHeader);
 
 thread_local LeaseSource current;
 
-bool is_leased(const LeaseSource& source, uint64_t bytes) { return source.residency != nullptr && bytes >= kLeasedBytes; }
+bool is_leased(const LeaseSource& source, uint64_t bytes) { return source.residency != nullptr && bytes >= least_lease(source.use); }
 
 }  // namespace
 
-uint64_t leased_bytes(uint64_t bytes) { return bytes < kLeasedBytes ? 0 : (bytes + kHeader + kPageBytes - 1) / kPageBytes * kPageBytes; }
+uint64_t leased_bytes(MemoryUse use, uint64_t bytes) { return bytes < least_lease(use) ? 0 : (bytes + kHeader + kPageBytes - 1) / kPageBytes * kPageBytes; }
 
 LeaseScope::LeaseScope(TensorResidency& residency, MemoryUse use) : outer_(std::exchange(current, {&residency, use})) {}
 LeaseScope::LeaseScope(MemoryUse use) : outer_(std::exchange(current, {current.residency, use})) {}

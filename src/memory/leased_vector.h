@@ -15,12 +15,13 @@ namespace outrigger {
 
 class TensorResidency;
 
-/// From so many bytes on a vector's memory is a lease; below that, the heap's, and not counted: what a lease adds, its own count and what is
-/// missing to a whole page, is then at most a fifteenth.
-inline constexpr uint64_t kLeasedBytes = 64 << 10;
+/// From so many bytes on a vector's memory is a lease; below that, the heap's, and not counted. What is made of a model, matrices in few bits and what
+/// corrects them, stays and adds up: a page of it is one. Of the rest what a lease adds, its own count and what is missing to a whole page, is at
+/// most a fifteenth.
+constexpr uint64_t least_lease(MemoryUse use) { return use == MemoryUse::kBackbone || use == MemoryUse::kBranches ? 4 << 10 : 64 << 10; }
 
 /// Bytes that the ledger counts for a vector with room for `bytes`.
-uint64_t leased_bytes(uint64_t bytes);
+uint64_t leased_bytes(MemoryUse use, uint64_t bytes);
 
 /// Whose memory a vector takes, and what for. No residency: the heap's, whatever the size.
 struct LeaseSource {

@@ -16,7 +16,7 @@ namespace {
 using Matrix = Eigen::MatrixXd;
 using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-Matrix decoded(DType type, const std::vector<std::byte>& bytes, size_t rows, size_t columns) {
+Matrix decoded(DType type, std::span<const std::byte> bytes, size_t rows, size_t columns) {
   std::vector<float> values(rows * columns);
   REQUIRE(dequantize(type, bytes.data(), values.data(), values.size()).is_ok());
   return Eigen::Map<const RowMajor>(values.data(), static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(columns)).cast<double>();
@@ -112,7 +112,7 @@ TEST_CASE("LowRank: the branch's values are the product of its factors, and rank
   const Case c(64, 96, 4);
   const LowRankBranch branch = c.branch(32, 4), none = c.branch(0, 4);
   const auto team = std::move(ThreadTeam::create(2)).value();
-  const std::vector<float> values = branch_values(branch, *team);
+  const LeasedVector<float> values = branch_values(branch, *team);
   const Matrix expected = decoded(branch.type, branch.b, 64, 32) * decoded(branch.type, branch.a, 32, 96);
   CHECK((Eigen::Map<const RowMajor>(values.data(), 64, 96).cast<double>() - expected).cwiseAbs().maxCoeff() < 1e-6);
   CHECK(none.a.empty());
@@ -152,7 +152,7 @@ TEST_CASE("Factor codes: each block's error is that of its bits, and columns tha
   const std::vector<float> values = random_matrix(40, 96, 2);
   for (const int bits : {4, 8}) {
     CAPTURE(bits);
-    const std::vector<std::byte> bytes = encode_factors(values, 96, bits, {});
+    const LeasedVector<std::byte> bytes = encode_factors(values, 96, bits, {});
     std::vector<float> got(values.size());
     REQUIRE(dequantize(factor_type(bits), bytes.data(), got.data(), got.size()).is_ok());
     double error = 0, size = 0;
@@ -163,7 +163,7 @@ TEST_CASE("Factor codes: each block's error is that of its bits, and columns tha
   std::vector<float> weights(96, 1e-3f), got(values.size());
   for (size_t i = 0; i < 96; i += 32) weights[i + 3] = 1;
   const auto error_of_third = [&](std::span<const float> column_weights) {
-    const std::vector<std::byte> bytes = encode_factors(values, 96, 4, column_weights);
+    const LeasedVector<std::byte> bytes = encode_factors(values, 96, 4, column_weights);
     REQUIRE(dequantize(DType::kQ4_0, bytes.data(), got.data(), got.size()).is_ok());
     double error = 0;
     for (size_t i = 3; i < got.size(); i += 32) error += std::pow(got[i] - values[i], 2);

@@ -25,7 +25,8 @@ struct Case {
   std::unique_ptr<ThreadTeam> team = std::move(ThreadTeam::create(2)).value();
   std::vector<float> weights;
   Gram gram;
-  std::vector<float> diagonal, feedback;
+  std::vector<float> diagonal;
+  LeasedVector<float> feedback;
 
   Case(size_t row_count, size_t column_count, unsigned seed)
       : rows(row_count), columns(column_count), weights(random_matrix(row_count, column_count, seed, 0.05f)), gram(column_count) {
