@@ -86,7 +86,7 @@ TEST_CASE("compress_model: no allocation above a mebibyte is anything but a leas
   Bench bench(random_dense(DenseKind::kLlama, kWide));
   bench.options.branch_read_bytes = 200'000;
   bench.options.form = BranchForm::kSparse;
-  CHECK(check_leased(bench).memory.corrections > kLarge);
+  CHECK(check_leased(bench).memory.corrections > kLarge / 2);
 }
 
 TEST_CASE("compress_model: no allocation above a mebibyte is anything but a lease, where what is done is kept") {
