@@ -61,6 +61,7 @@ struct CompressOptions {
   uint32_t most_chunks = 32;     ///< pieces that are used, spread evenly over what is given
   uint32_t threads = 0;          ///< 0: one for each core
   uint64_t host_bytes = 0;       ///< at most so much memory for what a run holds; 0: no limit. What cannot do with it is refused, where that can be known before anything is done
+  uint32_t feedback_columns = 0; ///< an error is made up for by so many columns in turn, 64 times a number: memory goes with their square, beyond some thousands time too. 0: by all of a row where host_bytes has room for that, else by as many as it has
   bool resume = false;           ///< keep what is done in a file `path`.progress until the output is there, and go on from what a call that was cancelled, killed or out of space left in it
   std::function<void(const CompressResumption&)> on_resume;  ///< told when a call goes on; empty: nobody
   std::string report_file;       ///< a page about what was made, in HTML, that needs nothing else; it appears complete or not at all; empty: none
@@ -105,6 +106,7 @@ struct CompressMemory {
   uint64_t budget_bytes = 0;   ///< CompressOptions::host_bytes
   uint64_t planned_bytes = 0;  ///< what was found beforehand to do: for bits alone just that, with more an upper bound
   uint64_t peak_bytes = 0;
+  uint32_t feedback_columns = 0;  ///< CompressOptions::feedback_columns, as it was used; 0: all of a row
   uint64_t calibration = 0;    ///< the text's vectors and what the layers make of them
   uint64_t grams = 0;          ///< Gram matrices, and what is made of them
   uint64_t matrices = 0;       ///< the model's matrices as floats, one or a few at a time, and what is computed with them

@@ -127,12 +127,11 @@ Status check_files(const Model::Impl& model, const std::string& path, const Comp
 
 bool may_train(const CompressOptions& options) { return options.polish_steps > 0 && options.method == BranchMethod::kWeighed && options.form != BranchForm::kSparse; }
 
-// What the pass by these plans and training take, which are refused before anything is done for them.
-Result<CompressNeed> check_memory(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, std::span<const MatrixPlan> plans, bool trains) {
+// What the pass by these plans and training take.
+CompressNeed need_of_making(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, std::span<const MatrixPlan> plans, bool trains) {
   const CompressScale scale{*model.layout, options, tokens.size(), compressing_threads(options)};
   CompressNeed need = need_of_pass(scale, plans, trains);
   if (trains) need = CompressNeed::larger(need, need_of_training(scale, plans));
-  OTR_TRY(check_need(need, options));
   return need;
 }
 
@@ -140,14 +139,35 @@ Result<CompressNeed> check_memory(const Model::Impl& model, std::span<const Toke
 Status check_least_memory(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options) {
   std::vector<MatrixPlan> plans(model.layout->weights.size());
   for (const uint32_t matrix : matrices_of_layers(*model.layout)) plans[matrix].bits = options.mixed_bits > 0 ? 2 : options.bits;
-  return check_memory(model, tokens, options, plans, may_train(options) && options.branch_bytes + options.branch_read_bytes > 0).status();
+  const bool trains = may_train(options) && options.branch_bytes + options.branch_read_bytes > 0;
+  return check_need(CompressNeed::larger(need_of_planning(model, tokens, options), need_of_making(model, tokens, options, plans, trains)), options);
 }
 
-CompressMemory memory_of(const MemoryLedger& ledger, uint64_t planned_bytes) {
+// Errors made up for by as many columns as the budget has room for: those of a row in equal groups.
+Result<CompressOptions> with_room_for_feedback(const Model::Impl& model, std::span<const Token> tokens, CompressOptions options) {
+  constexpr uint64_t kFewest = 512;  // less would be saved below that than a matrix as floats takes
+  uint64_t widest = 0;
+  for (const uint32_t matrix : matrices_of_layers(*model.layout)) widest = std::max(widest, model.layout->weights[matrix].columns);
+  Status refused = check_least_memory(model, tokens, options);
+  for (uint64_t groups = 2; !refused.is_ok() && options.feedback_columns == 0; ++groups) {
+    const uint64_t columns = (widest / groups + kOwnBlock - 1) / kOwnBlock * kOwnBlock;
+    if (columns < kFewest) break;
+    CompressOptions fewer = options;
+    fewer.feedback_columns = static_cast<uint32_t>(columns);
+    Status status = check_least_memory(model, tokens, fewer);
+    if (status.is_ok()) return fewer;
+    refused = std::move(status);
+  }
+  if (!refused.is_ok()) return refused;
+  return options;
+}
+
+CompressMemory memory_of(const MemoryLedger& ledger, uint64_t planned_bytes, const CompressOptions& options) {
   const TierUse use = ledger.report();
   return {use.budget_bytes,
           planned_bytes,
           use.peak_bytes,
+          options.feedback_columns,
           ledger.peak_bytes(MemoryUse::kCalibration),
           ledger.peak_bytes(MemoryUse::kGrams),
           ledger.peak_bytes(MemoryUse::kMatrices),
@@ -172,7 +192,8 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const
   std::vector<CompressedMatrix> branches(plans.size());  // written last
   const bool has_factors = std::any_of(plans.begin(), plans.end(), [](const MatrixPlan& one) { return one.rank > 0; });
   const bool polishes = has_factors && may_train(options);
-  OTR_ASSIGN(const CompressNeed need, check_memory(model, tokens, options, plans, polishes));
+  const CompressNeed need = need_of_making(model, tokens, options, plans, polishes);
+  OTR_TRY(check_need(need, options));
   const double polish_share = polishes ? kShareOfPolish : 0, compressor_share = 1 - planning_share - polish_share;
   OTR_ASSIGN(std::unique_ptr<Compressor> compressor, Compressor::create(model, tokens, options));
   if (saved != nullptr) {
@@ -205,7 +226,7 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const
   result.branch_read_bytes += static_cast<uint64_t>(residual_reads);
   result.matrices = matrix_reports(*model.layout, plans, branches);
   if (saved != nullptr) result.resumed_windows = saved->resumed_windows();
-  result.memory = memory_of(ledger, std::max(need.bytes, plan.needed_bytes));
+  result.memory = memory_of(ledger, std::max(need.bytes, plan.needed_bytes), options);
   OTR_TRY(model.file.source().check_unchanged());
   const std::string html = options.report_file.empty() ? std::string() : compress_page(result, options, model.info, path);
   OTR_TRY(commit(options, html, &file));
@@ -226,10 +247,10 @@ Result<CompressOptions> in_bytes(const Model::Impl& model, CompressOptions optio
 }
 
 // Within the thread's residency, of which `ledger` is.
-Result<CompressReport> compress_leased(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& options,
+Result<CompressReport> compress_leased(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& given,
                                        const MemoryLedger& ledger) try {
-  OTR_ASSIGN(const LeasedVector<Token> tokens, choose_chunks(calibration, model.layout->vocabulary, options));
-  OTR_TRY(check_least_memory(model, tokens, options));
+  OTR_ASSIGN(const LeasedVector<Token> tokens, choose_chunks(calibration, model.layout->vocabulary, given));
+  OTR_ASSIGN(const CompressOptions options, with_room_for_feedback(model, tokens, given));
   std::unique_ptr<SavedWork> saved;
   if (options.resume) {
     OTR_ASSIGN(saved, SavedWork::open(model, tokens, options, path));
@@ -279,6 +300,7 @@ Status CompressOptions::validate() const {
   if (rounds > 16) return invalid(fmt::format("rounds is {}, need at most 16", rounds));
   if (chunk_tokens < 16 || chunk_tokens > 65536) return invalid(fmt::format("chunk_tokens is {}, need 16 to 65536", chunk_tokens));
   if (most_chunks == 0 || most_chunks > 65536) return invalid(fmt::format("most_chunks is {}, need 1 to 65536", most_chunks));
+  if (feedback_columns % kOwnBlock != 0) return invalid(fmt::format("feedback_columns is {}, need a multiple of {}, or 0", feedback_columns, kOwnBlock));
   if (threads > 1024) return invalid(fmt::format("threads is {}, need at most 1024", threads));
   return {};
 }

@@ -116,7 +116,7 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(Inputs inputs,
     const WeightSource& weight = layout_.weights[matrix];
     OTR_ASSIGN(LeasedVector<float> values, read_matrix(model_.file.source(), weight));
     const LeasedVector<float> wanted = values;
-    Result<CompressedMatrix> made = compress_matrix(plans_[matrix], {diagonal, feedback.value()}, root ? &*root : nullptr, inputs.sample, weight, &values);
+    Result<CompressedMatrix> made = compress_matrix(plans_[matrix], {diagonal, feedback.value(), options_.feedback_columns}, root ? &*root : nullptr, inputs.sample, weight, &values);
     if (!made.is_ok()) return made.status().about(layout_.shape.matrices[matrix].name);
     measure_loss(wanted, values, inputs.sample, *team_, &made.value());
     window.push_back({matrix, PackedFloats(values, weight.rows, weight.columns), made->residual});
@@ -269,7 +269,7 @@ Status Compressor::run_mixture(uint32_t layer, const Sink& sink) {
   forward_->ffn_input(layer, residual_, inputs);
   OTR_ASSIGN(const std::vector<ExpertRows> rows, route_tokens(model_, layer, inputs, *team_));
   if (layout_.config.shared_ffn_width > 0) OTR_TRY(run_shared_expert(layer, inputs, sink));
-  ExpertWindow experts(model_, layer, *forward_, inputs, rows, *team_);
+  ExpertWindow experts(model_, layer, *forward_, inputs, rows, *team_, options_.feedback_columns);
   ExpertStacks stacks(layout_.config.experts);
   for (uint32_t expert = 0; expert < layout_.config.experts; ++expert) {
     const bool is_there = is_saved();

@@ -71,8 +71,8 @@ class Compressor {
 
   /// What a window's matrices are given, on all chunks.
   struct Inputs {
-    Inputs(size_t width, size_t sampled_rows, bool is_needed) : sample(width, is_needed ? sampled_rows : 0) {
-      if (is_needed) gram.emplace(width);
+    Inputs(size_t width, size_t group, size_t sampled_rows, bool is_needed) : sample(width, is_needed ? sampled_rows : 0) {
+      if (is_needed) gram.emplace(width, group);
     }
     std::optional<Gram> gram;  ///< none for a window that is there already
     InputSample sample;
@@ -107,7 +107,7 @@ class Compressor {
   Status next_window();
 
   Inputs inputs_of(size_t width) const {
-    return Inputs(width, InputSample::kept_rows(chunks() * options_.chunk_tokens, options_.chunk_tokens), !is_saved());
+    return Inputs(width, options_.feedback_columns, InputSample::kept_rows(chunks() * options_.chunk_tokens, options_.chunk_tokens), !is_saved());
   }
   size_t chunks() const { return residual_.size() / (options_.chunk_tokens * layout_.config.width); }
   /// Chunk `i` of a matrix of `width` columns.

@@ -13,12 +13,13 @@
 namespace outrigger {
 
 ExpertWindow::ExpertWindow(const Model::Impl& model, uint32_t layer, const LayerForward& forward, std::span<const float> inputs,
-                           std::span<const ExpertRows> rows, ThreadTeam& team)
+                           std::span<const ExpertRows> rows, ThreadTeam& team, size_t group_columns)
     : model_(model),
       layout_(*model.layout),
       parts_(layout_.layers[layer]),
       rows_(rows),
       team_(team),
+      group_columns_(group_columns),
       forward_(layout_.config, forward, inputs, team) {}
 
 std::vector<uint32_t> ExpertWindow::spread_tokens(size_t count) const {
@@ -42,11 +43,11 @@ Gram ExpertWindow::input_gram(uint32_t expert) {
       gram->add(rows_from(first, std::min(ExpertForward::kMostRows, tokens - first)), team_);
   };
   if (!pool_) {
-    pool_.emplace(width);
+    pool_.emplace(width, group_columns_);
     add_some(&*pool_, forward_.tokens(), [&](size_t first, size_t some) { return forward_.inputs().subspan(first * width, some * width); });
   }
   const std::span<const uint32_t> own = rows_[expert].tokens;
-  Gram gram(width);
+  Gram gram(width, group_columns_);
   add_some(&gram, own.size(), [&](size_t first, size_t some) { return forward_.gather(own.subspan(first, some)); });
   gram.add_mean(*pool_, pooled_tokens(width));
   return gram;
@@ -56,7 +57,7 @@ Gram ExpertWindow::input_gram(uint32_t expert) {
 Result<Gram> ExpertWindow::activation_gram(uint32_t expert, const PackedFloats& gate, const PackedFloats& up, InputSample* sample) {
   const uint64_t width = layout_.config.expert_ffn_width, counted = pooled_tokens(width);
   const std::span<const uint32_t> own = rows_[expert].tokens;
-  Gram gram(width), pool(width);
+  Gram gram(width, group_columns_), pool(width, group_columns_);
   Status status;
   const auto add_to = [&](Gram* sums, bool is_sampled) {
     return [this, sums, is_sampled, sample, &status](std::span<const float> rows) {
@@ -104,7 +105,7 @@ Result<CompressedMatrix> ExpertWindow::compress_matrix(uint32_t matrix, uint32_t
   const WeightSource& weight = layout_.weights[matrix];
   OTR_ASSIGN(const LeasedVector<float> wanted, read_matrix(model_.file.source(), weight, expert));
   CompressedMatrix made;
-  OTR_ASSIGN(made.backbone, quantise_matrix(wanted, weight.rows, weight.columns, {inputs.diagonal, inputs.feedback}, {bits, true}, team_));
+  OTR_ASSIGN(made.backbone, quantise_matrix(wanted, weight.rows, weight.columns, {inputs.diagonal, inputs.feedback, group_columns_}, {bits, true}, team_));
   LeasedVector<float> values(wanted.size());
   OTR_TRY(dequantize(made.backbone.type, made.backbone.bytes.data(), values.data(), values.size()));
   measure_loss(wanted, values, inputs.sample, team_, &made);

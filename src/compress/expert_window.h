@@ -25,9 +25,9 @@ namespace outrigger {
 /// time. Threads: one.
 class ExpertWindow {
  public:
-  /// `inputs` [tokens, width]: the layer's normed rows; `rows`: who takes which expert. All arguments must outlive the object.
+  /// `inputs` [tokens, width]: the layer's normed rows; `rows`: who takes which expert; `group_columns`: as Gram takes it. All arguments must outlive the object.
   ExpertWindow(const Model::Impl& model, uint32_t layer, const LayerForward& forward, std::span<const float> inputs,
-               std::span<const ExpertRows> rows, ThreadTeam& team);
+               std::span<const ExpertRows> rows, ThreadTeam& team, size_t group_columns = 0);
 
   /// How much the layer's tokens count beside an expert's, for matrices of `columns`: where that many of its own have passed, as much as
   /// these. The mean of n outer products is off by its effective dimension over n, in the mean square and as part of the whole: with fewer
@@ -69,6 +69,7 @@ class ExpertWindow {
   const LayerLayout& parts_;
   const std::span<const ExpertRows> rows_;
   ThreadTeam& team_;
+  const size_t group_columns_;
   ExpertForward forward_;
   std::optional<Gram> pool_;  ///< of all tokens' inputs, from the first that asks for it
 };

@@ -48,12 +48,12 @@ PackedFloats::PackedFloats(std::span<const float> values, uint64_t rows, uint64_
   packed_ = packed;
 }
 
-void PackedFloats::multiply(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const {
+void PackedFloats::multiply(const float* src, size_t src_stride, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const {
   const size_t blocks = (rows_ + kPackRows - 1) / kPackRows;
   team.run([&](const TeamMember& member) {
     size_t begin, end;
     member.share(blocks, 1, &begin, &end);
-    if (begin < end) matmul({PackedKind::kF32, packed_, rows_, columns_, src.data(), columns_, nullptr, dst, dst_stride, tokens, adds}, begin, end);
+    if (begin < end) matmul({PackedKind::kF32, packed_, rows_, columns_, src, src_stride, nullptr, dst, dst_stride, tokens, adds}, begin, end);
   });
 }
 

@@ -43,7 +43,11 @@ class PackedFloats {
   PackedFloats(std::span<const float> values, uint64_t rows, uint64_t columns);
 
   /// dst[t, row] = or += sum over columns of values[row, column] * src[t, column], with rows of dst `dst_stride` floats apart.
-  void multiply(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const;
+  void multiply(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const {
+    multiply(src.data(), columns_, tokens, dst, dst_stride, adds, team);
+  }
+  /// With rows of src `src_stride` floats apart.
+  void multiply(const float* src, size_t src_stride, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const;
 
  private:
   uint64_t rows_, columns_;

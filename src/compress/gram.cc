@@ -29,11 +29,10 @@ LeasedVector<float> transposed(std::span<const float> x, size_t width, size_t to
   return turned;
 }
 
-// The inverse of `lower`, turned by half: upper[i, j] = inverse[n - 1 - i, n - 1 - j]. A column of it has nothing above its diagonal, which
+// `upper` is set to the inverse of `lower`, turned by half: upper[i, j] = inverse[n - 1 - i, n - 1 - j]. A column of it has nothing above its diagonal, which
 // leaves a third of the work of solving for the whole identity.
-LeasedVector<float> inverted_upper(const MatrixView& lower, ThreadTeam& team) {
+void invert_upper(const MatrixView& lower, float* upper, ThreadTeam& team) {
   const Eigen::Index width = lower.rows();
-  LeasedVector<float> upper(static_cast<size_t>(width * width));
   const auto strip = static_cast<size_t>(width * kInvertedColumns);
   LeasedVector<double> strips(team.threads() * strip);
   std::atomic<Eigen::Index> next{0};
@@ -46,7 +45,7 @@ LeasedVector<float> inverted_upper(const MatrixView& lower, ThreadTeam& team) {
         lower.block(first, first, rows, rows).triangularView<Eigen::Lower>().solveInPlace(inverse);
         for (Eigen::Index r = 0; r < rows; ++r) {
           for (Eigen::Index c = 0; c < std::min(columns, r + 1); ++c) {
-            upper[static_cast<size_t>((width - 1 - first - r) * width + width - 1 - first - c)] = static_cast<float>(inverse(r, c));
+            upper[(width - 1 - first - r) * width + width - 1 - first - c] = static_cast<float>(inverse(r, c));
           }
         }
       } catch (const std::bad_alloc&) {
@@ -54,7 +53,29 @@ LeasedVector<float> inverted_upper(const MatrixView& lower, ThreadTeam& team) {
       }
   });
   if (is_short_of_memory) throw std::bad_alloc();
-  return upper;
+}
+
+// False where a block with `added` on its diagonal is not positive definite.
+bool factorise(const Gram& gram, double added, ThreadTeam& team, LeasedVector<float>* upper) {
+  const ColumnGroups& groups = gram.groups();
+  LeasedVector<double> storage(groups.largest() * groups.largest());
+  // Panels of 128 columns of both sides of a product, which Eigen copies while it decomposes, and each thread while it solves.
+  const MemoryClaim panels = claim_of_heap(team.threads() * 2 * 128 * sizeof(double) * groups.largest());
+  for (size_t group = 0; group < groups.count(); ++group) {
+    const size_t end = groups.first(group) + groups.size(group);
+    const auto width = static_cast<Eigen::Index>(groups.size(group));
+    MatrixView reversed(storage.data(), width, width);
+    for (Eigen::Index i = 0; i < width; ++i) {
+      for (Eigen::Index j = 0; j <= i; ++j) {
+        reversed(i, j) = gram.mean(end - 1 - static_cast<size_t>(i), end - 1 - static_cast<size_t>(j)) + (i == j ? added : 0);
+      }
+    }
+    const Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> factor(reversed);
+    if (factor.info() != Eigen::Success) return false;
+    if (group == 0) *upper = LeasedVector<float>(groups.elements());
+    invert_upper(reversed, upper->data() + groups.place(group), team);  // the factor stands where the matrix was
+  }
+  return true;
 }
 
 }  // namespace
@@ -63,23 +84,28 @@ void Gram::add(std::span<const float> x, ThreadTeam& team) {
   const LeaseScope scope(MemoryUse::kGrams);
   const size_t tokens = x.size() / width_, padded = (tokens + kPackRows - 1) / kPackRows * kPackRows;
   const LeasedVector<float> turned = transposed(x, width_, tokens, padded);
-  LeasedVector<float> sums(width_ * width_);
-  LeasedVector<std::byte> storage(packed_bytes(PackedKind::kF32, width_, padded) + kPackAlignment);
+  LeasedVector<float> sums(groups_.largest() * groups_.largest());
+  LeasedVector<std::byte> storage(packed_bytes(PackedKind::kF32, groups_.largest(), padded) + kPackAlignment);
   void* aligned = storage.data();
   size_t room = storage.size();
   auto* const packed = static_cast<std::byte*>(std::align(kPackAlignment, storage.size() - kPackAlignment, aligned, room));
-  team.run([&](const TeamMember& member) {
-    size_t begin, end;
-    member.share((width_ + kPackRows - 1) / kPackRows, 1, &begin, &end);
-    const size_t first = begin * kPackRows, rows = std::min(width_, end * kPackRows) - std::min(width_, first);
-    if (rows > 0) {
-      pack_rows(DType::kF32, reinterpret_cast<const std::byte*>(turned.data() + first * padded), rows, padded,
-                packed + begin * packed_block_bytes(PackedKind::kF32, padded));
-    }
-    member.barrier();
-    matmul({PackedKind::kF32, packed, width_, padded, turned.data(), padded, nullptr, sums.data(), width_, width_, false}, begin, end);
-  });
-  for (size_t i = 0; i < sums.size(); ++i) sum_[i] += static_cast<double>(sums[i]);
+  for (size_t group = 0; group < groups_.count(); ++group) {
+    const size_t size = groups_.size(group);
+    const float* const columns = turned.data() + groups_.first(group) * padded;
+    team.run([&](const TeamMember& member) {
+      size_t begin, end;
+      member.share((size + kPackRows - 1) / kPackRows, 1, &begin, &end);
+      const size_t first = begin * kPackRows, rows = std::min(size, end * kPackRows) - std::min(size, first);
+      if (rows > 0) {
+        pack_rows(DType::kF32, reinterpret_cast<const std::byte*>(columns + first * padded), rows, padded,
+                  packed + begin * packed_block_bytes(PackedKind::kF32, padded));
+      }
+      member.barrier();
+      matmul({PackedKind::kF32, packed, size, padded, columns, padded, nullptr, sums.data(), size, size, false}, begin, end);
+    });
+    double* const block = sum_.data() + groups_.place(group);
+    for (size_t i = 0; i < size * size; ++i) block[i] += static_cast<double>(sums[i]);
+  }
   tokens_ += tokens;
 }
 
@@ -97,25 +123,13 @@ double Gram::mean_diagonal() const {
 
 Result<LeasedVector<float>> feedback_factor(const Gram& gram, double damping, ThreadTeam& team) try {
   const LeaseScope scope(MemoryUse::kGrams);
-  const auto width = static_cast<Eigen::Index>(gram.width());
   if (gram.tokens() == 0) return Status(StatusCode::kInvalidArgument, "nothing is known of the inputs: no token has passed");
   const double mean = gram.mean_diagonal();
   if (!std::isfinite(mean)) return Status(StatusCode::kInvalidArgument, "the inputs are not all finite");
   for (size_t attempt = 0; attempt < kMostDampings; ++attempt, damping *= 10) {
+    LeasedVector<float> upper;
     // Inputs that are all zero: any error is as good as another.
-    const double added = mean > 0 ? damping * mean : 1;
-    LeasedVector<double> storage(gram.width() * gram.width());
-    MatrixView reversed(storage.data(), width, width);
-    for (Eigen::Index i = 0; i < width; ++i) {
-      for (Eigen::Index j = 0; j <= i; ++j) {
-        reversed(i, j) = gram.mean(static_cast<size_t>(width - 1 - i), static_cast<size_t>(width - 1 - j)) + (i == j ? added : 0);
-      }
-    }
-    // Panels of 128 columns of both sides of a product, which Eigen copies while it decomposes, and each thread while it solves.
-    const MemoryClaim panels = claim_of_heap(team.threads() * 2 * 128 * sizeof(double) * gram.width());
-    const Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> factor(reversed);
-    if (factor.info() != Eigen::Success) continue;
-    return inverted_upper(reversed, team);  // the factor stands where the matrix was
+    if (factorise(gram, mean > 0 ? damping * mean : 1, team, &upper)) return upper;
   }
   return Status(StatusCode::kInvalidArgument, "the inputs' Gram matrix cannot be inverted");
 } catch (const std::bad_alloc&) {

@@ -195,30 +195,41 @@ Status LowRankOptions::validate(uint64_t rows, uint64_t columns) const {
 
 Result<InputRoot> InputRoot::create(const Gram& gram, double damping) try {
   const LeaseScope scope(MemoryUse::kGrams);
-  const auto width = static_cast<Eigen::Index>(gram.width());
   if (gram.tokens() == 0) return Status(StatusCode::kInvalidArgument, "nothing is known of the inputs: no token has passed");
   const double mean = gram.mean_diagonal();
   if (!std::isfinite(mean)) return Status(StatusCode::kInvalidArgument, "the inputs have values that are no numbers");
-  const MemoryClaim panels = claim_of_heap(panel_bytes(gram.width()));
-  Doubles storage(gram.width(), gram.width());
-  MatrixView matrix = storage.view();
-  LeasedVector<float> importance;
-  for (Eigen::Index i = 0; i < width; ++i) {
-    importance.push_back(static_cast<float>(gram.mean(static_cast<size_t>(i), static_cast<size_t>(i))));
-    for (Eigen::Index j = 0; j < width; ++j) matrix(i, j) = gram.mean(static_cast<size_t>(i), static_cast<size_t>(j)) + (i == j ? (mean > 0 ? damping * mean : 1) : 0);
+  LeasedVector<float> importance(gram.width());
+  for (size_t i = 0; i < gram.width(); ++i) importance[i] = static_cast<float>(gram.mean(i, i));
+  const ColumnGroups& groups = gram.groups();
+  const double added = mean > 0 ? damping * mean : 1;
+  InputRoot root(std::move(importance), groups);
+  for (size_t group = 0; group < groups.count(); ++group) {
+    const size_t first = groups.first(group), size = groups.size(group);
+    const MemoryClaim panels = claim_of_heap(panel_bytes(size));
+    Doubles storage(size, size);
+    MatrixView matrix = storage.view();
+    for (size_t i = 0; i < size; ++i) {
+      for (size_t j = 0; j < size; ++j) {
+        matrix(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) = gram.mean(first + i, first + j) + (i == j ? added : 0);
+      }
+    }
+    const Eigen::LLT<MatrixRef> factor(matrix);
+    if (factor.info() != Eigen::Success) return Status(StatusCode::kInvalidArgument, "the inputs' Gram matrix cannot be factorised");
+    matrix.triangularView<Eigen::StrictlyUpper>().setZero();
+    const Floats transposed(matrix.transpose());
+    root.transposed_.emplace_back(transposed.values, size, size);
   }
-  const Eigen::LLT<MatrixRef> factor(matrix);
-  if (factor.info() != Eigen::Success) return Status(StatusCode::kInvalidArgument, "the inputs' Gram matrix cannot be factorised");
-  matrix.triangularView<Eigen::StrictlyUpper>().setZero();
-  const Floats transposed(matrix.transpose());
-  return InputRoot(std::move(importance), PackedFloats(transposed.values, transposed.rows, transposed.columns));
+  return root;
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
 LeasedVector<float> InputRoot::weigh(std::span<const float> values, ThreadTeam& team) const {
   LeasedVector<float> weighed(values.size());
-  transposed_.multiply(values, values.size() / width(), weighed.data(), width(), false, team);
+  for (size_t group = 0; group < groups_.count(); ++group) {
+    const size_t first = groups_.first(group);
+    transposed_[group].multiply(values.data() + first, width(), values.size() / width(), weighed.data() + first, width(), false, team);
+  }
   return weighed;
 }
 

@@ -53,9 +53,10 @@ class InputRoot {
   LeasedVector<float> weigh(std::span<const float> values, ThreadTeam& team) const;
 
  private:
-  InputRoot(LeasedVector<float> importance, PackedFloats transposed) : importance_(std::move(importance)), transposed_(std::move(transposed)) {}
+  InputRoot(LeasedVector<float> importance, const ColumnGroups& groups) : importance_(std::move(importance)), groups_(groups) {}
   LeasedVector<float> importance_;
-  PackedFloats transposed_;
+  ColumnGroups groups_;
+  std::vector<PackedFloats> transposed_;  ///< of each group's block
 };
 
 /// The branch of `residual` [rows, columns], row-major: what the matrix lost. Among all of its rank it leaves least of E |residual x - B A x|^2, up to the rounding of factors, each of which is

@@ -111,26 +111,34 @@ void PassWalk::ffn(const FfnLayout& parts, uint64_t width) {
 }
 
 void PassWalk::add_to_gram(uint64_t width, uint64_t tokens) {
-  const uint64_t padded = whole_blocks(tokens);
-  const Held turned = tally_.floats(kGrams, width * padded), sums = tally_.floats(kGrams, width * width), packed = tally_.bytes(kGrams, packed_storage(width, padded));
+  const uint64_t padded = whole_blocks(tokens), largest = groups(width).largest();
+  const Held turned = tally_.floats(kGrams, width * padded), sums = tally_.floats(kGrams, largest * largest),
+             packed = tally_.bytes(kGrams, packed_storage(largest, padded));
 }
 
 PassWalk::Held PassWalk::feedback(uint64_t width) {
-  const Held reversed = tally_.doubles(kGrams, width * width), panels = tally_.claim(kGrams, scale_.threads * kPanelBytes * width);
-  Held upper = tally_.floats(kGrams, width * width);
-  const Held strips = tally_.doubles(kGrams, scale_.threads * width * kInvertedColumns);
+  const uint64_t largest = groups(width).largest();
+  const Held reversed = tally_.doubles(kGrams, largest * largest), panels = tally_.claim(kGrams, scale_.threads * kPanelBytes * largest);
+  Held upper = tally_.floats(kGrams, groups(width).elements());
+  const Held strips = tally_.doubles(kGrams, scale_.threads * largest * kInvertedColumns);
   return upper;
 }
 
-PassWalk::Held PassWalk::root(uint64_t width) {
-  const Held panels = tally_.claim(kGrams, kPanelBytes * width), matrix = tally_.doubles(kGrams, width * width), transposed = tally_.floats(kGrams, width * width);
-  return packed(kGrams, width, width);
+std::vector<PassWalk::Held> PassWalk::root(uint64_t width) {
+  const ColumnGroups columns = groups(width);
+  std::vector<Held> blocks;
+  for (size_t group = 0; group < columns.count(); ++group) {
+    const uint64_t size = columns.size(group);
+    const Held panels = tally_.claim(kGrams, kPanelBytes * size), matrix = tally_.doubles(kGrams, size * size), transposed = tally_.floats(kGrams, size * size);
+    blocks.push_back(packed(kGrams, size, size));
+  }
+  return blocks;
 }
 
 std::vector<PassWalk::Held> PassWalk::window(std::span<const uint32_t> matrices, uint64_t width, Held gram, Held) {
   const Held diagonal = tally_.floats(kMatrices, width), factor = feedback(width);
   const bool has_root = std::any_of(matrices.begin(), matrices.end(), [this](uint32_t matrix) { return demands_.surveyed_rank + plans_[matrix].rank > 0; });
-  const Held square_root = has_root ? root(width) : Held();
+  const std::vector<Held> square_root = has_root ? root(width) : std::vector<Held>();
   gram = Held();
   std::vector<Held> made;
   uint64_t record = 0;
@@ -174,13 +182,12 @@ void PassWalk::correct(uint32_t matrix, uint64_t sampled_rows) {
   const uint64_t weights = weight.rows * weight.columns;
   if (plan.rank == 0 && plan.share == 0 && demands_.surveyed_rank == 0 && !demands_.surveys_columns) return;
   const Held residual = tally_.floats(kMatrices, weights);
-  if (plan.rank > 0) {
+  if (plan.rank + demands_.surveyed_rank > 0) {  // what is surveyed may be given a branch
     const Held wanted = tally_.floats(kMatrices, weights), best = tally_.floats(kMatrices, weights), latest = tally_.floats(kMatrices, weights);
     const Held backbone = tally_.bytes(kBackbone, backbone_bytes(matrix)), branch = tally_.bytes(kBranches, 2 * (correction_bytes(matrix) + kPages));
     quantise(weight.columns);
-    find_components(weight.rows, weight.columns, plan.rank);
+    find_components(weight.rows, weight.columns, std::max(plan.rank, demands_.surveyed_rank));
   }
-  if (demands_.surveyed_rank > 0) find_components(weight.rows, weight.columns, demands_.surveyed_rank);
   if (plan.share == 0 && !demands_.surveys_columns) return;
   const Held turned = tally_.floats(kMatrices, weights), centred = tally_.floats(kMatrices, sampled_rows * weight.columns),
              worths = tally_.floats(kMatrices, kCurveRows * weight.columns), counters = tally_.claim(kMatrices, 1 << 20);

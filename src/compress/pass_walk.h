@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "src/compress/compress_need.h"
+#include "src/compress/gram.h"
 #include "src/compress/memory_tally.h"
 
 namespace outrigger {
@@ -48,12 +49,13 @@ class PassWalk {
   [[nodiscard]] std::vector<Held> window(std::span<const uint32_t> matrices, uint64_t width, Held gram, Held sample);
   void add_to_gram(uint64_t width, uint64_t tokens);
   [[nodiscard]] Held feedback(uint64_t width);
-  [[nodiscard]] Held root(uint64_t width);
+  [[nodiscard]] std::vector<Held> root(uint64_t width);
   void quantise(uint64_t columns);
   void find_components(uint64_t rows, uint64_t columns, uint64_t rank);
   void measure(uint64_t rows, uint64_t columns, uint64_t sampled_rows);
   void correct(uint32_t matrix, uint64_t sampled_rows);
-  [[nodiscard]] Held gram(uint64_t width) { return tally_.doubles(MemoryUse::kGrams, width * width); }
+  ColumnGroups groups(uint64_t width) const { return ColumnGroups(width, scale_.options.feedback_columns); }
+  [[nodiscard]] Held gram(uint64_t width) { return tally_.doubles(MemoryUse::kGrams, groups(width).elements()); }
   [[nodiscard]] Held sample(uint64_t width) { return tally_.floats(MemoryUse::kCalibration, sampled_rows() * width); }
   uint64_t sampled_rows() const;
   uint64_t correction_bytes(uint32_t matrix) const;

@@ -20,7 +20,7 @@ namespace {
 class RowStrip {
  public:
   RowStrip(std::span<const float> weights, uint64_t rows, uint64_t columns, const InputStatistics& inputs, const QuantiserOptions& options)
-      : weights_(weights), rows_(rows), columns_(columns), inputs_(inputs), options_(options), turned_(columns * kScaleLanes), codes_(columns * kScaleLanes) {}
+      : weights_(weights), rows_(rows), columns_(columns), inputs_(inputs), options_(options), groups_(columns, inputs.group_columns), turned_(columns * kScaleLanes), codes_(columns * kScaleLanes) {}
 
   // Rows from `first_row` on, as far as there are, to their places in `bytes`.
   void quantise(uint64_t first_row, LowBitMatrix* out) {
@@ -30,7 +30,7 @@ class RowStrip {
       const BlockScales scales = search_scales({turned_.data() + block * kScaleLanes, kOwnBlock * kScaleLanes}, inputs_.column_weights.subspan(block, kOwnBlock), options_.bits,
                                                options_.searches_scales);
       round_block(block, scales);
-      if (!inputs_.feedback.empty()) make_up_behind(block + kOwnBlock);
+      if (!inputs_.feedback.empty()) make_up_behind(block);
       for (uint64_t lane = 0; lane < live; ++lane) store(first_row + lane, block, lane, scales, out);
     }
   }
@@ -51,8 +51,8 @@ class RowStrip {
       float* const weights = &turned_[column * kScaleLanes];
       float* const errors = errors_[i];
       uint8_t* const codes = &codes_[column * kScaleLanes];
-      const float* const spread = inputs_.feedback.empty() ? nullptr : &inputs_.feedback[column * columns_];
-      const float own = spread != nullptr ? spread[column] : 1;
+      const float* const spread = inputs_.feedback.empty() ? nullptr : own_spread(column);
+      const float own = spread != nullptr ? *spread : 1;
       for (size_t lane = 0; lane < kScaleLanes; ++lane) {
         const float code = std::clamp(std::nearbyint((weights[lane] - scales.minimum[lane]) / scales.scale[lane]), 0.0f, most);
         const float product = scales.scale[lane] * code;
@@ -62,17 +62,25 @@ class RowStrip {
       if (spread == nullptr) continue;
       for (uint64_t later = column + 1; later < block + kOwnBlock; ++later) {
         float* const target = &turned_[later * kScaleLanes];
-        for (size_t lane = 0; lane < kScaleLanes; ++lane) target[lane] -= spread[later] * errors[lane];
+        for (size_t lane = 0; lane < kScaleLanes; ++lane) target[lane] -= spread[later - column] * errors[lane];
       }
     }
   }
 
-  // The block's errors to all columns from `begin` on, each column once.
-  void make_up_behind(uint64_t begin) {
-    for (uint64_t later = begin; later < columns_; ++later) {
+  // Where a column's error goes: to itself, and those behind it in its group.
+  const float* own_spread(uint64_t column) const {
+    const size_t group = groups_.group_of(column), inside = column - groups_.first(group);
+    return &inputs_.feedback[groups_.place(group) + inside * groups_.size(group) + inside];
+  }
+
+  // The errors of the block to all columns behind it in its group, each column once.
+  void make_up_behind(uint64_t block) {
+    const size_t group = groups_.group_of(block), width = groups_.size(group), end = groups_.first(group) + width;
+    const float* const spreads = own_spread(block);
+    for (uint64_t later = block + kOwnBlock; later < end; ++later) {
       float sums[kScaleLanes] = {};
       for (uint64_t i = 0; i < kOwnBlock; ++i) {
-        const float spread = inputs_.feedback[(begin - kOwnBlock + i) * columns_ + later];
+        const float spread = spreads[i * width + later - block];
         for (size_t lane = 0; lane < kScaleLanes; ++lane) sums[lane] += spread * errors_[i][lane];
       }
       float* const target = &turned_[later * kScaleLanes];
@@ -92,6 +100,7 @@ class RowStrip {
   const uint64_t rows_, columns_;
   const InputStatistics& inputs_;
   const QuantiserOptions& options_;
+  const ColumnGroups groups_;
   LeasedVector<float> turned_;           // [columns][kScaleLanes]
   LeasedVector<uint8_t> codes_;          // the same
   float errors_[kOwnBlock][kScaleLanes];     // of the block, over the column's own share of the feedback

@@ -43,7 +43,8 @@ Result<uint64_t> identity_of(const Model::Impl& model, std::span<const Token> to
                               static_cast<uint64_t>(options.factor_bits),
                               options.polish_steps,
                               options.rounds,
-                              options.chunk_tokens};
+                              options.chunk_tokens,
+                              options.feedback_columns};
   const double shares[] = {options.mixed_bits, options.scattered_read_cost};
   sum = checksum64(std::as_bytes(std::span(shares)), checksum64(std::as_bytes(std::span(numbers)), sum));
   const ByteSource& source = model.file.source();

@@ -53,6 +53,7 @@ Json memory_json(const CompressMemory& memory) {
   return {{"budget", memory.budget_bytes},
           {"planned", memory.planned_bytes},
           {"peak", memory.peak_bytes},
+          {"feedback_columns", memory.feedback_columns},
           {"peaks",
            {{"calibration", memory.calibration},
             {"grams", memory.grams},

@@ -153,6 +153,36 @@ TEST_CASE("compress_model: with everything there is, what is held stays below wh
   CHECK(bench.scratch.names() == std::vector<std::string>{"model.gguf"});
 }
 
+TEST_CASE("compress_model: a budget without room for a wide matrix' inputs makes up for errors within groups of columns") {
+  Bench bench(random_dense(DenseKind::kLlama, {128, 2048, 64, 1}));
+  const CompressReport free = must(bench.compress());
+  CHECK(free.memory.feedback_columns == 0);
+  bench.options.host_bytes = free.memory.peak_bytes - 1;
+  const CompressReport halves = must(bench.compress());
+  CHECK(halves.memory.feedback_columns == 1024);
+  CHECK(halves.memory.peak_bytes == halves.memory.planned_bytes);
+  CHECK(halves.memory.peak_bytes < free.memory.peak_bytes * 2 / 3);
+  const CompressedMatrixReport &whole = free.matrices.back(), &grouped = halves.matrices.back();
+  REQUIRE(whole.name == "blk.0.ffn_down.weight");
+  CHECK(grouped.loss < 3 * whole.loss);  // on text that is short for so many columns
+  CHECK(free.matrices.front().loss == halves.matrices.front().loss);  // whose rows are one group
+  const std::string bytes = bench.made();
+  bench.options.host_bytes = 0;
+  bench.options.feedback_columns = 1024;
+  must(bench.compress());
+  CHECK(bench.made() == bytes);
+  bench.options.feedback_columns = 100;
+  CHECK(bench.compress().status().code() == StatusCode::kInvalidArgument);
+
+  bench.options.feedback_columns = 0;
+  bench.options.host_bytes = kLarge;
+  const Status refused = bench.compress().status();
+  CHECK(refused.code() == StatusCode::kBudget);
+  CHECK(refused.needed_bytes() < halves.memory.peak_bytes);  // which is that with the smallest groups
+  bench.options.host_bytes = refused.needed_bytes();
+  CHECK(must(bench.compress()).memory.feedback_columns == 512);
+}
+
 TEST_CASE("compress_model: fewer chunks and threads are held in less") {
   Bench bench(random_dense(DenseKind::kLlama, kWide));
   const uint64_t all = must(bench.compress()).memory.peak_bytes;

@@ -133,6 +133,30 @@ TEST_CASE("LowRank: other factors are rounded like its own, and those that are n
   CHECK(set_factors(spoilt, b, &branch).code() == StatusCode::kInvalidArgument);
 }
 
+TEST_CASE("LowRank: the root of inputs in groups of columns weighs each group by its own") {
+  constexpr size_t kWidth = 96, kGroup = 64, kRows = 5;
+  const auto team = std::move(ThreadTeam::create(2)).value();
+  const std::vector<float> x = dependent_inputs(300, kWidth, 2), values = random_matrix(kRows, kWidth, 3);
+  const auto slice = [](const std::vector<float>& all, size_t first, size_t count) {
+    std::vector<float> some;
+    for (size_t row = 0; row < all.size(); row += kWidth) some.insert(some.end(), &all[row + first], &all[row + first] + count);
+    return some;
+  };
+  Gram grouped(kWidth, kGroup);
+  grouped.add(x, *team);
+  const InputRoot root = std::move(InputRoot::create(grouped, 0)).value();
+  CHECK(root.width() == kWidth);
+  const LeasedVector<float> weighed = root.weigh(values, *team);
+  for (const auto& [first, count] : {std::pair<size_t, size_t>{0, kGroup}, {kGroup, kWidth - kGroup}}) {
+    Gram own(count);
+    own.add(slice(x, first, count), *team);
+    const LeasedVector<float> expected = std::move(InputRoot::create(own, 0)).value().weigh(slice(values, first, count), *team);
+    for (size_t row = 0; row < kRows; ++row) {
+      for (size_t i = 0; i < count; ++i) REQUIRE(weighed[row * kWidth + first + i] == Approx(expected[row * count + i]).margin(1e-6));
+    }
+  }
+}
+
 TEST_CASE("LowRank: a residual of zeros has a branch of zeros, and what cannot be is refused") {
   Case c(64, 96, 1);
   const auto code = [&](uint32_t rank, int bits) { return c.made_with(rank, bits, true, 1).status().code(); };

@@ -204,6 +204,35 @@ TEST_CASE("copy_low_bit: is what the quantiser makes of the same values where ev
   }
 }
 
+TEST_CASE("quantise_matrix: in groups of columns each is quantised as if it were a matrix of its own") {
+  constexpr size_t kRows = 40, kColumns = 192, kGroup = 128;
+  const auto team = std::move(ThreadTeam::create(2)).value();
+  const std::vector<float> weights = random_matrix(kRows, kColumns, 9, 0.05f), inputs = dependent_inputs(600, kColumns, 9);
+  const auto slice = [](const std::vector<float>& all, size_t first, size_t count) {
+    std::vector<float> some;
+    for (size_t row = 0; row < all.size(); row += kColumns) some.insert(some.end(), &all[row + first], &all[row + first] + count);
+    return some;
+  };
+  const auto quantised = [&](const std::vector<float>& matrix, const std::vector<float>& x, size_t columns, size_t group) {
+    Gram gram(columns, group);
+    gram.add(x, *team);
+    std::vector<float> diagonal;
+    for (size_t i = 0; i < columns; ++i) diagonal.push_back(static_cast<float>(gram.mean(i, i)));
+    const LeasedVector<float> feedback = std::move(feedback_factor(gram, 0, *team)).value();
+    return std::move(quantise_matrix(matrix, kRows, columns, {diagonal, feedback, group}, {3, true}, *team)).value().bytes;
+  };
+  const LeasedVector<std::byte> all = quantised(weights, inputs, kColumns, kGroup);
+  const size_t row_bytes = all.size() / kRows;
+  for (const auto& [first, count] : {std::pair<size_t, size_t>{0, kGroup}, {kGroup, kColumns - kGroup}}) {
+    const LeasedVector<std::byte> part = quantised(slice(weights, first, count), slice(inputs, first, count), count, 0);
+    const size_t part_bytes = part.size() / kRows, before = row_bytes * first / kColumns;
+    for (size_t row = 0; row < kRows; ++row) {
+      REQUIRE(std::equal(part.begin() + static_cast<ptrdiff_t>(row * part_bytes), part.begin() + static_cast<ptrdiff_t>((row + 1) * part_bytes),
+                         all.begin() + static_cast<ptrdiff_t>(row * row_bytes + before)));
+    }
+  }
+}
+
 TEST_CASE("copy_low_bit: more bits lose less, and what is no number makes a copy all the same") {
   constexpr size_t kRows = 33, kColumns = 192;
   std::vector<float> values = random_matrix(kRows, kColumns, 3, 0.05f);
