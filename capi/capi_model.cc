@@ -61,6 +61,7 @@ outrigger::CompressOptions compress_options_of(const otr_compress_options& given
   options.levels = static_cast<outrigger::WeightLevels>(given.levels);
   options.group_weights = given.group_weights;
   options.rounds = given.rounds;
+  options.host_bytes = given.host_bytes;
   options.chunk_tokens = given.chunk_tokens;
   options.most_chunks = given.most_chunks;
   options.threads = given.threads;
@@ -205,6 +206,7 @@ otr_status otr_model_compress(const otr_model* model, const int32_t* calibration
     full.branch_bytes = made.branch_bytes;
     full.branch_read_bytes = made.branch_read_bytes;
     full.resumed_windows = made.resumed_windows;
+    full.host_peak_bytes = made.memory.peak_bytes;
     give_info(full, report);
     return {};
   });

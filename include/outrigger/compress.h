@@ -68,6 +68,8 @@ struct CompressOptions {
   uint32_t chunk_tokens = 512;   ///< calibration text is cut into pieces of so many tokens that know nothing of each other
   uint32_t most_chunks = 32;     ///< pieces that are used, spread evenly over what is given
   uint32_t threads = 0;          ///< 0: one for each core
+  uint64_t host_bytes = 0;       ///< at most so much memory for what a run holds; 0: no limit. What cannot do with it is refused, where that can be known before anything is done
+  uint32_t feedback_columns = 0; ///< an error is made up for by so many columns in turn, group_weights times a number: memory goes with their square, beyond some thousands time too. 0: by all of a row where host_bytes has room for that, else by as many as it has
   bool resume = false;           ///< keep what is done in a file `path`.progress until the output is there, and go on from what a call that was cancelled, killed or out of space left in it
   std::function<void(const CompressResumption&)> on_resume;  ///< told when a call goes on; empty: nobody
   std::string report_file;       ///< a page about what was made, in HTML, that needs nothing else; it appears complete or not at all; empty: none
@@ -106,6 +108,21 @@ struct CompressSurvey {
   std::vector<Point> curve;                     ///< as far as it was looked at; empty without branches and residuals
 };
 
+/// What a run held in memory, in bytes: the most at any time, of all purposes together and of each by itself. Not among it are vectors below 64 KiB, of what
+/// stays below a page, and what an open model takes.
+struct CompressMemory {
+  uint64_t budget_bytes = 0;   ///< CompressOptions::host_bytes
+  uint64_t planned_bytes = 0;  ///< what was found beforehand to do: for bits alone just that, with more an upper bound
+  uint64_t peak_bytes = 0;
+  uint32_t feedback_columns = 0;  ///< CompressOptions::feedback_columns, as it was used; 0: all of a row
+  uint64_t calibration = 0;    ///< the text's vectors and what the layers make of them
+  uint64_t grams = 0;          ///< Gram matrices, and what is made of them
+  uint64_t matrices = 0;       ///< the model's matrices as floats, one or a few at a time, and what is computed with them
+  uint64_t backbone = 0;       ///< matrices in few bits
+  uint64_t corrections = 0;    ///< factors of branches, and residuals
+  uint64_t training = 0;
+};
+
 struct CompressReport {
   uint64_t input_bytes = 0, output_bytes = 0;        ///< of the files
   uint64_t backbone_bytes = 0, backbone_weights = 0;  ///< of the matrices that were compressed
@@ -117,6 +134,7 @@ struct CompressReport {
   std::vector<double> polish_losses;                  ///< the distance on each step's piece, before the step
   CompressSurvey survey;
   std::vector<CompressedMatrixReport> matrices;       ///< in the order of a step
+  CompressMemory memory;
   uint32_t resumed_windows = 0;                       ///< that an interrupted call had made, of four a layer, of a mixture one for each expert instead of the last two; those of the survey too, where it was that which went on
 };
 
@@ -140,11 +158,13 @@ struct CompressReport {
 /// call fails for a reason that will not go away. What is there but is damaged, or of other work, is replaced with a warning in the log; where it cannot be written it is done without. A file of
 /// another kind that has its name is an error.
 ///
-/// Memory, without branches: one matrix as float32 and its inputs' Gram matrix, four times over, and the calibration tokens' vectors, width * 4 bytes each, twice (with `resume` three times). Cost: 72 s for
-/// 135 million parameters and 16,000 tokens on two cores; with branches that are shared out by measurement and trained 350 s, and more with more of them. Training takes
-/// the model twice as float32, 1.6 to 2.2 GB for that one; without it branches and residuals take 360 MB. The file appears under its name complete, or not at all.
+/// Memory: one layer at a time, within CompressOptions::host_bytes. Without branches a window's matrices as float32, the largest four times over, its inputs' Gram matrix
+/// twice, and the calibration tokens' vectors, width * 4 bytes each, twice (with `resume` three times). Branches and residuals take a matrix ten times over, and what was
+/// made of the model so far in few bits; training the model twice as float32, 1.6 to 2.2 GB for 135 million parameters. CompressReport::memory tells it.
+/// Cost: 72 s for 135 million parameters and 16,000 tokens on two cores; with branches that are shared out by measurement and trained 350 s, and more with more of them.
+/// The file appears under its name complete, or not at all.
 /// Errors: kUnsupported when the model cannot run, has rows of no multiple of group_weights, or is a mixture of experts and polish_steps is not 0; kInvalidArgument for options, tokens outside
-/// the vocabulary, fewer than one chunk of them, weights or inputs that are no numbers, or a path that is the model's own; kIo; kCancelled; kOutOfMemory;
+/// the vocabulary, fewer than one chunk of them, weights or inputs that are no numbers, or a path that is the model's own; kBudget, with the bytes needed and given, when host_bytes is not enough; kIo; kCancelled; kOutOfMemory;
 /// kInternal when `progress` or `on_resume` throws.
 /// @source GPTQ (arXiv 2210.17323); scales are searched for, and of each block just before its first column is rounded.
 OTR_API Result<CompressReport> compress_model(const Model& model, std::span<const Token> calibration, const std::string& path,

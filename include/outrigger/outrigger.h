@@ -293,6 +293,7 @@ typedef struct otr_compress_options {
   uint32_t reserved2;
   int32_t levels;               /**< an otr_weight_levels */
   uint32_t group_weights;       /**< that share a scale and a minimum, 64 (default) or 128; rows are a multiple of it. With 128 scales take a quarter of a bit, and mixed_bits is 2.25 to 4.25 */
+  uint64_t host_bytes;          /**< at most so much memory for what the compressing holds; 0 (default): no limit */
 } otr_compress_options;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
@@ -307,15 +308,17 @@ typedef struct otr_compress_report {
   uint64_t calibration_tokens;               /**< that were used */
   uint64_t branch_bytes;                     /**< of all branches' factors, and of residuals */
   uint64_t branch_read_bytes;                /**< of them by each token, on average */
+  uint64_t host_peak_bytes;                  /**< of memory held, the most at any time */
 } otr_compress_report;
 
 /** Writes the model to `path` as one GGUF file in which the matrices of its layers are quantised; the rest stays as it is. It opens like any other
  * model. What an error in one weight does, and how those behind it make up for it, is told by the inputs that each matrix has on the
  * `count` tokens of `calibration`: a text like those that the model is for. The same input gives the same bytes, whatever the number of threads.
  * `report` may be NULL. Cost: 72 s for 135 million parameters and 16,000 tokens on two cores; memory for a matrix as float32, four times over its
- * inputs' width squared, and twice the tokens' vectors. The file appears under its name complete, or not at all.
+ * inputs' width squared, and twice the tokens' vectors, within options->host_bytes; training the model twice as float32. The file appears under its name complete, or not at all.
  * Errors: OTR_UNSUPPORTED with the reason when the model cannot run, has rows of no multiple of group_weights, or is a mixture of experts and polish_steps is not 0; OTR_INVALID_ARGUMENT also
- * for tokens outside the vocabulary, fewer of them than a chunk, weights that are no numbers (subject), or a `path` that is the model's own file; OTR_IO;
+ * for tokens outside the vocabulary, fewer of them than a chunk, weights that are no numbers (subject), or a `path` that is the model's own file;
+ * OTR_BUDGET with the bytes needed and given when host_bytes is not enough; OTR_IO;
  * OTR_CANCELLED. Since 0.1, stable. */
 OTR_C_API otr_status otr_model_compress(const otr_model* model, const int32_t* calibration, size_t count, const char* path,
                                         const otr_compress_options* options, otr_compress_report* report, otr_error* error);

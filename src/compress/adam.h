@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "src/base/thread_team.h"
+#include "src/memory/leased_vector.h"
 
 namespace outrigger {
 
@@ -22,7 +23,7 @@ class Adam {
 
  private:
   uint32_t steps_ = 0;
-  std::vector<float> mean_, square_;
+  LeasedVector<float> mean_, square_;
 };
 
 }  // namespace outrigger

@@ -23,8 +23,8 @@ class AttentionBackward {
   /// Of one thread.
   struct Scratch {
     PackedMatrix packed;
-    std::vector<float> weights, gradient;  ///< [tokens, tokens]
-    std::vector<float> turned;             ///< [head_dim, tokens]
+    LeasedVector<float> weights, gradient;  ///< [tokens, tokens]
+    LeasedVector<float> turned;             ///< [head_dim, tokens]
   };
   void run_head(size_t head, const float* qkv, const float* attended, const float* attended_gradient, float* qkv_gradient, Scratch& scratch);
   void add_up_kv_head(size_t kv_head, float* qkv_gradient) const;
@@ -33,7 +33,7 @@ class AttentionBackward {
   const size_t tokens_, heads_, kv_heads_, head_dim_;
   ThreadTeam& team_;
   std::vector<Scratch> scratch_;
-  std::vector<float> key_gradients_, value_gradients_;  ///< [heads, head_dim, tokens]: what each query's head makes of its keys and values
+  LeasedVector<float> key_gradients_, value_gradients_;  ///< [heads, head_dim, tokens]: what each query's head makes of its keys and values
 };
 
 }  // namespace outrigger

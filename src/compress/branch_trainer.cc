@@ -38,8 +38,8 @@ Result<std::unique_ptr<BranchTrainer>> BranchTrainer::create(const Model::Impl& 
   return trainer;
 }
 
-Result<std::vector<float>> BranchTrainer::read_checked(uint32_t matrix, const MatrixReader& reader) const {
-  OTR_ASSIGN(std::vector<float> values, reader(matrix));
+Result<LeasedVector<float>> BranchTrainer::read_checked(uint32_t matrix, const MatrixReader& reader) const {
+  OTR_ASSIGN(LeasedVector<float> values, reader(matrix));
   if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) {
     return Status(StatusCode::kInvalidArgument, "the weights are not all finite")
         .in_file(model_.info.file)
@@ -52,7 +52,7 @@ Status BranchTrainer::read_layer(uint32_t layer, const MatrixReader& reader, boo
   const std::array<uint32_t, 7> indices = matrices_of(layout_.layers[layer]);
   const std::array<BranchedMatrix*, 7> targets = matrices->all();
   for (size_t i = 0; i < indices.size(); ++i) {
-    OTR_ASSIGN(const std::vector<float> values, read_checked(indices[i], reader));
+    OTR_ASSIGN(const LeasedVector<float> values, read_checked(indices[i], reader));
     const WeightSource& weight = layout_.weights[indices[i]];
     if (values.size() != weight.rows * weight.columns) return Status(StatusCode::kInternal, "a matrix of another size than the layout's");
     targets[i]->set(values, weight.rows, weight.columns, can_go_back, team_);
@@ -69,15 +69,15 @@ Status BranchTrainer::read_teacher(const std::function<Status()>& layer_done) {
   LayerTape tape;
   for (uint32_t layer = 0; layer < layout_.config.layers; ++layer) {
     OTR_TRY(read_layer(layer, reader, false, &matrices));
-    for (std::vector<float>& residual : teacher_outputs_) {
+    for (LeasedVector<float>& residual : teacher_outputs_) {
       tape.residual.swap(residual);
       residual.resize(tape.residual.size());
       pass_->forward(layer, matrices, &tape, residual);
     }
     OTR_TRY(layer_done());
   }
-  for (std::vector<float>& output : teacher_outputs_) norm_output(output, output);
-  OTR_ASSIGN(const std::vector<float> head, read_checked(layout_.head, reader));
+  for (LeasedVector<float>& output : teacher_outputs_) norm_output(output, output);
+  OTR_ASSIGN(const LeasedVector<float> head, read_checked(layout_.head, reader));
   head_ = std::make_unique<HeadLoss>(head, layout_.vocabulary, layout_.config.width, team_);
   return {};
 }
@@ -105,7 +105,7 @@ void BranchTrainer::norm_output(std::span<const float> residual, std::span<float
 
 void BranchTrainer::set_branch(const TrainedBranch& branch) {
   BranchedMatrix& target = matrix(branch.matrix);
-  TrainedFactors factors{branch.rank, branch.a, {}, std::vector<float>(branch.b.size()), {}};
+  TrainedFactors factors{branch.rank, branch.a, {}, LeasedVector<float>(branch.b.size()), {}};
   transpose({branch.b.data(), branch.rank}, target.rows(), branch.rank, factors.b.data());
   target.set_branch(std::move(factors), team_);
 }

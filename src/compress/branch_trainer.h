@@ -25,8 +25,8 @@ using Piece = std::span<const Token>;
 struct TrainedBranch {
   uint32_t matrix = 0;
   uint32_t rank = 0;
-  std::vector<float> a;  ///< [rank, columns]
-  std::vector<float> b;  ///< [rows, rank]
+  LeasedVector<float> a;  ///< [rank, columns]
+  LeasedVector<float> b;  ///< [rows, rank]
 };
 
 /// The student is the backbone with branches, the teacher the model itself; embeddings, head, norms and biases are the model's own. Everything in
@@ -56,7 +56,7 @@ class BranchTrainer {
   Status read_student(const MatrixReader& student);
   /// A layer's matrices as `reader` gives them.
   Status read_layer(uint32_t layer, const MatrixReader& reader, bool can_go_back, LayerMatrices* matrices);
-  Result<std::vector<float>> read_checked(uint32_t matrix, const MatrixReader& reader) const;
+  Result<LeasedVector<float>> read_checked(uint32_t matrix, const MatrixReader& reader) const;
   void norm_output(std::span<const float> residual, std::span<float> dst);
   Status run_forward(size_t piece, bool keeps_tapes);
 
@@ -65,14 +65,14 @@ class BranchTrainer {
   const std::vector<Piece> pieces_;
   const size_t tokens_;
   ThreadTeam& team_;
-  std::vector<float> fixed_;
+  LeasedVector<float> fixed_;
   std::unique_ptr<LayerPass> pass_;
   std::unique_ptr<HeadLoss> head_;
-  std::vector<std::vector<float>> teacher_outputs_;  // of each piece, after the last norm
+  std::vector<LeasedVector<float>> teacher_outputs_;  // of each piece, after the last norm
   std::vector<LayerMatrices> layers_;
   std::vector<BranchedMatrix*> by_index_;  // parallel to the layout's matrices; null: not a layer's
   std::vector<LayerTape> tapes_;           // of each layer
-  std::vector<float> residual_, output_, gradient_;
+  LeasedVector<float> residual_, output_, gradient_;
 };
 
 }  // namespace outrigger

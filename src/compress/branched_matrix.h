@@ -13,14 +13,14 @@ namespace outrigger {
 /// y += B (A x), and what the loss says of the factors.
 struct TrainedFactors {
   size_t rank = 0;
-  std::vector<float> a, a_gradient;  ///< [rank, columns]
-  std::vector<float> b, b_gradient;  ///< [rank, rows]: B transposed
+  LeasedVector<float> a, a_gradient;  ///< [rank, columns]
+  LeasedVector<float> b, b_gradient;  ///< [rank, rows]: B transposed
 };
 
 /// Memory that products share. Grows to what the largest one needs.
 struct BranchScratch {
   PackedMatrix packed;
-  std::vector<float> hidden, hidden_gradient, turned;
+  LeasedVector<float> hidden, hidden_gradient, turned;
 };
 
 /// Threads: one call at a time. All calls may throw std::bad_alloc.

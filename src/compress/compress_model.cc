@@ -9,6 +9,7 @@
 
 #include "src/base/macros.h"
 #include "src/compress/compress_page.h"
+#include "src/compress/compress_need.h"
 #include "src/compress/compressed_file.h"
 #include "src/compress/compressor.h"
 #include "src/compress/matrix_plan.h"
@@ -16,6 +17,9 @@
 #include "src/compress/polish_made.h"
 #include "src/compress/saved_work.h"
 #include "src/compress/slowdown_budget.h"
+#include "src/device/cpu_backend.h"
+#include "src/memory/leased_vector.h"
+#include "src/memory/residency.h"
 #include "src/model/model_copy.h"
 #include "src/plan/correction_cost.h"
 #include "src/tensor/own_form.h"
@@ -50,7 +54,7 @@ Status check_model(const Model::Impl& model, const CompressOptions& options) {
 }
 
 // Whole chunks, spread evenly.
-Result<std::vector<Token>> choose_chunks(std::span<const Token> tokens, uint64_t vocabulary, const CompressOptions& options) {
+Result<LeasedVector<Token>> choose_chunks(std::span<const Token> tokens, uint64_t vocabulary, const CompressOptions& options) {
   const auto is_known = [vocabulary](Token token) { return token >= 0 && static_cast<uint64_t>(token) < vocabulary; };
   if (!std::all_of(tokens.begin(), tokens.end(), is_known)) {
     return Status(StatusCode::kInvalidArgument, fmt::format("the calibration has tokens that are not among the {} of the vocabulary", vocabulary));
@@ -60,7 +64,8 @@ Result<std::vector<Token>> choose_chunks(std::span<const Token> tokens, uint64_t
     return Status(StatusCode::kInvalidArgument,
                   fmt::format("the calibration has {} tokens, need at least {}; give a longer text", tokens.size(), options.chunk_tokens));
   }
-  std::vector<Token> chosen;
+  LeasedVector<Token> chosen(MemoryUse::kCalibration);
+  chosen.reserve(used * options.chunk_tokens);
   for (size_t i = 0; i < used; ++i) {
     const auto begin = tokens.begin() + static_cast<ptrdiff_t>(i * given / used * options.chunk_tokens);
     chosen.insert(chosen.end(), begin, begin + options.chunk_tokens);
@@ -120,8 +125,60 @@ Status check_files(const Model::Impl& model, const std::string& path, const Comp
   return AtomicFile::create(report, 0666).status();
 }
 
+bool may_train(const CompressOptions& options) { return options.polish_steps > 0 && options.method == BranchMethod::kWeighed && options.form != BranchForm::kSparse; }
+
+// What the pass by these plans and training take.
+CompressNeed need_of_making(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, std::span<const MatrixPlan> plans, bool trains) {
+  const CompressScale scale{*model.layout, options, tokens.size(), compressing_threads(options)};
+  CompressNeed need = need_of_pass(scale, plans, trains);
+  if (trains) need = CompressNeed::larger(need, need_of_training(scale, plans));
+  return need;
+}
+
+// Before there is a plan: what is needed whatever it will be.
+Status check_least_memory(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options) {
+  std::vector<MatrixPlan> plans(model.layout->weights.size());
+  for (const uint32_t matrix : matrices_of_layers(*model.layout)) plans[matrix].bits = options.mixed_bits > 0 ? 2 : options.bits;
+  const bool trains = may_train(options) && options.branch_bytes + options.branch_read_bytes > 0;
+  return check_need(CompressNeed::larger(need_of_planning(model, tokens, options), need_of_making(model, tokens, options, plans, trains)), options);
+}
+
+// Errors made up for by as many columns as the budget has room for: those of a row in equal groups.
+Result<CompressOptions> with_room_for_feedback(const Model::Impl& model, std::span<const Token> tokens, CompressOptions options) {
+  constexpr uint64_t kFewest = 512;  // less would be saved below that than a matrix as floats takes
+  uint64_t widest = 0;
+  for (const uint32_t matrix : matrices_of_layers(*model.layout)) widest = std::max(widest, model.layout->weights[matrix].columns);
+  Status refused = check_least_memory(model, tokens, options);
+  for (uint64_t groups = 2; !refused.is_ok() && options.feedback_columns == 0; ++groups) {
+    const uint64_t columns = (widest / groups + options.group_weights - 1) / options.group_weights * options.group_weights;
+    if (columns < kFewest) break;
+    CompressOptions fewer = options;
+    fewer.feedback_columns = static_cast<uint32_t>(columns);
+    Status status = check_least_memory(model, tokens, fewer);
+    if (status.is_ok()) return fewer;
+    refused = std::move(status);
+  }
+  if (!refused.is_ok()) return refused;
+  return options;
+}
+
+CompressMemory memory_of(const MemoryLedger& ledger, uint64_t planned_bytes, const CompressOptions& options) {
+  const TierUse use = ledger.report();
+  return {use.budget_bytes,
+          planned_bytes,
+          use.peak_bytes,
+          options.feedback_columns,
+          ledger.peak_bytes(MemoryUse::kCalibration),
+          ledger.peak_bytes(MemoryUse::kGrams),
+          ledger.peak_bytes(MemoryUse::kMatrices),
+          ledger.peak_bytes(MemoryUse::kBackbone),
+          ledger.peak_bytes(MemoryUse::kBranches),
+          ledger.peak_bytes(MemoryUse::kTraining)};
+}
+
 // `saved`: null where nothing is kept.
-Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vector<Token>& tokens, const std::string& path, const CompressOptions& options, SavedWork* saved) {
+Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const Token> tokens, const std::string& path, const CompressOptions& options, SavedWork* saved,
+                                        const MemoryLedger& ledger) {
   CompressReport result;
   result.input_bytes = model.info.bytes;
   result.calibration_tokens = tokens.size();
@@ -134,7 +191,9 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
   if (saved != nullptr && !file.temporary().empty()) saved->name_leftover(file.temporary());
   std::vector<CompressedMatrix> branches(plans.size());  // written last
   const bool has_factors = std::any_of(plans.begin(), plans.end(), [](const MatrixPlan& one) { return one.rank > 0; });
-  const bool polishes = options.polish_steps > 0 && has_factors && options.method == BranchMethod::kWeighed;
+  const bool polishes = has_factors && may_train(options);
+  const CompressNeed need = need_of_making(model, tokens, options, plans, polishes);
+  OTR_TRY(check_need(need, options));
   const double polish_share = polishes ? kShareOfPolish : 0, compressor_share = 1 - planning_share - polish_share;
   OTR_ASSIGN(std::unique_ptr<Compressor> compressor, Compressor::create(model, tokens, options));
   if (saved != nullptr) {
@@ -145,7 +204,7 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
     result.backbone_bytes += made.backbone.bytes.size();
     result.backbone_weights += made.backbone.rows * made.backbone.columns;
     OTR_TRY(file.write_backbone(made.backbone));
-    if (!polishes) made.backbone.bytes = std::vector<std::byte>();  // "= {}" would keep the memory
+    if (!polishes) made.backbone.bytes = LeasedVector<std::byte>();  // "= {}" would keep the memory
     branches[matrix] = std::move(made);
     return Status();
   };
@@ -167,6 +226,7 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
   result.branch_read_bytes += static_cast<uint64_t>(residual_reads);
   result.matrices = matrix_reports(*model.layout, plans, branches);
   if (saved != nullptr) result.resumed_windows = saved->resumed_windows();
+  result.memory = memory_of(ledger, std::max(need.bytes, plan.needed_bytes), options);
   OTR_TRY(model.file.source().check_unchanged());
   const std::string html = options.report_file.empty() ? std::string() : compress_page(result, options, model.info, path);
   OTR_TRY(commit(options, html, &file));
@@ -175,7 +235,7 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
 
 // Whether going on can come further than the call that failed with it.
 bool may_go_away(StatusCode code) {
-  return code == StatusCode::kCancelled || code == StatusCode::kIo || code == StatusCode::kOutOfMemory || code == StatusCode::kInternal;
+  return code == StatusCode::kCancelled || code == StatusCode::kBudget || code == StatusCode::kIo || code == StatusCode::kOutOfMemory || code == StatusCode::kInternal;
 }
 
 // With bytes in the place of time.
@@ -186,20 +246,36 @@ Result<CompressOptions> in_bytes(const Model::Impl& model, CompressOptions optio
   return options;
 }
 
+// Within the thread's residency, of which `ledger` is.
+Result<CompressReport> compress_leased(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& given,
+                                       const MemoryLedger& ledger) try {
+  OTR_ASSIGN(const LeasedVector<Token> tokens, choose_chunks(calibration, model.layout->vocabulary, given));
+  OTR_ASSIGN(const CompressOptions options, with_room_for_feedback(model, tokens, given));
+  std::unique_ptr<SavedWork> saved;
+  if (options.resume) {
+    OTR_ASSIGN(saved, SavedWork::open(model, tokens, options, path));
+  }
+  Result<CompressReport> result = compress_chunks(model, tokens, path, options, saved.get(), ledger);
+  const bool is_over = result.is_ok() || !may_go_away(result.status().code());
+  if (saved && (is_over || saved->is_empty())) saved->remove();
+  return result;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
+}
+
 Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& given) {
   OTR_TRY(given.validate());
   OTR_TRY(check_model(model, given));
   OTR_ASSIGN(const CompressOptions options, in_bytes(model, given));
   OTR_TRY(check_files(model, path, options));
   OTR_TRY(model.file.source().check_unchanged());
-  OTR_ASSIGN(const std::vector<Token> tokens, choose_chunks(calibration, model.layout->vocabulary, options));
-  std::unique_ptr<SavedWork> saved;
-  if (options.resume) {
-    OTR_ASSIGN(saved, SavedWork::open(model, tokens, options, path));
-  }
-  Result<CompressReport> result = compress_chunks(model, tokens, path, options, saved.get());
-  const bool is_over = result.is_ok() || !may_go_away(result.status().code());
-  if (saved && (is_over || saved->is_empty())) saved->remove();
+  CpuBackend backend;
+  OTR_ASSIGN(const std::unique_ptr<TensorResidency> memory, TensorResidency::create_empty(backend, options.host_bytes));
+  const LeaseScope scope(*memory, MemoryUse::kMatrices);
+  Result<CompressReport> result = compress_leased(model, calibration, path, options, memory->ledger());
+  // A vector that is refused its memory says no more than that.
+  const Status refusal = memory->ledger().last_refusal();
+  if (!result.is_ok() && result.status().code() == StatusCode::kOutOfMemory && !refusal.is_ok()) return refusal;
   return result;
 }
 
@@ -229,6 +305,7 @@ Status CompressOptions::validate() const {
   if (rounds > 16) return invalid(fmt::format("rounds is {}, need at most 16", rounds));
   if (chunk_tokens < 16 || chunk_tokens > 65536) return invalid(fmt::format("chunk_tokens is {}, need 16 to 65536", chunk_tokens));
   if (most_chunks == 0 || most_chunks > 65536) return invalid(fmt::format("most_chunks is {}, need 1 to 65536", most_chunks));
+  if (feedback_columns % group_weights != 0) return invalid(fmt::format("feedback_columns is {}, need a multiple of {}, or 0", feedback_columns, group_weights));
   if (threads > 1024) return invalid(fmt::format("threads is {}, need at most 1024", threads));
   return {};
 }

@@ -147,9 +147,25 @@ class ReportPage {
                                     report_.is_polish_kept ? "" : "; not kept, it is not nearer"));
     }
     rows.emplace_back("calibration", fmt::format("{} tokens", report_.calibration_tokens));
+    rows.emplace_back("memory held at most", memory_text());
     if (report_.resumed_windows > 0)
       rows.emplace_back("made by an interrupted run", fmt::format("{} windows of matrices", report_.resumed_windows));
     return rows;
+  }
+
+  std::string memory_text() const {
+    const CompressMemory& memory = report_.memory;
+    std::string text = format_bytes(memory.peak_bytes);
+    if (memory.budget_bytes > 0) text += fmt::format(" of {}", format_bytes(memory.budget_bytes));
+    for (const auto& [name, bytes] : {std::pair{"the text's vectors", memory.calibration},
+                                      {"Gram matrices", memory.grams},
+                                      {"matrices as floats", memory.matrices},
+                                      {"matrices in few bits", memory.backbone},
+                                      {"corrections", memory.corrections},
+                                      {"training", memory.training}}) {
+      if (bytes > 0) text += fmt::format("; {} {}", name, format_bytes(bytes));
+    }
+    return text;
   }
 
   Rows options() const {

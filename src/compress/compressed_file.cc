@@ -141,14 +141,14 @@ Result<CompressedFile> CompressedFile::create(const Model::Impl& model, const st
       OTR_ASSIGN(const std::byte* data, source.read_direct(tensor.offset + done, some, staging.take(source.direct_staging_bytes(some))));
       OTR_TRY(file.out_.write({data, some}));
     }
-    OTR_TRY(file.out_.write(std::vector<std::byte>(aligned(tensor.bytes) - tensor.bytes)));
+    OTR_TRY(file.out_.write(LeasedVector<std::byte>(aligned(tensor.bytes) - tensor.bytes)));
   }
   return file;
 }
 
 Status CompressedFile::write(std::span<const std::byte> bytes) {
   OTR_TRY(out_.write(bytes));
-  return out_.write(std::vector<std::byte>(aligned(bytes.size()) - bytes.size()));
+  return out_.write(LeasedVector<std::byte>(aligned(bytes.size()) - bytes.size()));
 }
 
 Status CompressedFile::write_branch(const LowRankBranch& branch) {

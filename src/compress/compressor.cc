@@ -16,7 +16,8 @@
 
 namespace outrigger {
 
-Result<std::unique_ptr<Compressor>> Compressor::create(const Model::Impl& model, std::vector<Token> tokens, const CompressOptions& options) try {
+Result<std::unique_ptr<Compressor>> Compressor::create(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options) try {
+  const LeaseScope scope(MemoryUse::kCalibration);
   std::unique_ptr<Compressor> compressor(new Compressor(model, options));
   OTR_ASSIGN(compressor->team_, ThreadTeam::create(options.threads > 0 ? options.threads : usable_cores()));
   compressor->fixed_.resize(model.layout->shape.fixed_bytes / sizeof(float));
@@ -29,6 +30,7 @@ Result<std::unique_ptr<Compressor>> Compressor::create(const Model::Impl& model,
 }
 
 Status Compressor::run(std::span<const MatrixPlan> plans, const Sink& sink, const Watch& watch) try {
+  const LeaseScope scope(MemoryUse::kCalibration);
   plans_ = plans;
   watch_ = &watch;
   windows_done_ = 0;
@@ -58,7 +60,7 @@ bool Compressor::is_saved() const { return windows_done_ < saved_windows_ && win
 
 // What the stream behind it is known for.
 Status Compressor::take_layer(uint32_t layer, const Sink& sink) {
-  ExpertStacks stacks;
+  ExpertStacks stacks(layout_.config.experts);
   for (const Window& window : windows_of(layout_, layer)) {
     OTR_ASSIGN(std::vector<CompressedMatrix> saved, saved_->window(windows_done_));
     if (is_stack(layout_, window.matrices.front())) {
@@ -71,17 +73,19 @@ Status Compressor::take_layer(uint32_t layer, const Sink& sink) {
   return sink_stacks(layer, stacks.finish(), sink);
 }
 
-std::vector<float> Compressor::restored_values(const CompressedMatrix& made) const {
+LeasedVector<float> Compressor::restored_values(const CompressedMatrix& made) const {
+  const LeaseScope scope(MemoryUse::kMatrices);
   const LowBitMatrix& backbone = made.backbone;
-  std::vector<float> values(backbone.rows * backbone.columns);
+  LeasedVector<float> values(backbone.rows * backbone.columns);
   (void)dequantize(backbone.type, backbone.bytes.data(), values.data(), values.size());  // whole blocks of a type of ours
   if (made.branch.rank == 0) return values;
-  const std::vector<float> restored = branch_values(made.branch, *team_);
+  const LeasedVector<float> restored = branch_values(made.branch, *team_);
   for (size_t i = 0; i < values.size(); ++i) values[i] += restored[i];
   return values;
 }
 
 Result<std::vector<Compressor::Made>> Compressor::take_window(std::span<const uint32_t> matrices, const Sink& sink) {
+  const LeaseScope scope(MemoryUse::kMatrices);
   OTR_ASSIGN(std::vector<CompressedMatrix> saved, saved_->window(windows_done_));
   std::vector<Made> window;
   for (size_t i = 0; i < matrices.size(); ++i) {
@@ -93,24 +97,26 @@ Result<std::vector<Compressor::Made>> Compressor::take_window(std::span<const ui
   return window;
 }
 
-Result<std::vector<Compressor::Made>> Compressor::compress_window(const Inputs& inputs, std::span<const uint32_t> matrices, const Sink& sink) {
+Result<std::vector<Compressor::Made>> Compressor::compress_window(Inputs inputs, std::span<const uint32_t> matrices, const Sink& sink) {
   if (is_saved()) return take_window(matrices, sink);
-  const Gram& gram = inputs.gram;
-  std::vector<float> diagonal(gram.width());
+  const LeaseScope scope(MemoryUse::kMatrices);
+  const Gram& gram = *inputs.gram;
+  LeasedVector<float> diagonal(gram.width());
   for (size_t i = 0; i < diagonal.size(); ++i) diagonal[i] = static_cast<float>(gram.mean(i, i));
-  Result<std::vector<float>> feedback = feedback_factor(gram, kDamping, *team_);
+  Result<LeasedVector<float>> feedback = feedback_factor(gram, kDamping, *team_);
   if (!feedback.is_ok()) return feedback.status().about(layout_.shape.matrices[matrices.front()].name);
   std::optional<InputRoot> root;
   if (std::any_of(matrices.begin(), matrices.end(), [this](uint32_t matrix) { return surveyed_rank_ + plans_[matrix].rank > 0; })) {
     OTR_ASSIGN(root, InputRoot::create(gram, kDamping));
   }
+  inputs.gram.reset();
   std::vector<Made> window;
-  std::vector<std::byte> record;
+  LeasedVector<std::byte> record;
   for (const uint32_t matrix : matrices) {
     const WeightSource& weight = layout_.weights[matrix];
-    OTR_ASSIGN(std::vector<float> values, read_matrix(model_.file.source(), weight));
-    const std::vector<float> wanted = values;
-    Result<CompressedMatrix> made = compress_matrix(plans_[matrix], {diagonal, feedback.value()}, root ? &*root : nullptr, inputs.sample, weight, &values);
+    OTR_ASSIGN(LeasedVector<float> values, read_matrix(model_.file.source(), weight));
+    const LeasedVector<float> wanted = values;
+    Result<CompressedMatrix> made = compress_matrix(plans_[matrix], {diagonal, feedback.value(), options_.feedback_columns}, root ? &*root : nullptr, inputs.sample, weight, &values);
     if (!made.is_ok()) return made.status().about(layout_.shape.matrices[matrix].name);
     measure_loss(wanted, values, inputs.sample, *team_, &made.value());
     window.push_back({matrix, PackedFloats(values, weight.rows, weight.columns), made->residual});
@@ -124,14 +130,16 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(const Inputs& 
 
 // The first round is the matrix as it is; each further one what the branch so far leaves for the backbone to say.
 Result<CompressedMatrix> Compressor::compress_matrix(const MatrixPlan& plan, const InputStatistics& statistics, const InputRoot* root, const InputSample& sample,
-                                                     const WeightSource& weight, std::vector<float>* values) {
+                                                     const WeightSource& weight, LeasedVector<float>* values) {
   const QuantiserOptions quantiser{plan.bits, true, plan.form};
   CompressedMatrix best;
   if (plan.rank == 0) {
     OTR_ASSIGN(best.backbone, quantise_matrix(*values, weight.rows, weight.columns, statistics, quantiser, *team_));
-    std::vector<float> residual = *values;
+    const bool asks_for_residual = surveyed_rank_ > 0 || plan.share > 0 || surveys_columns_;
+    LeasedVector<float> residual;
+    if (asks_for_residual) residual = *values;
     OTR_TRY(dequantize(best.backbone.type, best.backbone.bytes.data(), values->data(), values->size()));
-    if (surveyed_rank_ == 0 && plan.share == 0 && !surveys_columns_) return best;
+    if (!asks_for_residual) return best;
     for (size_t i = 0; i < residual.size(); ++i) residual[i] -= (*values)[i];
     if (plan.share > 0) {
       OTR_ASSIGN(best.residual, selective_residual(residual, weight.rows, weight.columns, sample, plan.share));
@@ -142,15 +150,15 @@ Result<CompressedMatrix> Compressor::compress_matrix(const MatrixPlan& plan, con
     OTR_ASSIGN(best.lost, loss_spectrum(residual, weight.rows, weight.columns, *root, rank, *team_));
     return best;
   }
-  std::vector<float> wanted = *values, residual(values->size()), kept;
+  LeasedVector<float> wanted = *values, residual(values->size()), kept;
   const bool weighs = options_.method == BranchMethod::kWeighed;
   for (uint32_t round = 0; round <= (weighs ? options_.rounds : 0); ++round) {
     OTR_ASSIGN(LowBitMatrix backbone, quantise_matrix(wanted, weight.rows, weight.columns, statistics, quantiser, *team_));
-    std::vector<float> coded(values->size());
+    LeasedVector<float> coded(values->size());
     OTR_TRY(dequantize(backbone.type, backbone.bytes.data(), coded.data(), coded.size()));
     for (size_t i = 0; i < coded.size(); ++i) residual[i] = (*values)[i] - coded[i];
     OTR_ASSIGN(LowRankBranch branch, low_rank_branch(residual, weight.rows, weight.columns, *root, {plan.rank, options_.factor_bits, weighs}, *team_));
-    const std::vector<float> restored = branch_values(branch, *team_);
+    const LeasedVector<float> restored = branch_values(branch, *team_);
     const bool is_better = round == 0 || branch.remaining_loss < best.branch.remaining_loss;
     for (size_t i = 0; i < coded.size(); ++i) wanted[i] = (*values)[i] - restored[i], coded[i] += restored[i];
     if (!is_better) break;
@@ -162,8 +170,8 @@ Result<CompressedMatrix> Compressor::compress_matrix(const MatrixPlan& plan, con
 }
 
 Status Compressor::add_inputs(std::span<const float> x, Inputs* inputs) {
-  if (!inputs->is_needed) return {};
-  inputs->gram.add(x, *team_);
+  if (!inputs->gram) return {};
+  inputs->gram->add(x, *team_);
   return inputs->sample.add(x);
 }
 
@@ -171,16 +179,16 @@ Status Compressor::run_attention(const LayerLayout& parts, uint32_t layer, const
   const ModelConfig& config = layout_.config;
   const size_t tokens = options_.chunk_tokens;
   const uint64_t q_width = config.attention_width(), qkv_width = q_width + 2 * config.kv_width();
-  std::vector<float> input(tokens * config.width), qkv(tokens * qkv_width), attended(chunks() * tokens * q_width);
+  LeasedVector<float> input(tokens * config.width), qkv(tokens * qkv_width), attended(chunks() * tokens * q_width);
 
   const uint32_t inner[] = {parts.q, parts.k, parts.v}, outer[] = {parts.output};
-  Inputs of_input(config.width, !is_saved());
+  Inputs of_input = inputs_of(config.width);
   for (size_t i = 0; i < chunks(); ++i) {
     forward_->attention_input(layer, chunk(residual_, i, config.width), input);
     OTR_TRY(add_inputs(input, &of_input));
   }
-  OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, inner, sink));
-  Inputs of_attention(q_width, !is_saved());
+  OTR_ASSIGN(const std::vector<Made> window, compress_window(std::move(of_input), inner, sink));
+  Inputs of_attention = inputs_of(q_width);
   for (size_t i = 0; i < chunks(); ++i) {
     forward_->attention_input(layer, chunk(residual_, i, config.width), input);
     const uint64_t places[] = {0, q_width, q_width + config.kv_width()};
@@ -188,7 +196,7 @@ Status Compressor::run_attention(const LayerLayout& parts, uint32_t layer, const
     forward_->attention(layer, qkv, chunk(attended, i, q_width));
     OTR_TRY(add_inputs(chunk(attended, i, q_width), &of_attention));
   }
-  OTR_ASSIGN(const std::vector<Made> output, compress_window(of_attention, outer, sink));
+  OTR_ASSIGN(const std::vector<Made> output, compress_window(std::move(of_attention), outer, sink));
   for (size_t i = 0; i < chunks(); ++i) {
     float* const residual = chunk(residual_, i, config.width).data();
     output[0].multiply(chunk(attended, i, q_width), tokens, residual, config.width, true, *team_);
@@ -200,11 +208,11 @@ Status Compressor::run_attention(const LayerLayout& parts, uint32_t layer, const
 // The activations of all chunks at once would be most of the memory: what the gate and up make is computed twice instead.
 Status Compressor::run_ffn(const Ffn& ffn, const Sink& sink) {
   const size_t tokens = options_.chunk_tokens;
-  std::vector<float> gate(tokens * ffn.width), up(tokens * ffn.width);
-  Inputs of_input(layout_.config.width, !is_saved());
-  for (size_t i = 0; i < chunks() && of_input.is_needed; ++i) OTR_TRY(add_inputs(ffn.input(i), &of_input));
+  LeasedVector<float> gate(tokens * ffn.width), up(tokens * ffn.width);
+  Inputs of_input = inputs_of(layout_.config.width);
+  for (size_t i = 0; i < chunks() && of_input.gram; ++i) OTR_TRY(add_inputs(ffn.input(i), &of_input));
   const uint32_t inner[] = {ffn.parts.gate, ffn.parts.up}, outer[] = {ffn.parts.down};
-  OTR_ASSIGN(const std::vector<Made> window, compress_window(of_input, inner, sink));
+  OTR_ASSIGN(const std::vector<Made> window, compress_window(std::move(of_input), inner, sink));
   const auto activate = [&](size_t i) {
     const std::span<const float> input = ffn.input(i);
     window[0].multiply(input, tokens, gate.data(), ffn.width, false, *team_);
@@ -213,12 +221,12 @@ Status Compressor::run_ffn(const Ffn& ffn, const Sink& sink) {
     forward_->add_bias_of(ffn.parts.up, up.data(), ffn.width, tokens);
     forward_->activation(gate, up);
   };
-  Inputs of_activations(ffn.width, !is_saved());
-  for (size_t i = 0; i < chunks() && of_activations.is_needed; ++i) {
+  Inputs of_activations = inputs_of(ffn.width);
+  for (size_t i = 0; i < chunks() && of_activations.gram; ++i) {
     activate(i);
     OTR_TRY(add_inputs(gate, &of_activations));
   }
-  OTR_ASSIGN(const std::vector<Made> down, compress_window(of_activations, outer, sink));
+  OTR_ASSIGN(const std::vector<Made> down, compress_window(std::move(of_activations), outer, sink));
   for (size_t i = 0; i < chunks(); ++i) {
     activate(i);
     ffn.add_result(i, down[0], gate);
@@ -230,7 +238,7 @@ Status Compressor::run_dense_ffn(uint32_t layer, const Sink& sink) {
   const uint64_t width = layout_.config.width;
   const size_t tokens = options_.chunk_tokens;
   const FfnLayout& parts = layout_.layers[layer].ffn;
-  std::vector<float> normed(tokens * width);
+  LeasedVector<float> normed(tokens * width);
   const auto input = [&](size_t i) -> std::span<const float> {
     forward_->ffn_input(layer, chunk(residual_, i, width), normed);
     return normed;
@@ -246,7 +254,7 @@ Status Compressor::run_dense_ffn(uint32_t layer, const Sink& sink) {
 Status Compressor::run_shared_expert(uint32_t layer, std::span<const float> inputs, const Sink& sink) {
   const uint64_t width = layout_.config.width;
   const size_t tokens = options_.chunk_tokens;
-  std::vector<float> results(tokens * width);
+  LeasedVector<float> results(tokens * width);
   const auto input = [&](size_t i) { return inputs.subspan(i * tokens * width, tokens * width); };
   const auto add_result = [&](size_t i, const Made& down, std::span<const float> activations) {
     down.multiply(activations, tokens, results.data(), width, false, *team_);
@@ -257,18 +265,18 @@ Status Compressor::run_shared_expert(uint32_t layer, std::span<const float> inpu
 
 // All experts are given what the layer's norm makes of the residual before any of them was added to it.
 Status Compressor::run_mixture(uint32_t layer, const Sink& sink) {
-  std::vector<float> inputs(residual_.size());
+  LeasedVector<float> inputs(residual_.size());
   forward_->ffn_input(layer, residual_, inputs);
   OTR_ASSIGN(const std::vector<ExpertRows> rows, route_tokens(model_, layer, inputs, *team_));
   if (layout_.config.shared_ffn_width > 0) OTR_TRY(run_shared_expert(layer, inputs, sink));
-  ExpertWindow experts(model_, layer, *forward_, inputs, rows, *team_);
-  ExpertStacks stacks;
+  ExpertWindow experts(model_, layer, *forward_, inputs, rows, *team_, options_.feedback_columns);
+  ExpertStacks stacks(layout_.config.experts);
   for (uint32_t expert = 0; expert < layout_.config.experts; ++expert) {
     const bool is_there = is_saved();
     OTR_ASSIGN(std::vector<CompressedMatrix> made, is_there ? saved_->window(windows_done_) : experts.compress(expert, plans_));
     experts.add_to(expert, made, residual_);
     if (saved_ != nullptr && !is_there) {
-      std::vector<std::byte> record;
+      LeasedVector<std::byte> record;
       for (const CompressedMatrix& one : made) append_matrix_record(one, &record);
       saved_->keep_window(record);
     }

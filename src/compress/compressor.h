@@ -6,6 +6,8 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "src/compress/float_matrix.h"
@@ -15,6 +17,7 @@
 #include "src/compress/matrix_plan.h"
 #include "src/compress/quantiser.h"
 #include "src/compress/selective_residual.h"
+#include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
 
 namespace outrigger {
@@ -41,7 +44,7 @@ class Compressor {
   using Watch = std::function<Status(uint32_t done, uint32_t all)>;
 
   /// `tokens`: whole chunks. Preconditions: the model has a layout, of matrices whose rows are whole blocks; options are valid. Errors: kIo, kOutOfMemory.
-  static Result<std::unique_ptr<Compressor>> create(const Model::Impl& model, std::vector<Token> tokens, const CompressOptions& options);
+  static Result<std::unique_ptr<Compressor>> create(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options);
 
   /// Windows that `saved` has of the pass that was begun there are taken from it, those that are made put there.
   void keep_in(SavedWork* saved) { saved_ = saved; }
@@ -68,9 +71,10 @@ class Compressor {
 
   /// What a window's matrices are given, on all chunks.
   struct Inputs {
-    Inputs(size_t width, bool is_needed) : is_needed(is_needed), gram(is_needed ? width : 0), sample(width) {}
-    bool is_needed;  ///< false for a window that is there already
-    Gram gram;
+    Inputs(size_t width, size_t group, size_t sampled_rows, bool is_needed) : sample(width, is_needed ? sampled_rows : 0) {
+      if (is_needed) gram.emplace(width, group);
+    }
+    std::optional<Gram> gram;  ///< none for a window that is there already
     InputSample sample;
   };
 
@@ -93,18 +97,21 @@ class Compressor {
   Status sink_stacks(uint32_t layer, std::vector<CompressedMatrix> stacks, const Sink& sink) const;
   Status take_layer(uint32_t layer, const Sink& sink);
   Result<std::vector<Made>> take_window(std::span<const uint32_t> matrices, const Sink& sink);
-  std::vector<float> restored_values(const CompressedMatrix& made) const;
+  LeasedVector<float> restored_values(const CompressedMatrix& made) const;
   Status add_inputs(std::span<const float> x, Inputs* inputs);
-  /// The matrices of a window, whose inputs are known.
-  Result<std::vector<Made>> compress_window(const Inputs& inputs, std::span<const uint32_t> matrices, const Sink& sink);
+  /// The matrices of a window, whose inputs are known, and given back when they are of no more use.
+  Result<std::vector<Made>> compress_window(Inputs inputs, std::span<const uint32_t> matrices, const Sink& sink);
   /// Also sets `values` from the matrix to what replaces it. `root` is null where no matrix of the window has a branch.
   Result<CompressedMatrix> compress_matrix(const MatrixPlan& plan, const InputStatistics& statistics, const InputRoot* root, const InputSample& sample,
-                                           const WeightSource& weight, std::vector<float>* values);
+                                           const WeightSource& weight, LeasedVector<float>* values);
   Status next_window();
 
+  Inputs inputs_of(size_t width) const {
+    return Inputs(width, options_.feedback_columns, InputSample::kept_rows(chunks() * options_.chunk_tokens, options_.chunk_tokens), !is_saved());
+  }
   size_t chunks() const { return residual_.size() / (options_.chunk_tokens * layout_.config.width); }
   /// Chunk `i` of a matrix of `width` columns.
-  std::span<float> chunk(std::vector<float>& matrix, size_t i, uint64_t width) const {
+  std::span<float> chunk(LeasedVector<float>& matrix, size_t i, uint64_t width) const {
     return std::span(matrix).subspan(i * options_.chunk_tokens * width, options_.chunk_tokens * width);
   }
 
@@ -112,9 +119,9 @@ class Compressor {
   const ModelLayout& layout_;
   const CompressOptions& options_;
   std::unique_ptr<ThreadTeam> team_;
-  std::vector<float> fixed_;
+  LeasedVector<float> fixed_;
   std::unique_ptr<LayerForward> forward_;
-  std::vector<float> residual_;          ///< [tokens, width], all chunks
+  LeasedVector<float> residual_;          ///< [tokens, width], all chunks
   std::span<const MatrixPlan> plans_;
   uint32_t surveyed_rank_ = 0;
   bool surveys_columns_ = false;

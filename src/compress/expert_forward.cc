@@ -12,9 +12,9 @@ Result<std::vector<ExpertRows>> route_tokens(const Model::Impl& model, uint32_t 
   const ModelConfig& config = model.layout->config;
   const WeightSource& router = model.layout->weights[model.layout->layers[layer].router];
   const size_t tokens = inputs.size() / config.width, used = config.used_experts;
-  OTR_ASSIGN(const std::vector<float> values, read_matrix(model.file.source(), router));
-  std::vector<float> logits(tokens * config.experts), weights(tokens * used);
-  std::vector<uint32_t> chosen(tokens * used);
+  OTR_ASSIGN(const LeasedVector<float> values, read_matrix(model.file.source(), router));
+  LeasedVector<float> logits(tokens * config.experts), weights(tokens * used);
+  LeasedVector<uint32_t> chosen(tokens * used);
   PackedFloats(values, router.rows, router.columns).multiply(inputs, tokens, logits.data(), config.experts, false, team);
   route({logits.data(), config.experts, used, config.normalise_expert_weights, chosen.data(), weights.data()}, 0, tokens);
   std::vector<ExpertRows> rows(config.experts);

@@ -12,14 +12,15 @@
 #include "src/base/thread_team.h"
 #include "src/compress/float_matrix.h"
 #include "src/compress/layer_forward.h"
+#include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
 
 namespace outrigger {
 
 /// Tokens of a layer that take an expert, ascending, and what its result for each is multiplied with.
 struct ExpertRows {
-  std::vector<uint32_t> tokens;
-  std::vector<float> weights;
+  LeasedVector<uint32_t> tokens;
+  LeasedVector<float> weights;
 };
 
 /// By expert, who takes it: what the layer's router, as it is in the file, says of `inputs` [tokens, width], chosen by the engine's own
@@ -56,7 +57,7 @@ class ExpertForward {
   const LayerForward& forward_;
   const std::span<const float> inputs_;
   ThreadTeam& team_;
-  std::vector<float> rows_, gate_, up_, results_;
+  LeasedVector<float> rows_, gate_, up_, results_;
 };
 
 }  // namespace outrigger

@@ -13,12 +13,13 @@
 namespace outrigger {
 
 ExpertWindow::ExpertWindow(const Model::Impl& model, uint32_t layer, const LayerForward& forward, std::span<const float> inputs,
-                           std::span<const ExpertRows> rows, ThreadTeam& team)
+                           std::span<const ExpertRows> rows, ThreadTeam& team, size_t group_columns)
     : model_(model),
       layout_(*model.layout),
       parts_(layout_.layers[layer]),
       rows_(rows),
       team_(team),
+      group_columns_(group_columns),
       forward_(layout_.config, forward, inputs, team) {}
 
 std::vector<uint32_t> ExpertWindow::spread_tokens(size_t count) const {
@@ -42,11 +43,11 @@ Gram ExpertWindow::input_gram(uint32_t expert) {
       gram->add(rows_from(first, std::min(ExpertForward::kMostRows, tokens - first)), team_);
   };
   if (!pool_) {
-    pool_.emplace(width);
+    pool_.emplace(width, group_columns_);
     add_some(&*pool_, forward_.tokens(), [&](size_t first, size_t some) { return forward_.inputs().subspan(first * width, some * width); });
   }
   const std::span<const uint32_t> own = rows_[expert].tokens;
-  Gram gram(width);
+  Gram gram(width, group_columns_);
   add_some(&gram, own.size(), [&](size_t first, size_t some) { return forward_.gather(own.subspan(first, some)); });
   gram.add_mean(*pool_, pooled_tokens(width));
   return gram;
@@ -56,7 +57,7 @@ Gram ExpertWindow::input_gram(uint32_t expert) {
 Result<Gram> ExpertWindow::activation_gram(uint32_t expert, const PackedFloats& gate, const PackedFloats& up, InputSample* sample) {
   const uint64_t width = layout_.config.expert_ffn_width, counted = pooled_tokens(width);
   const std::span<const uint32_t> own = rows_[expert].tokens;
-  Gram gram(width), pool(width);
+  Gram gram(width, group_columns_), pool(width, group_columns_);
   Status status;
   const auto add_to = [&](Gram* sums, bool is_sampled) {
     return [this, sums, is_sampled, sample, &status](std::span<const float> rows) {
@@ -73,36 +74,39 @@ Result<Gram> ExpertWindow::activation_gram(uint32_t expert, const PackedFloats& 
 }
 
 Result<ExpertWindow::Statistics> ExpertWindow::statistics(const Gram& gram, InputSample sample) {
-  std::vector<float> diagonal(gram.width());
+  LeasedVector<float> diagonal(gram.width());
   for (size_t i = 0; i < diagonal.size(); ++i) diagonal[i] = static_cast<float>(gram.mean(i, i));
-  OTR_ASSIGN(std::vector<float> feedback, feedback_factor(gram, kDamping, team_));
+  OTR_ASSIGN(LeasedVector<float> feedback, feedback_factor(gram, kDamping, team_));
   return Statistics{std::move(diagonal), std::move(feedback), std::move(sample)};
 }
 
 // What an expert without tokens would lose is told by those of others.
 Result<ExpertWindow::Statistics> ExpertWindow::input_statistics(uint32_t expert) {
   const Gram gram = input_gram(expert);
-  InputSample sample(gram.width());
-  const std::vector<uint32_t>& own = rows_[expert].tokens;
-  const std::vector<uint32_t> tokens = own.empty() ? spread_tokens(pooled_tokens(gram.width())) : own;
+  const std::span<const uint32_t> own = rows_[expert].tokens;
+  const std::vector<uint32_t> spread = own.empty() ? spread_tokens(pooled_tokens(gram.width())) : std::vector<uint32_t>();
+  const std::span<const uint32_t> tokens = own.empty() ? spread : own;
+  InputSample sample(gram.width(), InputSample::kept_rows(tokens.size(), ExpertForward::kMostRows));
   for (size_t first = 0; first < tokens.size(); first += ExpertForward::kMostRows) {
-    OTR_TRY(sample.add(forward_.gather(std::span(tokens).subspan(first, std::min(ExpertForward::kMostRows, tokens.size() - first)))));
+    OTR_TRY(sample.add(forward_.gather(tokens.subspan(first, std::min(ExpertForward::kMostRows, tokens.size() - first)))));
   }
   return statistics(gram, std::move(sample));
 }
 
 Result<ExpertWindow::Statistics> ExpertWindow::activation_statistics(uint32_t expert, const PackedFloats& gate, const PackedFloats& up) {
-  InputSample sample(layout_.config.expert_ffn_width);
+  const uint64_t width = layout_.config.expert_ffn_width;
+  const size_t own = rows_[expert].tokens.size(), sampled = own > 0 ? own : std::max<size_t>(pooled_tokens(width), width);
+  InputSample sample(width, InputSample::kept_rows(sampled, ExpertForward::kMostRows));
   OTR_ASSIGN(const Gram gram, activation_gram(expert, gate, up, &sample));
   return statistics(gram, std::move(sample));
 }
 
 Result<CompressedMatrix> ExpertWindow::compress_matrix(uint32_t matrix, uint32_t expert, const MatrixPlan& plan, const Statistics& inputs) {
   const WeightSource& weight = layout_.weights[matrix];
-  OTR_ASSIGN(const std::vector<float> wanted, read_matrix(model_.file.source(), weight, expert));
+  OTR_ASSIGN(const LeasedVector<float> wanted, read_matrix(model_.file.source(), weight, expert));
   CompressedMatrix made;
-  OTR_ASSIGN(made.backbone, quantise_matrix(wanted, weight.rows, weight.columns, {inputs.diagonal, inputs.feedback}, {plan.bits, true, plan.form}, team_));
-  std::vector<float> values(wanted.size());
+  OTR_ASSIGN(made.backbone, quantise_matrix(wanted, weight.rows, weight.columns, {inputs.diagonal, inputs.feedback, group_columns_}, {plan.bits, true, plan.form}, team_));
+  LeasedVector<float> values(wanted.size());
   OTR_TRY(dequantize(made.backbone.type, made.backbone.bytes.data(), values.data(), values.size()));
   measure_loss(wanted, values, inputs.sample, team_, &made);
   made.tokens = rows_[expert].tokens.size();
@@ -110,13 +114,15 @@ Result<CompressedMatrix> ExpertWindow::compress_matrix(uint32_t matrix, uint32_t
 }
 
 PackedFloats ExpertWindow::packed(const CompressedMatrix& made) const {
+  const LeaseScope scope(MemoryUse::kMatrices);
   const LowBitMatrix& backbone = made.backbone;
-  std::vector<float> values(backbone.rows * backbone.columns);
+  LeasedVector<float> values(backbone.rows * backbone.columns);
   (void)dequantize(backbone.type, backbone.bytes.data(), values.data(), values.size());  // whole blocks of a type of ours
   return PackedFloats(values, backbone.rows, backbone.columns);
 }
 
 Result<std::vector<CompressedMatrix>> ExpertWindow::compress(uint32_t expert, std::span<const MatrixPlan> plans) {
+  const LeaseScope scope(MemoryUse::kMatrices);
   const auto named = [&](uint32_t matrix, const Status& status) {
     return Status(status.code(), fmt::format("expert {}: {}", expert, status.message()))
         .in_file(status.file())
@@ -151,6 +157,7 @@ void ExpertStacks::add(std::vector<CompressedMatrix> expert) {
     stack.backbone.type = one.backbone.type;
     stack.backbone.columns = one.backbone.columns;
     stack.backbone.rows += one.backbone.rows;
+    stack.backbone.bytes.reserve(experts_ * one.backbone.bytes.size());
     stack.backbone.bytes.insert(stack.backbone.bytes.end(), one.backbone.bytes.begin(), one.backbone.bytes.end());
     const auto tokens = static_cast<double>(one.tokens);
     stack.loss += tokens * one.loss;

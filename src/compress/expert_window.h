@@ -13,6 +13,7 @@
 #include "src/compress/compressor.h"
 #include "src/compress/expert_forward.h"
 #include "src/compress/gram.h"
+#include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
 
 namespace outrigger {
@@ -24,9 +25,9 @@ namespace outrigger {
 /// time. Threads: one.
 class ExpertWindow {
  public:
-  /// `inputs` [tokens, width]: the layer's normed rows; `rows`: who takes which expert. All arguments must outlive the object.
+  /// `inputs` [tokens, width]: the layer's normed rows; `rows`: who takes which expert; `group_columns`: as Gram takes it. All arguments must outlive the object.
   ExpertWindow(const Model::Impl& model, uint32_t layer, const LayerForward& forward, std::span<const float> inputs,
-               std::span<const ExpertRows> rows, ThreadTeam& team);
+               std::span<const ExpertRows> rows, ThreadTeam& team, size_t group_columns = 0);
 
   /// How much the layer's tokens count beside an expert's, for matrices of `columns`: where that many of its own have passed, as much as
   /// these. The mean of n outer products is off by its effective dimension over n, in the mean square and as part of the whole: with fewer
@@ -49,7 +50,7 @@ class ExpertWindow {
  private:
   /// What an expert's matrices with the same inputs are quantised by.
   struct Statistics {
-    std::vector<float> diagonal, feedback;
+    LeasedVector<float> diagonal, feedback;
     InputSample sample;
   };
   Result<Statistics> statistics(const Gram& gram, InputSample sample);
@@ -68,6 +69,7 @@ class ExpertWindow {
   const LayerLayout& parts_;
   const std::span<const ExpertRows> rows_;
   ThreadTeam& team_;
+  const size_t group_columns_;
   ExpertForward forward_;
   std::optional<Gram> pool_;  ///< of all tokens' inputs, from the first that asks for it
 };
@@ -75,12 +77,16 @@ class ExpertWindow {
 /// Puts the experts of a layer together to stacks, in their order. Threads: one.
 class ExpertStacks {
  public:
+  /// Of so many experts.
+  explicit ExpertStacks(uint32_t experts) : experts_(experts) {}
+
   /// Takes gate, up and down of the next expert.
   void add(std::vector<CompressedMatrix> expert);
   /// The stacks of gate, up and down: rows of all experts one after the other; losses are means over the tokens that took an expert.
   std::vector<CompressedMatrix> finish();
 
  private:
+  uint32_t experts_;
   std::vector<CompressedMatrix> stacks_;
 };
 

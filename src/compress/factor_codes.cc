@@ -62,9 +62,9 @@ void store(const Codes& block, int bits, std::byte* dst) {
 
 DType factor_type(int bits) { return bits == 4 ? DType::kQ4_0 : DType::kQ8_0; }
 
-std::vector<std::byte> encode_factors(std::span<const float> values, size_t columns, int bits, std::span<const float> column_weights) {
+LeasedVector<std::byte> encode_factors(std::span<const float> values, size_t columns, int bits, std::span<const float> column_weights) {
   const size_t block_bytes = traits(factor_type(bits)).block_bytes;
-  std::vector<std::byte> bytes(values.size() / kBlock * block_bytes);
+  LeasedVector<std::byte> bytes(values.size() / kBlock * block_bytes, MemoryUse::kBranches);
   for (size_t i = 0; i < values.size(); i += kBlock) {
     const float* const weights = column_weights.empty() ? nullptr : column_weights.data() + i % columns;
     store(best_codes(values.data() + i, weights, bits), bits, bytes.data() + i / kBlock * block_bytes);

@@ -10,10 +10,10 @@
 
 namespace outrigger {
 
-Result<std::vector<float>> read_matrix(const ByteSource& source, const WeightSource& weight, uint32_t expert) {
-  std::vector<std::byte> raw(weight.expert_file_bytes());
+Result<LeasedVector<float>> read_matrix(const ByteSource& source, const WeightSource& weight, uint32_t expert) {
+  LeasedVector<std::byte> raw(weight.expert_file_bytes());
   OTR_TRY(source.read(weight.offset_of(expert * weight.blocks_per_expert()), raw));
-  std::vector<float> values(weight.rows * weight.columns);
+  LeasedVector<float> values(weight.rows * weight.columns);
   if (!weight.is_packed) {
     OTR_TRY(dequantize(weight.type, raw.data(), values.data(), values.size()));
     return values;
@@ -22,11 +22,11 @@ Result<std::vector<float>> read_matrix(const ByteSource& source, const WeightSou
   return values;
 }
 
-Result<std::vector<float>> embed_tokens(const Model::Impl& model, std::span<const Token> tokens) {
+Result<LeasedVector<float>> embed_tokens(const Model::Impl& model, std::span<const Token> tokens) {
   const WeightSource& weight = model.layout->weights[model.layout->embedding];
   const uint64_t width = model.layout->config.width;
-  std::vector<float> rows(tokens.size() * width);
-  std::vector<std::byte> raw(weight.row_bytes);
+  LeasedVector<float> rows(tokens.size() * width);
+  LeasedVector<std::byte> raw(weight.row_bytes);
   for (size_t t = 0; t < tokens.size(); ++t) {
     const auto row = static_cast<uint64_t>(tokens[t]);
     OTR_TRY(model.file.source().read(weight.file_offset + (weight.is_packed ? row / kPackRows : row) * weight.row_bytes, raw));
@@ -48,12 +48,12 @@ PackedFloats::PackedFloats(std::span<const float> values, uint64_t rows, uint64_
   packed_ = packed;
 }
 
-void PackedFloats::multiply(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const {
+void PackedFloats::multiply(const float* src, size_t src_stride, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const {
   const size_t blocks = (rows_ + kPackRows - 1) / kPackRows;
   team.run([&](const TeamMember& member) {
     size_t begin, end;
     member.share(blocks, 1, &begin, &end);
-    if (begin < end) matmul({PackedKind::kF32, packed_, rows_, columns_, src.data(), columns_, nullptr, dst, dst_stride, tokens, adds}, begin, end);
+    if (begin < end) matmul({PackedKind::kF32, packed_, rows_, columns_, src, src_stride, nullptr, dst, dst_stride, tokens, adds}, begin, end);
   });
 }
 

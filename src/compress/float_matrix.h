@@ -12,6 +12,7 @@
 
 #include "src/base/thread_team.h"
 #include "src/io/byte_source.h"
+#include "src/memory/leased_vector.h"
 #include "src/memory/weight_source.h"
 #include "src/model/model_impl.h"
 
@@ -19,7 +20,7 @@ namespace outrigger {
 
 /// [rows, columns], row-major, of one expert of the source.
 /// Errors: kIo; kUnsupported for a type that cannot be converted. Throws std::bad_alloc.
-Result<std::vector<float>> read_matrix(const ByteSource& source, const WeightSource& weight, uint32_t expert = 0);
+Result<LeasedVector<float>> read_matrix(const ByteSource& source, const WeightSource& weight, uint32_t expert = 0);
 
 /// One of a layout's matrices; of a stack, one expert's. Stands for a matrix wherever there are no experts.
 struct MatrixIndex {
@@ -30,10 +31,10 @@ struct MatrixIndex {
 };
 
 /// Its values, [rows, columns], row-major, as it is to be multiplied with.
-using MatrixReader = std::function<Result<std::vector<float>>(MatrixIndex part)>;
+using MatrixReader = std::function<Result<LeasedVector<float>>(MatrixIndex part)>;
 
 /// The tokens' rows of the model's embedding, [tokens, width]. Precondition: they are of its vocabulary. Errors: kIo. Throws std::bad_alloc.
-Result<std::vector<float>> embed_tokens(const Model::Impl& model, std::span<const Token> tokens);
+Result<LeasedVector<float>> embed_tokens(const Model::Impl& model, std::span<const Token> tokens);
 
 /// Packed for matmul(), as PackedKind::kF32.
 class PackedFloats {
@@ -42,11 +43,15 @@ class PackedFloats {
   PackedFloats(std::span<const float> values, uint64_t rows, uint64_t columns);
 
   /// dst[t, row] = or += sum over columns of values[row, column] * src[t, column], with rows of dst `dst_stride` floats apart.
-  void multiply(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const;
+  void multiply(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const {
+    multiply(src.data(), columns_, tokens, dst, dst_stride, adds, team);
+  }
+  /// With rows of src `src_stride` floats apart.
+  void multiply(const float* src, size_t src_stride, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const;
 
  private:
   uint64_t rows_, columns_;
-  std::vector<std::byte> storage_;
+  LeasedVector<std::byte> storage_;
   const std::byte* packed_;
 };
 

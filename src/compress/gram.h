@@ -10,42 +10,70 @@
 #include <vector>
 
 #include "src/base/thread_team.h"
+#include "src/memory/leased_vector.h"
 
 namespace outrigger {
 
 /// Of a Gram matrix's mean diagonal, added to it: inputs that the calibration text never showed are not taken for free.
 inline constexpr double kDamping = 0.01;
 
-/// [width, width], symmetric, row-major. Sums of a call are float32, in one order whatever the number of threads; those over calls float64.
+/// Columns of a matrix by which errors are made up for each other: all, or so many in turn, of a square block on the diagonal each. Blocks stand one
+/// after the other, row-major.
+class ColumnGroups {
+ public:
+  /// `most` 0: all columns in one.
+  ColumnGroups(size_t width, size_t most) : width_(width), most_(most == 0 ? width : most) {}
+
+  size_t width() const { return width_; }
+  size_t count() const { return width_ == 0 ? 0 : (width_ + most_ - 1) / most_; }
+  size_t group_of(size_t column) const { return column / most_; }
+  size_t first(size_t group) const { return group * most_; }
+  size_t size(size_t group) const { return group + 1 < count() ? most_ : width_ - first(group); }
+  size_t largest() const { return most_ < width_ ? most_ : width_; }
+  /// Elements of the blocks before it.
+  size_t place(size_t group) const { return group * most_ * most_; }
+  size_t elements() const { return width_ == 0 ? 0 : place(count() - 1) + size(count() - 1) * size(count() - 1); }
+
+ private:
+  size_t width_, most_;
+};
+
+/// [width, width], symmetric, of which the groups' blocks are kept; the rest is taken for nothing. Sums of a call are float32, in one order whatever the number of threads; those over calls float64.
 class Gram {
  public:
-  /// Allocates width * width * 8 bytes. Throws std::bad_alloc.
-  explicit Gram(size_t width) : width_(width), sum_(width * width) {}
+  /// Allocates 8 bytes an element: width * width of them in one group. `group`: columns of one, 0: all. Throws std::bad_alloc.
+  explicit Gram(size_t width, size_t group = 0) : width_(width), groups_(width, group), sum_(groups_.elements(), MemoryUse::kGrams) {}
 
   /// Adds x^T x of `x` [tokens, width], any number of tokens. Cost: tokens * width^2 multiplications; `tokens` rounded up to 16 times `width` floats, and
   /// twice that, while it lasts. Throws std::bad_alloc.
   void add(std::span<const float> x, ThreadTeam& team);
 
   size_t width() const { return width_; }
+  const ColumnGroups& groups() const { return groups_; }
   uint64_t tokens() const { return tokens_; }
   /// The mean of x_i x_j over all tokens. Precondition: there are some.
-  double mean(size_t i, size_t j) const { return sum_[i * width_ + j] / static_cast<double>(tokens_); }
+  double mean(size_t i, size_t j) const {
+    const size_t group = groups_.group_of(i), first = groups_.first(group);
+    if (groups_.group_of(j) != group) return 0;
+    return sum_[groups_.place(group) + (i - first) * groups_.size(group) + j - first] / static_cast<double>(tokens_);
+  }
   double mean_diagonal() const;
-  /// As if `tokens` more had passed whose mean is that of `other`, of the same width. Precondition: that has some.
+  /// As if `tokens` more had passed whose mean is that of `other`, of the same width and groups. Precondition: that has some.
   void add_mean(const Gram& other, uint64_t tokens);
 
  private:
   const size_t width_;
+  const ColumnGroups groups_;
   uint64_t tokens_ = 0;
-  std::vector<double> sum_;
+  LeasedVector<double> sum_;
 };
 
-/// How an error in one column is spread over those that come later: U [width, width], upper triangular, row-major, with U^T U the inverse of the Gram
+/// How an error in one column is spread over those that come later in its group: of each group U, upper triangular, as the Gram matrix' blocks stand, with U^T U the inverse of the Gram
 /// matrix and `damping` times its mean diagonal on its diagonal. Damping grows tenfold, three times at most, where that is not positive definite.
 /// Errors: kInvalidArgument when the Gram matrix has no tokens, or values that are not finite, or cannot be inverted all the same; kOutOfMemory.
 /// @source GPTQ (arXiv 2210.17323), section 3.3: the Cholesky factor of the inverse. Got here without inverting: the reversed matrix is factorised, and the
 /// factor inverted, by blocks of columns that the team shares. Bits do not depend on the number of threads.
-Result<std::vector<float>> feedback_factor(const Gram& gram, double damping, ThreadTeam& team);
+Result<LeasedVector<float>> feedback_factor(const Gram& gram, double damping, ThreadTeam& team);
 
 }  // namespace outrigger
 

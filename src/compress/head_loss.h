@@ -24,7 +24,7 @@ class HeadLoss {
   const size_t vocabulary_, width_;
   ThreadTeam& team_;
   PackedMatrix head_, turned_head_;
-  std::vector<float> teacher_logits_, student_logits_;
+  LeasedVector<float> teacher_logits_, student_logits_;
 };
 
 }  // namespace outrigger

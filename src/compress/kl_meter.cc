@@ -35,6 +35,7 @@ KlMeter::KlMeter(const Model::Impl& model, std::vector<Token> tokens, uint32_t c
     : model_(model), layout_(*model.layout), tokens_(std::move(tokens)), chunk_tokens_(chunk_tokens), team_(team) {}
 
 Result<std::unique_ptr<KlMeter>> KlMeter::create(const Model::Impl& model, std::vector<Token> tokens, uint32_t chunk_tokens, ThreadTeam& team) try {
+  const LeaseScope scope(MemoryUse::kCalibration);
   std::unique_ptr<KlMeter> meter(new KlMeter(model, std::move(tokens), chunk_tokens, team));
   const ModelLayout& layout = meter->layout_;
   meter->fixed_.resize(layout.shape.fixed_bytes / sizeof(float));
@@ -51,18 +52,20 @@ Result<std::unique_ptr<KlMeter>> KlMeter::create(const Model::Impl& model, std::
 }
 
 Result<PackedFloats> KlMeter::packed(const MatrixReader& reader, MatrixIndex part) const {
-  OTR_ASSIGN(const std::vector<float> values, reader(part));
+  const LeaseScope scope(MemoryUse::kMatrices);
+  OTR_ASSIGN(const LeasedVector<float> values, reader(part));
   return PackedFloats(values, layout_.weights[part.matrix].rows, layout_.weights[part.matrix].columns);
 }
 
-std::vector<float> KlMeter::normed() const {
-  std::vector<float> rows(residual_.size());
+LeasedVector<float> KlMeter::normed() const {
+  LeasedVector<float> rows(residual_.size());
   const uint64_t width = layout_.config.width;
   rms_norm({residual_.data(), fixed_.data() + layout_.output_norm, rows.data(), tokens_.size(), width, layout_.config.norm_epsilon});
   return rows;
 }
 
 Status KlMeter::run_layers(const MatrixReader& reader, uint32_t first_layer, bool keeps) {
+  const LeaseScope scope(MemoryUse::kCalibration);
   if (first_layer == 0) {
     OTR_ASSIGN(residual_, embed_tokens(model_, tokens_));
     if (keeps) before_.clear();
@@ -86,7 +89,7 @@ Status KlMeter::run_attention(const MatrixReader& reader, uint32_t layer) {
   const ModelConfig& config = layout_.config;
   const size_t tokens = chunk_tokens_;
   const uint64_t q_width = config.attention_width(), qkv_width = q_width + 2 * config.kv_width();
-  std::vector<float> input(tokens * config.width), qkv(tokens * qkv_width), attended(tokens * q_width);
+  LeasedVector<float> input(tokens * config.width), qkv(tokens * qkv_width), attended(tokens * q_width);
   OTR_ASSIGN(const PackedFloats q, packed(reader, parts.q));
   OTR_ASSIGN(const PackedFloats k, packed(reader, parts.k));
   OTR_ASSIGN(const PackedFloats v, packed(reader, parts.v));
@@ -110,7 +113,7 @@ Status KlMeter::run_dense_ffn(const MatrixReader& reader, uint32_t layer) {
   OTR_ASSIGN(const PackedFloats gate, packed(reader, parts.ffn.gate));
   OTR_ASSIGN(const PackedFloats up, packed(reader, parts.ffn.up));
   OTR_ASSIGN(const PackedFloats down, packed(reader, parts.ffn.down));
-  std::vector<float> input(tokens * config.width), gates(tokens * config.ffn_width), ups(tokens * config.ffn_width);
+  LeasedVector<float> input(tokens * config.width), gates(tokens * config.ffn_width), ups(tokens * config.ffn_width);
   for (size_t i = 0; i < chunks(); ++i) {
     forward_->ffn_input(layer, chunk(i), input);
     gate.multiply(input, tokens, gates.data(), config.ffn_width, false, team_);
@@ -127,7 +130,7 @@ Status KlMeter::run_dense_ffn(const MatrixReader& reader, uint32_t layer) {
 // Experts that no token takes are not read.
 Status KlMeter::run_mixture(const MatrixReader& reader, uint32_t layer) {
   const FfnLayout& stacks = layout_.layers[layer].ffn;
-  std::vector<float> inputs(residual_.size());
+  LeasedVector<float> inputs(residual_.size());
   forward_->ffn_input(layer, residual_, inputs);
   OTR_ASSIGN(const std::vector<ExpertRows> rows, route_tokens(model_, layer, inputs, team_));
   if (layout_.config.shared_ffn_width > 0) OTR_TRY(run_shared_expert(reader, layer, inputs));
@@ -146,8 +149,8 @@ Status KlMeter::run_shared_expert(const MatrixReader& reader, uint32_t layer, st
   const FfnLayout& parts = layout_.layers[layer].shared;
   const uint64_t width = layout_.config.width, ffn_width = layout_.config.shared_ffn_width;
   const size_t tokens = tokens_.size();
-  std::vector<float> gates(tokens * ffn_width), ups(tokens * ffn_width), results(tokens * width);
-  const auto multiply = [&](uint32_t matrix, std::span<const float> src, std::vector<float>* dst) -> Status {
+  LeasedVector<float> gates(tokens * ffn_width), ups(tokens * ffn_width), results(tokens * width);
+  const auto multiply = [&](uint32_t matrix, std::span<const float> src, LeasedVector<float>* dst) -> Status {
     OTR_ASSIGN(const PackedFloats values, packed(reader, matrix));
     values.multiply(src, tokens, dst->data(), layout_.weights[matrix].rows, false, team_);
     return {};
@@ -182,9 +185,10 @@ Result<double> KlMeter::begin(const MatrixReader& reader) try {
 }
 
 Result<double> KlMeter::distance() {
-  const std::vector<float> got = normed();
+  const LeaseScope scope(MemoryUse::kCalibration);
+  const LeasedVector<float> got = normed();
   const uint64_t width = layout_.config.width, vocabulary = layout_.vocabulary;
-  std::vector<float> p(kSliceTokens * vocabulary), q(kSliceTokens * vocabulary);
+  LeasedVector<float> p(kSliceTokens * vocabulary), q(kSliceTokens * vocabulary);
   std::vector<double> kl(tokens_.size());
   for (size_t first = 0; first < tokens_.size(); first += kSliceTokens) {
     const size_t some = std::min(kSliceTokens, tokens_.size() - first);

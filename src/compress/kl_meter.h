@@ -14,6 +14,7 @@
 
 #include "src/compress/float_matrix.h"
 #include "src/compress/layer_forward.h"
+#include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
 
 namespace outrigger {
@@ -47,19 +48,19 @@ class KlMeter {
     const size_t floats = chunk_tokens_ * layout_.config.width;
     return std::span(residual_).subspan(i * floats, floats);
   }
-  std::vector<float> normed() const;
+  LeasedVector<float> normed() const;
 
   const Model::Impl& model_;
   const ModelLayout& layout_;
   const std::vector<Token> tokens_;
   const uint32_t chunk_tokens_;
   ThreadTeam& team_;
-  std::vector<float> fixed_;
+  LeasedVector<float> fixed_;
   std::optional<LayerForward> forward_;
   std::optional<PackedFloats> head_;
-  std::vector<float> wanted_;                 // [tokens, width]: the model's own input of the head
-  std::vector<float> residual_;               // [tokens, width]
-  std::vector<std::vector<float>> before_;    // per layer its input, of the last call of begin()
+  LeasedVector<float> wanted_;                 // [tokens, width]: the model's own input of the head
+  LeasedVector<float> residual_;               // [tokens, width]
+  std::vector<LeasedVector<float>> before_;    // per layer its input, of the last call of begin()
 };
 
 }  // namespace outrigger

@@ -18,7 +18,7 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 
-std::byte* aligned(std::vector<std::byte>& memory) {
+std::byte* aligned(LeasedVector<std::byte>& memory) {
   const auto address = reinterpret_cast<uintptr_t>(memory.data());
   return memory.data() + (kAlignment - address % kAlignment) % kAlignment;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "src/base/thread_team.h"
+#include "src/memory/leased_vector.h"
 #include "src/model/layout.h"
 
 namespace outrigger {
@@ -39,8 +40,8 @@ class LayerForward {
   const float* const fixed_;
   ThreadTeam& team_;
   size_t capacity_;
-  std::vector<float> cos_sin_;            // [chunk_tokens, rope_dim]
-  std::vector<std::byte> cache_, scratch_;  // keys, then values, of one layer and one chunk; a part for each thread
+  LeasedVector<float> cos_sin_;            // [chunk_tokens, rope_dim]
+  LeasedVector<std::byte> cache_, scratch_;  // keys, then values, of one layer and one chunk; a part for each thread
 };
 
 }  // namespace outrigger

@@ -26,12 +26,12 @@ struct LayerMatrices {
 
 /// What a layer leaves for its way back; all [tokens, ...]. What is cheap to compute again is left out.
 struct LayerTape {
-  std::vector<float> residual;  ///< what comes in
-  std::vector<float> unnormed;  ///< queries, keys and values with biases, before the norms of heads; empty where there are none
-  std::vector<float> qkv;       ///< as attention reads them
-  std::vector<float> attended;
-  std::vector<float> middle;    ///< the residual after attention
-  std::vector<float> gate, up;  ///< with biases
+  LeasedVector<float> residual;  ///< what comes in
+  LeasedVector<float> unnormed;  ///< queries, keys and values with biases, before the norms of heads; empty where there are none
+  LeasedVector<float> qkv;       ///< as attention reads them
+  LeasedVector<float> attended;
+  LeasedVector<float> middle;    ///< the residual after attention
+  LeasedVector<float> gate, up;  ///< with biases
 };
 
 /// Threads: one call at a time. Calls may throw std::bad_alloc.
@@ -60,9 +60,9 @@ class LayerPass {
   ThreadTeam& team_;
   LayerForward forward_;
   BranchScratch scratch_;
-  std::vector<float> back_cos_sin_;  // of the opposite angles
-  std::vector<float> input_, input_gradient_, activated_;
-  std::vector<float> activated_gradient_, up_gradient_, attended_gradient_, qkv_gradient_;  // empty before the first way back
+  LeasedVector<float> back_cos_sin_;  // of the opposite angles
+  LeasedVector<float> input_, input_gradient_, activated_;
+  LeasedVector<float> activated_gradient_, up_gradient_, attended_gradient_, qkv_gradient_;  // empty before the first way back
   AttentionBackward attention_;
 };
 

@@ -20,6 +20,8 @@ namespace outrigger {
 namespace {
 
 using Matrix = Eigen::MatrixXd;
+using MatrixView = Eigen::Map<Matrix>;
+using MatrixRef = Eigen::Ref<Matrix>;
 
 // Directions beyond the rank that are carried along, and rounds. With four the energy that is caught is within a thousandth of the best, though residuals'
 // spectra fall slowly.
@@ -28,18 +30,35 @@ constexpr int kRounds = 4;
 // Each factor is fitted to the other as that was rounded, until it no longer helps.
 constexpr int kFits = 4;
 
+// Column-major, for Eigen, whose own matrices would not be leases: what it decomposes it does in place.
+class Doubles {
+ public:
+  Doubles(size_t rows, size_t columns) : rows_(rows), columns_(columns), values_(rows * columns) {}
+
+  MatrixView view() { return MatrixView(values_.data(), static_cast<Eigen::Index>(rows_), static_cast<Eigen::Index>(columns_)); }
+
+ private:
+  size_t rows_, columns_;
+  LeasedVector<double> values_;
+};
+
 // Row-major. Products are the kernels', in float32; what is small, or must be orthogonal, is Eigen's in float64.
 struct Floats {
   size_t rows = 0, columns = 0;
-  std::vector<float> values;
+  LeasedVector<float> values;
 
   Floats(size_t row_count, size_t column_count) : rows(row_count), columns(column_count), values(row_count * column_count) {}
-  Floats(size_t row_count, size_t column_count, std::vector<float> all) : rows(row_count), columns(column_count), values(std::move(all)) {}
-  explicit Floats(const Matrix& matrix) : Floats(static_cast<size_t>(matrix.rows()), static_cast<size_t>(matrix.cols())) {
-    Eigen::Map<RowMajor>(values.data(), matrix.rows(), matrix.cols()) = matrix.cast<float>();
+  Floats(size_t row_count, size_t column_count, LeasedVector<float> all) : rows(row_count), columns(column_count), values(std::move(all)) {}
+  template <typename Derived>
+  explicit Floats(const Eigen::MatrixBase<Derived>& matrix) : Floats(static_cast<size_t>(matrix.rows()), static_cast<size_t>(matrix.cols())) {
+    Eigen::Map<RowMajor>(values.data(), matrix.rows(), matrix.cols()) = matrix.template cast<float>();
   }
   using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  Matrix in_double() const { return Eigen::Map<const RowMajor>(values.data(), static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(columns)).cast<double>(); }
+  Doubles in_double() const {
+    Doubles doubles(rows, columns);
+    doubles.view() = Eigen::Map<const RowMajor>(values.data(), static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(columns)).cast<double>();
+    return doubles;
+  }
 
   Floats transposed() const {
     Floats result(columns, rows);
@@ -66,15 +85,31 @@ Floats times_transposed(const Floats& left, const Floats& right, ThreadTeam& tea
   return times(left, PackedFloats(right.values, right.rows, right.columns), right.rows, team);
 }
 
+// What Eigen takes by itself while it decomposes a matrix of so many rows, or solves with one: panels of 128 columns that it copies, of both
+// sides of a product.
+uint64_t panel_bytes(size_t rows) { return 2 * 128 * sizeof(double) * rows; }
+
+// (square + its transpose) / 2
+Doubles symmetric(const Floats& square) {
+  Doubles given = square.in_double(), result(square.rows, square.rows);
+  const MatrixView values = given.view();
+  result.view() = (values + values.transpose()) / 2;
+  return result;
+}
+
 // One round of rows made orthonormal by what their products with each other say; false where they depend on each other too nearly for float32.
 bool orthonormalise_once(Floats* rows, ThreadTeam& team) {
-  const Matrix square = times_transposed(*rows, *rows, team).in_double();
-  const Eigen::LLT<Matrix> factor((square + square.transpose()) / 2);
+  const MemoryClaim panels = claim_of_heap(panel_bytes(rows->rows));
+  Doubles square = symmetric(times_transposed(*rows, *rows, team));
+  MatrixView lower = square.view();  // which the factor takes the place of
+  const Eigen::LLT<MatrixRef> factor(lower);
   if (factor.info() != Eigen::Success) return false;
-  const Matrix lower = factor.matrixL();
   if (lower.diagonal().minCoeff() < 1e-3 * lower.diagonal().maxCoeff()) return false;
-  const Matrix inverse = lower.triangularView<Eigen::Lower>().solve(Matrix::Identity(lower.rows(), lower.cols()));
-  *rows = times_transposed(Floats(inverse), rows->transposed(), team);
+  Doubles inverse(rows->rows, rows->rows);
+  MatrixView inverted = inverse.view();
+  inverted.setIdentity();
+  lower.triangularView<Eigen::Lower>().solveInPlace(inverted);
+  *rows = times_transposed(Floats(inverted), rows->transposed(), team);
   return true;
 }
 
@@ -82,9 +117,13 @@ bool orthonormalise_once(Floats* rows, ThreadTeam& team) {
 Floats orthonormal_rows(const Floats& rows, ThreadTeam& team) {
   Floats quick = rows;
   if (orthonormalise_once(&quick, team) && orthonormalise_once(&quick, team)) return quick;
-  const Matrix columns = rows.in_double().transpose();
-  const Eigen::HouseholderQR<Matrix> qr(columns);
-  return Floats(Matrix((qr.householderQ() * Matrix::Identity(columns.rows(), columns.cols())).transpose()));
+  const MemoryClaim panels = claim_of_heap(panel_bytes(rows.columns));
+  Doubles columns = rows.transposed().in_double(), basis(rows.columns, rows.rows);
+  MatrixView given = columns.view(), orthonormal = basis.view();
+  Eigen::HouseholderQR<MatrixRef> qr(given);
+  orthonormal.setIdentity();
+  qr.householderQ().applyThisOnTheLeft(orthonormal, rows.columns == rows.rows);
+  return Floats(orthonormal.transpose());
 }
 
 // Directions that are random but the same each time; std::normal_distribution differs among standard libraries.
@@ -109,28 +148,33 @@ Leading leading_left_vectors(const Floats& matrix, size_t rank, ThreadTeam& team
     basis = orthonormal_rows(times(orthonormal_rows(times(basis, across, matrix.columns, team), team), straight, matrix.rows, team), team);
   }
   const Floats inside = times(basis, across, matrix.columns, team);
-  const Matrix square = times_transposed(inside, inside, team).in_double();
-  const Eigen::SelfAdjointEigenSolver<Matrix> solver((square + square.transpose()) / 2);
+  Doubles square = symmetric(times_transposed(inside, inside, team));
+  const MemoryClaim vectors = claim_of_heap(width * width * sizeof(double) + panel_bytes(width));  // it has no way to work in place
+  const Eigen::SelfAdjointEigenSolver<Matrix> solver(square.view());
   // Its values rise.
-  const Matrix turn = solver.eigenvectors().rowwise().reverse().leftCols(static_cast<Eigen::Index>(rank));
-  Leading leading{times_transposed(Floats(Matrix(turn.transpose())), basis.transposed(), team), {}};
+  const Floats turn(solver.eigenvectors().rowwise().reverse().leftCols(static_cast<Eigen::Index>(rank)).transpose());
+  Leading leading{times_transposed(turn, basis.transposed(), team), {}};
   for (size_t i = 0; i < rank; ++i) leading.values.push_back(std::max(0.0, solver.eigenvalues()(static_cast<Eigen::Index>(width - 1 - i))));
   return leading;
 }
 
 // What the codes say.
-Floats decoded(DType type, const std::vector<std::byte>& bytes, size_t rows, size_t columns) {
+Floats decoded(DType type, const LeasedVector<std::byte>& bytes, size_t rows, size_t columns) {
   Floats values(rows, columns);
   (void)dequantize(type, bytes.data(), values.values.data(), values.values.size());  // a type that encode_factors made
   return values;
 }
 
 // The solution X of `square` X = `right`, least squares' normal equations. A component that rounding made zero is one without effect.
-Floats solved(const Matrix& square, const Floats& right) {
-  Matrix safe = square;
-  const double floor = 1e-9 * std::max(square.diagonal().maxCoeff(), 1e-30);
+Floats solved(const Floats& square, const Floats& right) {
+  const MemoryClaim panels = claim_of_heap(panel_bytes(square.rows));
+  Doubles factorised = square.in_double(), solution = right.in_double();
+  MatrixView safe = factorised.view(), x = solution.view();
+  const double floor = 1e-9 * std::max(safe.diagonal().maxCoeff(), 1e-30);
   safe.diagonal().array() += floor;
-  return Floats(Matrix(safe.ldlt().solve(right.in_double())));
+  const Eigen::LDLT<MatrixRef> factor(safe);
+  factor.solveInPlace(x);
+  return Floats(x);
 }
 
 bool all_finite(std::span<const float> values) {
@@ -150,31 +194,46 @@ Status LowRankOptions::validate(uint64_t rows, uint64_t columns) const {
 }
 
 Result<InputRoot> InputRoot::create(const Gram& gram, double damping) try {
-  const auto width = static_cast<Eigen::Index>(gram.width());
+  const LeaseScope scope(MemoryUse::kGrams);
   if (gram.tokens() == 0) return Status(StatusCode::kInvalidArgument, "nothing is known of the inputs: no token has passed");
   const double mean = gram.mean_diagonal();
   if (!std::isfinite(mean)) return Status(StatusCode::kInvalidArgument, "the inputs have values that are no numbers");
-  Matrix matrix(width, width);
-  std::vector<float> importance;
-  for (Eigen::Index i = 0; i < width; ++i) {
-    importance.push_back(static_cast<float>(gram.mean(static_cast<size_t>(i), static_cast<size_t>(i))));
-    for (Eigen::Index j = 0; j < width; ++j) matrix(i, j) = gram.mean(static_cast<size_t>(i), static_cast<size_t>(j)) + (i == j ? (mean > 0 ? damping * mean : 1) : 0);
+  LeasedVector<float> importance(gram.width());
+  for (size_t i = 0; i < gram.width(); ++i) importance[i] = static_cast<float>(gram.mean(i, i));
+  const ColumnGroups& groups = gram.groups();
+  const double added = mean > 0 ? damping * mean : 1;
+  InputRoot root(std::move(importance), groups);
+  for (size_t group = 0; group < groups.count(); ++group) {
+    const size_t first = groups.first(group), size = groups.size(group);
+    const MemoryClaim panels = claim_of_heap(panel_bytes(size));
+    Doubles storage(size, size);
+    MatrixView matrix = storage.view();
+    for (size_t i = 0; i < size; ++i) {
+      for (size_t j = 0; j < size; ++j) {
+        matrix(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) = gram.mean(first + i, first + j) + (i == j ? added : 0);
+      }
+    }
+    const Eigen::LLT<MatrixRef> factor(matrix);
+    if (factor.info() != Eigen::Success) return Status(StatusCode::kInvalidArgument, "the inputs' Gram matrix cannot be factorised");
+    matrix.triangularView<Eigen::StrictlyUpper>().setZero();
+    const Floats transposed(matrix.transpose());
+    root.transposed_.emplace_back(transposed.values, size, size);
   }
-  const Eigen::LLT<Matrix> factor(matrix);
-  if (factor.info() != Eigen::Success) return Status(StatusCode::kInvalidArgument, "the inputs' Gram matrix cannot be factorised");
-  const Floats transposed(Matrix(Matrix(factor.matrixL()).transpose()));
-  return InputRoot(std::move(importance), PackedFloats(transposed.values, transposed.rows, transposed.columns));
+  return root;
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
-std::vector<float> InputRoot::weigh(std::span<const float> values, ThreadTeam& team) const {
-  std::vector<float> weighed(values.size());
-  transposed_.multiply(values, values.size() / width(), weighed.data(), width(), false, team);
+LeasedVector<float> InputRoot::weigh(std::span<const float> values, ThreadTeam& team) const {
+  LeasedVector<float> weighed(values.size());
+  for (size_t group = 0; group < groups_.count(); ++group) {
+    const size_t first = groups_.first(group);
+    transposed_[group].multiply(values.data() + first, width(), values.size() / width(), weighed.data() + first, width(), false, team);
+  }
   return weighed;
 }
 
-std::vector<float> branch_values(const LowRankBranch& branch, ThreadTeam& team) {
+LeasedVector<float> branch_values(const LowRankBranch& branch, ThreadTeam& team) {
   const Floats a = decoded(branch.type, branch.a, branch.rank, branch.columns), b = decoded(branch.type, branch.b, branch.rows, branch.rank);
   return times_transposed(b, a.transposed(), team).values;
 }
@@ -202,7 +261,7 @@ Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t 
                                       ThreadTeam& team) try {
   OTR_TRY(options.validate(rows, columns));
   if (!all_finite(residual)) return Status(StatusCode::kInvalidArgument, "the residual has values that are no numbers");
-  const Floats lost(rows, columns, std::vector<float>(residual.begin(), residual.end()));
+  const Floats lost(rows, columns, LeasedVector<float>(residual.begin(), residual.end()));
   const Floats outputs(rows, columns, inputs.weigh(residual, team));
   LowRankBranch branch{rows, columns, options.rank, factor_type(options.factor_bits), {}, {}, {inputs.importance().begin(), inputs.importance().end()}, {}, outputs.square(), 0};
   branch.remaining_loss = branch.residual_loss;
@@ -215,11 +274,11 @@ Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t 
   double least = std::numeric_limits<double>::infinity();
   Floats wanted_b = leading.vectors.transposed();
   for (int round = 0; round < (options.weighs_inputs ? kFits : 1); ++round) {
-    std::vector<std::byte> b_bytes = encode_factors(wanted_b.values, options.rank, options.factor_bits, {});
+    LeasedVector<std::byte> b_bytes = encode_factors(wanted_b.values, options.rank, options.factor_bits, {});
     const Floats b = decoded(branch.type, b_bytes, rows, options.rank), b_across = b.transposed();
     // The least squares of A given B do not depend on the inputs.
-    const Floats wanted_a = solved(times_transposed(b_across, b_across, team).in_double(), times(b_across, lost_across, columns, team));
-    std::vector<std::byte> a_bytes = encode_factors(wanted_a.values, columns, options.factor_bits, inputs.importance());
+    const Floats wanted_a = solved(times_transposed(b_across, b_across, team), times(b_across, lost_across, columns, team));
+    LeasedVector<std::byte> a_bytes = encode_factors(wanted_a.values, columns, options.factor_bits, inputs.importance());
     const Floats a = decoded(branch.type, a_bytes, options.rank, columns);
     const Floats hidden(options.rank, columns, inputs.weigh(a.values, team));
     Floats left = times_transposed(b, hidden.transposed(), team);
@@ -230,7 +289,7 @@ Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t 
     branch.a = std::move(a_bytes);
     branch.b = std::move(b_bytes);
     branch.remaining_loss = loss;
-    wanted_b = solved(times_transposed(hidden, hidden, team).in_double(), times(hidden, packed_outputs, rows, team)).transposed();
+    wanted_b = solved(times_transposed(hidden, hidden, team), times(hidden, packed_outputs, rows, team)).transposed();
   }
   return branch;
 } catch (const std::bad_alloc&) {

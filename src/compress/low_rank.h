@@ -13,6 +13,7 @@
 #include "src/base/thread_team.h"
 #include "src/compress/float_matrix.h"
 #include "src/compress/gram.h"
+#include "src/memory/leased_vector.h"
 #include "src/tensor/dtype.h"
 
 namespace outrigger {
@@ -31,9 +32,9 @@ struct LowRankBranch {
   uint64_t rows = 0, columns = 0;
   uint32_t rank = 0;
   DType type = DType::kQ8_0;
-  std::vector<std::byte> a;       ///< [rank, columns], as a file has rows of the type
-  std::vector<std::byte> b;       ///< [rows, rank]
-  std::vector<float> importance;  ///< [columns]: the mean square of each input, by which `a` is rounded
+  LeasedVector<std::byte> a{MemoryUse::kBranches};  ///< [rank, columns], as a file has rows of the type
+  LeasedVector<std::byte> b{MemoryUse::kBranches};  ///< [rows, rank]
+  LeasedVector<float> importance;  ///< [columns]: the mean square of each input, by which `a` is rounded
   std::vector<double> worth;      ///< [rank]: how much of the mean square of the residual's outputs the component restores
   double residual_loss = 0;       ///< the mean square of the residual's outputs; with damping
   double remaining_loss = 0;      ///< of what the branch, as it was rounded, leaves of it
@@ -49,12 +50,13 @@ class InputRoot {
   /// [width]: the mean square of each input.
   std::span<const float> importance() const { return importance_; }
   /// [rows, width] = `values` [rows, width] times the root. Throws std::bad_alloc.
-  std::vector<float> weigh(std::span<const float> values, ThreadTeam& team) const;
+  LeasedVector<float> weigh(std::span<const float> values, ThreadTeam& team) const;
 
  private:
-  InputRoot(std::vector<float> importance, PackedFloats transposed) : importance_(std::move(importance)), transposed_(std::move(transposed)) {}
-  std::vector<float> importance_;
-  PackedFloats transposed_;
+  InputRoot(LeasedVector<float> importance, const ColumnGroups& groups) : importance_(std::move(importance)), groups_(groups) {}
+  LeasedVector<float> importance_;
+  ColumnGroups groups_;
+  std::vector<PackedFloats> transposed_;  ///< of each group's block
 };
 
 /// The branch of `residual` [rows, columns], row-major: what the matrix lost. Among all of its rank it leaves least of E |residual x - B A x|^2, up to the rounding of factors, each of which is
@@ -80,7 +82,7 @@ struct LossSpectrum {
 Result<LossSpectrum> loss_spectrum(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputRoot& inputs, uint32_t rank, ThreadTeam& team);
 
 /// B A, [rows, columns], as the codes say. Throws std::bad_alloc.
-std::vector<float> branch_values(const LowRankBranch& branch, ThreadTeam& team);
+LeasedVector<float> branch_values(const LowRankBranch& branch, ThreadTeam& team);
 
 }  // namespace outrigger
 

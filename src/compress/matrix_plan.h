@@ -30,6 +30,7 @@ struct MatrixPlan {
 struct ModelPlan {
   std::vector<MatrixPlan> matrices;
   CompressSurvey survey;
+  uint64_t needed_bytes = 0;  ///< of memory, to find it by a survey, at most; 0: there was none
 };
 
 /// Points of a survey's curve that are kept.

@@ -10,14 +10,14 @@ namespace {
 
 class Writer {
  public:
-  explicit Writer(std::vector<std::byte>* record) : record_(*record) {}
+  explicit Writer(LeasedVector<std::byte>* record) : record_(*record) {}
 
   template <typename T>
   void number(const T& value) {
     add(std::as_bytes(std::span(&value, 1)));
   }
-  template <typename T>
-  void array(const std::vector<T>& values) {
+  template <typename Vector>
+  void array(const Vector& values) {
     number(static_cast<uint64_t>(values.size()));
     add(std::as_bytes(std::span(values)));
   }
@@ -25,7 +25,7 @@ class Writer {
  private:
   void add(std::span<const std::byte> bytes) { record_.insert(record_.end(), bytes.begin(), bytes.end()); }
 
-  std::vector<std::byte>& record_;
+  LeasedVector<std::byte>& record_;
 };
 
 // After something that cannot be, everything reads as nothing.
@@ -39,20 +39,20 @@ class Reader {
     take(&value, sizeof value);
     return value;
   }
-  /// Of `expected` elements.
-  template <typename T>
-  std::vector<T> array(uint64_t expected) {
-    if (number<uint64_t>() != expected || expected > rest_.size() / sizeof(T)) is_good_ = false;
-    std::vector<T> values(is_good_ ? expected : 0);
-    take(values.data(), values.size() * sizeof(T));
-    return values;
+  /// `values`: of `expected` elements.
+  template <typename Vector>
+  void array(uint64_t expected, Vector* values) {
+    constexpr size_t kElement = sizeof(typename Vector::value_type);
+    if (number<uint64_t>() != expected || expected > rest_.size() / kElement) is_good_ = false;
+    values->resize(is_good_ ? expected : 0);
+    take(values->data(), values->size() * kElement);
   }
   /// Of `expected` elements, or none.
-  template <typename T>
-  std::vector<T> array_or_none(uint64_t expected) {
+  template <typename Vector>
+  void array_or_none(uint64_t expected, Vector* values) {
     uint64_t size = 0;
     if (rest_.size() >= sizeof size) std::memcpy(&size, rest_.data(), sizeof size);
-    return array<T>(size == 0 ? 0 : expected);
+    array(size == 0 ? 0 : expected, values);
   }
   void require(bool holds) { is_good_ = is_good_ && holds; }
   bool is_good() const { return is_good_; }
@@ -85,10 +85,10 @@ LowRankBranch read_branch(const MatrixPlan& plan, const WeightSource& weight, in
   branch.columns = weight.columns;
   branch.rank = plan.rank;
   branch.type = factor_type(factor_bits);
-  branch.a = reader->array<std::byte>(plan.rank * *row_bytes(branch.type, weight.columns));
-  branch.b = reader->array<std::byte>(weight.rows * *row_bytes(branch.type, plan.rank));
-  branch.importance = reader->array<float>(weight.columns);
-  branch.worth = reader->array_or_none<double>(plan.rank);
+  reader->array(plan.rank * *row_bytes(branch.type, weight.columns), &branch.a);
+  reader->array(weight.rows * *row_bytes(branch.type, plan.rank), &branch.b);
+  reader->array(weight.columns, &branch.importance);
+  reader->array_or_none(plan.rank, &branch.worth);
   branch.residual_loss = reader->number<double>();
   branch.remaining_loss = reader->number<double>();
   return branch;
@@ -107,17 +107,17 @@ SelectiveResidual read_residual(const MatrixPlan& plan, const WeightSource& weig
   residual.share = plan.share;
   residual.columns.rows = weight.rows;
   residual.columns.columns = weight.columns;
-  residual.columns.bytes = reader->array<std::byte>(residual_bytes(weight.rows, weight.columns));
-  residual.columns.norms = reader->array<float>(weight.columns);
-  residual.columns.bias = reader->array<float>(weight.rows);
-  residual.means = reader->array<float>(weight.columns);
+  reader->array(residual_bytes(weight.rows, weight.columns), &residual.columns.bytes);
+  reader->array(weight.columns, &residual.columns.norms);
+  reader->array(weight.rows, &residual.columns.bias);
+  reader->array(weight.columns, &residual.means);
   residual.thresholds.at = reader->number<decltype(residual.thresholds.at)>();
   return residual;
 }
 
 }  // namespace
 
-void append_matrix_record(const CompressedMatrix& made, std::vector<std::byte>* record) {
+void append_matrix_record(const CompressedMatrix& made, LeasedVector<std::byte>* record) {
   Writer writer(record);
   writer.array(made.backbone.bytes);
   if (made.branch.rank > 0) write_branch(made.branch, &writer);
@@ -138,7 +138,7 @@ Result<CompressedMatrix> take_matrix_record(const MatrixPlan& plan, const Weight
   made.backbone.type = plan.type();
   made.backbone.rows = weight.rows;
   made.backbone.columns = weight.columns;
-  made.backbone.bytes = reader.array<std::byte>(weight.rows * *row_bytes(made.backbone.type, weight.columns));
+  reader.array(weight.rows * *row_bytes(made.backbone.type, weight.columns), &made.backbone.bytes);
   if (plan.rank > 0) made.branch = read_branch(plan, weight, factor_bits, &reader);
   if (plan.share > 0) made.residual = read_residual(plan, weight, &reader);
   made.loss = reader.number<double>();
@@ -146,7 +146,7 @@ Result<CompressedMatrix> take_matrix_record(const MatrixPlan& plan, const Weight
   made.curve.restored = reader.number<decltype(made.curve.restored)>();
   const auto surveyed = reader.number<uint32_t>();
   reader.require(surveyed <= std::min(weight.rows, weight.columns));
-  made.lost.worth = reader.array<double>(surveyed);
+  reader.array(surveyed, &made.lost.worth);
   made.lost.all = reader.number<double>();
   made.tokens = reader.number<uint64_t>();
   if (!reader.is_good()) return Status(StatusCode::kCorruptFile, "a kept matrix is not what its plan makes");

@@ -9,11 +9,12 @@
 #include <vector>
 
 #include "src/compress/compressor.h"
+#include "src/memory/leased_vector.h"
 
 namespace outrigger {
 
 /// Adds all of it to `record`. Throws std::bad_alloc.
-void append_matrix_record(const CompressedMatrix& made, std::vector<std::byte>* record);
+void append_matrix_record(const CompressedMatrix& made, LeasedVector<std::byte>* record);
 
 /// Takes a matrix, or of a stack one expert's, from the front of `record`, with the same bits. It is one that compressing `weight` by `plan` can
 /// make: types and sizes are checked before memory is taken. Errors: kCorruptFile; kOutOfMemory is thrown, as std::bad_alloc.

@@ -14,27 +14,27 @@ constexpr size_t kMeasuredRows =
 
 }  // namespace
 
-void measure_loss(const std::vector<float>& wanted, const std::vector<float>& replaced, const InputSample& sample, ThreadTeam& team,
+void measure_loss(std::span<const float> wanted, std::span<const float> replaced, const InputSample& sample, ThreadTeam& team,
                   CompressedMatrix* made) {
   const uint64_t rows = made->backbone.rows, columns = made->backbone.columns;
-  const std::vector<float> x = sample.rows(kMeasuredRows);
+  const LeasedVector<float> x = sample.rows(kMeasuredRows);
   const size_t tokens = x.size() / columns;
-  const auto products = [&](const std::vector<float>& values) {
-    std::vector<float> outputs(tokens * rows);
+  const auto products = [&](std::span<const float> values) {
+    LeasedVector<float> outputs(tokens * rows);
     PackedFloats(values, rows, columns).multiply(x, tokens, outputs.data(), rows, false, team);
     return outputs;
   };
-  const std::vector<float> exact = products(wanted);
-  const auto distance = [&exact](const std::vector<float>& outputs) {
+  const LeasedVector<float> exact = products(wanted);
+  const auto distance = [&exact](const LeasedVector<float>& outputs) {
     double lost = 0, all = 0;
     for (size_t i = 0; i < exact.size(); ++i)
       lost += std::pow(static_cast<double>(outputs[i]) - exact[i], 2), all += std::pow(static_cast<double>(exact[i]), 2);
     return all > 0 ? lost / all : 0;
   };
-  std::vector<float> outputs = products(replaced);
+  LeasedVector<float> outputs = products(replaced);
   made->loss = made->loss_left = distance(outputs);
   if (made->branch.rank > 0) {
-    std::vector<float> coded(rows * columns);
+    LeasedVector<float> coded(rows * columns);
     (void)dequantize(made->backbone.type, made->backbone.bytes.data(), coded.data(), coded.size());  // it has just been encoded
     made->loss = distance(products(coded));
   }

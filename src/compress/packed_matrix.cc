@@ -22,7 +22,7 @@ float* PackedMatrix::aligned() {
 
 void PackedMatrix::reserve(size_t rows, size_t columns) {
   const size_t floats = matmul_blocks(rows) * kPackRows * columns + kAlignedFloats;
-  if (storage_.size() < floats) storage_ = std::vector<float>(floats);
+  if (storage_.size() < floats) storage_ = LeasedVector<float>(floats);
 }
 
 template <typename PackBlock>

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "src/base/thread_team.h"
+#include "src/memory/leased_vector.h"
 
 namespace outrigger {
 
@@ -43,7 +44,7 @@ class PackedMatrix {
   const float* aligned() const { return const_cast<PackedMatrix*>(this)->aligned(); }
 
   size_t rows_ = 0, columns_ = 0;
-  std::vector<float> storage_;
+  LeasedVector<float> storage_;
 };
 
 /// dst [columns, rows] = `values` [rows, columns], transposed. Calling thread.

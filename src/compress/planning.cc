@@ -22,37 +22,49 @@ class Planning {
   Planning(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, SavedWork* saved)
       : model_(model), layout_(*model.layout), tokens_(tokens), options_(options), saved_(saved), plans_(layout_.weights.size()) {
     for (const uint32_t matrix : matrices_of_layers(layout_)) {
+      plans_[matrix].bits = base_bits(options_);
+      plans_[matrix].form = form_of(options_);
       if (!is_stack(layout_, matrix)) correctable_.push_back(matrix);
     }
   }
 
+  CompressNeed need() const {
+    if (!needs_survey(options_)) return {};
+    return need_of_survey({layout_, options_, tokens_.size(), compressing_threads(options_)}, plans_, components(), measures() && forms().residual);
+  }
+
   Result<ModelPlan> run(const std::function<Status(double share)>& watch) {
-    for (const uint32_t matrix : matrices_of_layers(layout_)) plans_[matrix].bits = base_bits(options_), plans_[matrix].form = form_of(options_);
     if (!needs_survey(options_)) {
       OTR_TRY(plan_alike());
       return ModelPlan{std::move(plans_), std::move(survey_)};
     }
-    const bool is_like_hcinfer = options_.method == BranchMethod::kHcinfer || options_.allocation == BranchAllocation::kHcinfer;
-    const BranchForms forms{options_.form != BranchForm::kSparse, options_.form != BranchForm::kLowRank && !is_like_hcinfer};
-    const bool measures = has_budget(options_) && options_.allocation != BranchAllocation::kUniform;
-    if (measures) OTR_TRY(check_budget(forms));
-    const uint32_t components = measures && forms.low_rank ? 3 * rank_for_all() + 32 : 0;
+    if (measures()) OTR_TRY(check_budget(forms()));
+    const CompressNeed most = need();
+    OTR_TRY(check_need(most, options_));
     OTR_ASSIGN(SurveyResult surveyed,
-               survey_model(model_, tokens_, options_, components, measures && forms.residual, saved_, watch));
+               survey_model(model_, tokens_, options_, components(), measures() && forms().residual, saved_, watch));
     survey_ = std::move(surveyed.measured);
     for (const MatrixLoss& loss : surveyed.losses) plans_[loss.matrix].kl = loss.kl;
     if (options_.mixed_bits > 0) allocate_bits(layout_, surveyed.losses, options_.mixed_bits - form_of(options_).scale_bits(), &plans_);
-    if (measures && options_.allocation == BranchAllocation::kHcinfer) {
+    if (measures() && options_.allocation == BranchAllocation::kHcinfer) {
       allocate_like_hcinfer(layout_, surveyed.losses, survey_.kl_by_layer, low_rank_bytes(), options_.factor_bits, &plans_);
-    } else if (measures) {
-      survey_.curve = choose_branches(layout_, surveyed.losses, forms, limits(), options_.factor_bits, &plans_);
+    } else if (measures()) {
+      survey_.curve = choose_branches(layout_, surveyed.losses, forms(), limits(), options_.factor_bits, &plans_);
     } else {
       OTR_TRY(plan_alike());
     }
-    return ModelPlan{std::move(plans_), std::move(survey_)};
+    return ModelPlan{std::move(plans_), std::move(survey_), most.bytes};
   }
 
  private:
+  bool measures() const { return has_budget(options_) && options_.allocation != BranchAllocation::kUniform; }
+  BranchForms forms() const {
+    const bool is_like_hcinfer = options_.method == BranchMethod::kHcinfer || options_.allocation == BranchAllocation::kHcinfer;
+    return {options_.form != BranchForm::kSparse, options_.form != BranchForm::kLowRank && !is_like_hcinfer};
+  }
+  /// Of a matrix, that are looked at.
+  uint32_t components() const { return measures() && forms().low_rank ? 3 * rank_for_all() + 32 : 0; }
+
   static uint64_t or_no_limit(uint64_t bytes) { return bytes > 0 ? bytes : UINT64_MAX; }
   /// For low-rank branches, which are read whole.
   uint64_t low_rank_bytes() const { return std::min(or_no_limit(options_.branch_bytes), or_no_limit(options_.branch_read_bytes)); }
@@ -149,6 +161,10 @@ OwnForm form_of(const CompressOptions& options) { return {options.levels == Weig
 
 bool needs_survey(const CompressOptions& options) {
   return options.mixed_bits > 0 || (has_budget(options) && options.allocation != BranchAllocation::kUniform);
+}
+
+CompressNeed need_of_planning(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options) {
+  return Planning(model, tokens, options, nullptr).need();
 }
 
 Result<ModelPlan> plan_matrices(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, SavedWork* saved,

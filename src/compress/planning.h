@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "src/compress/compress_need.h"
 #include "src/compress/matrix_plan.h"
 #include "src/compress/saved_work.h"
 #include "src/model/model_impl.h"
@@ -22,6 +23,9 @@ OwnForm form_of(const CompressOptions& options);
 
 /// Whether the plan depends on measurements.
 bool needs_survey(const CompressOptions& options);
+
+/// What finding the plan holds in memory, at most; nothing where it takes no survey. Preconditions as plan_matrices()'s.
+CompressNeed need_of_planning(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options);
 
 /// `saved`: null, or where plans that were found are kept, and windows of the survey meanwhile. `watch` hears the share of the survey that
 /// is done, where there is one. Preconditions as compress_model() checks them. Errors: kInvalidArgument for a budget that buys no branch,

@@ -20,7 +20,7 @@ constexpr uint32_t kRisingSteps = 5;
 
 Status invalid(std::string message) { return Status(StatusCode::kInvalidArgument, std::move(message)); }
 
-bool are_finite(const std::vector<float>& values) {
+bool are_finite(const LeasedVector<float>& values) {
   return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
 }
 
@@ -66,9 +66,9 @@ Status check_text(const ModelLayout& layout, std::span<const Token> tokens, uint
 }
 
 // Of each component, what its A is divided and its B multiplied by, so that the numbers in both are about as large: steps are as long in both.
-std::vector<float> balance(const TrainedBranch& branch) {
+LeasedVector<float> balance(const TrainedBranch& branch) {
   const size_t columns = branch.a.size() / branch.rank, rows = branch.b.size() / branch.rank;
-  std::vector<float> scales(branch.rank, 1);
+  LeasedVector<float> scales(branch.rank, 1);
   for (size_t j = 0; j < branch.rank; ++j) {
     double of_a = 0, of_b = 0;
     for (size_t c = 0; c < columns; ++c) of_a += static_cast<double>(branch.a[j * columns + c]) * branch.a[j * columns + c];
@@ -79,7 +79,7 @@ std::vector<float> balance(const TrainedBranch& branch) {
   return scales;
 }
 
-void rescale(TrainedBranch* branch, const std::vector<float>& scales, bool is_back) {
+void rescale(TrainedBranch* branch, const LeasedVector<float>& scales, bool is_back) {
   const size_t columns = branch->a.size() / branch->rank;
   for (size_t i = 0; i < branch->a.size(); ++i) branch->a[i] *= is_back ? scales[i / columns] : 1 / scales[i / columns];
   for (size_t i = 0; i < branch->b.size(); ++i) branch->b[i] *= is_back ? 1 / scales[i % branch->rank] : scales[i % branch->rank];
@@ -89,7 +89,7 @@ void rescale(TrainedBranch* branch, const std::vector<float>& scales, bool is_ba
 struct Pupil {
   BranchedMatrix* matrix;
   Adam adam_a, adam_b;
-  std::vector<float> a, b;
+  LeasedVector<float> a, b;
 };
 
 class Polisher {
@@ -164,7 +164,7 @@ class Polisher {
   const PolishOptions& options_;
   ThreadTeam& team_;
   std::vector<Pupil> pupils_;
-  std::vector<std::vector<float>> scales_;
+  std::vector<LeasedVector<float>> scales_;
   std::vector<TrainedBranch> rounded_;
 };
 

@@ -13,9 +13,10 @@ namespace outrigger {
 
 Status polish_made(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, std::span<const MatrixPlan> plans, const PolishWatch& watch,
                    std::vector<CompressedMatrix>* made, CompressReport* result) {
+  const LeaseScope scope(MemoryUse::kTraining);
   const std::vector<WeightSource>& weights = model.layout->weights;
-  const auto decode = [](DType type, const std::vector<std::byte>& bytes, uint64_t elements) -> Result<std::vector<float>> {
-    std::vector<float> values(elements);
+  const auto decode = [](DType type, const LeasedVector<std::byte>& bytes, uint64_t elements) -> Result<LeasedVector<float>> {
+    LeasedVector<float> values(elements);
     OTR_TRY(dequantize(type, bytes.data(), values.data(), values.size()));
     return values;
   };
@@ -30,12 +31,12 @@ Status polish_made(const Model::Impl& model, std::span<const Token> tokens, cons
   }
   if (branches.empty()) return {};
   // Which columns of a residual a token reads has no gradient: on average it is as if all were, each by the part that reading restores.
-  const MatrixReader student = [&](uint32_t matrix) -> Result<std::vector<float>> {
+  const MatrixReader student = [&](uint32_t matrix) -> Result<LeasedVector<float>> {
     const auto& [backbone, residual, restored] = std::tie((*made)[matrix].backbone, (*made)[matrix].residual, plans[matrix].restored);
     const uint64_t rows = weights[matrix].rows, columns = weights[matrix].columns;
-    OTR_ASSIGN(std::vector<float> values, decode(backbone.type, backbone.bytes, rows * columns));
+    OTR_ASSIGN(LeasedVector<float> values, decode(backbone.type, backbone.bytes, rows * columns));
     if (residual.share == 0) return values;
-    OTR_ASSIGN(const std::vector<float> lost, decode(residual.columns.type, residual.columns.bytes, rows * columns));
+    OTR_ASSIGN(const LeasedVector<float> lost, decode(residual.columns.type, residual.columns.bytes, rows * columns));
     const auto part = static_cast<float>(restored > 0 ? restored : residual.share);
     for (uint64_t c = 0; c < columns; ++c) {
       for (uint64_t r = 0; r < rows; ++r) values[r * columns + c] += part * lost[c * rows + r];

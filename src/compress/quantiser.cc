@@ -27,6 +27,7 @@ class RowStrip {
         options_(options),
         levels_(options.bits, options.form.has_codebook),
         block_(options.form.block),
+        groups_(columns, inputs.group_columns),
         turned_(columns * kScaleLanes),
         codes_(columns * kScaleLanes) {}
 
@@ -38,7 +39,7 @@ class RowStrip {
       const BlockScales scales = search_scales({turned_.data() + block * kScaleLanes, block_ * kScaleLanes}, inputs_.column_weights.subspan(block, block_), levels_,
                                                options_.searches_scales);
       round_block(block, scales);
-      if (!inputs_.feedback.empty()) make_up_behind(block + block_);
+      if (!inputs_.feedback.empty()) make_up_behind(block);
       for (uint64_t lane = 0; lane < live; ++lane) store(first_row + lane, block, lane, scales, out);
     }
   }
@@ -58,8 +59,8 @@ class RowStrip {
       float* const weights = &turned_[column * kScaleLanes];
       float* const errors = errors_[i];
       uint8_t* const codes = &codes_[column * kScaleLanes];
-      const float* const spread = inputs_.feedback.empty() ? nullptr : &inputs_.feedback[column * columns_];
-      const float own = spread != nullptr ? spread[column] : 1;
+      const float* const spread = inputs_.feedback.empty() ? nullptr : own_spread(column);
+      const float own = spread != nullptr ? *spread : 1;
       float steps[kScaleLanes], levels[kScaleLanes];
       for (size_t lane = 0; lane < kScaleLanes; ++lane) steps[lane] = (weights[lane] - scales.minimum[lane]) / scales.scale[lane];
       levels_.round(steps, levels);
@@ -71,17 +72,25 @@ class RowStrip {
       if (spread == nullptr) continue;
       for (uint64_t later = column + 1; later < block + block_; ++later) {
         float* const target = &turned_[later * kScaleLanes];
-        for (size_t lane = 0; lane < kScaleLanes; ++lane) target[lane] -= spread[later] * errors[lane];
+        for (size_t lane = 0; lane < kScaleLanes; ++lane) target[lane] -= spread[later - column] * errors[lane];
       }
     }
   }
 
-  // The block's errors to all columns from `begin` on, each column once.
-  void make_up_behind(uint64_t begin) {
-    for (uint64_t later = begin; later < columns_; ++later) {
+  // Where a column's error goes: to itself, and those behind it in its group.
+  const float* own_spread(uint64_t column) const {
+    const size_t group = groups_.group_of(column), inside = column - groups_.first(group);
+    return &inputs_.feedback[groups_.place(group) + inside * groups_.size(group) + inside];
+  }
+
+  // The errors of the block to all columns behind it in its group, each column once.
+  void make_up_behind(uint64_t block) {
+    const size_t group = groups_.group_of(block), width = groups_.size(group), end = groups_.first(group) + width;
+    const float* const spreads = own_spread(block);
+    for (uint64_t later = block + block_; later < end; ++later) {
       float sums[kScaleLanes] = {};
       for (uint64_t i = 0; i < block_; ++i) {
-        const float spread = inputs_.feedback[(begin - block_ + i) * columns_ + later];
+        const float spread = spreads[i * width + later - block];
         for (size_t lane = 0; lane < kScaleLanes; ++lane) sums[lane] += spread * errors_[i][lane];
       }
       float* const target = &turned_[later * kScaleLanes];
@@ -103,8 +112,9 @@ class RowStrip {
   const QuantiserOptions& options_;
   const OwnLevels levels_;
   const uint64_t block_;                // weights that share a scale
-  std::vector<float> turned_;           // [columns][kScaleLanes]
-  std::vector<uint8_t> codes_;          // the same
+  const ColumnGroups groups_;
+  LeasedVector<float> turned_;           // [columns][kScaleLanes]
+  LeasedVector<uint8_t> codes_;          // the same
   float errors_[kMostOwnBlock][kScaleLanes];     // of the block, over the column's own share of the feedback
 };
 
@@ -130,7 +140,10 @@ Result<LowBitMatrix> quantise_matrix(std::span<const float> weights, uint64_t ro
                                      const QuantiserOptions& options, ThreadTeam& team) try {
   OTR_TRY(options.validate());
   OTR_TRY(check(weights, rows, columns, inputs, options.form.block));
-  LowBitMatrix out{*own_type(options.bits, options.form), rows, columns, {}};
+  LowBitMatrix out;
+  out.type = *own_type(options.bits, options.form);
+  out.rows = rows;
+  out.columns = columns;
   out.bytes.resize(rows * *row_bytes(out.type, columns));
   std::vector<RowStrip> strips;
   for (size_t i = 0; i < team.threads(); ++i) strips.emplace_back(weights, rows, columns, inputs, options);

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "src/base/thread_team.h"
+#include "src/compress/gram.h"
+#include "src/memory/leased_vector.h"
 #include "src/tensor/own_form.h"
 
 namespace outrigger {
@@ -26,14 +28,15 @@ struct QuantiserOptions {
 /// What a window's inputs say about errors: how much each column weighs, and how its error is made up for by the columns behind it.
 struct InputStatistics {
   std::span<const float> column_weights;  ///< [columns]: the Gram matrix's diagonal
-  std::span<const float> feedback;        ///< [columns, columns]: feedback_factor(); empty: every weight is rounded by itself
+  std::span<const float> feedback;        ///< feedback_factor(), by `groups`; empty: every weight is rounded by itself
+  size_t group_columns = 0;               ///< of a group, whole blocks; 0: all in one
 };
 
 /// A matrix as the file has it: rows of blocks of own_type(bits, form).
 struct LowBitMatrix {
   DType type = DType::kO4;
   uint64_t rows = 0, columns = 0;
-  std::vector<std::byte> bytes;
+  LeasedVector<std::byte> bytes{MemoryUse::kBackbone};
 };
 
 /// Quantises `weights` [rows, columns], row-major; `columns` is whole blocks. A block's scale and minimum are searched when its first column's turn comes, with

@@ -22,9 +22,9 @@ constexpr size_t kCounters = size_t{1} << (31 - kDroppedBits);
 constexpr float kMostMagnitude = 8 * 65504.0f;
 
 // Columns in strips whose rows' lines stay in the first-level cache, 16 floats to a line.
-std::vector<float> transposed(std::span<const float> matrix, size_t rows, size_t columns) {
+LeasedVector<float> transposed(std::span<const float> matrix, size_t rows, size_t columns) {
   constexpr size_t kStrip = 16;
-  std::vector<float> turned(matrix.size());
+  LeasedVector<float> turned(matrix.size());
   for (size_t first = 0; first < columns; first += kStrip) {
     for (size_t r = 0; r < rows; ++r) {
       for (size_t i = first; i < std::min(columns, first + kStrip); ++i) turned[i * rows + r] = matrix[r * columns + i];
@@ -49,8 +49,8 @@ Status InputMeans::add(std::span<const float> x) {
   return {};
 }
 
-std::vector<float> InputMeans::means() const {
-  std::vector<float> means(sums_.size());
+LeasedVector<float> InputMeans::means() const {
+  LeasedVector<float> means(sums_.size());
   for (size_t i = 0; i < means.size() && tokens_ > 0; ++i) means[i] = static_cast<float>(sums_[i] / static_cast<double>(tokens_));
   return means;
 }
@@ -70,7 +70,7 @@ Result<SparseResidual> encode_residual(std::span<const float> residual, uint64_t
   SparseResidual made;
   made.rows = rows;
   made.columns = columns;
-  std::vector<float> turned = transposed(residual, rows, columns);
+  LeasedVector<float> turned = transposed(residual, rows, columns);
   made.bytes = encode_factors(turned, rows, 4, {});
   OTR_TRY(dequantize(made.type, made.bytes.data(), turned.data(), turned.size()));
   made.norms.resize(columns);

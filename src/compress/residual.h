@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "src/kernels/threshold_table.h"
+#include "src/memory/leased_vector.h"
 #include "src/tensor/dtype.h"
 
 namespace outrigger {
@@ -18,9 +19,9 @@ namespace outrigger {
 struct SparseResidual {
   DType type = DType::kQ4_0;
   uint64_t rows = 0, columns = 0;   ///< of the matrix
-  std::vector<std::byte> bytes;     ///< [columns, rows], transposed, as a file has rows of the type
-  std::vector<float> norms;         ///< [columns]: the Euclidean norm of each column as it is decoded, which is what reading it restores
-  std::vector<float> bias;          ///< [rows]: what the inputs' means make of the residual before it is encoded; empty without means
+  LeasedVector<std::byte> bytes{MemoryUse::kBranches};  ///< [columns, rows], transposed, as a file has rows of the type
+  LeasedVector<float> norms;         ///< [columns]: the Euclidean norm of each column as it is decoded, which is what reading it restores
+  LeasedVector<float> bias;          ///< [rows]: what the inputs' means make of the residual before it is encoded; empty without means
 };
 
 /// The mean of a window's inputs, column by column. A quantiser that feeds errors back makes them up for each other, for the mean above all: a few
@@ -38,7 +39,7 @@ class InputMeans {
   Status add(std::span<const float> x);
 
   /// [columns]; zeros when nothing was added.
-  std::vector<float> means() const;
+  LeasedVector<float> means() const;
 
  private:
   std::vector<double> sums_;
@@ -69,7 +70,7 @@ class ThresholdCounter {
   Result<ThresholdTable> finish() const;
 
  private:
-  std::vector<float> norms_;
+  LeasedVector<float> norms_;
   std::vector<uint64_t> counts_;
   uint64_t total_ = 0;
 };

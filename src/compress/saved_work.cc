@@ -45,11 +45,12 @@ Result<uint64_t> identity_of(const Model::Impl& model, std::span<const Token> to
                               options.rounds,
                               options.chunk_tokens,
                               static_cast<uint64_t>(options.levels),
-                              options.group_weights};
+                              options.group_weights,
+                              options.feedback_columns};
   const double shares[] = {options.mixed_bits, options.scattered_read_cost};
   sum = checksum64(std::as_bytes(std::span(shares)), checksum64(std::as_bytes(std::span(numbers)), sum));
   const ByteSource& source = model.file.source();
-  std::vector<std::byte> piece;
+  LeasedVector<std::byte> piece;
   for (uint64_t at = 0; at < source.size_bytes(); at += piece.size()) {
     piece.resize(std::min(source.size_bytes() - at, kHashedBytes));
     OTR_TRY(source.read(at, piece));
@@ -159,7 +160,8 @@ Status SavedWork::tell() const {
 
 Result<std::vector<CompressedMatrix>> SavedWork::window(uint32_t index) const {
   if (!journal_ || index >= journal_->records()) return Status(StatusCode::kInternal, "a window that is not there");
-  OTR_ASSIGN(const std::vector<std::byte> record, journal_->read(index));
+  LeasedVector<std::byte> record(journal_->record_bytes(index));
+  OTR_TRY(journal_->read(index, record));
   std::span<const std::byte> rest = record;
   std::vector<CompressedMatrix> window;
   const uint64_t stamp = stamp_of(pass_, index);
@@ -188,7 +190,7 @@ std::optional<double> SavedWork::read_number(uint32_t index) const {
 
 void SavedWork::append(uint32_t index, std::span<const std::byte> content) {
   const uint64_t stamp = stamp_of(pass_, index);
-  std::vector<std::byte> record(sizeof stamp + content.size());
+  LeasedVector<std::byte> record(sizeof stamp + content.size());
   std::memcpy(record.data(), &stamp, sizeof stamp);
   std::copy(content.begin(), content.end(), record.begin() + sizeof stamp);
   if (const Status status = journal_->append(record); !status.is_ok()) give_up(status);
@@ -206,12 +208,12 @@ void SavedWork::keep_number(double number) {
   if (journal_) numbers_.push_back(number);
 }
 
-uint32_t SavedWork::restore_stream(std::vector<float>* stream) const {
+uint32_t SavedWork::restore_stream(LeasedVector<float>* stream) const {
   const uint32_t most = windows_ / windows_of_layer_;
   for (uint32_t layers = most; journal_ && layers > 0 && layers + 2 > most; --layers) {
-    const std::vector<std::byte> content = journal_->read_slot(kStreamSlots + layers % 2);
     const uint64_t stamp = stamp_of(pass_, layers);
-    if (content.empty() || std::memcmp(content.data(), &stamp, sizeof stamp) != 0) continue;
+    LeasedVector<std::byte> content(sizeof stamp + stream->size() * sizeof(float));
+    if (!journal_->read_slot(kStreamSlots + layers % 2, content) || std::memcmp(content.data(), &stamp, sizeof stamp) != 0) continue;
     std::memcpy(stream->data(), content.data() + sizeof stamp, stream->size() * sizeof(float));
     return layers;
   }
@@ -222,7 +224,7 @@ uint32_t SavedWork::restore_stream(std::vector<float>* stream) const {
 void SavedWork::keep_stream(uint32_t layers, std::span<const float> stream) {
   if (!journal_) return;
   const uint64_t stamp = stamp_of(pass_, layers);
-  std::vector<std::byte> content(sizeof stamp + stream.size_bytes());
+  LeasedVector<std::byte> content(sizeof stamp + stream.size_bytes());
   std::memcpy(content.data(), &stamp, sizeof stamp);
   std::memcpy(content.data() + sizeof stamp, stream.data(), stream.size_bytes());
   Status status = journal_->flush();

@@ -13,6 +13,7 @@
 #include "src/compress/compressor.h"
 #include "src/compress/matrix_plan.h"
 #include "src/io/journal.h"
+#include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
 
 namespace outrigger {
@@ -59,7 +60,7 @@ class SavedWork {
   void keep_number(double number);
 
   /// The stream after the most layers for which it is there, and how many that is; 0: it is none, and `stream` as it was.
-  uint32_t restore_stream(std::vector<float>* stream) const;
+  uint32_t restore_stream(LeasedVector<float>* stream) const;
   void keep_stream(uint32_t layers, std::span<const float> stream);
 
   /// The work is done, or of no use to anybody.

@@ -16,6 +16,13 @@ constexpr size_t kKeptOf = 8;  // of 16,000 tokens 2,000 are left: thresholds of
 
 }  // namespace
 
+InputSample::InputSample(size_t width, size_t rows) : width_(width), means_(width), rows_(MemoryUse::kCalibration) { rows_.reserve(rows * width); }
+
+size_t InputSample::kept_rows(size_t tokens, size_t piece) {
+  const auto kept = [](size_t count) { return (count + kKeptOf - 1) / kKeptOf; };
+  return tokens / piece * kept(piece) + kept(tokens % piece);
+}
+
 Status InputSample::add(std::span<const float> x) {
   OTR_TRY(means_.add(x));
   for (size_t row = 0; row * width_ < x.size(); row += kKeptOf) {
@@ -25,9 +32,10 @@ Status InputSample::add(std::span<const float> x) {
   return {};
 }
 
-std::vector<float> InputSample::rows(size_t most) const {
+LeasedVector<float> InputSample::rows(size_t most) const {
   const size_t there = rows_.size() / width_, used = std::min(there, most);
-  std::vector<float> some;
+  LeasedVector<float> some;
+  some.reserve(used * width_);
   for (size_t i = 0; i < used; ++i) {
     const auto row = rows_.begin() + static_cast<ptrdiff_t>(i * there / used * width_);
     some.insert(some.end(), row, row + static_cast<ptrdiff_t>(width_));
@@ -35,9 +43,9 @@ std::vector<float> InputSample::rows(size_t most) const {
   return some;
 }
 
-std::vector<float> InputSample::centred_rows() const {
-  const std::vector<float> mean = means();
-  std::vector<float> centred = rows_;
+LeasedVector<float> InputSample::centred_rows() const {
+  const LeasedVector<float> mean = means();
+  LeasedVector<float> centred = rows_;
   for (size_t i = 0; i < centred.size(); ++i) centred[i] -= mean[i % width_];
   return centred;
 }
@@ -45,7 +53,7 @@ std::vector<float> InputSample::centred_rows() const {
 void SelectiveResidual::add_to(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, ThreadTeam& team) const {
   const size_t width = columns.columns;
   const float threshold = thresholds.threshold(1);
-  std::vector<float> centred(team.threads() * width);
+  LeasedVector<float> centred(team.threads() * width);
   std::vector<uint32_t> chosen(team.threads() * width);
   team.run([&](const TeamMember& member) {
     size_t begin, end;
@@ -62,11 +70,12 @@ void SelectiveResidual::add_to(std::span<const float> src, size_t tokens, float*
 }
 
 ShareCurve share_curve(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputSample& inputs) {
-  std::vector<float> squares(columns);
+  LeasedVector<float> squares(columns);
   for (uint64_t i = 0; i < rows * columns; ++i) squares[i % columns] += residual[i] * residual[i];
-  const std::vector<float> x = inputs.centred_rows();
+  const LeasedVector<float> x = inputs.centred_rows();
   const size_t there = x.size() / columns, used = std::min(there, kCurveRows);
-  std::vector<float> worths;
+  LeasedVector<float> worths;
+  worths.reserve(used * columns);
   for (size_t i = 0; i < used; ++i) {
     const float* const row = x.data() + i * there / used * columns;
     for (uint64_t k = 0; k < columns; ++k) worths.push_back(row[k] * row[k] * squares[k]);

@@ -11,32 +11,35 @@
 
 #include "src/base/thread_team.h"
 #include "src/compress/residual.h"
+#include "src/memory/leased_vector.h"
 
 namespace outrigger {
 
 /// What is known of a window's inputs besides their Gram matrix: the mean, and some of them. Threads: one call at a time.
 class InputSample {
  public:
-  /// Throws std::bad_alloc.
-  explicit InputSample(size_t width) : width_(width), means_(width) {}
+  /// With room for so many rows that are kept; more make it grow. Throws std::bad_alloc.
+  explicit InputSample(size_t width, size_t rows = 0);
+  /// That are kept of `tokens` tokens which are added up to `piece` at a time.
+  static size_t kept_rows(size_t tokens, size_t piece);
 
   /// `x` [tokens, width], of which every eighth row is kept. Errors: kInvalidArgument for values that are no numbers.
   Status add(std::span<const float> x);
-  std::vector<float> means() const { return means_.means(); }
+  LeasedVector<float> means() const { return means_.means(); }
   /// [rows, width]: at most so many of the rows that were kept, spread evenly.
-  std::vector<float> rows(size_t most) const;
+  LeasedVector<float> rows(size_t most) const;
   /// [rows, width]: the rows that were kept, less the means.
-  std::vector<float> centred_rows() const;
+  LeasedVector<float> centred_rows() const;
 
  private:
   size_t width_;
   InputMeans means_;
-  std::vector<float> rows_;
+  LeasedVector<float> rows_;
 };
 
 struct SelectiveResidual {
   SparseResidual columns;
-  std::vector<float> means;   ///< [columns]
+  LeasedVector<float> means;   ///< [columns]
   ThresholdTable thresholds;  ///< of shares of the planned one: at 1 that is what is read
   double share = 0;           ///< 0: there is none
 

@@ -37,7 +37,7 @@ Result<SurveyResult> survey_model(const Model::Impl& model, std::span<const Toke
   for (const uint32_t matrix : matrices_of_layers(layout)) plans[matrix].bits = base_bits(options), plans[matrix].form = form_of(options);
   std::vector<LowBitMatrix> backbone(layout.weights.size());
   std::vector<MatrixLoss> losses;
-  OTR_ASSIGN(const std::unique_ptr<Compressor> compressor, Compressor::create(model, {tokens.begin(), tokens.end()}, options));
+  OTR_ASSIGN(std::unique_ptr<Compressor> compressor, Compressor::create(model, tokens, options));
   compressor->survey_components(most_rank);
   if (columns) compressor->survey_columns();
   if (saved != nullptr) {
@@ -51,13 +51,14 @@ Result<SurveyResult> survey_model(const Model::Impl& model, std::span<const Toke
   };
   OTR_TRY(compressor->run(plans, sink, [&](uint32_t done, uint32_t all) { return watch(kShareOfCompressing * done / all); }));
 
+  compressor.reset();
   OTR_ASSIGN(const std::unique_ptr<ThreadTeam> team, ThreadTeam::create(options.threads > 0 ? options.threads : usable_cores()));
   OTR_ASSIGN(const std::unique_ptr<KlMeter> meter, KlMeter::create(model, measured_chunks(tokens, options.chunk_tokens), options.chunk_tokens, *team));
   const MatrixReader exact = [&](MatrixIndex part) { return read_matrix(model.file.source(), layout.weights[part.matrix], part.expert); };
-  const MatrixReader lossy = [&](MatrixIndex part) -> Result<std::vector<float>> {
+  const MatrixReader lossy = [&](MatrixIndex part) -> Result<LeasedVector<float>> {
     const WeightSource& weight = layout.weights[part.matrix];
     const LowBitMatrix& stack = backbone[part.matrix];
-    std::vector<float> values(weight.rows * weight.columns);
+    LeasedVector<float> values(weight.rows * weight.columns);
     const std::byte* const bytes = stack.bytes.data() + part.expert * weight.rows * *row_bytes(stack.type, weight.columns);
     OTR_TRY(dequantize(stack.type, bytes, values.data(), values.size()));
     return values;

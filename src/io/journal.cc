@@ -163,12 +163,17 @@ bool Journal::read_sealed(uint64_t offset, std::span<std::byte> content, uint64_
 }
 
 Result<std::vector<std::byte>> Journal::read(size_t record) const {
+  std::vector<std::byte> content(record_bytes(record));
+  OTR_TRY(read(record, content));
+  return content;
+}
+
+Status Journal::read(size_t record, std::span<std::byte> content) const {
   const Place place = records_[record];
-  std::vector<std::byte> content(place.bytes);
   if (!read_sealed(place.offset - sizeof(Seal), content, seed_at(place.offset))) {
     return Status(StatusCode::kIo, fmt::format("record {} is damaged", record)).in_file(path_).at_offset(place.offset);
   }
-  return content;
+  return {};
 }
 
 Status Journal::append(std::span<const std::byte> content) {
@@ -188,12 +193,20 @@ Status Journal::write_slot(size_t slot, std::span<const std::byte> content) {
   return write_sealed(slot_offset(slot), content, seed_at(slot_offset(slot)));
 }
 
-std::vector<std::byte> Journal::read_slot(size_t slot) const {
+bool Journal::has_slot(size_t slot) const {
   struct stat there;
-  if (::fstat(file_, &there) != 0 || static_cast<uint64_t>(there.st_size) < slot_offset(slot + 1)) return {};
+  return ::fstat(file_, &there) == 0 && static_cast<uint64_t>(there.st_size) >= slot_offset(slot + 1);
+}
+
+std::vector<std::byte> Journal::read_slot(size_t slot) const {
+  if (!has_slot(slot)) return {};  // sizes before memory
   std::vector<std::byte> content(slot_bytes_[slot]);
-  if (!read_sealed(slot_offset(slot), content, seed_at(slot_offset(slot)))) content.clear();
+  if (!read_slot(slot, content)) content.clear();
   return content;
+}
+
+bool Journal::read_slot(size_t slot, std::span<std::byte> content) const {
+  return has_slot(slot) && read_sealed(slot_offset(slot), content, seed_at(slot_offset(slot)));
 }
 
 std::string Journal::note() const {

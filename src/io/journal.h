@@ -35,6 +35,9 @@ class Journal {
   /// The records that were found: of a file that broke off, those before the break. Their contents are checked when they are read.
   size_t records() const { return records_.size(); }
   Result<std::vector<std::byte>> read(size_t record) const;
+  uint64_t record_bytes(size_t record) const { return records_[record].bytes; }
+  /// The same into `content`, of record_bytes().
+  Status read(size_t record, std::span<std::byte> content) const;
   Status append(std::span<const std::byte> content);
   /// Drops the records from `count` on.
   Status truncate(size_t count);
@@ -43,6 +46,8 @@ class Journal {
   Status write_slot(size_t slot, std::span<const std::byte> content);
   /// Empty: there is nothing valid.
   std::vector<std::byte> read_slot(size_t slot) const;
+  /// The same into `content`, as many bytes as the slot has; false where read_slot() gives nothing.
+  bool read_slot(size_t slot, std::span<std::byte> content) const;
 
   /// A text that survives another identity; "" when there is none.
   std::string note() const;
@@ -66,6 +71,7 @@ class Journal {
   std::string what_differs() const;
   void find_records(uint64_t file_bytes);
   uint64_t slot_offset(size_t slot) const;
+  bool has_slot(size_t slot) const;
   uint64_t end() const;
   uint64_t seed_at(uint64_t offset) const;
   Status write_sealed(uint64_t offset, std::span<const std::byte> content, uint64_t seed);

@@ -26,10 +26,9 @@ uint64_t& part(TierBreakdown& breakdown, MemoryUse use) {
       return breakdown.branches;
     case MemoryUse::kExperts:
       return breakdown.experts;
-    case MemoryUse::kOther:
-      break;
+    default:
+      return breakdown.other;
   }
-  return breakdown.other;
 }
 
 const char* use_name(MemoryUse use) {
@@ -48,6 +47,16 @@ const char* use_name(MemoryUse use) {
       return "branches";
     case MemoryUse::kExperts:
       return "experts";
+    case MemoryUse::kCalibration:
+      return "the calibration's vectors";
+    case MemoryUse::kGrams:
+      return "Gram matrices";
+    case MemoryUse::kMatrices:
+      return "matrices as floats";
+    case MemoryUse::kBackbone:
+      return "the backbone";
+    case MemoryUse::kTraining:
+      return "training";
     case MemoryUse::kOther:
       break;
   }
@@ -69,12 +78,16 @@ Status MemoryLedger::charge(MemoryUse use, uint64_t bytes) {
   const bool overflows = __builtin_add_overflow(used, bytes, &needed);
   if (overflows || (budget_bytes_ != 0 && needed > budget_bytes_)) {
     if (overflows) needed = UINT64_MAX;
-    return Status(StatusCode::kBudget, fmt::format("{} for {} beside the {} in use make {}; the budget is {}: raise it, or plan for less",
+    last_refusal_ = Status(StatusCode::kBudget, fmt::format("{} for {} beside the {} in use make {}; the budget is {}: raise it, or plan for less",
                                                    format_bytes(bytes), use_name(use), format_bytes(used), format_bytes(needed),
                                                    budget_bytes_ == 0 ? "all memory" : format_bytes(budget_bytes_)))
         .with_bytes(needed, budget_bytes_);
+    return last_refusal_;
   }
   part(current_, use) += bytes;
+  uint64_t& of_use = of_use_[static_cast<size_t>(use)];
+  uint64_t& peak = peaks_[static_cast<size_t>(use)];
+  peak = std::max(peak, of_use += bytes);
   peak_bytes_ = std::max(peak_bytes_, needed);
   return {};
 }
@@ -82,11 +95,22 @@ Status MemoryLedger::charge(MemoryUse use, uint64_t bytes) {
 void MemoryLedger::refund(MemoryUse use, uint64_t bytes) noexcept {
   const std::lock_guard lock(mutex_);
   part(current_, use) -= bytes;
+  of_use_[static_cast<size_t>(use)] -= bytes;
 }
 
 TierUse MemoryLedger::report() const {
   const std::lock_guard lock(mutex_);
   return {budget_bytes_, planned_bytes_, current_.total(), peak_bytes_, current_};
+}
+
+uint64_t MemoryLedger::peak_bytes(MemoryUse use) const {
+  const std::lock_guard lock(mutex_);
+  return peaks_[static_cast<size_t>(use)];
+}
+
+Status MemoryLedger::last_refusal() const {
+  const std::lock_guard lock(mutex_);
+  return last_refusal_;
 }
 
 }  // namespace outrigger

@@ -5,12 +5,30 @@
 #include <outrigger/engine.h>
 #include <outrigger/status.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 
 namespace outrigger {
 
-enum class MemoryUse : uint8_t { kWeights, kStreamSlots, kKvCache, kActivations, kDraft, kBranches, kExperts, kOther };
+enum class MemoryUse : uint8_t {
+  kWeights,
+  kStreamSlots,
+  kKvCache,
+  kActivations,
+  kDraft,
+  kBranches,
+  kExperts,
+  kOther,
+  // Of compressing; a TierBreakdown has them among what is other.
+  kCalibration,
+  kGrams,
+  kMatrices,
+  kBackbone,
+  kTraining,
+};
+inline constexpr size_t kMemoryUses = 13;
 
 /// Threads: any. Cheap: a lock and an addition; nothing in a step calls it.
 class MemoryLedger {
@@ -25,12 +43,18 @@ class MemoryLedger {
   /// Precondition: as many were charged.
   void refund(MemoryUse use, uint64_t bytes) noexcept;
   TierUse report() const;
+  /// The most at any time for one purpose.
+  uint64_t peak_bytes(MemoryUse use) const;
+  /// What charge() said when it last said no; fine where it never did.
+  Status last_refusal() const;
 
  private:
   mutable std::mutex mutex_;
   uint64_t budget_bytes_, planned_bytes_;
   TierBreakdown current_;
   uint64_t peak_bytes_ = 0;
+  std::array<uint64_t, kMemoryUses> of_use_{}, peaks_{};
+  Status last_refusal_;
 };
 
 }  // namespace outrigger

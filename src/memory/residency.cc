@@ -93,6 +93,15 @@ Result<std::unique_ptr<TensorResidency>> TensorResidency::create(Backend& backen
   return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
 }
 
+Result<std::unique_ptr<TensorResidency>> TensorResidency::create_empty(Backend& backend, uint64_t budget_bytes) try {
+  static const StepShape kNothing;
+  std::unique_ptr<TensorResidency> residency(new TensorResidency(backend, nullptr, kNothing, {}, nullptr));
+  residency->ledger_.set_limits(budget_bytes, 0);
+  return residency;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
+}
+
 Status TensorResidency::check(const Plan& plan) const {
   OTR_TRY(check_all(*source_, shape_, weights_, plan));
   if (device_ || plan.device.planned_bytes == 0) return {};

@@ -43,6 +43,10 @@ class TensorResidency final : public OperandSource {
   static Result<std::unique_ptr<TensorResidency>> create(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape,
                                                          std::vector<WeightSource> weights, const Plan& plan, Backend* device = nullptr);
 
+  /// A residency without weights, of what someone needs besides: reserve(), claim() and what tells of the ledger are all that may be called.
+  /// `budget_bytes` 0: no limit. `backend` must outlive it. Errors: kOutOfMemory.
+  static Result<std::unique_ptr<TensorResidency>> create_empty(Backend& backend, uint64_t budget_bytes);
+
   /// Whether place() would take the plan. Errors: kInvalidArgument, kUnsupported.
   Status check(const Plan& plan) const;
   /// Gives back the memory of all weights and reserves that of another plan: resident weights, ring, expert slots, staging and row buffer, each in
@@ -101,6 +105,7 @@ class TensorResidency final : public OperandSource {
   Status read_row(uint32_t matrix, uint64_t row, float* dst);
 
   TierUse report() const { return ledger_.report(); }
+  const MemoryLedger& ledger() const { return ledger_; }
   /// Bytes of the file: of units and experts that were asked for, and of rows that have come.
   uint64_t streamed_bytes() const { return past_bytes_.load(std::memory_order_relaxed) + read_bytes(); }
 

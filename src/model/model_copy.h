@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "src/io/byte_source.h"
+#include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
 
 namespace outrigger {
@@ -34,7 +35,7 @@ class DirectBuffer {
   }
 
  private:
-  std::vector<std::byte> memory_;
+  LeasedVector<std::byte> memory_;
 };
 
 }  // namespace outrigger

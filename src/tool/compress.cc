@@ -49,6 +49,20 @@ Json matrices_json(const CompressReport& report) {
   return matrices;
 }
 
+Json memory_json(const CompressMemory& memory) {
+  return {{"budget", memory.budget_bytes},
+          {"planned", memory.planned_bytes},
+          {"peak", memory.peak_bytes},
+          {"feedback_columns", memory.feedback_columns},
+          {"peaks",
+           {{"calibration", memory.calibration},
+            {"grams", memory.grams},
+            {"matrices", memory.matrices},
+            {"backbone", memory.backbone},
+            {"corrections", memory.corrections},
+            {"training", memory.training}}}};
+}
+
 Json quality_json(const std::optional<CompressQuality>& quality) {
   if (!quality) return {};
   Json document = {
@@ -91,6 +105,7 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
          {"group", options.group_weights},
          {"quality", quality_json(quality)},
          {"calibration_tokens", report.calibration_tokens},
+         {"memory", memory_json(report.memory)},
          {"resumed_windows", report.resumed_windows},
          {"polish", polish},
          {"survey", survey_json(report.survey)},
@@ -216,6 +231,9 @@ void add_compress(CLI::App& app, Action& action) {
   command->add_flag("--no-resume", options->no_resume,
                     "Neither keep what is done in FILE.progress while it is going on, nor go on from what an interrupted run left there");
   add_common_options(*command, options->common, Shows::kOutputOnly);
+  command->get_option("--host-budget")
+      ->group(command->get_option("--output")->get_group())
+      ->description("Most memory for what is held meanwhile; 0 or unset: no limit. What cannot do with it is refused before anything is done");
   command->footer(
       "The file opens like any model. Interrupted or killed, the same command goes on where it was. With a budget for branches, low-rank "
       "corrections of each matrix are stored with it and computed beside it.\n"

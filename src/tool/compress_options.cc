@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <outrigger/sizes.h>
 
+#include <algorithm>
 #include <charconv>
 #include <string_view>
 
@@ -58,7 +59,8 @@ Result<uint64_t> read_bytes(const char* name, const std::string& text, const Mod
 // "auto": 50 steps, where training takes no more memory than most machines have to spare; branches of mixtures cannot be trained.
 Status read_polish(const std::string& text, const Model& model, CompressOptions* options) {
   constexpr uint32_t kSteps = 50;
-  constexpr double kMostBytes = 4e9;
+  constexpr double kShareOfBudget = 0.5;  // the rest of what training takes is for factors and what the layers leave for its way back
+  const double most_bytes = options->host_bytes == 0 ? 4e9 : std::min(4e9, kShareOfBudget * static_cast<double>(options->host_bytes));
   if (text == "auto") {
     double weights = 0;
     auto shape = model.step_shape();
@@ -68,7 +70,7 @@ Status read_polish(const std::string& text, const Model& model, CompressOptions*
       weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
       is_mixture |= matrix.use == MatrixUse::kRouted;
     }
-    options->polish_steps = !is_mixture && 8 * weights <= kMostBytes ? kSteps : 0;
+    options->polish_steps = !is_mixture && 8 * weights <= most_bytes ? kSteps : 0;
     return Status();
   }
   if (text == "off") return Status();
@@ -93,6 +95,7 @@ Status read_branches(const CompressCommandOptions& options, const Model& model, 
 Result<CompressOptions> read_compress_options(const CompressCommandOptions& options, const Model& model) {
   CompressOptions result;
   const double scale_bits = 32.0 / options.group_weights;  // a float16 scale and a float16 minimum
+  if (options.common.host_budget) result.host_bytes = host_budget_bytes(options.common);
   if (Status status = read_bits(options.bits, scale_bits, &result); !status.is_ok()) return status;
   result.levels = options.levels;
   result.group_weights = options.group_weights;

@@ -30,13 +30,16 @@ bool has_corrections(const StepShape& shape) {
 
 Result<CompressQuality> measure_quality(const Model& model, const std::string& file, const CommonOptions& options,
                                         const std::vector<Token>& chunks, uint32_t chunk_tokens) {
-  CommonOptions exact = options;
+  // Two engines share what one budget is for.
+  CommonOptions half = options;
+  if (options.host_budget) half.host_budget = ByteSize{host_budget_bytes(options) / 2, 0};
+  CommonOptions exact = half;
   exact.numerics = Numerics::kFloat32;
   auto reference = open_for(model, exact, chunk_tokens);
   if (!reference.is_ok()) return reference.status();
-  auto made = open_runnable(file, options);
+  auto made = open_runnable(file, half);
   if (!made.is_ok()) return made.status();
-  auto session = open_for(made.value(), options, chunk_tokens);
+  auto session = open_for(made.value(), half, chunk_tokens);
   if (!session.is_ok()) return session.status();
   const auto shape = made->step_shape();
   if (!shape.is_ok()) return shape.status();

@@ -87,6 +87,7 @@ int main(void) {
   FIELD(otr_compress_options, reserved2);
   FIELD(otr_compress_options, levels);
   FIELD(otr_compress_options, group_weights);
+  FIELD(otr_compress_options, host_bytes);
   STRUCT(otr_compress_report);
   FIELD(otr_compress_report, struct_size);
   FIELD(otr_compress_report, resumed_windows);
@@ -97,6 +98,7 @@ int main(void) {
   FIELD(otr_compress_report, calibration_tokens);
   FIELD(otr_compress_report, branch_bytes);
   FIELD(otr_compress_report, branch_read_bytes);
+  FIELD(otr_compress_report, host_peak_bytes);
   STRUCT(otr_export_options);
   FIELD(otr_export_options, struct_size);
   FIELD(otr_export_options, reserved);

@@ -272,6 +272,12 @@ void a_model_is_compressed(void) {
   CHECK_C(report.resumed_windows == 0);
   CHECK_C(report.calibration_tokens == 96 && report.backbone_bytes * 16 == report.backbone_weights * 7);
   CHECK_C(report.branch_bytes == 0 && report.branch_read_bytes == 0);
+  options.host_bytes = 1;
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_BUDGET && error.given_bytes == 1 && error.needed_bytes > 1);
+  options.host_bytes = error.needed_bytes;
+  NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
+  CHECK_C(report.host_peak_bytes <= options.host_bytes);
+  options.host_bytes = 0;
   options.allocation = 3;
   CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
   options.allocation = OTR_BRANCHES_MEASURED;

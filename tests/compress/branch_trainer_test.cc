@@ -54,7 +54,7 @@ struct Pair {
 
   Pair(const std::string& path, const std::vector<Token>& piece, uint32_t rank)
       : model(must(Model::open(path))), layout(*model.impl()->layout), team(must(ThreadTeam::create(2))), tokens(piece) {
-    const MatrixReader student = [this](uint32_t matrix) -> Result<std::vector<float>> { return in_eighths(*model.impl(), matrix); };
+    const MatrixReader student = [this](uint32_t matrix) -> Result<LeasedVector<float>> { return in_eighths(*model.impl(), matrix); };
     trainer = must(BranchTrainer::create(*model.impl(), student, {Piece(tokens)}, tokens.size(), *team, [] { return Status(); }));
     for (const uint32_t matrix : matrices_of_layers(layout)) {
       branches.push_back(regular_branch(layout, matrix, rank, branches.size()));
@@ -63,7 +63,7 @@ struct Pair {
   }
 };
 
-double greatest(const std::vector<float>& values) {
+double greatest(std::span<const float> values) {
   double most = 0;
   for (const float value : values) most = std::max(most, std::abs(static_cast<double>(value)));
   return most;
@@ -84,7 +84,7 @@ TEST_CASE("BranchTrainer: losses and gradients of every factor are those of torc
       CAPTURE(pair.layout.shape.matrices[pair.branches[i].matrix].name);
       BranchedMatrix& matrix = pair.trainer->matrix(pair.branches[i].matrix);
       const TrainedFactors& factors = matrix.factors();
-      std::vector<float> b_gradient(factors.b_gradient.size());
+      LeasedVector<float> b_gradient(factors.b_gradient.size());
       transpose({factors.b_gradient.data(), matrix.rows()}, 2, matrix.rows(), b_gradient.data());
       for (const auto& [ours, theirs] :
            {std::pair(&factors.a_gradient, &golden.factors[2 * i]), std::pair(&std::as_const(b_gradient), &golden.factors[2 * i + 1])}) {
@@ -99,8 +99,8 @@ TEST_CASE("BranchTrainer: losses and gradients of every factor are those of torc
 
 double at(Pair& pair, size_t i, bool is_b, const std::vector<float>& direction, double step) {
   BranchedMatrix& matrix = pair.trainer->matrix(pair.branches[i].matrix);
-  std::vector<float>& values = is_b ? matrix.factors().b : matrix.factors().a;
-  const std::vector<float> before = values;
+  LeasedVector<float>& values = is_b ? matrix.factors().b : matrix.factors().a;
+  const LeasedVector<float> before = values;
   for (size_t k = 0; k < values.size(); ++k) values[k] += static_cast<float>(step) * direction[k];
   matrix.repack(*pair.team);
   const double loss = must(pair.trainer->loss(0));
@@ -122,7 +122,7 @@ TEST_CASE("BranchTrainer: gradients of every kind of matrix are what differences
       CAPTURE(pair.layout.shape.matrices[pair.branches[i].matrix].name);
       for (const bool is_b : {false, true}) {
         const TrainedFactors& factors = pair.trainer->matrix(pair.branches[i].matrix).factors();
-        const std::vector<float> gradient = is_b ? factors.b_gradient : factors.a_gradient;
+        const LeasedVector<float> gradient = is_b ? factors.b_gradient : factors.a_gradient;
         double norm = 0;
         for (const float g : gradient) norm += static_cast<double>(g) * g;
         norm = std::sqrt(norm);
@@ -177,12 +177,12 @@ TEST_CASE("BranchTrainer: what the reader or the callback says stops it") {
   const MatrixReader same = [&](uint32_t matrix) { return read_matrix(model.impl()->file.source(), layout.weights[matrix]); };
   CHECK(created(same, goes_on) == StatusCode::kOk);
   CHECK(created(same, [] { return Status(StatusCode::kCancelled, "enough"); }) == StatusCode::kCancelled);
-  const MatrixReader lacking = [&](uint32_t matrix) -> Result<std::vector<float>> {
+  const MatrixReader lacking = [&](uint32_t matrix) -> Result<LeasedVector<float>> {
     if (matrix == layout.layers[1].v) return Status(StatusCode::kIo, "gone");
     return same(matrix);
   };
   CHECK(created(lacking, goes_on) == StatusCode::kIo);
-  CHECK(created([](uint32_t) -> Result<std::vector<float>> { return std::vector<float>(7); }, goes_on) == StatusCode::kInternal);
+  CHECK(created([](uint32_t) -> Result<LeasedVector<float>> { return LeasedVector<float>(7); }, goes_on) == StatusCode::kInternal);
 }
 
 }  // namespace

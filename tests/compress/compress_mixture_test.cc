@@ -162,8 +162,8 @@ TEST_CASE("compress_model: a mixture is nearer itself in two bits when its input
     const auto meter = must(KlMeter::create(*model.impl(), other, 32, *team));
     CHECK(std::abs(must(meter->measure(reader_of(model)))) < 1e-9);
     const std::vector<uint32_t> compressed = matrices_of_layers(layout);
-    const MatrixReader unknown = [&](MatrixIndex index) -> Result<std::vector<float>> {
-      std::vector<float> all = must(reader_of(model)(index));
+    const MatrixReader unknown = [&](MatrixIndex index) -> Result<LeasedVector<float>> {
+      LeasedVector<float> all = must(reader_of(model)(index));
       if (std::find(compressed.begin(), compressed.end(), index.matrix) == compressed.end()) return all;
       const WeightSource& weight = layout.weights[index.matrix];
       const std::vector<float> ones(weight.columns, 1);

@@ -149,7 +149,7 @@ struct Bench {
   ScratchFolder scratch;
   std::unique_ptr<ThreadTeam> team;
   std::optional<Model> model;
-  std::vector<float> fixed, residual, inputs;
+  LeasedVector<float> fixed, residual, inputs;
   std::optional<LayerForward> forward;
   std::vector<ExpertRows> rows;
 };
@@ -190,7 +190,7 @@ TEST_CASE("ExpertWindow: an expert that no token takes is quantised by what the 
   const auto quantised = [&](uint32_t matrix, const Gram& gram) {
     std::vector<float> diagonal;
     for (size_t i = 0; i < gram.width(); ++i) diagonal.push_back(static_cast<float>(gram.mean(i, i)));
-    const std::vector<float> feedback = must(feedback_factor(gram, kDamping, *bench.team)),
+    const LeasedVector<float> feedback = must(feedback_factor(gram, kDamping, *bench.team)),
                              values = must(read_matrix(bench.model->impl()->file.source(), bench.layout().weights[matrix], 3));
     return must(quantise_matrix(values, values.size() / gram.width(), gram.width(), {diagonal, feedback}, {3, true}, *bench.team)).bytes;
   };
@@ -217,7 +217,7 @@ TEST_CASE("ExpertWindow: what an expert adds to its tokens is that of a forward 
   ExpertForward forward(bench.layout().config, *bench.forward, bench.inputs, *bench.team);
   for (uint32_t expert = 0; expert < kExperts; ++expert) {
     CAPTURE(expert);
-    std::vector<float> residual = bench.residual;
+    LeasedVector<float> residual = bench.residual;
     forward.add_expert(
         {bench.packed(bench.stacks().gate, expert), bench.packed(bench.stacks().up, expert), bench.packed(bench.stacks().down, expert)},
         bench.rows[expert], residual);
@@ -236,8 +236,8 @@ TEST_CASE("ExpertWindow: what an expert adds to its tokens is that of a forward 
 TEST_CASE("ExpertWindow: bits do not depend on the number of threads, and stacks have the experts one after the other") {
   const Bench one(1), three(3);
   ExpertWindow of_one = one.window(), of_three = three.window();
-  ExpertStacks stacks;
-  std::vector<std::byte> gates;
+  ExpertStacks stacks(kExperts);
+  LeasedVector<std::byte> gates;
   double loss = 0;
   for (uint32_t expert = 0; expert < kExperts; ++expert) {
     std::vector<CompressedMatrix> made = must(of_one.compress(expert, one.plans(2)));

@@ -42,6 +42,36 @@ TEST_CASE("Gram: bits do not depend on the number of threads") {
   for (size_t i = 0; i < 48 * 48; ++i) REQUIRE(one.mean(i / 48, i % 48) == three.mean(i / 48, i % 48));
 }
 
+// Columns from `first` on, as many as `count`, of rows of `width`.
+std::vector<float> columns_of(const std::vector<float>& x, size_t width, size_t first, size_t count) {
+  std::vector<float> some;
+  for (size_t row = 0; row < x.size(); row += width) some.insert(some.end(), &x[row + first], &x[row + first] + count);
+  return some;
+}
+
+TEST_CASE("Gram: in groups of columns each is what it is by itself, and what lies between them is nothing") {
+  constexpr size_t kWidth = 150, kGroup = 64;
+  const auto team = team_of(2);
+  const std::vector<float> x = dependent_inputs(300, kWidth, 4);
+  Gram grouped(kWidth, kGroup), whole(kWidth);
+  for (Gram* gram : {&grouped, &whole}) gram->add(x, *team);
+  REQUIRE(grouped.groups().count() == 3);
+  CHECK(grouped.groups().elements() == 2 * 64 * 64 + 22 * 22);
+  for (size_t i = 0; i < kWidth; ++i) {
+    for (size_t j = 0; j < kWidth; ++j) REQUIRE(grouped.mean(i, j) == (i / kGroup == j / kGroup ? whole.mean(i, j) : 0));
+  }
+  const LeasedVector<float> factor = std::move(feedback_factor(grouped, 0, *team)).value();
+  REQUIRE(factor.size() == grouped.groups().elements());
+  for (size_t group = 0; group < 3; ++group) {
+    const size_t size = grouped.groups().size(group);
+    Gram own(size);
+    own.add(columns_of(x, kWidth, grouped.groups().first(group), size), *team);
+    const LeasedVector<float> expected = std::move(feedback_factor(own, 0, *team)).value();
+    REQUIRE(expected.size() == size * size);
+    REQUIRE(std::equal(expected.begin(), expected.end(), factor.begin() + static_cast<ptrdiff_t>(grouped.groups().place(group))));
+  }
+}
+
 TEST_CASE("Gram: the feedback factor is upper triangular, and its square is the inverse of the damped matrix") {
   const auto team = team_of(2);
   for (const size_t width : {1, 16, 64, 130}) {

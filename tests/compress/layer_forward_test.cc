@@ -23,7 +23,7 @@ class FloatModel {
   std::vector<float> logits(const std::vector<int32_t>& sequence) {
     const size_t tokens = sequence.size();
     LayerForward forward(layout_, fixed_.data(), tokens, *team_);
-    const std::vector<float> embedding = values(layout_.embedding);
+    const LeasedVector<float> embedding = values(layout_.embedding);
     std::vector<float> residual, input(tokens * config_.width);
     for (const int32_t token : sequence) {
       const auto row = embedding.begin() + static_cast<ptrdiff_t>(static_cast<uint64_t>(token) * config_.width);
@@ -40,9 +40,9 @@ class FloatModel {
   uint64_t vocabulary() const { return layout_.vocabulary; }
 
  private:
-  std::vector<float> values(uint32_t matrix) { return must(read_matrix(model_.impl()->file.source(), layout_.weights[matrix])); }
+  LeasedVector<float> values(uint32_t matrix) { return must(read_matrix(model_.impl()->file.source(), layout_.weights[matrix])); }
 
-  void multiply(uint32_t matrix, const std::vector<float>& src, size_t tokens, float* dst, size_t stride, bool adds) {
+  void multiply(uint32_t matrix, std::span<const float> src, size_t tokens, float* dst, size_t stride, bool adds) {
     const WeightSource& weight = layout_.weights[matrix];
     PackedFloats(values(matrix), weight.rows, weight.columns).multiply(src, tokens, dst, stride, adds, *team_);
   }

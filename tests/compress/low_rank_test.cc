@@ -16,7 +16,7 @@ namespace {
 using Matrix = Eigen::MatrixXd;
 using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-Matrix decoded(DType type, const std::vector<std::byte>& bytes, size_t rows, size_t columns) {
+Matrix decoded(DType type, std::span<const std::byte> bytes, size_t rows, size_t columns) {
   std::vector<float> values(rows * columns);
   REQUIRE(dequantize(type, bytes.data(), values.data(), values.size()).is_ok());
   return Eigen::Map<const RowMajor>(values.data(), static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(columns)).cast<double>();
@@ -112,7 +112,7 @@ TEST_CASE("LowRank: the branch's values are the product of its factors, and rank
   const Case c(64, 96, 4);
   const LowRankBranch branch = c.branch(32, 4), none = c.branch(0, 4);
   const auto team = std::move(ThreadTeam::create(2)).value();
-  const std::vector<float> values = branch_values(branch, *team);
+  const LeasedVector<float> values = branch_values(branch, *team);
   const Matrix expected = decoded(branch.type, branch.b, 64, 32) * decoded(branch.type, branch.a, 32, 96);
   CHECK((Eigen::Map<const RowMajor>(values.data(), 64, 96).cast<double>() - expected).cwiseAbs().maxCoeff() < 1e-6);
   CHECK(none.a.empty());
@@ -131,6 +131,30 @@ TEST_CASE("LowRank: other factors are rounded like its own, and those that are n
   std::vector<float> spoilt = a;
   spoilt[7] = std::numeric_limits<float>::quiet_NaN();
   CHECK(set_factors(spoilt, b, &branch).code() == StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("LowRank: the root of inputs in groups of columns weighs each group by its own") {
+  constexpr size_t kWidth = 96, kGroup = 64, kRows = 5;
+  const auto team = std::move(ThreadTeam::create(2)).value();
+  const std::vector<float> x = dependent_inputs(300, kWidth, 2), values = random_matrix(kRows, kWidth, 3);
+  const auto slice = [](const std::vector<float>& all, size_t first, size_t count) {
+    std::vector<float> some;
+    for (size_t row = 0; row < all.size(); row += kWidth) some.insert(some.end(), &all[row + first], &all[row + first] + count);
+    return some;
+  };
+  Gram grouped(kWidth, kGroup);
+  grouped.add(x, *team);
+  const InputRoot root = std::move(InputRoot::create(grouped, 0)).value();
+  CHECK(root.width() == kWidth);
+  const LeasedVector<float> weighed = root.weigh(values, *team);
+  for (const auto& [first, count] : {std::pair<size_t, size_t>{0, kGroup}, {kGroup, kWidth - kGroup}}) {
+    Gram own(count);
+    own.add(slice(x, first, count), *team);
+    const LeasedVector<float> expected = std::move(InputRoot::create(own, 0)).value().weigh(slice(values, first, count), *team);
+    for (size_t row = 0; row < kRows; ++row) {
+      for (size_t i = 0; i < count; ++i) REQUIRE(weighed[row * kWidth + first + i] == Approx(expected[row * count + i]).margin(1e-6));
+    }
+  }
 }
 
 TEST_CASE("LowRank: a residual of zeros has a branch of zeros, and what cannot be is refused") {
@@ -152,7 +176,7 @@ TEST_CASE("Factor codes: each block's error is that of its bits, and columns tha
   const std::vector<float> values = random_matrix(40, 96, 2);
   for (const int bits : {4, 8}) {
     CAPTURE(bits);
-    const std::vector<std::byte> bytes = encode_factors(values, 96, bits, {});
+    const LeasedVector<std::byte> bytes = encode_factors(values, 96, bits, {});
     std::vector<float> got(values.size());
     REQUIRE(dequantize(factor_type(bits), bytes.data(), got.data(), got.size()).is_ok());
     double error = 0, size = 0;
@@ -163,7 +187,7 @@ TEST_CASE("Factor codes: each block's error is that of its bits, and columns tha
   std::vector<float> weights(96, 1e-3f), got(values.size());
   for (size_t i = 0; i < 96; i += 32) weights[i + 3] = 1;
   const auto error_of_third = [&](std::span<const float> column_weights) {
-    const std::vector<std::byte> bytes = encode_factors(values, 96, 4, column_weights);
+    const LeasedVector<std::byte> bytes = encode_factors(values, 96, 4, column_weights);
     REQUIRE(dequantize(DType::kQ4_0, bytes.data(), got.data(), got.size()).is_ok());
     double error = 0;
     for (size_t i = 3; i < got.size(); i += 32) error += std::pow(got[i] - values[i], 2);

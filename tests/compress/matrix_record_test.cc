@@ -23,9 +23,9 @@ WeightSource weight() {
   return weight;
 }
 
-template <typename T>
-std::vector<T> some(size_t count, std::mt19937& random) {
-  std::vector<T> values(count);
+template <typename T, typename Values = LeasedVector<T>>
+Values some(size_t count, std::mt19937& random) {
+  Values values(count);
   for (T& value : values) value = static_cast<T>(random() % 200);
   return values;
 }
@@ -46,7 +46,7 @@ CompressedMatrix regular(const MatrixPlan& plan) {
                    some<std::byte>(plan.rank * *row_bytes(type, source.columns), random),
                    some<std::byte>(source.rows * *row_bytes(type, plan.rank), random),
                    some<float>(source.columns, random),
-                   some<double>(plan.rank, random),
+                   some<double, std::vector<double>>(plan.rank, random),
                    5,
                    3};
   }
@@ -62,14 +62,14 @@ CompressedMatrix regular(const MatrixPlan& plan) {
     made.residual.thresholds.at[7] = 9;
   }
   made.curve.restored[64] = 0.5;
-  made.lost = {some<double>(11, random), 2};
+  made.lost = {some<double, std::vector<double>>(11, random), 2};
   made.loss = 0.25;
   made.loss_left = 0.125;
   return made;
 }
 
-std::vector<std::byte> record_of(const CompressedMatrix& made) {
-  std::vector<std::byte> record;
+LeasedVector<std::byte> record_of(const CompressedMatrix& made) {
+  LeasedVector<std::byte> record;
   append_matrix_record(made, &record);
   return record;
 }
@@ -77,7 +77,7 @@ std::vector<std::byte> record_of(const CompressedMatrix& made) {
 const MatrixPlan kPlans[] = {{3}, {2, 32}, {4, 0, 0.25}};
 
 TEST_CASE("MatrixRecord: what was written is read, one after the other") {
-  std::vector<std::byte> record;
+  LeasedVector<std::byte> record;
   for (const MatrixPlan& plan : kPlans) append_matrix_record(regular(plan), &record);
   std::span<const std::byte> rest = record;
   for (const MatrixPlan& plan : kPlans) {
@@ -93,7 +93,7 @@ TEST_CASE("MatrixRecord: what was written is read, one after the other") {
 
 TEST_CASE("MatrixRecord: cut off anywhere, of another plan or another matrix it is refused") {
   for (const MatrixPlan& plan : kPlans) {
-    const std::vector<std::byte> record = record_of(regular(plan));
+    const LeasedVector<std::byte> record = record_of(regular(plan));
     for (size_t bytes = 0; bytes < record.size(); ++bytes) {
       std::span<const std::byte> rest = std::span(record).first(bytes);
       REQUIRE(take_matrix_record(plan, weight(), kFactorBits, &rest).status().code() == StatusCode::kCorruptFile);
@@ -112,9 +112,9 @@ TEST_CASE("MatrixRecord: cut off anywhere, of another plan or another matrix it 
 TEST_CASE("MatrixRecord: sizes that are not those of the plan take no memory and are refused, wherever they stand") {
   std::mt19937 random(1);
   for (const MatrixPlan& plan : kPlans) {
-    const std::vector<std::byte> record = record_of(regular(plan));
+    const LeasedVector<std::byte> record = record_of(regular(plan));
     for (size_t i = 0; i + 8 <= record.size(); i += 4) {
-      std::vector<std::byte> changed = record;
+      LeasedVector<std::byte> changed = record;
       const uint64_t huge = random() % 2 == 0 ? ~uint64_t{0} : uint64_t{1} << 40;
       std::memcpy(changed.data() + i, &huge, sizeof huge);
       std::span<const std::byte> rest = changed;

@@ -48,7 +48,7 @@ std::string write_model(const ScratchFolder& scratch, const std::vector<std::byt
 /// A model and what two bits and branches of rank 32 make of it.
 struct Compressed {
   Model model;
-  std::vector<std::vector<float>> backbone;  ///< parallel to the layout's matrices; empty where it is none of a layer's
+  std::vector<LeasedVector<float>> backbone;  ///< parallel to the layout's matrices; empty where it is none of a layer's
   std::vector<TrainedBranch> branches;
 
   explicit Compressed(const std::string& path) : model(must(Model::open(path))), backbone(layout().weights.size()) {
@@ -57,15 +57,15 @@ struct Compressed {
       const WeightSource& weight = layout().weights[matrix];
       Gram gram(weight.columns);
       gram.add(random_matrix(4 * weight.columns, weight.columns, matrix), *team);
-      std::vector<float> residual = must(read_matrix(model.impl()->file.source(), weight));
+      LeasedVector<float> residual = must(read_matrix(model.impl()->file.source(), weight));
       const std::vector<float> column_weights(weight.columns, 1.0f);
       const LowBitMatrix made = must(quantise_matrix(residual, weight.rows, weight.columns, {column_weights, {}}, {2, true}, *team));
-      std::vector<float>& values = backbone[matrix];
+      LeasedVector<float>& values = backbone[matrix];
       values.resize(residual.size());
       must(dequantize(made.type, made.bytes.data(), values.data(), values.size()));
       for (size_t i = 0; i < residual.size(); ++i) residual[i] -= values[i];
       const LowRankBranch branch = must(low_rank_branch(residual, weight.rows, weight.columns, must(InputRoot::create(gram, 0.01)), {32, 8, true}, *team));
-      TrainedBranch trained{matrix, 32, std::vector<float>(32 * weight.columns), std::vector<float>(weight.rows * 32)};
+      TrainedBranch trained{matrix, 32, LeasedVector<float>(32 * weight.columns), LeasedVector<float>(weight.rows * 32)};
       must(dequantize(branch.type, branch.a.data(), trained.a.data(), trained.a.size()));
       must(dequantize(branch.type, branch.b.data(), trained.b.data(), trained.b.size()));
       branches.push_back(std::move(trained));
@@ -76,7 +76,7 @@ struct Compressed {
   Result<PolishReport> polish(const std::vector<Token>& tokens, const PolishOptions& options, size_t threads, std::vector<TrainedBranch>* trained,
                               const PolishWatch& watch = kNoWatch) const {
     const auto team = must(ThreadTeam::create(threads));
-    const MatrixReader student = [this](uint32_t matrix) -> Result<std::vector<float>> { return backbone[matrix]; };
+    const MatrixReader student = [this](uint32_t matrix) -> Result<LeasedVector<float>> { return backbone[matrix]; };
     return polish_branches(*model.impl(), student, tokens, kChunk, options, *team, watch, trained);
   }
 };
@@ -105,7 +105,7 @@ TEST_CASE("polish_branches: text that no step used comes nearer to the model, an
 
 // To three bits, as hard as it gets.
 Status round_hard(TrainedBranch* branch) {
-  for (std::vector<float>* values : {&branch->a, &branch->b}) {
+  for (LeasedVector<float>* values : {&branch->a, &branch->b}) {
     for (size_t i = 0; i < values->size(); i += 32) {
       float most = 0;
       for (size_t k = i; k < i + 32; ++k) most = std::max(most, std::abs((*values)[k]));
@@ -209,9 +209,9 @@ TEST_CASE("polish_branches: weights that are no numbers are named, the model's a
   for (const std::string spoilt : {"blk.1.attn_k.weight", "blk.2.ffn_down.weight", "token_embd.weight"}) {
     const ScratchFolder scratch;
     const Model model = must(Model::open(write_model(scratch, spoilt_model(spoilt))));
-    const MatrixReader student = [&](uint32_t matrix) -> Result<std::vector<float>> {
+    const MatrixReader student = [&](uint32_t matrix) -> Result<LeasedVector<float>> {
       const WeightSource& weight = model.impl()->layout->weights[matrix];
-      return std::vector<float>(weight.rows * weight.columns);
+      return LeasedVector<float>(weight.rows * weight.columns);
     };
     const auto team = must(ThreadTeam::create(2));
     std::vector<TrainedBranch> branches{regular_branch(*model.impl()->layout, model.impl()->layout->layers[0].q, 2, 0)};
@@ -276,7 +276,7 @@ TEST_CASE("polish_branches: options, texts and branches that do not fit are refu
 TEST_CASE("polish_branches: memory that runs out anywhere is said, and the branches are as they were") {
   const Compressed compressed(tiny_model_path("dense-f16"));
   const std::vector<Token> tokens = random_text(3);
-  const MatrixReader student = [&](uint32_t matrix) -> Result<std::vector<float>> { return compressed.backbone[matrix]; };
+  const MatrixReader student = [&](uint32_t matrix) -> Result<LeasedVector<float>> { return compressed.backbone[matrix]; };
   const auto team = must(ThreadTeam::create(2));
   PolishOptions options = few_steps(2);
   size_t failures = 0;

@@ -25,7 +25,8 @@ struct Case {
   std::unique_ptr<ThreadTeam> team = std::move(ThreadTeam::create(2)).value();
   std::vector<float> weights;
   Gram gram;
-  std::vector<float> diagonal, feedback;
+  std::vector<float> diagonal;
+  LeasedVector<float> feedback;
 
   Case(size_t row_count, size_t column_count, unsigned seed)
       : rows(row_count), columns(column_count), weights(random_matrix(row_count, column_count, seed, 0.05f)), gram(column_count) {
@@ -249,6 +250,35 @@ TEST_CASE("copy_low_bit: is what the quantiser makes of the same values where ev
         copy_low_bit(kind, packed.data(), rows, kColumns, made.type, got.data());
         CHECK((got == expected));
       }
+    }
+  }
+}
+
+TEST_CASE("quantise_matrix: in groups of columns each is quantised as if it were a matrix of its own") {
+  constexpr size_t kRows = 40, kColumns = 192, kGroup = 128;
+  const auto team = std::move(ThreadTeam::create(2)).value();
+  const std::vector<float> weights = random_matrix(kRows, kColumns, 9, 0.05f), inputs = dependent_inputs(600, kColumns, 9);
+  const auto slice = [](const std::vector<float>& all, size_t first, size_t count) {
+    std::vector<float> some;
+    for (size_t row = 0; row < all.size(); row += kColumns) some.insert(some.end(), &all[row + first], &all[row + first] + count);
+    return some;
+  };
+  const auto quantised = [&](const std::vector<float>& matrix, const std::vector<float>& x, size_t columns, size_t group) {
+    Gram gram(columns, group);
+    gram.add(x, *team);
+    std::vector<float> diagonal;
+    for (size_t i = 0; i < columns; ++i) diagonal.push_back(static_cast<float>(gram.mean(i, i)));
+    const LeasedVector<float> feedback = std::move(feedback_factor(gram, 0, *team)).value();
+    return std::move(quantise_matrix(matrix, kRows, columns, {diagonal, feedback, group}, {3, true}, *team)).value().bytes;
+  };
+  const LeasedVector<std::byte> all = quantised(weights, inputs, kColumns, kGroup);
+  const size_t row_bytes = all.size() / kRows;
+  for (const auto& [first, count] : {std::pair<size_t, size_t>{0, kGroup}, {kGroup, kColumns - kGroup}}) {
+    const LeasedVector<std::byte> part = quantised(slice(weights, first, count), slice(inputs, first, count), count, 0);
+    const size_t part_bytes = part.size() / kRows, before = row_bytes * first / kColumns;
+    for (size_t row = 0; row < kRows; ++row) {
+      REQUIRE(std::equal(part.begin() + static_cast<ptrdiff_t>(row * part_bytes), part.begin() + static_cast<ptrdiff_t>((row + 1) * part_bytes),
+                         all.begin() + static_cast<ptrdiff_t>(row * row_bytes + before)));
     }
   }
 }

@@ -78,7 +78,7 @@ TEST_CASE("Residual: with the inputs' means, the bias is what they make of it, a
   for (size_t i = 0; i < x.size(); ++i) x[i] += offsets[i % kColumns];
   InputMeans inputs(kColumns);
   REQUIRE(inputs.add(x).is_ok());
-  const std::vector<float> means = inputs.means();
+  const LeasedVector<float> means = inputs.means();
   auto result = encode_residual(residual, kRows, kColumns, means);
   REQUIRE(result.is_ok());
   const SparseResidual made = std::move(result).value();
@@ -87,7 +87,8 @@ TEST_CASE("Residual: with the inputs' means, the bias is what they make of it, a
     std::vector<uint32_t> chosen(kColumns);
     double lost = 0;
     for (size_t t = 0; t < kTokens; ++t) {
-      std::vector<float> token(&x[t * kColumns], &x[t * kColumns] + kColumns), dst = centres ? made.bias : std::vector<float>(kRows);
+      std::vector<float> token(&x[t * kColumns], &x[t * kColumns] + kColumns), dst(kRows);
+      if (centres) std::copy(made.bias.begin(), made.bias.end(), dst.begin());
       std::vector<double> exact(kRows);
       for (size_t r = 0; r < kRows; ++r) {
         for (size_t i = 0; i < kColumns; ++i) exact[r] += double{residual[r * kColumns + i]} * token[i];
@@ -111,9 +112,9 @@ TEST_CASE("Residual: with the inputs' means, the bias is what they make of it, a
 TEST_CASE("InputMeans: the mean of each column, however the inputs are cut, and what is no input is refused and not added") {
   const std::vector<float> x = {1, 10, 2, 20, 6, 60};
   InputMeans whole(2), cut(2);
-  CHECK(whole.means() == std::vector<float>{0, 0});
+  CHECK(whole.means() == LeasedVector<float>{0, 0});
   REQUIRE(whole.add(x).is_ok());
-  CHECK(whole.means() == std::vector<float>{3, 30});
+  CHECK(whole.means() == LeasedVector<float>{3, 30});
   const std::vector<float> many = dependent_inputs(50, 2, 3);
   REQUIRE(whole.add(many).is_ok());
   REQUIRE(cut.add(x).is_ok());

@@ -24,23 +24,30 @@ enum class DenseKind {
 };
 inline constexpr DenseKind kDenseKinds[] = {DenseKind::kLlama, DenseKind::kLlamaUntied, DenseKind::kQwen2, DenseKind::kQwen3, DenseKind::kLlamaBf16};
 
-/// Three layers of width 64, two heads that share their keys, a feed-forward part of 128, 200 tokens; float32, the head tied but in kLlamaUntied. `spoil` may change a
-/// tensor's values.
+/// Heads are 32 wide.
+struct DenseShape {
+  uint64_t width = 64, ffn = 128, kv = 32;
+  uint32_t layers = 3;
+};
+
+/// By default three layers of width 64, two heads that share their keys, a feed-forward part of 128; 200 tokens; float32, the head tied but in kLlamaUntied. `spoil` may
+/// change a tensor's values.
 template <typename Spoil>
-std::vector<std::byte> random_dense(DenseKind kind, Spoil spoil) {
+std::vector<std::byte> random_dense(DenseKind kind, Spoil spoil, DenseShape shape = {}) {
   constexpr uint64_t kVocabulary = 200;
-  const uint64_t width = kind == DenseKind::kLlamaWide ? 128 : 64, ffn = 2 * width, kv = width / 2;
-  const uint32_t layers = kind == DenseKind::kLlamaBf16 ? 8 : 3;
+  if (kind == DenseKind::kLlamaWide) shape = {.width = 128, .ffn = 256, .kv = 64};
+  const uint64_t width = shape.width, ffn = shape.ffn, kv = shape.kv;
+  const uint32_t layers = kind == DenseKind::kLlamaBf16 ? 8 : shape.layers;
   GgufWriter writer;
   const std::string architecture = kind == DenseKind::kQwen2 ? "qwen2" : kind == DenseKind::kQwen3 ? "qwen3" : "llama";
   const auto key = [&architecture](const char* name) { return architecture + "." + name; };
   writer.add_string("general.architecture", architecture);
   writer.add_u32(key("block_count"), layers);
   writer.add_u32(key("context_length"), 256);
-  writer.add_u32(key("embedding_length"), width);
-  writer.add_u32(key("feed_forward_length"), ffn);
-  writer.add_u32(key("attention.head_count"), 2);
-  writer.add_u32(key("attention.head_count_kv"), 1);
+  writer.add_u32(key("embedding_length"), static_cast<uint32_t>(width));
+  writer.add_u32(key("feed_forward_length"), static_cast<uint32_t>(ffn));
+  writer.add_u32(key("attention.head_count"), static_cast<uint32_t>(width / 32));
+  writer.add_u32(key("attention.head_count_kv"), static_cast<uint32_t>(kv / 32));
   writer.add_f32(key("attention.layer_norm_rms_epsilon"), 1e-5f);
   writer.add_u32(key("rope.dimension_count"), 32);
   std::mt19937 random(5);
@@ -88,6 +95,10 @@ std::vector<std::byte> random_dense(Spoil spoil) {
 
 inline std::vector<std::byte> random_dense(DenseKind kind = DenseKind::kLlama) {
   return random_dense(kind, [](const std::string&, std::vector<float>&) {});
+}
+
+inline std::vector<std::byte> random_dense(DenseKind kind, const DenseShape& shape) {
+  return random_dense(kind, [](const std::string&, std::vector<float>&) {}, shape);
 }
 
 }  // namespace outrigger::testing

@@ -21,12 +21,17 @@ enum class MixtureKind {
 inline constexpr MixtureKind kMixtureKinds[] = {MixtureKind::kMixtral, MixtureKind::kMixtralSplit, MixtureKind::kQwen2,
                                                 MixtureKind::kQwen3};
 
-/// Two layers of width 64, two heads that share their keys, five experts of width 128 of which a token takes two, a shared one of width 64
-/// in kQwen2, 200 tokens; float32, the head tied. Inputs are correlated: tokens' vectors have eight directions that most of them lies in.
+struct MixtureShape {
+  uint64_t width = 64, ffn = 128, shared = 64;
+};
+
+/// By default two layers of width 64, two heads that share their keys, five experts of width 128 of which a token takes two, a shared one of
+/// width 64 in kQwen2, 200 tokens; float32, the head tied. Heads are 32 wide. Inputs are correlated: tokens' vectors have eight directions that most of them lies in.
 /// `spoil` may change a tensor's values; names are those of stacks, of all experts at once.
 template <typename Spoil>
-std::vector<std::byte> random_mixture(MixtureKind kind, Spoil spoil) {
-  constexpr uint64_t kWidth = 64, kFfn = 128, kShared = 64, kKv = 32, kVocabulary = 200, kLayers = 2, kExperts = 5, kDirections = 8;
+std::vector<std::byte> random_mixture(MixtureKind kind, Spoil spoil, const MixtureShape& shape = {}) {
+  const uint64_t width = shape.width, ffn = shape.ffn, shared = shape.shared;
+  constexpr uint64_t kKv = 32, kVocabulary = 200, kLayers = 2, kExperts = 5, kDirections = 8;
   const bool is_qwen2 = kind == MixtureKind::kQwen2, is_qwen3 = kind == MixtureKind::kQwen3;
   const std::string architecture = is_qwen2 ? "qwen2moe" : is_qwen3 ? "qwen3moe" : "llama";
   GgufWriter writer;
@@ -34,30 +39,30 @@ std::vector<std::byte> random_mixture(MixtureKind kind, Spoil spoil) {
   writer.add_string("general.architecture", architecture);
   writer.add_u32(key("block_count"), kLayers);
   writer.add_u32(key("context_length"), 256);
-  writer.add_u32(key("embedding_length"), kWidth);
-  writer.add_u32(key("feed_forward_length"), kFfn);
-  writer.add_u32(key("attention.head_count"), 2);
+  writer.add_u32(key("embedding_length"), static_cast<uint32_t>(width));
+  writer.add_u32(key("feed_forward_length"), static_cast<uint32_t>(ffn));
+  writer.add_u32(key("attention.head_count"), static_cast<uint32_t>(width / 32));
   writer.add_u32(key("attention.head_count_kv"), 1);
   writer.add_f32(key("attention.layer_norm_rms_epsilon"), 1e-5f);
   writer.add_u32(key("rope.dimension_count"), 32);
   writer.add_u32(key("expert_count"), kExperts);
   writer.add_u32(key("expert_used_count"), 2);
-  if (is_qwen2 || is_qwen3) writer.add_u32(key("expert_feed_forward_length"), kFfn);
-  if (is_qwen2) writer.add_u32(key("expert_shared_feed_forward_length"), kShared);
+  if (is_qwen2 || is_qwen3) writer.add_u32(key("expert_feed_forward_length"), static_cast<uint32_t>(ffn));
+  if (is_qwen2) writer.add_u32(key("expert_shared_feed_forward_length"), static_cast<uint32_t>(shared));
   std::mt19937 random(7);
   std::normal_distribution<float> normal(0, 1);
   const auto values_of = [&](const std::string& name, uint64_t count, float scale, float mean) {
     std::vector<float> values(count);
     for (float& value : values) value = mean + scale * normal(random);
     if (name == "token_embd.weight") {
-      std::vector<float> directions(kDirections * kWidth);
+      std::vector<float> directions(kDirections * width);
       for (float& value : directions) value = normal(random);
       for (uint64_t token = 0; token < kVocabulary; ++token) {
-        float* const row = values.data() + token * kWidth;
-        for (uint64_t k = 0; k < kWidth; ++k) row[k] *= 0.2f;
+        float* const row = values.data() + token * width;
+        for (uint64_t k = 0; k < width; ++k) row[k] *= 0.2f;
         for (uint64_t d = 0; d < kDirections; ++d) {
           const float part = normal(random);
-          for (uint64_t k = 0; k < kWidth; ++k) row[k] += part * directions[d * kWidth + k];
+          for (uint64_t k = 0; k < width; ++k) row[k] += part * directions[d * width + k];
         }
       }
     }
@@ -76,15 +81,15 @@ std::vector<std::byte> random_mixture(MixtureKind kind, Spoil spoil) {
                             std::span(values).subspan(expert * each, each));
     }
   };
-  add("token_embd.weight", {kWidth, kVocabulary}, 1);
+  add("token_embd.weight", {width, kVocabulary}, 1);
   for (uint64_t layer = 0; layer < kLayers; ++layer) {
     const std::string part = "blk." + std::to_string(layer) + ".";
-    add(part + "attn_norm.weight", {kWidth}, 0.1f, 1);
-    add(part + "attn_q.weight", {kWidth, kWidth}, 0.15f);
-    add(part + "attn_k.weight", {kWidth, kKv}, 0.15f);
-    add(part + "attn_v.weight", {kWidth, kKv}, 0.15f);
+    add(part + "attn_norm.weight", {width}, 0.1f, 1);
+    add(part + "attn_q.weight", {width, width}, 0.15f);
+    add(part + "attn_k.weight", {width, kKv}, 0.15f);
+    add(part + "attn_v.weight", {width, kKv}, 0.15f);
     if (is_qwen2) {
-      add(part + "attn_q.bias", {kWidth}, 0.1f);
+      add(part + "attn_q.bias", {width}, 0.1f);
       add(part + "attn_k.bias", {kKv}, 0.1f);
       add(part + "attn_v.bias", {kKv}, 0.1f);
     }
@@ -92,25 +97,29 @@ std::vector<std::byte> random_mixture(MixtureKind kind, Spoil spoil) {
       add(part + "attn_q_norm.weight", {32}, 0.1f, 1);
       add(part + "attn_k_norm.weight", {32}, 0.1f, 1);
     }
-    add(part + "attn_output.weight", {kWidth, kWidth}, 0.15f);
-    add(part + "ffn_norm.weight", {kWidth}, 0.1f, 1);
-    add(part + "ffn_gate_inp.weight", {kWidth, kExperts}, 0.3f);
+    add(part + "attn_output.weight", {width, width}, 0.15f);
+    add(part + "ffn_norm.weight", {width}, 0.1f, 1);
+    add(part + "ffn_gate_inp.weight", {width, kExperts}, 0.3f);
     if (is_qwen2) {
-      add(part + "ffn_gate_inp_shexp.weight", {kWidth}, 0.15f);
-      add(part + "ffn_gate_shexp.weight", {kWidth, kShared}, 0.15f);
-      add(part + "ffn_up_shexp.weight", {kWidth, kShared}, 0.15f);
-      add(part + "ffn_down_shexp.weight", {kShared, kWidth}, 0.1f);
+      add(part + "ffn_gate_inp_shexp.weight", {width}, 0.15f);
+      add(part + "ffn_gate_shexp.weight", {width, shared}, 0.15f);
+      add(part + "ffn_up_shexp.weight", {width, shared}, 0.15f);
+      add(part + "ffn_down_shexp.weight", {shared, width}, 0.1f);
     }
-    add(part + "ffn_gate_exps.weight", {kWidth, kFfn, kExperts}, 0.15f);
-    add(part + "ffn_up_exps.weight", {kWidth, kFfn, kExperts}, 0.15f);
-    add(part + "ffn_down_exps.weight", {kFfn, kWidth, kExperts}, 0.1f);
+    add(part + "ffn_gate_exps.weight", {width, ffn, kExperts}, 0.15f);
+    add(part + "ffn_up_exps.weight", {width, ffn, kExperts}, 0.15f);
+    add(part + "ffn_down_exps.weight", {ffn, width, kExperts}, 0.1f);
   }
-  add("output_norm.weight", {kWidth}, 0.1f, 1);
+  add("output_norm.weight", {width}, 0.1f, 1);
   return writer.finish();
 }
 
 inline std::vector<std::byte> random_mixture(MixtureKind kind = MixtureKind::kMixtral) {
   return random_mixture(kind, [](const std::string&, std::vector<float>&) {});
+}
+
+inline std::vector<std::byte> random_mixture(MixtureKind kind, const MixtureShape& shape) {
+  return random_mixture(kind, [](const std::string&, std::vector<float>&) {}, shape);
 }
 
 }  // namespace outrigger::testing

@@ -36,7 +36,8 @@ class Compress(BrowserTest):
         for bits in (4, 3, 2):
             document = self.document("compress", MODEL, "-o", self.out, "--bits", str(bits), *self.args)
             self.check_fields(document, {"file": "", "bytes": {"input": 0, "output": 0, "backbone": 0, "branches": 0, "branch_reads_per_token": 0},
-                                         "bits_per_weight": {"backbone": 0.0, "branches": 0.0, "branch_reads": 0.0}, "quality": None, "levels": "", "group": 0, "calibration_tokens": 0, "resumed_windows": 0, "polish": None, "survey": None, "matrices": [], "seconds": 0.0})
+                                         "bits_per_weight": {"backbone": 0.0, "branches": 0.0, "branch_reads": 0.0}, "quality": None, "levels": "", "group": 0, "calibration_tokens": 0, "resumed_windows": 0,
+                                         "memory": {"budget": 0, "planned": 0, "peak": 0, "feedback_columns": 0, "peaks": {"calibration": 0, "grams": 0, "matrices": 0, "backbone": 0, "corrections": 0, "training": 0}}, "polish": None, "survey": None, "matrices": [], "seconds": 0.0})
             self.assertEqual(document["bits_per_weight"]["backbone"], bits + 0.5)
             self.assertEqual(document["bytes"]["output"], self.out.stat().st_size)
             self.assertEqual(document["bytes"]["backbone"] * 8, (bits + 0.5) * 3 * (64 * 64 * 3 + 64 * 128 * 3))
@@ -46,6 +47,16 @@ class Compress(BrowserTest):
         self.assertLess(distances[0], 0.3, distances)
         self.assertLess(distances[0] * 2, distances[1], distances)
         self.assertLess(distances[1], distances[2], distances)
+
+    def test_a_budget_is_kept_and_one_that_does_not_do_is_refused_with_the_least_that_does(self):
+        self.assertIn("--host-budget", self.succeed("compress", "--help").out)
+        command = ("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
+        least = self.refuse(tool.BUDGET, *command, "--host-budget", "1kB", naming="for matrices as floats")["minimum_bytes"]
+        self.assertEqual(self.left(), [])
+        memory = self.document(*command, "--host-budget", str(least))["memory"]
+        self.assertEqual((memory["budget"], memory["planned"]), (least, least))
+        self.assertLessEqual(memory["peak"], least)
+        self.assertEqual(self.document(*command)["memory"]["budget"], 0)
 
     def test_inspect_tells_the_new_types_and_the_text_does_not_depend_on_the_budget(self):
         self.succeed("compress", MODEL, "-o", self.out, "--bits", "3", *self.args)
