@@ -51,6 +51,7 @@ def branched(bits, form, size):
 
 def all_rows():
     rows = [Row(f"bits{bits}", f"{bits} bits", (f"--bits={bits}",)) for bits in (2, 3, 4)]
+    rows += [Row(f"table{bits}", f"{bits} bits, levels of a codebook", (f"--bits={bits}", "--levels=codebook"), f"bits{bits}") for bits in (2, 3, 4)]
     for bits in (2, 3):
         rows += [row for form in ("low rank", "residual", "chosen") for row in branched(bits, form, "0.42")]
     for size in ("0.83", "1.66"):
