@@ -57,7 +57,6 @@ void BranchGovernor::measure(double step_ms) {
   const double ratio = step_ms / settled_ms_.low();
   if (next_ == 0) {
     bare_[settled_].add(ratio);
-    bare_[settled_].keep_after_leap();
   } else {
     tried_[next_].add(ratio * times(settled_));
   }
@@ -95,7 +94,7 @@ void BranchGovernor::decide() {
 // A trial is three steps, or two that are both far above the budget. Its end settles on the share if that fits.
 bool BranchGovernor::goes_on_trying() {
   const uint32_t tried = next_;
-  TimeWindow& window = tried_[tried];
+  const TimeWindow& window = tried_[tried];
   const bool is_hopeless = trial_steps_ >= 2 && std::min(window.last(), window.low()) > 1 + kFarAbove * max_slowdown_ + kNoise;
   if (trial_steps_ < kStepsOfTrial && !is_hopeless) {
     ++trial_steps_;
@@ -103,7 +102,6 @@ bool BranchGovernor::goes_on_trying() {
   }
   trial_steps_ = 0;
   since_trial_ = 0;
-  window.keep_after_leap();
   is_rising_ = fits(tried);
   if (is_rising_) settle(tried);
   return false;
@@ -132,11 +130,8 @@ void BranchGovernor::keep_as_tried() {
   bare_[settled_].clear();
 }
 
-// As if the cost grew with the share, unless a share between is known to fit.
+// As if the cost grew with the share.
 uint32_t BranchGovernor::lower() const {
-  for (uint32_t i = settled_ - 1; i > 0; --i) {
-    if (fits(i)) return i;
-  }
   return static_cast<uint32_t>(std::min<double>(settled_ - 1, settled_ * budget() / (times(settled_) - 1)));
 }
 

@@ -104,11 +104,10 @@ TEST_CASE("Following the load: with a budget that nothing exceeds all branches s
   const Engine engine = engine_of(2);
   Session generous = following(engine, {.max_slowdown = 10}), strict = following(engine, {.max_slowdown = 0.01});
   for (Session* const session : {&generous, &strict}) must(session->generate(kPrompt, plain(100)));
-  // A branch takes two nodes of its own in each window, which for matrices of 64 columns is as much as the matrices themselves.
+  // All branches take more than a hundredth of a step here, and less than eleven steps anywhere.
   const BranchUse more = must(generous.generate(kNext, plain(100))).branches, less = must(strict.generate(kNext, plain(100))).branches;
   CHECK(more.mean_share > 0.8);
-  CHECK(less.mean_share < 0.5);
-  CHECK(generous.branch_use().slowdown > strict.branch_use().slowdown);
+  CHECK(less.mean_share < 0.7);
 }
 
 TEST_CASE("Following the load: a fork goes on with what was found out, apart from the session that it is of") {
