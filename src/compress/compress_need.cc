@@ -40,7 +40,8 @@ void measure_layer(const CompressScale& scale, const LayerLayout& layer, PassWal
   const ModelConfig& config = scale.layout.config;
   const uint64_t chunk = scale.options.chunk_tokens, tokens = std::min(scale.tokens, kMeasuredChunks * chunk);
   {
-    const Held activations = tally->floats(kCalibration, chunk * (config.width + 2 * config.attention_width() + 2 * config.kv_width()) + 3 * kUncounted);
+    const Held activations =
+        tally->floats(kCalibration, chunk * (config.width + 2 * config.attention_width() + 2 * config.kv_width()) + 3 * kUncounted);
     std::vector<Held> matrices;
     for (const uint32_t matrix : {layer.q, layer.k, layer.v, layer.output}) matrices.push_back(walk->read_packed(kMatrices, matrix));
   }
@@ -51,17 +52,20 @@ void measure_layer(const CompressScale& scale, const LayerLayout& layer, PassWal
     return;
   }
   const uint64_t widest = std::max(config.shared_ffn_width, config.expert_ffn_width);
-  const Held inputs = tally->floats(kCalibration, tokens * (2 * config.width + 2 * widest + config.experts + 6 * config.used_experts) + 8 * kUncounted);
+  const Held inputs =
+      tally->floats(kCalibration, tokens * (2 * config.width + 2 * widest + config.experts + 6 * config.used_experts) + 8 * kUncounted);
   std::vector<Held> matrices;
   for (const uint32_t matrix : {layer.ffn.gate, layer.ffn.up, layer.ffn.down}) matrices.push_back(walk->read_packed(kMatrices, matrix));
   if (config.shared_ffn_width == 0) return;
   matrices.clear();
-  for (const uint32_t matrix : {layer.shared.gate, layer.shared.up, layer.shared.down}) matrices.push_back(walk->read_packed(kMatrices, matrix));
+  for (const uint32_t matrix : {layer.shared.gate, layer.shared.up, layer.shared.down})
+    matrices.push_back(walk->read_packed(kMatrices, matrix));
 }
 
 void measure_survey(const CompressScale& scale, PassWalk* walk, MemoryTally* tally) {
   const ModelLayout& layout = scale.layout;
-  const uint64_t chunk = scale.options.chunk_tokens, tokens = std::min(scale.tokens, kMeasuredChunks * chunk), stream = tokens * layout.config.width;
+  const uint64_t chunk = scale.options.chunk_tokens, tokens = std::min(scale.tokens, kMeasuredChunks * chunk),
+                 stream = tokens * layout.config.width;
   const std::vector<Held> forward = walk->forward(kCalibration, chunk);
   const Held head = walk->read_packed(kMatrices, layout.head);
   std::vector<Held> streams;
@@ -82,7 +86,8 @@ const char* advice(const CompressNeed& need, const CompressOptions& options) {
   if (share_of(need, kTraining) > need.bytes / 2) return "compress without training (polish_steps 0)";
   if (share_of(need, kCalibration) > need.bytes / 2) return "use fewer or shorter chunks (most_chunks, chunk_tokens)";
   if (share_of(need, kBackbone) > need.bytes / 2) return "ask for the same bits everywhere and no branches, which need no survey";
-  return options.branch_bytes + options.branch_read_bytes > 0 ? "leave out branches, or have fewer threads and chunks" : "have fewer threads and chunks";
+  return options.branch_bytes + options.branch_read_bytes > 0 ? "leave out branches, or have fewer threads and chunks"
+                                                              : "have fewer threads and chunks";
 }
 
 }  // namespace
@@ -113,18 +118,24 @@ CompressNeed need_of_training(const CompressScale& scale, std::span<const Matrix
     const WeightSource& weight = layout.weights[matrix];
     const MatrixPlan& plan = plans[matrix];
     backbone += weight.rows * *row_bytes(plan.type(), weight.columns);
-    weights += packed_bytes(PackedKind::kF32, weight.rows, weight.columns) + packed_bytes(PackedKind::kF32, weight.columns, weight.rows) + 2 * kUncounted;
+    weights += packed_bytes(PackedKind::kF32, weight.rows, weight.columns) + packed_bytes(PackedKind::kF32, weight.columns, weight.rows) +
+               2 * kUncounted;
     factors += plan.rank * (weight.rows + weight.columns);
-    coded += branch_bytes(weight.rows, weight.columns, plan.rank, scale.options.factor_bits) + (plan.share > 0 ? residual_bytes(weight.rows, weight.columns) : 0);
+    coded += branch_bytes(weight.rows, weight.columns, plan.rank, scale.options.factor_bits) +
+             (plan.share > 0 ? residual_bytes(weight.rows, weight.columns) : 0);
     largest = std::max(largest, weight.rows * weight.columns);
   }
-  const uint64_t head = packed_bytes(PackedKind::kF32, layout.vocabulary, config.width) + packed_bytes(PackedKind::kF32, config.width, layout.vocabulary);
+  const uint64_t head =
+      packed_bytes(PackedKind::kF32, layout.vocabulary, config.width) + packed_bytes(PackedKind::kF32, config.width, layout.vocabulary);
   const uint64_t layer_floats = tape_floats(config), widest = std::max(config.ffn_width, config.attention_width() + 2 * config.kv_width());
   // Of factors: as they came, as they are trained and stored, their gradients, both means of Adam, and packed four times.
   const Held made = tally.bytes(kBackbone, backbone), corrections = tally.bytes(kBranches, coded);
-  const Held student = tally.bytes(kTraining, weights), heads = tally.bytes(kTraining, head), trained = tally.floats(kTraining, 12 * factors);
-  const Held tapes = tally.floats(kTraining, (config.layers + 1) * tokens * layer_floats), outputs = tally.floats(kTraining, pieces * tokens * config.width);
-  const Held passes = tally.floats(kTraining, tokens * (8 * config.width + 6 * widest + 2 * config.attention_width()) + 4 * scale.threads * tokens * tokens),
+  const Held student = tally.bytes(kTraining, weights), heads = tally.bytes(kTraining, head),
+             trained = tally.floats(kTraining, 12 * factors);
+  const Held tapes = tally.floats(kTraining, (config.layers + 1) * tokens * layer_floats),
+             outputs = tally.floats(kTraining, pieces * tokens * config.width);
+  const Held passes = tally.floats(
+                 kTraining, tokens * (8 * config.width + 6 * widest + 2 * config.attention_width()) + 4 * scale.threads * tokens * tokens),
              logits = tally.floats(kTraining, 2 * kLogitTokens * layout.vocabulary),
              reading = tally.floats(kTraining, std::max(3 * largest, 2 * layout.vocabulary * config.width));
   return tally.most();
@@ -141,8 +152,8 @@ Status check_need(const CompressNeed& need, const CompressOptions& options) {
                                   {kTraining, "training"}}) {
     if (share_of(need, use) > 0) parts += fmt::format("{}{} for {}", parts.empty() ? "" : ", ", format_bytes(share_of(need, use)), name);
   }
-  return Status(StatusCode::kBudget, fmt::format("compressing needs {} of memory, {}; the budget is {}: raise it, or {}", format_bytes(need.bytes), parts,
-                                                 format_bytes(options.host_bytes), advice(need, options)))
+  return Status(StatusCode::kBudget, fmt::format("compressing needs {} of memory, {}; the budget is {}: raise it, or {}",
+                                                 format_bytes(need.bytes), parts, format_bytes(options.host_bytes), advice(need, options)))
       .with_bytes(need.bytes, options.host_bytes);
 }
 

@@ -28,14 +28,14 @@ struct CompressNeed {
 struct CompressScale {
   const ModelLayout& layout;
   const CompressOptions& options;
-  uint64_t tokens = 0;    ///< of the calibration that are used: whole chunks
+  uint64_t tokens = 0;  ///< of the calibration that are used: whole chunks
   size_t threads = 0;
 };
 
 inline size_t compressing_threads(const CompressOptions& options) { return options.threads > 0 ? options.threads : usable_cores(); }
 
-/// A pass that makes every matrix as `plans`, by matrix of the layout, say. Of a dense model in few bits without branches, residuals and a journal
-/// it is exactly what the ledger counts; otherwise an upper bound. `keeps_backbone`: it stays in memory, for training.
+/// A pass that makes every matrix as `plans`, by matrix of the layout, say. Of a dense model in few bits without branches, residuals and a
+/// journal it is exactly what the ledger counts; otherwise an upper bound. `keeps_backbone`: it stays in memory, for training.
 CompressNeed need_of_pass(const CompressScale& scale, std::span<const MatrixPlan> plans, bool keeps_backbone);
 
 /// The pass of the survey, which looks at `most_rank` components, and at columns if asked to; and its measurements. An upper bound.

@@ -17,11 +17,11 @@ namespace {
 
 using enum MemoryUse;
 
-constexpr uint64_t kAlignment = 64;          // of buffers that are aligned by hand
-constexpr uint64_t kMeasuredRows = 128;      // as measure_loss() takes
-constexpr uint64_t kInvertedColumns = 64;    // as feedback_factor() has a thread take
-constexpr uint64_t kOversampling = 32;       // as low_rank_branch() carries along
-constexpr uint64_t kCurveRows = 256;         // as share_curve() takes
+constexpr uint64_t kAlignment = 64;                         // of buffers that are aligned by hand
+constexpr uint64_t kMeasuredRows = 128;                     // as measure_loss() takes
+constexpr uint64_t kInvertedColumns = 64;                   // as feedback_factor() has a thread take
+constexpr uint64_t kOversampling = 32;                      // as low_rank_branch() carries along
+constexpr uint64_t kCurveRows = 256;                        // as share_curve() takes
 constexpr uint64_t kPanelBytes = 2 * 128 * sizeof(double);  // for each row, as Eigen is counted with
 
 // To which both factors and the residual are completed.
@@ -86,7 +86,8 @@ void PassWalk::run() {
 void PassWalk::attention(const LayerLayout& parts) {
   const ModelConfig& config = layout_.config;
   const uint64_t q_width = config.attention_width();
-  const Held input = tally_.floats(kCalibration, chunk_ * config.width), qkv = tally_.floats(kCalibration, chunk_ * (q_width + 2 * config.kv_width())),
+  const Held input = tally_.floats(kCalibration, chunk_ * config.width),
+             qkv = tally_.floats(kCalibration, chunk_ * (q_width + 2 * config.kv_width())),
              attended = tally_.floats(kCalibration, scale_.tokens * q_width);
   const uint32_t inner[] = {parts.q, parts.k, parts.v}, outer[] = {parts.output};
   Held first_sample = sample(config.width), first = gram(config.width);
@@ -129,7 +130,8 @@ std::vector<PassWalk::Held> PassWalk::root(uint64_t width) {
   std::vector<Held> blocks;
   for (size_t group = 0; group < columns.count(); ++group) {
     const uint64_t size = columns.size(group);
-    const Held panels = tally_.claim(kGrams, kPanelBytes * size), matrix = tally_.doubles(kGrams, size * size), transposed = tally_.floats(kGrams, size * size);
+    const Held panels = tally_.claim(kGrams, kPanelBytes * size), matrix = tally_.doubles(kGrams, size * size),
+               transposed = tally_.floats(kGrams, size * size);
     blocks.push_back(packed(kGrams, size, size));
   }
   return blocks;
@@ -137,7 +139,8 @@ std::vector<PassWalk::Held> PassWalk::root(uint64_t width) {
 
 std::vector<PassWalk::Held> PassWalk::window(std::span<const uint32_t> matrices, uint64_t width, Held gram, Held) {
   const Held diagonal = tally_.floats(kMatrices, width), factor = feedback(width);
-  const bool has_root = std::any_of(matrices.begin(), matrices.end(), [this](uint32_t matrix) { return demands_.surveyed_rank + plans_[matrix].rank > 0; });
+  const bool has_root =
+      std::any_of(matrices.begin(), matrices.end(), [this](uint32_t matrix) { return demands_.surveyed_rank + plans_[matrix].rank > 0; });
   const std::vector<Held> square_root = has_root ? root(width) : std::vector<Held>();
   gram = Held();
   std::vector<Held> made;
@@ -183,8 +186,10 @@ void PassWalk::correct(uint32_t matrix, uint64_t sampled_rows) {
   if (plan.rank == 0 && plan.share == 0 && demands_.surveyed_rank == 0 && !demands_.surveys_columns) return;
   const Held residual = tally_.floats(kMatrices, weights);
   if (plan.rank + demands_.surveyed_rank > 0) {  // what is surveyed may be given a branch
-    const Held wanted = tally_.floats(kMatrices, weights), best = tally_.floats(kMatrices, weights), latest = tally_.floats(kMatrices, weights);
-    const Held backbone = tally_.bytes(kBackbone, backbone_bytes(matrix)), branch = tally_.bytes(kBranches, 2 * (correction_bytes(matrix) + kPages));
+    const Held wanted = tally_.floats(kMatrices, weights), best = tally_.floats(kMatrices, weights),
+               latest = tally_.floats(kMatrices, weights);
+    const Held backbone = tally_.bytes(kBackbone, backbone_bytes(matrix)),
+               branch = tally_.bytes(kBranches, 2 * (correction_bytes(matrix) + kPages));
     quantise(weight.columns);
     find_components(weight.rows, weight.columns, std::max(plan.rank, demands_.surveyed_rank));
   }
@@ -197,9 +202,11 @@ void PassWalk::correct(uint32_t matrix, uint64_t sampled_rows) {
 // products, and what Eigen has of them.
 void PassWalk::find_components(uint64_t rows, uint64_t columns, uint64_t rank) {
   const uint64_t directions = rank + kOversampling, weights = rows * columns;
-  const Held lost = tally_.floats(kMatrices, weights), outputs = tally_.floats(kMatrices, weights), turned = tally_.floats(kMatrices, weights),
-             straight = packed(kMatrices, rows, columns), across = packed(kMatrices, columns, rows);
-  const Held thin = tally_.floats(kMatrices, 16 * directions * (rows + columns)), small = tally_.doubles(kMatrices, 8 * directions * directions),
+  const Held lost = tally_.floats(kMatrices, weights), outputs = tally_.floats(kMatrices, weights),
+             turned = tally_.floats(kMatrices, weights), straight = packed(kMatrices, rows, columns),
+             across = packed(kMatrices, columns, rows);
+  const Held thin = tally_.floats(kMatrices, 16 * directions * (rows + columns)),
+             small = tally_.doubles(kMatrices, 8 * directions * directions),
              panels = tally_.claim(kMatrices, kPanelBytes * std::max(rows, columns));
 }
 
@@ -226,7 +233,8 @@ void PassWalk::mixture(const LayerLayout& parts) {
   }
   if (config.shared_ffn_width > 0) ffn(parts.shared, config.shared_ffn_width);
   const uint64_t some = ExpertForward::kMostRows;
-  const Held gathered = tally_.floats(kMatrices, 2 * some * config.width), activations = tally_.floats(kMatrices, 2 * some * config.expert_ffn_width);
+  const Held gathered = tally_.floats(kMatrices, 2 * some * config.width),
+             activations = tally_.floats(kMatrices, 2 * some * config.expert_ffn_width);
   std::vector<Held> stacks;
   for (const uint32_t matrix : {parts.ffn.gate, parts.ffn.up, parts.ffn.down}) {
     stacks.push_back(tally_.bytes(kBackbone, config.experts * backbone_bytes(matrix)));
@@ -239,8 +247,8 @@ void PassWalk::mixture(const LayerLayout& parts) {
 
 // All have the same shapes, and at most as many tokens of their own as the text has.
 void PassWalk::expert(const FfnLayout& parts) {
-  const uint64_t width = layout_.config.width, ffn_width = layout_.config.expert_ffn_width, most = std::max(scale_.tokens, std::max(width, ffn_width)),
-                 rows = InputSample::kept_rows(most, ExpertForward::kMostRows);
+  const uint64_t width = layout_.config.width, ffn_width = layout_.config.expert_ffn_width,
+                 most = std::max(scale_.tokens, std::max(width, ffn_width)), rows = InputSample::kept_rows(most, ExpertForward::kMostRows);
   uint64_t all = 0;
   for (const uint32_t matrix : {parts.gate, parts.up, parts.down}) all += backbone_bytes(matrix);
   const Held made = tally_.bytes(kBackbone, all), journal = scale_.options.resume ? tally_.bytes(kMatrices, 4 * all) : Held();

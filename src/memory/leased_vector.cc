@@ -20,7 +20,9 @@ bool is_leased(const LeaseSource& source, uint64_t bytes) { return source.reside
 
 }  // namespace
 
-uint64_t leased_bytes(MemoryUse use, uint64_t bytes) { return bytes < least_lease(use) ? 0 : (bytes + kHeader + kPageBytes - 1) / kPageBytes * kPageBytes; }
+uint64_t leased_bytes(MemoryUse use, uint64_t bytes) {
+  return bytes < least_lease(use) ? 0 : (bytes + kHeader + kPageBytes - 1) / kPageBytes * kPageBytes;
+}
 
 LeaseScope::LeaseScope(TensorResidency& residency, MemoryUse use) : outer_(std::exchange(current, {&residency, use})) {}
 LeaseScope::LeaseScope(MemoryUse use) : outer_(std::exchange(current, {current.residency, use})) {}

@@ -15,9 +15,9 @@ namespace outrigger {
 
 class TensorResidency;
 
-/// From so many bytes on a vector's memory is a lease; below that, the heap's, and not counted. What is made of a model, matrices in few bits and what
-/// corrects them, stays and adds up: a page of it is one. Of the rest what a lease adds, its own count and what is missing to a whole page, is at
-/// most a fifteenth.
+/// From so many bytes on a vector's memory is a lease; below that, the heap's, and not counted. What is made of a model, matrices in few
+/// bits and what corrects them, stays and adds up: a page of it is one. Of the rest what a lease adds, its own count and what is missing to
+/// a whole page, is at most a fifteenth.
 constexpr uint64_t least_lease(MemoryUse use) { return use == MemoryUse::kBackbone || use == MemoryUse::kBranches ? 4 << 10 : 64 << 10; }
 
 /// Bytes that the ledger counts for a vector with room for `bytes`.
@@ -31,8 +31,8 @@ struct LeaseSource {
   bool operator==(const LeaseSource&) const = default;
 };
 
-/// Says where vectors that are made on this thread take their memory, while it lives; inner ones go before outer ones. It is the thread's and not
-/// an argument, since a large part of compressing is arithmetic on matrices that has nothing else to do with who owns them.
+/// Says where vectors that are made on this thread take their memory, while it lives; inner ones go before outer ones. It is the thread's
+/// and not an argument, since a large part of compressing is arithmetic on matrices that has nothing else to do with who owns them.
 class LeaseScope {
  public:
   /// The residency must outlive every vector made in the scope.
@@ -53,8 +53,8 @@ class LeaseScope {
 /// Counts what code that knows no leases takes from the heap by itself, for the scope's purpose. Throws as take_leased().
 MemoryClaim claim_of_heap(uint64_t bytes);
 
-/// Memory of at least 64 bytes' alignment where it is a lease. Throws std::bad_alloc, also when the budget is spent: MemoryLedger::last_refusal()
-/// says so.
+/// Memory of at least 64 bytes' alignment where it is a lease. Throws std::bad_alloc, also when the budget is spent:
+/// MemoryLedger::last_refusal() says so.
 std::byte* take_leased(const LeaseSource& source, uint64_t bytes);
 /// With the same arguments that it was taken with.
 void give_back_leased(const LeaseSource& source, std::byte* memory, uint64_t bytes) noexcept;

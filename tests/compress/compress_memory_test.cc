@@ -106,7 +106,9 @@ TEST_CASE("compress_model: no allocation above a mebibyte is anything but a leas
   CHECK(check_leased(bench).memory.corrections > 0);
 }
 
-TEST_CASE("compress_model: in bits alone what is held is to the byte what was planned; a budget of so much does, with a byte less nothing is begun") {
+TEST_CASE(
+    "compress_model: in bits alone what is held is to the byte what was planned; a budget of so much does, with a byte less nothing is "
+    "begun") {
   for (const DenseKind kind : kDenseKinds) {
     CAPTURE(static_cast<int>(kind));
     Bench bench(random_dense(kind, kWide));
@@ -164,7 +166,7 @@ TEST_CASE("compress_model: a budget without room for a wide matrix' inputs makes
   CHECK(halves.memory.peak_bytes < free.memory.peak_bytes * 2 / 3);
   const CompressedMatrixReport &whole = free.matrices.back(), &grouped = halves.matrices.back();
   REQUIRE(whole.name == "blk.0.ffn_down.weight");
-  CHECK(grouped.loss < 3 * whole.loss);  // on text that is short for so many columns
+  CHECK(grouped.loss < 3 * whole.loss);                               // on text that is short for so many columns
   CHECK(free.matrices.front().loss == halves.matrices.front().loss);  // whose rows are one group
   const std::string bytes = bench.made();
   bench.options.host_bytes = 0;
