@@ -135,6 +135,10 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
   std::vector<CompressedMatrix> branches(plans.size());  // written last
   const bool has_factors = std::any_of(plans.begin(), plans.end(), [](const MatrixPlan& one) { return one.rank > 0; });
   const bool polishes = options.polish_steps > 0 && has_factors && options.method == BranchMethod::kWeighed;
+  PolishPlan polish;
+  if (polishes) {
+    OTR_ASSIGN(polish, plan_polish(model, tokens, options, plans));
+  }
   const double polish_share = polishes ? kShareOfPolish : 0, compressor_share = 1 - planning_share - polish_share;
   OTR_ASSIGN(std::unique_ptr<Compressor> compressor, Compressor::create(model, tokens, options));
   if (saved != nullptr) {
@@ -144,15 +148,17 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
   const auto sink = [&](uint32_t matrix, CompressedMatrix made) {
     result.backbone_bytes += made.backbone.bytes.size();
     result.backbone_weights += made.backbone.rows * made.backbone.columns;
-    OTR_TRY(file.write_backbone(made.backbone));
-    if (!polishes) made.backbone.bytes = std::vector<std::byte>();  // "= {}" would keep the memory
+    OTR_TRY(file.write_backbone(matrix, made.backbone));
+    made.backbone.bytes = std::vector<std::byte>();  // "= {}" would keep the memory
     branches[matrix] = std::move(made);
     return Status();
   };
   OTR_TRY(compressor->run(plans, sink, [&](uint32_t done, uint32_t all) { return report(options, planning_share + compressor_share * done / all); }));
   compressor.reset();
   if (polishes) {
-    OTR_TRY(polish_made(model, tokens, options, plans, [&](uint32_t done, uint32_t all) { return report(options, 1 - polish_share + polish_share * done / all); }, &branches, &result));
+    const auto backbone = [&file](uint32_t matrix, std::span<std::byte> bytes) { return file.read_backbone(matrix, bytes); };
+    const auto watch = [&](uint32_t done, uint32_t all) { return report(options, 1 - polish_share + polish_share * done / all); };
+    OTR_TRY(polish_made(model, tokens, options, plans, polish, backbone, watch, &branches, &result));
   }
   double residual_reads = 0;
   for (const uint32_t matrix : matrices_of_layers(*model.layout)) {
@@ -175,7 +181,8 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, const std::vect
 
 // Whether going on can come further than the call that failed with it.
 bool may_go_away(StatusCode code) {
-  return code == StatusCode::kCancelled || code == StatusCode::kIo || code == StatusCode::kOutOfMemory || code == StatusCode::kInternal;
+  return code == StatusCode::kCancelled || code == StatusCode::kIo || code == StatusCode::kOutOfMemory || code == StatusCode::kInternal ||
+         code == StatusCode::kBudget;
 }
 
 // With bytes in the place of time.
@@ -220,6 +227,9 @@ Status CompressOptions::validate() const {
   if (max_slowdown > 0 && branch_read_bytes > 0) return invalid("max_slowdown and branch_read_bytes limit the same; give one of them");
   if (max_slowdown > 0 && !machine) return invalid("max_slowdown needs the profile of a machine");
   if (factor_bits != 4 && factor_bits != 8) return invalid(fmt::format("factor_bits is {}, need 4 or 8", factor_bits));
+  if (polish_scope != PolishScope::kAuto && polish_scope != PolishScope::kEndToEnd && polish_scope != PolishScope::kBlock) {
+    return invalid(fmt::format("polish_scope is {}, need 0 to 2", static_cast<int>(polish_scope)));
+  }
   if (polish_steps > 100000) return invalid(fmt::format("polish_steps is {}, need at most 100000", polish_steps));
   if (rounds > 16) return invalid(fmt::format("rounds is {}, need at most 16", rounds));
   if (chunk_tokens < 16 || chunk_tokens > 65536) return invalid(fmt::format("chunk_tokens is {}, need 16 to 65536", chunk_tokens));

@@ -179,6 +179,9 @@ void add_compress(CLI::App& app, Action& action) {
           "Train low-rank branches together by so many steps; auto: 50 where 8 bytes for each of the model's weights are less than 4 GB")
       ->type_name("auto|off|STEPS")
       ->capture_default_str();
+  add_choice<PolishScope>(*command, "--polish-scope", options->polish_scope,
+                          "Train for what the whole model says, all of it in memory as float32, or a layer at a time for what comes out of it",
+                          {{"auto", PolishScope::kAuto}, {"end-to-end", PolishScope::kEndToEnd}, {"block", PolishScope::kBlock}});
   add_choice<BranchAllocation>(
       *command, "--allocate", options->allocation, "How budgets are shared out: as measured, the same for all, or by HCInfer's score",
       {{"auto", BranchAllocation::kMeasured}, {"uniform", BranchAllocation::kUniform}, {"hcinfer", BranchAllocation::kHcinfer}});

@@ -103,6 +103,8 @@ Result<CompressOptions> read_compress_options(const CompressCommandOptions& opti
     result.machine = std::move(machine).value();
   }
   result.allocation = options.allocation;
+  result.polish_scope = options.polish_scope;
+  if (options.common.host_budget) result.host_bytes = host_budget_bytes(options.common);
   result.method = options.method;
   result.chunk_tokens = options.chunk_tokens;
   result.most_chunks = options.chunks;
