@@ -51,6 +51,8 @@ outrigger::CompressOptions compress_options_of(const otr_compress_options& given
   options.factor_bits = given.factor_bits;
   options.method = static_cast<outrigger::BranchMethod>(given.method);
   options.polish_steps = given.polish_steps;
+  options.polish_scope = static_cast<outrigger::PolishScope>(given.polish_scope);
+  options.host_bytes = given.host_bytes;
   options.branch_read_bytes = given.branch_read_bytes;
   options.scattered_read_cost = given.scattered_read_cost;
   options.max_slowdown = given.max_slowdown;

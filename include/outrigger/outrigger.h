@@ -259,6 +259,13 @@ enum otr_branch_form {
   OTR_BRANCHES_SPARSE = 2    /**< residuals: what a matrix lost in four bits, of which each token reads the columns that matter most to it */
 };
 
+/** What training low-rank factors has in memory at once, and so what it can see. */
+enum otr_polish_scope {
+  OTR_POLISH_AUTO = 0,       /**< end to end where host_bytes has room for it, else block by block (default) */
+  OTR_POLISH_END_TO_END = 1, /**< the whole model as float32: all factors together, for what the whole model says */
+  OTR_POLISH_BLOCK = 2       /**< one layer as float32: a layer's factors for what comes out of it, one layer after the other */
+};
+
 /** How to compress a model. */
 typedef struct otr_compress_options {
   uint32_t struct_size;
@@ -275,7 +282,7 @@ typedef struct otr_compress_options {
   uint32_t rounds;          /**< how often a matrix with a branch is quantised anew, less what the branch restores (default 2); the best is kept */
   double mixed_bits;        /**< instead of `bits`: 2.5 to 4.5 stored bits a weight on average, matrices having 2, 3 or 4 by measured loss; 0 (default): `bits` */
   int32_t allocation;       /**< of both budgets: an otr_branch_allocation */
-  uint32_t polish_steps;    /**< of training all branches' factors together for what the whole model says; 0 (default): none; 50 is a good number */
+  uint32_t polish_steps;    /**< of training low-rank factors, block by block of each layer's; 0 (default): none; 50 is a good number */
   int32_t method;           /**< how branches are found: 0 (default): the best for the inputs; 1: HCInfer's plain singular vectors, for comparison */
   uint32_t resume;          /**< 1: keep what is done in `path`.progress until the file is there, and go on from what a call that was cancelled or killed left in it; 0 (default): not */
   uint64_t branch_read_bytes;   /**< a token reads at most so many of them on average; 0 (default): no limit. Both 0: nothing is corrected */
@@ -284,7 +291,8 @@ typedef struct otr_compress_options {
   double max_slowdown;          /**< above 0, instead of branch_read_bytes: a token may take so much longer for them on the host of `profile`, the model being in its memory; 0.05 for a twentieth; default 0 */
   const struct otr_profile* profile; /**< needed for max_slowdown; NULL (default): none */
   int32_t form;                 /**< what matrices are corrected by: an otr_branch_form */
-  uint32_t reserved2;
+  int32_t polish_scope;         /**< how they are trained: an otr_polish_scope */
+  uint64_t host_bytes;          /**< training takes at most so many bytes of memory, as they are counted beforehand; 0 (default): no limit */
 } otr_compress_options;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
@@ -306,7 +314,8 @@ typedef struct otr_compress_report {
  * `count` tokens of `calibration`: a text like those that the model is for. The same input gives the same bytes, whatever the number of threads.
  * `report` may be NULL. Cost: 72 s for 135 million parameters and 16,000 tokens on two cores; memory for a matrix as float32, four times over its
  * inputs' width squared, and twice the tokens' vectors. The file appears under its name complete, or not at all.
- * Errors: OTR_UNSUPPORTED with the reason when the model cannot run, has rows of no multiple of 64, or is a mixture of experts and polish_steps is not 0; OTR_INVALID_ARGUMENT also
+ * Errors: OTR_UNSUPPORTED with the reason when the model cannot run, has rows of no multiple of 64, or is a mixture of experts and polish_steps is not 0; OTR_BUDGET when training needs more than host_bytes;
+ * OTR_INVALID_ARGUMENT also
  * for tokens outside the vocabulary, fewer of them than a chunk, weights that are no numbers (subject), or a `path` that is the model's own file; OTR_IO;
  * OTR_CANCELLED. Since 0.1, stable. */
 OTR_C_API otr_status otr_model_compress(const otr_model* model, const int32_t* calibration, size_t count, const char* path,

@@ -1,7 +1,6 @@
 // block_loss: a token at a time.
 #include "src/compress/block_loss.h"
 
-#include <cstdlib>
 #include <vector>
 
 namespace outrigger {
@@ -15,7 +14,6 @@ constexpr double kLeastSquare = 1e-12;
 double block_loss(std::span<const float> wanted, std::span<const float> got, size_t width, float* gradient, ThreadTeam& team) {
   const size_t tokens = wanted.size() / width;
   std::vector<double> losses(tokens);
-  static const bool plain = std::getenv("TRIAL_PLAIN") != nullptr;
   team.run([&](const TeamMember& member) {
     size_t begin, end;
     member.share(tokens, 1, &begin, &end);
@@ -27,7 +25,6 @@ double block_loss(std::span<const float> wanted, std::span<const float> got, siz
         lost += difference * difference;
         all += static_cast<double>(want[i]) * want[i];
       }
-      if (plain) all = width;
       losses[t] = lost / all;
       if (gradient == nullptr) continue;
       const auto scale = static_cast<float>(2 / (all * static_cast<double>(tokens)));

@@ -73,6 +73,7 @@ class MadePolisher {
       return {};
     };
     if (scope == PolishScope::kBlock) {
+      polish.learning_rate = kBlockLearningRate;
       const auto read = [this](uint32_t layer) { return branches_of(matrices_of(layout_.layers[layer])); };
       return polish_blocks(model_, student, tokens_, options_.chunk_tokens, polish, *team, watch, {read, keep});
     }

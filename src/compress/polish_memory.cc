@@ -51,11 +51,10 @@ class PolishCount {
     uint64_t most = 0;
     for (const LayerLayout& layer : layout_.layers) {
       const uint64_t given = given_factors(layer);
-      most = std::max({most, matrices(layer, 1) + reading_bytes(layer) + tape(layer), matrices(layer, 2) + reading_bytes(layer) + tape(layer),
-                       matrices(layer, 2) + tape(layer) + trained_factors(layer) + 2 * given + rounding()});
+      most = std::max(most, matrices(layer, 2) + tape(layer) + given + std::max(reading_bytes(layer), trained_factors(layer) + given + rounding()));
     }
     const uint64_t measuring = stream(2) + head_divergence_bytes(layout_, n_);
-    const uint64_t streams = stream(2 * sizes_.pieces + sizes_.held_out);
+    const uint64_t streams = stream(2 * sizes_.pieces + 2 * sizes_.held_out);
     return with_rounding(kept() + new_codes() + fixed() + streams + std::max(stream(2) + pass() + most, measuring));
   }
 

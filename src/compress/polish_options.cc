@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <numbers>
 
 namespace outrigger {
@@ -18,8 +17,7 @@ constexpr uint32_t kRisingSteps = 5;
 
 float PolishOptions::rate_of(uint32_t step) const {
   const double rise = std::min(1.0, (step + 1.0) / kRisingSteps), fall = 0.5 + 0.5 * std::cos(std::numbers::pi * step / steps);
-  static const double trial = std::getenv("TRIAL_RATE") ? std::atof(std::getenv("TRIAL_RATE")) : 1;
-  return static_cast<float>(trial * learning_rate * rise * fall);
+  return static_cast<float>(learning_rate * rise * fall);
 }
 
 Status PolishOptions::validate() const {

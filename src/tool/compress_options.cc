@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <outrigger/sizes.h>
 
+#include <algorithm>
 #include <charconv>
 #include <string_view>
 
@@ -55,26 +56,28 @@ Result<uint64_t> read_bytes(const char* name, const std::string& text, const Mod
   return size->share > 0 ? static_cast<uint64_t>(weights * stored_bits / 8 * size->share) : size->bytes;
 }
 
-// "auto": 50 steps, where training takes no more memory than most machines have to spare; branches of mixtures cannot be trained.
-Status read_polish(const std::string& text, const Model& model, CompressOptions* options) {
+// "auto": 50 steps; branches of mixtures cannot be trained.
+Status read_polish(const std::string& text, const StepShape& shape, CompressOptions* options) {
   constexpr uint32_t kSteps = 50;
-  constexpr double kMostBytes = 4e9;
   if (text == "auto") {
-    double weights = 0;
-    auto shape = model.step_shape();
-    if (!shape.is_ok()) return shape.status();
-    bool is_mixture = false;
-    for (const MatrixShape& matrix : shape->matrices) {
-      weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
-      is_mixture |= matrix.use == MatrixUse::kRouted;
-    }
-    options->polish_steps = !is_mixture && 8 * weights <= kMostBytes ? kSteps : 0;
+    const bool is_mixture = std::any_of(shape.matrices.begin(), shape.matrices.end(), [](const MatrixShape& matrix) { return matrix.use == MatrixUse::kRouted; });
+    options->polish_steps = is_mixture ? 0 : kSteps;
     return Status();
   }
   if (text == "off") return Status();
   const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), options->polish_steps);
   if (error == std::errc() && rest == text.data() + text.size()) return Status();
   return Status(StatusCode::kInvalidArgument, fmt::format("--polish: got \"{}\", need auto, off or a number of steps", text));
+}
+
+// Where nobody says how much memory there is, training takes the whole model only as far as most machines have to spare for it.
+void choose_polish_scope(const CompressCommandOptions& options, const StepShape& shape, CompressOptions* result) {
+  constexpr double kMostBytes = 4e9;
+  result->polish_scope = options.polish_scope;
+  if (options.common.host_budget) result->host_bytes = host_budget_bytes(options.common);
+  double weights = 0;
+  for (const MatrixShape& matrix : shape.matrices) weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
+  if (result->polish_scope == PolishScope::kAuto && !options.common.host_budget && 8 * weights > kMostBytes) result->polish_scope = PolishScope::kBlock;
 }
 
 Status read_branches(const CompressCommandOptions& options, const Model& model, double stored_bits, CompressOptions* result) {
@@ -95,7 +98,10 @@ Result<CompressOptions> read_compress_options(const CompressCommandOptions& opti
   if (Status status = read_bits(options.bits, &result); !status.is_ok()) return status;
   const double stored_bits = result.mixed_bits > 0 ? result.mixed_bits : result.bits + 0.5;
   if (Status status = read_branches(options, model, stored_bits, &result); !status.is_ok()) return status;
-  if (Status status = read_polish(options.polish, model, &result); !status.is_ok()) return status;
+  const auto shape = model.step_shape();
+  if (!shape.is_ok()) return shape.status();
+  if (Status status = read_polish(options.polish, shape.value(), &result); !status.is_ok()) return status;
+  choose_polish_scope(options, shape.value(), &result);
   if (options.max_slowdown > 0) {
     auto machine = plan_profile(model, options.common, nullptr);
     if (!machine.is_ok()) return machine.status();
@@ -103,8 +109,6 @@ Result<CompressOptions> read_compress_options(const CompressCommandOptions& opti
     result.machine = std::move(machine).value();
   }
   result.allocation = options.allocation;
-  result.polish_scope = options.polish_scope;
-  if (options.common.host_budget) result.host_bytes = host_budget_bytes(options.common);
   result.method = options.method;
   result.chunk_tokens = options.chunk_tokens;
   result.most_chunks = options.chunks;

@@ -84,7 +84,8 @@ int main(void) {
   FIELD(otr_compress_options, max_slowdown);
   FIELD(otr_compress_options, profile);
   FIELD(otr_compress_options, form);
-  FIELD(otr_compress_options, reserved2);
+  FIELD(otr_compress_options, polish_scope);
+  FIELD(otr_compress_options, host_bytes);
   STRUCT(otr_compress_report);
   FIELD(otr_compress_report, struct_size);
   FIELD(otr_compress_report, resumed_windows);

@@ -108,7 +108,7 @@ struct Case {
 std::vector<Case> cases() {
   std::vector<Case> all = {{"bare", few_chunks(3)},     {"uniform branches", few_chunks()}, {"measured branches, trained", few_chunks()},
                            {"residuals", few_chunks()}, {"mixed bits", few_chunks()},       {"plain singular vectors", few_chunks()},
-                           {"both forms, trained", few_chunks()}};
+                           {"both forms, trained", few_chunks()}, {"trained layer by layer", few_chunks()}};
   all[1].options.branch_bytes = 105000;
   all[1].options.allocation = BranchAllocation::kUniform;
   all[1].options.factor_bits = 8;
@@ -123,6 +123,8 @@ std::vector<Case> cases() {
   all[6].options.branch_read_bytes = 12000;
   all[6].options.scattered_read_cost = 3;
   all[6].options.polish_steps = 2;
+  all[7].options = all[2].options;
+  all[7].options.polish_scope = PolishScope::kBlock;
   return all;
 }
 
