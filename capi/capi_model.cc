@@ -189,7 +189,6 @@ otr_status otr_model_compress(const otr_model* model, const int32_t* calibration
     otr_compress_options known = compress_defaults();
     OTR_CAPI_TRY(read_options(options, "options", &known));
     OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
-    OTR_CAPI_TRY(check_reserved(known.reserved2, "options"));
     if (known.resume > 1) return Status(outrigger::StatusCode::kInvalidArgument, "options: resume is " + std::to_string(known.resume) + ", need 0 or 1");
     OTR_CAPI_ASSIGN(made, outrigger::compress_model(model->model, std::span(calibration, count), path,
                                                     compress_options_of(known)));

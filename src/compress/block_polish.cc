@@ -1,4 +1,4 @@
-// polish_blocks: the stream of what became of the model, and beside each layer what the model's own would make of it.
+// polish_blocks: two streams through the layers, the model's own and that of what became of it.
 #include "src/compress/block_polish.h"
 
 #include <cmath>
@@ -34,18 +34,17 @@ class BlockPolisher {
     std::vector<float> fixed(layout.shape.fixed_bytes / sizeof(float));
     OTR_TRY(load_fixed_tensors(model_.file, layout, fixed.data()));
     for (const Piece& piece : task_.pieces) {
-      OTR_ASSIGN(stream_.emplace_back(), embed_tokens(model_, piece));
+      OTR_ASSIGN(wanted_.emplace_back(), embed_tokens(model_, piece));
     }
-    targets_ = stream_;
-    own_.assign(stream_.begin(), stream_.begin() + static_cast<ptrdiff_t>(task_.held_out));
-    untrained_ = own_;
+    got_ = wanted_;
+    untrained_.assign(wanted_.begin(), wanted_.begin() + static_cast<ptrdiff_t>(task_.held_out));
     trainer_.emplace(model_, fixed.data(), task_.piece_tokens, team_);
     for (uint32_t layer = 0; layer < layout.config.layers; ++layer) {
       OTR_TRY(run_layer(layer, [&](uint32_t parts) { return watch(done += parts, all); }));
     }
     trainer_.reset();
     OTR_ASSIGN(report_.held_out_before, divergence(fixed.data(), untrained_));
-    OTR_ASSIGN(report_.held_out_after, divergence(fixed.data(), stream_));
+    OTR_ASSIGN(report_.held_out_after, divergence(fixed.data(), got_));
     if (!std::isfinite(report_.held_out_before)) return not_finite();
     report_.is_kept = report_.held_out_after < report_.held_out_before;
     return std::move(report_);
@@ -60,8 +59,7 @@ class BlockPolisher {
     OTR_ASSIGN(const std::vector<TrainedBranch> given, branches_.read(layer));
     OTR_TRY(check_branches(*model_.layout, given));
     OTR_TRY(trainer_->set_layer(layer, own_matrices(model_), false));
-    for (size_t i = 0; i < stream_.size() && !given.empty(); ++i) trainer_->forward(stream_[i], targets_[i]);
-    for (std::vector<float>& piece : own_) trainer_->forward(piece, piece);
+    for (std::vector<float>& piece : wanted_) trainer_->forward(piece, piece);
     OTR_TRY(trainer_->set_layer(layer, student_, true));
     for (const TrainedBranch& branch : given) trainer_->matrix(branch.matrix).set_branch(branch, team_);
     for (std::vector<float>& piece : untrained_) trainer_->forward(piece, piece);
@@ -71,13 +69,13 @@ class BlockPolisher {
     } else {
       OTR_TRY(train(layer, given, watch));
     }
-    for (std::vector<float>& piece : stream_) trainer_->forward(piece, piece);
+    for (std::vector<float>& piece : got_) trainer_->forward(piece, piece);
     return {};
   }
 
   double held_out_error() {
     double sum = 0;
-    for (size_t i = 0; i < task_.held_out; ++i) sum += trainer_->loss(stream_[i], targets_[i]);
+    for (size_t i = 0; i < task_.held_out; ++i) sum += trainer_->loss(got_[i], wanted_[i]);
     return sum / static_cast<double>(task_.held_out);
   }
 
@@ -90,7 +88,7 @@ class BlockPolisher {
     for (const TrainedBranch& branch : given) pupils.add(branch, &trainer_->matrix(branch.matrix));
     for (uint32_t step = 0; step < options_.steps; ++step) {
       const size_t piece = task_.steps[step];
-      const double loss = trainer_->loss_and_gradients(stream_[piece], targets_[piece]);
+      const double loss = trainer_->loss_and_gradients(got_[piece], wanted_[piece]);
       if (!std::isfinite(loss)) {
         OTR_TRY(watch(options_.steps - step));
         break;  // it would spoil all factors
@@ -113,9 +111,9 @@ class BlockPolisher {
   // Of the held-out pieces behind the last layer.
   Result<double> divergence(const float* fixed, const Stream& stream) {
     double sum = 0;
-    std::vector<float> p(own_.front().size()), q(p.size());
+    std::vector<float> p(wanted_.front().size()), q(p.size());
     for (size_t i = 0; i < task_.held_out; ++i) {
-      norm_output(*model_.layout, fixed, own_[i], p, team_);
+      norm_output(*model_.layout, fixed, wanted_[i], p, team_);
       norm_output(*model_.layout, fixed, stream[i], q, team_);
       OTR_ASSIGN(const double one, head_divergence(model_, p, q, team_));
       sum += one;
@@ -130,9 +128,9 @@ class BlockPolisher {
   ThreadTeam& team_;
   const BlockBranches& branches_;
   std::optional<BlockTrainer> trainer_;
-  Stream stream_;            ///< all pieces, with what became of the layers so far
-  Stream targets_;           ///< what the model's own layer makes of them
-  Stream own_, untrained_;   ///< the held-out pieces, with the model's own layers, and with the branches as they were given
+  Stream wanted_;      ///< with the model's own layers
+  Stream got_;         ///< with what became of them
+  Stream untrained_;   ///< the held-out pieces, with the branches as they were given
   PolishReport report_;
 };
 

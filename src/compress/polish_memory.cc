@@ -54,7 +54,7 @@ class PolishCount {
       most = std::max(most, matrices(layer, 2) + tape(layer) + given + std::max(reading_bytes(layer), trained_factors(layer) + given + rounding()));
     }
     const uint64_t measuring = stream(2) + head_divergence_bytes(layout_, n_);
-    const uint64_t streams = stream(2 * sizes_.pieces + 2 * sizes_.held_out);
+    const uint64_t streams = stream(2 * sizes_.pieces + sizes_.held_out);
     return with_rounding(kept() + new_codes() + fixed() + streams + std::max(stream(2) + pass() + most, measuring));
   }
 
