@@ -153,7 +153,7 @@ struct CompressReport {
 ///
 /// Memory, without branches: one matrix as float32 and its inputs' Gram matrix, four times over, and the calibration tokens' vectors, width * 4 bytes each, twice (with `resume` three times). Cost: 72 s for
 /// 135 million parameters and 16,000 tokens on two cores; with branches that are shared out by measurement and trained 350 s, and more with more of them. Training end to end takes
-/// the model twice as float32, 1.6 to 2.2 GB for that one, block by block one layer twice and the tokens' vectors twice, 210 MB; without it branches and residuals take 360 MB. The file appears under its name complete, or not at all.
+/// the model twice as float32, 1.6 to 2.2 GB for that one, block by block one layer twice and the vectors of the pieces that are trained on twice, 175 MB; without it branches and residuals take 360 MB. The file appears under its name complete, or not at all.
 /// Errors: kUnsupported when the model cannot run, has rows of no multiple of 64, or is a mixture of experts and polish_steps is not 0; kInvalidArgument for options, tokens outside
 /// the vocabulary, fewer than one chunk of them, weights or inputs that are no numbers, or a path that is the model's own; kBudget when training needs more than host_bytes; kIo; kCancelled; kOutOfMemory;
 /// kInternal when `progress` or `on_resume` throws.
