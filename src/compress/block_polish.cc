@@ -53,7 +53,9 @@ class BlockPolisher {
  private:
   using LayerWatch = std::function<Status(uint32_t parts)>;
 
-  Status not_finite() const { return Status(StatusCode::kInvalidArgument, "the model's outputs are not all finite").in_file(model_.info.file); }
+  Status not_finite() const {
+    return Status(StatusCode::kInvalidArgument, "the model's outputs are not all finite").in_file(model_.info.file);
+  }
 
   Status run_layer(uint32_t layer, const LayerWatch& watch) {
     OTR_ASSIGN(const std::vector<TrainedBranch> given, branches_.read(layer));
@@ -128,16 +130,17 @@ class BlockPolisher {
   ThreadTeam& team_;
   const BlockBranches& branches_;
   std::optional<BlockTrainer> trainer_;
-  Stream wanted_;      ///< with the model's own layers
-  Stream got_;         ///< with what became of them
-  Stream untrained_;   ///< the held-out pieces, with the branches as they were given
+  Stream wanted_;     ///< with the model's own layers
+  Stream got_;        ///< with what became of them
+  Stream untrained_;  ///< the held-out pieces, with the branches as they were given
   PolishReport report_;
 };
 
 }  // namespace
 
-Result<PolishReport> polish_blocks(const Model::Impl& model, const MatrixReader& student, std::span<const Token> tokens, uint32_t chunk_tokens,
-                                   const PolishOptions& options, ThreadTeam& team, const PolishWatch& watch, const BlockBranches& branches) try {
+Result<PolishReport> polish_blocks(const Model::Impl& model, const MatrixReader& student, std::span<const Token> tokens,
+                                   uint32_t chunk_tokens, const PolishOptions& options, ThreadTeam& team, const PolishWatch& watch,
+                                   const BlockBranches& branches) try {
   OTR_ASSIGN(PolishTask task, make_polish_task(*model.layout, tokens, chunk_tokens, options));
   return BlockPolisher(model, student, std::move(task), options, team, branches).run(watch);
 } catch (const std::bad_alloc&) {

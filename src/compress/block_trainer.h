@@ -19,7 +19,8 @@ namespace outrigger {
 /// Threads: one call at a time. Calls may throw std::bad_alloc.
 class BlockTrainer {
  public:
-  /// For texts of `tokens` tokens. Preconditions: the layout of a dense model; `model`, `fixed` (its fixed tensors) and `team` outlive the object.
+  /// For texts of `tokens` tokens. Preconditions: the layout of a dense model; `model`, `fixed` (its fixed tensors) and `team` outlive the
+  /// object.
   BlockTrainer(const Model::Impl& model, const float* fixed, size_t tokens, ThreadTeam& team);
 
   /// The layer's matrices as `reader` gives them, without branches, in the place of the last one's. Errors: those of read_layer().

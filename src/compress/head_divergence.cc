@@ -22,7 +22,8 @@ struct TokenSums {
   double difference = 0;  ///< of logits, times p, relative to p_most as p_sum is
 
   void add(std::span<const float> p, std::span<const float> q) {
-    const float p_now = std::max(p_most, *std::max_element(p.begin(), p.end())), q_now = std::max(q_most, *std::max_element(q.begin(), q.end()));
+    const float p_now = std::max(p_most, *std::max_element(p.begin(), p.end())),
+                q_now = std::max(q_most, *std::max_element(q.begin(), q.end()));
     const double p_scale = std::exp(static_cast<double>(p_most) - p_now);
     p_sum *= p_scale;
     difference *= p_scale;
@@ -43,7 +44,8 @@ struct TokenSums {
 
 }  // namespace
 
-Result<double> head_divergence(const Model::Impl& model, std::span<const float> p, std::span<const float> q, ThreadTeam& team, uint64_t slice_rows) {
+Result<double> head_divergence(const Model::Impl& model, std::span<const float> p, std::span<const float> q, ThreadTeam& team,
+                               uint64_t slice_rows) {
   const ModelLayout& layout = *model.layout;
   const WeightSource& head = layout.weights[layout.head];
   const uint64_t width = layout.config.width;
@@ -55,7 +57,9 @@ Result<double> head_divergence(const Model::Impl& model, std::span<const float> 
     const uint64_t rows = std::min(slice_rows, head.rows - first);
     OTR_ASSIGN(const std::vector<float> values, read_rows(model.file.source(), head, first, rows));
     if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) {
-      return Status(StatusCode::kInvalidArgument, "the weights are not all finite").in_file(model.info.file).about(layout.shape.matrices[layout.head].name);
+      return Status(StatusCode::kInvalidArgument, "the weights are not all finite")
+          .in_file(model.info.file)
+          .about(layout.shape.matrices[layout.head].name);
     }
     slice.pack({values.data(), width}, rows, width, &team);
     for (size_t begin = 0; begin < tokens; begin += kSliceTokens) {

@@ -15,8 +15,9 @@ namespace outrigger {
 /// Rows of the head that are there at once, a multiple of kPackRows: of a width of 4096, 17 MB as float32 and as much packed.
 constexpr uint64_t kHeadSliceRows = 1024;
 
-/// The mean over tokens of KL(p || q), in nats, of what the model's head makes of the last norms' vectors `p` and `q` [tokens, width]. The same bits
-/// for any number of threads. Memory: head_divergence_bytes(). Errors: kIo; kInvalidArgument for weights that are no numbers. Throws std::bad_alloc.
+/// The mean over tokens of KL(p || q), in nats, of what the model's head makes of the last norms' vectors `p` and `q` [tokens, width]. The
+/// same bits for any number of threads. Memory: head_divergence_bytes(). Errors: kIo; kInvalidArgument for weights that are no numbers.
+/// Throws std::bad_alloc.
 Result<double> head_divergence(const Model::Impl& model, std::span<const float> p, std::span<const float> q, ThreadTeam& team,
                                uint64_t slice_rows = kHeadSliceRows);
 

@@ -23,7 +23,8 @@ Result<std::vector<float>> read_checked(const Model::Impl& model, uint32_t matri
   return values;
 }
 
-Status read_layer(const Model::Impl& model, uint32_t layer, const MatrixReader& reader, bool can_go_back, ThreadTeam& team, LayerMatrices* matrices) {
+Status read_layer(const Model::Impl& model, uint32_t layer, const MatrixReader& reader, bool can_go_back, ThreadTeam& team,
+                  LayerMatrices* matrices) {
   const std::array<uint32_t, 7> indices = matrices_of(model.layout->layers[layer]);
   const std::array<BranchedMatrix*, 7> targets = matrices->all();
   for (size_t i = 0; i < indices.size(); ++i) {

@@ -19,9 +19,10 @@ MatrixReader own_matrices(const Model::Impl& model);
 /// One of the layout's matrices. Errors: the reader's; kInvalidArgument, with the tensor's name, for weights that are no numbers.
 Result<std::vector<float>> read_checked(const Model::Impl& model, uint32_t matrix, const MatrixReader& reader);
 
-/// The seven of a dense layer, of which one at a time is in memory as the reader gives it. Errors: as read_checked; kInternal for another size than
-/// the layout's. Throws std::bad_alloc.
-Status read_layer(const Model::Impl& model, uint32_t layer, const MatrixReader& reader, bool can_go_back, ThreadTeam& team, LayerMatrices* matrices);
+/// The seven of a dense layer, of which one at a time is in memory as the reader gives it. Errors: as read_checked; kInternal for another
+/// size than the layout's. Throws std::bad_alloc.
+Status read_layer(const Model::Impl& model, uint32_t layer, const MatrixReader& reader, bool can_go_back, ThreadTeam& team,
+                  LayerMatrices* matrices);
 
 /// dst [tokens, width] = the model's last norm of `residual`; may be the same.
 void norm_output(const ModelLayout& layout, const float* fixed, std::span<const float> residual, std::span<float> dst, ThreadTeam& team);

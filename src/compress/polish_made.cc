@@ -125,16 +125,17 @@ class MadePolisher {
 
 }  // namespace
 
-Result<PolishPlan> plan_polish(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, std::span<const MatrixPlan> plans) {
+Result<PolishPlan> plan_polish(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
+                               std::span<const MatrixPlan> plans) {
   const PolishOptions polish = polish_options(options, tokens.size());
   OTR_ASSIGN(const PolishTask task, make_polish_task(*model.layout, tokens, options.chunk_tokens, polish));
   const PolishSizes sizes{plans, options.factor_bits, task.pieces.size(), task.held_out, task.piece_tokens, threads_of(options)};
   return choose_polish_scope(*model.layout, sizes, options.polish_scope, training_budget(options));
 }
 
-Status polish_made(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, std::span<const MatrixPlan> plans,
-                   const PolishPlan& polish, const BackboneReader& backbone, const PolishWatch& watch, std::vector<CompressedMatrix>* made,
-                   CompressReport* result) {
+Status polish_made(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
+                   std::span<const MatrixPlan> plans, const PolishPlan& polish, const BackboneReader& backbone, const PolishWatch& watch,
+                   std::vector<CompressedMatrix>* made, CompressReport* result) {
   std::vector<std::pair<uint32_t, LowRankBranch>> trained;
   OTR_ASSIGN(PolishReport report, MadePolisher(model, tokens, options, plans, backbone, *made).run(polish.scope, watch, &trained));
   result->polish_scope = polish.scope;

@@ -18,7 +18,7 @@ namespace {
 constexpr uint64_t kFloat = sizeof(float);
 // What the allocator rounds up to pages, and what is small: thirty arrays of a matrix of some megabytes are that much larger.
 constexpr uint64_t kRoundingShare = 64;
-constexpr uint64_t kSmallBytes = 64_KiB;
+constexpr uint64_t kSmallBytes = 16_KiB;
 constexpr uint64_t kHeadSliceTokens = 64;  // HeadLoss: whose logits are there at once
 
 uint64_t padded(uint64_t rows) { return (rows + kPackRows - 1) / kPackRows * kPackRows; }
@@ -26,7 +26,8 @@ uint64_t with_rounding(uint64_t bytes) { return bytes + bytes / kRoundingShare +
 
 class PolishCount {
  public:
-  PolishCount(const ModelLayout& layout, const PolishSizes& sizes) : layout_(layout), config_(layout.config), sizes_(sizes), n_(sizes.piece_tokens) {}
+  PolishCount(const ModelLayout& layout, const PolishSizes& sizes)
+      : layout_(layout), config_(layout.config), sizes_(sizes), n_(sizes.piece_tokens) {}
 
   uint64_t end_to_end() const {
     uint64_t layers = 0, factors = 0, tapes = 0, reading = 0, teacher = 0;
@@ -51,7 +52,8 @@ class PolishCount {
     uint64_t most = 0;
     for (const LayerLayout& layer : layout_.layers) {
       const uint64_t given = given_factors(layer);
-      most = std::max(most, matrices(layer, 2) + tape(layer) + given + std::max(reading_bytes(layer), trained_factors(layer) + given + rounding()));
+      most = std::max(most, matrices(layer, 2) + tape(layer) + given +
+                                std::max(reading_bytes(layer), trained_factors(layer) + std::max(given, rounding())));
     }
     const uint64_t measuring = stream(2) + head_divergence_bytes(layout_, n_);
     const uint64_t streams = stream(2 * sizes_.pieces + sizes_.held_out);
@@ -69,8 +71,8 @@ class PolishCount {
   // As codes, with what rounding them goes by.
   uint64_t codes(uint32_t matrix) const {
     if (plan(matrix).rank == 0) return 0;
-    return branch_bytes(weight(matrix).rows, weight(matrix).columns, plan(matrix).rank, sizes_.factor_bits) + kFloat * weight(matrix).columns +
-           sizeof(double) * plan(matrix).rank;
+    return branch_bytes(weight(matrix).rows, weight(matrix).columns, plan(matrix).rank, sizes_.factor_bits) +
+           kFloat * weight(matrix).columns + sizeof(double) * plan(matrix).rank;
   }
   uint64_t new_codes() const {
     uint64_t bytes = 0;
@@ -99,7 +101,8 @@ class PolishCount {
     uint64_t most = 0;
     for (const uint32_t matrix : matrices_of(layer)) {
       const uint64_t elements = weight(matrix).rows * weight(matrix).columns;
-      most = std::max({most, weight(matrix).expert_file_bytes() + kFloat * elements, (plan(matrix).share > 0 ? 2 : 1) * kFloat * elements + elements});
+      most = std::max(
+          {most, weight(matrix).expert_file_bytes() + kFloat * elements, (plan(matrix).share > 0 ? 2 : 1) * kFloat * elements + elements});
     }
     return most;
   }
@@ -138,7 +141,8 @@ class PolishCount {
     }
     const uint64_t forward = 2 * n_ * config_.rope_dim + 2 * kv_positions(n_) * config_.kv_width();
     const uint64_t rows = n_ * (2 * config_.width + 3 * config_.ffn_width + q_width + qkv_width());
-    const uint64_t attention = std::min<uint64_t>(sizes_.threads, config_.heads) * (padded(longer) * longer + 2 * n_ * n_ + head_dim * n_) + 2 * q_width * n_;
+    const uint64_t attention =
+        std::min<uint64_t>(sizes_.threads, config_.heads) * (padded(longer) * longer + 2 * n_ * n_ + head_dim * n_) + 2 * q_width * n_;
     const uint64_t products = padded(widest) * n_ + 3 * n_ * rank;
     return kFloat * (forward + rows + attention + products) + sizes_.threads * attention_scratch_bytes(head_dim);
   }

@@ -24,7 +24,8 @@ Status PolishOptions::validate() const {
   const auto wrong = [](std::string message) { return Status(StatusCode::kInvalidArgument, "polishing: " + std::move(message)); };
   if (steps == 0 || steps > 100000) return wrong(fmt::format("steps is {}, need 1 to 100000", steps));
   if (tokens_a_step < 16 || tokens_a_step > 65536) return wrong(fmt::format("tokens_a_step is {}, need 16 to 65536", tokens_a_step));
-  if (!(learning_rate > 0) || learning_rate > 1) return wrong(fmt::format("learning_rate is {}, need more than 0 and at most 1", learning_rate));
+  if (!(learning_rate > 0) || learning_rate > 1)
+    return wrong(fmt::format("learning_rate is {}, need more than 0 and at most 1", learning_rate));
   if (held_out_chunks == 0 || held_out_chunks > 65536) return wrong(fmt::format("held_out_chunks is {}, need 1 to 65536", held_out_chunks));
   return {};
 }

@@ -19,11 +19,11 @@ using FactorRounding = std::function<Status(TrainedBranch* branch)>;
 struct PolishOptions {
   uint32_t steps = 50;           ///< in all; block by block for each layer
   uint32_t tokens_a_step = 320;  ///< a piece of a chunk; all of it where it is shorter
-  /// The greatest: it rises over the first steps and falls to 0 as a cosine does. Of a model of 135 million weights at two bits, 0.77 nats from
-  /// itself with branches of rank 32, 50 steps end to end at 3e-4, 6e-4 and 1e-3 left 0.518, 0.494 and 0.490.
+  /// The greatest: it rises over the first steps and falls to 0 as a cosine does. Of a model of 135 million weights at two bits, 0.77 nats
+  /// from itself with branches of rank 32, 50 steps end to end at 3e-4, 6e-4 and 1e-3 left 0.518, 0.494 and 0.490.
   float learning_rate = 6e-4f;
-  /// The model is then always asked with rounded factors, and steps move those behind them, which do not forget: four bits would otherwise lose
-  /// most of what was learned.
+  /// The model is then always asked with rounded factors, and steps move those behind them, which do not forget: four bits would otherwise
+  /// lose most of what was learned.
   FactorRounding round;
   uint32_t held_out_chunks = 4;  ///< that no step uses, spread evenly over the text; a piece of each says whether it became better
 

@@ -23,8 +23,8 @@ Status check_text(const ModelLayout& layout, std::span<const Token> tokens, uint
     return invalid(fmt::format("{} tokens are not whole chunks of {}", tokens.size(), chunk_tokens));
   const size_t chunks = tokens.size() / chunk_tokens;
   if (chunks <= options.held_out_chunks) {
-    return invalid(fmt::format("the text has {} chunks of {} tokens, need at least {}: {} are held out; give a longer text", chunks, chunk_tokens,
-                               options.held_out_chunks + 1, options.held_out_chunks));
+    return invalid(fmt::format("the text has {} chunks of {} tokens, need at least {}: {} are held out; give a longer text", chunks,
+                               chunk_tokens, options.held_out_chunks + 1, options.held_out_chunks));
   }
   const auto is_known = [&](Token token) { return token >= 0 && static_cast<uint64_t>(token) < layout.vocabulary; };
   if (!std::all_of(tokens.begin(), tokens.end(), is_known))
@@ -52,8 +52,8 @@ Status check_branches(const ModelLayout& layout, std::span<const TrainedBranch> 
     const WeightSource& weight = layout.weights[branch.matrix];
     const std::string& name = layout.shape.matrices[branch.matrix].name;
     if (branch.rank == 0 || branch.a.size() != branch.rank * weight.columns || branch.b.size() != branch.rank * weight.rows) {
-      return invalid(fmt::format("factors of {} and {} numbers at rank {}, for a matrix of {} x {}", branch.a.size(), branch.b.size(), branch.rank,
-                                 weight.rows, weight.columns))
+      return invalid(fmt::format("factors of {} and {} numbers at rank {}, for a matrix of {} x {}", branch.a.size(), branch.b.size(),
+                                 branch.rank, weight.rows, weight.columns))
           .about(name);
     }
     if (!are_finite(branch.a) || !are_finite(branch.b)) return invalid("the branch's factors are not all finite").about(name);
@@ -61,7 +61,8 @@ Status check_branches(const ModelLayout& layout, std::span<const TrainedBranch> 
   return {};
 }
 
-Result<PolishTask> make_polish_task(const ModelLayout& layout, std::span<const Token> tokens, uint32_t chunk_tokens, const PolishOptions& options) {
+Result<PolishTask> make_polish_task(const ModelLayout& layout, std::span<const Token> tokens, uint32_t chunk_tokens,
+                                    const PolishOptions& options) {
   OTR_TRY(options.validate());
   OTR_TRY(check_text(layout, tokens, chunk_tokens, options));
   PolishTask task;

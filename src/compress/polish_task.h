@@ -16,10 +16,10 @@
 namespace outrigger {
 
 struct PolishTask {
-  std::vector<Piece> pieces;   ///< those held out first
-  size_t piece_tokens = 0;     ///< of each
-  size_t held_out = 0;         ///< so many of the pieces
-  std::vector<size_t> steps;   ///< of each step its piece
+  std::vector<Piece> pieces;  ///< those held out first
+  size_t piece_tokens = 0;    ///< of each
+  size_t held_out = 0;        ///< so many of the pieces
+  std::vector<size_t> steps;  ///< of each step its piece
 };
 
 /// Tokens of a piece. Preconditions: options are valid.
@@ -27,7 +27,8 @@ size_t piece_tokens(const ModelConfig& config, uint32_t chunk_tokens, const Poli
 
 /// `tokens`, which must outlive the task: whole chunks of `chunk_tokens`.
 /// Errors: kInvalidArgument for options, tokens outside the vocabulary, fewer chunks than are held out and one. Throws std::bad_alloc.
-Result<PolishTask> make_polish_task(const ModelLayout& layout, std::span<const Token> tokens, uint32_t chunk_tokens, const PolishOptions& options);
+Result<PolishTask> make_polish_task(const ModelLayout& layout, std::span<const Token> tokens, uint32_t chunk_tokens,
+                                    const PolishOptions& options);
 
 /// kInvalidArgument for branches whose sizes are not their matrix's or that are no numbers, and for two of one matrix.
 Status check_branches(const ModelLayout& layout, std::span<const TrainedBranch> branches);

@@ -17,7 +17,8 @@ std::vector<float> balance(const TrainedBranch& branch) {
     for (size_t c = 0; c < columns; ++c) of_a += static_cast<double>(branch.a[j * columns + c]) * branch.a[j * columns + c];
     for (size_t r = 0; r < rows; ++r) of_b += static_cast<double>(branch.b[r * branch.rank + j]) * branch.b[r * branch.rank + j];
     if (of_a > 0 && of_b > 0)
-      scales[j] = static_cast<float>(std::sqrt(std::sqrt(of_a / static_cast<double>(columns)) / std::sqrt(of_b / static_cast<double>(rows))));
+      scales[j] =
+          static_cast<float>(std::sqrt(std::sqrt(of_a / static_cast<double>(columns)) / std::sqrt(of_b / static_cast<double>(rows))));
   }
   return scales;
 }

@@ -11,9 +11,9 @@
 
 namespace outrigger {
 
-/// Factors are trained balanced: so that the numbers of A and of B are about as large, component by component, since steps are as long in both. Where
-/// they are rounded, their matrices have them so, and those that steps move stand behind.
-/// Threads: one call at a time. Calls may throw std::bad_alloc.
+/// Factors are trained balanced: so that the numbers of A and of B are about as large, component by component, since steps are as long in
+/// both. Where they are rounded, their matrices have them so, and those that steps move stand behind. Threads: one call at a time. Calls
+/// may throw std::bad_alloc.
 class Pupils {
  public:
   /// `round` and `team` must outlive the object.

@@ -1,5 +1,5 @@
-// polish_blocks: that layers' outputs become better on held-out text, that bits do not depend on threads, that it stays within its memory, and
-// that it says what is wrong.
+// polish_blocks: that layers' outputs become better on held-out text, that bits do not depend on threads, that it stays within its memory,
+// and that it says what is wrong.
 #include "src/compress/block_polish.h"
 
 #include <cmath>
@@ -80,7 +80,8 @@ TEST_CASE("polish_blocks: the distance before is that of training end to end, wi
   const auto team = must(ThreadTeam::create(2));
   const double before = must(polish(compressed, tokens, few_steps(), 2, &by_blocks)).held_out_before;
   const double expected =
-      must(polish_branches(*compressed.model.impl(), compressed.student(), tokens, kChunk, few_steps(), *team, kNoWatch, &whole)).held_out_before;
+      must(polish_branches(*compressed.model.impl(), compressed.student(), tokens, kChunk, few_steps(), *team, kNoWatch, &whole))
+          .held_out_before;
   CHECK(std::abs(before / expected - 1) < 1e-4);
 }
 
@@ -132,7 +133,8 @@ TEST_CASE("polish_blocks: a layer that becomes worse keeps what it had, and with
 TEST_CASE("polish_blocks: layers without branches are passed by, and matrices without one are frozen") {
   const TwoBitModel compressed(tiny_model_path("dense-f16"));
   const LayerLayout& last = compressed.layout().layers[2];
-  std::vector<TrainedBranch> trained{regular_branch(compressed.layout(), last.ffn.down, 7, 0), regular_branch(compressed.layout(), last.k, 2, 1)};
+  std::vector<TrainedBranch> trained{regular_branch(compressed.layout(), last.ffn.down, 7, 0),
+                                     regular_branch(compressed.layout(), last.k, 2, 1)};
   const PolishReport report = must(polish(compressed, random_text(8), few_steps(12), 2, &trained));
   REQUIRE(report.layers.size() == 1);
   CHECK(report.layers[0].layer == 2);
@@ -200,8 +202,9 @@ TEST_CASE("polish_blocks: options, texts and branches that do not fit are refuse
   const auto team = must(ThreadTeam::create(1));
   const auto read = [&](uint32_t) -> Result<std::vector<TrainedBranch>> { return Status(StatusCode::kIo, "gone"); };
   const auto keep = [](const std::vector<TrainedBranch>&) { return Status(); };
-  CHECK(polish_blocks(*compressed.model.impl(), compressed.student(), tokens, kChunk, few_steps(), *team, kNoWatch, {read, keep}).status().code() ==
-        StatusCode::kIo);
+  CHECK(polish_blocks(*compressed.model.impl(), compressed.student(), tokens, kChunk, few_steps(), *team, kNoWatch, {read, keep})
+            .status()
+            .code() == StatusCode::kIo);
 }
 
 TEST_CASE("polish_blocks: memory that runs out anywhere is said") {

@@ -39,7 +39,8 @@ struct Block {
     trainer.emplace(*model.impl(), fixed.data(), kTokens, *team);
     must(trainer->set_layer(layer, own_matrices(*model.impl()), false));
     trainer->forward(residual, wanted);
-    must(trainer->set_layer(layer, [this](uint32_t matrix) { return in_eighths(*model.impl(), matrix); }, true));
+    must(trainer->set_layer(
+        layer, [this](uint32_t matrix) { return in_eighths(*model.impl(), matrix); }, true));
     for (const uint32_t matrix : matrices_of(layout.layers[layer])) {
       branches.push_back(regular_branch(layout, matrix, 5, branches.size()));
       trainer->matrix(matrix).set_branch(branches.back(), *team);
@@ -77,7 +78,8 @@ void check_gradients(Block& block) {
       std::vector<float> direction(gradient.size());
       double expected = 0;
       for (size_t k = 0; k < direction.size(); ++k) {
-        direction[k] = gradient[k] / static_cast<float>(norm) + (k % 3 == 0 ? 0.1f : -0.05f) / std::sqrt(static_cast<float>(direction.size()));
+        direction[k] =
+            gradient[k] / static_cast<float>(norm) + (k % 3 == 0 ? 0.1f : -0.05f) / std::sqrt(static_cast<float>(direction.size()));
         expected += static_cast<double>(gradient[k]) * direction[k];
       }
       const double step = std::min(0.02, 1e-3 * loss / norm);

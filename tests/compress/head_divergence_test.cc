@@ -44,7 +44,7 @@ TEST_CASE("head_divergence: slices of the head, packed or not, give what all of 
     must(head_divergence(*plain.impl(), p, q, *team));
     const uint64_t counted = head_divergence_bytes(layout, kTokens), taken = heap_peak_bytes() - before;
     CAPTURE(counted, taken);
-    CHECK(taken < counted + 2048);  // the allocator's rounding
+    CHECK(taken < counted + 2048);       // the allocator's rounding
     CHECK(counted < taken + taken / 3);  // of one slice the file's bytes are gone before it is packed
   }
 }

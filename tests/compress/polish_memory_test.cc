@@ -20,7 +20,7 @@ struct Bench {
     options.chunk_tokens = 32;
     options.threads = 2;
     options.rounds = 1;
-    options.branch_bytes = 200'000;
+    options.branch_bytes = kind == DenseKind::kLlamaBf16 ? 200'000 : 60'000;  // of rank 32: the matrices are most of what is counted
     options.form = BranchForm::kLowRank;
     options.allocation = BranchAllocation::kUniform;
     options.polish_steps = 6;
@@ -56,7 +56,7 @@ TEST_CASE("polish_memory: training takes no more than was counted, in each scope
         CHECK(report.polish_scope == scope);
         const uint64_t taken = most - before + report.branch_bytes;
         CHECK(taken < report.polish_bytes);
-        CHECK(static_cast<double>(report.polish_bytes) < 1.3 * static_cast<double>(taken));
+        CHECK(static_cast<double>(report.polish_bytes) < 1.15 * static_cast<double>(taken));
       }
     }
   }

@@ -58,7 +58,8 @@ struct TwoBitModel {
       values.resize(residual.size());
       must(dequantize(made.type, made.bytes.data(), values.data(), values.size()));
       for (size_t i = 0; i < residual.size(); ++i) residual[i] -= values[i];
-      const LowRankBranch branch = must(low_rank_branch(residual, weight.rows, weight.columns, must(InputRoot::create(gram, 0.01)), {32, 8, true}, *team));
+      const LowRankBranch branch =
+          must(low_rank_branch(residual, weight.rows, weight.columns, must(InputRoot::create(gram, 0.01)), {32, 8, true}, *team));
       TrainedBranch trained{matrix, 32, std::vector<float>(32 * weight.columns), std::vector<float>(weight.rows * 32)};
       must(dequantize(branch.type, branch.a.data(), trained.a.data(), trained.a.size()));
       must(dequantize(branch.type, branch.b.data(), trained.b.data(), trained.b.size()));
