@@ -53,6 +53,8 @@ outrigger::CompressOptions compress_options_of(const otr_compress_options& given
   options.factor_bits = given.factor_bits;
   options.method = static_cast<outrigger::BranchMethod>(given.method);
   options.polish_steps = given.polish_steps;
+  options.polish_scope = static_cast<outrigger::PolishScope>(given.polish_scope);
+  options.host_bytes = given.host_bytes;
   options.branch_read_bytes = given.branch_read_bytes;
   options.scattered_read_cost = given.scattered_read_cost;
   options.max_slowdown = given.max_slowdown;
@@ -192,7 +194,6 @@ otr_status otr_model_compress(const otr_model* model, const int32_t* calibration
     otr_compress_options known = compress_defaults();
     OTR_CAPI_TRY(read_options(options, "options", &known));
     OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
-    OTR_CAPI_TRY(check_reserved(known.reserved2, "options"));
     if (known.resume > 1) return Status(outrigger::StatusCode::kInvalidArgument, "options: resume is " + std::to_string(known.resume) + ", need 0 or 1");
     OTR_CAPI_ASSIGN(made, outrigger::compress_model(model->model, std::span(calibration, count), path,
                                                     compress_options_of(known)));

@@ -43,6 +43,13 @@ enum class BranchMethod : int32_t {
   kHcinfer = 1,  ///< plain singular vectors of what the matrix lost, fitted once, for comparison; without budgets with that paper's ranks by kind of matrix
 };
 
+/// What training low-rank factors has in memory at once, and so what it can see.
+enum class PolishScope : int32_t {
+  kAuto = 0,      ///< end to end where host_bytes has room for it, else block by block
+  kEndToEnd = 1,  ///< the whole model as float32: all factors together, for what the whole model says
+  kBlock = 2,     ///< one layer as float32: a layer's factors for what comes out of it, one layer after the other
+};
+
 /// What a call that goes on from an interrupted one begins with.
 struct CompressResumption {
   bool is_surveying = false;                 ///< the model is still compressed without branches, to be measured; false: that is done, where it was to be
@@ -63,7 +70,8 @@ struct CompressOptions {
   BranchAllocation allocation = BranchAllocation::kMeasured;
   BranchMethod method = BranchMethod::kWeighed;
   int factor_bits = 4;           ///< of a branch's factors, 4 or 8; a scale for 32 elements takes half a bit more
-  uint32_t polish_steps = 0;     ///< of training all low-rank factors together for what the whole model says; 50 is a good number, and costs the memory of the model twice as float32
+  uint32_t polish_steps = 0;     ///< of training low-rank factors, block by block of each layer's; 0: none; 50 is a good number
+  PolishScope polish_scope = PolishScope::kAuto;
   uint32_t rounds = 2;           ///< how often a matrix with a branch is quantised anew, less what the branch restores, and the branch fitted to that; the best is kept
   uint32_t chunk_tokens = 512;   ///< calibration text is cut into pieces of so many tokens that know nothing of each other
   uint32_t most_chunks = 32;     ///< pieces that are used, spread evenly over what is given
@@ -123,6 +131,13 @@ struct CompressMemory {
   uint64_t training = 0;
 };
 
+/// What training block by block made of a layer: mean squares of what its outputs lack of the model's own, relative to these, on pieces that no step used.
+struct PolishedLayer {
+  uint32_t layer = 0;
+  double error_before = 0, error_after = 0;
+  bool is_kept = false;  ///< it is only if it became smaller
+};
+
 struct CompressReport {
   uint64_t input_bytes = 0, output_bytes = 0;        ///< of the files
   uint64_t backbone_bytes = 0, backbone_weights = 0;  ///< of the matrices that were compressed
@@ -131,7 +146,10 @@ struct CompressReport {
   uint64_t calibration_tokens = 0;                    ///< that were used
   double polish_kl_before = 0, polish_kl_after = 0;   ///< distance from the model on pieces that no step used, nats a token; 0 without polish
   bool is_polish_kept = false;                        ///< it is only if it became smaller
-  std::vector<double> polish_losses;                  ///< the distance on each step's piece, before the step
+  std::vector<double> polish_losses;                  ///< end to end: the distance on each step's piece, before the step
+  std::vector<PolishedLayer> polish_layers;           ///< block by block: what became of those with low-rank branches
+  PolishScope polish_scope = PolishScope::kAuto;      ///< how it was trained; kAuto: it was not
+  uint64_t polish_bytes = 0;                          ///< of memory that training was counted to take at most
   CompressSurvey survey;
   std::vector<CompressedMatrixReport> matrices;       ///< in the order of a step
   CompressMemory memory;
@@ -160,7 +178,8 @@ struct CompressReport {
 ///
 /// Memory: one layer at a time, within CompressOptions::host_bytes. Without branches a window's matrices as float32, the largest four times over, its inputs' Gram matrix
 /// twice, and the calibration tokens' vectors, width * 4 bytes each, twice (with `resume` three times). Branches and residuals take a matrix ten times over, and what was
-/// made of the model so far in few bits; training the model twice as float32, 1.6 to 2.2 GB for 135 million parameters. CompressReport::memory tells it.
+/// made of the model so far in few bits; training end to end the model twice as float32, 1.6 to 2.2 GB for
+/// 135 million parameters, block by block one layer twice and the vectors of the pieces that are trained on twice, 175 MB. CompressReport::memory tells it.
 /// Cost: 72 s for 135 million parameters and 16,000 tokens on two cores; with branches that are shared out by measurement and trained 350 s, and more with more of them.
 /// The file appears under its name complete, or not at all.
 /// Errors: kUnsupported when the model cannot run, has rows of no multiple of group_weights, or is a mixture of experts and polish_steps is not 0; kInvalidArgument for options, tokens outside

@@ -265,6 +265,13 @@ enum otr_weight_levels {
   OTR_LEVELS_CODEBOOK = 1 /**< a table's, closer together in the middle, from either end: the same bytes, and less is lost */
 };
 
+/** What training low-rank factors has in memory at once, and so what it can see. */
+enum otr_polish_scope {
+  OTR_POLISH_AUTO = 0,       /**< end to end where host_bytes has room for it, else block by block (default) */
+  OTR_POLISH_END_TO_END = 1, /**< the whole model as float32: all factors together, for what the whole model says */
+  OTR_POLISH_BLOCK = 2       /**< one layer as float32: a layer's factors for what comes out of it, one layer after the other */
+};
+
 /** How to compress a model. */
 typedef struct otr_compress_options {
   uint32_t struct_size;
@@ -281,7 +288,7 @@ typedef struct otr_compress_options {
   uint32_t rounds;          /**< how often a matrix with a branch is quantised anew, less what the branch restores (default 2); the best is kept */
   double mixed_bits;        /**< instead of `bits`: 2.5 to 4.5 stored bits a weight on average, matrices having 2, 3 or 4 by measured loss; 0 (default): `bits` */
   int32_t allocation;       /**< of both budgets: an otr_branch_allocation */
-  uint32_t polish_steps;    /**< of training all branches' factors together for what the whole model says; 0 (default): none; 50 is a good number */
+  uint32_t polish_steps;    /**< of training low-rank factors, block by block of each layer's; 0 (default): none; 50 is a good number */
   int32_t method;           /**< how branches are found: 0 (default): the best for the inputs; 1: HCInfer's plain singular vectors, for comparison */
   uint32_t resume;          /**< 1: keep what is done in `path`.progress until the file is there, and go on from what a call that was cancelled or killed left in it; 0 (default): not */
   uint64_t branch_read_bytes;   /**< a token reads at most so many of them on average; 0 (default): no limit. Both 0: nothing is corrected */
@@ -290,7 +297,7 @@ typedef struct otr_compress_options {
   double max_slowdown;          /**< above 0, instead of branch_read_bytes: a token may take so much longer for them on the host of `profile`, the model being in its memory; 0.05 for a twentieth; default 0 */
   const struct otr_profile* profile; /**< needed for max_slowdown; NULL (default): none */
   int32_t form;                 /**< what matrices are corrected by: an otr_branch_form */
-  uint32_t reserved2;
+  int32_t polish_scope;         /**< how they are trained: an otr_polish_scope */
   int32_t levels;               /**< an otr_weight_levels */
   uint32_t group_weights;       /**< that share a scale and a minimum, 64 (default) or 128; rows are a multiple of it. With 128 scales take a quarter of a bit, and mixed_bits is 2.25 to 4.25 */
   uint64_t host_bytes;          /**< at most so much memory for what the compressing holds; 0 (default): no limit */
@@ -315,7 +322,7 @@ typedef struct otr_compress_report {
  * model. What an error in one weight does, and how those behind it make up for it, is told by the inputs that each matrix has on the
  * `count` tokens of `calibration`: a text like those that the model is for. The same input gives the same bytes, whatever the number of threads.
  * `report` may be NULL. Cost: 72 s for 135 million parameters and 16,000 tokens on two cores; memory for a matrix as float32, four times over its
- * inputs' width squared, and twice the tokens' vectors, within options->host_bytes; training the model twice as float32. The file appears under its name complete, or not at all.
+ * inputs' width squared, and twice the tokens' vectors, within options->host_bytes; training the model twice as float32, or block by block one layer. The file appears under its name complete, or not at all.
  * Errors: OTR_UNSUPPORTED with the reason when the model cannot run, has rows of no multiple of group_weights, or is a mixture of experts and polish_steps is not 0; OTR_INVALID_ARGUMENT also
  * for tokens outside the vocabulary, fewer of them than a chunk, weights that are no numbers (subject), or a `path` that is the model's own file;
  * OTR_BUDGET with the bytes needed and given when host_bytes is not enough; OTR_IO;

@@ -1,15 +1,10 @@
 // BranchTrainer: the teacher once for all pieces, the student for each step.
 #include "src/compress/branch_trainer.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "src/base/macros.h"
 #include "src/compress/elementwise_backward.h"
-#include "src/compress/float_matrix.h"
-#include "src/kernels/rms_norm.h"
+#include "src/compress/layer_reading.h"
 #include "src/model/fixed_tensors.h"
-#include "src/tensor/dequantize.h"
 
 namespace outrigger {
 
@@ -38,37 +33,15 @@ Result<std::unique_ptr<BranchTrainer>> BranchTrainer::create(const Model::Impl& 
   return trainer;
 }
 
-Result<LeasedVector<float>> BranchTrainer::read_checked(uint32_t matrix, const MatrixReader& reader) const {
-  OTR_ASSIGN(LeasedVector<float> values, reader(matrix));
-  if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) {
-    return Status(StatusCode::kInvalidArgument, "the weights are not all finite")
-        .in_file(model_.info.file)
-        .about(layout_.shape.matrices[matrix].name);
-  }
-  return values;
-}
-
-Status BranchTrainer::read_layer(uint32_t layer, const MatrixReader& reader, bool can_go_back, LayerMatrices* matrices) {
-  const std::array<uint32_t, 7> indices = matrices_of(layout_.layers[layer]);
-  const std::array<BranchedMatrix*, 7> targets = matrices->all();
-  for (size_t i = 0; i < indices.size(); ++i) {
-    OTR_ASSIGN(const LeasedVector<float> values, read_checked(indices[i], reader));
-    const WeightSource& weight = layout_.weights[indices[i]];
-    if (values.size() != weight.rows * weight.columns) return Status(StatusCode::kInternal, "a matrix of another size than the layout's");
-    targets[i]->set(values, weight.rows, weight.columns, can_go_back, team_);
-  }
-  return {};
-}
-
 Status BranchTrainer::read_teacher(const std::function<Status()>& layer_done) {
-  const MatrixReader reader = [this](uint32_t matrix) { return read_matrix(model_.file.source(), layout_.weights[matrix]); };
+  const MatrixReader reader = own_matrices(model_);
   for (size_t i = 0; i < pieces_.size(); ++i) {
     OTR_ASSIGN(teacher_outputs_[i], embed_tokens(model_, pieces_[i]));
   }
   LayerMatrices matrices;
   LayerTape tape;
   for (uint32_t layer = 0; layer < layout_.config.layers; ++layer) {
-    OTR_TRY(read_layer(layer, reader, false, &matrices));
+    OTR_TRY(read_layer(model_, layer, reader, false, team_, &matrices));
     for (LeasedVector<float>& residual : teacher_outputs_) {
       tape.residual.swap(residual);
       residual.resize(tape.residual.size());
@@ -76,38 +49,20 @@ Status BranchTrainer::read_teacher(const std::function<Status()>& layer_done) {
     }
     OTR_TRY(layer_done());
   }
-  for (LeasedVector<float>& output : teacher_outputs_) norm_output(output, output);
-  OTR_ASSIGN(const LeasedVector<float> head, read_checked(layout_.head, reader));
+  for (LeasedVector<float>& output : teacher_outputs_) norm_output(layout_, fixed_.data(), output, output, team_);
+  OTR_ASSIGN(const LeasedVector<float> head, read_checked(model_, layout_.head, reader));
   head_ = std::make_unique<HeadLoss>(head, layout_.vocabulary, layout_.config.width, team_);
   return {};
 }
 
 Status BranchTrainer::read_student(const MatrixReader& student) {
   for (uint32_t layer = 0; layer < layout_.config.layers; ++layer) {
-    OTR_TRY(read_layer(layer, student, true, &layers_[layer]));
+    OTR_TRY(read_layer(model_, layer, student, true, team_, &layers_[layer]));
     const std::array<uint32_t, 7> indices = matrices_of(layout_.layers[layer]);
     const std::array<BranchedMatrix*, 7> targets = layers_[layer].all();
     for (size_t i = 0; i < indices.size(); ++i) by_index_[indices[i]] = targets[i];
   }
   return {};
-}
-
-void BranchTrainer::norm_output(std::span<const float> residual, std::span<float> dst) {
-  const ModelConfig& config = layout_.config;
-  team_.run([&](const TeamMember& member) {
-    size_t begin, end;
-    member.share(tokens_, 1, &begin, &end);
-    if (begin == end) return;
-    const size_t at = begin * config.width;
-    rms_norm({residual.data() + at, fixed_.data() + layout_.output_norm, dst.data() + at, end - begin, config.width, config.norm_epsilon});
-  });
-}
-
-void BranchTrainer::set_branch(const TrainedBranch& branch) {
-  BranchedMatrix& target = matrix(branch.matrix);
-  TrainedFactors factors{branch.rank, branch.a, {}, LeasedVector<float>(branch.b.size()), {}};
-  transpose({branch.b.data(), branch.rank}, target.rows(), branch.rank, factors.b.data());
-  target.set_branch(std::move(factors), team_);
 }
 
 Status BranchTrainer::run_forward(size_t piece, bool keeps_tapes) {
@@ -117,7 +72,7 @@ Status BranchTrainer::run_forward(size_t piece, bool keeps_tapes) {
     tape.residual = residual_;
     pass_->forward(layer, layers_[layer], &tape, residual_);
   }
-  norm_output(residual_, output_);
+  norm_output(layout_, fixed_.data(), residual_, output_, team_);
   return {};
 }
 

@@ -14,20 +14,11 @@
 #include "src/compress/float_matrix.h"
 #include "src/compress/head_loss.h"
 #include "src/compress/layer_pass.h"
+#include "src/compress/polish_pieces.h"
+#include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
 
 namespace outrigger {
-
-/// A text of its own, which begins at position 0.
-using Piece = std::span<const Token>;
-
-/// A branch while it is trained: y += B (A x), of the matrix with that index in the layout.
-struct TrainedBranch {
-  uint32_t matrix = 0;
-  uint32_t rank = 0;
-  LeasedVector<float> a;  ///< [rank, columns]
-  LeasedVector<float> b;  ///< [rows, rank]
-};
 
 /// The student is the backbone with branches, the teacher the model itself; embeddings, head, norms and biases are the model's own. Everything in
 /// float32, every sum in an order that does not depend on the number of threads.
@@ -41,8 +32,6 @@ class BranchTrainer {
   static Result<std::unique_ptr<BranchTrainer>> create(const Model::Impl& model, const MatrixReader& student, std::vector<Piece> pieces,
                                                        size_t tokens, ThreadTeam& team, const std::function<Status()>& layer_done);
 
-  /// Precondition: sizes are those of the layout's matrices; one branch a matrix.
-  void set_branch(const TrainedBranch& branch);
   BranchedMatrix& matrix(uint32_t matrix) { return *by_index_[matrix]; }
 
   /// The mean KL(teacher || student) over the tokens of a piece, in nats.
@@ -54,10 +43,6 @@ class BranchTrainer {
   BranchTrainer(const Model::Impl& model, std::vector<Piece> pieces, size_t tokens, ThreadTeam& team);
   Status read_teacher(const std::function<Status()>& layer_done);
   Status read_student(const MatrixReader& student);
-  /// A layer's matrices as `reader` gives them.
-  Status read_layer(uint32_t layer, const MatrixReader& reader, bool can_go_back, LayerMatrices* matrices);
-  Result<LeasedVector<float>> read_checked(uint32_t matrix, const MatrixReader& reader) const;
-  void norm_output(std::span<const float> residual, std::span<float> dst);
   Status run_forward(size_t piece, bool keeps_tapes);
 
   const Model::Impl& model_;

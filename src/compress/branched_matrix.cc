@@ -1,8 +1,6 @@
 // BranchedMatrix: every product goes through the kernels, with the activations as the packed side where a sum is over tokens.
 #include "src/compress/branched_matrix.h"
 
-#include <utility>
-
 namespace outrigger {
 
 void BranchedMatrix::set(std::span<const float> values, size_t rows, size_t columns, bool can_go_back, ThreadTeam& team) {
@@ -10,8 +8,9 @@ void BranchedMatrix::set(std::span<const float> values, size_t rows, size_t colu
   if (can_go_back) turned_values_.pack_transposed({values.data(), columns}, columns, rows, &team);
 }
 
-void BranchedMatrix::set_branch(TrainedFactors factors, ThreadTeam& team) {
-  factors_ = std::move(factors);
+void BranchedMatrix::set_branch(const TrainedBranch& branch, ThreadTeam& team) {
+  factors_ = {branch.rank, branch.a, {}, LeasedVector<float>(branch.b.size()), {}};
+  transpose({branch.b.data(), branch.rank}, rows(), branch.rank, factors_.b.data());
   factors_.a_gradient.assign(factors_.a.size(), 0);
   factors_.b_gradient.assign(factors_.b.size(), 0);
   repack(team);

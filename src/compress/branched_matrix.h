@@ -3,12 +3,22 @@
 #define OUTRIGGER_SRC_COMPRESS_BRANCHED_MATRIX_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
 #include "src/compress/packed_matrix.h"
+#include "src/memory/leased_vector.h"
 
 namespace outrigger {
+
+/// A branch while it is trained: y += B (A x), of the matrix with that index in the layout.
+struct TrainedBranch {
+  uint32_t matrix = 0;
+  uint32_t rank = 0;
+  LeasedVector<float> a;  ///< [rank, columns]
+  LeasedVector<float> b;  ///< [rows, rank]
+};
 
 /// y += B (A x), and what the loss says of the factors.
 struct TrainedFactors {
@@ -28,7 +38,8 @@ class BranchedMatrix {
  public:
   /// Takes over `values` [rows, columns]; holds them twice if it `can_go_back`.
   void set(std::span<const float> values, size_t rows, size_t columns, bool can_go_back, ThreadTeam& team);
-  void set_branch(TrainedFactors factors, ThreadTeam& team);
+  /// Precondition: the branch's sizes are the matrix's.
+  void set_branch(const TrainedBranch& branch, ThreadTeam& team);
   /// After a change of the factors.
   void repack(ThreadTeam& team);
 

@@ -212,4 +212,29 @@ Drawing draw_training(const CompressReport& report) {
   return {"Training the branches together", frame.top + frame.height + 30, canvas.elements()};
 }
 
+Drawing draw_layer_training(const CompressReport& report) {
+  const std::vector<PolishedLayer>& layers = report.polish_layers;
+  double most = 0;
+  for (const PolishedLayer& layer : layers) most = std::max(most, std::isfinite(layer.error_after) ? std::max(layer.error_before, layer.error_after) : layer.error_before);
+  const Frame frame{52, kTitleBottom + 20, Canvas::kWidth - 52 - 16, 200, round_above(100 * most)};
+  Canvas canvas;
+  canvas.text(0, kTitleBottom - 8, "title", "Training the branches, layer by layer");
+  canvas.text(frame.left + frame.width, kTitleBottom - 8, "soft small right",
+              "what the outputs lack of the model's own, percent of their square: thin before, thick after, on pieces that no step used");
+  frame.rules(&canvas, [](double value) { return fmt::format("{:.3g}", value); });
+  const auto path = [&](const std::function<double(const PolishedLayer&)>& error) {
+    std::string points;
+    for (size_t i = 0; i < layers.size(); ++i) {
+      points += fmt::format("{}{:.1f} {:.1f}", points.empty() ? "M" : "L",
+                            frame.left + frame.width * (static_cast<double>(i) + 0.5) / static_cast<double>(layers.size()), frame.y(100 * error(layers[i])));
+    }
+    return points;
+  };
+  canvas.path(path([](const PolishedLayer& layer) { return layer.error_before; }), "steps");
+  canvas.path(path([](const PolishedLayer& layer) { return layer.is_kept ? layer.error_after : layer.error_before; }), "curve");
+  canvas.text(frame.left, frame.top + frame.height + 18, "soft small", fmt::format("layer {}", layers.front().layer));
+  canvas.text(frame.left + frame.width, frame.top + frame.height + 18, "soft small right", fmt::format("layer {}", layers.back().layer));
+  return {"Training the branches, layer by layer", frame.top + frame.height + 30, canvas.elements()};
+}
+
 }  // namespace outrigger

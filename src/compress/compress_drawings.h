@@ -33,6 +33,9 @@ Drawing draw_curve(const CompressReport& report, const std::string& what);
 /// The distance on each step's piece, and before and after on the pieces that no step used. Precondition: there were steps.
 Drawing draw_training(const CompressReport& report);
 
+/// What each layer's outputs lack, before and after it was trained. Precondition: layers were trained.
+Drawing draw_layer_training(const CompressReport& report);
+
 }  // namespace outrigger
 
 #endif  // OUTRIGGER_SRC_COMPRESS_COMPRESS_DRAWINGS_H_

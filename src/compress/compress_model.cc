@@ -127,20 +127,23 @@ Status check_files(const Model::Impl& model, const std::string& path, const Comp
 
 bool may_train(const CompressOptions& options) { return options.polish_steps > 0 && options.method == BranchMethod::kWeighed && options.form != BranchForm::kSparse; }
 
-// What the pass by these plans and training take.
-CompressNeed need_of_making(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, std::span<const MatrixPlan> plans, bool trains) {
-  const CompressScale scale{*model.layout, options, tokens.size(), compressing_threads(options)};
-  CompressNeed need = need_of_pass(scale, plans, trains);
-  if (trains) need = CompressNeed::larger(need, need_of_training(scale, plans));
-  return need;
+// What the pass by these plans takes, and then training.
+CompressNeed need_of_making(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, std::span<const MatrixPlan> plans,
+                            uint64_t training_bytes) {
+  CompressNeed training{training_bytes, {}};
+  training.of_use[static_cast<size_t>(MemoryUse::kTraining)] = training_bytes;
+  return CompressNeed::larger(need_of_pass({*model.layout, options, tokens.size(), compressing_threads(options)}, plans), training);
 }
 
 // Before there is a plan: what is needed whatever it will be.
 Status check_least_memory(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options) {
   std::vector<MatrixPlan> plans(model.layout->weights.size());
   for (const uint32_t matrix : matrices_of_layers(*model.layout)) plans[matrix].bits = options.mixed_bits > 0 ? 2 : options.bits;
-  const bool trains = may_train(options) && options.branch_bytes + options.branch_read_bytes > 0;
-  return check_need(CompressNeed::larger(need_of_planning(model, tokens, options), need_of_making(model, tokens, options, plans, trains)), options);
+  PolishPlan polish;
+  if (may_train(options) && options.branch_bytes + options.branch_read_bytes > 0) {
+    OTR_ASSIGN(polish, plan_polish(model, tokens, options, plans));
+  }
+  return check_need(CompressNeed::larger(need_of_planning(model, tokens, options), need_of_making(model, tokens, options, plans, polish.bytes)), options);
 }
 
 // Errors made up for by as many columns as the budget has room for: those of a row in equal groups.
@@ -192,7 +195,11 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const
   std::vector<CompressedMatrix> branches(plans.size());  // written last
   const bool has_factors = std::any_of(plans.begin(), plans.end(), [](const MatrixPlan& one) { return one.rank > 0; });
   const bool polishes = has_factors && may_train(options);
-  const CompressNeed need = need_of_making(model, tokens, options, plans, polishes);
+  PolishPlan polish;
+  if (polishes) {
+    OTR_ASSIGN(polish, plan_polish(model, tokens, options, plans));
+  }
+  const CompressNeed need = need_of_making(model, tokens, options, plans, polish.bytes);
   OTR_TRY(check_need(need, options));
   const double polish_share = polishes ? kShareOfPolish : 0, compressor_share = 1 - planning_share - polish_share;
   OTR_ASSIGN(std::unique_ptr<Compressor> compressor, Compressor::create(model, tokens, options));
@@ -203,15 +210,17 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const
   const auto sink = [&](uint32_t matrix, CompressedMatrix made) {
     result.backbone_bytes += made.backbone.bytes.size();
     result.backbone_weights += made.backbone.rows * made.backbone.columns;
-    OTR_TRY(file.write_backbone(made.backbone));
-    if (!polishes) made.backbone.bytes = LeasedVector<std::byte>();  // "= {}" would keep the memory
+    OTR_TRY(file.write_backbone(matrix, made.backbone));
+    made.backbone.bytes = LeasedVector<std::byte>();  // "= {}" would keep the memory
     branches[matrix] = std::move(made);
     return Status();
   };
   OTR_TRY(compressor->run(plans, sink, [&](uint32_t done, uint32_t all) { return report(options, planning_share + compressor_share * done / all); }));
   compressor.reset();
   if (polishes) {
-    OTR_TRY(polish_made(model, tokens, options, plans, [&](uint32_t done, uint32_t all) { return report(options, 1 - polish_share + polish_share * done / all); }, &branches, &result));
+    const auto backbone = [&file](uint32_t matrix, std::span<std::byte> bytes) { return file.read_backbone(matrix, bytes); };
+    const auto watch = [&](uint32_t done, uint32_t all) { return report(options, 1 - polish_share + polish_share * done / all); };
+    OTR_TRY(polish_made(model, tokens, options, plans, polish, backbone, watch, &branches, &result));
   }
   double residual_reads = 0;
   for (const uint32_t matrix : matrices_of_layers(*model.layout)) {
@@ -301,6 +310,9 @@ Status CompressOptions::validate() const {
   if (max_slowdown > 0 && branch_read_bytes > 0) return invalid("max_slowdown and branch_read_bytes limit the same; give one of them");
   if (max_slowdown > 0 && !machine) return invalid("max_slowdown needs the profile of a machine");
   if (factor_bits != 4 && factor_bits != 8) return invalid(fmt::format("factor_bits is {}, need 4 or 8", factor_bits));
+  if (polish_scope != PolishScope::kAuto && polish_scope != PolishScope::kEndToEnd && polish_scope != PolishScope::kBlock) {
+    return invalid(fmt::format("polish_scope is {}, need 0 to 2", static_cast<int>(polish_scope)));
+  }
   if (polish_steps > 100000) return invalid(fmt::format("polish_steps is {}, need at most 100000", polish_steps));
   if (rounds > 16) return invalid(fmt::format("rounds is {}, need at most 16", rounds));
   if (chunk_tokens < 16 || chunk_tokens > 65536) return invalid(fmt::format("chunk_tokens is {}, need 16 to 65536", chunk_tokens));

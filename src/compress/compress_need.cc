@@ -1,4 +1,4 @@
-// CompressNeed: walks through a pass, a survey's measurements, and training.
+// CompressNeed: walks through a pass, and a survey's measurements.
 #include "src/compress/compress_need.h"
 
 #include <fmt/format.h>
@@ -10,7 +10,6 @@
 #include "src/base/bytes.h"
 #include "src/compress/memory_tally.h"
 #include "src/compress/pass_walk.h"
-#include "src/compress/polish.h"
 #include "src/tensor/encode_own.h"
 #include "src/tensor/packed.h"
 
@@ -21,7 +20,7 @@ using enum MemoryUse;
 using Held = MemoryTally::Held;
 
 constexpr uint64_t kMeasuredChunks = 2;  // as survey_model() takes
-constexpr uint64_t kLogitTokens = 64;    // whose logits a meter, and training, have at once
+constexpr uint64_t kLogitTokens = 64;    // whose logits a meter has at once
 constexpr uint64_t kUncounted = 64_KiB;  // by which a vector may fall below what a lease is, and be counted where a sum of several is
 // What is not the model's: reading the parts that stay as they are, and the file's checksum, in pieces.
 constexpr uint64_t kFileBytes = 4_MiB + 64_KiB;
@@ -75,11 +74,6 @@ void measure_survey(const CompressScale& scale, PassWalk* walk, MemoryTally* tal
              of_other = tally->floats(kCalibration, kLogitTokens * layout.vocabulary);
 }
 
-// For a token of a piece: what a layer leaves for its way back.
-uint64_t tape_floats(const ModelConfig& config) {
-  return 2 * config.width + 2 * (config.attention_width() + 2 * config.kv_width()) + config.attention_width() + 2 * config.ffn_width;
-}
-
 uint64_t share_of(const CompressNeed& need, MemoryUse use) { return need.of_use[static_cast<size_t>(use)]; }
 
 const char* advice(const CompressNeed& need, const CompressOptions& options) {
@@ -92,9 +86,9 @@ const char* advice(const CompressNeed& need, const CompressOptions& options) {
 
 }  // namespace
 
-CompressNeed need_of_pass(const CompressScale& scale, std::span<const MatrixPlan> plans, bool keeps_backbone) {
+CompressNeed need_of_pass(const CompressScale& scale, std::span<const MatrixPlan> plans) {
   Start start(scale);
-  PassWalk(scale, plans, {0, false, keeps_backbone}, &start.tally).run();
+  PassWalk(scale, plans, {0, false, false}, &start.tally).run();
   return start.tally.most();
 }
 
@@ -104,41 +98,6 @@ CompressNeed need_of_survey(const CompressScale& scale, std::span<const MatrixPl
   walk.run();
   measure_survey(scale, &walk, &start.tally);
   return start.tally.most();
-}
-
-CompressNeed need_of_training(const CompressScale& scale, std::span<const MatrixPlan> plans) {
-  const ModelLayout& layout = scale.layout;
-  const ModelConfig& config = layout.config;
-  Start start(scale);
-  MemoryTally& tally = start.tally;
-  const uint64_t tokens = std::min<uint64_t>(scale.options.chunk_tokens, PolishOptions().tokens_a_step);
-  const uint64_t pieces = std::min<uint64_t>(scale.options.polish_steps, scale.tokens) + PolishOptions().held_out_chunks;
-  uint64_t backbone = 0, weights = 0, factors = 0, coded = 0, largest = 0;
-  for (const uint32_t matrix : matrices_of_layers(layout)) {
-    const WeightSource& weight = layout.weights[matrix];
-    const MatrixPlan& plan = plans[matrix];
-    backbone += weight.rows * *row_bytes(plan.type(), weight.columns);
-    weights += packed_bytes(PackedKind::kF32, weight.rows, weight.columns) + packed_bytes(PackedKind::kF32, weight.columns, weight.rows) +
-               2 * kUncounted;
-    factors += plan.rank * (weight.rows + weight.columns);
-    coded += branch_bytes(weight.rows, weight.columns, plan.rank, scale.options.factor_bits) +
-             (plan.share > 0 ? residual_bytes(weight.rows, weight.columns) : 0);
-    largest = std::max(largest, weight.rows * weight.columns);
-  }
-  const uint64_t head =
-      packed_bytes(PackedKind::kF32, layout.vocabulary, config.width) + packed_bytes(PackedKind::kF32, config.width, layout.vocabulary);
-  const uint64_t layer_floats = tape_floats(config), widest = std::max(config.ffn_width, config.attention_width() + 2 * config.kv_width());
-  // Of factors: as they came, as they are trained and stored, their gradients, both means of Adam, and packed four times.
-  const Held made = tally.bytes(kBackbone, backbone), corrections = tally.bytes(kBranches, coded);
-  const Held student = tally.bytes(kTraining, weights), heads = tally.bytes(kTraining, head),
-             trained = tally.floats(kTraining, 12 * factors);
-  const Held tapes = tally.floats(kTraining, (config.layers + 1) * tokens * layer_floats),
-             outputs = tally.floats(kTraining, pieces * tokens * config.width);
-  const Held passes = tally.floats(
-                 kTraining, tokens * (8 * config.width + 6 * widest + 2 * config.attention_width()) + 4 * scale.threads * tokens * tokens),
-             logits = tally.floats(kTraining, 2 * kLogitTokens * layout.vocabulary),
-             reading = tally.floats(kTraining, std::max(3 * largest, 2 * layout.vocabulary * config.width));
-  return tally.most();
 }
 
 Status check_need(const CompressNeed& need, const CompressOptions& options) {

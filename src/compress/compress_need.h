@@ -35,14 +35,11 @@ struct CompressScale {
 inline size_t compressing_threads(const CompressOptions& options) { return options.threads > 0 ? options.threads : usable_cores(); }
 
 /// A pass that makes every matrix as `plans`, by matrix of the layout, say. Of a dense model in few bits without branches, residuals and a
-/// journal it is exactly what the ledger counts; otherwise an upper bound. `keeps_backbone`: it stays in memory, for training.
-CompressNeed need_of_pass(const CompressScale& scale, std::span<const MatrixPlan> plans, bool keeps_backbone);
+/// journal it is exactly what the ledger counts; otherwise an upper bound.
+CompressNeed need_of_pass(const CompressScale& scale, std::span<const MatrixPlan> plans);
 
 /// The pass of the survey, which looks at `most_rank` components, and at columns if asked to; and its measurements. An upper bound.
 CompressNeed need_of_survey(const CompressScale& scale, std::span<const MatrixPlan> plans, uint32_t most_rank, bool columns);
-
-/// Training the branches of `plans` when all is made. An upper bound.
-CompressNeed need_of_training(const CompressScale& scale, std::span<const MatrixPlan> plans);
 
 /// Errors: kBudget with the bytes needed and given, saying what the most is for and what to do.
 Status check_need(const CompressNeed& need, const CompressOptions& options);

@@ -32,6 +32,7 @@ class ReportPage {
     add_choices();
     add_losses();
     if (!report_.polish_losses.empty()) page_.drawing(draw_training(report_));
+    if (!report_.polish_layers.empty()) page_.drawing(draw_layer_training(report_));
     add_table("Totals", totals());
     add_table("Options", options());
     add_matrices();
@@ -61,12 +62,13 @@ class ReportPage {
     if (has_residuals(report_))
       page_.figure(format_bytes(report_.branch_read_bytes),
                    fmt::format("of them read by a token, {}", bits_each(report_.branch_read_bytes)));
-    if (!report_.polish_losses.empty())
+    if (is_trained())
       page_.figure(fmt::format("{:.3f} nats", report_.is_polish_kept ? report_.polish_kl_after : report_.polish_kl_before),
                    fmt::format("from the model on held-out pieces; {:.3f} before training", report_.polish_kl_before));
     page_.end_figures();
   }
 
+  bool is_trained() const { return report_.polish_scope != PolishScope::kAuto; }
   static bool has_ranks(const CompressReport& report) {
     return std::any_of(report.matrices.begin(), report.matrices.end(), [](const CompressedMatrixReport& matrix) { return matrix.rank > 0; });
   }
@@ -126,7 +128,7 @@ class ReportPage {
     page_.drawing(draw_heat(report_, {"In few bits", "percent", "link", [](const auto& matrix) { return 100 * matrix.loss; }, text, most}));
     if (!has_corrections()) return;
     const std::string title = fmt::format("With {}", corrections()),
-                      legend = report_.polish_losses.empty() ? "percent" : "percent, before training";
+                      legend = is_trained() ? "percent, before training" : "percent";
     page_.drawing(draw_heat(report_, {title, legend, "link", [](const auto& matrix) { return 100 * matrix.loss_left; }, text, most}));
   }
 
@@ -141,10 +143,13 @@ class ReportPage {
     }
     if (report_.survey.kl > 0)
       rows.emplace_back("distance in few bits, without corrections", fmt::format("{:.4f} nats a token", report_.survey.kl));
-    if (!report_.polish_losses.empty()) {
+    if (is_trained()) {
       rows.emplace_back("distance before and after training",
                         fmt::format("{:.4f} and {:.4f} nats a token{}", report_.polish_kl_before, report_.polish_kl_after,
                                     report_.is_polish_kept ? "" : "; not kept, it is not nearer"));
+      rows.emplace_back("training", fmt::format("{}, in at most {} of memory",
+                                                report_.polish_scope == PolishScope::kBlock ? "layer by layer" : "of all layers together",
+                                                format_bytes(report_.polish_bytes)));
     }
     rows.emplace_back("calibration", fmt::format("{} tokens", report_.calibration_tokens));
     rows.emplace_back("memory held at most", memory_text());

@@ -129,8 +129,8 @@ Result<CompressedFile> CompressedFile::create(const Model::Impl& model, const st
   const std::string header = make_header(with_arrays, targets, residual_reads, &bytes);
   OTR_ASSIGN(AtomicFile out, AtomicFile::create(path, 0666));
   OTR_TRY(out.reserve(bytes));
-  OTR_TRY(out.write(std::as_bytes(std::span(header))));
-  CompressedFile file(std::move(out), bytes);
+  CompressedFile file(std::move(out), bytes, plans.size());
+  OTR_TRY(file.write(std::as_bytes(std::span(header))));
   DirectBuffer staging;
   const ByteSource& source = model.file.source();
   for (const Target& target : targets) {
@@ -139,28 +139,38 @@ Result<CompressedFile> CompressedFile::create(const Model::Impl& model, const st
     for (uint64_t done = 0, some; done < tensor.bytes; done += some) {
       some = std::min(tensor.bytes - done, kChunkBytes);
       OTR_ASSIGN(const std::byte* data, source.read_direct(tensor.offset + done, some, staging.take(source.direct_staging_bytes(some))));
-      OTR_TRY(file.out_.write({data, some}));
+      OTR_TRY(file.write({data, some}));
     }
-    OTR_TRY(file.out_.write(LeasedVector<std::byte>(aligned(tensor.bytes) - tensor.bytes)));
+    OTR_TRY(file.write(LeasedVector<std::byte>(aligned(tensor.bytes) - tensor.bytes)));
   }
   return file;
 }
 
 Status CompressedFile::write(std::span<const std::byte> bytes) {
-  OTR_TRY(out_.write(bytes));
-  return out_.write(LeasedVector<std::byte>(aligned(bytes.size()) - bytes.size()));
+  written_bytes_ += bytes.size();
+  return out_.write(bytes);
+}
+
+Status CompressedFile::write_tensor(std::span<const std::byte> bytes) {
+  OTR_TRY(write(bytes));
+  return write(LeasedVector<std::byte>(aligned(bytes.size()) - bytes.size()));
+}
+
+Status CompressedFile::write_backbone(uint32_t matrix, const LowBitMatrix& made) {
+  places_[matrix] = written_bytes_;
+  return write_tensor(made.bytes);
 }
 
 Status CompressedFile::write_branch(const LowRankBranch& branch) {
-  OTR_TRY(write(branch.a));
-  return write(branch.b);
+  OTR_TRY(write_tensor(branch.a));
+  return write_tensor(branch.b);
 }
 
 Status CompressedFile::write_residual(const SelectiveResidual& residual) {
-  OTR_TRY(write(residual.columns.bytes));
+  OTR_TRY(write_tensor(residual.columns.bytes));
   for (const std::span<const float> values : {std::span<const float>(residual.columns.norms), std::span<const float>(residual.means),
                                               std::span<const float>(residual.columns.bias), std::span<const float>(residual.thresholds.at)}) {
-    OTR_TRY(write(std::as_bytes(values)));
+    OTR_TRY(write_tensor(std::as_bytes(values)));
   }
   return {};
 }

@@ -27,9 +27,11 @@ class CompressedFile {
   static Result<CompressedFile> create(const Model::Impl& model, const std::string& path, std::span<const MatrixPlan> plans, int factor_bits);
 
   /// Of the planned matrices in order, then branches and residuals of those that have them in order.
-  Status write_backbone(const LowBitMatrix& made) { return write(made.bytes); }
+  Status write_backbone(uint32_t matrix, const LowBitMatrix& made);
   Status write_branch(const LowRankBranch& branch);
   Status write_residual(const SelectiveResidual& residual);
+  /// A matrix's codes once more. Precondition: they were written, and have that size. Errors: kIo.
+  Status read_backbone(uint32_t matrix, std::span<std::byte> bytes) const { return out_.read(places_[matrix], bytes); }
   /// Precondition: everything was written. Errors: kIo; the file does not appear.
   Status commit() { return out_.commit(); }
 
@@ -38,11 +40,15 @@ class CompressedFile {
   const std::string& temporary() const { return out_.temporary(); }
 
  private:
-  CompressedFile(AtomicFile out, uint64_t bytes) : out_(std::move(out)), bytes_(bytes) {}
+  CompressedFile(AtomicFile out, uint64_t bytes, size_t matrices) : out_(std::move(out)), bytes_(bytes), places_(matrices) {}
   Status write(std::span<const std::byte> bytes);
+  /// `bytes` and what fills them up to the next tensor's place.
+  Status write_tensor(std::span<const std::byte> bytes);
 
   AtomicFile out_;
   uint64_t bytes_;
+  uint64_t written_bytes_ = 0;
+  std::vector<uint64_t> places_;  ///< by matrix of the layout; of those whose backbone was written
 };
 
 }  // namespace outrigger

@@ -22,6 +22,9 @@ namespace outrigger {
 /// Errors: kIo; kUnsupported for a type that cannot be converted. Throws std::bad_alloc.
 Result<LeasedVector<float>> read_matrix(const ByteSource& source, const WeightSource& weight, uint32_t expert = 0);
 
+/// Rows [first, first + rows) of one that is no stack, which begin at a row block. Errors and exceptions as read_matrix's.
+Result<LeasedVector<float>> read_rows(const ByteSource& source, const WeightSource& weight, uint64_t first, uint64_t rows);
+
 /// One of a layout's matrices; of a stack, one expert's. Stands for a matrix wherever there are no experts.
 struct MatrixIndex {
   MatrixIndex(uint32_t matrix, uint32_t expert = 0) : matrix(matrix), expert(expert) {}

@@ -6,39 +6,15 @@
 #include <outrigger/tokenizer.h>
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
 #include "src/base/thread_team.h"
-#include "src/compress/branch_trainer.h"
+#include "src/compress/float_matrix.h"
+#include "src/compress/polish_options.h"
 #include "src/model/model_impl.h"
 
 namespace outrigger {
-
-struct PolishOptions {
-  uint32_t steps = 50;
-  uint32_t tokens_a_step = 320;  ///< a piece of a chunk; all of it where it is shorter
-  /// The greatest: it rises over the first steps and falls to 0 as a cosine does. Of a model of 135 million weights at two bits, 0.77 nats from
-  /// itself with branches of rank 32, 50 steps at 3e-4, 6e-4 and 1e-3 left 0.518, 0.494 and 0.490.
-  float learning_rate = 6e-4f;
-  /// What storing makes of factors, in place. The model is then always asked with rounded ones, and steps move those behind them, which do not forget: four bits would otherwise lose
-  /// most of what was learned. Empty: factors stay float32. Must give the same for the same.
-  std::function<Status(TrainedBranch* branch)> round;
-  uint32_t held_out_chunks = 4;  ///< that no step uses, spread evenly over the text; a piece of each says whether it became better
-
-  /// Errors: kInvalidArgument.
-  Status validate() const;
-};
-
-struct PolishReport {
-  double held_out_before = 0, held_out_after = 0;  ///< KL(model || backbone and branches), nats a token
-  std::vector<double> losses;                      ///< of each step's piece, before the step
-  bool is_kept = false;                            ///< held_out_after is the smaller one: the branches are the new ones
-};
-
-/// What is done, of how much, in about equal parts; an error stops.
-using PolishWatch = std::function<Status(uint32_t done, uint32_t all)>;
 
 /// Trains the factors of `branches` by steps of Adam on the divergence of the model with backbone and branches from `model` itself, with everything
 /// else frozen. `student` gives the backbone's matrices, one for each of the layers' in the layout, each asked for once; `tokens` are whole chunks of

@@ -3,67 +3,154 @@
 
 #include <algorithm>
 #include <memory>
-#include <tuple>
+#include <new>
+#include <utility>
 
 #include "src/base/macros.h"
 #include "src/base/thread_team.h"
+#include "src/compress/block_polish.h"
+#include "src/compress/polish.h"
+#include "src/compress/polish_task.h"
 #include "src/tensor/dequantize.h"
 
 namespace outrigger {
+namespace {
 
-Status polish_made(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, std::span<const MatrixPlan> plans, const PolishWatch& watch,
-                   std::vector<CompressedMatrix>* made, CompressReport* result) {
-  const LeaseScope scope(MemoryUse::kTraining);
-  const std::vector<WeightSource>& weights = model.layout->weights;
-  const auto decode = [](DType type, const LeasedVector<std::byte>& bytes, uint64_t elements) -> Result<LeasedVector<float>> {
-    LeasedVector<float> values(elements);
-    OTR_TRY(dequantize(type, bytes.data(), values.data(), values.size()));
-    return values;
-  };
-  std::vector<TrainedBranch> branches;
-  for (uint32_t matrix = 0; matrix < made->size(); ++matrix) {
-    const LowRankBranch& branch = (*made)[matrix].branch;
-    if (branch.rank == 0) continue;
-    TrainedBranch trained{matrix, branch.rank, {}, {}};
-    OTR_ASSIGN(trained.a, decode(branch.type, branch.a, branch.rank * branch.columns));
-    OTR_ASSIGN(trained.b, decode(branch.type, branch.b, branch.rows * branch.rank));
-    branches.push_back(std::move(trained));
+// The bytes that training may take; 0: no limit.
+uint64_t training_budget(const CompressOptions& options) { return options.host_bytes; }
+
+uint32_t threads_of(const CompressOptions& options) { return options.threads > 0 ? options.threads : usable_cores(); }
+
+// An eighth of a short text is held out.
+PolishOptions polish_options(const CompressOptions& options, size_t tokens) {
+  PolishOptions result;
+  result.steps = options.polish_steps;
+  result.held_out_chunks = static_cast<uint32_t>(std::clamp<size_t>(tokens / options.chunk_tokens / 8, 1, result.held_out_chunks));
+  return result;
+}
+
+Result<LeasedVector<float>> decode(DType type, const LeasedVector<std::byte>& bytes, uint64_t elements) {
+  LeasedVector<float> values(elements);
+  OTR_TRY(dequantize(type, bytes.data(), values.data(), values.size()));
+  return values;
+}
+
+Result<TrainedBranch> as_floats(uint32_t matrix, const LowRankBranch& branch) {
+  TrainedBranch trained{matrix, branch.rank, {}, {}};
+  OTR_ASSIGN(trained.a, decode(branch.type, branch.a, branch.rank * branch.columns));
+  OTR_ASSIGN(trained.b, decode(branch.type, branch.b, branch.rows * branch.rank));
+  return trained;
+}
+
+/// The codes of trained factors.
+Result<LowRankBranch> as_codes(const TrainedBranch& trained, const LowRankBranch& like) {
+  LowRankBranch rounded{like.rows, like.columns, like.rank, like.type, {}, {}, like.importance, {}, 0, 0};
+  OTR_TRY(set_factors(trained.a, trained.b, &rounded));
+  return rounded;
+}
+
+class MadePolisher {
+ public:
+  MadePolisher(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, std::span<const MatrixPlan> plans,
+               const BackboneReader& backbone, const std::vector<CompressedMatrix>& made)
+      : model_(model), layout_(*model.layout), tokens_(tokens), options_(options), plans_(plans), backbone_(backbone), made_(made) {}
+
+  /// New codes of the branches that were trained are in `trained`.
+  Result<PolishReport> run(PolishScope scope, const PolishWatch& watch, std::vector<std::pair<uint32_t, LowRankBranch>>* trained) const {
+    OTR_ASSIGN(const std::unique_ptr<ThreadTeam> team, ThreadTeam::create(threads_of(options_)));
+    PolishOptions polish = polish_options(options_, tokens_.size());
+    polish.round = [this](TrainedBranch* branch) -> Status {
+      OTR_ASSIGN(const LowRankBranch rounded, as_codes(*branch, made_[branch->matrix].branch));
+      OTR_TRY(dequantize(rounded.type, rounded.a.data(), branch->a.data(), branch->a.size()));
+      return dequantize(rounded.type, rounded.b.data(), branch->b.data(), branch->b.size());
+    };
+    const MatrixReader student = [this](uint32_t matrix) { return student_matrix(matrix); };
+    const auto keep = [&](const std::vector<TrainedBranch>& branches) -> Status {
+      for (const TrainedBranch& branch : branches) {
+        OTR_ASSIGN(LowRankBranch codes, as_codes(branch, made_[branch.matrix].branch));
+        trained->emplace_back(branch.matrix, std::move(codes));
+      }
+      return {};
+    };
+    if (scope == PolishScope::kBlock) {
+      polish.learning_rate = kBlockLearningRate;
+      const auto read = [this](uint32_t layer) { return branches_of(matrices_of(layout_.layers[layer])); };
+      return polish_blocks(model_, student, tokens_, options_.chunk_tokens, polish, *team, watch, {read, keep});
+    }
+    OTR_ASSIGN(std::vector<TrainedBranch> branches, branches_of(matrices_of_layers(layout_)));
+    OTR_ASSIGN(PolishReport report, polish_branches(model_, student, tokens_, options_.chunk_tokens, polish, *team, watch, &branches));
+    if (report.is_kept) OTR_TRY(keep(branches));
+    return report;
   }
-  if (branches.empty()) return {};
+
+ private:
+  Result<std::vector<TrainedBranch>> branches_of(std::span<const uint32_t> matrices) const {
+    std::vector<TrainedBranch> branches;
+    for (const uint32_t matrix : matrices) {
+      if (made_[matrix].branch.rank == 0) continue;
+      OTR_ASSIGN(TrainedBranch branch, as_floats(matrix, made_[matrix].branch));
+      branches.push_back(std::move(branch));
+    }
+    return branches;
+  }
+
   // Which columns of a residual a token reads has no gradient: on average it is as if all were, each by the part that reading restores.
-  const MatrixReader student = [&](uint32_t matrix) -> Result<LeasedVector<float>> {
-    const auto& [backbone, residual, restored] = std::tie((*made)[matrix].backbone, (*made)[matrix].residual, plans[matrix].restored);
-    const uint64_t rows = weights[matrix].rows, columns = weights[matrix].columns;
-    OTR_ASSIGN(LeasedVector<float> values, decode(backbone.type, backbone.bytes, rows * columns));
+  Result<LeasedVector<float>> student_matrix(uint32_t matrix) const {
+    const LowBitMatrix& backbone = made_[matrix].backbone;
+    const SelectiveResidual& residual = made_[matrix].residual;
+    const uint64_t rows = layout_.weights[matrix].rows, columns = layout_.weights[matrix].columns;
+    LeasedVector<float> values;
+    {
+      LeasedVector<std::byte> codes(rows * *row_bytes(backbone.type, columns));
+      OTR_TRY(backbone_(matrix, codes));
+      OTR_ASSIGN(values, decode(backbone.type, codes, rows * columns));
+    }
     if (residual.share == 0) return values;
     OTR_ASSIGN(const LeasedVector<float> lost, decode(residual.columns.type, residual.columns.bytes, rows * columns));
-    const auto part = static_cast<float>(restored > 0 ? restored : residual.share);
+    const auto part = static_cast<float>(plans_[matrix].restored > 0 ? plans_[matrix].restored : residual.share);
     for (uint64_t c = 0; c < columns; ++c) {
       for (uint64_t r = 0; r < rows; ++r) values[r * columns + c] += part * lost[c * rows + r];
     }
     return values;
-  };
-  OTR_ASSIGN(const std::unique_ptr<ThreadTeam> team, ThreadTeam::create(options.threads > 0 ? options.threads : usable_cores()));
-  PolishOptions polish_options;
-  polish_options.steps = options.polish_steps;
-  polish_options.round = [&](TrainedBranch* trained) -> Status {
-    LowRankBranch& branch = (*made)[trained->matrix].branch;
-    LowRankBranch rounded{branch.rows, branch.columns, branch.rank, branch.type, {}, {}, branch.importance, {}, 0, 0};
-    OTR_TRY(set_factors(trained->a, trained->b, &rounded));
-    OTR_TRY(dequantize(rounded.type, rounded.a.data(), trained->a.data(), trained->a.size()));
-    return dequantize(rounded.type, rounded.b.data(), trained->b.data(), trained->b.size());
-  };
-  const size_t chunks = tokens.size() / options.chunk_tokens;
-  polish_options.held_out_chunks = static_cast<uint32_t>(std::clamp<size_t>(chunks / 8, 1, polish_options.held_out_chunks));
-  OTR_ASSIGN(const PolishReport report,
-             polish_branches(model, student, tokens, options.chunk_tokens, polish_options, *team, watch, &branches));
+  }
+
+  const Model::Impl& model_;
+  const ModelLayout& layout_;
+  const std::span<const Token> tokens_;
+  const CompressOptions& options_;
+  const std::span<const MatrixPlan> plans_;
+  const BackboneReader& backbone_;
+  const std::vector<CompressedMatrix>& made_;
+};
+
+}  // namespace
+
+Result<PolishPlan> plan_polish(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
+                               std::span<const MatrixPlan> plans) {
+  const PolishOptions polish = polish_options(options, tokens.size());
+  OTR_ASSIGN(const PolishTask task, make_polish_task(*model.layout, tokens, options.chunk_tokens, polish));
+  const PolishSizes sizes{plans, options.factor_bits, task.pieces.size(), task.held_out, task.piece_tokens, threads_of(options)};
+  return choose_polish_scope(*model.layout, sizes, options.polish_scope, training_budget(options));
+}
+
+Status polish_made(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
+                   std::span<const MatrixPlan> plans, const PolishPlan& polish, const BackboneReader& backbone, const PolishWatch& watch,
+                   std::vector<CompressedMatrix>* made, CompressReport* result) {
+  const LeaseScope scope(MemoryUse::kTraining);
+  std::vector<std::pair<uint32_t, LowRankBranch>> trained;
+  OTR_ASSIGN(PolishReport report, MadePolisher(model, tokens, options, plans, backbone, *made).run(polish.scope, watch, &trained));
+  result->polish_scope = polish.scope;
+  result->polish_bytes = polish.bytes;
   result->polish_kl_before = report.held_out_before;
   result->polish_kl_after = report.held_out_after;
-  result->polish_losses = report.losses;
+  result->polish_losses = std::move(report.losses);
+  result->polish_layers = std::move(report.layers);
   result->is_polish_kept = report.is_kept;
   if (!report.is_kept) return {};
-  for (const TrainedBranch& trained : branches) {
-    OTR_TRY(set_factors(trained.a, trained.b, &(*made)[trained.matrix].branch));
+  for (auto& [matrix, codes] : trained) {
+    LowRankBranch& branch = (*made)[matrix].branch;
+    branch.a = std::move(codes.a);
+    branch.b = std::move(codes.b);
   }
   return {};
 }

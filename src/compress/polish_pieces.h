@@ -2,10 +2,16 @@
 #ifndef OUTRIGGER_SRC_COMPRESS_POLISH_PIECES_H_
 #define OUTRIGGER_SRC_COMPRESS_POLISH_PIECES_H_
 
+#include <outrigger/tokenizer.h>
+
 #include <cstddef>
+#include <span>
 #include <vector>
 
 namespace outrigger {
+
+/// A text of its own, which begins at position 0.
+using Piece = std::span<const Token>;
 
 /// Places in the text, all of pieces of one length, none of which crosses the border of a chunk.
 struct PolishPieces {

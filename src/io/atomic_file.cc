@@ -80,7 +80,7 @@ Result<AtomicFile> AtomicFile::create(const std::string& path, uint32_t mode) {
 
 bool AtomicFile::open_nameless(uint32_t mode) {
 #if defined(O_TMPFILE)
-  file_ = ::open(directory_of(path_).c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, mode);
+  file_ = ::open(directory_of(path_).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
   if (file_ < 0) return false;
   if (::access(fmt::format("/proc/self/fd/{}", file_).c_str(), F_OK) == 0) return true;
   ::close(std::exchange(file_, -1));
@@ -93,7 +93,7 @@ bool AtomicFile::open_nameless(uint32_t mode) {
 Status AtomicFile::open(uint32_t mode) {
   if (open_nameless(mode)) return {};
   temporary_ = take_name_beside(path_, [&](const char* name) {
-    file_ = ::open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    file_ = ::open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     return file_ >= 0;
   });
   return file_ >= 0 ? Status() : failed("cannot create", errno);
@@ -118,6 +118,17 @@ Status AtomicFile::write(std::span<const std::byte> content) {
   if (unflushed_bytes_ < kFlushBytes) return {};
   unflushed_bytes_ = 0;
   return ::fdatasync(file_) == 0 ? Status() : failed("cannot flush", errno);
+}
+
+Status AtomicFile::read(uint64_t offset, std::span<std::byte> dst) const {
+  while (!dst.empty()) {
+    const ssize_t got = ::pread(file_, dst.data(), dst.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return failed("cannot read back", got < 0 ? errno : EIO);
+    dst = dst.subspan(static_cast<size_t>(got));
+    offset += static_cast<uint64_t>(got);
+  }
+  return {};
 }
 
 // A file without a name cannot take one that is in use: it gets another, which is then moved over it.

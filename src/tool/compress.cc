@@ -74,6 +74,20 @@ Json quality_json(const std::optional<CompressQuality>& quality) {
   return document;
 }
 
+Json polish_json(const CompressReport& report) {
+  if (report.polish_scope == PolishScope::kAuto) return {};
+  Json layers = Json::array();
+  for (const PolishedLayer& layer : report.polish_layers) {
+    layers.push_back({{"layer", layer.layer}, {"error_before", layer.error_before}, {"error_after", layer.error_after}, {"is_kept", layer.is_kept}});
+  }
+  return {{"scope", report.polish_scope == PolishScope::kBlock ? "block" : "end-to-end"},
+          {"bytes", report.polish_bytes},
+          {"kl_before", report.polish_kl_before},
+          {"kl_after", report.polish_kl_after},
+          {"is_kept", report.is_polish_kept},
+          {"layers", layers}};
+}
+
 std::string quality_text(const CompressQuality& quality) {
   const auto nats = [](const Estimate& kl) { return fmt::format("{:.4f} +- {:.4f} nats a token", kl.value, kl.error); };
   if (!quality.compensated) return fmt::format("on held-out text {} from the model\n", nats(quality.backbone));
@@ -88,10 +102,6 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
   };
   const double bits = bits_each(report.backbone_bytes), branch_bits = bits_each(report.branch_bytes);
   if (options.common.json) {
-    const Json polish =
-        report.polish_kl_before == 0
-            ? Json()
-            : Json{{"kl_before", report.polish_kl_before}, {"kl_after", report.polish_kl_after}, {"is_kept", report.is_polish_kept}};
     return write_json(
         {{"file", options.output},
          {"bytes",
@@ -107,7 +117,7 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
          {"calibration_tokens", report.calibration_tokens},
          {"memory", memory_json(report.memory)},
          {"resumed_windows", report.resumed_windows},
-         {"polish", polish},
+         {"polish", polish_json(report)},
          {"survey", survey_json(report.survey)},
          {"matrices", matrices_json(report)},
          {"seconds", seconds}});
@@ -199,9 +209,13 @@ void add_compress(CLI::App& app, Action& action) {
   command
       ->add_option(
           "--polish", options->polish,
-          "Train low-rank branches together by so many steps; auto: 50 where 8 bytes for each of the model's weights are less than 4 GB")
+          "Train low-rank branches by so many steps; auto: 50, of a dense model")
       ->type_name("auto|off|STEPS")
       ->capture_default_str();
+  add_choice<PolishScope>(*command, "--polish-scope", options->polish_scope,
+                          "Train all branches together, with the model in memory as float32, or layer by layer; auto: together where --host-budget has "
+                          "room for it, or without one where 8 bytes for each of the model's weights are less than 4 GB",
+                          {{"auto", PolishScope::kAuto}, {"end-to-end", PolishScope::kEndToEnd}, {"block", PolishScope::kBlock}});
   add_choice<BranchAllocation>(
       *command, "--allocate", options->allocation, "How budgets are shared out: as measured, the same for all, or by HCInfer's score",
       {{"auto", BranchAllocation::kMeasured}, {"uniform", BranchAllocation::kUniform}, {"hcinfer", BranchAllocation::kHcinfer}});

@@ -56,27 +56,27 @@ Result<uint64_t> read_bytes(const char* name, const std::string& text, const Mod
   return size->share > 0 ? static_cast<uint64_t>(weights * stored_bits / 8 * size->share) : size->bytes;
 }
 
-// "auto": 50 steps, where training takes no more memory than most machines have to spare; branches of mixtures cannot be trained.
-Status read_polish(const std::string& text, const Model& model, CompressOptions* options) {
+// "auto": 50 steps; branches of mixtures cannot be trained.
+Status read_polish(const std::string& text, const StepShape& shape, CompressOptions* options) {
   constexpr uint32_t kSteps = 50;
-  constexpr double kShareOfBudget = 0.5;  // the rest of what training takes is for factors and what the layers leave for its way back
-  const double most_bytes = options->host_bytes == 0 ? 4e9 : std::min(4e9, kShareOfBudget * static_cast<double>(options->host_bytes));
   if (text == "auto") {
-    double weights = 0;
-    auto shape = model.step_shape();
-    if (!shape.is_ok()) return shape.status();
-    bool is_mixture = false;
-    for (const MatrixShape& matrix : shape->matrices) {
-      weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
-      is_mixture |= matrix.use == MatrixUse::kRouted;
-    }
-    options->polish_steps = !is_mixture && 8 * weights <= most_bytes ? kSteps : 0;
+    const bool is_mixture = std::any_of(shape.matrices.begin(), shape.matrices.end(), [](const MatrixShape& matrix) { return matrix.use == MatrixUse::kRouted; });
+    options->polish_steps = is_mixture ? 0 : kSteps;
     return Status();
   }
   if (text == "off") return Status();
   const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), options->polish_steps);
   if (error == std::errc() && rest == text.data() + text.size()) return Status();
   return Status(StatusCode::kInvalidArgument, fmt::format("--polish: got \"{}\", need auto, off or a number of steps", text));
+}
+
+// Where nobody says how much memory there is, training takes the whole model only as far as most machines have to spare for it.
+void choose_polish_scope(const CompressCommandOptions& options, const StepShape& shape, CompressOptions* result) {
+  constexpr double kMostBytes = 4e9;
+  result->polish_scope = options.polish_scope;
+  double weights = 0;
+  for (const MatrixShape& matrix : shape.matrices) weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
+  if (result->polish_scope == PolishScope::kAuto && !options.common.host_budget && 8 * weights > kMostBytes) result->polish_scope = PolishScope::kBlock;
 }
 
 Status read_branches(const CompressCommandOptions& options, const Model& model, double stored_bits, CompressOptions* result) {
@@ -101,7 +101,10 @@ Result<CompressOptions> read_compress_options(const CompressCommandOptions& opti
   result.group_weights = options.group_weights;
   const double stored_bits = result.mixed_bits > 0 ? result.mixed_bits : result.bits + scale_bits;
   if (Status status = read_branches(options, model, stored_bits, &result); !status.is_ok()) return status;
-  if (Status status = read_polish(options.polish, model, &result); !status.is_ok()) return status;
+  const auto shape = model.step_shape();
+  if (!shape.is_ok()) return shape.status();
+  if (Status status = read_polish(options.polish, shape.value(), &result); !status.is_ok()) return status;
+  choose_polish_scope(options, shape.value(), &result);
   if (options.max_slowdown > 0) {
     auto machine = plan_profile(model, options.common, nullptr);
     if (!machine.is_ok()) return machine.status();

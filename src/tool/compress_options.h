@@ -21,6 +21,7 @@ struct CompressCommandOptions {
   BranchForm form = BranchForm::kAuto;
   BranchAllocation allocation = BranchAllocation::kMeasured;
   BranchMethod method = BranchMethod::kWeighed;
+  PolishScope polish_scope = PolishScope::kAuto;
   std::vector<std::string> calibration;
   bool own_text = false;
   uint32_t chunk_tokens = 512, chunks = 32, quality_chunks = 4;

@@ -44,6 +44,7 @@ def branched(bits, form, size):
     budget = (*budget, "--form", "low-rank")
     return [Row(f"svd{bits}_{label}", f"low rank, {size}, plain singular vectors", (flag, *budget, "--method", "hcinfer", "--allocate", "uniform"), bare),
             Row(f"uniform{bits}_{label}", f"low rank, {size}, the same rank for all", (flag, *budget, "--allocate", "uniform", "--polish", "off"), bare),
+            Row(f"blocks{bits}_{label}", f"low rank, {size}, the same rank for all, polished block by block", (flag, *budget, "--allocate", "uniform", "--polish-scope", "block"), bare),
             Row(f"scored{bits}_{label}", f"low rank, {size}, by HCInfer's score", (flag, *budget, "--allocate", "hcinfer", "--polish", "off"), bare),
             Row(f"rank{bits}_{label}", f"low rank, {size}, as measured", (flag, *budget, "--polish", "off"), bare),
             Row(f"polish{bits}_{label}", f"low rank, {size}, as measured, polished", (flag, *budget), bare)]

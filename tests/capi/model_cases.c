@@ -294,6 +294,14 @@ void a_model_is_compressed(void) {
   options.polish_steps = 2;
   NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
   CHECK_C(report.branch_bytes > 0 && report.branch_bytes <= 20000 && report.branch_read_bytes == report.branch_bytes);
+  options.polish_scope = OTR_POLISH_BLOCK;
+  NEED_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_OK);
+  options.host_bytes = 1000;
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_BUDGET);
+  options.host_bytes = 0;
+  options.polish_scope = 3;
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
+  options.polish_scope = OTR_POLISH_AUTO;
   options.branch_bytes = 0;
   options.form = OTR_BRANCHES_SPARSE;
   options.branch_read_bytes = 3000;

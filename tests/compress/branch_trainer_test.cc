@@ -58,7 +58,7 @@ struct Pair {
     trainer = must(BranchTrainer::create(*model.impl(), student, {Piece(tokens)}, tokens.size(), *team, [] { return Status(); }));
     for (const uint32_t matrix : matrices_of_layers(layout)) {
       branches.push_back(regular_branch(layout, matrix, rank, branches.size()));
-      trainer->set_branch(branches.back());
+      trainer->matrix(matrix).set_branch(branches.back(), *team);
     }
   }
 };
@@ -149,7 +149,7 @@ TEST_CASE("BranchTrainer: without anything lost there is no divergence and no gr
   const auto trainer = must(BranchTrainer::create(*model.impl(), same, {Piece(tokens)}, tokens.size(), *team, [] { return Status(); }));
   TrainedBranch branch = regular_branch(*model.impl()->layout, model.impl()->layout->layers[0].q, 3, 0);
   std::fill(branch.b.begin(), branch.b.end(), 0.0f);
-  trainer->set_branch(branch);
+  trainer->matrix(branch.matrix).set_branch(branch, *team);
   CHECK(std::abs(must(trainer->loss_and_gradients(0))) < 1e-6);
   CHECK(greatest(trainer->matrix(branch.matrix).factors().b_gradient) < 1e-6);
 }

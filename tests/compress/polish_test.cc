@@ -2,148 +2,69 @@
 #include "src/compress/polish.h"
 
 #include <cmath>
-#include <fstream>
 #include <limits>
-#include <random>
 
-#include "src/compress/gram.h"
-#include "src/compress/low_rank.h"
-#include "src/compress/quantiser.h"
-#include "src/tensor/dequantize.h"
 #include "tests/compress/branches.h"
-#include "tests/compress/random_inputs.h"
-#include "tests/support/engines.h"
+#include "tests/compress/two_bit_model.h"
 #include "tests/support/heap_watch.h"
+#include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
-#include "tests/support/scratch_folder.h"
 
 namespace outrigger::testing {
 namespace {
 
-constexpr uint32_t kChunk = 48;
-const PolishWatch kNoWatch = [](uint32_t, uint32_t) { return Status(); };
-
-// Of few words, so that a text says something of another.
-std::vector<Token> random_text(size_t chunks) {
-  std::mt19937 random(11);
-  std::vector<Token> tokens(chunks * kChunk);
-  for (Token& token : tokens) token = static_cast<Token>(random() % 20);
-  return tokens;
-}
-
-PolishOptions few_steps(uint32_t steps = 4) {
-  PolishOptions options;
-  options.steps = steps;
-  options.tokens_a_step = 40;
-  options.held_out_chunks = 2;
-  return options;
-}
-
-std::string write_model(const ScratchFolder& scratch, const std::vector<std::byte>& bytes) {
-  std::ofstream(scratch / "model.gguf", std::ios::binary)
-      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  return scratch / "model.gguf";
-}
-
-/// A model and what two bits and branches of rank 32 make of it.
-struct Compressed {
-  Model model;
-  std::vector<LeasedVector<float>> backbone;  ///< parallel to the layout's matrices; empty where it is none of a layer's
-  std::vector<TrainedBranch> branches;
-
-  explicit Compressed(const std::string& path) : model(must(Model::open(path))), backbone(layout().weights.size()) {
-    const auto team = must(ThreadTeam::create(2));
-    for (const uint32_t matrix : matrices_of_layers(layout())) {
-      const WeightSource& weight = layout().weights[matrix];
-      Gram gram(weight.columns);
-      gram.add(random_matrix(4 * weight.columns, weight.columns, matrix), *team);
-      LeasedVector<float> residual = must(read_matrix(model.impl()->file.source(), weight));
-      const std::vector<float> column_weights(weight.columns, 1.0f);
-      const LowBitMatrix made = must(quantise_matrix(residual, weight.rows, weight.columns, {column_weights, {}}, {2, true}, *team));
-      LeasedVector<float>& values = backbone[matrix];
-      values.resize(residual.size());
-      must(dequantize(made.type, made.bytes.data(), values.data(), values.size()));
-      for (size_t i = 0; i < residual.size(); ++i) residual[i] -= values[i];
-      const LowRankBranch branch = must(low_rank_branch(residual, weight.rows, weight.columns, must(InputRoot::create(gram, 0.01)), {32, 8, true}, *team));
-      TrainedBranch trained{matrix, 32, LeasedVector<float>(32 * weight.columns), LeasedVector<float>(weight.rows * 32)};
-      must(dequantize(branch.type, branch.a.data(), trained.a.data(), trained.a.size()));
-      must(dequantize(branch.type, branch.b.data(), trained.b.data(), trained.b.size()));
-      branches.push_back(std::move(trained));
-    }
-  }
-  const ModelLayout& layout() const { return *model.impl()->layout; }
-
-  Result<PolishReport> polish(const std::vector<Token>& tokens, const PolishOptions& options, size_t threads, std::vector<TrainedBranch>* trained,
-                              const PolishWatch& watch = kNoWatch) const {
-    const auto team = must(ThreadTeam::create(threads));
-    const MatrixReader student = [this](uint32_t matrix) -> Result<LeasedVector<float>> { return backbone[matrix]; };
-    return polish_branches(*model.impl(), student, tokens, kChunk, options, *team, watch, trained);
-  }
-};
-
-bool are_equal(const std::vector<TrainedBranch>& left, const std::vector<TrainedBranch>& right) {
-  return std::equal(left.begin(), left.end(), right.begin(), right.end(),
-                    [](const TrainedBranch& l, const TrainedBranch& r) { return l.a == r.a && l.b == r.b; });
+Result<PolishReport> polish(const TwoBitModel& compressed, const std::vector<Token>& tokens, const PolishOptions& options, size_t threads,
+                            std::vector<TrainedBranch>* trained, const PolishWatch& watch = kNoWatch) {
+  const auto team = must(ThreadTeam::create(threads));
+  return polish_branches(*compressed.model.impl(), compressed.student(), tokens, kChunk, options, *team, watch, trained);
 }
 
 TEST_CASE("polish_branches: text that no step used comes nearer to the model, and what comes back is what was measured") {
-  const Compressed compressed(tiny_model_path("dense-f16"));
+  const TwoBitModel compressed(tiny_model_path("dense-f16"));
   const std::vector<Token> tokens = random_text(64);
   std::vector<TrainedBranch> trained = compressed.branches;
   PolishOptions options = few_steps(60);
   options.learning_rate = 1e-3f;
-  const PolishReport report = must(compressed.polish(tokens, options, 2, &trained));
+  const PolishReport report = must(polish(compressed, tokens, options, 2, &trained));
   CAPTURE(report.held_out_before, report.held_out_after);
   CHECK(report.is_kept);
   CHECK(report.losses.size() == 60);
   CHECK(report.held_out_before > 0.01);
   CHECK(report.held_out_after < 0.7 * report.held_out_before);
   // Once more with the new branches: it begins where the first ended, up to the rounding of their scales.
-  const PolishReport again = must(compressed.polish(tokens, few_steps(1), 2, &trained));
+  const PolishReport again = must(polish(compressed, tokens, few_steps(1), 2, &trained));
   CHECK(std::abs(again.held_out_before / report.held_out_after - 1) < 1e-4);
 }
 
-// To three bits, as hard as it gets.
-Status round_hard(TrainedBranch* branch) {
-  for (LeasedVector<float>* values : {&branch->a, &branch->b}) {
-    for (size_t i = 0; i < values->size(); i += 32) {
-      float most = 0;
-      for (size_t k = i; k < i + 32; ++k) most = std::max(most, std::abs((*values)[k]));
-      for (size_t k = i; k < i + 32 && most > 0; ++k) (*values)[k] = std::nearbyint((*values)[k] / most * 3) * most / 3;
-    }
-  }
-  return Status();
-}
-
 TEST_CASE("polish_branches: trained as they will be rounded, factors lose nothing when they are, and less than when that comes afterwards") {
-  const Compressed compressed(tiny_model_path("dense-f16"));
+  const TwoBitModel compressed(tiny_model_path("dense-f16"));
   const std::vector<Token> tokens = random_text(64);
   std::vector<TrainedBranch> aware = compressed.branches, unaware = compressed.branches;
   PolishOptions options = few_steps(60);
   options.learning_rate = 1e-3f;
-  must(compressed.polish(tokens, options, 2, &unaware).status());
+  must(polish(compressed, tokens, options, 2, &unaware).status());
   options.round = round_hard;
-  const PolishReport report = must(compressed.polish(tokens, options, 2, &aware));
+  const PolishReport report = must(polish(compressed, tokens, options, 2, &aware));
   REQUIRE(report.is_kept);
   const auto held_out = [&](std::vector<TrainedBranch>& branches) {
     for (TrainedBranch& branch : branches) must(round_hard(&branch));
-    return must(compressed.polish(tokens, few_steps(1), 2, &branches)).held_out_before;
+    return must(polish(compressed, tokens, few_steps(1), 2, &branches)).held_out_before;
   };
   const double of_aware = held_out(aware), of_unaware = held_out(unaware);
   CHECK(std::abs(of_aware / report.held_out_after - 1) < 1e-3);
   CHECK(of_aware < 0.9 * of_unaware);
   options.round = [](TrainedBranch*) { return Status(StatusCode::kInternal, "no"); };
   std::vector<TrainedBranch> same = compressed.branches;
-  CHECK(compressed.polish(tokens, options, 2, &same).status().code() == StatusCode::kInternal);
+  CHECK(polish(compressed, tokens, options, 2, &same).status().code() == StatusCode::kInternal);
   CHECK(are_equal(same, compressed.branches));
 }
 
 TEST_CASE("polish_branches: the bits do not depend on the number of threads") {
-  const Compressed compressed(tiny_model_path("dense-f16"));
+  const TwoBitModel compressed(tiny_model_path("dense-f16"));
   const std::vector<Token> tokens = random_text(5);
   std::vector<TrainedBranch> by_one = compressed.branches, by_three = compressed.branches;
-  const PolishReport one = must(compressed.polish(tokens, few_steps(), 1, &by_one)),
-                     three = must(compressed.polish(tokens, few_steps(), 3, &by_three));
+  const PolishReport one = must(polish(compressed, tokens, few_steps(), 1, &by_one)),
+                     three = must(polish(compressed, tokens, few_steps(), 3, &by_three));
   CHECK(one.is_kept);
   CHECK(one.losses == three.losses);
   CHECK(one.held_out_after == three.held_out_after);
@@ -152,26 +73,26 @@ TEST_CASE("polish_branches: the bits do not depend on the number of threads") {
 }
 
 TEST_CASE("polish_branches: branches stay as they are when the held-out text becomes worse") {
-  const Compressed compressed(tiny_model_path("dense-f16"));
+  const TwoBitModel compressed(tiny_model_path("dense-f16"));
   std::vector<TrainedBranch> trained = compressed.branches;
   PolishOptions options = few_steps(8);
   options.learning_rate = 1;
-  const PolishReport report = must(compressed.polish(random_text(5), options, 2, &trained));
+  const PolishReport report = must(polish(compressed, random_text(5), options, 2, &trained));
   CHECK_FALSE(report.is_kept);
   CHECK(report.held_out_after > report.held_out_before);
   CHECK(are_equal(trained, compressed.branches));
 }
 
 TEST_CASE("polish_branches: matrices without a branch are frozen, and branches of several ranks go together") {
-  const Compressed compressed(tiny_model_path("dense-f16"));
+  const TwoBitModel compressed(tiny_model_path("dense-f16"));
   const LayerLayout& first = compressed.layout().layers[0];
   std::vector<TrainedBranch> trained{regular_branch(compressed.layout(), first.ffn.down, 7, 0), regular_branch(compressed.layout(), first.k, 2, 1)};
-  const PolishReport report = must(compressed.polish(random_text(8), few_steps(12), 2, &trained));
+  const PolishReport report = must(polish(compressed, random_text(8), few_steps(12), 2, &trained));
   CHECK(report.is_kept);
 }
 
 TEST_CASE("polish_branches: the watch sees even progress to the end, and its error stops everything") {
-  const Compressed compressed(tiny_model_path("dense-f16"));
+  const TwoBitModel compressed(tiny_model_path("dense-f16"));
   const std::vector<Token> tokens = random_text(5);
   std::vector<TrainedBranch> trained = compressed.branches;
   std::vector<uint32_t> seen;
@@ -180,14 +101,14 @@ TEST_CASE("polish_branches: the watch sees even progress to the end, and its err
     seen.push_back(done);
     return Status();
   };
-  must(compressed.polish(tokens, few_steps(), 2, &trained, sees).status());
+  must(polish(compressed, tokens, few_steps(), 2, &trained, sees).status());
   std::vector<uint32_t> expected(compressed.layout().config.layers + 5);
   for (uint32_t i = 0; i < expected.size(); ++i) expected[i] = i;
   CHECK(seen == expected);
   for (const uint32_t last : expected) {
     trained = compressed.branches;
     const PolishWatch stops = [&](uint32_t done, uint32_t) { return done == last ? Status(StatusCode::kCancelled, "stopped") : Status(); };
-    CHECK(compressed.polish(tokens, few_steps(), 2, &trained, stops).status().code() == StatusCode::kCancelled);
+    CHECK(polish(compressed, tokens, few_steps(), 2, &trained, stops).status().code() == StatusCode::kCancelled);
     CHECK(are_equal(trained, compressed.branches));
   }
 }
@@ -208,8 +129,8 @@ std::vector<std::byte> spoilt_model(const std::string& tensor) {
 TEST_CASE("polish_branches: weights that are no numbers are named, the model's and the backbone's") {
   for (const std::string spoilt : {"blk.1.attn_k.weight", "blk.2.ffn_down.weight", "token_embd.weight"}) {
     const ScratchFolder scratch;
-    const Model model = must(Model::open(write_model(scratch, spoilt_model(spoilt))));
-    const MatrixReader student = [&](uint32_t matrix) -> Result<LeasedVector<float>> {
+    const Model model = write_and_open(scratch, spoilt_model(spoilt));
+    const MatrixReader student = [&](uint32_t matrix) -> Result<std::vector<float>> {
       const WeightSource& weight = model.impl()->layout->weights[matrix];
       return LeasedVector<float>(weight.rows * weight.columns);
     };
@@ -217,16 +138,16 @@ TEST_CASE("polish_branches: weights that are no numbers are named, the model's a
     std::vector<TrainedBranch> branches{regular_branch(*model.impl()->layout, model.impl()->layout->layers[0].q, 2, 0)};
     check_refused(polish_branches(*model.impl(), student, random_text(5), kChunk, few_steps(), *team, kNoWatch, &branches), "not all finite", spoilt);
   }
-  Compressed compressed(tiny_model_path("dense-f16"));
+  TwoBitModel compressed(tiny_model_path("dense-f16"));
   const uint32_t up = compressed.layout().layers[1].ffn.up;
   compressed.backbone[up][3] = std::numeric_limits<float>::infinity();
-  check_refused(compressed.polish(random_text(5), few_steps(), 2, &compressed.branches), "not all finite",
+  check_refused(polish(compressed, random_text(5), few_steps(), 2, &compressed.branches), "not all finite",
                 compressed.layout().shape.matrices[up].name);
 }
 
 TEST_CASE("polish_branches: a norm that is no number shows in the outputs") {
   const ScratchFolder scratch;
-  const Model model = must(Model::open(write_model(scratch, spoilt_model("blk.1.ffn_norm.weight"))));
+  const Model model = write_and_open(scratch, spoilt_model("blk.1.ffn_norm.weight"));
   const MatrixReader student = [&](uint32_t matrix) { return read_matrix(model.impl()->file.source(), model.impl()->layout->weights[matrix]); };
   const auto team = must(ThreadTeam::create(2));
   std::vector<TrainedBranch> branches;
@@ -235,13 +156,13 @@ TEST_CASE("polish_branches: a norm that is no number shows in the outputs") {
 }
 
 TEST_CASE("polish_branches: options, texts and branches that do not fit are refused") {
-  Compressed compressed(tiny_model_path("dense-f16"));
+  TwoBitModel compressed(tiny_model_path("dense-f16"));
   const std::vector<Token> tokens = random_text(5);
   std::vector<TrainedBranch> trained = compressed.branches;
   const auto refused = [&](const std::string& part, auto change) {
     PolishOptions options = few_steps();
     change(options);
-    check_refused(compressed.polish(tokens, options, 1, &trained), part);
+    check_refused(polish(compressed, tokens, options, 1, &trained), part);
   };
   refused("steps is 0", [](PolishOptions& options) { options.steps = 0; });
   refused("tokens_a_step is 15", [](PolishOptions& options) { options.tokens_a_step = 15; });
@@ -250,19 +171,19 @@ TEST_CASE("polish_branches: options, texts and branches that do not fit are refu
   refused("held_out_chunks is 0", [](PolishOptions& options) { options.held_out_chunks = 0; });
   refused("has 5 chunks of 48 tokens, need at least 6", [](PolishOptions& options) { options.held_out_chunks = 5; });
 
-  check_refused(compressed.polish({}, few_steps(), 1, &trained), "has 0 chunks");
-  check_refused(compressed.polish(std::vector<Token>(5 * kChunk + 1), few_steps(), 1, &trained), "are not whole chunks");
+  check_refused(polish(compressed, {}, few_steps(), 1, &trained), "has 0 chunks");
+  check_refused(polish(compressed, std::vector<Token>(5 * kChunk + 1), few_steps(), 1, &trained), "are not whole chunks");
   for (const Token unknown : {Token{-1}, static_cast<Token>(compressed.layout().vocabulary)}) {
     std::vector<Token> wrong = tokens;
     wrong[7] = unknown;
-    check_refused(compressed.polish(wrong, few_steps(), 1, &trained), "not among the");
+    check_refused(polish(compressed, wrong, few_steps(), 1, &trained), "not among the");
   }
 
   const std::string name = compressed.layout().shape.matrices[trained[3].matrix].name;
   const auto refused_branch = [&](const std::string& part, const std::string& tensor, auto change) {
     std::vector<TrainedBranch> changed = trained;
     change(changed);
-    check_refused(compressed.polish(tokens, few_steps(), 1, &changed), part, tensor);
+    check_refused(polish(compressed, tokens, few_steps(), 1, &changed), part, tensor);
   };
   refused_branch("factors of", name, [](auto& branches) { branches[3].a.pop_back(); });
   refused_branch("factors of", name, [](auto& branches) { branches[3].rank = 31; });
@@ -274,9 +195,9 @@ TEST_CASE("polish_branches: options, texts and branches that do not fit are refu
 }
 
 TEST_CASE("polish_branches: memory that runs out anywhere is said, and the branches are as they were") {
-  const Compressed compressed(tiny_model_path("dense-f16"));
+  const TwoBitModel compressed(tiny_model_path("dense-f16"));
   const std::vector<Token> tokens = random_text(3);
-  const MatrixReader student = [&](uint32_t matrix) -> Result<LeasedVector<float>> { return compressed.backbone[matrix]; };
+  const MatrixReader student = compressed.student();
   const auto team = must(ThreadTeam::create(2));
   PolishOptions options = few_steps(2);
   size_t failures = 0;

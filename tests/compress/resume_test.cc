@@ -108,7 +108,7 @@ struct Case {
 std::vector<Case> cases() {
   std::vector<Case> all = {{"bare", few_chunks(3)},     {"uniform branches", few_chunks()}, {"measured branches, trained", few_chunks()},
                            {"residuals", few_chunks()}, {"mixed bits", few_chunks()},       {"plain singular vectors", few_chunks()},
-                           {"both forms, trained", few_chunks()}};
+                           {"both forms, trained", few_chunks()}, {"trained layer by layer", few_chunks()}};
   all[1].options.branch_bytes = 105000;
   all[1].options.allocation = BranchAllocation::kUniform;
   all[1].options.factor_bits = 8;
@@ -123,6 +123,8 @@ std::vector<Case> cases() {
   all[6].options.branch_read_bytes = 12000;
   all[6].options.scattered_read_cost = 3;
   all[6].options.polish_steps = 2;
+  all[7].options = all[2].options;
+  all[7].options.polish_scope = PolishScope::kBlock;
   return all;
 }
 
@@ -254,11 +256,12 @@ TEST_CASE("resume: stopped again and again it comes to its end with the same byt
 
 TEST_CASE("resume: a process killed at any call for progress leaves nothing under the file's name, and what it made is there") {
   const Bench bench;
-  const CompressOptions options = cases()[2].options;
+  const size_t which = GENERATE(2, 7);  // trained together, and layer by layer
+  const CompressOptions options = cases()[which].options;
   const std::string expected = bench.expected(options);
   uint32_t most = 0;
   for (size_t nth = 1;; nth += kStride) {
-    CAPTURE(nth);
+    CAPTURE(which, nth);
     const pid_t child = ::fork();
     if (child == 0) {
       size_t calls = 0;
@@ -279,6 +282,24 @@ TEST_CASE("resume: a process killed at any call for progress leaves nothing unde
   }
   CHECK(most == 12);
   CHECK((bench.take() == expected));
+}
+
+TEST_CASE("resume: a call that had too little memory to train leaves what it measured, and one with enough goes on from there") {
+  const Bench bench;
+  CompressOptions options = cases()[7].options;
+  const std::string expected = bench.expected(options);
+  options.host_bytes = 1000;
+  const Status status = bench.compress(options).status();
+  REQUIRE(status.code() == StatusCode::kBudget);
+  CHECK(std::filesystem::exists(bench.progress()));
+  options.host_bytes = status.needed_bytes();
+  std::optional<CompressResumption> found;
+  options.on_resume = [&found](const CompressResumption& resumption) { found = resumption; };
+  must(bench.compress(options));
+  REQUIRE(found);
+  CHECK_FALSE(found->is_surveying);  // the plan is there
+  CHECK((bench.take() == expected));
+  CHECK(bench.is_clean());
 }
 
 TEST_CASE("resume: what was kept is cut or changed anywhere, and the bytes are the same") {

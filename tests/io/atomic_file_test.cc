@@ -87,6 +87,21 @@ TEST_CASE("AtomicFile: nothing is to be seen of it before it is committed, and n
   }
 }
 
+TEST_CASE("AtomicFile: what was written can be read back before it is committed, and what was not cannot") {
+  const ScratchFolder scratch;
+  Result<AtomicFile> file = AtomicFile::create(scratch / "file", 0666);
+  REQUIRE(file.is_ok());
+  REQUIRE(file->write(bytes_of("one, ")).is_ok());
+  REQUIRE(file->write(bytes_of("two")).is_ok());
+  std::vector<std::byte> part(4);
+  REQUIRE(file->read(3, part).is_ok());
+  CHECK(part == bytes_of(", tw"));
+  CHECK(file->read(5, part).code() == StatusCode::kIo);
+  REQUIRE(file->write(bytes_of("!")).is_ok());  // where the last write ended
+  REQUIRE(file->commit().is_ok());
+  CHECK(content(scratch / "file") == bytes_of("one, two!"));
+}
+
 TEST_CASE("AtomicFile: whichever call of the system fails, the file is as it was and the error names it with the reason") {
   both_ways([](auto let) {
     const ScratchFolder scratch;

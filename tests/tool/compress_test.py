@@ -284,6 +284,23 @@ class Compress(BrowserTest):
                 self.assertLess(matrix["loss_left"], matrix["loss"] / 3)
         self.assertGreater(max(matrix["share"] for matrix in residuals["matrices"]), 0.5)
 
+    def test_training_takes_the_whole_model_a_layer_at_a_time_or_what_the_budget_has_room_for(self):
+        command = ("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "60kB", "--form", "low-rank", "--allocate", "uniform", "--polish", "20", *self.args)
+        whole = self.document(*command)["polish"]
+        self.assertEqual((whole["scope"], whole["layers"]), ("end-to-end", []))
+        block = self.document(*command, "--polish-scope", "block")["polish"]
+        self.assertEqual((block["scope"], [layer["layer"] for layer in block["layers"]]), ("block", [0, 1, 2]))
+        self.assertTrue(block["is_kept"])
+        self.assertLess(block["kl_after"], block["kl_before"])
+        self.assertAlmostEqual(block["kl_before"], whole["kl_before"], places=4)
+        self.assertLess(block["bytes"], whole["bytes"])
+        first = self.out.read_bytes()
+        self.assertEqual(self.document(*command, "--host-budget", str(whole["bytes"] - 1))["polish"], block)
+        self.assertEqual(self.out.read_bytes(), first)
+        self.assertEqual(self.document(*command, "--host-budget", str(whole["bytes"]))["polish"], whole)
+        refused = self.refuse(tool.BUDGET, *command, "--host-budget", "1kB", naming="training")
+        self.assertEqual(refused["minimum_bytes"], block["bytes"])
+
     def test_a_mixture_of_experts_is_compressed_and_as_near_as_the_dense_model_that_it_was_made_from(self):
         distances = []
         for bits in ("4", "mixed:3", "2"):
@@ -319,6 +336,7 @@ class Compress(BrowserTest):
     def test_the_report_is_a_page_that_a_browser_shows_whole(self):
         page = self.folder / "report.html"
         runs = {"bare": ((), 1), "trained": (("--branch-budget", "20%", "--polish", "3", "--form", "low-rank"), 6),
+                "trained by layers": (("--branch-budget", "20%", "--polish", "3", "--form", "low-rank", "--polish-scope", "block"), 6),
                 "residuals": (("--branch-reads", "1bpw", "--form", "sparse"), 5), "mixed": (("--bits", "mixed:3"), 3),
                 "uniform": (("--branch-budget", "60kB", "--allocate", "uniform", "--polish", "off"), 3)}
         pages = {}

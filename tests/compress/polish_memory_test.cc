@@ -1,0 +1,113 @@
+// What training is counted to take, against what it takes, and what becomes of a budget.
+#include "src/compress/polish_memory.h"
+
+#include <outrigger/compress.h>
+
+#include <algorithm>
+
+#include "src/compress/polish_made.h"
+#include "tests/support/heap_watch.h"
+#include "tests/support/model_files.h"
+#include "tests/support/random_dense.h"
+
+namespace outrigger::testing {
+namespace {
+
+struct Bench {
+  explicit Bench(DenseKind kind) : model(write_and_open(scratch, random_dense(kind))) {
+    for (size_t i = 0; i < 320; ++i) text.push_back(static_cast<Token>((i * i * 31 + i * 7) % 20));
+    options.bits = 2;
+    options.chunk_tokens = 32;
+    options.threads = 2;
+    options.rounds = 1;
+    options.branch_bytes = kind == DenseKind::kLlamaBf16 ? 200'000 : 60'000;  // of rank 32: the matrices are most of what is counted
+    options.form = BranchForm::kLowRank;
+    options.allocation = BranchAllocation::kUniform;
+    options.polish_steps = 6;
+  }
+  Result<CompressReport> compress() const { return compress_model(model, text, scratch / "small.gguf", options); }
+
+  const ScratchFolder scratch;
+  const Model model;
+  std::vector<Token> text;
+  CompressOptions options;
+};
+
+// Counted are also the codes of factors, which are there before training begins.
+TEST_CASE("polish_memory: training takes no more than was counted, in each scope and kind of model, and not much less") {
+  for (const DenseKind kind : kDenseKinds) {
+    for (const PolishScope scope : {PolishScope::kEndToEnd, PolishScope::kBlock}) {
+      for (const uint32_t threads : {1u, 3u}) {
+        Bench bench(kind);
+        bench.options.polish_scope = scope;
+        bench.options.threads = threads;
+        uint64_t before = 0, most = 0;
+        // The last call before training is that of the compressor's end; peaks before it are not of interest.
+        bench.options.progress = [&](double share) {
+          if (share < 0.6501) {
+            before = heap_bytes();
+            restart_heap_peak();
+          }
+          most = heap_peak_bytes();
+          return true;
+        };
+        const CompressReport report = must(bench.compress());
+        CAPTURE(static_cast<int>(kind), static_cast<int>(scope), threads, before, most, report.polish_bytes);
+        CHECK(report.polish_scope == scope);
+        const uint64_t taken = most - before + report.branch_bytes;
+        CHECK(taken < report.polish_bytes);
+        CHECK(static_cast<double>(report.polish_bytes) < 1.15 * static_cast<double>(taken));
+      }
+    }
+  }
+}
+
+TEST_CASE("polish_memory: blocks of a model of eight layers take less than half of what the whole does") {
+  Bench bench(DenseKind::kLlamaBf16);
+  bench.options.polish_scope = PolishScope::kBlock;
+  const uint64_t block = must(bench.compress()).polish_bytes;
+  bench.options.polish_scope = PolishScope::kEndToEnd;
+  CHECK(2 * block < must(bench.compress()).polish_bytes);
+}
+
+TEST_CASE("compress_model: training takes the whole model where its bytes fit, blocks where these do, and else says what it needs") {
+  Bench bench(DenseKind::kLlama);
+  CompressReport report = must(bench.compress());
+  CHECK(report.polish_scope == PolishScope::kEndToEnd);
+  CHECK(report.polish_layers.empty());
+  CHECK(report.polish_losses.size() == 6);
+  const uint64_t whole = report.polish_bytes;
+  bench.options.host_bytes = whole;
+  CHECK(must(bench.compress()).polish_scope == PolishScope::kEndToEnd);
+  bench.options.host_bytes = whole - 1;
+  report = must(bench.compress());
+  CHECK(report.polish_scope == PolishScope::kBlock);
+  CHECK(report.polish_layers.size() == 3);
+  CHECK(report.polish_losses.empty());
+  CHECK(report.polish_bytes < whole);
+  const uint64_t block = report.polish_bytes;
+  bench.options.host_bytes = block;
+  CHECK(must(bench.compress()).polish_scope == PolishScope::kBlock);
+
+  const auto refused = [&](uint64_t given, PolishScope scope, uint64_t needed) {
+    std::filesystem::remove(bench.scratch / "small.gguf");
+    bench.options.host_bytes = given;
+    bench.options.polish_scope = scope;
+    const Status status = bench.compress().status();
+    CAPTURE(status.to_string());
+    CHECK(status.code() == StatusCode::kBudget);
+    CHECK(status.needed_bytes() == needed);
+    CHECK(status.given_bytes() == given);
+    CHECK(bench.scratch.names() == std::vector<std::string>{"model.gguf"});
+  };
+  refused(block - 1, PolishScope::kAuto, block);
+  refused(block - 1, PolishScope::kBlock, block);
+  refused(whole - 1, PolishScope::kEndToEnd, whole);
+  // Nothing is trained: nothing is needed.
+  bench.options.polish_steps = 0;
+  bench.options.host_bytes = 1;
+  CHECK(must(bench.compress()).polish_scope == PolishScope::kAuto);
+}
+
+}  // namespace
+}  // namespace outrigger::testing
