@@ -23,11 +23,11 @@ namespace outrigger {
 /// `branches` stay as they are.
 ///
 /// The same arguments give the same bits, whatever the number of threads.
-/// Memory, for W weights in layers, H in the head and F in factors: 8 (W + H) + 24 F bytes, since backbone and head are there as they are and
+/// Memory, end_to_end_polish_bytes(), for W weights in layers, H in the head and F in factors: 8 (W + H) + 36 F bytes, since backbone and head are there as they are and
 /// transposed; 4 bytes for each number that a piece's tokens leave in the layers (3 width + 2 attention + 2 kv + 2 ffn widths a layer and token);
 /// width * 4 bytes for each token of every piece, and 512 bytes a word of the vocabulary. The model's own matrices are in memory one layer at a time.
 /// Cost: a step takes some 2 W + 3 H multiplications a token, what comes before the steps W. For 135 million weights, branches of rank 32 and 50
-/// steps all of it was 1.6 GB, and 220 s of a processor's time.
+/// steps all of it was 1.7 GB, and 220 s of a processor's time.
 /// Errors: kInvalidArgument for options, branches whose sizes are not their matrix's or that are no numbers, two of one matrix, tokens outside the
 /// vocabulary, fewer chunks than are held out and one, weights (with the tensor's name) or outputs that are no numbers; those of `student` and
 /// `watch`; kIo; kOutOfMemory. Precondition: the layout of a dense model.
