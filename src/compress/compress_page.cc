@@ -158,19 +158,10 @@ class ReportPage {
     return rows;
   }
 
+  // As it was found beforehand: what was held in the end is less where the run went on after an interruption, and the page is to be the same.
   std::string memory_text() const {
     const CompressMemory& memory = report_.memory;
-    std::string text = format_bytes(memory.peak_bytes);
-    if (memory.budget_bytes > 0) text += fmt::format(" of {}", format_bytes(memory.budget_bytes));
-    for (const auto& [name, bytes] : {std::pair{"the text's vectors", memory.calibration},
-                                      {"Gram matrices", memory.grams},
-                                      {"matrices as floats", memory.matrices},
-                                      {"matrices in few bits", memory.backbone},
-                                      {"corrections", memory.corrections},
-                                      {"training", memory.training}}) {
-      if (bytes > 0) text += fmt::format("; {} {}", name, format_bytes(bytes));
-    }
-    return text;
+    return format_bytes(memory.planned_bytes) + (memory.budget_bytes > 0 ? fmt::format(" of {}", format_bytes(memory.budget_bytes)) : "");
   }
 
   Rows options() const {

@@ -85,9 +85,10 @@ TEST_CASE("Survey: the layer that loses something is worth all of it, and the wa
                                        for (float& value : values) value = (value > 0 ? 1.0f : -1.0f) * (std::abs(value) > 0.1f ? 0.1875f : 0.0625f);
                                      }));
   CompressOptions options;
+  options.bits = 2;
   options.chunk_tokens = kChunkTokens;
   double last = 0;
-  const auto surveyed = must(survey_model(*model.impl(), text(400), options, 2, 32, true, nullptr, [&](double share) {
+  const auto surveyed = must(survey_model(*model.impl(), text(400), options, 32, true, nullptr, [&](double share) {
     CHECK(share >= last);
     last = share;
     return Status();
@@ -114,7 +115,7 @@ TEST_CASE("Survey: the layer that loses something is worth all of it, and the wa
   }
   CHECK(of_layer[1] > 20 * of_layer[0]);
   CHECK(of_layer[1] > 20 * of_layer[2]);
-  const auto stopped = survey_model(*model.impl(), text(400), options, 2, 0, false, nullptr, [](double share) { return share > 0.7 ? Status(StatusCode::kCancelled, "enough") : Status(); });
+  const auto stopped = survey_model(*model.impl(), text(400), options, 0, false, nullptr, [](double share) { return share > 0.7 ? Status(StatusCode::kCancelled, "enough") : Status(); });
   CHECK(stopped.status().code() == StatusCode::kCancelled);
 }
 
@@ -123,10 +124,11 @@ TEST_CASE("Survey: stopped after any measurement, the next one has those that we
   const Model model = write_and_open(scratch, random_dense());
   const ModelLayout& layout = *model.impl()->layout;
   CompressOptions options;
+  options.bits = 2;
   options.chunk_tokens = kChunkTokens;
   const std::vector<Token> tokens = text(128);
   const auto survey = [&](SavedWork* saved, double most) {
-    return survey_model(*model.impl(), tokens, options, 2, 0, false, saved, [most](double share) { return share > most ? Status(StatusCode::kCancelled, "enough") : Status(); });
+    return survey_model(*model.impl(), tokens, options, 0, false, saved, [most](double share) { return share > most ? Status(StatusCode::kCancelled, "enough") : Status(); });
   };
   const SurveyResult expected = must(survey(nullptr, 1));
   std::vector<MatrixPlan> plans(layout.weights.size());

@@ -171,9 +171,9 @@ TEST_CASE("polish_blocks: weights that are no numbers are named, and norms that 
   for (const std::string spoilt : {"blk.1.attn_k.weight", "blk.2.ffn_down.weight", "blk.1.ffn_norm.weight", "output_norm.weight"}) {
     const ScratchFolder scratch;
     const Model model = write_and_open(scratch, spoilt_model(spoilt));
-    const MatrixReader student = [&](uint32_t matrix) -> Result<std::vector<float>> {
+    const MatrixReader student = [&](uint32_t matrix) -> Result<LeasedVector<float>> {
       const WeightSource& weight = model.impl()->layout->weights[matrix];
-      return std::vector<float>(weight.rows * weight.columns);
+      return LeasedVector<float>(weight.rows * weight.columns);
     };
     const auto team = must(ThreadTeam::create(2));
     const auto read = [&](uint32_t layer) -> Result<std::vector<TrainedBranch>> {

@@ -50,8 +50,8 @@ struct Block {
 
   double loss_at(uint32_t index, bool is_b, const std::vector<float>& direction, double step) {
     BranchedMatrix& matrix = trainer->matrix(index);
-    std::vector<float>& values = is_b ? matrix.factors().b : matrix.factors().a;
-    const std::vector<float> before = values;
+    LeasedVector<float>& values = is_b ? matrix.factors().b : matrix.factors().a;
+    const LeasedVector<float> before = values;
     for (size_t k = 0; k < values.size(); ++k) values[k] += static_cast<float>(step) * direction[k];
     matrix.repack(*team);
     const double moved = loss();
@@ -70,7 +70,7 @@ void check_gradients(Block& block) {
     CAPTURE(block.layout.shape.matrices[branch.matrix].name);
     for (const bool is_b : {false, true}) {
       const TrainedFactors& factors = block.trainer->matrix(branch.matrix).factors();
-      const std::vector<float> gradient = is_b ? factors.b_gradient : factors.a_gradient;
+      const LeasedVector<float> gradient = is_b ? factors.b_gradient : factors.a_gradient;
       double norm = 0;
       for (const float g : gradient) norm += static_cast<double>(g) * g;
       norm = std::sqrt(norm);

@@ -28,7 +28,7 @@ TEST_CASE("head_divergence: slices of the head, packed or not, give what all of 
     const uint64_t width = layout.config.width;
     const std::vector<float> p = random_matrix(kTokens, width, 1, 0.3f), q = random_matrix(kTokens, width, 2, 0.3f);
     const auto team = must(ThreadTeam::create(2)), one = must(ThreadTeam::create(1)), three = must(ThreadTeam::create(3));
-    const std::vector<float> head = must(read_matrix(plain.impl()->file.source(), layout.weights[layout.head]));
+    const LeasedVector<float> head = must(read_matrix(plain.impl()->file.source(), layout.weights[layout.head]));
     const double expected = HeadLoss(head, layout.vocabulary, width, *team).divergence(p, q, nullptr);
     REQUIRE(expected > 0.5);
     for (const uint64_t rows : {uint64_t{16}, uint64_t{48}, uint64_t{192}, kHeadSliceRows}) {

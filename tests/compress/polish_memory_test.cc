@@ -5,7 +5,9 @@
 
 #include <algorithm>
 
+#include "src/compress/matrix_plan.h"
 #include "src/compress/polish_made.h"
+#include "src/model/model_impl.h"
 #include "tests/support/heap_watch.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
@@ -70,43 +72,57 @@ TEST_CASE("polish_memory: blocks of a model of eight layers take less than half 
   CHECK(2 * block < must(bench.compress()).polish_bytes);
 }
 
-TEST_CASE("compress_model: training takes the whole model where its bytes fit, blocks where these do, and else says what it needs") {
-  Bench bench(DenseKind::kLlama);
-  CompressReport report = must(bench.compress());
-  CHECK(report.polish_scope == PolishScope::kEndToEnd);
-  CHECK(report.polish_layers.empty());
-  CHECK(report.polish_losses.size() == 6);
-  const uint64_t whole = report.polish_bytes;
-  bench.options.host_bytes = whole;
-  CHECK(must(bench.compress()).polish_scope == PolishScope::kEndToEnd);
-  bench.options.host_bytes = whole - 1;
-  report = must(bench.compress());
-  CHECK(report.polish_scope == PolishScope::kBlock);
-  CHECK(report.polish_layers.size() == 3);
-  CHECK(report.polish_losses.empty());
-  CHECK(report.polish_bytes < whole);
-  const uint64_t block = report.polish_bytes;
-  bench.options.host_bytes = block;
-  CHECK(must(bench.compress()).polish_scope == PolishScope::kBlock);
-
-  const auto refused = [&](uint64_t given, PolishScope scope, uint64_t needed) {
-    std::filesystem::remove(bench.scratch / "small.gguf");
-    bench.options.host_bytes = given;
-    bench.options.polish_scope = scope;
-    const Status status = bench.compress().status();
+TEST_CASE("polish_memory: training takes the whole model where its bytes fit, blocks where these do, and else says what it needs") {
+  const Bench bench(DenseKind::kLlama);
+  const ModelLayout& layout = *bench.model.impl()->layout;
+  const std::vector<MatrixPlan> plans(layout.weights.size(), MatrixPlan{2, 32});
+  const PolishSizes sizes{plans, 4, 8, 2, 32, 2};
+  const uint64_t whole = end_to_end_polish_bytes(layout, sizes), block = block_polish_bytes(layout, sizes);
+  REQUIRE(block < whole);
+  const auto chosen = [&](PolishScope scope, uint64_t budget) { return must(choose_polish_scope(layout, sizes, scope, budget)); };
+  for (const uint64_t budget : {uint64_t{0}, whole}) {
+    CHECK(chosen(PolishScope::kAuto, budget).scope == PolishScope::kEndToEnd);
+    CHECK(chosen(PolishScope::kAuto, budget).bytes == whole);
+    CHECK(chosen(PolishScope::kBlock, budget).scope == PolishScope::kBlock);
+  }
+  for (const uint64_t budget : {block, whole - 1}) {
+    CHECK(chosen(PolishScope::kAuto, budget).scope == PolishScope::kBlock);
+    CHECK(chosen(PolishScope::kAuto, budget).bytes == block);
+  }
+  const auto refused = [&](PolishScope scope, uint64_t given, uint64_t needed) {
+    const Status status = choose_polish_scope(layout, sizes, scope, given).status();
     CAPTURE(status.to_string());
     CHECK(status.code() == StatusCode::kBudget);
     CHECK(status.needed_bytes() == needed);
     CHECK(status.given_bytes() == given);
-    CHECK(bench.scratch.names() == std::vector<std::string>{"model.gguf"});
   };
-  refused(block - 1, PolishScope::kAuto, block);
-  refused(block - 1, PolishScope::kBlock, block);
-  refused(whole - 1, PolishScope::kEndToEnd, whole);
-  // Nothing is trained: nothing is needed.
-  bench.options.polish_steps = 0;
-  bench.options.host_bytes = 1;
-  CHECK(must(bench.compress()).polish_scope == PolishScope::kAuto);
+  refused(PolishScope::kAuto, block - 1, block);
+  refused(PolishScope::kBlock, block - 1, block);
+  refused(PolishScope::kEndToEnd, whole - 1, whole);
+}
+
+TEST_CASE("compress_model: trains within a budget for everything, end to end or by blocks, and is refused below it with nothing left") {
+  Bench bench(DenseKind::kLlamaBf16);
+  const CompressReport whole = must(bench.compress());
+  CHECK(whole.polish_scope == PolishScope::kEndToEnd);
+  CHECK((whole.polish_layers.empty() && whole.polish_losses.size() == 6));
+  bench.options.polish_scope = PolishScope::kBlock;
+  const CompressReport block = must(bench.compress());
+  CHECK((block.polish_losses.empty() && block.polish_layers.size() == 8));
+  bench.options.polish_scope = PolishScope::kAuto;
+  for (const CompressReport* report : {&whole, &block}) {
+    bench.options.host_bytes = report->memory.planned_bytes;
+    const CompressReport again = must(bench.compress());
+    CHECK(again.memory.peak_bytes <= bench.options.host_bytes);
+    if (report == &block) CHECK(again.polish_bytes <= bench.options.host_bytes);
+  }
+  std::filesystem::remove(bench.scratch / "small.gguf");
+  bench.options.host_bytes = block.memory.planned_bytes - 1;
+  const Status status = bench.compress().status();
+  CAPTURE(status.to_string());
+  CHECK(status.code() == StatusCode::kBudget);
+  CHECK(status.needed_bytes() == block.memory.planned_bytes);
+  CHECK(bench.scratch.names() == std::vector<std::string>{"model.gguf"});
 }
 
 }  // namespace

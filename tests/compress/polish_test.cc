@@ -130,7 +130,7 @@ TEST_CASE("polish_branches: weights that are no numbers are named, the model's a
   for (const std::string spoilt : {"blk.1.attn_k.weight", "blk.2.ffn_down.weight", "token_embd.weight"}) {
     const ScratchFolder scratch;
     const Model model = write_and_open(scratch, spoilt_model(spoilt));
-    const MatrixReader student = [&](uint32_t matrix) -> Result<std::vector<float>> {
+    const MatrixReader student = [&](uint32_t matrix) -> Result<LeasedVector<float>> {
       const WeightSource& weight = model.impl()->layout->weights[matrix];
       return LeasedVector<float>(weight.rows * weight.columns);
     };

@@ -284,24 +284,6 @@ TEST_CASE("resume: a process killed at any call for progress leaves nothing unde
   CHECK((bench.take() == expected));
 }
 
-TEST_CASE("resume: a call that had too little memory to train leaves what it measured, and one with enough goes on from there") {
-  const Bench bench;
-  CompressOptions options = cases()[7].options;
-  const std::string expected = bench.expected(options);
-  options.host_bytes = 1000;
-  const Status status = bench.compress(options).status();
-  REQUIRE(status.code() == StatusCode::kBudget);
-  CHECK(std::filesystem::exists(bench.progress()));
-  options.host_bytes = status.needed_bytes();
-  std::optional<CompressResumption> found;
-  options.on_resume = [&found](const CompressResumption& resumption) { found = resumption; };
-  must(bench.compress(options));
-  REQUIRE(found);
-  CHECK_FALSE(found->is_surveying);  // the plan is there
-  CHECK((bench.take() == expected));
-  CHECK(bench.is_clean());
-}
-
 TEST_CASE("resume: what was kept is cut or changed anywhere, and the bytes are the same") {
   const Bench bench;
   for (const size_t which : {size_t{1}, size_t{3}}) {

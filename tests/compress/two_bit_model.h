@@ -42,7 +42,7 @@ inline PolishOptions few_steps(uint32_t steps = 4) {
 /// A model and what two bits and branches of rank 32 make of it.
 struct TwoBitModel {
   Model model;
-  std::vector<std::vector<float>> backbone;  ///< parallel to the layout's matrices; empty where it is none of a layer's
+  std::vector<LeasedVector<float>> backbone;  ///< parallel to the layout's matrices; empty where it is none of a layer's
   std::vector<TrainedBranch> branches;
 
   explicit TwoBitModel(const std::string& path) : model(must(Model::open(path))), backbone(layout().weights.size()) {
@@ -51,16 +51,16 @@ struct TwoBitModel {
       const WeightSource& weight = layout().weights[matrix];
       Gram gram(weight.columns);
       gram.add(random_matrix(4 * weight.columns, weight.columns, matrix), *team);
-      std::vector<float> residual = must(read_matrix(model.impl()->file.source(), weight));
+      LeasedVector<float> residual = must(read_matrix(model.impl()->file.source(), weight));
       const std::vector<float> column_weights(weight.columns, 1.0f);
       const LowBitMatrix made = must(quantise_matrix(residual, weight.rows, weight.columns, {column_weights, {}}, {2, true}, *team));
-      std::vector<float>& values = backbone[matrix];
+      LeasedVector<float>& values = backbone[matrix];
       values.resize(residual.size());
       must(dequantize(made.type, made.bytes.data(), values.data(), values.size()));
       for (size_t i = 0; i < residual.size(); ++i) residual[i] -= values[i];
       const LowRankBranch branch =
           must(low_rank_branch(residual, weight.rows, weight.columns, must(InputRoot::create(gram, 0.01)), {32, 8, true}, *team));
-      TrainedBranch trained{matrix, 32, std::vector<float>(32 * weight.columns), std::vector<float>(weight.rows * 32)};
+      TrainedBranch trained{matrix, 32, LeasedVector<float>(32 * weight.columns), LeasedVector<float>(weight.rows * 32)};
       must(dequantize(branch.type, branch.a.data(), trained.a.data(), trained.a.size()));
       must(dequantize(branch.type, branch.b.data(), trained.b.data(), trained.b.size()));
       branches.push_back(std::move(trained));
@@ -69,7 +69,7 @@ struct TwoBitModel {
   const ModelLayout& layout() const { return *model.impl()->layout; }
 
   MatrixReader student() const {
-    return [this](uint32_t matrix) -> Result<std::vector<float>> { return backbone[matrix]; };
+    return [this](uint32_t matrix) -> Result<LeasedVector<float>> { return backbone[matrix]; };
   }
 };
 
@@ -80,7 +80,7 @@ inline bool are_equal(const std::vector<TrainedBranch>& left, const std::vector<
 
 // To three bits, as hard as it gets.
 inline Status round_hard(TrainedBranch* branch) {
-  for (std::vector<float>* values : {&branch->a, &branch->b}) {
+  for (LeasedVector<float>* values : {&branch->a, &branch->b}) {
     for (size_t i = 0; i < values->size(); i += 32) {
       float most = 0;
       for (size_t k = i; k < i + 32; ++k) most = std::max(most, std::abs((*values)[k]));
