@@ -8,8 +8,8 @@
 #include <new>
 
 #include "src/base/macros.h"
+#include "src/compress/compress_budget.h"
 #include "src/compress/compress_page.h"
-#include "src/compress/compress_need.h"
 #include "src/compress/compressed_file.h"
 #include "src/compress/compressor.h"
 #include "src/compress/matrix_plan.h"
@@ -125,60 +125,6 @@ Status check_files(const Model::Impl& model, const std::string& path, const Comp
   return AtomicFile::create(report, 0666).status();
 }
 
-bool may_train(const CompressOptions& options) { return options.polish_steps > 0 && options.method == BranchMethod::kWeighed && options.form != BranchForm::kSparse; }
-
-// What the pass by these plans takes, and then training.
-CompressNeed need_of_making(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, std::span<const MatrixPlan> plans,
-                            uint64_t training_bytes) {
-  CompressNeed training{training_bytes, {}};
-  training.of_use[static_cast<size_t>(MemoryUse::kTraining)] = training_bytes;
-  return CompressNeed::larger(need_of_pass({*model.layout, options, tokens.size(), compressing_threads(options)}, plans), training);
-}
-
-// Before there is a plan: what is needed whatever it will be.
-Status check_least_memory(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options) {
-  std::vector<MatrixPlan> plans(model.layout->weights.size());
-  for (const uint32_t matrix : matrices_of_layers(*model.layout)) plans[matrix].bits = options.mixed_bits > 0 ? 2 : options.bits;
-  PolishPlan polish;
-  if (may_train(options) && options.branch_bytes + options.branch_read_bytes > 0) {
-    OTR_ASSIGN(polish, plan_polish(model, tokens, options, plans));
-  }
-  return check_need(CompressNeed::larger(need_of_planning(model, tokens, options), need_of_making(model, tokens, options, plans, polish.bytes)), options);
-}
-
-// Errors made up for by as many columns as the budget has room for: those of a row in equal groups.
-Result<CompressOptions> with_room_for_feedback(const Model::Impl& model, std::span<const Token> tokens, CompressOptions options) {
-  constexpr uint64_t kFewest = 512;  // less would be saved below that than a matrix as floats takes
-  uint64_t widest = 0;
-  for (const uint32_t matrix : matrices_of_layers(*model.layout)) widest = std::max(widest, model.layout->weights[matrix].columns);
-  Status refused = check_least_memory(model, tokens, options);
-  for (uint64_t groups = 2; !refused.is_ok() && options.feedback_columns == 0; ++groups) {
-    const uint64_t columns = (widest / groups + options.group_weights - 1) / options.group_weights * options.group_weights;
-    if (columns < kFewest) break;
-    CompressOptions fewer = options;
-    fewer.feedback_columns = static_cast<uint32_t>(columns);
-    Status status = check_least_memory(model, tokens, fewer);
-    if (status.is_ok()) return fewer;
-    refused = std::move(status);
-  }
-  if (!refused.is_ok()) return refused;
-  return options;
-}
-
-CompressMemory memory_of(const MemoryLedger& ledger, uint64_t planned_bytes, const CompressOptions& options) {
-  const TierUse use = ledger.report();
-  return {use.budget_bytes,
-          planned_bytes,
-          use.peak_bytes,
-          options.feedback_columns,
-          ledger.peak_bytes(MemoryUse::kCalibration),
-          ledger.peak_bytes(MemoryUse::kGrams),
-          ledger.peak_bytes(MemoryUse::kMatrices),
-          ledger.peak_bytes(MemoryUse::kBackbone),
-          ledger.peak_bytes(MemoryUse::kBranches),
-          ledger.peak_bytes(MemoryUse::kTraining)};
-}
-
 // `saved`: null where nothing is kept.
 Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const Token> tokens, const std::string& path, const CompressOptions& options, SavedWork* saved,
                                         const MemoryLedger& ledger) {
@@ -289,38 +235,6 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
 }
 
 }  // namespace
-
-Status CompressOptions::validate() const {
-  const auto invalid = [](std::string message) { return Status(StatusCode::kInvalidArgument, "compressing: " + std::move(message)); };
-  if (!own_type(bits)) return invalid(fmt::format("bits is {}, need 2, 3 or 4", bits));
-  if (levels != WeightLevels::kUniform && levels != WeightLevels::kCodebook) return invalid(fmt::format("levels is {}, need 0 or 1", static_cast<int>(levels)));
-  if (!own_type(bits, form_of(*this))) return invalid(fmt::format("group_weights is {}, need 64 or 128", group_weights));
-  const double scale_bits = form_of(*this).scale_bits();
-  if (mixed_bits != 0 && !(mixed_bits >= 2 + scale_bits && mixed_bits <= 4 + scale_bits)) {
-    return invalid(fmt::format("mixed_bits is {}, need {} to {}, or 0 for the same bits everywhere", mixed_bits, 2 + scale_bits, 4 + scale_bits));
-  }
-  if (allocation != BranchAllocation::kMeasured && allocation != BranchAllocation::kUniform && allocation != BranchAllocation::kHcinfer) {
-    return invalid(fmt::format("allocation is {}, need 0 to 2", static_cast<int>(allocation)));
-  }
-  if (method != BranchMethod::kWeighed && method != BranchMethod::kHcinfer) return invalid(fmt::format("method is {}, need 0 or 1", static_cast<int>(method)));
-  if (form != BranchForm::kAuto && form != BranchForm::kLowRank && form != BranchForm::kSparse) return invalid(fmt::format("form is {}, need 0 to 2", static_cast<int>(form)));
-  if (form == BranchForm::kSparse && (method == BranchMethod::kHcinfer || allocation == BranchAllocation::kHcinfer)) return invalid("HCInfer has low-rank branches, not residuals");
-  if (!(scattered_read_cost >= 1 && scattered_read_cost <= 100)) return invalid(fmt::format("scattered_read_cost is {}, need 1 to 100", scattered_read_cost));
-  if (!(max_slowdown >= 0 && max_slowdown <= 100)) return invalid(fmt::format("max_slowdown is {}, need 0 to 100", max_slowdown));
-  if (max_slowdown > 0 && branch_read_bytes > 0) return invalid("max_slowdown and branch_read_bytes limit the same; give one of them");
-  if (max_slowdown > 0 && !machine) return invalid("max_slowdown needs the profile of a machine");
-  if (factor_bits != 4 && factor_bits != 8) return invalid(fmt::format("factor_bits is {}, need 4 or 8", factor_bits));
-  if (polish_scope != PolishScope::kAuto && polish_scope != PolishScope::kEndToEnd && polish_scope != PolishScope::kBlock) {
-    return invalid(fmt::format("polish_scope is {}, need 0 to 2", static_cast<int>(polish_scope)));
-  }
-  if (polish_steps > 100000) return invalid(fmt::format("polish_steps is {}, need at most 100000", polish_steps));
-  if (rounds > 16) return invalid(fmt::format("rounds is {}, need at most 16", rounds));
-  if (chunk_tokens < 16 || chunk_tokens > 65536) return invalid(fmt::format("chunk_tokens is {}, need 16 to 65536", chunk_tokens));
-  if (most_chunks == 0 || most_chunks > 65536) return invalid(fmt::format("most_chunks is {}, need 1 to 65536", most_chunks));
-  if (feedback_columns % group_weights != 0) return invalid(fmt::format("feedback_columns is {}, need a multiple of {}, or 0", feedback_columns, group_weights));
-  if (threads > 1024) return invalid(fmt::format("threads is {}, need at most 1024", threads));
-  return {};
-}
 
 Result<CompressReport> compress_model(const Model& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& options) try {
   return compress(*model.impl(), calibration, path, options);
