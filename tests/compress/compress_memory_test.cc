@@ -22,6 +22,13 @@ namespace {
 
 constexpr uint64_t kLarge = 1 << 20;
 
+// They have the heap, so that watching it says nothing, and take ten times as long.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 /// A random model, whose largest matrices, and squares of inputs' widths, are above kLarge by far where it is a wide one.
 struct Bench {
   explicit Bench(const std::vector<std::byte>& bytes) {
@@ -63,6 +70,7 @@ CompressReport check_leased(const Bench& bench) {
 }
 
 TEST_CASE("compress_model: no allocation above a mebibyte is anything but a lease, in bits alone") {
+  if (kSanitized) return;
   Bench bench(random_dense(DenseKind::kLlamaUntied, kWide));
   const CompressReport report = check_leased(bench);
   CHECK(report.memory.corrections == 0);
@@ -72,6 +80,7 @@ TEST_CASE("compress_model: no allocation above a mebibyte is anything but a leas
 }
 
 TEST_CASE("compress_model: no allocation above a mebibyte is anything but a lease, with branches that are measured and trained") {
+  if (kSanitized) return;
   Bench bench(random_dense(DenseKind::kQwen3, kWide));
   bench.options.branch_bytes = 400'000;
   bench.options.form = BranchForm::kLowRank;
@@ -83,6 +92,7 @@ TEST_CASE("compress_model: no allocation above a mebibyte is anything but a leas
 }
 
 TEST_CASE("compress_model: no allocation above a mebibyte is anything but a lease, with residuals") {
+  if (kSanitized) return;
   Bench bench(random_dense(DenseKind::kLlama, kWide));
   bench.options.branch_read_bytes = 200'000;
   bench.options.form = BranchForm::kSparse;
@@ -90,6 +100,7 @@ TEST_CASE("compress_model: no allocation above a mebibyte is anything but a leas
 }
 
 TEST_CASE("compress_model: no allocation above a mebibyte is anything but a lease, where what is done is kept") {
+  if (kSanitized) return;
   Bench bench(random_dense(DenseKind::kLlama, kWide));
   bench.options.resume = true;
   size_t calls = 0;
@@ -100,6 +111,7 @@ TEST_CASE("compress_model: no allocation above a mebibyte is anything but a leas
 }
 
 TEST_CASE("compress_model: no allocation above a mebibyte is anything but a lease, of a mixture of experts") {
+  if (kSanitized) return;
   Bench bench(random_mixture(MixtureKind::kQwen2, kWideMixture));
   check_leased(bench);
   bench.options.branch_bytes = 200'000;
@@ -110,6 +122,7 @@ TEST_CASE(
     "compress_model: in bits alone what is held is to the byte what was planned; a budget of so much does, with a byte less nothing is "
     "begun") {
   for (const DenseKind kind : kDenseKinds) {
+    if (kSanitized && kind != DenseKind::kLlama) continue;
     CAPTURE(static_cast<int>(kind));
     Bench bench(random_dense(kind, kWide));
     const CompressReport free = must(bench.compress());
@@ -138,6 +151,7 @@ TEST_CASE(
 }
 
 TEST_CASE("compress_model: with everything there is, what is held stays below what was planned, and a budget of that does") {
+  if (kSanitized) return;
   Bench bench(random_dense(DenseKind::kLlama, kWide));
   bench.options.branch_bytes = 400'000;
   bench.options.form = BranchForm::kLowRank;
