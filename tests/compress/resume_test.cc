@@ -23,7 +23,7 @@ namespace outrigger::testing {
 namespace {
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr size_t kStride = 31;  // they take many times as long
+constexpr size_t kStride = 21;  // they take many times as long
 #else
 constexpr size_t kStride = 1;
 #endif
