@@ -247,7 +247,7 @@ void add_compress(CLI::App& app, Action& action) {
   add_common_options(*command, options->common, Shows::kOutputOnly);
   command->get_option("--host-budget")
       ->group(command->get_option("--output")->get_group())
-      ->description("Most memory for what is held meanwhile; 0 or unset: no limit. What cannot do with it is refused before anything is done");
+      ->description("Most memory for what is held meanwhile; 0 or unset: no limit. What cannot do with it is refused, before anything is done where that can be known");
   command->footer(
       "The file opens like any model. Interrupted or killed, the same command goes on where it was. With a budget for branches, low-rank "
       "corrections of each matrix are stored with it and computed beside it.\n"
