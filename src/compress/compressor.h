@@ -10,13 +10,13 @@
 #include <span>
 #include <vector>
 
-#include "src/compress/float_matrix.h"
 #include "src/compress/gram.h"
-#include "src/compress/layer_forward.h"
 #include "src/compress/low_rank.h"
 #include "src/compress/matrix_plan.h"
 #include "src/compress/quantiser.h"
 #include "src/compress/selective_residual.h"
+#include "src/forward/float_matrix.h"
+#include "src/forward/layer_forward.h"
 #include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
 
@@ -24,12 +24,12 @@ namespace outrigger {
 
 struct CompressedMatrix {
   LowBitMatrix backbone;
-  LowRankBranch branch;  ///< of rank 0 where none was planned
-  SelectiveResidual residual;  ///< of share 0 where none was planned
-  ShareCurve curve;      ///< of what the backbone alone lost, after survey_columns()
+  LowRankBranch branch;            ///< of rank 0 where none was planned
+  SelectiveResidual residual;      ///< of share 0 where none was planned
+  ShareCurve curve;                ///< of what the backbone alone lost, after survey_columns()
   double loss = 0, loss_left = 0;  ///< as CompressedMatrixReport has them
-  LossSpectrum lost;     ///< of what the backbone alone lost, after survey_components()
-  uint64_t tokens = 0;   ///< of the calibration that took this expert; a stack has the sum over its experts, other matrices 0
+  LossSpectrum lost;               ///< of what the backbone alone lost, after survey_components()
+  uint64_t tokens = 0;             ///< of the calibration that took this expert; a stack has the sum over its experts, other matrices 0
 };
 
 class SavedWork;
@@ -37,14 +37,16 @@ class SavedWork;
 /// Threads: one call at a time.
 class Compressor {
  public:
-  /// Takes a compressed matrix, an index into the layout's, in the order of a step, as soon as it is made. A stack is one with the rows of all its
-  /// experts.
+  /// Takes a compressed matrix, an index into the layout's, in the order of a step, as soon as it is made. A stack is one with the rows of
+  /// all its experts.
   using Sink = std::function<Status(uint32_t matrix, CompressedMatrix made)>;
   /// Windows that are done, of how many; an error stops.
   using Watch = std::function<Status(uint32_t done, uint32_t all)>;
 
-  /// `tokens`: whole chunks. Preconditions: the model has a layout, of matrices whose rows are whole blocks; options are valid. Errors: kIo, kOutOfMemory.
-  static Result<std::unique_ptr<Compressor>> create(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options);
+  /// `tokens`: whole chunks. Preconditions: the model has a layout, of matrices whose rows are whole blocks; options are valid. Errors:
+  /// kIo, kOutOfMemory.
+  static Result<std::unique_ptr<Compressor>> create(const Model::Impl& model, std::span<const Token> tokens,
+                                                    const CompressOptions& options);
 
   /// Windows that `saved` has of the pass that was begun there are taken from it, those that are made put there.
   void keep_in(SavedWork* saved) { saved_ = saved; }
@@ -53,7 +55,8 @@ class Compressor {
   /// And what shares of its residual's columns restore.
   void survey_columns() { surveys_columns_ = true; }
   /// `plans`: by matrix of the layout; must outlive the call.
-  /// Errors: those of the sink and the watch; kInvalidArgument for weights or inputs that are no numbers, with the tensor's name; kIo; kOutOfMemory.
+  /// Errors: those of the sink and the watch; kInvalidArgument for weights or inputs that are no numbers, with the tensor's name; kIo;
+  /// kOutOfMemory.
   Status run(std::span<const MatrixPlan> plans, const Sink& sink, const Watch& watch);
 
  private:
@@ -102,12 +105,13 @@ class Compressor {
   /// The matrices of a window, whose inputs are known, and given back when they are of no more use.
   Result<std::vector<Made>> compress_window(Inputs inputs, std::span<const uint32_t> matrices, const Sink& sink);
   /// Also sets `values` from the matrix to what replaces it. `root` is null where no matrix of the window has a branch.
-  Result<CompressedMatrix> compress_matrix(const MatrixPlan& plan, const InputStatistics& statistics, const InputRoot* root, const InputSample& sample,
-                                           const WeightSource& weight, LeasedVector<float>* values);
+  Result<CompressedMatrix> compress_matrix(const MatrixPlan& plan, const InputStatistics& statistics, const InputRoot* root,
+                                           const InputSample& sample, const WeightSource& weight, LeasedVector<float>* values);
   Status next_window();
 
   Inputs inputs_of(size_t width) const {
-    return Inputs(width, options_.feedback_columns, InputSample::kept_rows(chunks() * options_.chunk_tokens, options_.chunk_tokens), !is_saved());
+    return Inputs(width, options_.feedback_columns, InputSample::kept_rows(chunks() * options_.chunk_tokens, options_.chunk_tokens),
+                  !is_saved());
   }
   size_t chunks() const { return residual_.size() / (options_.chunk_tokens * layout_.config.width); }
   /// Chunk `i` of a matrix of `width` columns.
@@ -121,7 +125,7 @@ class Compressor {
   std::unique_ptr<ThreadTeam> team_;
   LeasedVector<float> fixed_;
   std::unique_ptr<LayerForward> forward_;
-  LeasedVector<float> residual_;          ///< [tokens, width], all chunks
+  LeasedVector<float> residual_;  ///< [tokens, width], all chunks
   std::span<const MatrixPlan> plans_;
   uint32_t surveyed_rank_ = 0;
   bool surveys_columns_ = false;

@@ -11,8 +11,8 @@
 
 #include "src/base/thread_team.h"
 #include "src/compress/compressor.h"
-#include "src/compress/expert_forward.h"
 #include "src/compress/gram.h"
+#include "src/forward/expert_forward.h"
 #include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
 
@@ -25,7 +25,8 @@ namespace outrigger {
 /// time. Threads: one.
 class ExpertWindow {
  public:
-  /// `inputs` [tokens, width]: the layer's normed rows; `rows`: who takes which expert; `group_columns`: as Gram takes it. All arguments must outlive the object.
+  /// `inputs` [tokens, width]: the layer's normed rows; `rows`: who takes which expert; `group_columns`: as Gram takes it. All arguments
+  /// must outlive the object.
   ExpertWindow(const Model::Impl& model, uint32_t layer, const LayerForward& forward, std::span<const float> inputs,
                std::span<const ExpertRows> rows, ThreadTeam& team, size_t group_columns = 0);
 

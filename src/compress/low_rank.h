@@ -11,17 +11,17 @@
 #include <vector>
 
 #include "src/base/thread_team.h"
-#include "src/compress/float_matrix.h"
 #include "src/compress/gram.h"
+#include "src/forward/float_matrix.h"
 #include "src/memory/leased_vector.h"
 #include "src/tensor/dtype.h"
 
 namespace outrigger {
 
 struct LowRankOptions {
-  uint32_t rank = 32;           ///< a multiple of 32, at most rows and columns; 0 for none
-  int factor_bits = 8;          ///< 4 or 8
-  bool weighs_inputs = true;    ///< false: plain singular vectors of the residual, as HCInfer takes them
+  uint32_t rank = 32;         ///< a multiple of 32, at most rows and columns; 0 for none
+  int factor_bits = 8;        ///< 4 or 8
+  bool weighs_inputs = true;  ///< false: plain singular vectors of the residual, as HCInfer takes them
 
   /// Errors: kInvalidArgument.
   Status validate(uint64_t rows, uint64_t columns) const;
@@ -34,10 +34,10 @@ struct LowRankBranch {
   DType type = DType::kQ8_0;
   LeasedVector<std::byte> a{MemoryUse::kBranches};  ///< [rank, columns], as a file has rows of the type
   LeasedVector<std::byte> b{MemoryUse::kBranches};  ///< [rows, rank]
-  LeasedVector<float> importance;  ///< [columns]: the mean square of each input, by which `a` is rounded
-  std::vector<double> worth;      ///< [rank]: how much of the mean square of the residual's outputs the component restores
-  double residual_loss = 0;       ///< the mean square of the residual's outputs; with damping
-  double remaining_loss = 0;      ///< of what the branch, as it was rounded, leaves of it
+  LeasedVector<float> importance;                   ///< [columns]: the mean square of each input, by which `a` is rounded
+  std::vector<double> worth;  ///< [rank]: how much of the mean square of the residual's outputs the component restores
+  double residual_loss = 0;   ///< the mean square of the residual's outputs; with damping
+  double remaining_loss = 0;  ///< of what the branch, as it was rounded, leaves of it
 };
 
 /// A square root of a window's damped Gram matrix: what is multiplied with it is as long as the outputs are on average.
@@ -59,14 +59,14 @@ class InputRoot {
   std::vector<PackedFloats> transposed_;  ///< of each group's block
 };
 
-/// The branch of `residual` [rows, columns], row-major: what the matrix lost. Among all of its rank it leaves least of E |residual x - B A x|^2, up to the rounding of factors, each of which is
-/// fitted to the other as that was rounded. Rank 0 gives no factors, and the loss.
-/// Bits depend on nothing but the arguments, not on the number of threads. Cost: some 12 * (rank + 32) * rows * columns multiplications in float32. Errors: kInvalidArgument
-/// (options, values that are not finite), kOutOfMemory.
-/// @source EoRA (arXiv 2410.21271) and QERA (arXiv 2410.06040) have the same optimum in other words; found here by subspace iteration (Halko, Martinsson and Tropp
-/// 2009, arXiv 0909.4061, section 4.5).
-Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputRoot& inputs, const LowRankOptions& options,
-                                      ThreadTeam& team);
+/// The branch of `residual` [rows, columns], row-major: what the matrix lost. Among all of its rank it leaves least of E |residual x - B A
+/// x|^2, up to the rounding of factors, each of which is fitted to the other as that was rounded. Rank 0 gives no factors, and the loss.
+/// Bits depend on nothing but the arguments, not on the number of threads. Cost: some 12 * (rank + 32) * rows * columns multiplications in
+/// float32. Errors: kInvalidArgument (options, values that are not finite), kOutOfMemory.
+/// @source EoRA (arXiv 2410.21271) and QERA (arXiv 2410.06040) have the same optimum in other words; found here by subspace iteration
+/// (Halko, Martinsson and Tropp 2009, arXiv 0909.4061, section 4.5).
+Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputRoot& inputs,
+                                      const LowRankOptions& options, ThreadTeam& team);
 
 /// Factors `a` [rank, columns] and `b` [rows, rank], rounded, take the place of the branch's.
 /// Errors: kInvalidArgument for numbers that are not finite; kOutOfMemory.
@@ -79,7 +79,8 @@ struct LossSpectrum {
 };
 
 /// The first `rank` components of the best branch; arguments, cost and errors as low_rank_branch's.
-Result<LossSpectrum> loss_spectrum(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputRoot& inputs, uint32_t rank, ThreadTeam& team);
+Result<LossSpectrum> loss_spectrum(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputRoot& inputs, uint32_t rank,
+                                   ThreadTeam& team);
 
 /// B A, [rows, columns], as the codes say. Throws std::bad_alloc.
 LeasedVector<float> branch_values(const LowRankBranch& branch, ThreadTeam& team);

@@ -4,7 +4,6 @@
 
 #include <outrigger/compress.h>
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -17,8 +16,8 @@ namespace outrigger {
 /// Of one of the layout's matrices, by its index. `bits` 0: it stays as it is.
 struct MatrixPlan {
   int bits = 0;
-  uint32_t rank = 0;  ///< of its branch, a multiple of 32; 0: none
-  double share = 0;   ///< of its residual's columns that each token reads on average; 0: it keeps none
+  uint32_t rank = 0;            ///< of its branch, a multiple of 32; 0: none
+  double share = 0;             ///< of its residual's columns that each token reads on average; 0: it keeps none
   double kl = 0, restored = 0;  ///< as CompressedMatrixReport has them; 0 where nothing was measured
   OwnForm form = {};
 
@@ -36,13 +35,8 @@ struct ModelPlan {
 /// Points of a survey's curve that are kept.
 constexpr size_t kCurvePoints = 65;
 
-/// q, k, v, output, gate, up and down of a dense layer: in the order of a step.
-inline std::array<uint32_t, 7> matrices_of(const LayerLayout& layer) {
-  return {layer.q, layer.k, layer.v, layer.output, layer.ffn.gate, layer.ffn.up, layer.ffn.down};
-}
-
-/// What is compressed of a layer, in the order of a step: of a mixture the three of the shared expert, where there is one, before the stacks of the
-/// others. The router stays as it is.
+/// What is compressed of a layer, in the order of a step: of a mixture the three of the shared expert, where there is one, before the
+/// stacks of the others. The router stays as it is.
 std::vector<uint32_t> compressed_matrices(const LayerLayout& layer);
 /// Names of these kinds of matrices, the same for all layers.
 std::vector<std::string> kinds_of(const ModelLayout& layout);
@@ -70,11 +64,13 @@ uint64_t residual_bytes(uint64_t rows, uint64_t columns);
 /// The same share for all: that with which a token reads at most `read_bytes` on average.
 void plan_uniform_shares(const ModelLayout& layout, uint64_t read_bytes, std::vector<MatrixPlan>* plans);
 
-/// q 0, k 0, v 64, o 32, gate 32, up 16, down 32, a shared expert's like these, as far as the matrices are large enough: rounded to whole groups of a factor.
+/// q 0, k 0, v 64, o 32, gate 32, up 16, down 32, a shared expert's like these, as far as the matrices are large enough: rounded to whole
+/// groups of a factor.
 /// @source HCInfer (arXiv 2605.05819), table 2, its reference configuration.
 void plan_hcinfer_ranks(const ModelLayout& layout, std::vector<MatrixPlan>* plans);
 
-/// The same rank for all, as far as the matrices are large enough: the largest multiple of 32 with which factors take at most `budget_bytes`.
+/// The same rank for all, as far as the matrices are large enough: the largest multiple of 32 with which factors take at most
+/// `budget_bytes`.
 void plan_uniform_ranks(const ModelLayout& layout, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans);
 
 }  // namespace outrigger

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "src/compress/float_matrix.h"
+#include "src/forward/float_matrix.h"
 #include "src/tensor/dequantize.h"
 
 namespace outrigger {

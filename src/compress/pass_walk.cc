@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "src/compress/expert_forward.h"
 #include "src/compress/selective_residual.h"
+#include "src/forward/expert_forward.h"
 #include "src/kernels/attention.h"
 #include "src/kernels/kv_layout.h"
 #include "src/tensor/encode_own.h"

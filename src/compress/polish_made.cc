@@ -8,10 +8,11 @@
 
 #include "src/base/macros.h"
 #include "src/base/thread_team.h"
-#include "src/compress/block_polish.h"
-#include "src/compress/polish.h"
-#include "src/compress/polish_task.h"
+#include "src/forward/dense_layer.h"
 #include "src/tensor/dequantize.h"
+#include "src/training/block_polish.h"
+#include "src/training/polish.h"
+#include "src/training/polish_task.h"
 
 namespace outrigger {
 namespace {

@@ -10,8 +10,8 @@
 
 #include "src/compress/compressor.h"
 #include "src/compress/polish_memory.h"
-#include "src/compress/polish_options.h"
 #include "src/model/model_impl.h"
+#include "src/training/polish_options.h"
 
 namespace outrigger {
 

@@ -7,7 +7,8 @@
 #include <array>
 
 #include "src/base/bytes.h"
-#include "src/compress/head_divergence.h"
+#include "src/forward/dense_layer.h"
+#include "src/forward/head_divergence.h"
 #include "src/kernels/attention.h"
 #include "src/kernels/kv_layout.h"
 #include "src/tensor/packed.h"

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "src/compress/hcinfer_allocation.h"
+#include "src/forward/dense_layer.h"
 #include "src/model/model_impl.h"
 #include "tests/support/catch.h"
 #include "tests/support/engines.h"
@@ -207,7 +208,8 @@ TEST_CASE("choose_branches: where scattered reads cost more, more matrices have 
   CHECK(branches_at(100) > branches_at(1));
 }
 
-TEST_CASE("choose_branches: with room for all, matrices that seemed to lose nothing have branches too, and with little room they have none") {
+TEST_CASE(
+    "choose_branches: with room for all, matrices that seemed to lose nothing have branches too, and with little room they have none") {
   const ScratchFolder scratch;
   const Model model = write_and_open(scratch, random_dense());
   const ModelLayout& layout = *model.impl()->layout;

@@ -9,9 +9,9 @@
 #include <iterator>
 #include <limits>
 
-#include "src/compress/kl_meter.h"
 #include "src/compress/matrix_plan.h"
 #include "src/compress/quantiser.h"
+#include "src/forward/kl_meter.h"
 #include "src/io/gguf.h"
 #include "src/tensor/dequantize.h"
 #include "tests/support/engines.h"
@@ -245,8 +245,8 @@ void write_mixtral_directory(const std::filesystem::path& folder) {
       const uint16_t bits = float_to_f16(value);
       data.append(reinterpret_cast<const char*>(&bits), 2);
     }
-    header += std::string(header.size() > 1 ? "," : "") + "\"" + name + "\":{\"dtype\":\"F16\",\"shape\":[" + shape + "],\"data_offsets\":[" +
-              std::to_string(begin) + "," + std::to_string(data.size()) + "]}";
+    header += std::string(header.size() > 1 ? "," : "") + "\"" + name + "\":{\"dtype\":\"F16\",\"shape\":[" + shape +
+              "],\"data_offsets\":[" + std::to_string(begin) + "," + std::to_string(data.size()) + "]}";
   };
   random_mixture(MixtureKind::kMixtral, [&](const std::string& name, std::vector<float>& values) {
     const std::string layer = "model.layers." + name.substr(4, 1) + ".block_sparse_moe.";
@@ -255,7 +255,8 @@ void write_mixtral_directory(const std::filesystem::path& folder) {
       if (name.find(ours) == std::string::npos) continue;
       const std::string shape = *theirs == 'w' && theirs[1] == '2' ? "64,128" : "128,64";
       for (size_t expert = 0; expert < 5; ++expert) {
-        add(layer + "experts." + std::to_string(expert) + "." + theirs + ".weight", shape, std::span(values).subspan(expert * 64 * 128, 64 * 128));
+        add(layer + "experts." + std::to_string(expert) + "." + theirs + ".weight", shape,
+            std::span(values).subspan(expert * 64 * 128, 64 * 128));
       }
       return;
     }
@@ -299,8 +300,8 @@ TEST_CASE("compress_model: the page about a mixture has a row for each stack and
   options.report_file = scratch / "page.html";
   must(compress_model(model, text(300), scratch / "small.gguf", options));
   const std::string page = content(options.report_file);
-  for (const char* const part : {"blk.1.ffn_down_exps.weight", "blk.0.ffn_gate_shexp.weight", "shared_down of all layers as they were", "blk.1.attn_q.weight",
-                                 ">shared_gate<"}) {
+  for (const char* const part : {"blk.1.ffn_down_exps.weight", "blk.0.ffn_gate_shexp.weight", "shared_down of all layers as they were",
+                                 "blk.1.attn_q.weight", ">shared_gate<"}) {
     CAPTURE(part);
     CHECK(page.find(part) != std::string::npos);
   }

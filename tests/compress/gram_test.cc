@@ -4,8 +4,8 @@
 #include <Eigen/Dense>
 #include <limits>
 
-#include "tests/compress/random_inputs.h"
 #include "tests/support/catch.h"
+#include "tests/support/random_inputs.h"
 
 namespace outrigger {
 namespace {

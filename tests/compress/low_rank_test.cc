@@ -7,8 +7,8 @@
 
 #include "src/compress/factor_codes.h"
 #include "src/tensor/dequantize.h"
-#include "tests/compress/random_inputs.h"
 #include "tests/support/catch.h"
+#include "tests/support/random_inputs.h"
 
 namespace outrigger {
 namespace {

@@ -12,8 +12,8 @@
 #include "src/tensor/encode_own.h"
 #include "src/tensor/half.h"
 #include "src/tensor/low_bit_copy.h"
-#include "tests/compress/random_inputs.h"
 #include "tests/support/catch.h"
+#include "tests/support/random_inputs.h"
 
 namespace outrigger {
 namespace {
@@ -82,8 +82,8 @@ double nearest_level(double step, const std::vector<double>& levels) {
   return best;
 }
 
-// Rounds the columns of a row in turn; each time the inverse of what is left of the Gram matrix says how the columns that are left make up for it.
-// The scales are those that the quantiser found.
+// Rounds the columns of a row in turn; each time the inverse of what is left of the Gram matrix says how the columns that are left make up
+// for it. The scales are those that the quantiser found.
 std::vector<double> by_the_book(const Case& c, const LowBitMatrix& made, size_t row, int bits, const OwnForm& form) {
   const auto n = static_cast<Eigen::Index>(c.columns);
   Matrix left(n, n);
@@ -92,7 +92,9 @@ std::vector<double> by_the_book(const Case& c, const LowBitMatrix& made, size_t 
       left(i, j) = c.gram.mean(static_cast<size_t>(i), static_cast<size_t>(j)) + (i == j ? 0.01 * c.gram.mean_diagonal() : 0);
     }
   }
-  std::vector<double> weights(c.weights.begin() + static_cast<ptrdiff_t>(row * c.columns), c.weights.begin() + static_cast<ptrdiff_t>((row + 1) * c.columns)), values;
+  std::vector<double> weights(c.weights.begin() + static_cast<ptrdiff_t>(row * c.columns),
+                              c.weights.begin() + static_cast<ptrdiff_t>((row + 1) * c.columns)),
+      values;
   const size_t block_bytes = traits(made.type).block_bytes;
   for (Eigen::Index column = 0; column < n; ++column) {
     const auto at = static_cast<size_t>(column);
@@ -103,7 +105,8 @@ std::vector<double> by_the_book(const Case& c, const LowBitMatrix& made, size_t 
     values.push_back(scale * nearest_level((weights[at] - minimum) / scale, levels_of(bits, form)) + minimum);
     const double error = weights[at] - values.back();
     const Matrix inverse = left.bottomRightCorner(n - column, n - column).inverse();
-    for (Eigen::Index later = column; later < n; ++later) weights[static_cast<size_t>(later)] -= error * inverse(0, later - column) / inverse(0, 0);
+    for (Eigen::Index later = column; later < n; ++later)
+      weights[static_cast<size_t>(later)] -= error * inverse(0, later - column) / inverse(0, 0);
   }
   return values;
 }
@@ -174,7 +177,8 @@ TEST_CASE("Quantiser: searching scales is better than the whole range, and feedb
   for (const int bits : {2, 3, 4}) {
     CAPTURE(bits);
     Case c(48, 256, 11);
-    const double range = c.loss(c.quantise(bits, false, false)), searched = c.loss(c.quantise(bits, false)), fed_back = c.loss(c.quantise(bits));
+    const double range = c.loss(c.quantise(bits, false, false)), searched = c.loss(c.quantise(bits, false)),
+                 fed_back = c.loss(c.quantise(bits));
     REQUIRE(searched < range);
     REQUIRE(fed_back < 0.6 * searched);
   }
@@ -230,7 +234,8 @@ TEST_CASE("Quantiser: what cannot be quantised is refused with a reason") {
 TEST_CASE("copy_low_bit: is what the quantiser makes of the same values where every column weighs alike, of every packed kind") {
   const auto team = std::move(ThreadTeam::create(1)).value();
   const std::vector<float> ones(256, 1);
-  for (const DType from : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_1, DType::kQ6_K, DType::kIQ4_NL, DType::kMXFP4, DType::kO3}) {
+  for (const DType from :
+       {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_1, DType::kQ6_K, DType::kIQ4_NL, DType::kMXFP4, DType::kO3}) {
     for (const size_t rows : {1u, 16u, 17u, 40u, 75u}) {
       constexpr size_t kColumns = 256;
       // Any codes, but for scales, which are small numbers.
@@ -279,7 +284,8 @@ TEST_CASE("quantise_matrix: in groups of columns each is quantised as if it were
     const LeasedVector<std::byte> part = quantised(slice(weights, first, count), slice(inputs, first, count), count, 0);
     const size_t part_bytes = part.size() / kRows, before = row_bytes * first / kColumns;
     for (size_t row = 0; row < kRows; ++row) {
-      REQUIRE(std::equal(part.begin() + static_cast<ptrdiff_t>(row * part_bytes), part.begin() + static_cast<ptrdiff_t>((row + 1) * part_bytes),
+      REQUIRE(std::equal(part.begin() + static_cast<ptrdiff_t>(row * part_bytes),
+                         part.begin() + static_cast<ptrdiff_t>((row + 1) * part_bytes),
                          all.begin() + static_cast<ptrdiff_t>(row * row_bytes + before)));
     }
   }

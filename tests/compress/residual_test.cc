@@ -7,8 +7,8 @@
 
 #include "src/kernels/sparse_residual.h"
 #include "src/tensor/dequantize.h"
-#include "tests/compress/random_inputs.h"
 #include "tests/support/catch.h"
+#include "tests/support/random_inputs.h"
 
 namespace outrigger {
 namespace {
@@ -59,19 +59,22 @@ TEST_CASE("Residual: read in full by the kernel it is the product with the decod
   const size_t count = choose_columns(x.data(), made.norms.data(), kColumns, -1, chosen.data());
   REQUIRE(count == kColumns);
   std::vector<float> dst(kRows);
-  sparse_residual({made.type, made.bytes.data(), kRows, x.data(), kColumns, chosen.data(), kColumns, &count, dst.data(), kRows, 1}, 0, kRows);
+  sparse_residual({made.type, made.bytes.data(), kRows, x.data(), kColumns, chosen.data(), kColumns, &count, dst.data(), kRows, 1}, 0,
+                  kRows);
   const std::vector<float> values = decoded(made);
   double lost = 0, size = 0;
   for (size_t r = 0; r < kRows; ++r) {
     double exact = 0, original = 0;
-    for (size_t i = 0; i < kColumns; ++i) exact += double{values[i * kRows + r]} * x[i], original += double{residual[r * kColumns + i]} * x[i];
+    for (size_t i = 0; i < kColumns; ++i)
+      exact += double{values[i * kRows + r]} * x[i], original += double{residual[r * kColumns + i]} * x[i];
     CHECK(dst[r] == Approx(exact).margin(1e-6));
     lost += (dst[r] - original) * (dst[r] - original), size += original * original;
   }
   CHECK(std::sqrt(lost / size) < 0.15);
 }
 
-TEST_CASE("Residual: with the inputs' means, the bias is what they make of it, and reading few columns restores more of what is about the mean") {
+TEST_CASE(
+    "Residual: with the inputs' means, the bias is what they make of it, and reading few columns restores more of what is about the mean") {
   constexpr size_t kRows = 96, kColumns = 64, kTokens = 200;
   const std::vector<float> residual = random_matrix(kRows, kColumns, 5, 0.02f), offsets = random_matrix(1, kColumns, 6, 3);
   std::vector<float> x = random_matrix(kTokens, kColumns, 7);
@@ -95,8 +98,8 @@ TEST_CASE("Residual: with the inputs' means, the bias is what they make of it, a
       }
       for (size_t i = 0; i < kColumns && centres; ++i) token[i] -= means[i];
       const size_t count = choose_columns(token.data(), made.norms.data(), kColumns, centres ? 0.2f : 0.9f, chosen.data());
-      sparse_residual({made.type, made.bytes.data(), kRows, token.data(), kColumns, chosen.data(), kColumns, &count, dst.data(), kRows, 1}, 0,
-                      kRows);
+      sparse_residual({made.type, made.bytes.data(), kRows, token.data(), kColumns, chosen.data(), kColumns, &count, dst.data(), kRows, 1},
+                      0, kRows);
       for (size_t r = 0; r < kRows; ++r) lost += (dst[r] - exact[r]) * (dst[r] - exact[r]);
     }
     return lost;
