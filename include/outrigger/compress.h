@@ -50,6 +50,13 @@ enum class PolishScope : int32_t {
   kBlock = 2,     ///< one layer as float32: a layer's factors for what comes out of it, one layer after the other
 };
 
+/// What training moves.
+enum class PolishTarget : int32_t {
+  kBranches = 0,  ///< the factors of low-rank branches
+  kBackbone = 1,  ///< the scales and minima of the matrices in few bits, and the norms: no byte more, here or when it runs. End to end only
+  kBoth = 2,      ///< all of them together
+};
+
 /// What a call that goes on from an interrupted one begins with.
 struct CompressResumption {
   bool is_surveying = false;                 ///< the model is still compressed without branches, to be measured; false: that is done, where it was to be
@@ -70,7 +77,8 @@ struct CompressOptions {
   BranchAllocation allocation = BranchAllocation::kMeasured;
   BranchMethod method = BranchMethod::kWeighed;
   int factor_bits = 4;           ///< of a branch's factors, 4 or 8; a scale for 32 elements takes half a bit more
-  uint32_t polish_steps = 0;     ///< of training low-rank factors, block by block of each layer's; 0: none; 50 is a good number
+  uint32_t polish_steps = 0;     ///< of training, block by block of each layer's; 0: none; 50 is a good number
+  PolishTarget polish_target = PolishTarget::kBranches;
   PolishScope polish_scope = PolishScope::kAuto;
   uint32_t rounds = 2;           ///< how often a matrix with a branch is quantised anew, less what the branch restores, and the branch fitted to that; the best is kept
   uint32_t chunk_tokens = 512;   ///< calibration text is cut into pieces of so many tokens that know nothing of each other

@@ -20,7 +20,7 @@ Status check_least_memory(const Model::Impl& model, std::span<const Token> token
     plans[matrix].form = form_of(options);
   }
   PolishPlan polish;
-  if (may_train(options) && options.branch_bytes + options.branch_read_bytes > 0) {
+  if (trains_backbone(options) || (trains_branches(options) && options.branch_bytes + options.branch_read_bytes > 0)) {
     OTR_ASSIGN(polish, plan_polish(model, tokens, options, plans));
   }
   return check_need(
@@ -29,8 +29,13 @@ Status check_least_memory(const Model::Impl& model, std::span<const Token> token
 
 }  // namespace
 
-bool may_train(const CompressOptions& options) {
-  return options.polish_steps > 0 && options.method == BranchMethod::kWeighed && options.form != BranchForm::kSparse;
+bool trains_branches(const CompressOptions& options) {
+  return options.polish_steps > 0 && options.method == BranchMethod::kWeighed && options.form != BranchForm::kSparse &&
+         options.polish_target != PolishTarget::kBackbone;
+}
+
+bool trains_backbone(const CompressOptions& options) {
+  return options.polish_steps > 0 && options.method == BranchMethod::kWeighed && options.polish_target != PolishTarget::kBranches;
 }
 
 CompressNeed need_of_making(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,

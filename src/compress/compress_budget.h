@@ -12,8 +12,9 @@
 
 namespace outrigger {
 
-/// Whether factors are trained, if there are some.
-bool may_train(const CompressOptions& options);
+/// Whether factors are trained, if there are some, and whether the backbone is.
+bool trains_branches(const CompressOptions& options);
+bool trains_backbone(const CompressOptions& options);
 
 /// What the pass by these plans takes, and then training.
 CompressNeed need_of_making(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,

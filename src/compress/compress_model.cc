@@ -140,7 +140,7 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const
   if (saved != nullptr && !file.temporary().empty()) saved->name_leftover(file.temporary());
   std::vector<CompressedMatrix> branches(plans.size());  // written last
   const bool has_factors = std::any_of(plans.begin(), plans.end(), [](const MatrixPlan& one) { return one.rank > 0; });
-  const bool polishes = has_factors && may_train(options);
+  const bool polishes = trains_backbone(options) || (has_factors && trains_branches(options));
   PolishPlan polish;
   if (polishes) {
     OTR_ASSIGN(polish, plan_polish(model, tokens, options, plans));
@@ -164,9 +164,8 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const
   OTR_TRY(compressor->run(plans, sink, [&](uint32_t done, uint32_t all) { return report(options, planning_share + compressor_share * done / all); }));
   compressor.reset();
   if (polishes) {
-    const auto backbone = [&file](uint32_t matrix, std::span<std::byte> bytes) { return file.read_backbone(matrix, bytes); };
     const auto watch = [&](uint32_t done, uint32_t all) { return report(options, 1 - polish_share + polish_share * done / all); };
-    OTR_TRY(polish_made(model, tokens, options, plans, polish, backbone, watch, &branches, &result));
+    OTR_TRY(polish_made(model, tokens, options, plans, polish, watch, &file, &branches, &result));
   }
   double residual_reads = 0;
   for (const uint32_t matrix : matrices_of_layers(*model.layout)) {

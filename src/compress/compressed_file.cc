@@ -136,6 +136,7 @@ Result<CompressedFile> CompressedFile::create(const Model::Impl& model, const st
   for (const Target& target : targets) {
     if (target.source == nullptr) break;
     const GgufTensor& tensor = *target.source;
+    file.copies_[tensor.offset] = file.written_bytes_;
     for (uint64_t done = 0, some; done < tensor.bytes; done += some) {
       some = std::min(tensor.bytes - done, kChunkBytes);
       OTR_ASSIGN(const std::byte* data, source.read_direct(tensor.offset + done, some, staging.take(source.direct_staging_bytes(some))));

@@ -8,6 +8,7 @@
 
 #include "src/base/macros.h"
 #include "src/base/thread_team.h"
+#include "src/compress/compress_budget.h"
 #include "src/forward/dense_layer.h"
 #include "src/tensor/dequantize.h"
 #include "src/training/block_polish.h"
@@ -26,6 +27,7 @@ uint32_t threads_of(const CompressOptions& options) { return options.threads > 0
 PolishOptions polish_options(const CompressOptions& options, size_t tokens) {
   PolishOptions result;
   result.steps = options.polish_steps;
+  result.moves_branches = trains_branches(options);
   result.held_out_chunks = static_cast<uint32_t>(std::clamp<size_t>(tokens / options.chunk_tokens / 8, 1, result.held_out_chunks));
   return result;
 }
@@ -50,14 +52,19 @@ Result<LowRankBranch> as_codes(const TrainedBranch& trained, const LowRankBranch
   return rounded;
 }
 
+/// New codes of what was trained.
+struct NewCodes {
+  std::vector<std::pair<uint32_t, LowRankBranch>> branches;
+  TrainedBackbone backbone;
+};
+
 class MadePolisher {
  public:
   MadePolisher(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, std::span<const MatrixPlan> plans,
-               const BackboneReader& backbone, const std::vector<CompressedMatrix>& made)
-      : model_(model), layout_(*model.layout), tokens_(tokens), options_(options), plans_(plans), backbone_(backbone), made_(made) {}
+               const CompressedFile& file, const std::vector<CompressedMatrix>& made)
+      : model_(model), layout_(*model.layout), tokens_(tokens), options_(options), plans_(plans), file_(file), made_(made) {}
 
-  /// New codes of the branches that were trained are in `trained`.
-  Result<PolishReport> run(PolishScope scope, const PolishWatch& watch, std::vector<std::pair<uint32_t, LowRankBranch>>* trained) const {
+  Result<PolishReport> run(PolishScope scope, const PolishWatch& watch, NewCodes* trained) const {
     OTR_ASSIGN(const std::unique_ptr<ThreadTeam> team, ThreadTeam::create(threads_of(options_)));
     PolishOptions polish = polish_options(options_, tokens_.size());
     polish.round = [this](TrainedBranch* branch) -> Status {
@@ -69,7 +76,7 @@ class MadePolisher {
     const auto keep = [&](const std::vector<TrainedBranch>& branches) -> Status {
       for (const TrainedBranch& branch : branches) {
         OTR_ASSIGN(LowRankBranch codes, as_codes(branch, made_[branch.matrix].branch));
-        trained->emplace_back(branch.matrix, std::move(codes));
+        trained->branches.emplace_back(branch.matrix, std::move(codes));
       }
       return {};
     };
@@ -79,12 +86,30 @@ class MadePolisher {
       return polish_blocks(model_, student, tokens_, options_.chunk_tokens, polish, *team, watch, {read, keep});
     }
     OTR_ASSIGN(std::vector<TrainedBranch> branches, branches_of(matrices_of_layers(layout_)));
-    OTR_ASSIGN(PolishReport report, polish_branches(model_, student, tokens_, options_.chunk_tokens, polish, *team, watch, &branches));
-    if (report.is_kept) OTR_TRY(keep(branches));
+    TrainedBackbone* const backbone = trains_backbone(options_) ? &trained->backbone : nullptr;
+    if (backbone != nullptr) OTR_TRY(read_codes(&backbone->codes));
+    OTR_ASSIGN(PolishReport report,
+               polish_branches(model_, student, tokens_, options_.chunk_tokens, polish, *team, watch, &branches, backbone));
+    if (report.is_kept && polish.moves_branches) OTR_TRY(keep(branches));
     return report;
   }
 
  private:
+  uint64_t backbone_bytes(uint32_t matrix) const {
+    return layout_.weights[matrix].rows * *row_bytes(made_[matrix].backbone.type, layout_.weights[matrix].columns);
+  }
+
+  // A residual is what a matrix lacks as it was made: its scales stay.
+  Status read_codes(std::vector<MatrixCodes>* all) const {
+    for (const uint32_t matrix : matrices_of_layers(layout_)) {
+      if (made_[matrix].residual.share > 0) continue;
+      MatrixCodes& codes =
+          all->emplace_back(MatrixCodes{matrix, made_[matrix].backbone.type, LeasedVector<std::byte>(backbone_bytes(matrix))});
+      OTR_TRY(file_.read_backbone(matrix, codes.bytes));
+    }
+    return {};
+  }
+
   Result<std::vector<TrainedBranch>> branches_of(std::span<const uint32_t> matrices) const {
     std::vector<TrainedBranch> branches;
     for (const uint32_t matrix : matrices) {
@@ -102,8 +127,8 @@ class MadePolisher {
     const uint64_t rows = layout_.weights[matrix].rows, columns = layout_.weights[matrix].columns;
     LeasedVector<float> values;
     {
-      LeasedVector<std::byte> codes(rows * *row_bytes(backbone.type, columns));
-      OTR_TRY(backbone_(matrix, codes));
+      LeasedVector<std::byte> codes(backbone_bytes(matrix));
+      OTR_TRY(file_.read_backbone(matrix, codes));
       OTR_ASSIGN(values, decode(backbone.type, codes, rows * columns));
     }
     if (residual.share == 0) return values;
@@ -120,7 +145,7 @@ class MadePolisher {
   const std::span<const Token> tokens_;
   const CompressOptions& options_;
   const std::span<const MatrixPlan> plans_;
-  const BackboneReader& backbone_;
+  const CompressedFile& file_;
   const std::vector<CompressedMatrix>& made_;
 };
 
@@ -130,16 +155,18 @@ Result<PolishPlan> plan_polish(const Model::Impl& model, std::span<const Token> 
                                std::span<const MatrixPlan> plans) {
   const PolishOptions polish = polish_options(options, tokens.size());
   OTR_ASSIGN(const PolishTask task, make_polish_task(*model.layout, tokens, options.chunk_tokens, polish));
-  const PolishSizes sizes{plans, options.factor_bits, task.pieces.size(), task.held_out, task.piece_tokens, threads_of(options)};
-  return choose_polish_scope(*model.layout, sizes, options.polish_scope, training_budget(options));
+  const bool of_backbone = trains_backbone(options);
+  const PolishSizes sizes{plans,      options.factor_bits, task.pieces.size(), task.held_out, task.piece_tokens, threads_of(options),
+                          of_backbone};
+  return choose_polish_scope(*model.layout, sizes, of_backbone ? PolishScope::kEndToEnd : options.polish_scope, training_budget(options));
 }
 
 Status polish_made(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
-                   std::span<const MatrixPlan> plans, const PolishPlan& polish, const BackboneReader& backbone, const PolishWatch& watch,
+                   std::span<const MatrixPlan> plans, const PolishPlan& polish, const PolishWatch& watch, CompressedFile* file,
                    std::vector<CompressedMatrix>* made, CompressReport* result) {
   const LeaseScope scope(MemoryUse::kTraining);
-  std::vector<std::pair<uint32_t, LowRankBranch>> trained;
-  OTR_ASSIGN(PolishReport report, MadePolisher(model, tokens, options, plans, backbone, *made).run(polish.scope, watch, &trained));
+  NewCodes trained;
+  OTR_ASSIGN(PolishReport report, MadePolisher(model, tokens, options, plans, *file, *made).run(polish.scope, watch, &trained));
   result->polish_scope = polish.scope;
   result->polish_bytes = polish.bytes;
   result->polish_kl_before = report.held_out_before;
@@ -148,7 +175,11 @@ Status polish_made(const Model::Impl& model, std::span<const Token> tokens, cons
   result->polish_layers = std::move(report.layers);
   result->is_polish_kept = report.is_kept;
   if (!report.is_kept) return {};
-  for (auto& [matrix, codes] : trained) {
+  for (const MatrixCodes& codes : trained.backbone.codes) OTR_TRY(file->rewrite_backbone(codes.matrix, codes.bytes));
+  for (const TrainedNorm& norm : trained.backbone.norms) {
+    OTR_TRY(file->rewrite_copy(norm.file_offset, std::as_bytes(std::span(norm.weights))));
+  }
+  for (auto& [matrix, codes] : trained.branches) {
     LowRankBranch& branch = (*made)[matrix].branch;
     branch.a = std::move(codes.a);
     branch.b = std::move(codes.b);

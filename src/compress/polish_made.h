@@ -4,10 +4,10 @@
 
 #include <outrigger/compress.h>
 
-#include <functional>
 #include <span>
 #include <vector>
 
+#include "src/compress/compressed_file.h"
 #include "src/compress/compressor.h"
 #include "src/compress/polish_memory.h"
 #include "src/model/model_impl.h"
@@ -19,13 +19,10 @@ namespace outrigger {
 Result<PolishPlan> plan_polish(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
                                std::span<const MatrixPlan> plans);
 
-/// Fills `bytes` with a matrix's codes in few bits.
-using BackboneReader = std::function<Status(uint32_t matrix, std::span<std::byte> bytes)>;
-
-/// Trains the branches of rank above 0 of `made`, by matrix of the layout like `plans`, in place, and says in `result` what came of it.
-/// Nothing happens where there are none. Errors: those of polish_branches() or polish_blocks(), and of `backbone`.
+/// Trains the branches of rank above 0 of `made`, by matrix of the layout like `plans`, in place, or the backbone in `file`, whose matrices
+/// were all written, or both, and says in `result` what came of it. Errors: those of polish_branches() or polish_blocks(), and kIo.
 Status polish_made(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
-                   std::span<const MatrixPlan> plans, const PolishPlan& polish, const BackboneReader& backbone, const PolishWatch& watch,
+                   std::span<const MatrixPlan> plans, const PolishPlan& polish, const PolishWatch& watch, CompressedFile* file,
                    std::vector<CompressedMatrix>* made, CompressReport* result);
 
 }  // namespace outrigger

@@ -20,6 +20,7 @@ constexpr uint64_t kFloat = sizeof(float);
 // What the allocator rounds up to pages, and what is small: thirty arrays of a matrix of some megabytes are that much larger.
 constexpr uint64_t kRoundingShare = 64;
 constexpr uint64_t kSmallBytes = 16_KiB;
+constexpr uint64_t kGradientRows = 256;    // BranchedMatrix: whose weights' gradients are there at once
 constexpr uint64_t kHeadSliceTokens = 64;  // HeadLoss: whose logits are there at once
 
 uint64_t padded(uint64_t rows) { return (rows + kPackRows - 1) / kPackRows * kPackRows; }
@@ -43,9 +44,9 @@ class PolishCount {
     const uint64_t packed_head = kFloat * (padded(head.rows) * head.columns + padded(head.columns) * head.rows);
     const uint64_t logits = 2 * kFloat * kHeadSliceTokens * head.rows;
     const uint64_t head_reading = head.expert_file_bytes() + kFloat * head.rows * head.columns;
-    const uint64_t always = kept() + fixed() + stream(sizes_.pieces) + stream(4) + pass();
+    const uint64_t always = kept() + backbone_codes() + fixed() + stream(sizes_.pieces) + stream(4) + pass();
     const uint64_t asking_teacher = std::max(teacher + reading + tapes / config_.layers, packed_head + head_reading);
-    const uint64_t training = packed_head + logits + layers + std::max(reading, factors + tapes + rounding());
+    const uint64_t training = packed_head + logits + layers + std::max(reading, factors + tapes + rounding()) + trained_backbone();
     return with_rounding(always + std::max(asking_teacher, training));
   }
 
@@ -86,6 +87,29 @@ class PolishCount {
       if (plan(matrix).share > 0) bytes += residual_bytes(weight(matrix).rows, weight(matrix).columns);
     }
     return bytes;
+  }
+
+  bool trains_scales(uint32_t matrix) const { return sizes_.trains_backbone && plan(matrix).share == 0; }
+  uint64_t backbone_codes() const {
+    uint64_t bytes = 0;
+    for (const uint32_t matrix : matrices_of_layers(layout_)) {
+      if (trains_scales(matrix)) bytes += weight(matrix).rows * *row_bytes(plan(matrix).type(), weight(matrix).columns);
+    }
+    return bytes;
+  }
+  // Ten numbers for each block: scale and minimum as they were, as they are, and with gradients and two means; one matrix decoded, and the
+  // gradients of some of its rows. Of a norm's weight seven.
+  uint64_t trained_backbone() const {
+    if (!sizes_.trains_backbone) return 0;
+    uint64_t blocks = 0, largest = 0, widest = 0;
+    for (const uint32_t matrix : matrices_of_layers(layout_)) {
+      if (!trains_scales(matrix)) continue;
+      const uint64_t elements = weight(matrix).rows * weight(matrix).columns;
+      blocks += elements / plan(matrix).form.block;
+      largest = std::max(largest, elements);
+      widest = std::max(widest, weight(matrix).columns);
+    }
+    return kFloat * (10 * blocks + largest + kGradientRows * (widest + n_)) + 7 * fixed();
   }
 
   // Packed for products: with it, and where it is there twice, with its transpose.

@@ -19,10 +19,11 @@ struct PolishSizes {
   uint64_t pieces = 0, held_out = 0;  ///< of the text, held-out ones among them
   uint64_t piece_tokens = 0;
   uint64_t threads = 1;
+  bool trains_backbone = false;
 };
 
-/// Bytes that training takes at most, with what was made of the model and stays in memory meanwhile: the factors' and residuals' codes, not
-/// the backbone. Preconditions: the layout of a dense model.
+/// Bytes that training takes at most, with what was made of the model and stays in memory meanwhile: the factors' and residuals' codes, and
+/// the backbone's where it is trained. Preconditions: the layout of a dense model.
 uint64_t end_to_end_polish_bytes(const ModelLayout& layout, const PolishSizes& sizes);
 uint64_t block_polish_bytes(const ModelLayout& layout, const PolishSizes& sizes);
 

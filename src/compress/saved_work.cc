@@ -42,6 +42,7 @@ Result<uint64_t> identity_of(const Model::Impl& model, std::span<const Token> to
                               static_cast<uint64_t>(options.method),
                               static_cast<uint64_t>(options.factor_bits),
                               options.polish_steps,
+                              static_cast<uint64_t>(options.polish_target),
                               options.rounds,
                               options.chunk_tokens,
                               static_cast<uint64_t>(options.levels),

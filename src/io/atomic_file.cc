@@ -120,6 +120,17 @@ Status AtomicFile::write(std::span<const std::byte> content) {
   return ::fdatasync(file_) == 0 ? Status() : failed("cannot flush", errno);
 }
 
+Status AtomicFile::rewrite(uint64_t offset, std::span<const std::byte> content) {
+  while (!content.empty()) {
+    const ssize_t written = ::pwrite(file_, content.data(), content.size(), static_cast<off_t>(offset));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return failed("cannot write", errno);
+    content = content.subspan(static_cast<size_t>(written));
+    offset += static_cast<uint64_t>(written);
+  }
+  return {};
+}
+
 Status AtomicFile::read(uint64_t offset, std::span<std::byte> dst) const {
   while (!dst.empty()) {
     const ssize_t got = ::pread(file_, dst.data(), dst.size(), static_cast<off_t>(offset));

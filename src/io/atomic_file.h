@@ -28,6 +28,8 @@ class AtomicFile {
   /// Says now that the disk has no room for so many bytes, where the file system can tell. Writes nothing.
   Status reserve(uint64_t bytes);
   Status write(std::span<const std::byte> content);
+  /// Puts `content` in the place of what was written from `offset` on.
+  Status rewrite(uint64_t offset, std::span<const std::byte> content);
   /// Fills `dst` with what was written from `offset` on.
   Status read(uint64_t offset, std::span<std::byte> dst) const;
   /// What a killed process would leave behind; "" for nothing.

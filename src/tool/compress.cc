@@ -209,9 +209,12 @@ void add_compress(CLI::App& app, Action& action) {
   command
       ->add_option(
           "--polish", options->polish,
-          "Train low-rank branches by so many steps; auto: 50, of a dense model")
+          "Train by so many steps, low-rank branches unless --polish-target says otherwise; auto: 50, of a dense model")
       ->type_name("auto|off|STEPS")
       ->capture_default_str();
+  add_choice<PolishTarget>(*command, "--polish-target", options->polish_target,
+                           "What is trained: the branches; the backbone's scales and norms, which take no byte more; or both",
+                           {{"branches", PolishTarget::kBranches}, {"backbone", PolishTarget::kBackbone}, {"both", PolishTarget::kBoth}});
   add_choice<PolishScope>(*command, "--polish-scope", options->polish_scope,
                           "Train all branches together, with the model in memory as float32, or layer by layer; auto: together where --host-budget has "
                           "room for it, or without one where 8 bytes for each of the model's weights are less than 4 GB",

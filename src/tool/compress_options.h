@@ -21,6 +21,7 @@ struct CompressCommandOptions {
   BranchForm form = BranchForm::kAuto;
   BranchAllocation allocation = BranchAllocation::kMeasured;
   BranchMethod method = BranchMethod::kWeighed;
+  PolishTarget polish_target = PolishTarget::kBranches;
   PolishScope polish_scope = PolishScope::kAuto;
   std::vector<std::string> calibration;
   bool own_text = false;

@@ -95,7 +95,7 @@ class BlockPolisher {
         OTR_TRY(watch(options_.steps - step));
         break;  // it would spoil all factors
       }
-      OTR_TRY(pupils.step(options_.rate_of(step)));
+      OTR_TRY(pupils.step(options_.rate_of(step, options_.learning_rate)));
       OTR_TRY(watch(1));
     }
     block.error_after = held_out_error();

@@ -77,6 +77,11 @@ Status BranchTrainer::run_forward(size_t piece, bool keeps_tapes) {
   return {};
 }
 
+std::span<const float> BranchTrainer::norm_gradients() {
+  norm_gradients_.resize(fixed_.size());
+  return norm_gradients_;
+}
+
 Result<double> BranchTrainer::loss(size_t piece) {
   OTR_TRY(run_forward(piece, false));
   return head_->divergence(teacher_outputs_[piece], output_, nullptr);
@@ -86,10 +91,20 @@ Result<double> BranchTrainer::loss_and_gradients(size_t piece) {
   OTR_TRY(run_forward(piece, true));
   const ModelConfig& config = layout_.config;
   const double loss = head_->divergence(teacher_outputs_[piece], output_, gradient_.data());
-  rms_norm_backward({residual_.data(), fixed_.data() + layout_.output_norm, gradient_.data(), gradient_.data(), tokens_, 1, config.width,
-                     config.width, config.norm_epsilon, false},
-                    team_);
-  for (uint32_t layer = config.layers; layer-- > 0;) pass_->backward(layer, layers_[layer], tapes_[layer], gradient_);
+  float* const of_norms = norm_gradients_.empty() ? nullptr : norm_gradients_.data();
+  const RmsNormBackwardArgs output_norm{residual_.data(),
+                                        fixed_.data() + layout_.output_norm,
+                                        gradient_.data(),
+                                        gradient_.data(),
+                                        tokens_,
+                                        1,
+                                        config.width,
+                                        config.width,
+                                        config.norm_epsilon,
+                                        false};
+  if (of_norms != nullptr) rms_norm_weight_backward(output_norm, of_norms + layout_.output_norm, team_);
+  rms_norm_backward(output_norm, team_);
+  for (uint32_t layer = config.layers; layer-- > 0;) pass_->backward(layer, layers_[layer], tapes_[layer], gradient_, of_norms);
   return loss;
 }
 

@@ -20,7 +20,8 @@
 
 namespace outrigger {
 
-/// The student is the backbone with branches, the teacher the model itself; embeddings, head, norms and biases are the model's own.
+/// The student is the backbone with branches, the teacher the model itself; embeddings, head and biases are the model's own, and norms
+/// until fixed() is written to.
 /// Everything in float32, every sum in an order that does not depend on the number of threads. Threads: one call at a time. Calls may throw
 /// std::bad_alloc.
 class BranchTrainer {
@@ -33,6 +34,10 @@ class BranchTrainer {
                                                        size_t tokens, ThreadTeam& team, const std::function<Status()>& layer_done);
 
   BranchedMatrix& matrix(uint32_t matrix) { return *by_index_[matrix]; }
+  /// The student's fixed tensors.
+  std::span<float> fixed() { return fixed_; }
+  /// Of the norms' weights, parallel to the fixed tensors: found from now on.
+  std::span<const float> norm_gradients();
 
   /// The mean KL(teacher || student) over the tokens of a piece, in nats.
   Result<double> loss(size_t piece);
@@ -50,7 +55,7 @@ class BranchTrainer {
   const std::vector<Piece> pieces_;
   const size_t tokens_;
   ThreadTeam& team_;
-  LeasedVector<float> fixed_;
+  LeasedVector<float> fixed_, norm_gradients_;  // the latter empty as long as nobody asks
   std::unique_ptr<LayerPass> pass_;
   std::unique_ptr<HeadLoss> head_;
   std::vector<LeasedVector<float>> teacher_outputs_;  // of each piece, after the last norm

@@ -1,7 +1,14 @@
 // BranchedMatrix: every product goes through the kernels, with the activations as the packed side where a sum is over tokens.
 #include "src/training/branched_matrix.h"
 
+#include <algorithm>
+
 namespace outrigger {
+namespace {
+
+constexpr size_t kRowsAtOnce = 256;  // of weights' gradients: a megabyte or two of a matrix
+
+}  // namespace
 
 void BranchedMatrix::set(std::span<const float> values, size_t rows, size_t columns, bool can_go_back, ThreadTeam& team) {
   values_.pack({values.data(), columns}, rows, columns, &team);
@@ -38,6 +45,7 @@ void BranchedMatrix::forward(const FloatRows& x, size_t tokens, float* dst, size
 void BranchedMatrix::backward(const FloatRows& x, const FloatRows& y_gradient, size_t tokens, float* x_gradient, bool adds,
                               BranchScratch& scratch, ThreadTeam& team) {
   turned_values_.multiply(y_gradient, tokens, x_gradient, columns(), adds, &team);
+  if (weight_sink_) show_weight_gradients(x, y_gradient, tokens, scratch, team);
   if (!has_branch()) return;
   const size_t rank = factors_.rank;
   scratch.hidden.resize(tokens * rank);
@@ -53,6 +61,19 @@ void BranchedMatrix::backward(const FloatRows& x, const FloatRows& y_gradient, s
   transpose({scratch.hidden.data(), rank}, tokens, rank, scratch.turned.data());
   scratch.packed.pack_transposed(y_gradient, rows(), tokens, &team);
   scratch.packed.multiply({scratch.turned.data(), tokens}, rank, factors_.b_gradient.data(), rows(), false, &team);
+}
+
+void BranchedMatrix::show_weight_gradients(const FloatRows& x, const FloatRows& y_gradient, size_t tokens, BranchScratch& scratch,
+                                           ThreadTeam& team) const {
+  scratch.packed.pack_transposed(x, columns(), tokens, &team);
+  for (size_t first = 0, some; first < rows(); first += some) {
+    some = std::min(kRowsAtOnce, rows() - first);
+    scratch.turned.resize(some * tokens);
+    scratch.weight_gradients.resize(some * columns());
+    transpose({y_gradient.data + first, y_gradient.stride}, tokens, some, scratch.turned.data());
+    scratch.packed.multiply({scratch.turned.data(), tokens}, some, scratch.weight_gradients.data(), columns(), false, &team);
+    weight_sink_(first, scratch.weight_gradients);
+  }
 }
 
 }  // namespace outrigger

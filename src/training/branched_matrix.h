@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "src/forward/packed_matrix.h"
@@ -31,7 +33,11 @@ struct TrainedFactors {
 struct BranchScratch {
   PackedMatrix packed;
   LeasedVector<float> hidden, hidden_gradient, turned;
+  LeasedVector<float> weight_gradients;
 };
+
+/// Told what the loss says of a matrix's own weights, [rows, columns] of some rows at a time.
+using WeightGradientSink = std::function<void(size_t first_row, std::span<const float> gradients)>;
 
 /// Threads: one call at a time. All calls may throw std::bad_alloc.
 class BranchedMatrix {
@@ -40,6 +46,8 @@ class BranchedMatrix {
   void set(std::span<const float> values, size_t rows, size_t columns, bool can_go_back, ThreadTeam& team);
   /// Precondition: the branch's sizes are the matrix's.
   void set_branch(const TrainedBranch& branch, ThreadTeam& team);
+  /// By every way back from now on; it costs as much as the rest of the way. Empty: nobody.
+  void watch_weights(WeightGradientSink sink) { weight_sink_ = std::move(sink); }
   /// After a change of the factors.
   void repack(ThreadTeam& team);
 
@@ -57,9 +65,13 @@ class BranchedMatrix {
   size_t columns() const { return values_.columns(); }
 
  private:
+  void show_weight_gradients(const FloatRows& x, const FloatRows& y_gradient, size_t tokens, BranchScratch& scratch,
+                             ThreadTeam& team) const;
+
   PackedMatrix values_, turned_values_;
   TrainedFactors factors_;
   PackedMatrix a_, turned_a_, b_, turned_b_;
+  WeightGradientSink weight_sink_;
 };
 
 }  // namespace outrigger

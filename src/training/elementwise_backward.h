@@ -20,6 +20,8 @@ struct RmsNormBackwardArgs {
   bool adds;  ///< to x_gradient, else it is set
 };
 void rms_norm_backward(const RmsNormBackwardArgs& args, ThreadTeam& team);
+/// weight_gradient [width] = what the gradients of y say of the weights; x_gradient is not looked at. Throws std::bad_alloc.
+void rms_norm_weight_backward(const RmsNormBackwardArgs& args, float* weight_gradient, ThreadTeam& team);
 
 /// Of y = silu(gate) * up. The gradient of gate takes the place of y's.
 struct SiluMulBackwardArgs {

@@ -5,7 +5,6 @@
 
 #include "src/kernels/rope.h"
 #include "src/model/rope_angles.h"
-#include "src/training/elementwise_backward.h"
 
 namespace outrigger {
 
@@ -62,10 +61,18 @@ void LayerPass::forward(uint32_t layer, const LayerMatrices& matrices, LayerTape
   forward_.add_bias_of(parts.ffn.down, next.data(), width, tokens_);
 }
 
-void LayerPass::backward(uint32_t layer, LayerMatrices& matrices, const LayerTape& tape, std::span<float> gradient) {
+void LayerPass::backward(uint32_t layer, LayerMatrices& matrices, const LayerTape& tape, std::span<float> gradient,
+                         float* fixed_gradients) {
+  fixed_gradients_ = fixed_gradients;
   input_gradient_.resize(input_.size());
   ffn_backward(layer, matrices, tape, gradient);
   attention_backward(layer, matrices, tape, gradient);
+}
+
+// Weights first: x's gradient may take the place of y's.
+void LayerPass::norm_backward(const RmsNormBackwardArgs& args, uint64_t norm) {
+  if (fixed_gradients_ != nullptr) rms_norm_weight_backward(args, fixed_gradients_ + norm, team_);
+  rms_norm_backward(args, team_);
 }
 
 void LayerPass::ffn_backward(uint32_t layer, LayerMatrices& matrices, const LayerTape& tape, std::span<float> gradient) {
@@ -81,9 +88,10 @@ void LayerPass::ffn_backward(uint32_t layer, LayerMatrices& matrices, const Laye
   const FloatRows input{input_.data(), width};
   matrices.gate.backward(input, {activated_gradient_.data(), ffn}, tokens_, input_gradient_.data(), false, scratch_, team_);
   matrices.up.backward(input, {up_gradient_.data(), ffn}, tokens_, input_gradient_.data(), true, scratch_, team_);
-  rms_norm_backward({tape.middle.data(), fixed_ + layout_.layers[layer].ffn_norm, input_gradient_.data(), gradient.data(), tokens_, 1,
-                     width, width, config_.norm_epsilon, true},
-                    team_);
+  const uint64_t norm = layout_.layers[layer].ffn_norm;
+  norm_backward(
+      {tape.middle.data(), fixed_ + norm, input_gradient_.data(), gradient.data(), tokens_, 1, width, width, config_.norm_epsilon, true},
+      norm);
 }
 
 void LayerPass::attention_backward(uint32_t layer, LayerMatrices& matrices, const LayerTape& tape, std::span<float> gradient) {
@@ -101,9 +109,10 @@ void LayerPass::attention_backward(uint32_t layer, LayerMatrices& matrices, cons
   matrices.q.backward(input, {qkv, qkv_width()}, tokens_, input_gradient_.data(), false, scratch_, team_);
   matrices.k.backward(input, {qkv + q_width, qkv_width()}, tokens_, input_gradient_.data(), true, scratch_, team_);
   matrices.v.backward(input, {qkv + q_width + kv_width, qkv_width()}, tokens_, input_gradient_.data(), true, scratch_, team_);
-  rms_norm_backward({tape.residual.data(), fixed_ + layout_.layers[layer].attention_norm, input_gradient_.data(), gradient.data(), tokens_,
-                     1, width, width, config_.norm_epsilon, true},
-                    team_);
+  const uint64_t norm = layout_.layers[layer].attention_norm;
+  norm_backward(
+      {tape.residual.data(), fixed_ + norm, input_gradient_.data(), gradient.data(), tokens_, 1, width, width, config_.norm_epsilon, true},
+      norm);
 }
 
 // Through RoPE, which is a turn and so its own inverse with the angles reversed, and the norms of heads.
@@ -114,12 +123,12 @@ void LayerPass::turn_back(uint32_t layer, const LayerTape& tape) {
         config_.rope_style});
   if (parts.query_norm == kNoTensor) return;
   const uint64_t keys = config_.attention_width();
-  rms_norm_backward({tape.unnormed.data(), fixed_ + parts.query_norm, qkv, qkv, tokens_, config_.heads, qkv_width(), config_.head_dim,
-                     config_.norm_epsilon, false},
-                    team_);
-  rms_norm_backward({tape.unnormed.data() + keys, fixed_ + parts.key_norm, qkv + keys, qkv + keys, tokens_, config_.kv_heads, qkv_width(),
-                     config_.head_dim, config_.norm_epsilon, false},
-                    team_);
+  norm_backward({tape.unnormed.data(), fixed_ + parts.query_norm, qkv, qkv, tokens_, config_.heads, qkv_width(), config_.head_dim,
+                 config_.norm_epsilon, false},
+                parts.query_norm);
+  norm_backward({tape.unnormed.data() + keys, fixed_ + parts.key_norm, qkv + keys, qkv + keys, tokens_, config_.kv_heads, qkv_width(),
+                 config_.head_dim, config_.norm_epsilon, false},
+                parts.key_norm);
 }
 
 }  // namespace outrigger

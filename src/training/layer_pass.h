@@ -14,6 +14,7 @@
 #include "src/model/layout.h"
 #include "src/training/attention_backward.h"
 #include "src/training/branched_matrix.h"
+#include "src/training/elementwise_backward.h"
 
 namespace outrigger {
 
@@ -44,13 +45,16 @@ class LayerPass {
   /// next [tokens, width] = the layer of tape->residual, and fills the tape.
   void forward(uint32_t layer, const LayerMatrices& matrices, LayerTape* tape, std::span<float> next);
 
-  /// `gradient` [tokens, width], of what forward() made, becomes that of the tape's residual; sets the gradients of all factors.
-  void backward(uint32_t layer, LayerMatrices& matrices, const LayerTape& tape, std::span<float> gradient);
+  /// `gradient` [tokens, width], of what forward() made, becomes that of the tape's residual; sets the gradients of all factors, and in
+  /// `fixed_gradients`, parallel to the fixed tensors, those of the layer's norms; null: not asked for.
+  void backward(uint32_t layer, LayerMatrices& matrices, const LayerTape& tape, std::span<float> gradient,
+                float* fixed_gradients = nullptr);
 
  private:
   void ffn_backward(uint32_t layer, LayerMatrices& matrices, const LayerTape& tape, std::span<float> gradient);
   void attention_backward(uint32_t layer, LayerMatrices& matrices, const LayerTape& tape, std::span<float> gradient);
   void turn_back(uint32_t layer, const LayerTape& tape);
+  void norm_backward(const RmsNormBackwardArgs& args, uint64_t norm);
   uint64_t qkv_width() const { return config_.attention_width() + 2 * config_.kv_width(); }
 
   const ModelLayout& layout_;
@@ -64,6 +68,7 @@ class LayerPass {
   LeasedVector<float> input_, input_gradient_, activated_;
   LeasedVector<float> activated_gradient_, up_gradient_, attended_gradient_, qkv_gradient_;  // empty before the first way back
   AttentionBackward attention_;
+  float* fixed_gradients_ = nullptr;  // of the way back that is under way
 };
 
 }  // namespace outrigger

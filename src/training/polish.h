@@ -12,15 +12,25 @@
 #include "src/base/thread_team.h"
 #include "src/forward/float_matrix.h"
 #include "src/model/model_impl.h"
+#include "src/training/norm_pupils.h"
 #include "src/training/polish_options.h"
+#include "src/training/scale_pupils.h"
 
 namespace outrigger {
 
+/// What of a backbone is trained.
+struct TrainedBackbone {
+  std::vector<MatrixCodes> codes;  ///< of matrices whose scales and minima are trained, as the student has them
+  std::vector<TrainedNorm> norms;  ///< what the model's norms became; empty before
+};
+
 /// Trains the factors of `branches` by steps of Adam on the divergence of the model with backbone and branches from `model` itself, with
-/// everything else frozen. `student` gives the backbone's matrices, one for each of the layers' in the layout, each asked for once;
-/// `tokens` are whole chunks of `chunk_tokens`, and each step takes a piece of one, in a fixed order that comes round to other parts of a
-/// chunk when all were used. Factors are those of float32, also with `options.round`: rounded by it they are what the report speaks of. If
-/// the held-out pieces did not become better, or the training ran away, `branches` stay as they are.
+/// everything else frozen, but for what `backbone` names and the norms with it; null: not them either; if
+/// it was of no use, or fails, the codes are gone. `student` gives the backbone's
+/// matrices, one for each of the layers' in the layout, each asked for once; `tokens` are whole chunks of `chunk_tokens`, and each step
+/// takes a piece of one, in a fixed order that comes round to other parts of a chunk when all were used. Factors are those of float32, also
+/// with `options.round`: rounded by it they are what the report speaks of. If the held-out pieces did not become better, or the training
+/// ran away, `branches` stay as they are.
 ///
 /// The same arguments give the same bits, whatever the number of threads.
 /// Memory, end_to_end_polish_bytes(), for W weights in layers, H in the head and F in factors: 8 (W + H) + 36 F bytes, since backbone and
@@ -35,7 +45,7 @@ namespace outrigger {
 /// loss.
 Result<PolishReport> polish_branches(const Model::Impl& model, const MatrixReader& student, std::span<const Token> tokens,
                                      uint32_t chunk_tokens, const PolishOptions& options, ThreadTeam& team, const PolishWatch& watch,
-                                     std::vector<TrainedBranch>* branches);
+                                     std::vector<TrainedBranch>* branches, TrainedBackbone* backbone = nullptr);
 
 }  // namespace outrigger
 

@@ -17,11 +17,14 @@ namespace outrigger {
 using FactorRounding = std::function<Status(TrainedBranch* branch)>;
 
 struct PolishOptions {
+  bool moves_branches = true;    ///< false: they take part as they are
   uint32_t steps = 50;           ///< in all; block by block for each layer
   uint32_t tokens_a_step = 320;  ///< a piece of a chunk; all of it where it is shorter
   /// The greatest: it rises over the first steps and falls to 0 as a cosine does. Of a model of 135 million weights at two bits, 0.77 nats
   /// from itself with branches of rank 32, 50 steps end to end at 3e-4, 6e-4 and 1e-3 left 0.518, 0.494 and 0.490.
   float learning_rate = 6e-4f;
+  /// The same for a backbone's scales and minima, and its norms: by which part of a scale, or of a weight, a step moves them at most.
+  float scale_rate = 2e-3f, norm_rate = 2e-3f;
   /// The model is then always asked with rounded factors, and steps move those behind them, which do not forget: four bits would otherwise
   /// lose most of what was learned.
   FactorRounding round;
@@ -29,8 +32,8 @@ struct PolishOptions {
 
   /// Errors: kInvalidArgument.
   Status validate() const;
-  /// Of step `step`, from 0.
-  float rate_of(uint32_t step) const;
+  /// Of step `step`, from 0, where `greatest` is one of the rates.
+  float rate_of(uint32_t step, float greatest) const;
 };
 
 struct PolishReport {
