@@ -54,6 +54,7 @@ outrigger::CompressOptions compress_options_of(const otr_compress_options& given
   options.method = static_cast<outrigger::BranchMethod>(given.method);
   options.polish_steps = given.polish_steps;
   options.polish_scope = static_cast<outrigger::PolishScope>(given.polish_scope);
+  options.polish_target = static_cast<outrigger::PolishTarget>(given.polish_target);
   options.host_bytes = given.host_bytes;
   options.branch_read_bytes = given.branch_read_bytes;
   options.scattered_read_cost = given.scattered_read_cost;

@@ -43,7 +43,7 @@ enum class BranchMethod : int32_t {
   kHcinfer = 1,  ///< plain singular vectors of what the matrix lost, fitted once, for comparison; without budgets with that paper's ranks by kind of matrix
 };
 
-/// What training low-rank factors has in memory at once, and so what it can see.
+/// What training has in memory at once, and so what it can see.
 enum class PolishScope : int32_t {
   kAuto = 0,      ///< end to end where host_bytes has room for it, else block by block
   kEndToEnd = 1,  ///< the whole model as float32: all factors together, for what the whole model says
@@ -53,7 +53,7 @@ enum class PolishScope : int32_t {
 /// What training moves.
 enum class PolishTarget : int32_t {
   kBranches = 0,  ///< the factors of low-rank branches
-  kBackbone = 1,  ///< the scales and minima of the matrices in few bits, and the norms: no byte more, here or when it runs. End to end only
+  kBackbone = 1,  ///< the scales and minima of the matrices in few bits, and the norms: no byte more, here or when it runs
   kBoth = 2,      ///< all of them together
 };
 

@@ -11,7 +11,7 @@
  *    may be closed in any order: what is still in use by another object lives until that one is closed.
  * 3. Structs that may grow begin with struct_size. Options are filled by `otr_<object>_options_init(&options, sizeof options)`; a NULL options
  *    pointer means the defaults. In a struct to be filled by a call, and in otr_error, the caller sets struct_size to its sizeof before.
- *    Fields named `reserved` are 0.
+ *    Fields whose names begin with `reserved` are 0.
  * 4. Text in is UTF-8: names, paths and stop texts end with NUL, everything else comes with its length in bytes and may contain NUL. Text
  *    out goes to a buffer of `capacity` bytes and is NUL-terminated; *bytes is its length without the NUL, so `capacity` must be at least
  *    *bytes + 1. Arrays out are the same without the NUL. A NULL buffer asks for the length alone; a buffer that is too small is
@@ -265,11 +265,18 @@ enum otr_weight_levels {
   OTR_LEVELS_CODEBOOK = 1 /**< a table's, closer together in the middle, from either end: the same bytes, and less is lost */
 };
 
-/** What training low-rank factors has in memory at once, and so what it can see. */
+/** What training has in memory at once, and so what it can see. */
 enum otr_polish_scope {
   OTR_POLISH_AUTO = 0,       /**< end to end where host_bytes has room for it, else block by block (default) */
   OTR_POLISH_END_TO_END = 1, /**< the whole model as float32: all factors together, for what the whole model says */
   OTR_POLISH_BLOCK = 2       /**< one layer as float32: a layer's factors for what comes out of it, one layer after the other */
+};
+
+/** What training moves. */
+enum otr_polish_target {
+  OTR_POLISH_BRANCHES = 0, /**< the factors of low-rank branches (default) */
+  OTR_POLISH_BACKBONE = 1, /**< the scales and minima of the matrices in few bits, and the norms: no byte more, here or when it runs */
+  OTR_POLISH_BOTH = 2      /**< all of them together */
 };
 
 /** How to compress a model. */
@@ -288,7 +295,7 @@ typedef struct otr_compress_options {
   uint32_t rounds;          /**< how often a matrix with a branch is quantised anew, less what the branch restores (default 2); the best is kept */
   double mixed_bits;        /**< instead of `bits`: 2.5 to 4.5 stored bits a weight on average, matrices having 2, 3 or 4 by measured loss; 0 (default): `bits` */
   int32_t allocation;       /**< of both budgets: an otr_branch_allocation */
-  uint32_t polish_steps;    /**< of training low-rank factors, block by block of each layer's; 0 (default): none; 50 is a good number */
+  uint32_t polish_steps;    /**< of training, block by block of each layer's; 0 (default): none; 50 is a good number */
   int32_t method;           /**< how branches are found: 0 (default): the best for the inputs; 1: HCInfer's plain singular vectors, for comparison */
   uint32_t resume;          /**< 1: keep what is done in `path`.progress until the file is there, and go on from what a call that was cancelled or killed left in it; 0 (default): not */
   uint64_t branch_read_bytes;   /**< a token reads at most so many of them on average; 0 (default): no limit. Both 0: nothing is corrected */
@@ -301,6 +308,8 @@ typedef struct otr_compress_options {
   int32_t levels;               /**< an otr_weight_levels */
   uint32_t group_weights;       /**< that share a scale and a minimum, 64 (default) or 128; rows are a multiple of it. With 128 scales take a quarter of a bit, and mixed_bits is 2.25 to 4.25 */
   uint64_t host_bytes;          /**< at most so much memory for what the compressing holds; 0 (default): no limit */
+  int32_t polish_target;        /**< what is trained: an otr_polish_target */
+  uint32_t reserved2;
 } otr_compress_options;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */

@@ -2,6 +2,8 @@
 #include "src/compress/polish_made.h"
 
 #include <algorithm>
+#include <cstring>
+#include <iterator>
 #include <memory>
 #include <new>
 #include <utility>
@@ -52,10 +54,35 @@ Result<LowRankBranch> as_codes(const TrainedBranch& trained, const LowRankBranch
   return rounded;
 }
 
-/// New codes of what was trained.
-struct NewCodes {
+/// A block's scale and minimum as they are stored: what training changes of it.
+constexpr size_t kHeadBytes = 4;
+
+/// Of a matrix's blocks, in their order.
+struct BlockHeads {
+  uint32_t matrix = 0;
+  LeasedVector<std::byte> bytes;
+};
+
+BlockHeads heads_of(const MatrixCodes& codes) {
+  const size_t block_bytes = traits(codes.type).block_bytes, blocks = codes.bytes.size() / block_bytes;
+  BlockHeads heads{codes.matrix, LeasedVector<std::byte>(kHeadBytes * blocks)};
+  for (size_t i = 0; i < blocks; ++i) std::memcpy(heads.bytes.data() + i * kHeadBytes, codes.bytes.data() + i * block_bytes, kHeadBytes);
+  return heads;
+}
+
+Status write_heads(const BlockHeads& heads, DType type, CompressedFile* file) {
+  const size_t block_bytes = traits(type).block_bytes, blocks = heads.bytes.size() / kHeadBytes;
+  LeasedVector<std::byte> codes(blocks * block_bytes);
+  OTR_TRY(file->read_backbone(heads.matrix, codes));
+  for (size_t i = 0; i < blocks; ++i) std::memcpy(codes.data() + i * block_bytes, heads.bytes.data() + i * kHeadBytes, kHeadBytes);
+  return file->rewrite_backbone(heads.matrix, codes);
+}
+
+/// What training made.
+struct Trained {
   std::vector<std::pair<uint32_t, LowRankBranch>> branches;
-  TrainedBackbone backbone;
+  std::vector<BlockHeads> heads;
+  std::vector<TrainedNorm> norms;
 };
 
 class MadePolisher {
@@ -64,7 +91,7 @@ class MadePolisher {
                const CompressedFile& file, const std::vector<CompressedMatrix>& made)
       : model_(model), layout_(*model.layout), tokens_(tokens), options_(options), plans_(plans), file_(file), made_(made) {}
 
-  Result<PolishReport> run(PolishScope scope, const PolishWatch& watch, NewCodes* trained) const {
+  Result<PolishReport> run(PolishScope scope, const PolishWatch& watch, Trained* trained) const {
     OTR_ASSIGN(const std::unique_ptr<ThreadTeam> team, ThreadTeam::create(threads_of(options_)));
     PolishOptions polish = polish_options(options_, tokens_.size());
     polish.round = [this](TrainedBranch* branch) -> Status {
@@ -80,17 +107,34 @@ class MadePolisher {
       }
       return {};
     };
+    const auto keep_backbone = [trained](TrainedBackbone backbone) -> Status {
+      for (MatrixCodes& codes : backbone.codes) {
+        trained->heads.push_back(heads_of(codes));
+        codes.bytes = LeasedVector<std::byte>();
+      }
+      std::move(backbone.norms.begin(), backbone.norms.end(), std::back_inserter(trained->norms));
+      return {};
+    };
     if (scope == PolishScope::kBlock) {
       polish.learning_rate = kBlockLearningRate;
-      const auto read = [this](uint32_t layer) { return branches_of(matrices_of(layout_.layers[layer])); };
-      return polish_blocks(model_, student, tokens_, options_.chunk_tokens, polish, *team, watch, {read, keep});
+      polish.scale_rate = polish.norm_rate = kBlockScaleRate;
+      BlockParts parts{[this](uint32_t layer) { return branches_of(matrices_of(layout_.layers[layer])); }, keep, {}, {}};
+      if (trains_backbone(options_)) {
+        parts.read_codes = [this](uint32_t layer) { return codes_of(matrices_of(layout_.layers[layer])); };
+        parts.keep_backbone = keep_backbone;
+      }
+      return polish_blocks(model_, student, tokens_, options_.chunk_tokens, polish, *team, watch, parts);
     }
     OTR_ASSIGN(std::vector<TrainedBranch> branches, branches_of(matrices_of_layers(layout_)));
-    TrainedBackbone* const backbone = trains_backbone(options_) ? &trained->backbone : nullptr;
-    if (backbone != nullptr) OTR_TRY(read_codes(&backbone->codes));
-    OTR_ASSIGN(PolishReport report,
-               polish_branches(model_, student, tokens_, options_.chunk_tokens, polish, *team, watch, &branches, backbone));
-    if (report.is_kept && polish.moves_branches) OTR_TRY(keep(branches));
+    TrainedBackbone backbone;
+    if (trains_backbone(options_)) {
+      OTR_ASSIGN(backbone.codes, codes_of(matrices_of_layers(layout_)));
+    }
+    OTR_ASSIGN(PolishReport report, polish_branches(model_, student, tokens_, options_.chunk_tokens, polish, *team, watch, &branches,
+                                                    trains_backbone(options_) ? &backbone : nullptr));
+    if (!report.is_kept) return report;
+    if (polish.moves_branches) OTR_TRY(keep(branches));
+    OTR_TRY(keep_backbone(std::move(backbone)));
     return report;
   }
 
@@ -100,14 +144,15 @@ class MadePolisher {
   }
 
   // A residual is what a matrix lacks as it was made: its scales stay.
-  Status read_codes(std::vector<MatrixCodes>* all) const {
-    for (const uint32_t matrix : matrices_of_layers(layout_)) {
+  Result<std::vector<MatrixCodes>> codes_of(std::span<const uint32_t> matrices) const {
+    std::vector<MatrixCodes> all;
+    for (const uint32_t matrix : matrices) {
       if (made_[matrix].residual.share > 0) continue;
       MatrixCodes& codes =
-          all->emplace_back(MatrixCodes{matrix, made_[matrix].backbone.type, LeasedVector<std::byte>(backbone_bytes(matrix))});
+          all.emplace_back(MatrixCodes{matrix, made_[matrix].backbone.type, LeasedVector<std::byte>(backbone_bytes(matrix))});
       OTR_TRY(file_.read_backbone(matrix, codes.bytes));
     }
-    return {};
+    return all;
   }
 
   Result<std::vector<TrainedBranch>> branches_of(std::span<const uint32_t> matrices) const {
@@ -155,17 +200,16 @@ Result<PolishPlan> plan_polish(const Model::Impl& model, std::span<const Token> 
                                std::span<const MatrixPlan> plans) {
   const PolishOptions polish = polish_options(options, tokens.size());
   OTR_ASSIGN(const PolishTask task, make_polish_task(*model.layout, tokens, options.chunk_tokens, polish));
-  const bool of_backbone = trains_backbone(options);
-  const PolishSizes sizes{plans,      options.factor_bits, task.pieces.size(), task.held_out, task.piece_tokens, threads_of(options),
-                          of_backbone};
-  return choose_polish_scope(*model.layout, sizes, of_backbone ? PolishScope::kEndToEnd : options.polish_scope, training_budget(options));
+  const PolishSizes sizes{
+      plans, options.factor_bits, task.pieces.size(), task.held_out, task.piece_tokens, threads_of(options), trains_backbone(options)};
+  return choose_polish_scope(*model.layout, sizes, options.polish_scope, training_budget(options));
 }
 
 Status polish_made(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
                    std::span<const MatrixPlan> plans, const PolishPlan& polish, const PolishWatch& watch, CompressedFile* file,
                    std::vector<CompressedMatrix>* made, CompressReport* result) {
   const LeaseScope scope(MemoryUse::kTraining);
-  NewCodes trained;
+  Trained trained;
   OTR_ASSIGN(PolishReport report, MadePolisher(model, tokens, options, plans, *file, *made).run(polish.scope, watch, &trained));
   result->polish_scope = polish.scope;
   result->polish_bytes = polish.bytes;
@@ -175,8 +219,8 @@ Status polish_made(const Model::Impl& model, std::span<const Token> tokens, cons
   result->polish_layers = std::move(report.layers);
   result->is_polish_kept = report.is_kept;
   if (!report.is_kept) return {};
-  for (const MatrixCodes& codes : trained.backbone.codes) OTR_TRY(file->rewrite_backbone(codes.matrix, codes.bytes));
-  for (const TrainedNorm& norm : trained.backbone.norms) {
+  for (const BlockHeads& heads : trained.heads) OTR_TRY(write_heads(heads, (*made)[heads.matrix].backbone.type, file));
+  for (const TrainedNorm& norm : trained.norms) {
     OTR_TRY(file->rewrite_copy(norm.file_offset, std::as_bytes(std::span(norm.weights))));
   }
   for (auto& [matrix, codes] : trained.branches) {

@@ -32,10 +32,11 @@ class PolishCount {
       : layout_(layout), config_(layout.config), sizes_(sizes), n_(sizes.piece_tokens) {}
 
   uint64_t end_to_end() const {
-    uint64_t layers = 0, factors = 0, tapes = 0, reading = 0, teacher = 0;
+    uint64_t layers = 0, factors = 0, codes = 0, tapes = 0, reading = 0, teacher = 0;
     for (const LayerLayout& layer : layout_.layers) {
       layers += matrices(layer, 2);
       factors += trained_factors(layer) + given_factors(layer);
+      codes += trained_codes(layer);
       tapes += tape(layer);
       reading = std::max(reading, reading_bytes(layer));
       teacher = std::max(teacher, matrices(layer, 1));
@@ -44,9 +45,9 @@ class PolishCount {
     const uint64_t packed_head = kFloat * (padded(head.rows) * head.columns + padded(head.columns) * head.rows);
     const uint64_t logits = 2 * kFloat * kHeadSliceTokens * head.rows;
     const uint64_t head_reading = head.expert_file_bytes() + kFloat * head.rows * head.columns;
-    const uint64_t always = kept() + backbone_codes() + fixed() + stream(sizes_.pieces) + stream(4) + pass();
+    const uint64_t always = kept() + new_heads() + fixed() + stream(sizes_.pieces) + stream(4) + pass();
     const uint64_t asking_teacher = std::max(teacher + reading + tapes / config_.layers, packed_head + head_reading);
-    const uint64_t training = packed_head + logits + layers + std::max(reading, factors + tapes + rounding()) + trained_backbone();
+    const uint64_t training = packed_head + logits + layers + std::max(reading, factors + tapes + rounding()) + codes + showing();
     return with_rounding(always + std::max(asking_teacher, training));
   }
 
@@ -55,11 +56,12 @@ class PolishCount {
     for (const LayerLayout& layer : layout_.layers) {
       const uint64_t given = given_factors(layer);
       most = std::max(most, matrices(layer, 2) + tape(layer) + given +
-                                std::max(reading_bytes(layer), trained_factors(layer) + std::max(given, rounding())));
+                                std::max(reading_bytes(layer),
+                                         trained_factors(layer) + trained_codes(layer) + showing() + std::max(given, rounding())));
     }
     const uint64_t measuring = stream(2) + head_divergence_bytes(layout_, n_);
     const uint64_t streams = stream(2 * sizes_.pieces + sizes_.held_out);
-    return with_rounding(kept() + new_codes() + fixed() + streams + std::max(stream(2) + pass() + most, measuring));
+    return with_rounding(kept() + new_codes() + new_heads() + fixed() + streams + std::max(stream(2) + pass() + most, measuring));
   }
 
  private:
@@ -90,26 +92,32 @@ class PolishCount {
   }
 
   bool trains_scales(uint32_t matrix) const { return sizes_.trains_backbone && plan(matrix).share == 0; }
-  uint64_t backbone_codes() const {
+  uint64_t weights(uint32_t matrix) const { return weight(matrix).rows * weight(matrix).columns; }
+  uint64_t blocks(uint32_t matrix) const { return trains_scales(matrix) ? weights(matrix) / plan(matrix).form.block : 0; }
+  // Of each block the new scale and minimum, and of each norm the weights, from when they are trained until they are written.
+  uint64_t new_heads() const {
+    uint64_t bytes = sizes_.trains_backbone ? fixed() : 0;
+    for (const uint32_t matrix : matrices_of_layers(layout_)) bytes += kFloat * blocks(matrix);
+    return bytes;
+  }
+  // The codes, and ten numbers for each block: scale and minimum as they were, as they are, and with gradients and two means.
+  uint64_t trained_codes(const LayerLayout& layer) const {
     uint64_t bytes = 0;
-    for (const uint32_t matrix : matrices_of_layers(layout_)) {
+    for (const uint32_t matrix : matrices_of(layer)) {
+      bytes += 10 * kFloat * blocks(matrix);
       if (trains_scales(matrix)) bytes += weight(matrix).rows * *row_bytes(plan(matrix).type(), weight(matrix).columns);
     }
     return bytes;
   }
-  // Ten numbers for each block: scale and minimum as they were, as they are, and with gradients and two means; one matrix decoded, and the
-  // gradients of some of its rows. Of a norm's weight seven.
-  uint64_t trained_backbone() const {
+  // One matrix decoded, the gradients of some of its rows, and seven numbers for a norm's weight.
+  uint64_t showing() const {
     if (!sizes_.trains_backbone) return 0;
-    uint64_t blocks = 0, largest = 0, widest = 0;
+    uint64_t largest = 0, gradients = 0;
     for (const uint32_t matrix : matrices_of_layers(layout_)) {
-      if (!trains_scales(matrix)) continue;
-      const uint64_t elements = weight(matrix).rows * weight(matrix).columns;
-      blocks += elements / plan(matrix).form.block;
-      largest = std::max(largest, elements);
-      widest = std::max(widest, weight(matrix).columns);
+      largest = std::max(largest, weights(matrix));
+      gradients = std::max(gradients, std::min(kGradientRows, weight(matrix).rows) * (weight(matrix).columns + n_));
     }
-    return kFloat * (10 * blocks + largest + kGradientRows * (widest + n_)) + 7 * fixed();
+    return kFloat * (largest + gradients) + 7 * fixed();
   }
 
   // Packed for products: with it, and where it is there twice, with its transpose.

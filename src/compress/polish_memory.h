@@ -22,8 +22,8 @@ struct PolishSizes {
   bool trains_backbone = false;
 };
 
-/// Bytes that training takes at most, with what was made of the model and stays in memory meanwhile: the factors' and residuals' codes, and
-/// the backbone's where it is trained. Preconditions: the layout of a dense model.
+/// Bytes that training takes at most, with what was made of the model and stays in memory meanwhile: the factors' and residuals' codes, not
+/// the backbone. Preconditions: the layout of a dense model.
 uint64_t end_to_end_polish_bytes(const ModelLayout& layout, const PolishSizes& sizes);
 uint64_t block_polish_bytes(const ModelLayout& layout, const PolishSizes& sizes);
 

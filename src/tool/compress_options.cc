@@ -75,7 +75,6 @@ void choose_polish_scope(const CompressCommandOptions& options, const StepShape&
   constexpr double kMostBytes = 4e9;
   result->polish_target = options.polish_target;
   result->polish_scope = options.polish_scope;
-  if (options.polish_target != PolishTarget::kBranches) return;
   double weights = 0;
   for (const MatrixShape& matrix : shape.matrices) weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
   if (result->polish_scope == PolishScope::kAuto && !options.common.host_budget && 8 * weights > kMostBytes) result->polish_scope = PolishScope::kBlock;

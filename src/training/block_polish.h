@@ -13,6 +13,7 @@
 #include "src/base/thread_team.h"
 #include "src/forward/float_matrix.h"
 #include "src/model/model_impl.h"
+#include "src/training/backbone_pupils.h"
 #include "src/training/polish_options.h"
 
 namespace outrigger {
@@ -22,11 +23,17 @@ namespace outrigger {
 /// in the second.
 constexpr float kBlockLearningRate = 2.4e-3f;
 
-/// Where the branches of a layer come from, and where those go that are better. Each layer is asked for once, in order.
-struct BlockBranches {
+/// The same of scales and norms.
+constexpr float kBlockScaleRate = 8e-3f;
+
+/// Where what is trained of a layer comes from, and where it goes that is better. Each layer is asked for once, in order.
+struct BlockParts {
   std::function<Result<std::vector<TrainedBranch>>(uint32_t layer)> read;
   /// As they are behind the rounding. What it was given is of use only if the report says that all of it is kept.
   std::function<Status(std::vector<TrainedBranch> trained)> keep;
+  /// Of the backbone; both empty: it is frozen, and the norms with it.
+  std::function<Result<std::vector<MatrixCodes>>(uint32_t layer)> read_codes;
+  std::function<Status(TrainedBackbone trained)> keep_backbone;
 };
 
 /// Trains the factors of one layer's branches after the other by steps of Adam on what the layer's output lacks (block_loss.h) of the
@@ -37,12 +44,12 @@ struct BlockBranches {
 /// layer once; `tokens` and pieces are as polish_branches() has them, each layer taking `options.steps`.
 ///
 /// The same arguments give the same bits, whatever the number of threads. Memory: block_polish_bytes(). Cost: that of polish_branches()
-/// without what the head takes there, and two passes over the pieces. Errors: those of polish_branches(), and of `branches`. Precondition:
+/// without what the head takes there, and two passes over the pieces. Errors: those of polish_branches(), and of `parts`. Precondition:
 /// the layout of a dense model.
 /// @source BRECQ (arXiv 2102.05426) fits the rounding of a block of layers to the block's output.
 Result<PolishReport> polish_blocks(const Model::Impl& model, const MatrixReader& student, std::span<const Token> tokens,
                                    uint32_t chunk_tokens, const PolishOptions& options, ThreadTeam& team, const PolishWatch& watch,
-                                   const BlockBranches& branches);
+                                   const BlockParts& parts);
 
 }  // namespace outrigger
 

@@ -38,10 +38,10 @@ double BlockTrainer::loss(std::span<const float> residual, std::span<const float
   return block_loss(wanted, output_, config_.width, nullptr, team_);
 }
 
-double BlockTrainer::loss_and_gradients(std::span<const float> residual, std::span<const float> wanted) {
+double BlockTrainer::loss_and_gradients(std::span<const float> residual, std::span<const float> wanted, float* fixed_gradients) {
   forward(residual, output_);
   const double loss = block_loss(wanted, output_, config_.width, gradient_.data(), team_);
-  pass_.backward(layer_, matrices_, tape_, gradient_);
+  pass_.backward(layer_, matrices_, tape_, gradient_, fixed_gradients);
   return loss;
 }
 

@@ -33,8 +33,9 @@ class BlockTrainer {
   void forward(std::span<const float> residual, std::span<float> next);
   /// block_loss() of the layer of `residual`.
   double loss(std::span<const float> residual, std::span<const float> wanted);
-  /// The same, and sets the gradients of all branches' factors. Precondition: it can go back.
-  double loss_and_gradients(std::span<const float> residual, std::span<const float> wanted);
+  /// The same, and sets the gradients of all branches' factors, and in `fixed_gradients`, parallel to the fixed tensors, those of the
+  /// layer's norms; null: not asked for. Precondition: it can go back.
+  double loss_and_gradients(std::span<const float> residual, std::span<const float> wanted, float* fixed_gradients = nullptr);
 
  private:
   const Model::Impl& model_;

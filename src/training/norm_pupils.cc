@@ -6,17 +6,26 @@
 namespace outrigger {
 namespace {
 
-std::vector<uint64_t> offsets_of_norms(const ModelLayout& layout) {
-  std::vector<uint64_t> offsets = {layout.output_norm};
-  for (const LayerLayout& layer : layout.layers)
-    offsets.insert(offsets.end(), {layer.attention_norm, layer.ffn_norm, layer.query_norm, layer.key_norm});
+void add_norms(const LayerLayout& layer, std::vector<uint64_t>* offsets) {
+  offsets->insert(offsets->end(), {layer.attention_norm, layer.ffn_norm, layer.query_norm, layer.key_norm});
+}
+
+std::vector<uint64_t> offsets_of_norms(const ModelLayout& layout, std::optional<uint32_t> layer) {
+  std::vector<uint64_t> offsets;
+  if (layer) {
+    add_norms(layout.layers[*layer], &offsets);
+    return offsets;
+  }
+  for (const LayerLayout& one : layout.layers) add_norms(one, &offsets);
+  offsets.push_back(layout.output_norm);
   return offsets;
 }
 
 }  // namespace
 
-NormPupils::NormPupils(const ModelLayout& layout, std::span<float> fixed, ThreadTeam& team) : fixed_(fixed), team_(team), adam_(0) {
-  const std::vector<uint64_t> offsets = offsets_of_norms(layout);
+NormPupils::NormPupils(const ModelLayout& layout, std::optional<uint32_t> layer, std::span<float> fixed, ThreadTeam& team)
+    : fixed_(fixed), team_(team), adam_(0) {
+  const std::vector<uint64_t> offsets = offsets_of_norms(layout, layer);
   for (const FixedTensor& tensor : layout.fixed) {
     if (tensor.type != DType::kF32 || std::find(offsets.begin(), offsets.end(), tensor.offset) == offsets.end()) continue;
     norms_.push_back({tensor.file_offset, tensor.offset, tensor.elements});
@@ -34,7 +43,16 @@ void NormPupils::step(std::span<const float> gradients, float rate) {
     for (uint64_t i = 0; i < norm.elements; ++i, ++at) gradients_[at] = gradients[norm.offset + i] * first_[at];
   }
   adam_.step(multiples_, gradients_, rate, team_);
-  at = 0;
+  show();
+}
+
+void NormPupils::reset() {
+  std::fill(multiples_.begin(), multiples_.end(), 1.0f);
+  show();
+}
+
+void NormPupils::show() {
+  size_t at = 0;
   for (const Norm& norm : norms_) {
     for (uint64_t i = 0; i < norm.elements; ++i, ++at) fixed_[norm.offset + i] = first_[at] * multiples_[at];
   }

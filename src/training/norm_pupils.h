@@ -3,6 +3,7 @@
 #define OUTRIGGER_SRC_TRAINING_NORM_PUPILS_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -23,18 +24,23 @@ struct TrainedNorm {
 /// how they are stored. Threads: one call at a time. Calls may throw std::bad_alloc.
 class NormPupils {
  public:
-  /// `fixed`: the layout's fixed tensors, which steps change. All arguments must outlive the object.
-  NormPupils(const ModelLayout& layout, std::span<float> fixed, ThreadTeam& team);
+  /// The norms of one layer, or of all and the last one: no layer. `fixed`: the layout's fixed tensors, which steps change. All arguments
+  /// must outlive the object.
+  NormPupils(const ModelLayout& layout, std::optional<uint32_t> layer, std::span<float> fixed, ThreadTeam& team);
 
   /// `gradients`: parallel to the fixed tensors; what they say of others than norms is not looked at.
   void step(std::span<const float> gradients, float rate);
 
   std::vector<TrainedNorm> norms() const;
+  /// Puts them back as they were in the beginning.
+  void reset();
 
  private:
   struct Norm {
     uint64_t file_offset, offset, elements;
   };
+
+  void show();
 
   const std::span<float> fixed_;
   ThreadTeam& team_;

@@ -22,29 +22,6 @@ Result<double> mean_loss(BranchTrainer& trainer, size_t pieces) {
   return sum / static_cast<double>(pieces);
 }
 
-class BackbonePupils {
- public:
-  BackbonePupils(const ModelLayout& layout, TrainedBackbone& backbone, BranchTrainer& trainer, ThreadTeam& team)
-      : scales_(team), norms_(layout, trainer.fixed(), team), norm_gradients_(trainer.norm_gradients()) {
-    for (MatrixCodes& codes : backbone.codes) scales_.add(std::move(codes), &trainer.matrix(codes.matrix));
-  }
-
-  Status step(const PolishOptions& options, uint32_t step) {
-    norms_.step(norm_gradients_, options.rate_of(step, options.norm_rate));
-    return scales_.step(options.rate_of(step, options.scale_rate));
-  }
-
-  void give_back(TrainedBackbone* backbone) {
-    for (size_t i = 0; i < scales_.count(); ++i) backbone->codes[i] = std::move(scales_.codes(i));
-    backbone->norms = norms_.norms();
-  }
-
- private:
-  ScalePupils scales_;
-  NormPupils norms_;
-  const std::span<const float> norm_gradients_;
-};
-
 }  // namespace
 
 Result<PolishReport> polish_branches(const Model::Impl& model, const MatrixReader& student, std::span<const Token> tokens,
@@ -60,7 +37,12 @@ Result<PolishReport> polish_branches(const Model::Impl& model, const MatrixReade
   Pupils pupils(options.round, team);
   for (const TrainedBranch& branch : *branches) pupils.add(branch, &trainer->matrix(branch.matrix));
   std::optional<BackbonePupils> backbone_pupils;
-  if (backbone != nullptr) backbone_pupils.emplace(*model.layout, *backbone, *trainer, team);
+  if (backbone != nullptr) {
+    backbone_pupils.emplace(
+        *model.layout, std::nullopt, std::move(backbone->codes),
+        [&trainer](uint32_t matrix) -> BranchedMatrix& { return trainer->matrix(matrix); }, trainer->fixed(), trainer->norm_gradients(),
+        team);
+  }
   PolishReport report;
   OTR_ASSIGN(report.held_out_before, mean_loss(*trainer, task.held_out));
   if (!std::isfinite(report.held_out_before))
@@ -78,8 +60,8 @@ Result<PolishReport> polish_branches(const Model::Impl& model, const MatrixReade
   }
   OTR_ASSIGN(report.held_out_after, mean_loss(*trainer, task.held_out));
   report.is_kept = report.held_out_after < report.held_out_before;
-  for (size_t i = 0; report.is_kept && i < branches->size(); ++i) pupils.give_back(i, &(*branches)[i]);
-  if (report.is_kept && backbone_pupils) backbone_pupils->give_back(backbone);
+  for (size_t i = 0; report.is_kept && options.moves_branches && i < branches->size(); ++i) pupils.give_back(i, &(*branches)[i]);
+  if (report.is_kept && backbone_pupils) *backbone = backbone_pupils->give_back();
   return report;
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");

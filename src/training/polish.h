@@ -12,17 +12,10 @@
 #include "src/base/thread_team.h"
 #include "src/forward/float_matrix.h"
 #include "src/model/model_impl.h"
-#include "src/training/norm_pupils.h"
+#include "src/training/backbone_pupils.h"
 #include "src/training/polish_options.h"
-#include "src/training/scale_pupils.h"
 
 namespace outrigger {
-
-/// What of a backbone is trained.
-struct TrainedBackbone {
-  std::vector<MatrixCodes> codes;  ///< of matrices whose scales and minima are trained, as the student has them
-  std::vector<TrainedNorm> norms;  ///< what the model's norms became; empty before
-};
 
 /// Trains the factors of `branches` by steps of Adam on the divergence of the model with backbone and branches from `model` itself, with
 /// everything else frozen, but for what `backbone` names and the norms with it; null: not them either; if

@@ -89,6 +89,15 @@ Status ScalePupils::step(float rate) {
   return {};
 }
 
+Status ScalePupils::reset() {
+  for (const auto& pupil : pupils_) {
+    std::fill(pupil->multiples.begin(), pupil->multiples.end(), 1.0f);
+    std::fill(pupil->distances.begin(), pupil->distances.end(), 0.0f);
+    OTR_TRY(show(*pupil));
+  }
+  return {};
+}
+
 Status ScalePupils::show(Pupil& pupil) {
   const size_t block_bytes = traits(pupil.codes.type).block_bytes;
   for (size_t i = 0; i < pupil.multiples.size(); ++i) {

@@ -41,6 +41,9 @@ class ScalePupils {
   /// Moves all scales and minima against their gradients, by about `rate` of a scale each.
   Status step(float rate);
 
+  /// Back to how they were added.
+  Status reset();
+
   size_t count() const { return pupils_.size(); }
   /// The i-th that was added, as it is now.
   MatrixCodes& codes(size_t i) { return pupils_[i]->codes; }

@@ -12,6 +12,7 @@
 
 #include "src/io/gguf.h"
 #include "src/tensor/dequantize.h"
+#include "src/model/model_impl.h"
 #include "src/tensor/own_form.h"
 #include "tests/plan/random_shape.h"
 #include "tests/support/engines.h"
@@ -207,6 +208,64 @@ TEST_CASE("compress_model: branches take at most their budget, and the same inpu
   CHECK(compress_model(made, text(made, 300), scratch / "c.gguf", few_chunks(2)).status().code() == StatusCode::kUnsupported);
 }
 
+TEST_CASE("compress_model: a trained backbone is a file of the same size with the same codes, nearer to the model, by any number of threads") {
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch)));
+  const std::vector<Token> tokens = text(model, 1200);
+  for (const PolishScope scope : {PolishScope::kEndToEnd, PolishScope::kBlock}) {
+    CompressOptions options = few_chunks(2);
+    options.most_chunks = 30;
+    const CompressReport bare = must(compress_model(model, tokens, scratch / "bare.gguf", options));
+    CHECK(bare.polish_scope == PolishScope::kAuto);
+    options.polish_steps = 20;
+    options.polish_scope = scope;
+    options.polish_target = PolishTarget::kBackbone;
+    const CompressReport report = must(compress_model(model, tokens, scratch / "a.gguf", options));
+    CHECK(report.polish_scope == scope);
+    REQUIRE(report.is_polish_kept);
+    CHECK(report.polish_kl_after < report.polish_kl_before);
+    CHECK(report.output_bytes == bare.output_bytes);
+    options.threads = 3;
+    must(compress_model(model, tokens, scratch / "b.gguf", options));
+    CHECK((content(scratch / "a.gguf") == content(scratch / "b.gguf")));
+
+    const Model before = must(Model::open(scratch / "bare.gguf")), after = must(Model::open(scratch / "a.gguf"));
+    for (const GgufTensor& tensor : before.impl()->file.tensors()) {
+      CAPTURE(tensor.name);
+      std::vector<std::byte> was(tensor.bytes), is(tensor.bytes);
+      must(before.impl()->file.source().read(tensor.offset, was));
+      must(after.impl()->file.source().read(after.impl()->file.find_tensor(tensor.name)->offset, is));
+      const bool is_norm = tensor.name.find("norm") != std::string::npos && (scope == PolishScope::kEndToEnd || tensor.name != "output_norm.weight");
+      CHECK((was == is) == !(is_norm || is_own_type(tensor.type)));
+      if (!is_own_type(tensor.type)) continue;
+      for (size_t at = 0; at < was.size(); ++at) {
+        if (at % traits(tensor.type).block_bytes >= 4) REQUIRE(was[at] == is[at]);
+      }
+    }
+  }
+}
+
+TEST_CASE("compress_model: matrices with residuals keep their scales while others and norms are trained; a disk that fails then leaves nothing") {
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch)));
+  CompressOptions options = few_chunks(2);
+  options.polish_steps = 5;
+  options.polish_target = PolishTarget::kBoth;
+  options.branch_bytes = 60000;
+  options.branch_read_bytes = 12000;
+  const CompressReport report = must(compress_model(model, text(model, 300), scratch / "both.gguf", options));
+  CHECK(std::any_of(report.matrices.begin(), report.matrices.end(), [](const auto& matrix) { return matrix.share > 0; }));
+  CHECK(report.is_polish_kept);
+  const Model made = must(Model::open(scratch / "both.gguf"));
+  CHECK(made.impl()->run_status.is_ok());
+  std::filesystem::remove(scratch / "both.gguf");
+  const WriteFaults faults([](const std::string& call) { return call == "pwrite" ? EIO : 0; });
+  const Status status = compress_model(model, text(model, 300), scratch / "both.gguf", options).status();
+  CHECK(status.code() == StatusCode::kIo);
+  CHECK(status.file() == scratch / "both.gguf");
+  CHECK(scratch.names() == std::vector<std::string>{"model.gguf"});
+}
+
 TEST_CASE("compress_model: of both forms each matrix has one at most, within both budgets, and they are nearer than either alone") {
   const ScratchFolder scratch;
   const Model model = must(Model::open(write_model(scratch)));
@@ -378,6 +437,9 @@ TEST_CASE("compress_model: what cannot be compressed is refused with a reason, b
   options.levels = static_cast<WeightLevels>(2);
   CHECK(code(model, text(model, 64), options) == StatusCode::kInvalidArgument);
   options.levels = WeightLevels::kUniform;
+  options.polish_target = static_cast<PolishTarget>(3);
+  CHECK(code(model, text(model, 64), options) == StatusCode::kInvalidArgument);
+  options.polish_target = PolishTarget::kBranches;
   options.most_chunks = 0;
   CHECK(code(model, text(model, 64), options) == StatusCode::kInvalidArgument);
   CHECK(compress_model(model, text(model, 64), scratch / "model.gguf", few_chunks()).status().code() == StatusCode::kInvalidArgument);

@@ -67,6 +67,31 @@ TEST_CASE("polish_memory: training takes no more than was counted, in each scope
   }
 }
 
+TEST_CASE("polish_memory: a backbone takes no more than was counted either, and not much less") {
+  for (const PolishScope scope : {PolishScope::kEndToEnd, PolishScope::kBlock}) {
+    for (const bool has_branches : {true, false}) {
+      Bench bench(DenseKind::kQwen3);
+      bench.options.polish_scope = scope;
+      bench.options.polish_target = PolishTarget::kBoth;
+      if (!has_branches) bench.options.branch_bytes = 0;
+      uint64_t before = 0, most = 0;
+      bench.options.progress = [&](double share) {
+        if (share < 0.6501) {
+          before = heap_bytes();
+          restart_heap_peak();
+        }
+        most = heap_peak_bytes();
+        return true;
+      };
+      const CompressReport report = must(bench.compress());
+      CAPTURE(static_cast<int>(scope), has_branches, before, most, report.polish_bytes);
+      const uint64_t taken = most - before + report.branch_bytes;
+      CHECK(taken < report.polish_bytes);
+      CHECK(static_cast<double>(report.polish_bytes) < 1.2 * static_cast<double>(taken));
+    }
+  }
+}
+
 TEST_CASE("polish_memory: blocks of a model of eight layers take less than half of what the whole does") {
   Bench bench(DenseKind::kLlamaBf16);
   bench.options.polish_scope = PolishScope::kBlock;

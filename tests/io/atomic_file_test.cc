@@ -102,6 +102,28 @@ TEST_CASE("AtomicFile: what was written can be read back before it is committed,
   CHECK(content(scratch / "file") == bytes_of("one, two!"));
 }
 
+TEST_CASE("AtomicFile: what was written can be replaced, by short and interrupted writes too, and the next write goes on at the end") {
+  const ScratchFolder scratch;
+  Result<AtomicFile> file = AtomicFile::create(scratch / "file", 0666);
+  REQUIRE(file.is_ok());
+  REQUIRE(file->write(bytes_of("one, two")).is_ok());
+  {
+    int calls = 0;
+    const WriteFaults faults([&](const std::string& call) { return call != "pwrite" ? 0 : ++calls == 1 ? EINTR : -1; });
+    REQUIRE(file->rewrite(1, bytes_of("wo")).is_ok());
+    CHECK(calls == 3);
+  }
+  {
+    const WriteFaults faults([](const std::string& call) { return call == "pwrite" ? EIO : 0; });
+    const Status status = file->rewrite(0, bytes_of("x"));
+    CHECK(status.code() == StatusCode::kIo);
+    CHECK(status.file() == scratch / "file");
+  }
+  REQUIRE(file->write(bytes_of("!")).is_ok());
+  REQUIRE(file->commit().is_ok());
+  CHECK(content(scratch / "file") == bytes_of("owo, two!"));
+}
+
 TEST_CASE("AtomicFile: whichever call of the system fails, the file is as it was and the error names it with the reason") {
   both_ways([](auto let) {
     const ScratchFolder scratch;

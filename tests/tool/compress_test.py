@@ -302,6 +302,16 @@ class Compress(BrowserTest):
         self.refuse(tool.BUDGET, *command, "--host-budget", "1kB", naming="training block by block")
         self.assertEqual(self.document(*command, "--polish-scope", "block", "--host-budget", str(document["memory"]["planned"]))["polish"], block)
 
+    def test_training_the_backbone_takes_no_byte_more_and_comes_nearer(self):
+        command = ("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
+        bare = self.document(*command)
+        self.assertIsNone(bare["polish"])
+        for scope in ("end-to-end", "block"):
+            trained = self.document(*command, "--polish-target", "backbone", "--polish-scope", scope)
+            self.assertEqual((trained["polish"]["scope"], trained["polish"]["is_kept"], trained["bytes"]["output"]), (scope, True, bare["bytes"]["output"]))
+            self.assertLess(trained["quality"]["kl_backbone"], bare["quality"]["kl_backbone"])
+        self.assertIsNone(self.document(*command, "--polish-target", "backbone", "--polish", "off")["polish"])
+
     def test_a_mixture_of_experts_is_compressed_and_as_near_as_the_dense_model_that_it_was_made_from(self):
         distances = []
         for bits in ("4", "mixed:3", "2"):

@@ -143,6 +143,50 @@ TEST_CASE(
   }
 }
 
+// As above, of the matrices' own weights: a step along the gradient and somewhat aside.
+TEST_CASE("BranchTrainer: who watches a matrix's weights is told their gradients once, and they are what differences of losses say") {
+  for (const char* name : {"dense-f16", "odd-f32"}) {
+    CAPTURE(name);
+    std::vector<Token> tokens;
+    for (int i = 0; i < 21; ++i) tokens.push_back((i * i * 31 + i * 7) % 200);
+    Pair pair(tiny_model_path(name), tokens, 5);
+    for (const uint32_t index : matrices_of_layers(pair.layout)) {
+      CAPTURE(pair.layout.shape.matrices[index].name);
+      BranchedMatrix& matrix = pair.trainer->matrix(index);
+      const size_t rows = matrix.rows(), columns = matrix.columns();
+      std::vector<float> gradient(rows * columns);
+      size_t told = 0;
+      matrix.watch_weights([&](size_t first_row, std::span<const float> some) {
+        std::copy(some.begin(), some.end(), gradient.begin() + static_cast<ptrdiff_t>(first_row * columns));
+        told += some.size();
+      });
+      must(pair.trainer->loss_and_gradients(0));
+      matrix.watch_weights({});
+      CHECK(told == gradient.size());
+      const LeasedVector<float> values = must(in_eighths(*pair.model.impl(), index));
+      double norm = 0, expected = 0;
+      for (const float g : gradient) norm += static_cast<double>(g) * g;
+      norm = std::sqrt(norm);
+      REQUIRE(norm > 0);
+      std::vector<float> direction(gradient.size());
+      for (size_t k = 0; k < direction.size(); ++k) {
+        direction[k] =
+            gradient[k] / static_cast<float>(norm) + (k % 3 == 0 ? 0.1f : -0.05f) / std::sqrt(static_cast<float>(direction.size()));
+        expected += static_cast<double>(gradient[k]) * direction[k];
+      }
+      const auto loss_at = [&](double step) {
+        LeasedVector<float> moved = values;
+        for (size_t k = 0; k < moved.size(); ++k) moved[k] += static_cast<float>(step) * direction[k];
+        matrix.set(moved, rows, columns, true, *pair.team);
+        return must(pair.trainer->loss(0));
+      };
+      const double step = std::min(0.02, 1e-3 / norm), measured = (loss_at(step) - loss_at(-step)) / (2 * step);
+      matrix.set(values, rows, columns, true, *pair.team);
+      CHECK(std::abs(measured / expected - 1) < 0.01);
+    }
+  }
+}
+
 TEST_CASE("BranchTrainer: without anything lost there is no divergence and no gradient") {
   const Model model = must(Model::open(tiny_model_path("dense-f16")));
   const std::vector<Token> tokens{5, 9, 200, 31, 31, 7};

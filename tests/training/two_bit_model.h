@@ -15,6 +15,7 @@
 #include "src/forward/float_matrix.h"
 #include "src/tensor/dequantize.h"
 #include "src/training/polish_options.h"
+#include "src/training/scale_pupils.h"
 #include "tests/support/engines.h"
 #include "tests/support/random_inputs.h"
 
@@ -43,6 +44,7 @@ inline PolishOptions few_steps(uint32_t steps = 4) {
 struct TwoBitModel {
   Model model;
   std::vector<LeasedVector<float>> backbone;  ///< parallel to the layout's matrices; empty where it is none of a layer's
+  std::vector<MatrixCodes> codes;             ///< what it stands for
   std::vector<TrainedBranch> branches;
 
   explicit TwoBitModel(const std::string& path) : model(must(Model::open(path))), backbone(layout().weights.size()) {
@@ -57,6 +59,7 @@ struct TwoBitModel {
       LeasedVector<float>& values = backbone[matrix];
       values.resize(residual.size());
       must(dequantize(made.type, made.bytes.data(), values.data(), values.size()));
+      codes.push_back({matrix, made.type, made.bytes});
       for (size_t i = 0; i < residual.size(); ++i) residual[i] -= values[i];
       const LowRankBranch branch =
           must(low_rank_branch(residual, weight.rows, weight.columns, must(InputRoot::create(gram, 0.01)), {32, 8, true}, *team));
