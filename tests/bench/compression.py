@@ -47,12 +47,16 @@ def branched(bits, form, size):
             Row(f"blocks{bits}_{label}", f"low rank, {size}, the same rank for all, polished block by block", (flag, *budget, "--allocate", "uniform", "--polish-scope", "block"), bare),
             Row(f"scored{bits}_{label}", f"low rank, {size}, by HCInfer's score", (flag, *budget, "--allocate", "hcinfer", "--polish", "off"), bare),
             Row(f"rank{bits}_{label}", f"low rank, {size}, as measured", (flag, *budget, "--polish", "off"), bare),
-            Row(f"polish{bits}_{label}", f"low rank, {size}, as measured, polished", (flag, *budget), bare)]
+            Row(f"polish{bits}_{label}", f"low rank, {size}, as measured, polished", (flag, *budget, "--polish-target", "branches"), bare),
+            Row(f"together{bits}_{label}", f"low rank, {size}, as measured, polished with scales and norms", (flag, *budget, "--polish-target", "both"), bare)]
 
 
 def all_rows():
     rows = [Row(f"bits{bits}", f"{bits} bits", (f"--bits={bits}",)) for bits in (2, 3, 4)]
     rows += [Row(f"table{bits}", f"{bits} bits, levels of a codebook", (f"--bits={bits}", "--levels=codebook"), f"bits{bits}") for bits in (2, 3, 4)]
+    for bits in (2, 3, 4):
+        rows += [Row(f"{name}{bits}", f"{bits} bits, scales and norms polished{how}", (f"--bits={bits}", "--polish-target=backbone", f"--polish-scope={scope}"), f"bits{bits}")
+                 for name, how, scope in (("scales", "", "end-to-end"), ("block_scales", " block by block", "block"))]
     for bits in (2, 3):
         rows += [row for form in ("low rank", "residual", "chosen") for row in branched(bits, form, "0.42")]
     for size in ("0.83", "1.66"):
