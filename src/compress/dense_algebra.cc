@@ -14,6 +14,7 @@ namespace {
 // though residuals' spectra fall slowly.
 constexpr size_t kOversampling = 32;
 constexpr int kRounds = 4;
+
 // (square + its transpose) / 2
 Doubles symmetric(const Floats& square) {
   Doubles given = square.in_double(), result(square.rows, square.rows);
