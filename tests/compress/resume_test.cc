@@ -106,9 +106,15 @@ struct Case {
 };
 
 std::vector<Case> cases() {
-  std::vector<Case> all = {{"bare", few_chunks(3)},     {"uniform branches", few_chunks()}, {"measured branches, trained", few_chunks()},
-                           {"residuals", few_chunks()}, {"mixed bits", few_chunks()},       {"plain singular vectors", few_chunks()},
-                           {"both forms, trained", few_chunks()}, {"trained layer by layer", few_chunks()}};
+  std::vector<Case> all = {{"bare", few_chunks(3)},
+                           {"uniform branches", few_chunks()},
+                           {"measured branches, trained", few_chunks()},
+                           {"residuals", few_chunks()},
+                           {"mixed bits", few_chunks()},
+                           {"plain singular vectors", few_chunks()},
+                           {"both forms, trained", few_chunks()},
+                           {"trained layer by layer", few_chunks()},
+                           {"branches and backbone trained", few_chunks()}};
   all[1].options.branch_bytes = 105000;
   all[1].options.allocation = BranchAllocation::kUniform;
   all[1].options.factor_bits = 8;
@@ -125,6 +131,9 @@ std::vector<Case> cases() {
   all[6].options.polish_steps = 2;
   all[7].options = all[2].options;
   all[7].options.polish_scope = PolishScope::kBlock;
+  all[8].options = all[1].options;
+  all[8].options.polish_steps = 2;
+  all[8].options.polish_target = PolishTarget::kBoth;
   return all;
 }
 
@@ -153,7 +162,8 @@ TEST_CASE(
 }
 
 // Two layers of windows for q, k and v, output, two of the shared expert, and five experts.
-TEST_CASE("resume: a mixture goes on after any expert with the bytes of one run, cancelled or killed, and says how many windows were there") {
+TEST_CASE(
+    "resume: a mixture goes on after any expert with the bytes of one run, cancelled or killed, and says how many windows were there") {
   const Bench bench(random_mixture(MixtureKind::kQwen2));
   std::vector<Case> all = {{"bare", few_chunks(3)}, {"mixed bits", few_chunks()}, {"measured branches", few_chunks()}};
   all[1].options.mixed_bits = 3;
@@ -333,8 +343,7 @@ TEST_CASE("resume: another model, text, option, or file in its place is begun an
            [](CompressOptions* o) { o->bits = 3; }, [](CompressOptions* o) { o->mixed_bits = 3; },
            [](CompressOptions* o) { o->branch_bytes = 105001; },
            [](CompressOptions* o) { o->branch_bytes = 0, o->branch_read_bytes = 5000; },
-           [](CompressOptions* o) { o->branch_read_bytes = 105000; },
-           [](CompressOptions* o) { o->scattered_read_cost = 3.5; },
+           [](CompressOptions* o) { o->branch_read_bytes = 105000; }, [](CompressOptions* o) { o->scattered_read_cost = 3.5; },
            [](CompressOptions* o) { o->form = BranchForm::kLowRank; },
            [](CompressOptions* o) { o->allocation = BranchAllocation::kMeasured; },
            [](CompressOptions* o) { o->method = BranchMethod::kHcinfer; }, [](CompressOptions* o) { o->factor_bits = 4; },
@@ -360,7 +369,8 @@ TEST_CASE("resume: another model, text, option, or file in its place is begun an
   CHECK((bench.take() == expected));
 }
 
-TEST_CASE("resume: a file of another kind that has the progress's name is refused and left as it is; what is not resumed does not mind it") {
+TEST_CASE(
+    "resume: a file of another kind that has the progress's name is refused and left as it is; what is not resumed does not mind it") {
   const Bench bench;
   CompressOptions options = cases()[2].options;
   put(bench.progress(), "what somebody else wrote");
@@ -418,7 +428,8 @@ TEST_CASE("resume: a disk that becomes full while it goes on from what is there"
   const std::string expected = bench.expected(few_chunks());
   REQUIRE(bench.stop_at(12, few_chunks()));
   std::string kept = content(bench.progress());
-  constexpr size_t kInFirst = 14000, kInSecond = 36000;  // of the two streams, of 16 KiB each; without them every layer is computed and its stream written
+  constexpr size_t kInFirst = 14000,
+                   kInSecond = 36000;  // of the two streams, of 16 KiB each; without them every layer is computed and its stream written
   for (const size_t place : {kInFirst, kInSecond}) kept[place] = static_cast<char>(~kept[place]);
   for (int nth = 0; nth < 8; ++nth) {
     CAPTURE(nth);
