@@ -4,6 +4,7 @@
 #include <outrigger/compress.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "src/compress/matrix_plan.h"
 #include "src/compress/polish_made.h"
@@ -27,6 +28,21 @@ struct Bench {
     options.allocation = BranchAllocation::kUniform;
     options.polish_steps = 6;
   }
+  /// And the bytes that training took, with the codes of factors, which are there before it begins.
+  std::pair<CompressReport, uint64_t> train() {
+    uint64_t before = 0, most = 0;
+    // The last call before training is that of the compressor's end; peaks before it are not of interest.
+    options.progress = [&](double share) {
+      if (share < 0.6501) {
+        before = heap_bytes();
+        restart_heap_peak();
+      }
+      most = heap_peak_bytes();
+      return true;
+    };
+    CompressReport report = must(compress());
+    return {report, most - before + report.branch_bytes};
+  }
   Result<CompressReport> compress() const { return compress_model(model, text, scratch / "small.gguf", options); }
 
   const ScratchFolder scratch;
@@ -35,7 +51,6 @@ struct Bench {
   CompressOptions options;
 };
 
-// Counted are also the codes of factors, which are there before training begins.
 TEST_CASE("polish_memory: training takes no more than was counted, in each scope and kind of model, and not much less") {
   for (const DenseKind kind : kDenseKinds) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -46,20 +61,9 @@ TEST_CASE("polish_memory: training takes no more than was counted, in each scope
         Bench bench(kind);
         bench.options.polish_scope = scope;
         bench.options.threads = threads;
-        uint64_t before = 0, most = 0;
-        // The last call before training is that of the compressor's end; peaks before it are not of interest.
-        bench.options.progress = [&](double share) {
-          if (share < 0.6501) {
-            before = heap_bytes();
-            restart_heap_peak();
-          }
-          most = heap_peak_bytes();
-          return true;
-        };
-        const CompressReport report = must(bench.compress());
-        CAPTURE(static_cast<int>(kind), static_cast<int>(scope), threads, before, most, report.polish_bytes);
+        const auto [report, taken] = bench.train();
+        CAPTURE(static_cast<int>(kind), static_cast<int>(scope), threads, taken, report.polish_bytes);
         CHECK(report.polish_scope == scope);
-        const uint64_t taken = most - before + report.branch_bytes;
         CHECK(taken < report.polish_bytes);
         CHECK(static_cast<double>(report.polish_bytes) < 1.15 * static_cast<double>(taken));
       }
@@ -74,18 +78,8 @@ TEST_CASE("polish_memory: a backbone takes no more than was counted either, and 
       bench.options.polish_scope = scope;
       bench.options.polish_target = PolishTarget::kBoth;
       if (!has_branches) bench.options.branch_bytes = 0;
-      uint64_t before = 0, most = 0;
-      bench.options.progress = [&](double share) {
-        if (share < 0.6501) {
-          before = heap_bytes();
-          restart_heap_peak();
-        }
-        most = heap_peak_bytes();
-        return true;
-      };
-      const CompressReport report = must(bench.compress());
-      CAPTURE(static_cast<int>(scope), has_branches, before, most, report.polish_bytes);
-      const uint64_t taken = most - before + report.branch_bytes;
+      const auto [report, taken] = bench.train();
+      CAPTURE(static_cast<int>(scope), has_branches, taken, report.polish_bytes);
       CHECK(taken < report.polish_bytes);
       CHECK(static_cast<double>(report.polish_bytes) < 1.2 * static_cast<double>(taken));
     }

@@ -124,7 +124,8 @@ TEST_CASE("training a backbone: with the branches together it comes nearer than 
   const auto team = must(ThreadTeam::create(2));
   std::vector<TrainedBranch> branches = compressed.branches;
   const double of_branches =
-      must(polish_branches(*compressed.model.impl(), compressed.student(), tokens, kChunk, options, *team, kNoWatch, &branches)).held_out_after;
+      must(polish_branches(*compressed.model.impl(), compressed.student(), tokens, kChunk, options, *team, kNoWatch, &branches))
+          .held_out_after;
   CAPTURE(of_backbone, of_branches, of_both);
   CHECK(of_both < 0.98 * std::min(of_backbone, of_branches));
 }
@@ -144,6 +145,23 @@ TEST_CASE("training a backbone: the bits do not depend on the number of threads"
       for (size_t i = 0; i < one.backbone.norms.size(); ++i) CHECK((one.backbone.norms[i].weights == more.backbone.norms[i].weights));
     }
   }
+}
+
+TEST_CASE("training a backbone: memory that runs out anywhere is said") {
+  const TwoBitModel compressed(tiny_model_path("dense-f16"));
+  const std::vector<Token> tokens = random_text(3);
+  const MatrixReader student = compressed.student();
+  const auto team = must(ThreadTeam::create(2));
+  PolishOptions options = some_steps(2, 2e-3f);
+  const auto train = [&](std::vector<TrainedBranch>* trained) -> Result<PolishReport> {
+    try {
+      TrainedBackbone backbone{compressed.codes, {}};
+      return polish_branches(*compressed.model.impl(), student, tokens, kChunk, options, *team, kNoWatch, trained, &backbone);
+    } catch (const std::bad_alloc&) {
+      return Status(StatusCode::kOutOfMemory, "the test's own copies");
+    }
+  };
+  CHECK(fail_allocations(compressed, 1, train) > 50);
 }
 
 TEST_CASE("training a backbone: what becomes worse is not kept, of a layer or of the whole") {

@@ -211,18 +211,8 @@ TEST_CASE("polish_blocks: options, texts and branches that do not fit are refuse
 TEST_CASE("polish_blocks: memory that runs out anywhere is said") {
   const TwoBitModel compressed(tiny_model_path("dense-f16"));
   const std::vector<Token> tokens = random_text(3);
-  size_t failures = 0;
-  for (uint64_t nth = 300;; nth += 1 + nth / 16) {
-    std::vector<TrainedBranch> trained = compressed.branches;
-    const FailingAllocation failing(nth);
-    const auto report = polish(compressed, tokens, few_steps(2), 2, &trained);
-    if (!failing.has_happened()) break;
-    CAPTURE(nth, report.status().to_string());
-    REQUIRE(report.status().code() == StatusCode::kOutOfMemory);
-    REQUIRE(are_equal(trained, compressed.branches));
-    ++failures;
-  }
-  CHECK(failures > 15);
+  const auto train = [&](std::vector<TrainedBranch>* trained) { return polish(compressed, tokens, few_steps(2), 2, trained); };
+  CHECK(fail_allocations(compressed, 300, train) > 15);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "tests/support/random_dense.h"
 #include "tests/support/random_inputs.h"
 #include "tests/training/branches.h"
+#include "tests/training/gradient_check.h"
 
 namespace outrigger::testing {
 namespace {
@@ -62,7 +63,6 @@ struct Block {
   }
 };
 
-// As of whole models (branch_trainer_test.cc): float32 losses of about 0.1 to 1, and steps that change them by 1e-3 of themselves.
 void check_gradients(Block& block) {
   const double loss = block.trainer->loss_and_gradients(block.residual, block.wanted);
   CHECK(loss == block.loss());
@@ -72,21 +72,8 @@ void check_gradients(Block& block) {
     for (const bool is_b : {false, true}) {
       const TrainedFactors& factors = block.trainer->matrix(branch.matrix).factors();
       const LeasedVector<float> gradient = is_b ? factors.b_gradient : factors.a_gradient;
-      double norm = 0;
-      for (const float g : gradient) norm += static_cast<double>(g) * g;
-      norm = std::sqrt(norm);
-      REQUIRE(norm > 0);
-      std::vector<float> direction(gradient.size());
-      double expected = 0;
-      for (size_t k = 0; k < direction.size(); ++k) {
-        direction[k] =
-            gradient[k] / static_cast<float>(norm) + (k % 3 == 0 ? 0.1f : -0.05f) / std::sqrt(static_cast<float>(direction.size()));
-        expected += static_cast<double>(gradient[k]) * direction[k];
-      }
-      const double step = std::min(0.02, 1e-3 * loss / norm);
-      const double measured =
-          (block.loss_at(branch.matrix, is_b, direction, step) - block.loss_at(branch.matrix, is_b, direction, -step)) / (2 * step);
-      CHECK(std::abs(measured / expected - 1) < 0.01);
+      check_gradient(gradient, loss,
+                     [&](const std::vector<float>& direction, double step) { return block.loss_at(branch.matrix, is_b, direction, step); });
     }
   }
 }

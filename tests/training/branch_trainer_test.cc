@@ -12,6 +12,7 @@
 #include "tests/support/engines.h"
 #include "tests/support/scratch_folder.h"
 #include "tests/training/branches.h"
+#include "tests/training/gradient_check.h"
 
 namespace outrigger::testing {
 namespace {
@@ -109,8 +110,6 @@ double at(Pair& pair, size_t i, bool is_b, const std::vector<float>& direction, 
   return loss;
 }
 
-// A step along the gradient and somewhat aside changes the loss by 2e-3. Losses are float32 sums around 1: with a noise of some 1e-6 the
-// quotient is good to 1e-3, and the third derivative, which a central difference leaves, is below that at such steps. So 1 %.
 TEST_CASE(
     "BranchTrainer: gradients of every kind of matrix are what differences of losses say, at a rank and a length that fill no block") {
   for (const char* name : {"dense-f16", "llama3", "mistral", "odd-f32"}) {
@@ -118,32 +117,19 @@ TEST_CASE(
     std::vector<Token> tokens;
     for (int i = 0; i < 21; ++i) tokens.push_back((i * i * 31 + i * 7) % 200);
     Pair pair(tiny_model_path(name), tokens, 5);
-    must(pair.trainer->loss_and_gradients(0));
+    const double loss = must(pair.trainer->loss_and_gradients(0));
     for (size_t i = 0; i < pair.branches.size(); ++i) {
       CAPTURE(pair.layout.shape.matrices[pair.branches[i].matrix].name);
       for (const bool is_b : {false, true}) {
         const TrainedFactors& factors = pair.trainer->matrix(pair.branches[i].matrix).factors();
         const LeasedVector<float> gradient = is_b ? factors.b_gradient : factors.a_gradient;
-        double norm = 0;
-        for (const float g : gradient) norm += static_cast<double>(g) * g;
-        norm = std::sqrt(norm);
-        REQUIRE(norm > 0);
-        std::vector<float> direction(gradient.size());
-        double expected = 0;
-        for (size_t k = 0; k < direction.size(); ++k) {
-          direction[k] =
-              gradient[k] / static_cast<float>(norm) + (k % 3 == 0 ? 0.1f : -0.05f) / std::sqrt(static_cast<float>(direction.size()));
-          expected += static_cast<double>(gradient[k]) * direction[k];
-        }
-        const double step = std::min(0.02, 1e-3 / norm);
-        const double measured = (at(pair, i, is_b, direction, step) - at(pair, i, is_b, direction, -step)) / (2 * step);
-        CHECK(std::abs(measured / expected - 1) < 0.01);
+        check_gradient(gradient, loss,
+                       [&](const std::vector<float>& direction, double step) { return at(pair, i, is_b, direction, step); });
       }
     }
   }
 }
 
-// As above, of the matrices' own weights: a step along the gradient and somewhat aside.
 TEST_CASE("BranchTrainer: who watches a matrix's weights is told their gradients once, and they are what differences of losses say") {
   for (const char* name : {"dense-f16", "odd-f32"}) {
     CAPTURE(name);
@@ -160,29 +146,18 @@ TEST_CASE("BranchTrainer: who watches a matrix's weights is told their gradients
         std::copy(some.begin(), some.end(), gradient.begin() + static_cast<ptrdiff_t>(first_row * columns));
         told += some.size();
       });
-      must(pair.trainer->loss_and_gradients(0));
+      const double loss = must(pair.trainer->loss_and_gradients(0));
       matrix.watch_weights({});
       CHECK(told == gradient.size());
       const LeasedVector<float> values = must(in_eighths(*pair.model.impl(), index));
-      double norm = 0, expected = 0;
-      for (const float g : gradient) norm += static_cast<double>(g) * g;
-      norm = std::sqrt(norm);
-      REQUIRE(norm > 0);
-      std::vector<float> direction(gradient.size());
-      for (size_t k = 0; k < direction.size(); ++k) {
-        direction[k] =
-            gradient[k] / static_cast<float>(norm) + (k % 3 == 0 ? 0.1f : -0.05f) / std::sqrt(static_cast<float>(direction.size()));
-        expected += static_cast<double>(gradient[k]) * direction[k];
-      }
-      const auto loss_at = [&](double step) {
+      check_gradient(gradient, loss, [&](const std::vector<float>& direction, double step) {
         LeasedVector<float> moved = values;
         for (size_t k = 0; k < moved.size(); ++k) moved[k] += static_cast<float>(step) * direction[k];
         matrix.set(moved, rows, columns, true, *pair.team);
-        return must(pair.trainer->loss(0));
-      };
-      const double step = std::min(0.02, 1e-3 / norm), measured = (loss_at(step) - loss_at(-step)) / (2 * step);
-      matrix.set(values, rows, columns, true, *pair.team);
-      CHECK(std::abs(measured / expected - 1) < 0.01);
+        const double there = must(pair.trainer->loss(0));
+        matrix.set(values, rows, columns, true, *pair.team);
+        return there;
+      });
     }
   }
 }

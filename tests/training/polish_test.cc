@@ -205,20 +205,10 @@ TEST_CASE("polish_branches: memory that runs out anywhere is said, and the branc
   const MatrixReader student = compressed.student();
   const auto team = must(ThreadTeam::create(2));
   PolishOptions options = few_steps(2);
-  size_t failures = 0;
-  // Each allocation would take long: every one of the first, and then fewer and fewer.
-  for (uint64_t nth = 1;; nth += 1 + nth / 16) {
-    std::vector<TrainedBranch> trained = compressed.branches;
-    const FailingAllocation failing(nth);
-    const Result<PolishReport> report =
-        polish_branches(*compressed.model.impl(), student, tokens, kChunk, options, *team, kNoWatch, &trained);
-    if (!failing.has_happened()) break;
-    CAPTURE(nth, report.status().to_string());
-    REQUIRE(report.status().code() == StatusCode::kOutOfMemory);
-    REQUIRE(are_equal(trained, compressed.branches));
-    ++failures;
-  }
-  CHECK(failures > 50);
+  const auto train = [&](std::vector<TrainedBranch>* trained) {
+    return polish_branches(*compressed.model.impl(), student, tokens, kChunk, options, *team, kNoWatch, trained);
+  };
+  CHECK(fail_allocations(compressed, 1, train) > 50);
 }
 
 }  // namespace

@@ -23,7 +23,8 @@ struct Lesson {
 
   explicit Lesson(const TwoBitModel& student, size_t threads = 2) : compressed(student), team(must(ThreadTeam::create(threads))) {
     for (int i = 0; i < 21; ++i) tokens.push_back((i * i * 31 + i * 7) % 200);
-    trainer = must(BranchTrainer::create(*student.model.impl(), student.student(), {Piece(tokens)}, tokens.size(), *team, [] { return Status(); }));
+    trainer = must(
+        BranchTrainer::create(*student.model.impl(), student.student(), {Piece(tokens)}, tokens.size(), *team, [] { return Status(); }));
   }
 };
 
@@ -42,8 +43,8 @@ double loss_with(Lesson& lesson, const MatrixCodes& codes) {
   return must(lesson.trainer->loss(0));
 }
 
-// Adam's first step goes by the whole rate against each number's sign: so scales and minima of a block have moved by that much of the scale, or
-// not at all, and the loss has fallen by what the sum of the gradients' sizes says.
+// Adam's first step goes by the whole rate against each number's sign: so scales and minima of a block have moved by that much of the
+// scale, or not at all, and the loss has fallen by what the sum of the gradients' sizes says.
 TEST_CASE("ScalePupils: a first step moves every scale and minimum by the rate, against what differences of losses say") {
   for (const DenseKind kind : {DenseKind::kLlama, DenseKind::kQwen3}) {
     const ScratchFolder scratch;
@@ -119,12 +120,14 @@ TEST_CASE("NormPupils: gradients of every kind of norm are what differences of l
     must(lesson.trainer->loss_and_gradients(0));
     const LayerLayout& last = layout.layers.back();
     const std::span<float> fixed = lesson.trainer->fixed();
-    for (const uint64_t norm : {layout.output_norm, layout.layers[0].attention_norm, layout.layers[0].ffn_norm, last.ffn_norm, last.query_norm, last.key_norm}) {
+    for (const uint64_t norm :
+         {layout.output_norm, layout.layers[0].attention_norm, layout.layers[0].ffn_norm, last.ffn_norm, last.query_norm, last.key_norm}) {
       if (norm == kNoTensor) continue;
       const size_t width = norm == last.query_norm || norm == last.key_norm ? layout.config.head_dim : layout.config.width;
       const auto at = [&](float step) {
         double along = 0;
-        const LeasedVector<float> before(fixed.begin() + static_cast<ptrdiff_t>(norm), fixed.begin() + static_cast<ptrdiff_t>(norm + width));
+        const LeasedVector<float> before(fixed.begin() + static_cast<ptrdiff_t>(norm),
+                                         fixed.begin() + static_cast<ptrdiff_t>(norm + width));
         for (size_t i = 0; i < width; ++i) fixed[norm + i] += (i % 3 == 0 ? -1.5f : 1.0f) * step;
         along = must(lesson.trainer->loss(0));
         std::copy(before.begin(), before.end(), fixed.begin() + static_cast<ptrdiff_t>(norm));

@@ -17,6 +17,7 @@
 #include "src/training/polish_options.h"
 #include "src/training/scale_pupils.h"
 #include "tests/support/engines.h"
+#include "tests/support/heap_watch.h"
 #include "tests/support/random_inputs.h"
 
 namespace outrigger::testing {
@@ -79,6 +80,23 @@ struct TwoBitModel {
 inline bool are_equal(const std::vector<TrainedBranch>& left, const std::vector<TrainedBranch>& right) {
   return std::equal(left.begin(), left.end(), right.begin(), right.end(),
                     [](const TrainedBranch& l, const TrainedBranch& r) { return l.a == r.a && l.b == r.b; });
+}
+
+/// Each allocation that `train` makes fails, every one of the first from `first` on and then fewer and fewer: it must say so, and leave the
+/// branches that it is given as they were. The number of failures.
+template <typename Train>
+size_t fail_allocations(const TwoBitModel& compressed, uint64_t first, Train&& train) {
+  size_t failures = 0;
+  for (uint64_t nth = first;; nth += 1 + nth / 16) {
+    std::vector<TrainedBranch> trained = compressed.branches;
+    const FailingAllocation failing(nth);
+    const Result<PolishReport> report = train(&trained);
+    if (!failing.has_happened()) return failures;
+    CAPTURE(nth, report.status().to_string());
+    REQUIRE(report.status().code() == StatusCode::kOutOfMemory);
+    REQUIRE(are_equal(trained, compressed.branches));
+    ++failures;
+  }
 }
 
 // To three bits, as hard as it gets.
