@@ -59,7 +59,7 @@ CompressedMatrix regular(const MatrixPlan& plan) {
                              some<float>(source.rows, random)};
     made.residual.means = some<float>(source.columns, random);
     made.residual.share = plan.share;
-    made.residual.thresholds.at[7] = 9;
+    made.residual.thresholds.emplace_back().at[7] = 9;
   }
   made.curve.restored[64] = 0.5;
   made.lost = {some<double, std::vector<double>>(11, random), 2};
