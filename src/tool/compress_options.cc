@@ -86,7 +86,7 @@ void choose_polish_scope(const CompressCommandOptions& options, const StepShape&
 }
 
 Status read_branches(const CompressCommandOptions& options, const Model& model, double stored_bits, CompressOptions* result) {
-  const auto shape = model.step_shape();
+  auto shape = model.step_shape();
   if (!shape.is_ok()) return shape.status();
   const double stored = correctable_weights(shape.value(), options, UINT32_MAX), used = correctable_weights(shape.value(), options, shape->used_experts);
   const auto budget = read_bytes("--branch-budget", options.branch_budget, stored, stored_bits),
