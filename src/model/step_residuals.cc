@@ -24,25 +24,30 @@ StepRunner::ResidualOperand StepRunner::residual_operand(uint32_t matrix, uint32
 void StepRunner::add_residuals(const BranchWindow& window, const TeamMember& member) const {
   for (const uint32_t matrix : window_matrices(layout_, window)) {
     if (matrix == kNoMatrix || !adds_residual(matrix)) continue;
-    const MatmulArgs product = args_.window_product(window.op, window.layer, {matrix, 0, static_cast<uint32_t>(layout_.weights[matrix].blocks())});
+    const MatmulArgs product =
+        args_.window_product(window.op, window.layer, {matrix, 0, static_cast<uint32_t>(layout_.weights[matrix].blocks())});
     const Share groups = share_of(member, product.rows / kResidualGroup);
     if (groups.begin == groups.end) continue;
     const ResidualOperand residual = residual_operand(matrix, 0);
-    add_residual(residual, product, {groups.begin * kResidualGroup, groups.end * kResidualGroup}, member, [&](size_t) { return residual.threshold; });
+    add_residual(residual, product, {groups.begin * kResidualGroup, groups.end * kResidualGroup}, member,
+                 [&](size_t) { return residual.threshold; });
   }
 }
 
 // What a column restores goes on with the weight that the token gives the expert.
-void StepRunner::add_expert_residual(const ExpertUse& use, uint32_t matrix, const MatmulArgs& product, const Share& rows, const TeamMember& member) const {
+void StepRunner::add_expert_residual(const ExpertUse& use, uint32_t matrix, const MatmulArgs& product, const Share& rows,
+                                     const TeamMember& member) const {
   const ResidualOperand residual = residual_operand(matrix, use.expert);
-  add_residual(residual, product, rows, member, [&](size_t row) { return gated_threshold(residual.threshold, expert_weight(use.first_row + row, use.expert)); });
+  add_residual(residual, product, rows, member,
+               [&](size_t row) { return gated_threshold(residual.threshold, expert_weight(use.first_row + row, use.expert)); });
 }
 
 template <typename ThresholdOf>
 void StepRunner::add_residual(const ResidualOperand& residual, const MatmulArgs& product, const Share& rows, const TeamMember& member,
                               const ThresholdOf& threshold_of) const {
   const size_t columns = product.columns;
-  auto* const centred = reinterpret_cast<float*>(buffers_.residual_scratch + member.index() * StepBuffers::residual_scratch_bytes(layout_.panels));
+  auto* const centred =
+      reinterpret_cast<float*>(buffers_.residual_scratch + member.index() * StepBuffers::residual_scratch_bytes(layout_.panels));
   auto* const chosen = reinterpret_cast<uint32_t*>(centred + kResidualTokens * columns);
   for (size_t first = 0; first < product.tokens; first += kResidualTokens) {
     const size_t some = std::min(kResidualTokens, product.tokens - first);
@@ -53,7 +58,9 @@ void StepRunner::add_residual(const ResidualOperand& residual, const MatmulArgs&
       counts[t] = choose_columns(centred + t * columns, residual.norms, columns, threshold_of(first + t), chosen + t * columns);
     }
     float* const dst = product.dst + first * product.dst_stride;
-    sparse_residual({residual.type, residual.columns, product.rows, centred, columns, chosen, columns, counts, dst, product.dst_stride, some, residual.bias}, rows.begin, rows.end);
+    sparse_residual({residual.type, residual.columns, product.rows, centred, columns, chosen, columns, counts, dst, product.dst_stride,
+                     some, residual.bias},
+                    rows.begin, rows.end);
   }
 }
 

@@ -1,4 +1,5 @@
-// Residuals of experts: against a forward pass in float64 that chooses columns by the definition, and the same bits however a step comes about.
+// Residuals of experts: against a forward pass in float64 that chooses columns by the definition, and the same bits however a step comes
+// about.
 #include <outrigger/session.h>
 
 #include <algorithm>
@@ -88,7 +89,8 @@ class Oracle {
   }
 
   void add_experts(const std::string& part, Vector* x) {
-    const Vector input = normed(*x, values(part + "ffn_norm.weight")), scores = product(values(part + "ffn_gate_inp.weight"), 0, kExperts, input);
+    const Vector input = normed(*x, values(part + "ffn_norm.weight")),
+                 scores = product(values(part + "ffn_gate_inp.weight"), 0, kExperts, input);
     std::vector<size_t> order(kExperts);
     std::iota(order.begin(), order.end(), 0);
     std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
@@ -134,7 +136,8 @@ double distance(const std::vector<float>& got, const Numbers& expected) {
   return std::sqrt(error / size);
 }
 
-TEST_CASE("Expert residuals: a step is a forward pass in float64 that reads the columns of the definition, for none, some and all of the share") {
+TEST_CASE(
+    "Expert residuals: a step is a forward pass in float64 that reads the columns of the definition, for none, some and all of the share") {
   for (const DType type : {DType::kQ4_0, DType::kIQ4_NL}) {
     const ScratchFolder scratch;
     const Model model = write_and_open(scratch, {.type = type, .attends = false});
@@ -262,11 +265,14 @@ TEST_CASE("Expert residuals: where attention is a device's, the experts and thei
     }
   }
   Plan wrong = host;
-  for (TensorPlacement& tensor : wrong.tensors) tensor.tier = tensor.compute = tensor.name == "blk.0.ffn_up_exps.weight" ? Tier::kDevice : tensor.tier;
+  for (TensorPlacement& tensor : wrong.tensors)
+    tensor.tier = tensor.compute = tensor.name == "blk.0.ffn_up_exps.weight" ? Tier::kDevice : tensor.tier;
   CHECK(check_plan(wrong, shape).to_string().find("blk.0.ffn_up_exps.weight") != std::string::npos);
 }
 
-TEST_CASE("Expert residuals: they are planned and held as they are in the file, a token reads those of its experts, and a step allocates nothing") {
+TEST_CASE(
+    "Expert residuals: they are planned and held as they are in the file, a token reads those of its experts, and a step allocates "
+    "nothing") {
   const ScratchFolder scratch;
   const Model model = write_and_open(scratch, {});
   const StepShape shape = must(model.step_shape());
@@ -319,7 +325,9 @@ TEST_CASE("Expert residuals: a tensor of another shape or type, or one that is m
   }
   const Status swapped = refusal(stem, [](Written& written) { std::swap(written.dims[0], written.dims[1]); });
   CHECK((swapped.code() == StatusCode::kCorruptFile && swapped.subject() == stem));
-  const Status type = refusal(stem, [](Written& written) { written.type = DType::kQ4_1, written.dims = {64, CorrectedMixture::kFfn, kExperts}; });
+  const Status type = refusal(stem, [](Written& written) {
+    written.type = DType::kQ4_1, written.dims = {64, CorrectedMixture::kFfn, kExperts};
+  });
   CHECK(!type.is_ok());
   const Status branch = refusal(stem + "_bias", [](Written& written) { written.name = "blk.1.ffn_down_exps.branch_a"; });
   CHECK(!branch.is_ok());

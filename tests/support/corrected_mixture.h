@@ -22,9 +22,9 @@ struct CorrectedMixture {
   static constexpr uint64_t kWidth = 96, kFfn = 160, kExperts = 5, kUsed = 2, kVocabulary = 120, kSteps = 33;
   static constexpr uint32_t kLayers = 2;
 
-  DType type = DType::kQ4_0;    ///< of residuals
+  DType type = DType::kQ4_0;  ///< of residuals
   bool has_residuals = true;
-  bool attends = true;          ///< false: attention adds nothing, so that tokens know nothing of each other
+  bool attends = true;  ///< false: attention adds nothing, so that tokens know nothing of each other
   /// Changes a tensor of a residual before it is written, or leaves it out.
   struct Written {
     std::string name;
@@ -35,15 +35,21 @@ struct CorrectedMixture {
   std::function<void(Written&)> spoil;
 };
 
-/// Two layers of width 96, five experts of width 160 of which a token takes two, float32 but for the residuals, the head tied. Thresholds of every expert are of
-/// their own, and leave something to be read where the whole planned share is.
+/// Two layers of width 96, five experts of width 160 of which a token takes two, float32 but for the residuals, the head tied. Thresholds
+/// of every expert are of their own, and leave something to be read where the whole planned share is.
 inline std::vector<std::byte> corrected_mixture(const CorrectedMixture& shape) {
   constexpr uint64_t kWidth = CorrectedMixture::kWidth, kFfn = CorrectedMixture::kFfn, kExperts = CorrectedMixture::kExperts, kKv = 32;
   GgufWriter writer;
   writer.add_string("general.architecture", "llama");
-  for (const auto& [key, value] : {std::pair{"block_count", uint64_t{CorrectedMixture::kLayers}}, {"context_length", uint64_t{256}}, {"embedding_length", kWidth},
-                                   {"feed_forward_length", kFfn}, {"attention.head_count", kWidth / 32}, {"attention.head_count_kv", uint64_t{1}},
-                                   {"rope.dimension_count", uint64_t{32}}, {"expert_count", kExperts}, {"expert_used_count", CorrectedMixture::kUsed}}) {
+  for (const auto& [key, value] : {std::pair{"block_count", uint64_t{CorrectedMixture::kLayers}},
+                                   {"context_length", uint64_t{256}},
+                                   {"embedding_length", kWidth},
+                                   {"feed_forward_length", kFfn},
+                                   {"attention.head_count", kWidth / 32},
+                                   {"attention.head_count_kv", uint64_t{1}},
+                                   {"rope.dimension_count", uint64_t{32}},
+                                   {"expert_count", kExperts},
+                                   {"expert_used_count", CorrectedMixture::kUsed}}) {
     writer.add_u32(std::string("llama.") + key, static_cast<uint32_t>(value));
   }
   writer.add_f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
@@ -82,7 +88,8 @@ inline std::vector<std::byte> corrected_mixture(const CorrectedMixture& shape) {
       norms[i] = std::sqrt(norms[i]);
     }
     for (size_t expert = 0; expert < kExperts; ++expert) {
-      const float size = (0.4f + 0.15f * static_cast<float>(expert)) * std::accumulate(norms.begin(), norms.end(), 0.0f) / static_cast<float>(norms.size());
+      const float size = (0.4f + 0.15f * static_cast<float>(expert)) * std::accumulate(norms.begin(), norms.end(), 0.0f) /
+                         static_cast<float>(norms.size());
       thresholds.push_back(std::numeric_limits<float>::infinity());
       for (size_t k = 1; k < CorrectedMixture::kSteps; ++k) thresholds.push_back(size * (0.2f + 1.5f * static_cast<float>(32 - k) / 32));
     }
@@ -96,7 +103,8 @@ inline std::vector<std::byte> corrected_mixture(const CorrectedMixture& shape) {
   for (uint32_t layer = 0; layer < CorrectedMixture::kLayers; ++layer) {
     const std::string part = "blk." + std::to_string(layer) + ".";
     add(part + "attn_norm.weight", {kWidth}, 0.1f, 1);
-    for (const auto& [name, rows] : {std::pair{"attn_q", kWidth}, {"attn_k", kKv}, {"attn_v", kKv}}) add(part + name + ".weight", {kWidth, rows}, 0.12f);
+    for (const auto& [name, rows] : {std::pair{"attn_q", kWidth}, {"attn_k", kKv}, {"attn_v", kKv}})
+      add(part + name + ".weight", {kWidth, rows}, 0.12f);
     add(part + "attn_output.weight", {kWidth, kWidth}, shape.attends ? 0.12f : 0);
     add(part + "ffn_norm.weight", {kWidth}, 0.1f, 1);
     add(part + "ffn_gate_inp.weight", {kWidth, kExperts}, 0.2f);
