@@ -41,7 +41,8 @@ std::vector<Choice> choices_of(const ModelLayout& layout, const MatrixLoss& loss
   const WeightSource& weight = layout.weights[loss.matrix];
   std::vector<Choice> choices(1);
   double part = 0;
-  for (uint32_t rank = kChunk; forms.low_rank && !is_stack(layout, loss.matrix) && loss.all > 0 && rank <= loss.spectrum.size(); rank += kChunk) {
+  for (uint32_t rank = kChunk; forms.low_rank && !is_stack(layout, loss.matrix) && loss.all > 0 && rank <= loss.spectrum.size();
+       rank += kChunk) {
     for (uint32_t j = rank - kChunk; j < rank; ++j) part += loss.spectrum[j] / loss.all;
     const auto bytes = static_cast<double>(branch_bytes(weight.rows, weight.columns, rank, factor_bits));
     choices.push_back({rank, 0, bytes, bytes, kl * part, part});

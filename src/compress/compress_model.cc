@@ -94,7 +94,8 @@ std::vector<CompressedMatrixReport> matrix_reports(const ModelLayout& layout, co
     report.experts = weight.experts;
     report.backbone_bytes = weight.experts * weight.rows * *row_bytes(plan.type(), weight.columns);
     report.branch_bytes = one.branch.a.size() + one.branch.b.size() + one.residual.columns.bytes.size();
-    report.branch_read_bytes = one.branch.a.size() + one.branch.b.size() + static_cast<uint64_t>(plan.share * static_cast<double>(reached_residual_bytes(layout, matrices[i])));
+    report.branch_read_bytes = one.branch.a.size() + one.branch.b.size() +
+                               static_cast<uint64_t>(plan.share * static_cast<double>(reached_residual_bytes(layout, matrices[i])));
     report.loss = one.loss;
     report.loss_left = one.loss_left;
     report.kl = plan.kl;

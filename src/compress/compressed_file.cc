@@ -31,7 +31,7 @@ struct Target {
   DType type = DType::kF32;
   uint64_t columns = 0, rows = 0;
   uint64_t experts = 0;  ///< of a stack
-  bool is_table = false; ///< vectors of experts, one a row
+  bool is_table = false;  ///< vectors of experts, one a row
 
   bool is_own() const { return source == nullptr && is_own_type(type); }
   bool is_vector() const { return type == DType::kF32; }
@@ -54,7 +54,8 @@ std::vector<Target> choose_targets(const Model::Impl& model, std::span<const Mat
     const GgufTensor* const source = by_offset.at(weight.file_offset);
     replaced.insert(source);
     for (const uint64_t offset : weight.expert_offsets) replaced.insert(by_offset.at(offset));
-    const std::string& name = model.layout->shape.matrices[matrix].name;  // of experts that of their stack, also where each has a tensor of its own
+    // Of experts that of their stack, also where each has a tensor of its own.
+    const std::string& name = model.layout->shape.matrices[matrix].name;
     const uint64_t experts = is_stack(*model.layout, matrix) ? weight.experts : 0;
     backbone.push_back({name, nullptr, plan.type(), weight.columns, weight.rows, experts});
     if (plan.rank > 0) {
@@ -64,7 +65,9 @@ std::vector<Target> choose_targets(const Model::Impl& model, std::span<const Mat
     }
     if (plan.share > 0) {
       branches.push_back({named_like(name, "residual"), nullptr, DType::kQ4_0, weight.rows, weight.columns, experts});
-      for (const auto& [kind, elements] : {std::pair{"residual_norms", weight.columns}, {"residual_means", weight.columns}, {"residual_bias", weight.rows},
+      for (const auto& [kind, elements] : {std::pair{"residual_norms", weight.columns},
+                                           {"residual_means", weight.columns},
+                                           {"residual_bias", weight.rows},
                                            {"residual_thresholds", uint64_t{ThresholdTable::kSteps + 1}}}) {
         branches.push_back({named_like(name, kind), nullptr, DType::kF32, elements, std::max<uint64_t>(experts, 1), 0, experts > 0});
       }

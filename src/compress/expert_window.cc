@@ -46,8 +46,8 @@ ExpertRows ExpertWindow::spread_rows(size_t count) const {
 }
 
 template <typename Take>
-void ExpertWindow::activations(const ExpertRows& rows, const PackedFloats& gate, const PackedFloats& up, const ExpertCorrections& corrections,
-                               Take&& take) {
+void ExpertWindow::activations(const ExpertRows& rows, const PackedFloats& gate, const PackedFloats& up,
+                               const ExpertCorrections& corrections, Take&& take) {
   for (size_t first = 0; first < rows.tokens.size(); first += ExpertForward::kMostRows) {
     const size_t some = std::min(ExpertForward::kMostRows, rows.tokens.size() - first);
     const auto weights = std::span(rows.weights).subspan(first, some);

@@ -21,8 +21,9 @@ namespace outrigger {
 /// A router gives some experts few tokens or none, from which nothing about inputs can be told. So each expert's Gram matrix is that of its
 /// own tokens and of the layer's, these as if pooled_tokens() of them had passed: for gate and up the mean over all tokens of the layer,
 /// for down over some of them, spread evenly, sent through this expert, since elements behind a gate mean something else in every expert.
-/// A residual is made where one is planned, and what goes on is corrected by it: thresholds are those of the expert's own tokens, of which each counts with what it takes of the
-/// result. Of an expert without tokens they are those of some of the layer's, each taking as much as tokens do on average.
+/// A residual is made where one is planned, and what goes on is corrected by it: thresholds are those of the expert's own tokens, of which
+/// each counts with what it takes of the result. Of an expert without tokens they are those of some of the layer's, each taking as much as
+/// tokens do on average.
 /// Memory: two Gram matrices of the layer's inputs, or one and two of an expert's activations, and what quantising takes: one expert at a
 /// time. Threads: one.
 class ExpertWindow {
@@ -68,7 +69,8 @@ class ExpertWindow {
   ExpertRows spread_rows(size_t count) const;
   /// Calls `take` with activations [some, expert_ffn_width] of some of the rows at a time, and these rows' weights.
   template <typename Take>
-  void activations(const ExpertRows& rows, const PackedFloats& gate, const PackedFloats& up, const ExpertCorrections& corrections, Take&& take);
+  void activations(const ExpertRows& rows, const PackedFloats& gate, const PackedFloats& up, const ExpertCorrections& corrections,
+                   Take&& take);
 
   const Model::Impl& model_;
   const ModelLayout& layout_;
@@ -89,7 +91,8 @@ class ExpertStacks {
 
   /// Takes gate, up and down of the next expert.
   void add(std::vector<CompressedMatrix> expert);
-  /// The stacks of gate, up and down: rows of all experts one after the other; losses and curves are means over the tokens that took an expert.
+  /// The stacks of gate, up and down: rows of all experts one after the other; losses and curves are means over the tokens that took an
+  /// expert.
   std::vector<CompressedMatrix> finish();
 
  private:

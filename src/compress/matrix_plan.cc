@@ -76,7 +76,8 @@ uint64_t reached_residual_bytes(const ModelLayout& layout, uint32_t matrix) {
 void plan_uniform_shares(const ModelLayout& layout, uint64_t read_bytes, std::vector<MatrixPlan>* plans) {
   uint64_t all = 0;
   for (const uint32_t matrix : matrices_of_layers(layout)) all += reached_residual_bytes(layout, matrix);
-  for (const uint32_t matrix : matrices_of_layers(layout)) (*plans)[matrix].share = std::min(1.0, static_cast<double>(read_bytes) / static_cast<double>(all));
+  for (const uint32_t matrix : matrices_of_layers(layout))
+    (*plans)[matrix].share = std::min(1.0, static_cast<double>(read_bytes) / static_cast<double>(all));
 }
 
 void plan_hcinfer_ranks(const ModelLayout& layout, std::vector<MatrixPlan>* plans) {

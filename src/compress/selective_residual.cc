@@ -60,7 +60,8 @@ LeasedVector<float> InputSample::weighed_rows() const {
   return weighed;
 }
 
-void SelectiveResidual::add_to(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, ThreadTeam& team, std::span<const float> weights) const {
+void SelectiveResidual::add_to(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, ThreadTeam& team,
+                               std::span<const float> weights) const {
   const size_t width = columns.columns;
   const float ungated = thresholds.front().threshold(1);
   LeasedVector<float> centred(team.threads() * width);

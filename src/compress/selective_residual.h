@@ -26,8 +26,8 @@ class InputSample {
   /// That are kept of `tokens` tokens which are added up to `piece` at a time.
   static size_t kept_rows(size_t tokens, size_t piece, size_t kept_of = kKeptOf);
 
-  /// `x` [tokens, width]. `weights` [tokens]: what becomes of a row's product is multiplied with it, in an expert; empty, in all calls: with
-  /// nothing. Errors: kInvalidArgument for values that are no numbers.
+  /// `x` [tokens, width]. `weights` [tokens]: what becomes of a row's product is multiplied with it, in an expert; empty, in all calls:
+  /// with nothing. Errors: kInvalidArgument for values that are no numbers.
   Status add(std::span<const float> x, std::span<const float> weights = {});
   LeasedVector<float> means() const { return means_.means(); }
   /// [rows, width]: at most so many of the rows that were kept, spread evenly.
@@ -45,7 +45,8 @@ class InputSample {
   LeasedVector<float> rows_, weights_;
 };
 
-/// Of a stack, the residuals of all experts: each member has one expert's values after the other's, but `rows` and `columns` are those of one.
+/// Of a stack, the residuals of all experts: each member has one expert's values after the other's, but `rows` and `columns` are those of
+/// one.
 struct SelectiveResidual {
   SparseResidual columns;
   LeasedVector<float> means;               ///< [columns]
@@ -54,7 +55,8 @@ struct SelectiveResidual {
 
   /// dst [tokens, rows], rows dst_stride floats apart, += what the residual adds for `src` [tokens, columns], as a step does it. `weights`
   /// [tokens]: what each token takes of an expert's result; empty: all. Precondition: not a stack's. Throws std::bad_alloc.
-  void add_to(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, ThreadTeam& team, std::span<const float> weights = {}) const;
+  void add_to(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, ThreadTeam& team,
+              std::span<const float> weights = {}) const;
 };
 
 /// What shares of its columns restore of the mean square of what a matrix lost, read by each token as it chooses: at [k] a share of k / kSteps.
@@ -63,8 +65,8 @@ struct ShareCurve {
   std::array<double, kSteps + 1> restored{};
 };
 
-/// By the columns' norms and some of the inputs, as if columns did not depend on each other; of an expert, of the mean square of what it does
-/// to its tokens, weights and all. Throws std::bad_alloc.
+/// By the columns' norms and some of the inputs, as if columns did not depend on each other; of an expert, of the mean square of what it
+/// does to its tokens, weights and all. Throws std::bad_alloc.
 ShareCurve share_curve(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputSample& inputs);
 
 /// Of `residual` [rows, columns], a share of whose columns each token reads. Errors: kInvalidArgument (rows of no multiple of 32, values that are no numbers), kOutOfMemory.

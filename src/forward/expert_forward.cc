@@ -47,7 +47,8 @@ std::span<const float> ExpertForward::activate(const PackedFloats& gate, const P
   return gate_;
 }
 
-void ExpertForward::add_expert(const ExpertMatrices& matrices, const ExpertRows& rows, std::span<float> residual, const ExpertCorrections& corrections) {
+void ExpertForward::add_expert(const ExpertMatrices& matrices, const ExpertRows& rows, std::span<float> residual,
+                               const ExpertCorrections& corrections) {
   const uint64_t width = config_.width;
   for (size_t first = 0; first < rows.tokens.size(); first += kMostRows) {
     const size_t some = std::min(kMostRows, rows.tokens.size() - first);

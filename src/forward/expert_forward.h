@@ -33,8 +33,8 @@ struct ExpertMatrices {
   PackedFloats gate, up, down;
 };
 
-/// Adds to dst [rows, the matrix's rows] what corrects a matrix of an expert for `src` [rows, its columns]; `weights` [rows]: what each row's token
-/// takes of the expert's result. Empty: nothing does.
+/// Adds to dst [rows, the matrix's rows] what corrects a matrix of an expert for `src` [rows, its columns]; `weights` [rows]: what each
+/// row's token takes of the expert's result. Empty: nothing does.
 using ExpertCorrection = std::function<void(std::span<const float> src, std::span<const float> weights, float* dst)>;
 
 struct ExpertCorrections {
@@ -61,7 +61,8 @@ class ExpertForward {
   std::span<const float> activate(const PackedFloats& gate, const PackedFloats& up, std::span<const float> rows,
                                   const ExpertCorrections& corrections = {}, std::span<const float> weights = {});
   /// residual [tokens, width] += weight * result, of the expert's tokens.
-  void add_expert(const ExpertMatrices& matrices, const ExpertRows& rows, std::span<float> residual, const ExpertCorrections& corrections = {});
+  void add_expert(const ExpertMatrices& matrices, const ExpertRows& rows, std::span<float> residual,
+                  const ExpertCorrections& corrections = {});
 
  private:
   const ModelConfig& config_;

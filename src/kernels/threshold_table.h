@@ -22,8 +22,8 @@ struct ThresholdTable {
   float threshold(double share) const;
 };
 
-/// The threshold for an input whose product goes on with this weight, so that reading a column is worth weight * |x| * norm: what |x| * norm must
-/// be above. Below zero it stays: all is read then. Weights of nothing, less, or that are no numbers: +infinity.
+/// The threshold for an input whose product goes on with this weight, so that reading a column is worth weight * |x| * norm: what |x| *
+/// norm must be above. Below zero it stays: all is read then. Weights of nothing, less, or that are no numbers: +infinity.
 inline float gated_threshold(float threshold, float weight) {
   if (threshold < 0) return threshold;
   return weight > 0 ? threshold / weight : std::numeric_limits<float>::infinity();

@@ -7,11 +7,11 @@
 #include <optional>
 
 #include "src/base/macros.h"
+#include "src/kernels/sparse_residual.h"
+#include "src/kernels/threshold_table.h"
 #include "src/model/layout_tensors.h"
 #include "src/model/product_kinds.h"
 #include "src/model/step_buffers.h"
-#include "src/kernels/sparse_residual.h"
-#include "src/kernels/threshold_table.h"
 #include "src/tensor/packed.h"
 
 namespace outrigger {

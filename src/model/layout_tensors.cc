@@ -103,11 +103,14 @@ Result<uint32_t> LayoutTensors::rank_of_branch(const std::string& name) const {
       .in_file(file_.source().name()).about(name);
 }
 
-Result<ResidualLayout> LayoutTensors::take_residual(const std::string& name, uint64_t rows, uint64_t columns, std::optional<uint32_t> experts) {
+Result<ResidualLayout> LayoutTensors::take_residual(const std::string& name, uint64_t rows, uint64_t columns,
+                                                    std::optional<uint32_t> experts) {
   OTR_ASSIGN(const GgufTensor* tensor, require(name));
-  const bool fits = experts ? tensor->rank == 3 && tensor->dims[0] == rows && tensor->dims[1] == columns && tensor->dims[2] == *experts : has_shape(*tensor, columns, rows);
+  const bool fits = experts ? tensor->rank == 3 && tensor->dims[0] == rows && tensor->dims[1] == columns && tensor->dims[2] == *experts
+                            : has_shape(*tensor, columns, rows);
   if (!fits || rows % kResidualGroup != 0) {
-    return wrong_shape(*tensor, fmt::format("[{}, {}{}], and columns of whole blocks of {}", rows, columns, experts ? fmt::format(", {}", *experts) : "", kResidualGroup));
+    return wrong_shape(*tensor, fmt::format("[{}, {}{}], and columns of whole blocks of {}", rows, columns,
+                                            experts ? fmt::format(", {}", *experts) : "", kResidualGroup));
   }
   if ((tensor->type != DType::kQ4_0 && tensor->type != DType::kIQ4_NL) || tensor->is_packed) {
     return Status(StatusCode::kUnsupported, fmt::format("a residual of type {} cannot be run by this version (Q4_0 and IQ4_NL can)", traits(tensor->type).name))

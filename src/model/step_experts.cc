@@ -137,8 +137,8 @@ float StepRunner::expert_weight(size_t row, uint32_t expert) const {
   return experts.weights[first + static_cast<size_t>(std::find(chosen, chosen + config_.used_experts, expert) - chosen)];
 }
 
-// Each expert's row blocks are shared out by themselves: there are few experts, and of different numbers of tokens. A residual adds to rows that the same
-// thread has multiplied, so that no barrier stands between.
+// Each expert's row blocks are shared out by themselves: there are few experts, and of different numbers of tokens. A residual adds to rows
+// that the same thread has multiplied, so that no barrier stands between.
 void StepRunner::expert_product(uint32_t layer, const ExpertUse& use, uint32_t part, const TeamMember& member) const {
   const ExpertBuffers& experts = buffers_.experts;
   const uint32_t matrix = matrix_of(layout_.layers[layer].ffn, part);

@@ -97,7 +97,8 @@ class StepRunner final : public NodeRunner {
   /// Of a matrix, of a stack this expert's.
   ResidualOperand residual_operand(uint32_t matrix, uint32_t expert) const;
   void add_residuals(const BranchWindow& window, const TeamMember& member) const;
-  void add_expert_residual(const ExpertUse& use, uint32_t matrix, const MatmulArgs& product, const Share& rows, const TeamMember& member) const;
+  void add_expert_residual(const ExpertUse& use, uint32_t matrix, const MatmulArgs& product, const Share& rows,
+                           const TeamMember& member) const;
   template <typename ThresholdOf>
   void add_residual(const ResidualOperand& residual, const MatmulArgs& product, const Share& rows, const TeamMember& member,
                     const ThresholdOf& threshold_of) const;

@@ -88,7 +88,8 @@ void choose_polish_scope(const CompressCommandOptions& options, const StepShape&
 Status read_branches(const CompressCommandOptions& options, const Model& model, double stored_bits, CompressOptions* result) {
   auto shape = model.step_shape();
   if (!shape.is_ok()) return shape.status();
-  const double stored = correctable_weights(shape.value(), options, UINT32_MAX), used = correctable_weights(shape.value(), options, shape->used_experts);
+  const double stored = correctable_weights(shape.value(), options, UINT32_MAX),
+               used = correctable_weights(shape.value(), options, shape->used_experts);
   const auto budget = read_bytes("--branch-budget", options.branch_budget, stored, stored_bits),
              reads = read_bytes("--branch-reads", options.branch_reads, used, stored_bits);
   if (!budget.is_ok()) return budget.status();

@@ -215,11 +215,14 @@ TEST_CASE("compress_model: a mixture gives the same bytes for any number of thre
       EngineSetup tight;
       tight.host_bytes = smallest_budget(made, tight) + 4096;
       CHECK(logits(made, tight) == resident);
+      must(pack_model(made, scratch / "packed.gguf"));
+      CHECK(logits(must(Model::open(scratch / "packed.gguf")), {}) == resident);
     }
   }
 }
 
-// Inputs whose elements have little to do with each other, as far as that goes: a few columns of what a matrix lost say little where all errors make up for each other.
+// Inputs whose elements have little to do with each other, as far as that goes: a few columns of what a matrix lost say little where all
+// errors make up for each other.
 std::vector<std::byte> uncorrelated_mixture(MixtureKind kind) {
   return random_mixture(kind, [](const std::string& name, std::vector<float>& values) {
     if (name != "token_embd.weight") return;
@@ -250,7 +253,8 @@ TEST_CASE("compress_model: residuals of experts are counted as they are in the f
         CHECK(matrix.branch_read_bytes == static_cast<uint64_t>(matrix.share * static_cast<double>(used * one)));
         if (allocation == BranchAllocation::kUniform) CHECK(matrix.share == report.matrices.front().share);
         if (allocation == BranchAllocation::kUniform && matrix.experts > 1) CHECK(matrix.loss_left < matrix.loss);
-        stored += matrix.branch_bytes, read += matrix.share * static_cast<double>(used * one), all_used += used * matrix.rows * matrix.columns;
+        stored += matrix.branch_bytes, read += matrix.share * static_cast<double>(used * one),
+            all_used += used * matrix.rows * matrix.columns;
       }
       CHECK((report.branch_bytes == stored && shape.residual_bytes == stored));
       CHECK((report.branch_read_bytes == static_cast<uint64_t>(read) && shape.residual_read_bytes_per_token == report.branch_read_bytes));

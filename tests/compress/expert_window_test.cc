@@ -256,7 +256,9 @@ struct Lost {
   std::vector<float> values;
 };
 
-TEST_CASE("ExpertWindow: with residuals an expert's tokens read the planned share, the more the more they take of it, and what goes on is corrected") {
+TEST_CASE(
+    "ExpertWindow: with residuals an expert's tokens read the planned share, the more the more they take of it, and what goes on is "
+    "corrected") {
   const Bench bench;
   const Oracle oracle{Tensors(bench.path())};
   ExpertWindow window = bench.window();
@@ -331,7 +333,8 @@ TEST_CASE("ExpertWindow: the second moment of what down is given is that of acti
   CHECK(difference_of(corrected) < 0.3 * difference_of(uncorrected));
 }
 
-TEST_CASE("ExpertWindow: an expert that no token takes has the residual of what the layer's tokens would read, taking as much as tokens do") {
+TEST_CASE(
+    "ExpertWindow: an expert that no token takes has the residual of what the layer's tokens would read, taking as much as tokens do") {
   Bench bench;
   std::vector<MatrixPlan> plans = bench.plans(2);
   for (MatrixPlan& plan : plans) plan.share = 0.25;
@@ -412,7 +415,8 @@ TEST_CASE("ExpertStacks: residuals of the experts stand one after the other, and
   CHECK(stack.curve.restored[8] == Approx(restored));
   REQUIRE(stack.residual.thresholds.size() == kExperts);
   const auto is_part = [&](const auto& all, const auto& one, size_t expert) {
-    return all.size() == kExperts * one.size() && std::equal(one.begin(), one.end(), all.begin() + static_cast<ptrdiff_t>(expert * one.size()));
+    return all.size() == kExperts * one.size() &&
+           std::equal(one.begin(), one.end(), all.begin() + static_cast<ptrdiff_t>(expert * one.size()));
   };
   for (size_t expert = 0; expert < kExperts; ++expert) {
     const SelectiveResidual& one = downs[expert].residual;

@@ -155,7 +155,8 @@ TEST_CASE(
 // Two layers of windows for q, k and v, output, two of the shared expert, and five experts.
 TEST_CASE("resume: a mixture goes on after any expert with the bytes of one run, cancelled or killed, and says how many windows were there") {
   const Bench bench(random_mixture(MixtureKind::kQwen2));
-  std::vector<Case> all = {{"bare", few_chunks(3)}, {"mixed bits", few_chunks()}, {"measured branches", few_chunks()}, {"measured residuals", few_chunks()}};
+  std::vector<Case> all = {
+      {"bare", few_chunks(3)}, {"mixed bits", few_chunks()}, {"measured branches", few_chunks()}, {"measured residuals", few_chunks()}};
   all[1].options.mixed_bits = 3;
   all[2].options.branch_bytes = 20000;
   all[3].options.branch_read_bytes = 9000;

@@ -249,7 +249,9 @@ TEST_CASE("ThresholdTable: linear between its steps, beyond the first one by wha
   }
 }
 
-TEST_CASE("gated_threshold: a column is chosen where weight times its worth is above the threshold; all where that is below zero, none without a weight") {
+TEST_CASE(
+    "gated_threshold: a column is chosen where weight times its worth is above the threshold; all where that is below zero, none without a "
+    "weight") {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   const std::vector<float> x = {0, 0.5f, -1, 2, -4, 8}, norms(x.size(), 1);
   std::vector<uint32_t> chosen(x.size() + 16);
