@@ -69,7 +69,7 @@ struct CompressOptions {
   WeightLevels levels = WeightLevels::kUniform;
   uint32_t group_weights = 64;   ///< that share a scale and a minimum, 64 or 128; rows are a multiple of it
   uint64_t branch_bytes = 0;       ///< at most so many for what corrects the matrices, low-rank branches and residuals; 0: as many as branch_read_bytes needs
-  uint64_t branch_read_bytes = 0;  ///< a token reads at most so many of them on average; 0: no limit. Both 0: nothing is corrected
+  uint64_t branch_read_bytes = 0;  ///< a token reads at most so many of them on average, of experts those that it takes; 0: no limit. Both 0: nothing is corrected
   double scattered_read_cost = 1;  ///< what a byte of a residual counts as in branch_read_bytes; 3.5 where time is meant, which columns here and there take more of
   double max_slowdown = 0;         ///< above 0, instead of branch_read_bytes: a token may take so much longer for them on the host of `machine`, the model being in its memory; 0.05 for a twentieth
   std::optional<MachineProfile> machine;  ///< needed for max_slowdown
@@ -162,6 +162,7 @@ struct CompressReport {
   std::vector<CompressedMatrixReport> matrices;       ///< in the order of a step
   CompressMemory memory;
   uint32_t resumed_windows = 0;                       ///< that an interrupted call had made, of four a layer, of a mixture one for each expert instead of the last two; those of the survey too, where it was that which went on
+  uint64_t used_weights = 0;                          ///< of backbone_weights those that a token is multiplied with: of a mixture's experts the ones that it takes
 };
 
 /// Writes `model` to `path` as one GGUF file (docs/formats.md) in which the matrices of its layers are quantised; embedding, head, norms and biases stay as they are.
@@ -176,8 +177,9 @@ struct CompressReport {
 ///
 /// Of a mixture of experts the router stays as it is and chooses for each calibration token as in a step. An expert is quantised by the tokens that
 /// take it and by those of its layer, which count as an eighth of the matrix's columns of them: one without tokens has only these. The experts of a
-/// layer become one stack for each of gate, up and down, of one width of codes, also where the model has a tensor for each expert. Branches and
-/// residuals are for attention and the expert that every token passes. Memory: the tokens' vectors once more, and a layer's stacks in few bits.
+/// layer become one stack for each of gate, up and down, of one width of codes, also where the model has a tensor for each expert. Low-rank
+/// branches are for attention and the expert that every token passes; residuals for all, of an expert's a token reads the more columns the more
+/// of its result it takes. Memory: the tokens' vectors once more, and a layer's stacks in few bits.
 ///
 /// With `resume` a call that did not come to its end loses at most one window and what training there was, however it ended: the next one with the same model (by its content), tokens and
 /// options, whatever its number of threads, goes on and makes the same bytes. `path`.progress has what is done, and the tokens' vectors twice (width * 4 bytes each); it goes when the output is there, or when a

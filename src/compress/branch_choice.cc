@@ -36,19 +36,22 @@ struct Selection {
 };
 
 /// First none, then ranks from the smallest on, then shares.
-std::vector<Choice> choices_of(const MatrixLoss& loss, const WeightSource& weight, double kl, const BranchForms& forms,
+std::vector<Choice> choices_of(const ModelLayout& layout, const MatrixLoss& loss, double kl, const BranchForms& forms,
                                double scattered_cost, int factor_bits) {
+  const WeightSource& weight = layout.weights[loss.matrix];
   std::vector<Choice> choices(1);
   double part = 0;
-  for (uint32_t rank = kChunk; forms.low_rank && loss.all > 0 && rank <= loss.spectrum.size(); rank += kChunk) {
+  for (uint32_t rank = kChunk; forms.low_rank && !is_stack(layout, loss.matrix) && loss.all > 0 && rank <= loss.spectrum.size();
+       rank += kChunk) {
     for (uint32_t j = rank - kChunk; j < rank; ++j) part += loss.spectrum[j] / loss.all;
     const auto bytes = static_cast<double>(branch_bytes(weight.rows, weight.columns, rank, factor_bits));
     choices.push_back({rank, 0, bytes, bytes, kl * part, part});
   }
-  const auto stored = static_cast<double>(residual_bytes(weight.rows, weight.columns));
+  const auto stored = static_cast<double>(stored_residual_bytes(layout, loss.matrix)),
+             reached = static_cast<double>(reached_residual_bytes(layout, loss.matrix));
   for (size_t k = 1; forms.residual && k <= ShareCurve::kSteps; ++k) {
     const double share = static_cast<double>(k) / ShareCurve::kSteps, restored = loss.curve.restored[k];
-    choices.push_back({0, share, stored, share * stored * scattered_cost, kl * restored, restored});
+    choices.push_back({0, share, stored, share * reached * scattered_cost, kl * restored, restored});
   }
   return choices;
 }
@@ -149,8 +152,7 @@ std::vector<CompressSurvey::Point> choose_branches(const ModelLayout& layout, st
   for (const MatrixLoss& loss : losses) all += loss.kl;
   const double least = kLeastShare * all / static_cast<double>(std::max<size_t>(losses.size(), 1));
   for (const MatrixLoss& loss : losses) {
-    const BranchForms allowed = is_stack(layout, loss.matrix) ? BranchForms{false, false} : forms;
-    offers.push_back(choices_of(loss, layout.weights[loss.matrix], std::max(loss.kl, least), allowed, limits.scattered_cost, factor_bits));
+    offers.push_back(choices_of(layout, loss, std::max(loss.kl, least), forms, limits.scattered_cost, factor_bits));
   }
   std::vector<CompressSurvey::Point> curve(1);
   for (const double share : kCurveShares) {

@@ -94,7 +94,8 @@ std::vector<CompressedMatrixReport> matrix_reports(const ModelLayout& layout, co
     report.experts = weight.experts;
     report.backbone_bytes = weight.experts * weight.rows * *row_bytes(plan.type(), weight.columns);
     report.branch_bytes = one.branch.a.size() + one.branch.b.size() + one.residual.columns.bytes.size();
-    report.branch_read_bytes = one.branch.a.size() + one.branch.b.size() + static_cast<uint64_t>(plan.share * static_cast<double>(one.residual.columns.bytes.size()));
+    report.branch_read_bytes = one.branch.a.size() + one.branch.b.size() +
+                               static_cast<uint64_t>(plan.share * static_cast<double>(reached_residual_bytes(layout, matrices[i])));
     report.loss = one.loss;
     report.loss_left = one.loss_left;
     report.kl = plan.kl;
@@ -155,7 +156,9 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const
   }
   const auto sink = [&](uint32_t matrix, CompressedMatrix made) {
     result.backbone_bytes += made.backbone.bytes.size();
-    result.backbone_weights += made.backbone.rows * made.backbone.columns;
+    const uint64_t weights = made.backbone.rows * made.backbone.columns, experts = model.layout->weights[matrix].experts;
+    result.backbone_weights += weights;
+    result.used_weights += is_stack(*model.layout, matrix) ? weights / experts * model.layout->config.used_experts : weights;
     OTR_TRY(file.write_backbone(matrix, made.backbone));
     made.backbone.bytes = LeasedVector<std::byte>();  // "= {}" would keep the memory
     branches[matrix] = std::move(made);
@@ -175,7 +178,7 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const
     result.branch_read_bytes += branch.a.size() + branch.b.size();
     result.branch_bytes += branch.a.size() + branch.b.size() + residual.columns.bytes.size();
     if (residual.share > 0) OTR_TRY(file.write_residual(residual));
-    residual_reads += residual.share * static_cast<double>(residual.columns.bytes.size());
+    residual_reads += residual.share * static_cast<double>(reached_residual_bytes(*model.layout, matrix));
   }
   result.branch_read_bytes += static_cast<uint64_t>(residual_reads);
   result.matrices = matrix_reports(*model.layout, plans, branches);

@@ -47,10 +47,14 @@ class ReportPage {
     return fmt::format("{} in {:.2f} bits a weight{}", model.name.empty() ? "A model" : model.name, bits, corrections);
   }
 
-  std::string bits_each(uint64_t bytes) const {
-    return report_.backbone_weights == 0 ? ""
-                                         : fmt::format("{:.2f} bits for each weight",
-                                                       8.0 * static_cast<double>(bytes) / static_cast<double>(report_.backbone_weights));
+  static std::string bits_each(uint64_t bytes, uint64_t weights, const char* what) {
+    return weights == 0 ? ""
+                        : fmt::format("{:.2f} bits for each {}", 8.0 * static_cast<double>(bytes) / static_cast<double>(weights), what);
+  }
+  std::string bits_each(uint64_t bytes) const { return bits_each(bytes, report_.backbone_weights, "weight"); }
+  std::string bits_read() const {
+    return bits_each(report_.branch_read_bytes, report_.used_weights,
+                     report_.used_weights < report_.backbone_weights ? "weight that it uses" : "weight");
   }
 
   void add_figures() {
@@ -60,8 +64,7 @@ class ReportPage {
     if (report_.branch_bytes > 0)
       page_.figure(format_bytes(report_.branch_bytes), fmt::format("of {}, {}", corrections(), bits_each(report_.branch_bytes)));
     if (has_residuals(report_))
-      page_.figure(format_bytes(report_.branch_read_bytes),
-                   fmt::format("of them read by a token, {}", bits_each(report_.branch_read_bytes)));
+      page_.figure(format_bytes(report_.branch_read_bytes), fmt::format("of them read by a token, {}", bits_read()));
     if (is_trained())
       page_.figure(fmt::format("{:.3f} nats", report_.is_polish_kept ? report_.polish_kl_after : report_.polish_kl_before),
                    fmt::format("from the model on held-out pieces; {:.3f} before training", report_.polish_kl_before));
@@ -138,8 +141,7 @@ class ReportPage {
                  {"in few bits", fmt::format("{}, {}", format_bytes(report_.backbone_bytes), bits_each(report_.backbone_bytes))}};
     if (report_.branch_bytes > 0) {
       rows.emplace_back(corrections(), fmt::format("{}, {}", format_bytes(report_.branch_bytes), bits_each(report_.branch_bytes)));
-      rows.emplace_back("read of them by a token",
-                        fmt::format("{}, {}", format_bytes(report_.branch_read_bytes), bits_each(report_.branch_read_bytes)));
+      rows.emplace_back("read of them by a token", fmt::format("{}, {}", format_bytes(report_.branch_read_bytes), bits_read()));
     }
     if (report_.survey.kl > 0)
       rows.emplace_back("distance in few bits, without corrections", fmt::format("{:.4f} nats a token", report_.survey.kl));

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "src/base/bytes.h"
 #include "src/base/macros.h"
@@ -30,6 +31,7 @@ struct Target {
   DType type = DType::kF32;
   uint64_t columns = 0, rows = 0;
   uint64_t experts = 0;  ///< of a stack
+  bool is_table = false;  ///< vectors of experts, one a row
 
   bool is_own() const { return source == nullptr && is_own_type(type); }
   bool is_vector() const { return type == DType::kF32; }
@@ -52,23 +54,24 @@ std::vector<Target> choose_targets(const Model::Impl& model, std::span<const Mat
     const GgufTensor* const source = by_offset.at(weight.file_offset);
     replaced.insert(source);
     for (const uint64_t offset : weight.expert_offsets) replaced.insert(by_offset.at(offset));
-    if (is_stack(*model.layout, matrix)) {
-      backbone.push_back({model.layout->shape.matrices[matrix].name, nullptr, plan.type(), weight.columns, weight.rows, weight.experts});
-      continue;
-    }
-    backbone.push_back({source->name, nullptr, plan.type(), weight.columns, weight.rows});
+    // Of experts that of their stack, also where each has a tensor of its own.
+    const std::string& name = model.layout->shape.matrices[matrix].name;
+    const uint64_t experts = is_stack(*model.layout, matrix) ? weight.experts : 0;
+    backbone.push_back({name, nullptr, plan.type(), weight.columns, weight.rows, experts});
     if (plan.rank > 0) {
       const DType type = factor_type(factor_bits);
-      branches.push_back({named_like(source->name, "branch_a"), nullptr, type, weight.columns, plan.rank});
-      branches.push_back({named_like(source->name, "branch_b"), nullptr, type, plan.rank, weight.rows});
+      branches.push_back({named_like(name, "branch_a"), nullptr, type, weight.columns, plan.rank});
+      branches.push_back({named_like(name, "branch_b"), nullptr, type, plan.rank, weight.rows});
     }
     if (plan.share > 0) {
-      branches.push_back({named_like(source->name, "residual"), nullptr, DType::kQ4_0, weight.rows, weight.columns});
-      branches.push_back({named_like(source->name, "residual_norms"), nullptr, DType::kF32, weight.columns, 1});
-      branches.push_back({named_like(source->name, "residual_means"), nullptr, DType::kF32, weight.columns, 1});
-      branches.push_back({named_like(source->name, "residual_bias"), nullptr, DType::kF32, weight.rows, 1});
-      branches.push_back({named_like(source->name, "residual_thresholds"), nullptr, DType::kF32, ThresholdTable::kSteps + 1, 1});
-      reads += plan.share * static_cast<double>(residual_bytes(weight.rows, weight.columns));
+      branches.push_back({named_like(name, "residual"), nullptr, DType::kQ4_0, weight.rows, weight.columns, experts});
+      for (const auto& [kind, elements] : {std::pair{"residual_norms", weight.columns},
+                                           {"residual_means", weight.columns},
+                                           {"residual_bias", weight.rows},
+                                           {"residual_thresholds", uint64_t{ThresholdTable::kSteps + 1}}}) {
+        branches.push_back({named_like(name, kind), nullptr, DType::kF32, elements, std::max<uint64_t>(experts, 1), 0, experts > 0});
+      }
+      reads += plan.share * static_cast<double>(reached_residual_bytes(*model.layout, matrix));
     }
   }
   for (const GgufTensor& tensor : model.file.tensors()) {
@@ -86,7 +89,7 @@ void add_tensor(const Target& target, GgufHeader* header) {
     return header->add_tensor(source.name, source.type, std::span(source.dims).first(source.rank), source.is_packed);
   }
   const uint64_t dims[] = {target.is_own() ? *row_bytes(target.type, target.columns) : target.columns, target.rows, target.experts};
-  const size_t rank = target.is_vector() ? 1 : target.experts > 0 ? 3 : 2;
+  const size_t rank = target.experts > 0 ? 3 : target.is_vector() && !target.is_table ? 1 : 2;
   header->add_tensor(target.name, target.is_own() ? DType::kI8 : target.type, std::span(dims).first(rank));
 }
 
@@ -170,10 +173,10 @@ Status CompressedFile::write_branch(const LowRankBranch& branch) {
 Status CompressedFile::write_residual(const SelectiveResidual& residual) {
   OTR_TRY(write_tensor(residual.columns.bytes));
   for (const std::span<const float> values : {std::span<const float>(residual.columns.norms), std::span<const float>(residual.means),
-                                              std::span<const float>(residual.columns.bias), std::span<const float>(residual.thresholds.at)}) {
+                                              std::span<const float>(residual.columns.bias)}) {
     OTR_TRY(write_tensor(std::as_bytes(values)));
   }
-  return {};
+  return write_tensor(std::as_bytes(std::span(residual.thresholds)));
 }
 
 }  // namespace outrigger

@@ -270,6 +270,7 @@ Status Compressor::run_mixture(uint32_t layer, const Sink& sink) {
   OTR_ASSIGN(const std::vector<ExpertRows> rows, route_tokens(model_, layer, inputs, *team_));
   if (layout_.config.shared_ffn_width > 0) OTR_TRY(run_shared_expert(layer, inputs, sink));
   ExpertWindow experts(model_, layer, *forward_, inputs, rows, *team_, options_.feedback_columns);
+  if (surveys_columns_) experts.survey_columns();
   ExpertStacks stacks(layout_.config.experts);
   for (uint32_t expert = 0; expert < layout_.config.experts; ++expert) {
     const bool is_there = is_saved();

@@ -4,13 +4,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "src/base/macros.h"
+#include "src/compress/expert_residual.h"
 #include "src/compress/output_loss.h"
 #include "src/tensor/dequantize.h"
 
 namespace outrigger {
+namespace {
+
+// Of many tokens one of eight is kept, as of a matrix that all pass; of fewer so many that there are 64 all the same.
+InputSample sample_of(size_t width, size_t tokens) {
+  constexpr size_t kLeastRows = 64;
+  const size_t kept_of = std::clamp<size_t>(tokens / kLeastRows, 1, InputSample::kKeptOf);
+  return InputSample(width, InputSample::kept_rows(tokens, ExpertForward::kMostRows, kept_of), kept_of);
+}
+
+}  // namespace
 
 ExpertWindow::ExpertWindow(const Model::Impl& model, uint32_t layer, const LayerForward& forward, std::span<const float> inputs,
                            std::span<const ExpertRows> rows, ThreadTeam& team, size_t group_columns)
@@ -22,17 +34,24 @@ ExpertWindow::ExpertWindow(const Model::Impl& model, uint32_t layer, const Layer
       group_columns_(group_columns),
       forward_(layout_.config, forward, inputs, team) {}
 
-std::vector<uint32_t> ExpertWindow::spread_tokens(size_t count) const {
+ExpertRows ExpertWindow::spread_rows(size_t count) const {
   const size_t all = forward_.tokens(), used = std::min(count, all);
-  std::vector<uint32_t> tokens;
-  for (size_t i = 0; i < used; ++i) tokens.push_back(static_cast<uint32_t>(i * all / used));
-  return tokens;
+  double sum = 0;
+  for (const ExpertRows& rows : rows_) sum = std::accumulate(rows.weights.begin(), rows.weights.end(), sum);
+  const double taken = static_cast<double>(all) * layout_.config.used_experts;
+  ExpertRows spread;
+  for (size_t i = 0; i < used; ++i) spread.tokens.push_back(static_cast<uint32_t>(i * all / used));
+  spread.weights.assign(used, static_cast<float>(sum / taken));
+  return spread;
 }
 
 template <typename Take>
-void ExpertWindow::activations(std::span<const uint32_t> tokens, const PackedFloats& gate, const PackedFloats& up, Take&& take) {
-  for (size_t first = 0; first < tokens.size(); first += ExpertForward::kMostRows) {
-    take(forward_.activate(gate, up, forward_.gather(tokens.subspan(first, std::min(ExpertForward::kMostRows, tokens.size() - first)))));
+void ExpertWindow::activations(const ExpertRows& rows, const PackedFloats& gate, const PackedFloats& up,
+                               const ExpertCorrections& corrections, Take&& take) {
+  for (size_t first = 0; first < rows.tokens.size(); first += ExpertForward::kMostRows) {
+    const size_t some = std::min(ExpertForward::kMostRows, rows.tokens.size() - first);
+    const auto weights = std::span(rows.weights).subspan(first, some);
+    take(forward_.activate(gate, up, forward_.gather(std::span(rows.tokens).subspan(first, some)), corrections, weights), weights);
   }
 }
 
@@ -54,20 +73,20 @@ Gram ExpertWindow::input_gram(uint32_t expert) {
 }
 
 // The fewer tokens of its own, the more of the layer's, so that together they are as many as the matrix has columns.
-Result<Gram> ExpertWindow::activation_gram(uint32_t expert, const PackedFloats& gate, const PackedFloats& up, InputSample* sample) {
-  const uint64_t width = layout_.config.expert_ffn_width, counted = pooled_tokens(width);
-  const std::span<const uint32_t> own = rows_[expert].tokens;
+Result<Gram> ExpertWindow::activation_gram(uint32_t expert, const PackedFloats& gate, const PackedFloats& up,
+                                           const ExpertCorrections& corrections, InputSample* sample) {
+  const uint64_t width = layout_.config.expert_ffn_width, counted = pooled_tokens(width), own = rows_[expert].tokens.size();
   Gram gram(width, group_columns_), pool(width, group_columns_);
   Status status;
   const auto add_to = [&](Gram* sums, bool is_sampled) {
-    return [this, sums, is_sampled, sample, &status](std::span<const float> rows) {
+    return [this, sums, is_sampled, sample, &status](std::span<const float> rows, std::span<const float> weights) {
       sums->add(rows, team_);
-      if (is_sampled && sample != nullptr && status.is_ok()) status = sample->add(rows);
+      if (is_sampled && sample != nullptr && status.is_ok()) status = sample->add(rows, weights);
     };
   };
-  activations(own, gate, up, add_to(&gram, true));
-  const std::vector<uint32_t> others = spread_tokens(std::max<size_t>(counted, width - std::min<size_t>(width, own.size())));
-  activations(others, gate, up, add_to(&pool, own.empty()));
+  activations(rows_[expert], gate, up, corrections, add_to(&gram, true));
+  const ExpertRows others = spread_rows(std::max(counted, width - std::min(width, own)));
+  activations(others, gate, up, corrections, add_to(&pool, own == 0));
   OTR_TRY(status);
   gram.add_mean(pool, counted);
   return gram;
@@ -83,21 +102,23 @@ Result<ExpertWindow::Statistics> ExpertWindow::statistics(const Gram& gram, Inpu
 // What an expert without tokens would lose is told by those of others.
 Result<ExpertWindow::Statistics> ExpertWindow::input_statistics(uint32_t expert) {
   const Gram gram = input_gram(expert);
-  const std::span<const uint32_t> own = rows_[expert].tokens;
-  const std::vector<uint32_t> spread = own.empty() ? spread_tokens(pooled_tokens(gram.width())) : std::vector<uint32_t>();
-  const std::span<const uint32_t> tokens = own.empty() ? spread : own;
-  InputSample sample(gram.width(), InputSample::kept_rows(tokens.size(), ExpertForward::kMostRows));
-  for (size_t first = 0; first < tokens.size(); first += ExpertForward::kMostRows) {
-    OTR_TRY(sample.add(forward_.gather(tokens.subspan(first, std::min(ExpertForward::kMostRows, tokens.size() - first)))));
+  const bool has_own = !rows_[expert].tokens.empty();
+  const ExpertRows spread = has_own ? ExpertRows() : spread_rows(pooled_tokens(gram.width()));
+  const ExpertRows& rows = has_own ? rows_[expert] : spread;
+  InputSample sample = sample_of(gram.width(), rows.tokens.size());
+  for (size_t first = 0; first < rows.tokens.size(); first += ExpertForward::kMostRows) {
+    const size_t some = std::min(ExpertForward::kMostRows, rows.tokens.size() - first);
+    OTR_TRY(sample.add(forward_.gather(std::span(rows.tokens).subspan(first, some)), std::span(rows.weights).subspan(first, some)));
   }
   return statistics(gram, std::move(sample));
 }
 
-Result<ExpertWindow::Statistics> ExpertWindow::activation_statistics(uint32_t expert, const PackedFloats& gate, const PackedFloats& up) {
+Result<ExpertWindow::Statistics> ExpertWindow::activation_statistics(uint32_t expert, std::span<const CompressedMatrix> gate_and_up) {
   const uint64_t width = layout_.config.expert_ffn_width;
-  const size_t own = rows_[expert].tokens.size(), sampled = own > 0 ? own : std::max<size_t>(pooled_tokens(width), width);
-  InputSample sample(width, InputSample::kept_rows(sampled, ExpertForward::kMostRows));
-  OTR_ASSIGN(const Gram gram, activation_gram(expert, gate, up, &sample));
+  const size_t own = rows_[expert].tokens.size();
+  InputSample sample = sample_of(width, own > 0 ? own : std::max<size_t>(pooled_tokens(width), width));
+  OTR_ASSIGN(const Gram gram,
+             activation_gram(expert, packed(gate_and_up[0]), packed(gate_and_up[1]), corrections_of(gate_and_up, team_), &sample));
   return statistics(gram, std::move(sample));
 }
 
@@ -108,6 +129,14 @@ Result<CompressedMatrix> ExpertWindow::compress_matrix(uint32_t matrix, uint32_t
   OTR_ASSIGN(made.backbone, quantise_matrix(wanted, weight.rows, weight.columns, {inputs.diagonal, inputs.feedback, group_columns_}, {plan.bits, true, plan.form}, team_));
   LeasedVector<float> values(wanted.size());
   OTR_TRY(dequantize(made.backbone.type, made.backbone.bytes.data(), values.data(), values.size()));
+  if (plan.share > 0 || surveys_columns_) {
+    LeasedVector<float> lost = wanted;
+    for (size_t i = 0; i < lost.size(); ++i) lost[i] -= values[i];
+    if (surveys_columns_) made.curve = share_curve(lost, weight.rows, weight.columns, inputs.sample);
+    if (plan.share > 0) {
+      OTR_ASSIGN(made.residual, selective_residual(lost, weight.rows, weight.columns, inputs.sample, plan.share));
+    }
+  }
   measure_loss(wanted, values, inputs.sample, team_, &made);
   made.tokens = rows_[expert].tokens.size();
   return made;
@@ -141,13 +170,13 @@ Result<std::vector<CompressedMatrix>> ExpertWindow::compress(uint32_t expert, st
     OTR_TRY(compress_one(parts_.ffn.gate, inputs));
     OTR_TRY(compress_one(parts_.ffn.up, inputs));
   }
-  OTR_TRY(compress_one(parts_.ffn.down, activation_statistics(expert, packed(made[0]), packed(made[1]))));
+  OTR_TRY(compress_one(parts_.ffn.down, activation_statistics(expert, made)));
   return made;
 }
 
 void ExpertWindow::add_to(uint32_t expert, std::span<const CompressedMatrix> made, std::span<float> residual) {
   if (rows_[expert].tokens.empty()) return;
-  forward_.add_expert({packed(made[0]), packed(made[1]), packed(made[2])}, rows_[expert], residual);
+  forward_.add_expert({packed(made[0]), packed(made[1]), packed(made[2])}, rows_[expert], residual, corrections_of(made, team_));
 }
 
 void ExpertStacks::add(std::vector<CompressedMatrix> expert) {
@@ -159,7 +188,9 @@ void ExpertStacks::add(std::vector<CompressedMatrix> expert) {
     stack.backbone.rows += one.backbone.rows;
     stack.backbone.bytes.reserve(experts_ * one.backbone.bytes.size());
     stack.backbone.bytes.insert(stack.backbone.bytes.end(), one.backbone.bytes.begin(), one.backbone.bytes.end());
+    append_residual(one.residual, experts_, &stack.residual);
     const auto tokens = static_cast<double>(one.tokens);
+    for (size_t k = 0; k <= ShareCurve::kSteps; ++k) stack.curve.restored[k] += tokens * one.curve.restored[k];
     stack.loss += tokens * one.loss;
     stack.loss_left += tokens * one.loss_left;
     stack.tokens += one.tokens;
@@ -171,6 +202,7 @@ std::vector<CompressedMatrix> ExpertStacks::finish() {
     const auto tokens = static_cast<double>(std::max<uint64_t>(stack.tokens, 1));
     stack.loss /= tokens;
     stack.loss_left /= tokens;
+    for (double& restored : stack.curve.restored) restored /= tokens;
   }
   return std::exchange(stacks_, {});
 }

@@ -21,6 +21,9 @@ namespace outrigger {
 /// A router gives some experts few tokens or none, from which nothing about inputs can be told. So each expert's Gram matrix is that of its
 /// own tokens and of the layer's, these as if pooled_tokens() of them had passed: for gate and up the mean over all tokens of the layer,
 /// for down over some of them, spread evenly, sent through this expert, since elements behind a gate mean something else in every expert.
+/// A residual is made where one is planned, and what goes on is corrected by it: thresholds are those of the expert's own tokens, of which
+/// each counts with what it takes of the result. Of an expert without tokens they are those of some of the layer's, each taking as much as
+/// tokens do on average.
 /// Memory: two Gram matrices of the layer's inputs, or one and two of an expert's activations, and what quantising takes: one expert at a
 /// time. Threads: one.
 class ExpertWindow {
@@ -39,8 +42,11 @@ class ExpertWindow {
   /// Of gate and up. Throws std::bad_alloc.
   Gram input_gram(uint32_t expert);
   /// Of down, behind these gate and up. `sample`: null, or what is to have the expert's activations too, the layer's where it has no
-  /// tokens. Errors: those of the sample. Throws std::bad_alloc.
-  Result<Gram> activation_gram(uint32_t expert, const PackedFloats& gate, const PackedFloats& up, InputSample* sample = nullptr);
+  /// tokens. `corrections`: of gate and up. Errors: those of the sample. Throws std::bad_alloc.
+  Result<Gram> activation_gram(uint32_t expert, const PackedFloats& gate, const PackedFloats& up, const ExpertCorrections& corrections = {},
+                               InputSample* sample = nullptr);
+  /// Each matrix that is made from now on is also told what shares of its residual's columns restore.
+  void survey_columns() { surveys_columns_ = true; }
 
   /// Gate, up and down; `plans` by matrix of the layout. Errors: kInvalidArgument for weights or inputs that are no numbers, naming the
   /// stack and the expert; kIo; kOutOfMemory. Throws std::bad_alloc.
@@ -56,14 +62,15 @@ class ExpertWindow {
   };
   Result<Statistics> statistics(const Gram& gram, InputSample sample);
   Result<Statistics> input_statistics(uint32_t expert);
-  Result<Statistics> activation_statistics(uint32_t expert, const PackedFloats& gate, const PackedFloats& up);
+  Result<Statistics> activation_statistics(uint32_t expert, std::span<const CompressedMatrix> gate_and_up);
   Result<CompressedMatrix> compress_matrix(uint32_t matrix, uint32_t expert, const MatrixPlan& plan, const Statistics& inputs);
   PackedFloats packed(const CompressedMatrix& made) const;
-  /// `count` tokens of the layer, spread evenly.
-  std::vector<uint32_t> spread_tokens(size_t count) const;
-  /// Calls `take` with activations [rows, expert_ffn_width] of some rows at a time.
+  /// `count` tokens of the layer, spread evenly, with the weight that tokens' experts have on average.
+  ExpertRows spread_rows(size_t count) const;
+  /// Calls `take` with activations [some, expert_ffn_width] of some of the rows at a time, and these rows' weights.
   template <typename Take>
-  void activations(std::span<const uint32_t> tokens, const PackedFloats& gate, const PackedFloats& up, Take&& take);
+  void activations(const ExpertRows& rows, const PackedFloats& gate, const PackedFloats& up, const ExpertCorrections& corrections,
+                   Take&& take);
 
   const Model::Impl& model_;
   const ModelLayout& layout_;
@@ -73,6 +80,7 @@ class ExpertWindow {
   const size_t group_columns_;
   ExpertForward forward_;
   std::optional<Gram> pool_;  ///< of all tokens' inputs, from the first that asks for it
+  bool surveys_columns_ = false;
 };
 
 /// Puts the experts of a layer together to stacks, in their order. Threads: one.
@@ -83,7 +91,8 @@ class ExpertStacks {
 
   /// Takes gate, up and down of the next expert.
   void add(std::vector<CompressedMatrix> expert);
-  /// The stacks of gate, up and down: rows of all experts one after the other; losses are means over the tokens that took an expert.
+  /// The stacks of gate, up and down: rows of all experts one after the other; losses and curves are means over the tokens that took an
+  /// expert.
   std::vector<CompressedMatrix> finish();
 
  private:

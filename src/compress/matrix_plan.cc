@@ -12,8 +12,8 @@ namespace {
 
 bool has_shared_expert(const LayerLayout& layer) { return layer.shared_gate != kNoTensor; }
 
-// What can have a branch or a residual.
-std::vector<uint32_t> correctable_matrices(const ModelLayout& layout) {
+// What can have a branch.
+std::vector<uint32_t> branchable_matrices(const ModelLayout& layout) {
   std::vector<uint32_t> matrices = matrices_of_layers(layout);
   std::erase_if(matrices, [&layout](uint32_t matrix) { return is_stack(layout, matrix); });
   return matrices;
@@ -63,10 +63,21 @@ uint64_t branch_bytes(uint64_t rows, uint64_t columns, uint32_t rank, int factor
 
 uint64_t residual_bytes(uint64_t rows, uint64_t columns) { return columns * *row_bytes(DType::kQ4_0, rows); }
 
+uint64_t stored_residual_bytes(const ModelLayout& layout, uint32_t matrix) {
+  const WeightSource& weight = layout.weights[matrix];
+  return weight.experts * residual_bytes(weight.rows, weight.columns);
+}
+
+uint64_t reached_residual_bytes(const ModelLayout& layout, uint32_t matrix) {
+  const WeightSource& weight = layout.weights[matrix];
+  return (is_stack(layout, matrix) ? layout.config.used_experts : 1) * residual_bytes(weight.rows, weight.columns);
+}
+
 void plan_uniform_shares(const ModelLayout& layout, uint64_t read_bytes, std::vector<MatrixPlan>* plans) {
   uint64_t all = 0;
-  for (const uint32_t matrix : correctable_matrices(layout)) all += residual_bytes(layout.weights[matrix].rows, layout.weights[matrix].columns);
-  for (const uint32_t matrix : correctable_matrices(layout)) (*plans)[matrix].share = std::min(1.0, static_cast<double>(read_bytes) / static_cast<double>(all));
+  for (const uint32_t matrix : matrices_of_layers(layout)) all += reached_residual_bytes(layout, matrix);
+  for (const uint32_t matrix : matrices_of_layers(layout))
+    (*plans)[matrix].share = std::min(1.0, static_cast<double>(read_bytes) / static_cast<double>(all));
 }
 
 void plan_hcinfer_ranks(const ModelLayout& layout, std::vector<MatrixPlan>* plans) {
@@ -81,7 +92,7 @@ void plan_hcinfer_ranks(const ModelLayout& layout, std::vector<MatrixPlan>* plan
 }
 
 void plan_uniform_ranks(const ModelLayout& layout, uint64_t budget_bytes, int factor_bits, std::vector<MatrixPlan>* plans) {
-  const std::vector<uint32_t> matrices = correctable_matrices(layout);
+  const std::vector<uint32_t> matrices = branchable_matrices(layout);
   const auto rank_of = [&](uint32_t matrix, uint32_t rank) {
     const WeightSource& weight = layout.weights[matrix];
     return std::min<uint32_t>(rank, static_cast<uint32_t>(std::min(weight.rows, weight.columns) / 32 * 32));

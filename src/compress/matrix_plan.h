@@ -43,7 +43,7 @@ std::vector<std::string> kinds_of(const ModelLayout& layout);
 /// Those of all layers.
 std::vector<uint32_t> matrices_of_layers(const ModelLayout& layout);
 
-/// Whether it is the matrices of a layer's experts, which have neither branches nor residuals.
+/// Whether it is the matrices of a layer's experts, which have no branches: what corrects them are residuals.
 inline bool is_stack(const ModelLayout& layout, uint32_t matrix) { return layout.shape.matrices[matrix].use == MatrixUse::kRouted; }
 
 /// What is compressed together, and kept together until the rest is there: matrices with the same inputs, or the three of one expert.
@@ -60,6 +60,11 @@ uint64_t branch_bytes(uint64_t rows, uint64_t columns, uint32_t rank, int factor
 
 /// Bytes of a matrix's sparse residual.
 uint64_t residual_bytes(uint64_t rows, uint64_t columns);
+
+/// Of one of the layout's matrices; of a stack, of all its experts.
+uint64_t stored_residual_bytes(const ModelLayout& layout, uint32_t matrix);
+/// Of these what a token has to do with and reads a share of: of a stack, those of the experts that it takes.
+uint64_t reached_residual_bytes(const ModelLayout& layout, uint32_t matrix);
 
 /// The same share for all: that with which a token reads at most `read_bytes` on average.
 void plan_uniform_shares(const ModelLayout& layout, uint64_t read_bytes, std::vector<MatrixPlan>* plans);

@@ -99,7 +99,7 @@ void write_residual(const SelectiveResidual& residual, Writer* writer) {
   writer->array(residual.columns.norms);
   writer->array(residual.columns.bias);
   writer->array(residual.means);
-  writer->number(residual.thresholds.at);
+  writer->number(residual.thresholds.front().at);
 }
 
 SelectiveResidual read_residual(const MatrixPlan& plan, const WeightSource& weight, Reader* reader) {
@@ -111,7 +111,7 @@ SelectiveResidual read_residual(const MatrixPlan& plan, const WeightSource& weig
   reader->array(weight.columns, &residual.columns.norms);
   reader->array(weight.rows, &residual.columns.bias);
   reader->array(weight.columns, &residual.means);
-  residual.thresholds.at = reader->number<decltype(residual.thresholds.at)>();
+  residual.thresholds.push_back(reader->number<ThresholdTable>());
   return residual;
 }
 

@@ -39,7 +39,7 @@ void measure_loss(std::span<const float> wanted, std::span<const float> replaced
     made->loss = distance(products(coded));
   }
   if (made->residual.share > 0) {
-    made->residual.add_to(x, tokens, outputs.data(), rows, team);
+    made->residual.add_to(x, tokens, outputs.data(), rows, team, sample.weights(kMeasuredRows));
     made->loss_left = distance(outputs);
   }
 }

@@ -22,6 +22,7 @@ constexpr uint64_t kMeasuredRows = 128;                     // as measure_loss()
 constexpr uint64_t kInvertedColumns = 64;                   // as feedback_factor() has a thread take
 constexpr uint64_t kOversampling = 32;                      // as low_rank_branch() carries along
 constexpr uint64_t kCurveRows = 256;                        // as share_curve() takes
+constexpr uint64_t kMostKeptOfFew = 128;                    // of an expert's tokens, as ExpertWindow takes
 constexpr uint64_t kPanelBytes = 2 * 128 * sizeof(double);  // for each row, as Eigen is counted with
 
 // To which both factors and the residual are completed.
@@ -57,6 +58,11 @@ std::vector<PassWalk::Held> PassWalk::forward(MemoryUse use, uint64_t tokens) {
   held.push_back(tally_.bytes(use, 2 * kv_positions(tokens) * config.kv_width() * sizeof(float) + kAlignment));
   held.push_back(tally_.bytes(use, scale_.threads * attention_scratch_bytes(config.head_dim) + kAlignment));
   return held;
+}
+
+uint64_t PassWalk::vector_bytes(uint32_t matrix) const {
+  const WeightSource& weight = layout_.weights[matrix];
+  return plans_[matrix].share > 0 ? (2 * weight.columns + weight.rows) * sizeof(float) : 0;
 }
 
 PassWalk::Held PassWalk::packed(MemoryUse use, uint64_t rows, uint64_t columns) { return tally_.bytes(use, packed_storage(rows, columns)); }
@@ -238,6 +244,9 @@ void PassWalk::mixture(const LayerLayout& parts) {
   std::vector<Held> stacks;
   for (const uint32_t matrix : {parts.ffn.gate, parts.ffn.up, parts.ffn.down}) {
     stacks.push_back(tally_.bytes(kBackbone, config.experts * backbone_bytes(matrix)));
+    if (plans_[matrix].share == 0) continue;
+    kept_.push_back(tally_.bytes(kBranches, config.experts * correction_bytes(matrix)));
+    kept_.push_back(tally_.bytes(kBranches, config.experts * vector_bytes(matrix) + 3 * least_lease(kBranches)));
   }
   const Held pool = gram(config.width);
   expert(parts.ffn);
@@ -245,16 +254,21 @@ void PassWalk::mixture(const LayerLayout& parts) {
   for (Held& stack : stacks) kept_.push_back(std::move(stack));
 }
 
-// All have the same shapes, and at most as many tokens of their own as the text has.
+// All have the same shapes, and at most as many tokens of their own as the text has; of few the sample has more.
 void PassWalk::expert(const FfnLayout& parts) {
   const uint64_t width = layout_.config.width, ffn_width = layout_.config.expert_ffn_width,
-                 most = std::max(scale_.tokens, std::max(width, ffn_width)), rows = InputSample::kept_rows(most, ExpertForward::kMostRows);
-  uint64_t all = 0;
-  for (const uint32_t matrix : {parts.gate, parts.up, parts.down}) all += backbone_bytes(matrix);
-  const Held made = tally_.bytes(kBackbone, all), journal = scale_.options.resume ? tally_.bytes(kMatrices, 4 * all) : Held();
+                 most = std::max(scale_.tokens, std::max(width, ffn_width)),
+                 rows = std::max(kMostKeptOfFew, InputSample::kept_rows(most, ExpertForward::kMostRows));
+  uint64_t all = 0, corrections = 0;
+  for (const uint32_t matrix : {parts.gate, parts.up, parts.down}) {
+    all += backbone_bytes(matrix);
+    corrections += correction_bytes(matrix) + vector_bytes(matrix);
+  }
+  const Held made = tally_.bytes(kBackbone, all),
+             journal = scale_.options.resume ? tally_.bytes(kMatrices, 4 * (all + corrections)) : Held();
   std::vector<Held> window;
   const auto compress = [&](uint64_t columns, std::initializer_list<uint32_t> matrices) {
-    const Held kept = tally_.floats(kCalibration, rows * columns), own = gram(columns), pooled = gram(columns);
+    const Held kept = tally_.floats(kCalibration, rows * (columns + 1)), own = gram(columns), pooled = gram(columns);
     add_to_gram(columns, ExpertForward::kMostRows);
     const Held factor = feedback(columns);
     for (const uint32_t matrix : matrices) const Held backbone = make(matrix, rows, &window);

@@ -60,6 +60,8 @@ class PassWalk {
   uint64_t sampled_rows() const;
   uint64_t correction_bytes(uint32_t matrix) const;
   uint64_t backbone_bytes(uint32_t matrix) const;
+  /// What a residual has besides its columns: norms, means and bias, of a stack one expert's.
+  uint64_t vector_bytes(uint32_t matrix) const;
 
   const CompressScale& scale_;
   const ModelLayout& layout_;

@@ -75,8 +75,7 @@ std::optional<ModelPlan> read_plan(std::span<const std::byte> record, const Mode
   ModelPlan plan{std::vector<MatrixPlan>(saved.size()), std::move(*survey)};
   for (const uint32_t matrix : matrices_of_layers(layout)) {
     const SavedPlan& one = saved[matrix];
-    const bool is_corrected = one.rank > 0 || one.share > 0;
-    if (!can_be(one, layout.weights[matrix]) || (is_corrected && is_stack(layout, matrix))) return std::nullopt;
+    if (!can_be(one, layout.weights[matrix]) || (one.rank > 0 && is_stack(layout, matrix))) return std::nullopt;
     plan.matrices[matrix] = {one.bits, one.rank, one.share, one.kl, one.restored, one.form()};
   }
   return plan;

@@ -24,7 +24,6 @@ class Planning {
     for (const uint32_t matrix : matrices_of_layers(layout_)) {
       plans_[matrix].bits = base_bits(options_);
       plans_[matrix].form = form_of(options_);
-      if (!is_stack(layout_, matrix)) correctable_.push_back(matrix);
     }
   }
 
@@ -91,14 +90,16 @@ class Planning {
       if (options_.method == BranchMethod::kHcinfer) plan_hcinfer_ranks(layout_, &plans_);
       return {};
     }
-    uint64_t residuals = 0;
-    for (const uint32_t matrix : correctable_) residuals += residual_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns);
+    uint64_t residuals = 0, reached = 0;
+    for (const uint32_t matrix : matrices_of_layers(layout_)) {
+      residuals += stored_residual_bytes(layout_, matrix), reached += reached_residual_bytes(layout_, matrix);
+    }
     const bool hold = residuals <= or_no_limit(options_.branch_bytes), asked = options_.form == BranchForm::kSparse;
     if (asked && !hold) return too_little(residuals);
     if (asked ||
         (options_.form == BranchForm::kAuto && options_.method == BranchMethod::kWeighed && hold && options_.branch_read_bytes > 0)) {
       plan_uniform_shares(layout_,
-                          static_cast<uint64_t>(static_cast<double>(std::min(or_no_limit(options_.branch_read_bytes), residuals)) /
+                          static_cast<uint64_t>(static_cast<double>(std::min(or_no_limit(options_.branch_read_bytes), reached)) /
                                                 options_.scattered_read_cost),
                           &plans_);
       return {};
@@ -106,7 +107,7 @@ class Planning {
     plan_uniform_ranks(layout_, low_rank_bytes(), options_.factor_bits, &plans_);
     if (std::any_of(plans_.begin(), plans_.end(), [](const MatrixPlan& plan) { return plan.rank > 0; })) return {};
     uint64_t least = 0;
-    for (const uint32_t matrix : correctable_) least += smallest_branch(matrix);
+    for (const uint32_t matrix : matrices_of_layers(layout_)) least += is_stack(layout_, matrix) ? 0 : smallest_branch(matrix);
     return too_little(least);
   }
 
@@ -117,13 +118,13 @@ class Planning {
   /// A budget that buys nothing is told, with the least that does.
   Status check_budget(const BranchForms& forms) const {
     uint64_t least = UINT64_MAX, least_read = UINT64_MAX;
-    for (const uint32_t matrix : correctable_) {
-      const uint64_t residual = residual_bytes(layout_.weights[matrix].rows, layout_.weights[matrix].columns);
-      if (forms.low_rank) least = std::min(least, smallest_branch(matrix)), least_read = std::min(least_read, smallest_branch(matrix));
+    for (const uint32_t matrix : matrices_of_layers(layout_)) {
+      const bool has_branch = forms.low_rank && !is_stack(layout_, matrix);
+      if (has_branch) least = std::min(least, smallest_branch(matrix)), least_read = std::min(least_read, smallest_branch(matrix));
       if (!forms.residual) continue;
-      least = std::min(least, residual);
-      least_read = std::min(
-          least_read, static_cast<uint64_t>(std::ceil(options_.scattered_read_cost * static_cast<double>(residual) / ShareCurve::kSteps)));
+      const auto reached = static_cast<double>(reached_residual_bytes(layout_, matrix));
+      least = std::min(least, stored_residual_bytes(layout_, matrix));
+      least_read = std::min(least_read, static_cast<uint64_t>(std::ceil(options_.scattered_read_cost * reached / ShareCurve::kSteps)));
     }
     if (or_no_limit(options_.branch_bytes) < least) return too_little(least);
     if (or_no_limit(options_.branch_read_bytes) >= least_read) return {};
@@ -145,7 +146,6 @@ class Planning {
   const std::span<const Token> tokens_;
   const CompressOptions& options_;
   SavedWork* const saved_;
-  std::vector<uint32_t> correctable_;
   std::vector<MatrixPlan> plans_;
   CompressSurvey survey_;
 };

@@ -34,29 +34,34 @@ std::span<const float> ExpertForward::gather(std::span<const uint32_t> tokens) {
   return rows_;
 }
 
-std::span<const float> ExpertForward::activate(const PackedFloats& gate, const PackedFloats& up, std::span<const float> rows) {
+std::span<const float> ExpertForward::activate(const PackedFloats& gate, const PackedFloats& up, std::span<const float> rows,
+                                               const ExpertCorrections& corrections, std::span<const float> weights) {
   const size_t count = rows.size() / config_.width;
   gate_.resize(count * config_.expert_ffn_width);
   up_.resize(gate_.size());
   gate.multiply(rows, count, gate_.data(), config_.expert_ffn_width, false, team_);
   up.multiply(rows, count, up_.data(), config_.expert_ffn_width, false, team_);
+  if (corrections.gate) corrections.gate(rows, weights, gate_.data());
+  if (corrections.up) corrections.up(rows, weights, up_.data());
   forward_.activation(gate_, up_);
   return gate_;
 }
 
-void ExpertForward::add_expert(const ExpertMatrices& matrices, const ExpertRows& rows, std::span<float> residual) {
+void ExpertForward::add_expert(const ExpertMatrices& matrices, const ExpertRows& rows, std::span<float> residual,
+                               const ExpertCorrections& corrections) {
   const uint64_t width = config_.width;
   for (size_t first = 0; first < rows.tokens.size(); first += kMostRows) {
     const size_t some = std::min(kMostRows, rows.tokens.size() - first);
     const auto tokens = std::span(rows.tokens).subspan(first, some);
-    const std::span<const float> activations = activate(matrices.gate, matrices.up, gather(tokens));
+    const auto weights = std::span(rows.weights).subspan(first, some);
+    const std::span<const float> activations = activate(matrices.gate, matrices.up, gather(tokens), corrections, weights);
     results_.resize(some * width);
     matrices.down.multiply(activations, some, results_.data(), width, false, team_);
+    if (corrections.down) corrections.down(activations, weights, results_.data());
     for (size_t i = 0; i < some; ++i) {
       float* const dst = residual.data() + tokens[i] * width;
       const float* const src = results_.data() + i * width;
-      const float weight = rows.weights[first + i];
-      for (uint64_t k = 0; k < width; ++k) dst[k] += weight * src[k];
+      for (uint64_t k = 0; k < width; ++k) dst[k] += weights[i] * src[k];
     }
   }
 }

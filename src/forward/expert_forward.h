@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -32,6 +33,14 @@ struct ExpertMatrices {
   PackedFloats gate, up, down;
 };
 
+/// Adds to dst [rows, the matrix's rows] what corrects a matrix of an expert for `src` [rows, its columns]; `weights` [rows]: what each
+/// row's token takes of the expert's result. Empty: nothing does.
+using ExpertCorrection = std::function<void(std::span<const float> src, std::span<const float> weights, float* dst)>;
+
+struct ExpertCorrections {
+  ExpertCorrection gate, up, down;
+};
+
 /// Experts of one layer. Rows are taken some at a time, so that memory does not grow with the tokens of an expert. Threads: one call at a
 /// time.
 class ExpertForward {
@@ -47,10 +56,13 @@ class ExpertForward {
   std::span<const float> inputs() const { return inputs_; }
   /// The rows of `tokens`, one after the other; valid until the next call.
   std::span<const float> gather(std::span<const uint32_t> tokens);
-  /// silu(gate x) * (up x) of `rows`, [rows, expert_ffn_width]; valid until the next call. Precondition: at most kMostRows.
-  std::span<const float> activate(const PackedFloats& gate, const PackedFloats& up, std::span<const float> rows);
+  /// silu(gate x) * (up x) of `rows`, [rows, expert_ffn_width]; valid until the next call. `weights` [rows] are for the corrections alone.
+  /// Precondition: at most kMostRows.
+  std::span<const float> activate(const PackedFloats& gate, const PackedFloats& up, std::span<const float> rows,
+                                  const ExpertCorrections& corrections = {}, std::span<const float> weights = {});
   /// residual [tokens, width] += weight * result, of the expert's tokens.
-  void add_expert(const ExpertMatrices& matrices, const ExpertRows& rows, std::span<float> residual);
+  void add_expert(const ExpertMatrices& matrices, const ExpertRows& rows, std::span<float> residual,
+                  const ExpertCorrections& corrections = {});
 
  private:
   const ModelConfig& config_;

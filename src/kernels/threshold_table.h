@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <limits>
 
 namespace outrigger {
 
@@ -20,6 +21,13 @@ struct ThresholdTable {
   /// below 1 / kSteps is then exceeded.
   float threshold(double share) const;
 };
+
+/// The threshold for an input whose product goes on with this weight, so that reading a column is worth weight * |x| * norm: what |x| *
+/// norm must be above. Below zero it stays: all is read then. Weights of nothing, less, or that are no numbers: +infinity.
+inline float gated_threshold(float threshold, float weight) {
+  if (threshold < 0) return threshold;
+  return weight > 0 ? threshold / weight : std::numeric_limits<float>::infinity();
+}
 
 }  // namespace outrigger
 

@@ -4,13 +4,14 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <optional>
 
 #include "src/base/macros.h"
+#include "src/kernels/sparse_residual.h"
+#include "src/kernels/threshold_table.h"
 #include "src/model/layout_tensors.h"
 #include "src/model/product_kinds.h"
 #include "src/model/step_buffers.h"
-#include "src/kernels/sparse_residual.h"
-#include "src/kernels/threshold_table.h"
 #include "src/tensor/packed.h"
 
 namespace outrigger {
@@ -105,7 +106,7 @@ class LayoutBuilder {
     uint32_t components = 0;
     for (const auto& [matrix, part] : window) {
       const std::string name_a = layer_tensor_name(layer, part, "branch_a");
-      if (!tensors_.has(name_a)) continue;
+      if (!tensors_.has(name_a) || layout_.shape.matrices[matrix].use == MatrixUse::kRouted) continue;  // of experts: refused as left over
       OTR_ASSIGN(const uint32_t rank, tensors_.rank_of_branch(name_a));
       OTR_ASSIGN(const uint32_t a, tensors_.add_matrix(name_a, layer, rank, layout_.weights[matrix].columns));
       layout_.branches[matrix] = {a, kNoMatrix, rank, components};
@@ -136,16 +137,19 @@ class LayoutBuilder {
     return {};
   }
 
+  // Of a stack all tensors have the experts as their last dimension.
   Status add_residual(uint32_t layer, uint32_t matrix, const char* part) {
     const std::string name = layer_tensor_name(layer, part, "residual");
     if (!tensors_.has(name)) return {};
     const WeightSource& weight = layout_.weights[matrix];
+    const bool is_stack = layout_.shape.matrices[matrix].use == MatrixUse::kRouted;
+    const std::optional<uint32_t> experts = is_stack ? std::optional(weight.experts) : std::nullopt;
     ResidualLayout& residual = layout_.residuals[matrix];
-    OTR_ASSIGN(residual, tensors_.take_residual(name, weight.rows, weight.columns));
-    OTR_ASSIGN(residual.norms, tensors_.add_fixed(name + "_norms", weight.columns));
-    OTR_ASSIGN(residual.means, tensors_.add_fixed(name + "_means", weight.columns));
-    OTR_ASSIGN(residual.bias, tensors_.add_fixed(name + "_bias", weight.rows));
-    OTR_ASSIGN(residual.thresholds, tensors_.add_fixed(name + "_thresholds", ThresholdTable::kSteps + 1));
+    OTR_ASSIGN(residual, tensors_.take_residual(name, weight.rows, weight.columns, experts));
+    OTR_ASSIGN(residual.norms, tensors_.add_fixed(name + "_norms", weight.columns, experts));
+    OTR_ASSIGN(residual.means, tensors_.add_fixed(name + "_means", weight.columns, experts));
+    OTR_ASSIGN(residual.bias, tensors_.add_fixed(name + "_bias", weight.rows, experts));
+    OTR_ASSIGN(residual.thresholds, tensors_.add_fixed(name + "_thresholds", ThresholdTable::kSteps + 1, experts));
     residual.offset = layout_.shape.residual_bytes;
     layout_.shape.residual_bytes += (residual.file_bytes + 63) / 64 * 64;
     layout_.panels.residual_columns = std::max(layout_.panels.residual_columns, weight.columns);
@@ -163,10 +167,9 @@ class LayoutBuilder {
     }
     OTR_ASSIGN(parts.ffn.gate, tensors_.add_stack("ffn_gate", layer, config.expert_ffn_width, config.width));
     OTR_ASSIGN(parts.ffn.up, tensors_.add_stack("ffn_up", layer, config.expert_ffn_width, config.width));
-    tensors_.next_window();
+    OTR_TRY(add_branches(layer, {{parts.ffn.gate, "ffn_gate_exps"}, {parts.ffn.up, "ffn_up_exps"}}));
     OTR_ASSIGN(parts.ffn.down, tensors_.add_stack("ffn_down", layer, config.width, config.expert_ffn_width));
-    tensors_.next_window();
-    return {};
+    return add_branches(layer, {{parts.ffn.down, "ffn_down_exps"}});
   }
 
   // A layer's matrix and its bias. What a later layer has beyond the first one is left over, and refused as such.
@@ -206,20 +209,24 @@ class LayoutBuilder {
     return {};
   }
 
-  // What the file says, or all of them.
-  uint64_t residual_reads() const {
-    const GgufValue* const value = file_.find(kResidualReadsKey);
-    if (value == nullptr) return layout_.shape.residual_bytes;
-    const Result<uint64_t> said = value->as_u64();
-    return said.is_ok() ? std::min(layout_.shape.residual_bytes, said.value()) : layout_.shape.residual_bytes;
+  // What a token has to do with: all of it, of a stack what belongs to the experts that the token takes.
+  uint64_t residual_reach(size_t matrix) const {
+    const ResidualLayout& residual = layout_.residuals[matrix];
+    return layout_.shape.matrices[matrix].use == MatrixUse::kRouted ? residual.file_bytes / residual.experts * layout_.config.used_experts
+                                                                    : residual.file_bytes;
   }
 
-  // To each matrix its part by size: what the file says is the sum.
-  void share_residual_reads(uint64_t reads) {
+  // To each matrix its part by size: what the file says is the sum; without it all that a token has to do with.
+  void share_residual_reads() {
     StepShape& shape = layout_.shape;
+    uint64_t all = 0;
+    for (size_t i = 0; i < shape.matrices.size(); ++i) all += residual_reach(i);
+    const GgufValue* const value = file_.find(kResidualReadsKey);
+    const Result<uint64_t> said = value != nullptr ? value->as_u64() : Result<uint64_t>(all);
+    const uint64_t reads = said.is_ok() ? std::min(all, said.value()) : all;
     shape.residual_read_bytes_per_token = reads;
     for (size_t i = 0; i < shape.matrices.size(); ++i) {
-      const double share = static_cast<double>(layout_.residuals[i].file_bytes) / static_cast<double>(shape.residual_bytes);
+      const double share = static_cast<double>(residual_reach(i)) / static_cast<double>(all);
       shape.matrices[i].residual_read_bytes = static_cast<uint64_t>(std::ceil(share * static_cast<double>(reads)));
     }
   }
@@ -241,7 +248,7 @@ class LayoutBuilder {
     }
     for (const uint32_t tokens : kStepTokens) shape.activations.push_back({tokens, StepBuffers::bytes(config, layout_.panels, tokens)});
     shape.activation_bytes_per_thread = attention_scratch_bytes(config.head_dim) + StepBuffers::residual_scratch_bytes(layout_.panels);
-    if (shape.residual_bytes > 0) share_residual_reads(residual_reads());
+    if (shape.residual_bytes > 0) share_residual_reads();
     shape.residual_row_bytes = config.width * sizeof(float);
     shape.logits_row_bytes = StepBuffers::logits_row_bytes(layout_.vocabulary);
     PanelKinds of_copies = layout_.panels;

@@ -103,9 +103,15 @@ Result<uint32_t> LayoutTensors::rank_of_branch(const std::string& name) const {
       .in_file(file_.source().name()).about(name);
 }
 
-Result<ResidualLayout> LayoutTensors::take_residual(const std::string& name, uint64_t rows, uint64_t columns) {
+Result<ResidualLayout> LayoutTensors::take_residual(const std::string& name, uint64_t rows, uint64_t columns,
+                                                    std::optional<uint32_t> experts) {
   OTR_ASSIGN(const GgufTensor* tensor, require(name));
-  if (!has_shape(*tensor, columns, rows) || rows % kResidualGroup != 0) return wrong_shape(*tensor, fmt::format("[{}, {}], and columns of whole blocks of {}", rows, columns, kResidualGroup));
+  const bool fits = experts ? tensor->rank == 3 && tensor->dims[0] == rows && tensor->dims[1] == columns && tensor->dims[2] == *experts
+                            : has_shape(*tensor, columns, rows);
+  if (!fits || rows % kResidualGroup != 0) {
+    return wrong_shape(*tensor, fmt::format("[{}, {}{}], and columns of whole blocks of {}", rows, columns,
+                                            experts ? fmt::format(", {}", *experts) : "", kResidualGroup));
+  }
   if ((tensor->type != DType::kQ4_0 && tensor->type != DType::kIQ4_NL) || tensor->is_packed) {
     return Status(StatusCode::kUnsupported, fmt::format("a residual of type {} cannot be run by this version (Q4_0 and IQ4_NL can)", traits(tensor->type).name))
         .in_file(file_.source().name()).about(name);
@@ -115,6 +121,7 @@ Result<ResidualLayout> LayoutTensors::take_residual(const std::string& name, uin
   residual.type = tensor->type;
   residual.file_offset = tensor->offset;
   residual.file_bytes = tensor->bytes;
+  residual.experts = experts.value_or(1);
   return residual;
 }
 
@@ -164,9 +171,12 @@ Result<uint32_t> LayoutTensors::add_stack(const char* part, uint32_t layer, uint
   return enter(name, layer, MatrixUse::kRouted, std::move(source));
 }
 
-Result<uint64_t> LayoutTensors::add_fixed(const std::string& name, uint64_t elements) {
+Result<uint64_t> LayoutTensors::add_fixed(const std::string& name, uint64_t each, std::optional<uint32_t> experts) {
   OTR_ASSIGN(const GgufTensor* tensor, require(name));
-  if (tensor->elements() != elements || tensor->dims[0] != elements) return wrong_shape(*tensor, fmt::format("[{}]", elements));
+  const uint64_t elements = each * experts.value_or(1);
+  if (tensor->elements() != elements || tensor->dims[0] != each || tensor->dims[1] != experts.value_or(1)) {
+    return wrong_shape(*tensor, experts ? fmt::format("[{}, {}]", each, *experts) : fmt::format("[{}]", each));
+  }
   if (tensor->is_packed) {
     return Status(StatusCode::kCorruptFile, fmt::format("tensor {} is packed; only matrices that are multiplied are", name))
         .in_file(file_.source().name()).about(name);

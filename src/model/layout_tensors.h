@@ -5,6 +5,7 @@
 #include <outrigger/status.h>
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -32,12 +33,12 @@ class LayoutTensors {
   Result<uint32_t> add_matrix(const std::string& name, uint32_t layer, uint64_t rows, uint64_t columns);
   /// The second dimension of a branch's first factor, which is what says it. Precondition: the file has the tensor.
   Result<uint32_t> rank_of_branch(const std::string& name) const;
-  /// Where a residual's columns are in the file. Precondition: the file has the tensor.
-  Result<ResidualLayout> take_residual(const std::string& name, uint64_t rows, uint64_t columns);
+  /// Where a residual's columns are in the file. `experts`: of a stack. Precondition: the file has the tensor.
+  Result<ResidualLayout> take_residual(const std::string& name, uint64_t rows, uint64_t columns, std::optional<uint32_t> experts);
   /// The experts' matrices `part` ("ffn_gate") of a layer, in whichever of the forms the file has.
   Result<uint32_t> add_stack(const char* part, uint32_t layer, uint64_t rows, uint64_t columns);
-  /// The offset in floats.
-  Result<uint64_t> add_fixed(const std::string& name, uint64_t elements);
+  /// The offset in floats. `experts`: a vector of `each` elements for so many of them, one after the other.
+  Result<uint64_t> add_fixed(const std::string& name, uint64_t each, std::optional<uint32_t> experts = std::nullopt);
   uint64_t fixed_floats() const { return fixed_floats_; }
 
   /// A tensor that nobody asked for, a bias or a second norm, would change the text without a word.

@@ -10,6 +10,7 @@
 #include "src/kernels/rms_norm.h"
 #include "src/kernels/route.h"
 #include "src/kernels/silu_mul.h"
+#include "src/kernels/sparse_residual.h"
 #include "src/model/step_runner.h"
 
 namespace outrigger {
@@ -129,13 +130,23 @@ std::span<const ExpertUse> StepRunner::wave_uses(uint32_t wave) const {
   return {experts.uses + begin, experts.wave_ends[wave] - begin};
 }
 
-// Each expert's row blocks are shared out by themselves: there are few experts, and of different numbers of tokens.
+float StepRunner::expert_weight(size_t row, uint32_t expert) const {
+  const ExpertBuffers& experts = buffers_.experts;
+  const size_t first = experts.token_of[row] * size_t{config_.used_experts};
+  const uint32_t* const chosen = experts.chosen + first;
+  return experts.weights[first + static_cast<size_t>(std::find(chosen, chosen + config_.used_experts, expert) - chosen)];
+}
+
+// Each expert's row blocks are shared out by themselves: there are few experts, and of different numbers of tokens. A residual adds to rows
+// that the same thread has multiplied, so that no barrier stands between.
 void StepRunner::expert_product(uint32_t layer, const ExpertUse& use, uint32_t part, const TeamMember& member) const {
   const ExpertBuffers& experts = buffers_.experts;
   const uint32_t matrix = matrix_of(layout_.layers[layer].ffn, part);
   const WeightSource& weights = layout_.weights[matrix];
   const auto blocks = static_cast<uint32_t>(weights.blocks_per_expert());
-  const Share mine = share_of(member, blocks);
+  const bool is_corrected = adds_residual(matrix);
+  const uint32_t together = is_corrected ? kResidualGroup / kPackRows : 1;
+  const Share groups = share_of(member, blocks / together), mine{groups.begin * together, groups.end * together};
   if (mine.begin == mine.end) return;
   const ExpertPool* const pool = residency_.experts();
   const uint64_t ffn_offset = use.first_row * config_.expert_ffn_width, row_offset = use.first_row * config_.width;
@@ -154,6 +165,7 @@ void StepRunner::expert_product(uint32_t layer, const ExpertUse& use, uint32_t p
   } else {
     matmul(args, mine.begin, mine.end);
   }
+  if (is_corrected) add_expert_residual(use, matrix, args, {mine.begin * kPackRows, mine.end * kPackRows}, member);
 }
 
 // Rows that have just come from the file: some at a time packed into the expert's slot, and multiplied with while they are in this thread's cache.

@@ -5,8 +5,6 @@
 #include "src/kernels/activations.h"
 #include "src/kernels/add_bias.h"
 #include "src/kernels/bf16_activations.h"
-#include "src/kernels/sparse_residual.h"
-#include "src/kernels/threshold_table.h"
 #include "src/model/step_runner.h"
 
 namespace outrigger {
@@ -80,38 +78,6 @@ void StepRunner::branch_panels(const BranchWindow& window, const TeamMember& mem
   if (mine.begin == mine.end) return;
   for (const uint32_t matrix : branched_matrices(layout_, window)) {
     if (matrix != kNoMatrix && args_.used_rank(matrix) > 0) quantize_activations(args_.components(matrix), mine.begin, mine.end);
-  }
-}
-
-// Each member its rows, for all tokens: which columns they read it finds out for itself, which is less than a fence would cost.
-void StepRunner::add_residuals(const BranchWindow& window, const TeamMember& member) const {
-  if (input_.branch_share <= 0) return;
-  for (const uint32_t matrix : window_matrices(layout_, window)) {
-    if (matrix == kNoMatrix || layout_.residuals[matrix].file_bytes == 0) continue;
-    const MatmulArgs product = args_.window_product(window.op, window.layer, {matrix, 0, static_cast<uint32_t>(layout_.weights[matrix].blocks())});
-    const Share groups = share_of(member, product.rows / kResidualGroup);
-    if (groups.begin < groups.end) add_residual(layout_.residuals[matrix], product, {groups.begin * kResidualGroup, groups.end * kResidualGroup}, member);
-  }
-}
-
-void StepRunner::add_residual(const ResidualLayout& residual, const MatmulArgs& product, const Share& rows, const TeamMember& member) const {
-  const size_t columns = product.columns;
-  auto* const centred = reinterpret_cast<float*>(buffers_.residual_scratch + member.index() * StepBuffers::residual_scratch_bytes(layout_.panels));
-  auto* const chosen = reinterpret_cast<uint32_t*>(centred + kResidualTokens * columns);
-  ThresholdTable table;
-  std::copy_n(fixed_ + residual.thresholds, table.at.size(), table.at.begin());
-  const float threshold = table.threshold(input_.branch_share);
-  const float *const means = fixed_ + residual.means, *const norms = fixed_ + residual.norms;
-  for (size_t first = 0; first < product.tokens; first += kResidualTokens) {
-    const size_t some = std::min(kResidualTokens, product.tokens - first);
-    size_t counts[kResidualTokens];
-    for (size_t t = 0; t < some; ++t) {
-      const float* const src = product.src + (first + t) * product.src_stride;
-      for (size_t k = 0; k < columns; ++k) centred[t * columns + k] = src[k] - means[k];
-      counts[t] = choose_columns(centred + t * columns, norms, columns, threshold, chosen + t * columns);
-    }
-    float* const dst = product.dst + first * product.dst_stride;
-    sparse_residual({residual.type, residuals_ + residual.offset, product.rows, centred, columns, chosen, columns, counts, dst, product.dst_stride, some, fixed_ + residual.bias}, rows.begin, rows.end);
   }
 }
 

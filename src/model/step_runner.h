@@ -79,14 +79,29 @@ class StepRunner final : public NodeRunner {
   void product(const TaskGraph& graph, const TaskNode& node, const TeamMember& member);
   void begin_correction(const BranchWindow& window, const TeamMember& member);
   void branch_panels(const BranchWindow& window, const TeamMember& member);
-  void add_residuals(const BranchWindow& window, const TeamMember& member) const;
-  void add_residual(const ResidualLayout& residual, const MatmulArgs& product, const Share& rows, const TeamMember& member) const;
   void fine_product(const MatmulArgs& args, size_t begin, size_t end) const;
   void unpack_and_multiply(const MatmulArgs& args, const OperandRef& operand, bool is_fine, const Share& blocks, const TeamMember& member) const;
   /// Rows [begin, end) of `src` [tokens, width] into `panel`, as the window that begins with `matrix` asks; which it is: kFloat32 for none.
   Activations quantize(const float* src, std::byte* panel, uint32_t matrix, size_t tokens, size_t begin, size_t end);
   /// quantize() of rows of `normed`, into both panels if it is int8, for the windows that keep about 15 bits of their input.
   void quantize_finely(uint32_t matrix, size_t tokens, size_t begin, size_t end);
+
+  // step_residuals.cc: of what matrices lost, the columns that matter to each token.
+  struct ResidualOperand {
+    DType type;
+    const std::byte* columns;
+    const float *norms, *means, *bias;
+    float threshold;
+  };
+  bool adds_residual(uint32_t matrix) const { return input_.branch_share > 0 && layout_.residuals[matrix].file_bytes > 0; }
+  /// Of a matrix, of a stack this expert's.
+  ResidualOperand residual_operand(uint32_t matrix, uint32_t expert) const;
+  void add_residuals(const BranchWindow& window, const TeamMember& member) const;
+  void add_expert_residual(const ExpertUse& use, uint32_t matrix, const MatmulArgs& product, const Share& rows,
+                           const TeamMember& member) const;
+  template <typename ThresholdOf>
+  void add_residual(const ResidualOperand& residual, const MatmulArgs& product, const Share& rows, const TeamMember& member,
+                    const ThresholdOf& threshold_of) const;
 
   // step_experts.cc: a mixture's layers.
   void route_tokens(uint32_t layer, const TeamMember& member);
@@ -98,6 +113,8 @@ class StepRunner final : public NodeRunner {
   void pack_and_multiply(const MatmulArgs& args, uint32_t layer, const ExpertUse& use, uint32_t part, const Share& blocks) const;
   void combine(uint32_t layer, const TeamMember& member);
   std::span<const ExpertUse> wave_uses(uint32_t wave) const;
+  /// What the row's token takes of its result.
+  float expert_weight(size_t row, uint32_t expert) const;
   std::byte* expert_panel(std::byte* panel, uint32_t matrix, uint32_t first_row) const;
 
   const ModelLayout& layout_;

@@ -97,10 +97,10 @@ std::string quality_text(const CompressQuality& quality) {
 
 Status write_report(const CompressCommandOptions& options, const CompressReport& report, const std::optional<CompressQuality>& quality,
                     double seconds) {
-  const auto bits_each = [&report](uint64_t bytes) {
-    return static_cast<double>(bytes) * 8 / static_cast<double>(report.backbone_weights);
-  };
-  const double bits = bits_each(report.backbone_bytes), branch_bits = bits_each(report.branch_bytes);
+  const auto bits_each = [](uint64_t bytes, uint64_t weights) { return static_cast<double>(bytes) * 8 / static_cast<double>(weights); };
+  const double bits = bits_each(report.backbone_bytes, report.backbone_weights),
+               branch_bits = bits_each(report.branch_bytes, report.backbone_weights),
+               read_bits = bits_each(report.branch_read_bytes, report.used_weights);
   if (options.common.json) {
     return write_json(
         {{"file", options.output},
@@ -110,7 +110,7 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
            {"backbone", report.backbone_bytes},
            {"branches", report.branch_bytes},
            {"branch_reads_per_token", report.branch_read_bytes}}},
-         {"bits_per_weight", {{"backbone", bits}, {"branches", branch_bits}, {"branch_reads", bits_each(report.branch_read_bytes)}}},
+         {"bits_per_weight", {{"backbone", bits}, {"branches", branch_bits}, {"branch_reads", read_bits}}},
          {"levels", options.levels == WeightLevels::kCodebook ? "codebook" : "uniform"},
          {"group", options.group_weights},
          {"quality", quality_json(quality)},
@@ -125,7 +125,7 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
   const std::string branches = report.branch_bytes == 0
                                    ? ""
                                    : fmt::format(", {} of branches at {:.2f}, {:.2f} of them read by a token",
-                                                 format_size(report.branch_bytes), branch_bits, bits_each(report.branch_read_bytes));
+                                                 format_size(report.branch_bytes), branch_bits, read_bits);
   return write_out(fmt::format("{}: {} from {}; {} of them layers at {:.2f} bits a weight{}, by {} tokens, in {:.0f} s\n{}", options.output,
                                format_size(report.output_bytes), format_size(report.input_bytes), format_size(report.backbone_bytes), bits,
                                branches, report.calibration_tokens, seconds, quality ? quality_text(*quality) : ""));

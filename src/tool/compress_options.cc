@@ -29,15 +29,21 @@ Status read_bits(const std::string& text, double scale_bits, CompressOptions* op
                 fmt::format("--bits: got \"{}\", need 2, 3, 4, or mixed:{} to mixed:{} stored bits a weight", text, 2 + scale_bits, 4 + scale_bits));
 }
 
-// A size, bits for each weight of the matrices that can have branches ("0.8bpw"), or a share of their bytes ("10%"): of a mixture the
-// experts have none.
-Result<uint64_t> read_bytes(const char* name, const std::string& text, const Model& model, double stored_bits) {
-  auto shape = model.step_shape();
-  if (!shape.is_ok()) return shape.status();
+// Weights of the matrices that can be corrected; of a stack those of so many experts.
+double correctable_weights(const StepShape& shape, const CompressCommandOptions& options, uint32_t experts) {
+  const bool has_residuals =
+      options.form != BranchForm::kLowRank && options.method != BranchMethod::kHcinfer && options.allocation != BranchAllocation::kHcinfer;
   double weights = 0;
-  for (const MatrixShape& matrix : shape->matrices) {
-    if (matrix.use == MatrixUse::kEveryToken) weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
+  for (const MatrixShape& matrix : shape.matrices) {
+    const double each = static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
+    if (matrix.use == MatrixUse::kEveryToken) weights += each;
+    if (matrix.use == MatrixUse::kRouted && has_residuals) weights += each * std::min(experts, matrix.experts);
   }
+  return weights;
+}
+
+// A size, bits for each of so many weights ("0.8bpw"), or a share of their bytes ("10%").
+Result<uint64_t> read_bytes(const char* name, const std::string& text, double weights, double stored_bits) {
   if (text.ends_with("bpw")) {
     double bits_each = -1;
     const char* const end = text.data() + text.size() - 3;
@@ -81,8 +87,12 @@ void choose_polish_scope(const CompressCommandOptions& options, const StepShape&
 }
 
 Status read_branches(const CompressCommandOptions& options, const Model& model, double stored_bits, CompressOptions* result) {
-  const auto budget = read_bytes("--branch-budget", options.branch_budget, model, stored_bits),
-             reads = read_bytes("--branch-reads", options.branch_reads, model, stored_bits);
+  auto shape = model.step_shape();
+  if (!shape.is_ok()) return shape.status();
+  const double stored = correctable_weights(shape.value(), options, UINT32_MAX),
+               used = correctable_weights(shape.value(), options, shape->used_experts);
+  const auto budget = read_bytes("--branch-budget", options.branch_budget, stored, stored_bits),
+             reads = read_bytes("--branch-reads", options.branch_reads, used, stored_bits);
   if (!budget.is_ok()) return budget.status();
   if (!reads.is_ok()) return reads.status();
   result->branch_bytes = budget.value();

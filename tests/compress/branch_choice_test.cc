@@ -11,6 +11,7 @@
 #include "tests/support/engines.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
+#include "tests/support/random_mixture.h"
 #include "tests/support/scratch_folder.h"
 
 namespace outrigger::testing {
@@ -76,6 +77,38 @@ TEST_CASE(
     }
     return all;
   }());
+}
+
+TEST_CASE("choose_branches: a stack of experts has no rank; its residual is stored for all of them, and read of those that a token takes") {
+  const ScratchFolder scratch;
+  const Model model = write_and_open(scratch, random_mixture());
+  const ModelLayout& layout = *model.impl()->layout;
+  std::vector<MatrixLoss> losses = made_up_losses(layout);
+  const uint32_t stack = layout.layers[1].ffn.up, attention = layout.layers[1].q;
+  for (MatrixLoss& loss : losses) {
+    if (loss.matrix == stack) loss.kl = 1;
+    for (size_t k = 0; k <= 64; ++k) loss.curve.restored[k] = static_cast<double>(k) / 64;
+  }
+  const auto one = static_cast<double>(residual_bytes(128, 64));
+  const auto chosen = [&](const BranchForms& forms, const BranchLimits& limits) {
+    std::vector<MatrixPlan> plans(layout.weights.size());
+    choose_branches(layout, losses, forms, limits, 4, &plans);
+    for (const MatrixLoss& loss : losses) CHECK((plans[loss.matrix].rank == 0 || !is_stack(layout, loss.matrix)));
+    return plans;
+  };
+  CHECK(chosen({}, {.stored_bytes = 4.99 * one})[stack].share == 0);
+  CHECK(chosen({}, {.stored_bytes = 5 * one})[stack].share == 1);
+  CHECK(chosen({}, {.read_bytes = 2 * one})[stack].share == 1);
+  CHECK(chosen({}, {.read_bytes = one})[stack].share == 0.5);
+  CHECK(chosen({}, {.read_bytes = one, .scattered_cost = 2})[stack].share == 0.25);
+  const std::vector<MatrixPlan> low_rank = chosen({.residual = false}, {});
+  CHECK((low_rank[stack].share == 0 && low_rank[attention].rank > 0));
+  std::vector<MatrixPlan> alike(layout.weights.size());
+  uint64_t reached = 0;
+  for (const MatrixLoss& loss : losses) reached += reached_residual_bytes(layout, loss.matrix);
+  CHECK(reached == 2 * (residual_bytes(64, 64) * 2 + residual_bytes(32, 64) * 2 + 2 * 3 * residual_bytes(128, 64)));
+  plan_uniform_shares(layout, reached / 4, &alike);
+  for (const MatrixLoss& loss : losses) CHECK(alike[loss.matrix].share == 0.25);
 }
 
 TEST_CASE(

@@ -115,6 +115,18 @@ TEST_CASE("compress_model: no allocation above a mebibyte is anything but a leas
   check_leased(bench);
   bench.options.branch_bytes = 200'000;
   CHECK(check_leased(bench).memory.corrections > 0);
+  bench.options.branch_bytes = 0;
+  bench.options.branch_read_bytes = 400'000;
+  bench.options.form = BranchForm::kSparse;
+  const CompressReport measured = check_leased(bench);
+  CHECK(measured.memory.corrections > 4 * kLarge);
+  bench.options.allocation = BranchAllocation::kUniform;
+  bench.options.resume = true;
+  const CompressReport alike = check_leased(bench);
+  CHECK(alike.memory.corrections > 6 * kLarge);
+  std::filesystem::remove(bench.path);
+  bench.options.host_bytes = alike.memory.planned_bytes;
+  CHECK(must(bench.compress()).memory.peak_bytes == alike.memory.peak_bytes);
 }
 
 TEST_CASE("compress_model: with everything there is, what is held stays below what was planned, and a budget of that does") {

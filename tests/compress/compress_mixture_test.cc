@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iterator>
 #include <limits>
+#include <random>
 
 #include "src/compress/matrix_plan.h"
 #include "src/compress/quantiser.h"
@@ -44,9 +45,9 @@ CompressOptions few_chunks(int bits = 4) {
   return options;
 }
 
-std::vector<float> logits(const Model& model, const EngineSetup& setup) {
+std::vector<float> logits(const Model& model, const EngineSetup& setup, float share = 1) {
   const Engine engine = open_engine(model, setup);
-  Session session = must(Session::open(engine));
+  Session session = must(Session::open(engine, {0, share}));
   std::vector<float> all;
   must(session.evaluate(text(24), [&](size_t, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }));
   return all;
@@ -181,11 +182,14 @@ TEST_CASE("compress_model: a mixture gives the same bytes for any number of thre
   for (const MixtureKind kind : {MixtureKind::kMixtral, MixtureKind::kQwen2}) {
     const ScratchFolder scratch;
     const Model model = write_and_open(scratch, random_mixture(kind));
-    std::vector<CompressOptions> cases(5, few_chunks(2));
+    std::vector<CompressOptions> cases(6, few_chunks(2));
     cases[1].branch_bytes = 20000;
     cases[2].branch_read_bytes = 3000;
     cases[3].mixed_bits = 3;
     cases[4].method = BranchMethod::kHcinfer;
+    cases[5].branch_read_bytes = 6000;
+    cases[5].form = BranchForm::kSparse;
+    cases[5].allocation = BranchAllocation::kUniform;
     for (CompressOptions& options : cases) {
       CAPTURE(static_cast<int>(kind), options.branch_bytes, options.branch_read_bytes, options.mixed_bits);
       const CompressReport report = must(compress_model(model, text(300), scratch / "a.gguf", options));
@@ -194,13 +198,14 @@ TEST_CASE("compress_model: a mixture gives the same bytes for any number of thre
         must(compress_model(model, text(300), scratch / "b.gguf", options));
         CHECK((content(scratch / "a.gguf") == content(scratch / "b.gguf")));
       }
-      uint32_t corrected = 0;
+      uint32_t corrected = 0, experts = 0;
       for (const CompressedMatrixReport& matrix : report.matrices) {
-        const bool has_one = matrix.rank > 0 || matrix.share > 0;
-        CHECK((!has_one || matrix.experts == 1));
-        corrected += has_one;
+        CHECK((matrix.rank == 0 || matrix.experts == 1));
+        corrected += matrix.rank > 0 || matrix.share > 0;
+        experts += matrix.share > 0 && matrix.experts > 1;
       }
       CHECK((corrected > 0) == (&options != &cases[0] && options.mixed_bits == 0));
+      CHECK((experts > 0) == (options.branch_read_bytes > 0));
       const double bits = static_cast<double>(report.backbone_bytes) * 8 / static_cast<double>(report.backbone_weights);
       if (options.mixed_bits > 0) CHECK((bits <= 3 && bits > 2.6));
       if (options.branch_bytes > 0) CHECK((report.branch_bytes <= options.branch_bytes && report.branch_bytes > options.branch_bytes / 2));
@@ -210,7 +215,73 @@ TEST_CASE("compress_model: a mixture gives the same bytes for any number of thre
       EngineSetup tight;
       tight.host_bytes = smallest_budget(made, tight) + 4096;
       CHECK(logits(made, tight) == resident);
+      must(pack_model(made, scratch / "packed.gguf"));
+      CHECK(logits(must(Model::open(scratch / "packed.gguf")), {}) == resident);
     }
+  }
+}
+
+// Inputs whose elements have little to do with each other, as far as that goes: a few columns of what a matrix lost say little where all
+// errors make up for each other.
+std::vector<std::byte> uncorrelated_mixture(MixtureKind kind) {
+  return random_mixture(kind, [](const std::string& name, std::vector<float>& values) {
+    if (name != "token_embd.weight") return;
+    std::mt19937 random(3);
+    std::normal_distribution<float> normal(0, 1);
+    for (float& value : values) value = normal(random);
+  });
+}
+
+TEST_CASE("compress_model: residuals of experts are counted as they are in the file, and as they are read by a token") {
+  const ScratchFolder scratch;
+  for (const MixtureKind kind : kMixtureKinds) {
+    const Model model = write_and_open(scratch, uncorrelated_mixture(kind));
+    for (const BranchAllocation allocation : {BranchAllocation::kUniform, BranchAllocation::kMeasured}) {
+      CAPTURE(static_cast<int>(kind), static_cast<int>(allocation));
+      CompressOptions options = few_chunks(2);
+      options.branch_read_bytes = 20000;
+      options.form = BranchForm::kSparse;
+      options.allocation = allocation;
+      const CompressReport report = must(compress_model(model, text(300), scratch / "small.gguf", options));
+      const StepShape shape = must(must(Model::open(scratch / "small.gguf")).step_shape());
+      uint64_t stored = 0, all_used = 0;
+      double read = 0;
+      for (const CompressedMatrixReport& matrix : report.matrices) {
+        CAPTURE(matrix.name);
+        const uint64_t used = std::min<uint64_t>(matrix.experts, 2), one = matrix.rows * matrix.columns * 18 / 32;
+        CHECK(matrix.branch_bytes == (matrix.share > 0 ? matrix.experts * one : 0));
+        CHECK(matrix.branch_read_bytes == static_cast<uint64_t>(matrix.share * static_cast<double>(used * one)));
+        if (allocation == BranchAllocation::kUniform) CHECK(matrix.share == report.matrices.front().share);
+        if (allocation == BranchAllocation::kUniform && matrix.experts > 1) CHECK(matrix.loss_left < matrix.loss);
+        stored += matrix.branch_bytes, read += matrix.share * static_cast<double>(used * one),
+            all_used += used * matrix.rows * matrix.columns;
+      }
+      CHECK((report.branch_bytes == stored && shape.residual_bytes == stored));
+      CHECK((report.branch_read_bytes == static_cast<uint64_t>(read) && shape.residual_read_bytes_per_token == report.branch_read_bytes));
+      CHECK((report.branch_read_bytes <= 20000 && report.branch_read_bytes > 18000));
+      CHECK(report.used_weights == all_used);
+    }
+  }
+}
+
+TEST_CASE("compress_model: residuals bring a mixture nearer, and read whole nearly back") {
+  const ScratchFolder scratch;
+  for (const MixtureKind kind : {MixtureKind::kMixtral, MixtureKind::kQwen2}) {
+    CAPTURE(static_cast<int>(kind));
+    const Model model = write_and_open(scratch, uncorrelated_mixture(kind));
+    const std::vector<float> expected = logits(model, reference_setup());
+    const auto lost_with = [&](uint64_t reads, float share) {
+      CompressOptions options = few_chunks(2);
+      options.branch_read_bytes = reads;
+      options.form = BranchForm::kSparse;
+      options.allocation = BranchAllocation::kUniform;
+      must(compress_model(model, text(640), scratch / "small.gguf", options));
+      return distance(logits(must(Model::open(scratch / "small.gguf")), {}, share), expected);
+    };
+    const double bare = lost_with(1 << 20, 0), half = lost_with(34000, 1), whole = lost_with(1 << 20, 1);
+    CAPTURE(bare, half, whole);
+    CHECK(half < 0.7 * bare);
+    CHECK(whole < 0.1 * bare);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <numeric>
 
+#include "src/compress/expert_residual.h"
 #include "src/model/fixed_tensors.h"
 #include "src/tensor/dequantize.h"
 #include "tests/support/engines.h"
@@ -230,6 +231,200 @@ TEST_CASE("ExpertWindow: what an expert adds to its tokens is that of a forward 
         REQUIRE(residual[token * kWidth + k] == Approx(before + added).margin(1e-3));
       }
     }
+  }
+}
+
+/// What a residual is as numbers.
+struct Lost {
+  explicit Lost(const SelectiveResidual& residual) : of(residual), values(residual.columns.rows * residual.columns.columns) {
+    must(dequantize(residual.columns.type, residual.columns.bytes.data(), values.data(), values.size()));
+  }
+
+  /// Adds to `y` what is read for `x` by a token that takes so much of the result; `*read` counts columns.
+  void add(const std::vector<double>& x, double weight, std::vector<double>* y, size_t* read) const {
+    const float threshold = of.thresholds.front().at.back();
+    for (size_t row = 0; row < y->size(); ++row) (*y)[row] += of.columns.bias[row];
+    for (size_t k = 0; k < x.size(); ++k) {
+      const double centred = x[k] - of.means[k];
+      if (!(weight * std::abs(centred) * of.columns.norms[k] > threshold)) continue;
+      ++*read;
+      for (size_t row = 0; row < y->size(); ++row) (*y)[row] += values[k * y->size() + row] * centred;
+    }
+  }
+
+  const SelectiveResidual& of;
+  std::vector<float> values;
+};
+
+TEST_CASE(
+    "ExpertWindow: with residuals an expert's tokens read the planned share, the more the more they take of it, and what goes on is "
+    "corrected") {
+  const Bench bench;
+  const Oracle oracle{Tensors(bench.path())};
+  ExpertWindow window = bench.window();
+  std::vector<MatrixPlan> plans = bench.plans(2);
+  for (MatrixPlan& plan : plans) plan.share = 0.3;
+  for (uint32_t expert = 0; expert < kExperts; ++expert) {
+    CAPTURE(expert);
+    const std::vector<CompressedMatrix> made = must(window.compress(expert, plans));
+    const auto backbone = [](const CompressedMatrix& one) {
+      LeasedVector<float> values(one.backbone.rows * one.backbone.columns);
+      must(dequantize(one.backbone.type, one.backbone.bytes.data(), values.data(), values.size()));
+      return std::vector<double>(values.begin(), values.end());
+    };
+    const std::vector<double> coded[] = {backbone(made[0]), backbone(made[1]), backbone(made[2])};
+    const Lost lost[] = {Lost(made[0].residual), Lost(made[1].residual), Lost(made[2].residual)};
+    size_t read[3] = {};
+    Rows corrected_activations;
+    std::map<size_t, size_t> read_by_token;
+    LeasedVector<float> residual = bench.residual;
+    window.add_to(expert, made, residual);
+    for (const auto& [token, weight] : oracle.taken[expert]) {
+      const std::vector<double>& x = oracle.inputs[token];
+      std::vector<double> gate = product(coded[0], 0, kFfn, x), up = product(coded[1], 0, kFfn, x);
+      const size_t before = read[0] + read[1] + read[2];
+      lost[0].add(x, weight, &gate, &read[0]);
+      lost[1].add(x, weight, &up, &read[1]);
+      for (size_t i = 0; i < kFfn; ++i) gate[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
+      std::vector<double> result = product(coded[2], 0, kWidth, gate);
+      lost[2].add(gate, weight, &result, &read[2]);
+      read_by_token[token] = read[0] + read[1] + read[2] - before;
+      for (size_t k = 0; k < kWidth; ++k) {
+        REQUIRE(residual[token * kWidth + k] == Approx(bench.residual[token * kWidth + k] + weight * result[k]).margin(1e-3));
+      }
+      corrected_activations.push_back(std::move(gate));
+    }
+    const auto tokens = static_cast<double>(oracle.taken[expert].size());
+    CHECK(static_cast<double>(read[0]) / (tokens * kWidth) == Approx(0.3).margin(0.05));
+    CHECK(static_cast<double>(read[1]) / (tokens * kWidth) == Approx(0.3).margin(0.05));
+    CHECK(static_cast<double>(read[2]) / (tokens * kFfn) == Approx(0.3).margin(0.05));
+    // Tokens that take little of the expert read less than those that take much.
+    std::vector<std::pair<double, double>> order;
+    for (const auto& [token, weight] : oracle.taken[expert]) order.emplace_back(weight, read_by_token[token]);
+    std::sort(order.begin(), order.end());
+    double low = 0, high = 0;
+    for (size_t i = 0; i < order.size() / 2; ++i) low += order[i].second, high += order[order.size() - 1 - i].second;
+    if (order.size() > 20) CHECK(low < 0.8 * high);
+  }
+}
+
+TEST_CASE("ExpertWindow: the second moment of what down is given is that of activations behind corrected gate and up") {
+  const Bench bench;
+  ExpertWindow window = bench.window();
+  std::vector<MatrixPlan> plans = bench.plans(2);
+  const std::vector<CompressedMatrix> bare = must(window.compress(0, plans));
+  for (MatrixPlan& plan : plans) plan.share = 1;
+  const std::vector<CompressedMatrix> made = must(window.compress(0, plans));
+  CHECK((bare[0].backbone.bytes == made[0].backbone.bytes));
+  CHECK((bare[2].backbone.bytes != made[2].backbone.bytes));
+  const auto packed = [](const CompressedMatrix& one) {
+    std::vector<float> values(one.backbone.rows * one.backbone.columns);
+    must(dequantize(one.backbone.type, one.backbone.bytes.data(), values.data(), values.size()));
+    return PackedFloats(values, one.backbone.rows, one.backbone.columns);
+  };
+  const Gram exact = must(window.activation_gram(0, bench.packed(bench.stacks().gate, 0), bench.packed(bench.stacks().up, 0))),
+             uncorrected = must(window.activation_gram(0, packed(made[0]), packed(made[1]))),
+             corrected = must(window.activation_gram(0, packed(made[0]), packed(made[1]), corrections_of(made, *bench.team)));
+  const auto difference_of = [&](const Gram& gram) {
+    double sum = 0;
+    for (size_t i = 0; i < kFfn; ++i) sum += std::abs(gram.mean(i, i) - exact.mean(i, i));
+    return sum;
+  };
+  CHECK(difference_of(corrected) < 0.3 * difference_of(uncorrected));
+}
+
+TEST_CASE(
+    "ExpertWindow: an expert that no token takes has the residual of what the layer's tokens would read, taking as much as tokens do") {
+  Bench bench;
+  std::vector<MatrixPlan> plans = bench.plans(2);
+  for (MatrixPlan& plan : plans) plan.share = 0.25;
+  bench.rows[3] = {};
+  double taken = 0;
+  for (const ExpertRows& rows : bench.rows) taken = std::accumulate(rows.weights.begin(), rows.weights.end(), taken);
+  const double weight = taken / (kTokens * kUsed);
+  const std::vector<CompressedMatrix> made = must(bench.window().compress(3, plans));
+  for (const CompressedMatrix& one : made) CHECK((one.residual.share == 0.25 && one.residual.thresholds.size() == 1));
+  const Lost lost(made[0].residual);
+  size_t read = 0;
+  std::vector<double> ignored(kFfn);
+  for (size_t token = 0; token < kTokens; ++token) {
+    const auto row = bench.inputs.begin() + static_cast<ptrdiff_t>(token * kWidth);
+    lost.add({row, row + kWidth}, weight, &ignored, &read);
+  }
+  CHECK(static_cast<double>(read) / (kTokens * kWidth) == Approx(0.25).margin(0.1));
+}
+
+TEST_CASE("ExpertWindow: what is read by what a token takes of a result restores more of it than as much read by everyone alike") {
+  const Bench bench;
+  const Oracle oracle{Tensors(bench.path())};
+  ExpertWindow window = bench.window();
+  std::vector<MatrixPlan> plans = bench.plans(2);
+  for (MatrixPlan& plan : plans) plan.share = 0.25;
+  double with_gate = 0, without = 0;
+  for (uint32_t expert = 0; expert < kExperts; ++expert) {
+    const std::vector<CompressedMatrix> made = must(window.compress(expert, plans));
+    const SelectiveResidual& residual = made[2].residual;
+    const ExpertRows& rows = bench.rows[expert];
+    const size_t tokens = rows.tokens.size();
+    LeasedVector<float> inputs;
+    for (const uint32_t token : rows.tokens) {
+      const std::vector<double> x = oracle.activations(expert, token);
+      inputs.insert(inputs.end(), x.begin(), x.end());
+    }
+    // The same columns, with a threshold by which as many are read.
+    ThresholdCounter counter(residual.columns.norms);
+    LeasedVector<float> centred = inputs;
+    for (size_t i = 0; i < centred.size(); ++i) centred[i] -= residual.means[i % kFfn];
+    must(counter.add(centred));
+    SelectiveResidual alike = residual, whole = residual;
+    const auto outputs = [&](const SelectiveResidual& one, std::span<const float> weights) {
+      LeasedVector<float> sums(tokens * kWidth);
+      one.add_to(inputs, tokens, sums.data(), kWidth, *bench.team, weights);
+      return sums;
+    };
+    whole.thresholds.front().at.fill(-1);
+    alike.thresholds.front().at.fill(must(counter.finish()).threshold(0.25));
+    const LeasedVector<float> all = outputs(whole, {}), gated = outputs(residual, rows.weights), even = outputs(alike, {});
+    for (size_t i = 0; i < all.size(); ++i) {
+      const double weight = rows.weights[i / kWidth];
+      with_gate += std::pow(weight * (all[i] - gated[i]), 2);
+      without += std::pow(weight * (all[i] - even[i]), 2);
+    }
+  }
+  CAPTURE(with_gate, without);
+  CHECK(with_gate < 0.9 * without);
+}
+
+TEST_CASE("ExpertStacks: residuals of the experts stand one after the other, and curves are means over the tokens that took one") {
+  const Bench bench;
+  ExpertWindow window = bench.window();
+  window.survey_columns();
+  std::vector<MatrixPlan> plans = bench.plans(2);
+  for (MatrixPlan& plan : plans) plan.share = 0.5;
+  ExpertStacks stacks(kExperts);
+  std::vector<CompressedMatrix> downs;
+  double restored = 0;
+  for (uint32_t expert = 0; expert < kExperts; ++expert) {
+    std::vector<CompressedMatrix> made = must(window.compress(expert, plans));
+    CHECK((made[2].curve.restored[32] > 0.5 && made[2].curve.restored[64] == Approx(1)));
+    restored += made[2].curve.restored[8] * static_cast<double>(made[2].tokens) / (kTokens * kUsed);
+    downs.push_back(made[2]);
+    stacks.add(std::move(made));
+  }
+  const CompressedMatrix stack = std::move(stacks.finish()[2]);
+  CHECK(stack.curve.restored[8] == Approx(restored));
+  REQUIRE(stack.residual.thresholds.size() == kExperts);
+  const auto is_part = [&](const auto& all, const auto& one, size_t expert) {
+    return all.size() == kExperts * one.size() &&
+           std::equal(one.begin(), one.end(), all.begin() + static_cast<ptrdiff_t>(expert * one.size()));
+  };
+  for (size_t expert = 0; expert < kExperts; ++expert) {
+    const SelectiveResidual& one = downs[expert].residual;
+    CHECK(is_part(stack.residual.columns.bytes, one.columns.bytes, expert));
+    CHECK(is_part(stack.residual.columns.norms, one.columns.norms, expert));
+    CHECK(is_part(stack.residual.columns.bias, one.columns.bias, expert));
+    CHECK(is_part(stack.residual.means, one.means, expert));
+    CHECK(stack.residual.thresholds[expert].at == one.thresholds.front().at);
   }
 }
 

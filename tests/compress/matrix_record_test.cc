@@ -59,7 +59,7 @@ CompressedMatrix regular(const MatrixPlan& plan) {
                              some<float>(source.rows, random)};
     made.residual.means = some<float>(source.columns, random);
     made.residual.share = plan.share;
-    made.residual.thresholds.at[7] = 9;
+    made.residual.thresholds.emplace_back().at[7] = 9;
   }
   made.curve.restored[64] = 0.5;
   made.lost = {some<double, std::vector<double>>(11, random), 2};
@@ -146,8 +146,10 @@ TEST_CASE("PlanRecord: a plan comes back with its survey, and none that its matr
     changed.matrices[4] = wrong;
     CHECK(!read_plan(write_plan(changed, layout), layout));
   }
-  layout.shape.matrices[4].use = MatrixUse::kRouted;  // experts have no branches
+  layout.shape.matrices[4].use = MatrixUse::kRouted;  // experts have residuals, and no branches
   CHECK(!read_plan(record, layout));
+  plan.matrices[4] = {3, 0, 0.5};
+  CHECK(read_plan(write_plan(plan, layout), layout)->matrices[4].share == 0.5);
   plan.matrices[4] = {3, 0, 0, 0, 0, {true, 64}};
   const auto with_table = read_plan(write_plan(plan, layout), layout);
   REQUIRE(with_table);

@@ -50,6 +50,9 @@ TEST_CASE("compress_model: what was written of a mixture is not kept, and of a l
 
 TEST_CASE("compress_model: an allocation that fails anywhere in a mixture is an error, and nothing is left") {
   Bench bench;
+  bench.options.branch_read_bytes = GENERATE(0, 20'000);
+  bench.options.form = BranchForm::kSparse;
+  bench.options.allocation = BranchAllocation::kUniform;
   const uint64_t before = heap_allocations();
   must(bench.compress());
   const uint64_t all = heap_allocations() - before;

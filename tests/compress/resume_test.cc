@@ -165,9 +165,11 @@ TEST_CASE(
 TEST_CASE(
     "resume: a mixture goes on after any expert with the bytes of one run, cancelled or killed, and says how many windows were there") {
   const Bench bench(random_mixture(MixtureKind::kQwen2));
-  std::vector<Case> all = {{"bare", few_chunks(3)}, {"mixed bits", few_chunks()}, {"measured branches", few_chunks()}};
+  std::vector<Case> all = {
+      {"bare", few_chunks(3)}, {"mixed bits", few_chunks()}, {"measured branches", few_chunks()}, {"measured residuals", few_chunks()}};
   all[1].options.mixed_bits = 3;
   all[2].options.branch_bytes = 20000;
+  all[3].options.branch_read_bytes = 9000;
   for (const Case& one : all) {
     const std::string expected = bench.expected(one.options);
     for (size_t nth = 1;; nth += kStride) {

@@ -1,6 +1,7 @@
 // Sparse residual: the definitions against formulas in double, and each level against the definitions, bit for bit.
 #include "src/kernels/sparse_residual.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -246,6 +247,26 @@ TEST_CASE("ThresholdTable: linear between its steps, beyond the first one by wha
     REQUIRE(threshold >= 0);
     before = threshold;
   }
+}
+
+TEST_CASE(
+    "gated_threshold: a column is chosen where weight times its worth is above the threshold; all where that is below zero, none without a "
+    "weight") {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const std::vector<float> x = {0, 0.5f, -1, 2, -4, 8}, norms(x.size(), 1);
+  std::vector<uint32_t> chosen(x.size() + 16);
+  const auto count = [&](float threshold, float weight) {
+    return choose_columns(x.data(), norms.data(), x.size(), gated_threshold(threshold, weight), chosen.data());
+  };
+  for (const float threshold : {0.0f, 0.25f, 1.0f, 3.0f, 100.0f, kInfinity}) {
+    for (const float weight : {1.0f, 0.5f, 0.125f, 1e-30f}) {
+      CAPTURE(threshold, weight);
+      const auto is_above = [&](float value) { return weight * std::abs(value) > threshold; };
+      CHECK(count(threshold, weight) == static_cast<size_t>(std::count_if(x.begin(), x.end(), is_above)));
+    }
+    for (const float weight : {0.0f, -1.0f, -kInfinity, std::nanf("")}) CHECK(count(threshold, weight) == 0);
+  }
+  for (const float weight : {1.0f, 0.0f, 1e-30f}) CHECK(count(-1, weight) == x.size());
 }
 
 }  // namespace

@@ -344,6 +344,22 @@ class Compress(BrowserTest):
         self.refuse(UNSUPPORTED, "export", self.out, "--backbone", self.folder / "again.gguf", naming="mixtures of experts")
         self.assertEqual(self.left(), ["small.gguf"])
 
+    def test_experts_of_a_mixture_have_residuals_of_which_a_token_reads_what_its_experts_have(self):
+        sparse = ("--bits", "2", "--branch-reads", "2bpw", "--form", "sparse", "--allocate", "uniform")
+        document = self.document("compress", MIXTURE, "-o", self.out, *sparse, *self.args)
+        for matrix in document["matrices"]:
+            used = min(matrix["experts"], 2)
+            self.assertEqual(matrix["bytes"]["branch"], matrix["experts"] * matrix["rows"] * matrix["columns"] * 18 // 32)
+            self.assertAlmostEqual(matrix["bytes"]["branch_reads_per_token"], matrix["share"] * used * matrix["rows"] * matrix["columns"] * 18 / 32, delta=1)
+        bits = document["bits_per_weight"]
+        self.assertAlmostEqual(bits["branches"], 4.5)
+        self.assertTrue(1.9 < bits["branch_reads"] <= 2.02, bits)  # the router counts in the budget
+        self.assertLess(self.distance(), self.distance("--branch", "none"))
+        first = self.out.read_bytes()
+        self.document("compress", MIXTURE, "-o", self.out, *sparse, *self.args)
+        self.assertEqual(self.out.read_bytes(), first)
+        self.refuse(UNSUPPORTED, "export", self.out, "--backbone", self.folder / "again.gguf", naming="")
+
     def test_the_report_is_a_page_that_a_browser_shows_whole(self):
         page = self.folder / "report.html"
         runs = {"bare": ((), 1), "trained": (("--branch-budget", "20%", "--polish", "3", "--form", "low-rank"), 6),
