@@ -39,7 +39,7 @@ class BackbonePupils {
   }
 
   Status step(const PolishOptions& options, uint32_t step) {
-    norms_.step(norm_gradients_, options.rate_of(step, options.norm_rate));
+    norms_.step(norm_gradients_, scales_.finest() * options.rate_of(step, options.norm_rate));
     return scales_.step(options.rate_of(step, options.scale_rate));
   }
   /// As it was in the beginning.

@@ -23,8 +23,9 @@ struct PolishOptions {
   /// The greatest: it rises over the first steps and falls to 0 as a cosine does. Of a model of 135 million weights at two bits, 0.77 nats
   /// from itself with branches of rank 32, 50 steps end to end at 3e-4, 6e-4 and 1e-3 left 0.518, 0.494 and 0.490.
   float learning_rate = 6e-4f;
-  /// The same for a backbone's scales and minima, and its norms: by which part of a scale, or of a weight, a step moves them at most. Of
-  /// the same model, 0.961 without branches, 1e-3, 2e-3 and 6e-3 left 0.626, 0.623 and 0.732.
+  /// The same for a backbone's scales and minima (ScalePupils::step()), and its norms: by which part of a weight a step moves them at most,
+  /// of two bits, and less where steps between codes are shorter. Of the same model, 0.961 without branches, 1e-3, 2e-3 and 6e-3 left
+  /// 0.626, 0.623 and 0.732.
   float scale_rate = 2e-3f, norm_rate = 2e-3f;
   /// The model is then always asked with rounded factors, and steps move those behind them, which do not forget: four bits would otherwise
   /// lose most of what was learned.

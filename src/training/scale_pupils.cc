@@ -14,6 +14,7 @@ namespace outrigger {
 namespace {
 
 constexpr size_t kHeadBytes = 2 * sizeof(uint16_t);
+constexpr float kStepsOfTwoBits = 3;
 
 struct BlockHead {
   uint16_t scale, minimum;
@@ -39,9 +40,12 @@ ScalePupils::~ScalePupils() {
 
 void ScalePupils::add(MatrixCodes codes, BranchedMatrix* matrix) {
   const size_t block_bytes = traits(codes.type).block_bytes, blocks = codes.bytes.size() / block_bytes;
+  const OwnForm form = own_form(codes.type);
+  const int bits = own_bits(codes.type);
+  const float steps = static_cast<float>((1 << bits) - 1), top = OwnLevels(bits, form.has_codebook).top();
   const auto zeros = [blocks] { return LeasedVector<float>(blocks); };
-  auto pupil = std::make_unique<Pupil>(Pupil{std::move(codes), matrix, zeros(), zeros(), LeasedVector<float>(blocks, 1), zeros(), zeros(),
-                                             zeros(), Adam(blocks), Adam(blocks)});
+  auto pupil = std::make_unique<Pupil>(Pupil{std::move(codes), matrix, top / steps, kStepsOfTwoBits / steps, zeros(), zeros(),
+                                             LeasedVector<float>(blocks, 1), zeros(), zeros(), zeros(), Adam(blocks), Adam(blocks)});
   for (size_t i = 0; i < blocks; ++i) {
     const BlockHead head = head_of(pupil->codes.bytes.data() + i * block_bytes);
     pupil->first_scales[i] = f16_to_float(head.scale);
@@ -75,18 +79,24 @@ void ScalePupils::take_gradients(Pupil& pupil, size_t first_row, std::span<const
         of_minimum += gradient;
       }
       pupil.multiple_gradients[at] = static_cast<float>(of_scale * pupil.first_scales[at]);
-      pupil.distance_gradients[at] = static_cast<float>(of_minimum * pupil.first_scales[at]);
+      pupil.distance_gradients[at] = static_cast<float>(of_minimum * pupil.first_scales[at] * pupil.step_scales);
     }
   });
 }
 
 Status ScalePupils::step(float rate) {
   for (const auto& pupil : pupils_) {
-    pupil->adam_multiples.step(pupil->multiples, pupil->multiple_gradients, rate, team_);
+    pupil->adam_multiples.step(pupil->multiples, pupil->multiple_gradients, rate * pupil->rate_of_multiples, team_);
     pupil->adam_distances.step(pupil->distances, pupil->distance_gradients, rate, team_);
     OTR_TRY(show(*pupil));
   }
   return {};
+}
+
+float ScalePupils::finest() const {
+  float finest = 1;
+  for (const auto& pupil : pupils_) finest = std::min(finest, pupil->rate_of_multiples);
+  return finest;
 }
 
 Status ScalePupils::reset() {
@@ -102,7 +112,8 @@ Status ScalePupils::show(Pupil& pupil) {
   const size_t block_bytes = traits(pupil.codes.type).block_bytes;
   for (size_t i = 0; i < pupil.multiples.size(); ++i) {
     const float scale = pupil.first_scales[i];
-    const BlockHead head{as_half(scale * pupil.multiples[i]), as_half(pupil.first_minima[i] + scale * pupil.distances[i])};
+    const BlockHead head{as_half(scale * pupil.multiples[i]),
+                         as_half(pupil.first_minima[i] + scale * pupil.step_scales * pupil.distances[i])};
     std::memcpy(pupil.codes.bytes.data() + i * block_bytes, &head, kHeadBytes);
   }
   const size_t rows = pupil.matrix->rows(), columns = pupil.matrix->columns();

@@ -25,9 +25,9 @@ struct MatrixCodes {
   LeasedVector<std::byte> bytes;  ///< whole blocks, row by row
 };
 
-/// A block's scale is trained as a multiple of what it was, its minimum by its distance from what it was, in scales: so a step is as long
-/// for every block, however small its weights. What they are shown as is rounded to float16, as it will be stored; what steps move stands
-/// behind. Threads: one call at a time. Calls may throw std::bad_alloc.
+/// A block's scale is trained as a multiple of what it was, its minimum by its distance from what it was, in steps between neighbouring
+/// codes: so a rate is as long for every block, however small its weights. What they are shown as is rounded to float16, as it will be
+/// stored; what steps move stands behind. Threads: one call at a time. Calls may throw std::bad_alloc.
 class ScalePupils {
  public:
   /// `team` must outlive the object.
@@ -38,11 +38,15 @@ class ScalePupils {
   void add(MatrixCodes codes, BranchedMatrix* matrix);
   ~ScalePupils();
 
-  /// Moves all scales and minima against their gradients, by about `rate` of a scale each.
+  /// Moves all scales and minima against their gradients: the lowest and the highest weight of a block by about `rate` and three times that
+  /// of a step each, whatever the bits.
   Status step(float rate);
 
   /// Back to how they were added.
   Status reset();
+
+  /// How long a step between codes of the matrix with most bits is beside one of two bits: 3 / 7 with three, 1 / 5 with four.
+  float finest() const;
 
   size_t count() const { return pupils_.size(); }
   /// The i-th that was added, as it is now.
@@ -52,6 +56,8 @@ class ScalePupils {
   struct Pupil {
     MatrixCodes codes;
     BranchedMatrix* matrix;
+    float step_scales;                               ///< between neighbouring codes, on average
+    float rate_of_multiples;                         ///< in rates
     LeasedVector<float> first_scales, first_minima;  ///< of each block
     LeasedVector<float> multiples, distances;        ///< what is trained
     LeasedVector<float> multiple_gradients, distance_gradients;

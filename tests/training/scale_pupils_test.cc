@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "src/tensor/half.h"
+#include "src/tensor/own_form.h"
 #include "src/training/branch_trainer.h"
 #include "src/training/norm_pupils.h"
 #include "tests/support/model_files.h"
@@ -107,6 +108,36 @@ TEST_CASE("ScalePupils: codes stay, matrices are what the codes say, and nobody 
     CHECK(must(fresh.trainer->loss(0)) == loss);
   }
   must(lesson.trainer->loss_and_gradients(0));
+}
+
+TEST_CASE(
+    "ScalePupils: of any bits and levels the lowest weight moves by the rate, in steps between codes, and the highest by three times that "
+    "more or less") {
+  for (const int bits : {2, 3, 4}) {
+    for (const bool has_codebook : {false, true}) {
+      const TwoBitModel compressed(tiny_model_path("dense-f16"), bits, {has_codebook});
+      Lesson lesson(compressed);
+      ScalePupils pupils(*lesson.team);
+      for (const MatrixCodes& codes : compressed.codes) pupils.add(codes, &lesson.trainer->matrix(codes.matrix));
+      CHECK(pupils.finest() == 3.0f / static_cast<float>((1 << bits) - 1));
+      const double before = must(lesson.trainer->loss_and_gradients(0));
+      constexpr float kRate = 0.01f;
+      must(pupils.step(kRate));
+      CAPTURE(bits, has_codebook, before);
+      CHECK(must(lesson.trainer->loss(0)) < before);
+      const MatrixCodes &was = compressed.codes[0], &is = pupils.codes(0);
+      const float top = OwnLevels(bits, has_codebook).top();
+      for (size_t block = 0; block < was.bytes.size() / traits(was.type).block_bytes; block += 7) {
+        const float scale = f16_to_float(half_at(was, block, 0)), lowest = f16_to_float(half_at(was, block, 1));
+        const float step = std::abs(scale) * top / static_cast<float>((1 << bits) - 1);
+        const float moved = f16_to_float(half_at(is, block, 1)) - lowest, higher = (f16_to_float(half_at(is, block, 0)) - scale) * top;
+        // float16 of numbers some steps large
+        const float rounding = 1e-3f * (std::abs(lowest) + std::abs(scale) * top);
+        CHECK(std::abs(std::abs(moved) - kRate * step) <= rounding);
+        CHECK(std::abs(std::abs(higher) - 3 * kRate * step) <= rounding);
+      }
+    }
+  }
 }
 
 TEST_CASE("NormPupils: gradients of every kind of norm are what differences of losses say, and a step moves norms alone") {

@@ -41,14 +41,15 @@ inline PolishOptions few_steps(uint32_t steps = 4) {
   return options;
 }
 
-/// A model and what two bits and branches of rank 32 make of it.
+/// A model and what few bits, two unless said otherwise, and branches of rank 32 make of it.
 struct TwoBitModel {
   Model model;
   std::vector<LeasedVector<float>> backbone;  ///< parallel to the layout's matrices; empty where it is none of a layer's
   std::vector<MatrixCodes> codes;             ///< what it stands for
   std::vector<TrainedBranch> branches;
 
-  explicit TwoBitModel(const std::string& path) : model(must(Model::open(path))), backbone(layout().weights.size()) {
+  explicit TwoBitModel(const std::string& path, int bits = 2, const OwnForm& form = {})
+      : model(must(Model::open(path))), backbone(layout().weights.size()) {
     const auto team = must(ThreadTeam::create(2));
     for (const uint32_t matrix : matrices_of_layers(layout())) {
       const WeightSource& weight = layout().weights[matrix];
@@ -56,7 +57,8 @@ struct TwoBitModel {
       gram.add(random_matrix(4 * weight.columns, weight.columns, matrix), *team);
       LeasedVector<float> residual = must(read_matrix(model.impl()->file.source(), weight));
       const std::vector<float> column_weights(weight.columns, 1.0f);
-      const LowBitMatrix made = must(quantise_matrix(residual, weight.rows, weight.columns, {column_weights, {}}, {2, true}, *team));
+      const LowBitMatrix made =
+          must(quantise_matrix(residual, weight.rows, weight.columns, {column_weights, {}}, {bits, true, form}, *team));
       LeasedVector<float>& values = backbone[matrix];
       values.resize(residual.size());
       must(dequantize(made.type, made.bytes.data(), values.data(), values.size()));
