@@ -16,7 +16,8 @@
 
 namespace outrigger {
 
-Result<std::unique_ptr<Compressor>> Compressor::create(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options) try {
+Result<std::unique_ptr<Compressor>> Compressor::create(const Model::Impl& model, std::span<const Token> tokens,
+                                                       const CompressOptions& options) try {
   const LeaseScope scope(MemoryUse::kCalibration);
   std::unique_ptr<Compressor> compressor(new Compressor(model, options));
   OTR_ASSIGN(compressor->team_, ThreadTeam::create(options.threads > 0 ? options.threads : usable_cores()));
@@ -106,17 +107,19 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(Inputs inputs,
   Result<LeasedVector<float>> feedback = feedback_factor(gram, kDamping, *team_);
   if (!feedback.is_ok()) return feedback.status().about(layout_.shape.matrices[matrices.front()].name);
   std::optional<InputRoot> root;
-  if (std::any_of(matrices.begin(), matrices.end(), [this](uint32_t matrix) { return surveyed_rank_ + plans_[matrix].rank > 0; })) {
+  if (std::any_of(matrices.begin(), matrices.end(), [this](uint32_t matrix) { return wishes_.components + plans_[matrix].rank > 0; })) {
     OTR_ASSIGN(root, InputRoot::create(gram, kDamping));
   }
   inputs.gram.reset();
+  const WindowInputs known{{diagonal, feedback.value(), options_.feedback_columns}, root ? &*root : nullptr, inputs.sample};
+  const MatrixMaker maker(options_, wishes_, *team_);
   std::vector<Made> window;
   LeasedVector<std::byte> record;
   for (const uint32_t matrix : matrices) {
     const WeightSource& weight = layout_.weights[matrix];
     OTR_ASSIGN(LeasedVector<float> values, read_matrix(model_.file.source(), weight));
     const LeasedVector<float> wanted = values;
-    Result<CompressedMatrix> made = compress_matrix(plans_[matrix], {diagonal, feedback.value(), options_.feedback_columns}, root ? &*root : nullptr, inputs.sample, weight, &values);
+    Result<CompressedMatrix> made = maker.make(plans_[matrix], known, weight.rows, weight.columns, &values);
     if (!made.is_ok()) return made.status().about(layout_.shape.matrices[matrix].name);
     measure_loss(wanted, values, inputs.sample, *team_, &made.value());
     window.push_back({matrix, PackedFloats(values, weight.rows, weight.columns), made->residual});
@@ -126,47 +129,6 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(Inputs inputs,
   if (saved_ != nullptr) saved_->keep_window(record);
   OTR_TRY(next_window());
   return window;
-}
-
-// The first round is the matrix as it is; each further one what the branch so far leaves for the backbone to say.
-Result<CompressedMatrix> Compressor::compress_matrix(const MatrixPlan& plan, const InputStatistics& statistics, const InputRoot* root, const InputSample& sample,
-                                                     const WeightSource& weight, LeasedVector<float>* values) {
-  const QuantiserOptions quantiser{plan.bits, true, plan.form};
-  CompressedMatrix best;
-  if (plan.rank == 0) {
-    OTR_ASSIGN(best.backbone, quantise_matrix(*values, weight.rows, weight.columns, statistics, quantiser, *team_));
-    const bool asks_for_residual = surveyed_rank_ > 0 || plan.share > 0 || surveys_columns_;
-    LeasedVector<float> residual;
-    if (asks_for_residual) residual = *values;
-    OTR_TRY(dequantize(best.backbone.type, best.backbone.bytes.data(), values->data(), values->size()));
-    if (!asks_for_residual) return best;
-    for (size_t i = 0; i < residual.size(); ++i) residual[i] -= (*values)[i];
-    if (plan.share > 0) {
-      OTR_ASSIGN(best.residual, selective_residual(residual, weight.rows, weight.columns, sample, plan.share));
-    }
-    if (surveys_columns_) best.curve = share_curve(residual, weight.rows, weight.columns, sample);
-    if (surveyed_rank_ == 0) return best;
-    const auto rank = static_cast<uint32_t>(std::min<uint64_t>(surveyed_rank_, std::min(weight.rows, weight.columns) / 32 * 32));
-    OTR_ASSIGN(best.lost, loss_spectrum(residual, weight.rows, weight.columns, *root, rank, *team_));
-    return best;
-  }
-  LeasedVector<float> wanted = *values, residual(values->size()), kept;
-  const bool weighs = options_.method == BranchMethod::kWeighed;
-  for (uint32_t round = 0; round <= (weighs ? options_.rounds : 0); ++round) {
-    OTR_ASSIGN(LowBitMatrix backbone, quantise_matrix(wanted, weight.rows, weight.columns, statistics, quantiser, *team_));
-    LeasedVector<float> coded(values->size());
-    OTR_TRY(dequantize(backbone.type, backbone.bytes.data(), coded.data(), coded.size()));
-    for (size_t i = 0; i < coded.size(); ++i) residual[i] = (*values)[i] - coded[i];
-    OTR_ASSIGN(LowRankBranch branch, low_rank_branch(residual, weight.rows, weight.columns, *root, {plan.rank, options_.factor_bits, weighs}, *team_));
-    const LeasedVector<float> restored = branch_values(branch, *team_);
-    const bool is_better = round == 0 || branch.remaining_loss < best.branch.remaining_loss;
-    for (size_t i = 0; i < coded.size(); ++i) wanted[i] = (*values)[i] - restored[i], coded[i] += restored[i];
-    if (!is_better) break;
-    best = {std::move(backbone), std::move(branch)};
-    kept = std::move(coded);
-  }
-  *values = std::move(kept);
-  return best;
 }
 
 Status Compressor::add_inputs(std::span<const float> x, Inputs* inputs) {
@@ -269,8 +231,7 @@ Status Compressor::run_mixture(uint32_t layer, const Sink& sink) {
   forward_->ffn_input(layer, residual_, inputs);
   OTR_ASSIGN(const std::vector<ExpertRows> rows, route_tokens(model_, layer, inputs, *team_));
   if (layout_.config.shared_ffn_width > 0) OTR_TRY(run_shared_expert(layer, inputs, sink));
-  ExpertWindow experts(model_, layer, *forward_, inputs, rows, *team_, options_.feedback_columns);
-  if (surveys_columns_) experts.survey_columns();
+  ExpertWindow experts(model_, layer, *forward_, inputs, rows, *team_, options_, wishes_);
   ExpertStacks stacks(layout_.config.experts);
   for (uint32_t expert = 0; expert < layout_.config.experts; ++expert) {
     const bool is_there = is_saved();

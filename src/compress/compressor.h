@@ -11,9 +11,8 @@
 #include <vector>
 
 #include "src/compress/gram.h"
-#include "src/compress/low_rank.h"
+#include "src/compress/matrix_maker.h"
 #include "src/compress/matrix_plan.h"
-#include "src/compress/quantiser.h"
 #include "src/compress/selective_residual.h"
 #include "src/forward/float_matrix.h"
 #include "src/forward/layer_forward.h"
@@ -21,16 +20,6 @@
 #include "src/model/model_impl.h"
 
 namespace outrigger {
-
-struct CompressedMatrix {
-  LowBitMatrix backbone;
-  LowRankBranch branch;            ///< of rank 0 where none was planned
-  SelectiveResidual residual;      ///< of share 0 where none was planned
-  ShareCurve curve;                ///< of what the backbone alone lost, after survey_columns()
-  double loss = 0, loss_left = 0;  ///< as CompressedMatrixReport has them
-  LossSpectrum lost;               ///< of what the backbone alone lost, after survey_components()
-  uint64_t tokens = 0;             ///< of the calibration that took this expert; a stack has the sum over its experts, other matrices 0
-};
 
 class SavedWork;
 
@@ -51,9 +40,9 @@ class Compressor {
   /// Windows that `saved` has of the pass that was begun there are taken from it, those that are made put there.
   void keep_in(SavedWork* saved) { saved_ = saved; }
   /// Each matrix's sink is also told the first components of its residual, up to `most` of them: a multiple of 32.
-  void survey_components(uint32_t most) { surveyed_rank_ = most; }
+  void survey_components(uint32_t most) { wishes_.components = most; }
   /// And what shares of its residual's columns restore.
-  void survey_columns() { surveys_columns_ = true; }
+  void survey_columns() { wishes_.columns = true; }
   /// `plans`: by matrix of the layout; must outlive the call.
   /// Errors: those of the sink and the watch; kInvalidArgument for weights or inputs that are no numbers, with the tensor's name; kIo;
   /// kOutOfMemory.
@@ -104,9 +93,6 @@ class Compressor {
   Status add_inputs(std::span<const float> x, Inputs* inputs);
   /// The matrices of a window, whose inputs are known, and given back when they are of no more use.
   Result<std::vector<Made>> compress_window(Inputs inputs, std::span<const uint32_t> matrices, const Sink& sink);
-  /// Also sets `values` from the matrix to what replaces it. `root` is null where no matrix of the window has a branch.
-  Result<CompressedMatrix> compress_matrix(const MatrixPlan& plan, const InputStatistics& statistics, const InputRoot* root,
-                                           const InputSample& sample, const WeightSource& weight, LeasedVector<float>* values);
   Status next_window();
 
   Inputs inputs_of(size_t width) const {
@@ -127,8 +113,7 @@ class Compressor {
   std::unique_ptr<LayerForward> forward_;
   LeasedVector<float> residual_;  ///< [tokens, width], all chunks
   std::span<const MatrixPlan> plans_;
-  uint32_t surveyed_rank_ = 0;
-  bool surveys_columns_ = false;
+  SurveyWishes wishes_;
   const Watch* watch_ = nullptr;
   uint32_t windows_done_ = 0;
   SavedWork* saved_ = nullptr;

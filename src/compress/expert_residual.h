@@ -6,7 +6,7 @@
 #include <span>
 
 #include "src/base/thread_team.h"
-#include "src/compress/compressor.h"
+#include "src/compress/matrix_maker.h"
 #include "src/compress/selective_residual.h"
 #include "src/forward/expert_forward.h"
 

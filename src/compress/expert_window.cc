@@ -25,14 +25,15 @@ InputSample sample_of(size_t width, size_t tokens) {
 }  // namespace
 
 ExpertWindow::ExpertWindow(const Model::Impl& model, uint32_t layer, const LayerForward& forward, std::span<const float> inputs,
-                           std::span<const ExpertRows> rows, ThreadTeam& team, size_t group_columns)
+                           std::span<const ExpertRows> rows, ThreadTeam& team, const CompressOptions& options, const SurveyWishes& wishes)
     : model_(model),
       layout_(*model.layout),
       parts_(layout_.layers[layer]),
       rows_(rows),
       team_(team),
-      group_columns_(group_columns),
-      forward_(layout_.config, forward, inputs, team) {}
+      group_columns_(options.feedback_columns),
+      forward_(layout_.config, forward, inputs, team),
+      maker_(options, {0, wishes.columns}, team) {}
 
 ExpertRows ExpertWindow::spread_rows(size_t count) const {
   const size_t all = forward_.tokens(), used = std::min(count, all);
@@ -125,18 +126,9 @@ Result<ExpertWindow::Statistics> ExpertWindow::activation_statistics(uint32_t ex
 Result<CompressedMatrix> ExpertWindow::compress_matrix(uint32_t matrix, uint32_t expert, const MatrixPlan& plan, const Statistics& inputs) {
   const WeightSource& weight = layout_.weights[matrix];
   OTR_ASSIGN(const LeasedVector<float> wanted, read_matrix(model_.file.source(), weight, expert));
-  CompressedMatrix made;
-  OTR_ASSIGN(made.backbone, quantise_matrix(wanted, weight.rows, weight.columns, {inputs.diagonal, inputs.feedback, group_columns_}, {plan.bits, true, plan.form}, team_));
-  LeasedVector<float> values(wanted.size());
-  OTR_TRY(dequantize(made.backbone.type, made.backbone.bytes.data(), values.data(), values.size()));
-  if (plan.share > 0 || surveys_columns_) {
-    LeasedVector<float> lost = wanted;
-    for (size_t i = 0; i < lost.size(); ++i) lost[i] -= values[i];
-    if (surveys_columns_) made.curve = share_curve(lost, weight.rows, weight.columns, inputs.sample);
-    if (plan.share > 0) {
-      OTR_ASSIGN(made.residual, selective_residual(lost, weight.rows, weight.columns, inputs.sample, plan.share));
-    }
-  }
+  LeasedVector<float> values = wanted;
+  const WindowInputs known{{inputs.diagonal, inputs.feedback, group_columns_}, nullptr, inputs.sample};
+  OTR_ASSIGN(CompressedMatrix made, maker_.make(plan, known, weight.rows, weight.columns, &values));
   measure_loss(wanted, values, inputs.sample, team_, &made);
   made.tokens = rows_[expert].tokens.size();
   return made;

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "src/base/thread_team.h"
-#include "src/compress/compressor.h"
 #include "src/compress/gram.h"
+#include "src/compress/matrix_maker.h"
 #include "src/forward/expert_forward.h"
 #include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
@@ -28,10 +28,10 @@ namespace outrigger {
 /// time. Threads: one.
 class ExpertWindow {
  public:
-  /// `inputs` [tokens, width]: the layer's normed rows; `rows`: who takes which expert; `group_columns`: as Gram takes it. All arguments
-  /// must outlive the object.
+  /// `inputs` [tokens, width]: the layer's normed rows; `rows`: who takes which expert; of `wishes` the components are not told. All
+  /// arguments must outlive the object.
   ExpertWindow(const Model::Impl& model, uint32_t layer, const LayerForward& forward, std::span<const float> inputs,
-               std::span<const ExpertRows> rows, ThreadTeam& team, size_t group_columns = 0);
+               std::span<const ExpertRows> rows, ThreadTeam& team, const CompressOptions& options, const SurveyWishes& wishes);
 
   /// How much the layer's tokens count beside an expert's, for matrices of `columns`: where that many of its own have passed, as much as
   /// these. The mean of n outer products is off by its effective dimension over n, in the mean square and as part of the whole: with fewer
@@ -45,8 +45,6 @@ class ExpertWindow {
   /// tokens. `corrections`: of gate and up. Errors: those of the sample. Throws std::bad_alloc.
   Result<Gram> activation_gram(uint32_t expert, const PackedFloats& gate, const PackedFloats& up, const ExpertCorrections& corrections = {},
                                InputSample* sample = nullptr);
-  /// Each matrix that is made from now on is also told what shares of its residual's columns restore.
-  void survey_columns() { surveys_columns_ = true; }
 
   /// Gate, up and down; `plans` by matrix of the layout. Errors: kInvalidArgument for weights or inputs that are no numbers, naming the
   /// stack and the expert; kIo; kOutOfMemory. Throws std::bad_alloc.
@@ -80,7 +78,7 @@ class ExpertWindow {
   const size_t group_columns_;
   ExpertForward forward_;
   std::optional<Gram> pool_;  ///< of all tokens' inputs, from the first that asks for it
-  bool surveys_columns_ = false;
+  const MatrixMaker maker_;
 };
 
 /// Puts the experts of a layer together to stacks, in their order. Threads: one.

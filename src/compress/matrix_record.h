@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "src/compress/compressor.h"
+#include "src/compress/matrix_maker.h"
 #include "src/memory/leased_vector.h"
 
 namespace outrigger {
@@ -16,8 +16,8 @@ namespace outrigger {
 /// Adds all of it to `record`. Throws std::bad_alloc.
 void append_matrix_record(const CompressedMatrix& made, LeasedVector<std::byte>* record);
 
-/// Takes a matrix, or of a stack one expert's, from the front of `record`, with the same bits. It is one that compressing `weight` by `plan` can
-/// make: types and sizes are checked before memory is taken. Errors: kCorruptFile; kOutOfMemory is thrown, as std::bad_alloc.
+/// Takes a matrix, or of a stack one expert's, from the front of `record`, with the same bits. It is one that compressing `weight` by
+/// `plan` can make: types and sizes are checked before memory is taken. Errors: kCorruptFile; kOutOfMemory is thrown, as std::bad_alloc.
 Result<CompressedMatrix> take_matrix_record(const MatrixPlan& plan, const WeightSource& weight, int factor_bits,
                                             std::span<const std::byte>* record);
 

@@ -5,7 +5,7 @@
 #include <span>
 
 #include "src/base/thread_team.h"
-#include "src/compress/compressor.h"
+#include "src/compress/matrix_maker.h"
 #include "src/compress/selective_residual.h"
 
 namespace outrigger {

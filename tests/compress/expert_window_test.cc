@@ -135,7 +135,7 @@ struct Bench {
 
   std::string path() const { return scratch / "model.gguf"; }
   const ModelLayout& layout() const { return *model->impl()->layout; }
-  ExpertWindow window() const { return ExpertWindow(*model->impl(), 0, *forward, inputs, rows, *team); }
+  ExpertWindow window() const { return ExpertWindow(*model->impl(), 0, *forward, inputs, rows, *team, options, wishes); }
   PackedFloats packed(uint32_t matrix, uint32_t expert) const {
     const WeightSource& weight = layout().weights[matrix];
     return PackedFloats(must(read_matrix(model->impl()->file.source(), weight, expert)), weight.rows, weight.columns);
@@ -147,6 +147,8 @@ struct Bench {
     return all;
   }
 
+  const CompressOptions options;
+  SurveyWishes wishes;
   ScratchFolder scratch;
   std::unique_ptr<ThreadTeam> team;
   std::optional<Model> model;
@@ -396,9 +398,9 @@ TEST_CASE("ExpertWindow: what is read by what a token takes of a result restores
 }
 
 TEST_CASE("ExpertStacks: residuals of the experts stand one after the other, and curves are means over the tokens that took one") {
-  const Bench bench;
+  Bench bench;
+  bench.wishes.columns = true;
   ExpertWindow window = bench.window();
-  window.survey_columns();
   std::vector<MatrixPlan> plans = bench.plans(2);
   for (MatrixPlan& plan : plans) plan.share = 0.5;
   ExpertStacks stacks(kExperts);
