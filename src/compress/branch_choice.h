@@ -28,10 +28,10 @@ struct BranchForms {
 
 /// Sets the plans' ranks and shares, a matrix having one of them or neither, a stack of experts no rank, and what they restore: those that
 /// restore most KL within the limits. What a matrix' components or columns restore of its kl is their part of the mean square that it lost.
-/// A low-rank branch is read whole; a residual is stored whole, and read by the share, of a stack that of the experts that a token takes. Gives what a share of the limits, up to four times
-/// as much, would bring: bytes are those read where reading is limited, else those stored. Prices for the two kinds of bytes are searched
-/// for at which the best choices of all matrices just fit; then what is left is spent step by step. Cost: some 50 ms for 200 matrices, and
-/// as much for each of the curve's points.
+/// A low-rank branch is read whole; a residual is stored whole, and read by the share, of a stack that of the experts that a token takes.
+/// Gives what a share of the limits, up to four times as much, would bring: bytes are those read where reading is limited, else those
+/// stored. Prices for the two kinds of bytes are searched for at which the best choices of all matrices just fit; then what is left is
+/// spent step by step. Cost: some 50 ms for 200 matrices, and as much for each of the curve's points.
 std::vector<CompressSurvey::Point> choose_branches(const ModelLayout& layout, std::span<const MatrixLoss> losses, const BranchForms& forms,
                                                    const BranchLimits& limits, int factor_bits, std::vector<MatrixPlan>* plans);
 

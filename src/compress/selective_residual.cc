@@ -76,7 +76,9 @@ void SelectiveResidual::add_to(std::span<const float> src, size_t tokens, float*
       const float threshold = weights.empty() ? ungated : gated_threshold(ungated, weights[t]);
       const size_t count = choose_columns(input, columns.norms.data(), width, threshold, list);
       float* const row = dst + t * dst_stride;
-      sparse_residual({columns.type, columns.bytes.data(), columns.rows, input, width, list, width, &count, row, dst_stride, 1, columns.bias.data()}, 0, columns.rows);
+      sparse_residual(
+          {columns.type, columns.bytes.data(), columns.rows, input, width, list, width, &count, row, dst_stride, 1, columns.bias.data()}, 0,
+          columns.rows);
     }
   });
 }
@@ -104,7 +106,8 @@ ShareCurve share_curve(std::span<const float> residual, uint64_t rows, uint64_t 
   return curve;
 }
 
-Result<SelectiveResidual> selective_residual(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputSample& inputs, double share) try {
+Result<SelectiveResidual> selective_residual(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputSample& inputs,
+                                             double share) try {
   SelectiveResidual made;
   made.share = share;
   made.means = inputs.means();

@@ -59,7 +59,8 @@ struct SelectiveResidual {
               std::span<const float> weights = {}) const;
 };
 
-/// What shares of its columns restore of the mean square of what a matrix lost, read by each token as it chooses: at [k] a share of k / kSteps.
+/// What shares of its columns restore of the mean square of what a matrix lost, read by each token as it chooses: at [k] a share of k /
+/// kSteps.
 struct ShareCurve {
   static constexpr size_t kSteps = 64;
   std::array<double, kSteps + 1> restored{};
@@ -69,8 +70,10 @@ struct ShareCurve {
 /// does to its tokens, weights and all. Throws std::bad_alloc.
 ShareCurve share_curve(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputSample& inputs);
 
-/// Of `residual` [rows, columns], a share of whose columns each token reads. Errors: kInvalidArgument (rows of no multiple of 32, values that are no numbers), kOutOfMemory.
-Result<SelectiveResidual> selective_residual(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputSample& inputs, double share);
+/// Of `residual` [rows, columns], a share of whose columns each token reads. Errors: kInvalidArgument (rows of no multiple of 32, values
+/// that are no numbers), kOutOfMemory.
+Result<SelectiveResidual> selective_residual(std::span<const float> residual, uint64_t rows, uint64_t columns, const InputSample& inputs,
+                                             double share);
 
 }  // namespace outrigger
 
