@@ -53,7 +53,7 @@ enum class PolishScope : int32_t {
 /// What training moves.
 enum class PolishTarget : int32_t {
   kBranches = 0,  ///< the factors of low-rank branches
-  kBackbone = 1,  ///< the scales and minima of the matrices in few bits, and the norms: no byte more, here or when it runs
+  kBackbone = 1,  ///< the scales and minima of the matrices in few bits that have no residual, and the norms that the model has as float32: no byte more, here or when it runs
   kBoth = 2,      ///< all of them together
 };
 
@@ -165,7 +165,8 @@ struct CompressReport {
   uint64_t used_weights = 0;                          ///< of backbone_weights those that a token is multiplied with: of a mixture's experts the ones that it takes
 };
 
-/// Writes `model` to `path` as one GGUF file (docs/formats.md) in which the matrices of its layers are quantised; embedding, head, norms and biases stay as they are.
+/// Writes `model` to `path` as one GGUF file (docs/formats.md) in which the matrices of its layers are quantised; embedding, head, norms and biases stay as they are, but for
+/// norms that are trained with the backbone.
 /// Model::open opens it like any other.
 ///
 /// Layer by layer, window by window: the inputs that a window's matrices have on `calibration`, with everything before it compressed already, say how an error in

@@ -37,7 +37,7 @@ Status check_model(const Model::Impl& model, const CompressOptions& options) {
   if (!model.layout) return model.run_status;
   const ModelLayout& layout = *model.layout;
   if (layout.config.experts > 0 && options.polish_steps > 0) {
-    return unsupported("branches of a mixture of experts cannot be trained by this version; set polish_steps to 0").in_file(model.info.file);
+    return unsupported("a mixture of experts cannot be trained by this version, neither its branches nor its backbone; set polish_steps to 0").in_file(model.info.file);
   }
   for (const uint32_t matrix : matrices_of_layers(layout)) {
     const WeightSource& weight = layout.weights[matrix];

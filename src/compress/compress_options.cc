@@ -42,6 +42,8 @@ Status CompressOptions::validate() const {
   if (polish_target != PolishTarget::kBranches && polish_target != PolishTarget::kBackbone && polish_target != PolishTarget::kBoth) {
     return invalid(fmt::format("polish_target is {}, need 0 to 2", static_cast<int>(polish_target)));
   }
+  if (method == BranchMethod::kHcinfer && polish_steps > 0 && polish_target != PolishTarget::kBranches)
+    return invalid("HCInfer does not train a backbone; leave polish_target as it is, or set polish_steps to 0");
   if (polish_steps > 100000) return invalid(fmt::format("polish_steps is {}, need at most 100000", polish_steps));
   if (rounds > 16) return invalid(fmt::format("rounds is {}, need at most 16", rounds));
   if (chunk_tokens < 16 || chunk_tokens > 65536) return invalid(fmt::format("chunk_tokens is {}, need 16 to 65536", chunk_tokens));

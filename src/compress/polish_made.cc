@@ -54,10 +54,7 @@ Result<LowRankBranch> as_codes(const TrainedBranch& trained, const LowRankBranch
   return rounded;
 }
 
-/// A block's scale and minimum as they are stored: what training changes of it.
-constexpr size_t kHeadBytes = 4;
-
-/// Of a matrix's blocks, in their order.
+/// Scales and minima of a matrix's blocks, in their order.
 struct BlockHeads {
   uint32_t matrix = 0;
   LeasedVector<std::byte> bytes;
@@ -65,16 +62,18 @@ struct BlockHeads {
 
 BlockHeads heads_of(const MatrixCodes& codes) {
   const size_t block_bytes = traits(codes.type).block_bytes, blocks = codes.bytes.size() / block_bytes;
-  BlockHeads heads{codes.matrix, LeasedVector<std::byte>(kHeadBytes * blocks)};
-  for (size_t i = 0; i < blocks; ++i) std::memcpy(heads.bytes.data() + i * kHeadBytes, codes.bytes.data() + i * block_bytes, kHeadBytes);
+  BlockHeads heads{codes.matrix, LeasedVector<std::byte>(kBlockHeadBytes * blocks)};
+  for (size_t i = 0; i < blocks; ++i)
+    std::memcpy(heads.bytes.data() + i * kBlockHeadBytes, codes.bytes.data() + i * block_bytes, kBlockHeadBytes);
   return heads;
 }
 
 Status write_heads(const BlockHeads& heads, DType type, CompressedFile* file) {
-  const size_t block_bytes = traits(type).block_bytes, blocks = heads.bytes.size() / kHeadBytes;
+  const size_t block_bytes = traits(type).block_bytes, blocks = heads.bytes.size() / kBlockHeadBytes;
   LeasedVector<std::byte> codes(blocks * block_bytes);
   OTR_TRY(file->read_backbone(heads.matrix, codes));
-  for (size_t i = 0; i < blocks; ++i) std::memcpy(codes.data() + i * block_bytes, heads.bytes.data() + i * kHeadBytes, kHeadBytes);
+  for (size_t i = 0; i < blocks; ++i)
+    std::memcpy(codes.data() + i * block_bytes, heads.bytes.data() + i * kBlockHeadBytes, kBlockHeadBytes);
   return file->rewrite_backbone(heads.matrix, codes);
 }
 

@@ -67,7 +67,8 @@ Status read_polish(const std::string& text, const StepShape& shape, CompressOpti
   constexpr uint32_t kSteps = 50;
   if (text == "auto") {
     const bool is_mixture = std::any_of(shape.matrices.begin(), shape.matrices.end(), [](const MatrixShape& matrix) { return matrix.use == MatrixUse::kRouted; });
-    options->polish_steps = is_mixture ? 0 : kSteps;
+    // Who says what is to be trained asks for training: the library then says that it cannot.
+    options->polish_steps = is_mixture && options->polish_target == PolishTarget::kBranches ? 0 : kSteps;
     return Status();
   }
   if (text == "off") return Status();
@@ -79,7 +80,6 @@ Status read_polish(const std::string& text, const StepShape& shape, CompressOpti
 // Where nobody says how much memory there is, training takes the whole model only as far as most machines have to spare for it.
 void choose_polish_scope(const CompressCommandOptions& options, const StepShape& shape, CompressOptions* result) {
   constexpr double kMostBytes = 4e9;
-  result->polish_target = options.polish_target;
   result->polish_scope = options.polish_scope;
   double weights = 0;
   for (const MatrixShape& matrix : shape.matrices) weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
@@ -114,6 +114,7 @@ Result<CompressOptions> read_compress_options(const CompressCommandOptions& opti
   if (Status status = read_branches(options, model, stored_bits, &result); !status.is_ok()) return status;
   const auto shape = model.step_shape();
   if (!shape.is_ok()) return shape.status();
+  result.polish_target = options.polish_target;
   if (Status status = read_polish(options.polish, shape.value(), &result); !status.is_ok()) return status;
   choose_polish_scope(options, shape.value(), &result);
   if (options.max_slowdown > 0) {

@@ -13,7 +13,6 @@
 namespace outrigger {
 namespace {
 
-constexpr size_t kHeadBytes = 2 * sizeof(uint16_t);
 constexpr float kStepsOfTwoBits = 3;
 
 struct BlockHead {
@@ -22,7 +21,7 @@ struct BlockHead {
 
 BlockHead head_of(const std::byte* block) {
   BlockHead head;
-  std::memcpy(&head, block, kHeadBytes);
+  std::memcpy(&head, block, kBlockHeadBytes);
   return head;
 }
 
@@ -70,7 +69,7 @@ void ScalePupils::take_gradients(Pupil& pupil, size_t first_row, std::span<const
     for (size_t i = begin; i < end; ++i) {
       const size_t at = first_block + i;
       std::memcpy(block, pupil.codes.bytes.data() + at * block_bytes, block_bytes);
-      std::memcpy(block, &plain, kHeadBytes);
+      std::memcpy(block, &plain, kBlockHeadBytes);
       (void)dequantize(type, block, levels, weights);  // a whole block of a type of ours
       double of_scale = 0, of_minimum = 0;
       for (size_t k = 0; k < weights; ++k) {
@@ -114,7 +113,7 @@ Status ScalePupils::show(Pupil& pupil) {
     const float scale = pupil.first_scales[i];
     const BlockHead head{as_half(scale * pupil.multiples[i]),
                          as_half(pupil.first_minima[i] + scale * pupil.step_scales * pupil.distances[i])};
-    std::memcpy(pupil.codes.bytes.data() + i * block_bytes, &head, kHeadBytes);
+    std::memcpy(pupil.codes.bytes.data() + i * block_bytes, &head, kBlockHeadBytes);
   }
   const size_t rows = pupil.matrix->rows(), columns = pupil.matrix->columns();
   values_.resize(rows * columns);

@@ -18,6 +18,9 @@
 
 namespace outrigger {
 
+/// A block of ours begins with its scale and its minimum as float16: what training changes of it.
+inline constexpr size_t kBlockHeadBytes = 4;
+
 /// The layout's matrix with that index, as a file has it.
 struct MatrixCodes {
   uint32_t matrix = 0;
@@ -45,7 +48,8 @@ class ScalePupils {
   /// Back to how they were added.
   Status reset();
 
-  /// How long a step between codes of the matrix with most bits is beside one of two bits: 3 / 7 with three, 1 / 5 with four.
+  /// How long a step between codes of the matrix with most bits is beside one of two bits: 3 / 7 with three, 1 / 5 with four; 1 without
+  /// any.
   float finest() const;
 
   size_t count() const { return pupils_.size(); }

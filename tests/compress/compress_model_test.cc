@@ -439,7 +439,11 @@ TEST_CASE("compress_model: what cannot be compressed is refused with a reason, b
   options.levels = WeightLevels::kUniform;
   options.polish_target = static_cast<PolishTarget>(3);
   CHECK(code(model, text(model, 64), options) == StatusCode::kInvalidArgument);
-  options.polish_target = PolishTarget::kBranches;
+  options.polish_target = PolishTarget::kBackbone;
+  options.polish_steps = 1;
+  options.method = BranchMethod::kHcinfer;
+  CHECK(code(model, text(model, 64), options) == StatusCode::kInvalidArgument);
+  options = few_chunks();
   options.most_chunks = 0;
   CHECK(code(model, text(model, 64), options) == StatusCode::kInvalidArgument);
   CHECK(compress_model(model, text(model, 64), scratch / "model.gguf", few_chunks()).status().code() == StatusCode::kInvalidArgument);

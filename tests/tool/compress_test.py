@@ -311,6 +311,8 @@ class Compress(BrowserTest):
             self.assertEqual((trained["polish"]["scope"], trained["polish"]["is_kept"], trained["bytes"]["output"]), (scope, True, bare["bytes"]["output"]))
             self.assertLess(trained["polish"]["kl_after"], trained["polish"]["kl_before"])
         self.assertIsNone(self.document(*command, "--polish-target", "backbone", "--polish", "off")["polish"])
+        self.refuse(tool.INVALID_ARGUMENT, *command, "--polish-target", "backbone", "--method", "hcinfer", naming="HCInfer does not train")
+        self.refuse(tool.UNSUPPORTED, "compress", MIXTURE, "-o", self.out, "--polish-target", "backbone", *self.args, naming="mixture of experts")
 
     def test_a_mixture_of_experts_is_compressed_and_as_near_as_the_dense_model_that_it_was_made_from(self):
         distances = []
