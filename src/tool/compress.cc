@@ -209,12 +209,14 @@ void add_compress(CLI::App& app, Action& action) {
   command
       ->add_option(
           "--polish", options->polish,
-          "Train by so many steps, low-rank branches unless --polish-target says otherwise; auto: 50, of a dense model")
+          "Train by so many steps what --polish-target says; auto: 50, of a dense model")
       ->type_name("auto|off|STEPS")
       ->capture_default_str();
-  add_choice<PolishTarget>(*command, "--polish-target", options->polish_target,
-                           "What is trained: the branches; the backbone's scales and norms, which take no byte more; or both",
-                           {{"branches", PolishTarget::kBranches}, {"backbone", PolishTarget::kBackbone}, {"both", PolishTarget::kBoth}});
+  add_choice<PolishTargetChoice>(*command, "--polish-target", options->polish_target,
+                                 "What is trained: the branches; the backbone's scales and norms, which take no byte more; or both. auto: both "
+                                 "with two and three bits, without residuals and --host-budget, where the whole model is trained together, else the branches",
+                                 {{"auto", PolishTargetChoice::kAuto}, {"branches", PolishTargetChoice::kBranches},
+                                  {"backbone", PolishTargetChoice::kBackbone}, {"both", PolishTargetChoice::kBoth}});
   add_choice<PolishScope>(*command, "--polish-scope", options->polish_scope,
                           "Train all branches together, with the model in memory as float32, or layer by layer; auto: together where --host-budget has "
                           "room for it, or without one where 8 bytes for each of the model's weights are less than 4 GB",

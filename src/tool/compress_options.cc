@@ -62,13 +62,25 @@ Result<uint64_t> read_bytes(const char* name, const std::string& text, double we
   return size->share > 0 ? static_cast<uint64_t>(weights * stored_bits / 8 * size->share) : size->bytes;
 }
 
+bool is_mixture(const StepShape& shape) {
+  return std::any_of(shape.matrices.begin(), shape.matrices.end(), [](const MatrixShape& matrix) { return matrix.use == MatrixUse::kRouted; });
+}
+
+constexpr double kMostWholeBytes = 4e9;  // of memory that training takes where nobody says how much there is: most machines can spare it
+
+// What training the whole model has of its matrices: float32 twice.
+double whole_training_bytes(const StepShape& shape) {
+  double weights = 0;
+  for (const MatrixShape& matrix : shape.matrices) weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
+  return 8 * weights;
+}
+
 // "auto": 50 steps; branches of mixtures cannot be trained.
 Status read_polish(const std::string& text, const StepShape& shape, CompressOptions* options) {
   constexpr uint32_t kSteps = 50;
   if (text == "auto") {
-    const bool is_mixture = std::any_of(shape.matrices.begin(), shape.matrices.end(), [](const MatrixShape& matrix) { return matrix.use == MatrixUse::kRouted; });
-    // Who says what is to be trained asks for training: the library then says that it cannot.
-    options->polish_steps = is_mixture && options->polish_target == PolishTarget::kBranches ? 0 : kSteps;
+    // Who says that the backbone is to be trained asks for training: the library then says that it cannot.
+    options->polish_steps = is_mixture(shape) && options->polish_target == PolishTarget::kBranches ? 0 : kSteps;
     return Status();
   }
   if (text == "off") return Status();
@@ -77,13 +89,22 @@ Status read_polish(const std::string& text, const StepShape& shape, CompressOpti
   return Status(StatusCode::kInvalidArgument, fmt::format("--polish: got \"{}\", need auto, off or a number of steps", text));
 }
 
-// Where nobody says how much memory there is, training takes the whole model only as far as most machines have to spare for it.
-void choose_polish_scope(const CompressCommandOptions& options, const StepShape& shape, CompressOptions* result) {
-  constexpr double kMostBytes = 4e9;
-  result->polish_scope = options.polish_scope;
-  double weights = 0;
-  for (const MatrixShape& matrix : shape.matrices) weights += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
-  if (result->polish_scope == PolishScope::kAuto && !options.common.host_budget && 8 * weights > kMostBytes) result->polish_scope = PolishScope::kBlock;
+PolishScope choose_polish_scope(const CompressCommandOptions& options, const StepShape& shape) {
+  const bool is_large = options.polish_scope == PolishScope::kAuto && !options.common.host_budget && whole_training_bytes(shape) > kMostWholeBytes;
+  return is_large ? PolishScope::kBlock : options.polish_scope;
+}
+
+// With two and three bits the backbone's own scales restore much for no byte more, with four nothing; trained layer by layer they take
+// long and bring half. What has residuals keeps its scales, so that little would be left to train; who states a budget of memory may have
+// none for it.
+PolishTarget choose_polish_target(const CompressCommandOptions& options, const StepShape& shape, double code_bits,
+                                  const CompressOptions& result) {
+  constexpr double kMostBits = 3.5;
+  if (options.polish_target != PolishTargetChoice::kAuto) return static_cast<PolishTarget>(options.polish_target);
+  const bool has_residuals = result.branch_read_bytes > 0 || options.max_slowdown > 0 || options.form == BranchForm::kSparse,
+             sees_all = options.polish_scope != PolishScope::kBlock && result.host_bytes == 0 && whole_training_bytes(shape) <= kMostWholeBytes,
+             can_train = !is_mixture(shape) && options.method == BranchMethod::kWeighed;
+  return code_bits <= kMostBits && !has_residuals && sees_all && can_train ? PolishTarget::kBoth : PolishTarget::kBranches;
 }
 
 Status read_branches(const CompressCommandOptions& options, const Model& model, double stored_bits, CompressOptions* result) {
@@ -114,9 +135,9 @@ Result<CompressOptions> read_compress_options(const CompressCommandOptions& opti
   if (Status status = read_branches(options, model, stored_bits, &result); !status.is_ok()) return status;
   const auto shape = model.step_shape();
   if (!shape.is_ok()) return shape.status();
-  result.polish_target = options.polish_target;
+  result.polish_scope = choose_polish_scope(options, shape.value());
+  result.polish_target = choose_polish_target(options, shape.value(), stored_bits - scale_bits, result);
   if (Status status = read_polish(options.polish, shape.value(), &result); !status.is_ok()) return status;
-  choose_polish_scope(options, shape.value(), &result);
   if (options.max_slowdown > 0) {
     auto machine = plan_profile(model, options.common, nullptr);
     if (!machine.is_ok()) return machine.status();

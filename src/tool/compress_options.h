@@ -12,6 +12,9 @@
 
 namespace outrigger::tool {
 
+/// PolishTarget, or what serves where nobody says.
+enum class PolishTargetChoice : int32_t { kBranches, kBackbone, kBoth, kAuto };
+
 struct CompressCommandOptions {
   CommonOptions common;
   std::string model, output, bits = "4", branch_budget = "0", branch_reads = "0", polish = "auto";
@@ -21,7 +24,7 @@ struct CompressCommandOptions {
   BranchForm form = BranchForm::kAuto;
   BranchAllocation allocation = BranchAllocation::kMeasured;
   BranchMethod method = BranchMethod::kWeighed;
-  PolishTarget polish_target = PolishTarget::kBranches;
+  PolishTargetChoice polish_target = PolishTargetChoice::kAuto;
   PolishScope polish_scope = PolishScope::kAuto;
   std::vector<std::string> calibration;
   bool own_text = false;

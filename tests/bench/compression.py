@@ -52,8 +52,8 @@ def branched(bits, form, size):
 
 
 def all_rows():
-    rows = [Row(f"bits{bits}", f"{bits} bits", (f"--bits={bits}",)) for bits in (2, 3, 4)]
-    rows += [Row(f"table{bits}", f"{bits} bits, levels of a codebook", (f"--bits={bits}", "--levels=codebook"), f"bits{bits}") for bits in (2, 3, 4)]
+    rows = [Row(f"bits{bits}", f"{bits} bits", (f"--bits={bits}", "--polish=off")) for bits in (2, 3, 4)]
+    rows += [Row(f"table{bits}", f"{bits} bits, levels of a codebook", (f"--bits={bits}", "--levels=codebook", "--polish=off"), f"bits{bits}") for bits in (2, 3, 4)]
     for bits in (2, 3, 4):
         rows += [Row(f"{name}{bits}", f"{bits} bits, scales and norms polished{how}", (f"--bits={bits}", "--polish-target=backbone", f"--polish-scope={scope}"), f"bits{bits}")
                  for name, how, scope in (("scales", "", "end-to-end"), ("block_scales", " block by block", "block"))]
@@ -62,7 +62,7 @@ def all_rows():
     for size in ("0.83", "1.66"):
         rows += [row for bits in (2, 3) for form in ("low rank", "residual", "chosen") for row in branched(bits, form, size)]
     rows.append(Row("both2", "what it chooses for 1.66 stored, 0.42 read", ("--bits=2", "--branch-budget", "1.66bpw", "--branch-reads", "0.42bpw"), "bits2"))
-    return rows + [Row("mixed29", "mixed bits, 2.92 stored", ("--bits=mixed:2.92",), "bits2")]
+    return rows + [Row("mixed29", "mixed bits, 2.92 stored", ("--bits=mixed:2.92", "--polish=off"), "bits2")]
 
 
 def tool_json(options, *arguments):

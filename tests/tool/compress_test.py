@@ -34,7 +34,7 @@ class Compress(BrowserTest):
     def test_more_bits_are_nearer_and_the_document_counts_them(self):
         distances = []
         for bits in (4, 3, 2):
-            document = self.document("compress", MODEL, "-o", self.out, "--bits", str(bits), *self.args)
+            document = self.document("compress", MODEL, "-o", self.out, "--bits", str(bits), "--polish", "off", *self.args)
             self.check_fields(document, {"file": "", "bytes": {"input": 0, "output": 0, "backbone": 0, "branches": 0, "branch_reads_per_token": 0},
                                          "bits_per_weight": {"backbone": 0.0, "branches": 0.0, "branch_reads": 0.0}, "quality": None, "levels": "", "group": 0, "calibration_tokens": 0, "resumed_windows": 0,
                                          "memory": {"budget": 0, "planned": 0, "peak": 0, "feedback_columns": 0, "peaks": {"calibration": 0, "grams": 0, "matrices": 0, "backbone": 0, "corrections": 0, "training": 0}}, "polish": None, "survey": None, "matrices": [], "seconds": 0.0})
@@ -285,7 +285,7 @@ class Compress(BrowserTest):
         self.assertGreater(max(matrix["share"] for matrix in residuals["matrices"]), 0.5)
 
     def test_training_takes_the_whole_model_a_layer_at_a_time_or_what_the_budget_has_room_for(self):
-        command = ("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "60kB", "--form", "low-rank", "--allocate", "uniform", "--polish", "20", *self.args)
+        command = ("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "60kB", "--form", "low-rank", "--allocate", "uniform", "--polish", "20", "--polish-target", "branches", *self.args)
         whole = self.document(*command)["polish"]
         self.assertEqual((whole["scope"], whole["layers"]), ("end-to-end", []))
         document = self.document(*command, "--polish-scope", "block")
@@ -304,7 +304,7 @@ class Compress(BrowserTest):
 
     def test_training_the_backbone_takes_no_byte_more_and_comes_nearer(self):
         command = ("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
-        bare = self.document(*command)
+        bare = self.document(*command, "--polish", "off")
         self.assertIsNone(bare["polish"])
         for scope in ("end-to-end", "block"):
             trained = self.document(*command, "--polish-target", "backbone", "--polish-scope", scope)
@@ -313,6 +313,15 @@ class Compress(BrowserTest):
         self.assertIsNone(self.document(*command, "--polish-target", "backbone", "--polish", "off")["polish"])
         self.refuse(tool.INVALID_ARGUMENT, *command, "--polish-target", "backbone", "--method", "hcinfer", naming="HCInfer does not train")
         self.refuse(tool.UNSUPPORTED, "compress", MIXTURE, "-o", self.out, "--polish-target", "backbone", *self.args, naming="mixture of experts")
+
+    def test_with_few_bits_the_backbone_is_trained_unless_memory_or_the_form_speaks_against_it(self):
+        command = ("compress", MODEL, "-o", self.out, *self.args)
+        trained = self.document(*command, "--bits", "2")["polish"]
+        self.assertEqual((trained["scope"], trained["is_kept"]), ("end-to-end", True))
+        self.assertIsNotNone(self.document(*command, "--bits", "mixed:3.9")["polish"])
+        for options in (("--bits", "mixed:4.1"), ("--bits", "4"), ("--bits", "2", "--polish-scope", "block"), ("--bits", "2", "--host-budget", "1GB"), ("--bits", "2", "--method", "hcinfer"),
+                        ("--bits", "2", "--form", "sparse", "--branch-reads", "1bpw"), ("--bits", "2", "--polish-target", "branches")):
+            self.assertIsNone(self.document(*command, *options)["polish"], options)
 
     def test_a_mixture_of_experts_is_compressed_and_as_near_as_the_dense_model_that_it_was_made_from(self):
         distances = []
@@ -364,9 +373,9 @@ class Compress(BrowserTest):
 
     def test_the_report_is_a_page_that_a_browser_shows_whole(self):
         page = self.folder / "report.html"
-        runs = {"bare": ((), 1), "trained": (("--branch-budget", "20%", "--polish", "3", "--form", "low-rank"), 6),
+        runs = {"bare": (("--polish", "off"), 1), "trained backbone": ((), 2), "trained": (("--branch-budget", "20%", "--polish", "3", "--form", "low-rank"), 6),
                 "trained by layers": (("--branch-budget", "20%", "--polish", "3", "--form", "low-rank", "--polish-scope", "block"), 6),
-                "residuals": (("--branch-reads", "1bpw", "--form", "sparse"), 5), "mixed": (("--bits", "mixed:3"), 3),
+                "residuals": (("--branch-reads", "1bpw", "--form", "sparse"), 5), "mixed": (("--bits", "mixed:3", "--polish", "off"), 3),
                 "uniform": (("--branch-budget", "60kB", "--allocate", "uniform", "--polish", "off"), 3)}
         pages = {}
         for name, (options, drawings) in runs.items():
@@ -374,7 +383,7 @@ class Compress(BrowserTest):
             self.succeed("compress", MODEL, "-o", self.out, "--report", page, *bits, *options, *self.args)
             pages[name] = text = page.read_text()
             self.assertEqual(text.count("<svg"), drawings, name)
-            self.assertEqual("Nothing: with these options" in text, name in ("bare", "uniform"))
+            self.assertEqual("Nothing: with these options" in text, name in ("bare", "trained backbone", "uniform"))
             self.assertIn("blk.2.ffn_down.weight", text)
             self.assertNotRegex(text, r"(src|href)=|url\(|@import|nan|inf\b")
         self.assertEqual(page.stat().st_mode & 0o777, self.out.stat().st_mode & 0o777)
