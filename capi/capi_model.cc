@@ -64,7 +64,7 @@ outrigger::CompressOptions compress_options_of(const otr_compress_options& given
   options.levels = static_cast<outrigger::WeightLevels>(given.levels);
   options.group_weights = given.group_weights;
   options.rounds = given.rounds;
-  options.host_bytes = given.host_bytes;
+  options.feedback_columns = given.feedback_columns;
   options.chunk_tokens = given.chunk_tokens;
   options.most_chunks = given.most_chunks;
   options.threads = given.threads;

@@ -309,7 +309,7 @@ typedef struct otr_compress_options {
   uint32_t group_weights;       /**< that share a scale and a minimum, 64 (default) or 128; rows are a multiple of it. With 128 scales take a quarter of a bit, and mixed_bits is 2.25 to 4.25 */
   uint64_t host_bytes;          /**< at most so much memory for what the compressing holds; 0 (default): no limit */
   int32_t polish_target;        /**< what is trained: an otr_polish_target */
-  uint32_t reserved2;
+  uint32_t feedback_columns;    /**< an error is made up for by so many columns in turn, group_weights times a number: memory goes with their square; 0 (default): by all of a row where host_bytes has room for that, else by as many as it has */
 } otr_compress_options;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */

@@ -86,6 +86,7 @@ int main(void) {
   FIELD(otr_compress_options, form);
   FIELD(otr_compress_options, polish_scope);
   FIELD(otr_compress_options, polish_target);
+  FIELD(otr_compress_options, feedback_columns);
   FIELD(otr_compress_options, levels);
   FIELD(otr_compress_options, group_weights);
   FIELD(otr_compress_options, host_bytes);

@@ -307,6 +307,11 @@ void a_model_is_compressed(void) {
   options.polish_target = 3;
   CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
   options.polish_target = OTR_POLISH_BRANCHES;
+  options.feedback_columns = 65;
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
+  options.feedback_columns = 64;
+  NEED_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_OK);
+  options.feedback_columns = 0;
   options.branch_bytes = 0;
   options.form = OTR_BRANCHES_SPARSE;
   options.branch_read_bytes = 3000;
