@@ -11,6 +11,7 @@
 #include "src/compress/matrix_record.h"
 #include "src/compress/output_loss.h"
 #include "src/compress/saved_work.h"
+#include "src/forward/float_matrix.h"
 #include "src/model/fixed_tensors.h"
 #include "src/tensor/dequantize.h"
 
@@ -91,7 +92,7 @@ Result<std::vector<Compressor::Made>> Compressor::take_window(std::span<const ui
   std::vector<Made> window;
   for (size_t i = 0; i < matrices.size(); ++i) {
     const WeightSource& weight = layout_.weights[matrices[i]];
-    window.push_back({matrices[i], PackedFloats(restored_values(saved[i]), weight.rows, weight.columns), saved[i].residual});
+    window.push_back({matrices[i], PackedMatrix(restored_values(saved[i]), weight.rows, weight.columns), saved[i].residual});
     OTR_TRY(sink(matrices[i], std::move(saved[i])));
   }
   OTR_TRY(next_window());
@@ -122,7 +123,7 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(Inputs inputs,
     Result<CompressedMatrix> made = maker.make(plans_[matrix], known, weight.rows, weight.columns, &values);
     if (!made.is_ok()) return made.status().about(layout_.shape.matrices[matrix].name);
     measure_loss(wanted, values, inputs.sample, *team_, &made.value());
-    window.push_back({matrix, PackedFloats(values, weight.rows, weight.columns), made->residual});
+    window.push_back({matrix, PackedMatrix(values, weight.rows, weight.columns), made->residual});
     if (saved_ != nullptr) append_matrix_record(made.value(), &record);
     OTR_TRY(sink(matrix, std::move(made).value()));
   }

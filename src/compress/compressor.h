@@ -14,7 +14,7 @@
 #include "src/compress/matrix_maker.h"
 #include "src/compress/matrix_plan.h"
 #include "src/compress/selective_residual.h"
-#include "src/forward/float_matrix.h"
+#include "src/forward/packed_matrix.h"
 #include "src/forward/layer_forward.h"
 #include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
@@ -52,7 +52,7 @@ class Compressor {
   /// A matrix that was compressed, ready to be multiplied with.
   struct Made {
     uint32_t matrix = 0;
-    PackedFloats values;
+    PackedMatrix values;
     SelectiveResidual residual;
 
     void multiply(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const {

@@ -65,14 +65,14 @@ Floats start_directions(size_t rows, size_t columns) {
 
 uint64_t panel_bytes(size_t rows) { return 2 * 128 * sizeof(double) * rows; }
 
-Floats times(const Floats& left, const PackedFloats& right, size_t right_rows, ThreadTeam& team) {
+Floats times(const Floats& left, const PackedMatrix& right, size_t right_rows, ThreadTeam& team) {
   Floats result(left.rows, right_rows);
   right.multiply(left.values, left.rows, result.values.data(), right_rows, false, team);
   return result;
 }
 
 Floats times_transposed(const Floats& left, const Floats& right, ThreadTeam& team) {
-  return times(left, PackedFloats(right.values, right.rows, right.columns), right.rows, team);
+  return times(left, PackedMatrix(right.values, right.rows, right.columns), right.rows, team);
 }
 
 // The solution X of `square` X = `right`, least squares' normal equations. A component that rounding made zero is one without effect.
@@ -89,8 +89,8 @@ Floats solved(const Floats& square, const Floats& right) {
 
 LeadingVectors leading_left_vectors(const Floats& matrix, size_t rank, ThreadTeam& team) {
   const size_t width = std::min({rank + kOversampling, matrix.rows, matrix.columns});
-  const PackedFloats straight(matrix.values, matrix.rows, matrix.columns);
-  const PackedFloats across(matrix.transposed().values, matrix.columns, matrix.rows);
+  const PackedMatrix straight(matrix.values, matrix.rows, matrix.columns);
+  const PackedMatrix across(matrix.transposed().values, matrix.columns, matrix.rows);
   Floats basis = orthonormal_rows(times(start_directions(width, matrix.columns), straight, matrix.rows, team), team);
   for (int round = 0; round < kRounds; ++round) {
     basis = orthonormal_rows(times(orthonormal_rows(times(basis, across, matrix.columns, team), team), straight, matrix.rows, team), team);

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "src/base/thread_team.h"
-#include "src/forward/float_matrix.h"
+#include "src/forward/packed_matrix.h"
 #include "src/memory/leased_vector.h"
 
 namespace outrigger {
@@ -69,7 +69,7 @@ struct Floats {
 uint64_t panel_bytes(size_t rows);
 
 /// left [m, k] times the transpose of `right` [right_rows, k]. All calls may throw std::bad_alloc.
-Floats times(const Floats& left, const PackedFloats& right, size_t right_rows, ThreadTeam& team);
+Floats times(const Floats& left, const PackedMatrix& right, size_t right_rows, ThreadTeam& team);
 Floats times_transposed(const Floats& left, const Floats& right, ThreadTeam& team);
 
 /// The solution X of `square` X = `right`, least squares' normal equations. A component that rounding made zero is one without effect.

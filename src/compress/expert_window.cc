@@ -10,6 +10,7 @@
 #include "src/base/macros.h"
 #include "src/compress/expert_residual.h"
 #include "src/compress/output_loss.h"
+#include "src/forward/float_matrix.h"
 #include "src/tensor/dequantize.h"
 
 namespace outrigger {
@@ -47,7 +48,7 @@ ExpertRows ExpertWindow::spread_rows(size_t count) const {
 }
 
 template <typename Take>
-void ExpertWindow::activations(const ExpertRows& rows, const PackedFloats& gate, const PackedFloats& up,
+void ExpertWindow::activations(const ExpertRows& rows, const PackedMatrix& gate, const PackedMatrix& up,
                                const ExpertCorrections& corrections, Take&& take) {
   for (size_t first = 0; first < rows.tokens.size(); first += ExpertForward::kMostRows) {
     const size_t some = std::min(ExpertForward::kMostRows, rows.tokens.size() - first);
@@ -74,7 +75,7 @@ Gram ExpertWindow::input_gram(uint32_t expert) {
 }
 
 // The fewer tokens of its own, the more of the layer's, so that together they are as many as the matrix has columns.
-Result<Gram> ExpertWindow::activation_gram(uint32_t expert, const PackedFloats& gate, const PackedFloats& up,
+Result<Gram> ExpertWindow::activation_gram(uint32_t expert, const PackedMatrix& gate, const PackedMatrix& up,
                                            const ExpertCorrections& corrections, InputSample* sample) {
   const uint64_t width = layout_.config.expert_ffn_width, counted = pooled_tokens(width), own = rows_[expert].tokens.size();
   Gram gram(width, group_columns_), pool(width, group_columns_);
@@ -134,12 +135,12 @@ Result<CompressedMatrix> ExpertWindow::compress_matrix(uint32_t matrix, uint32_t
   return made;
 }
 
-PackedFloats ExpertWindow::packed(const CompressedMatrix& made) const {
+PackedMatrix ExpertWindow::packed(const CompressedMatrix& made) const {
   const LeaseScope scope(MemoryUse::kMatrices);
   const LowBitMatrix& backbone = made.backbone;
   LeasedVector<float> values(backbone.rows * backbone.columns);
   (void)dequantize(backbone.type, backbone.bytes.data(), values.data(), values.size());  // whole blocks of a type of ours
-  return PackedFloats(values, backbone.rows, backbone.columns);
+  return PackedMatrix(values, backbone.rows, backbone.columns);
 }
 
 Result<std::vector<CompressedMatrix>> ExpertWindow::compress(uint32_t expert, std::span<const MatrixPlan> plans) {

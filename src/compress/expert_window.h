@@ -13,6 +13,7 @@
 #include "src/compress/gram.h"
 #include "src/compress/matrix_maker.h"
 #include "src/forward/expert_forward.h"
+#include "src/forward/packed_matrix.h"
 #include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
 
@@ -43,7 +44,7 @@ class ExpertWindow {
   Gram input_gram(uint32_t expert);
   /// Of down, behind these gate and up. `sample`: null, or what is to have the expert's activations too, the layer's where it has no
   /// tokens. `corrections`: of gate and up. Errors: those of the sample. Throws std::bad_alloc.
-  Result<Gram> activation_gram(uint32_t expert, const PackedFloats& gate, const PackedFloats& up, const ExpertCorrections& corrections = {},
+  Result<Gram> activation_gram(uint32_t expert, const PackedMatrix& gate, const PackedMatrix& up, const ExpertCorrections& corrections = {},
                                InputSample* sample = nullptr);
 
   /// Gate, up and down; `plans` by matrix of the layout. Errors: kInvalidArgument for weights or inputs that are no numbers, naming the
@@ -62,12 +63,12 @@ class ExpertWindow {
   Result<Statistics> input_statistics(uint32_t expert);
   Result<Statistics> activation_statistics(uint32_t expert, std::span<const CompressedMatrix> gate_and_up);
   Result<CompressedMatrix> compress_matrix(uint32_t matrix, uint32_t expert, const MatrixPlan& plan, const Statistics& inputs);
-  PackedFloats packed(const CompressedMatrix& made) const;
+  PackedMatrix packed(const CompressedMatrix& made) const;
   /// `count` tokens of the layer, spread evenly, with the weight that tokens' experts have on average.
   ExpertRows spread_rows(size_t count) const;
   /// Calls `take` with activations [some, expert_ffn_width] of some of the rows at a time, and these rows' weights.
   template <typename Take>
-  void activations(const ExpertRows& rows, const PackedFloats& gate, const PackedFloats& up, const ExpertCorrections& corrections,
+  void activations(const ExpertRows& rows, const PackedMatrix& gate, const PackedMatrix& up, const ExpertCorrections& corrections,
                    Take&& take);
 
   const Model::Impl& model_;

@@ -78,7 +78,7 @@ LeasedVector<float> InputRoot::weigh(std::span<const float> values, ThreadTeam& 
   LeasedVector<float> weighed(values.size());
   for (size_t group = 0; group < groups_.count(); ++group) {
     const size_t first = groups_.first(group);
-    transposed_[group].multiply(values.data() + first, width(), values.size() / width(), weighed.data() + first, width(), false, team);
+    transposed_[group].multiply({values.data() + first, width()}, values.size() / width(), weighed.data() + first, width(), false, &team);
   }
   return weighed;
 }
@@ -131,7 +131,7 @@ Result<LowRankBranch> low_rank_branch(std::span<const float> residual, uint64_t 
   if (!options.weighs_inputs) leading.values.clear();
   for (const double value : leading.values) branch.worth.push_back(value);
 
-  const PackedFloats lost_across(lost.transposed().values, columns, rows), packed_outputs(outputs.values, rows, columns);
+  const PackedMatrix lost_across(lost.transposed().values, columns, rows), packed_outputs(outputs.values, rows, columns);
   double least = std::numeric_limits<double>::infinity();
   Floats wanted_b = leading.vectors.transposed();
   for (int round = 0; round < (options.weighs_inputs ? kFits : 1); ++round) {

@@ -12,7 +12,7 @@
 
 #include "src/base/thread_team.h"
 #include "src/compress/gram.h"
-#include "src/forward/float_matrix.h"
+#include "src/forward/packed_matrix.h"
 #include "src/memory/leased_vector.h"
 #include "src/tensor/dtype.h"
 
@@ -56,7 +56,7 @@ class InputRoot {
   InputRoot(LeasedVector<float> importance, const ColumnGroups& groups) : importance_(std::move(importance)), groups_(groups) {}
   LeasedVector<float> importance_;
   ColumnGroups groups_;
-  std::vector<PackedFloats> transposed_;  ///< of each group's block
+  std::vector<PackedMatrix> transposed_;  ///< of each group's block
 };
 
 /// The branch of `residual` [rows, columns], row-major: what the matrix lost. Among all of its rank it leaves least of E |residual x - B A

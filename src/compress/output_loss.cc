@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "src/forward/float_matrix.h"
+#include "src/forward/packed_matrix.h"
 #include "src/tensor/dequantize.h"
 
 namespace outrigger {
@@ -21,7 +21,7 @@ void measure_loss(std::span<const float> wanted, std::span<const float> replaced
   const size_t tokens = x.size() / columns;
   const auto products = [&](std::span<const float> values) {
     LeasedVector<float> outputs(tokens * rows);
-    PackedFloats(values, rows, columns).multiply(x, tokens, outputs.data(), rows, false, team);
+    PackedMatrix(values, rows, columns).multiply(x, tokens, outputs.data(), rows, false, team);
     return outputs;
   };
   const LeasedVector<float> exact = products(wanted);

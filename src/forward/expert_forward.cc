@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "src/base/macros.h"
+#include "src/forward/float_matrix.h"
 #include "src/kernels/route.h"
 
 namespace outrigger {
@@ -15,7 +16,7 @@ Result<std::vector<ExpertRows>> route_tokens(const Model::Impl& model, uint32_t 
   OTR_ASSIGN(const LeasedVector<float> values, read_matrix(model.file.source(), router));
   LeasedVector<float> logits(tokens * config.experts), weights(tokens * used);
   LeasedVector<uint32_t> chosen(tokens * used);
-  PackedFloats(values, router.rows, router.columns).multiply(inputs, tokens, logits.data(), config.experts, false, team);
+  PackedMatrix(values, router.rows, router.columns).multiply(inputs, tokens, logits.data(), config.experts, false, team);
   route({logits.data(), config.experts, used, config.normalise_expert_weights, chosen.data(), weights.data()}, 0, tokens);
   std::vector<ExpertRows> rows(config.experts);
   for (size_t i = 0; i < chosen.size(); ++i) {
@@ -34,7 +35,7 @@ std::span<const float> ExpertForward::gather(std::span<const uint32_t> tokens) {
   return rows_;
 }
 
-std::span<const float> ExpertForward::activate(const PackedFloats& gate, const PackedFloats& up, std::span<const float> rows,
+std::span<const float> ExpertForward::activate(const PackedMatrix& gate, const PackedMatrix& up, std::span<const float> rows,
                                                const ExpertCorrections& corrections, std::span<const float> weights) {
   const size_t count = rows.size() / config_.width;
   gate_.resize(count * config_.expert_ffn_width);

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "src/base/thread_team.h"
-#include "src/forward/float_matrix.h"
+#include "src/forward/packed_matrix.h"
 #include "src/forward/layer_forward.h"
 #include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
@@ -30,7 +30,7 @@ Result<std::vector<ExpertRows>> route_tokens(const Model::Impl& model, uint32_t 
 
 /// An expert's matrices, ready to be multiplied with.
 struct ExpertMatrices {
-  PackedFloats gate, up, down;
+  PackedMatrix gate, up, down;
 };
 
 /// Adds to dst [rows, the matrix's rows] what corrects a matrix of an expert for `src` [rows, its columns]; `weights` [rows]: what each
@@ -58,7 +58,7 @@ class ExpertForward {
   std::span<const float> gather(std::span<const uint32_t> tokens);
   /// silu(gate x) * (up x) of `rows`, [rows, expert_ffn_width]; valid until the next call. `weights` [rows] are for the corrections alone.
   /// Precondition: at most kMostRows.
-  std::span<const float> activate(const PackedFloats& gate, const PackedFloats& up, std::span<const float> rows,
+  std::span<const float> activate(const PackedMatrix& gate, const PackedMatrix& up, std::span<const float> rows,
                                   const ExpertCorrections& corrections = {}, std::span<const float> weights = {});
   /// residual [tokens, width] += weight * result, of the expert's tokens.
   void add_expert(const ExpertMatrices& matrices, const ExpertRows& rows, std::span<float> residual,

@@ -1,10 +1,7 @@
-// FloatMatrix: reading, converting, packing.
+// FloatMatrix: reading and converting.
 #include "src/forward/float_matrix.h"
 
-#include <memory>
-
 #include "src/base/macros.h"
-#include "src/kernels/matmul.h"
 #include "src/tensor/dequantize.h"
 #include "src/tensor/packed.h"
 
@@ -53,26 +50,6 @@ Result<LeasedVector<float>> embed_tokens(const Model::Impl& model, std::span<con
     }
   }
   return rows;
-}
-
-PackedFloats::PackedFloats(std::span<const float> values, uint64_t rows, uint64_t columns)
-    : rows_(rows), columns_(columns), storage_(packed_bytes(PackedKind::kF32, rows, columns) + kPackAlignment) {
-  void* aligned = storage_.data();
-  size_t room = storage_.size();
-  auto* const packed = static_cast<std::byte*>(std::align(kPackAlignment, storage_.size() - kPackAlignment, aligned, room));
-  pack_rows(DType::kF32, reinterpret_cast<const std::byte*>(values.data()), rows, columns, packed);
-  packed_ = packed;
-}
-
-void PackedFloats::multiply(const float* src, size_t src_stride, size_t tokens, float* dst, size_t dst_stride, bool adds,
-                            ThreadTeam& team) const {
-  const size_t blocks = (rows_ + kPackRows - 1) / kPackRows;
-  team.run([&](const TeamMember& member) {
-    size_t begin, end;
-    member.share(blocks, 1, &begin, &end);
-    if (begin < end)
-      matmul({PackedKind::kF32, packed_, rows_, columns_, src, src_stride, nullptr, dst, dst_stride, tokens, adds}, begin, end);
-  });
 }
 
 }  // namespace outrigger

@@ -1,4 +1,4 @@
-// FloatMatrix: one of a model's matrices as float32, as its file has it and as the kernels read it.
+// FloatMatrix: one of a model's matrices as float32, as its file has it.
 #ifndef OUTRIGGER_SRC_FORWARD_FLOAT_MATRIX_H_
 #define OUTRIGGER_SRC_FORWARD_FLOAT_MATRIX_H_
 
@@ -10,7 +10,6 @@
 #include <span>
 #include <vector>
 
-#include "src/base/thread_team.h"
 #include "src/io/byte_source.h"
 #include "src/memory/leased_vector.h"
 #include "src/memory/weight_source.h"
@@ -39,25 +38,6 @@ using MatrixReader = std::function<Result<LeasedVector<float>>(MatrixIndex part)
 /// The tokens' rows of the model's embedding, [tokens, width]. Precondition: they are of its vocabulary. Errors: kIo. Throws
 /// std::bad_alloc.
 Result<LeasedVector<float>> embed_tokens(const Model::Impl& model, std::span<const Token> tokens);
-
-/// Packed for matmul(), as PackedKind::kF32.
-class PackedFloats {
- public:
-  /// Throws std::bad_alloc.
-  PackedFloats(std::span<const float> values, uint64_t rows, uint64_t columns);
-
-  /// dst[t, row] = or += sum over columns of values[row, column] * src[t, column], with rows of dst `dst_stride` floats apart.
-  void multiply(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const {
-    multiply(src.data(), columns_, tokens, dst, dst_stride, adds, team);
-  }
-  /// With rows of src `src_stride` floats apart.
-  void multiply(const float* src, size_t src_stride, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const;
-
- private:
-  uint64_t rows_, columns_;
-  LeasedVector<std::byte> storage_;
-  const std::byte* packed_;
-};
 
 }  // namespace outrigger
 

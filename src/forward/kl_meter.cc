@@ -43,7 +43,7 @@ Result<std::unique_ptr<KlMeter>> KlMeter::create(const Model::Impl& model, std::
   OTR_TRY(load_fixed_tensors(model.file, layout, meter->fixed_.data()));
   meter->forward_.emplace(layout, meter->fixed_.data(), chunk_tokens, team);
   const MatrixReader own = [&](MatrixIndex part) { return read_matrix(model.file.source(), layout.weights[part.matrix], part.expert); };
-  OTR_ASSIGN(PackedFloats head, meter->packed(own, layout.head));
+  OTR_ASSIGN(PackedMatrix head, meter->packed(own, layout.head));
   meter->head_.emplace(std::move(head));
   OTR_TRY(meter->run_layers(own, 0, false));
   meter->wanted_ = meter->normed();
@@ -52,10 +52,10 @@ Result<std::unique_ptr<KlMeter>> KlMeter::create(const Model::Impl& model, std::
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
-Result<PackedFloats> KlMeter::packed(const MatrixReader& reader, MatrixIndex part) const {
+Result<PackedMatrix> KlMeter::packed(const MatrixReader& reader, MatrixIndex part) const {
   const LeaseScope scope(MemoryUse::kMatrices);
   OTR_ASSIGN(const LeasedVector<float> values, reader(part));
-  return PackedFloats(values, layout_.weights[part.matrix].rows, layout_.weights[part.matrix].columns);
+  return PackedMatrix(values, layout_.weights[part.matrix].rows, layout_.weights[part.matrix].columns);
 }
 
 LeasedVector<float> KlMeter::normed() const {
@@ -91,10 +91,10 @@ Status KlMeter::run_attention(const MatrixReader& reader, uint32_t layer) {
   const size_t tokens = chunk_tokens_;
   const uint64_t q_width = config.attention_width(), qkv_width = q_width + 2 * config.kv_width();
   LeasedVector<float> input(tokens * config.width), qkv(tokens * qkv_width), attended(tokens * q_width);
-  OTR_ASSIGN(const PackedFloats q, packed(reader, parts.q));
-  OTR_ASSIGN(const PackedFloats k, packed(reader, parts.k));
-  OTR_ASSIGN(const PackedFloats v, packed(reader, parts.v));
-  OTR_ASSIGN(const PackedFloats output, packed(reader, parts.output));
+  OTR_ASSIGN(const PackedMatrix q, packed(reader, parts.q));
+  OTR_ASSIGN(const PackedMatrix k, packed(reader, parts.k));
+  OTR_ASSIGN(const PackedMatrix v, packed(reader, parts.v));
+  OTR_ASSIGN(const PackedMatrix output, packed(reader, parts.output));
   for (size_t i = 0; i < chunks(); ++i) {
     forward_->attention_input(layer, chunk(i), input);
     q.multiply(input, tokens, qkv.data(), qkv_width, false, team_);
@@ -111,9 +111,9 @@ Status KlMeter::run_dense_ffn(const MatrixReader& reader, uint32_t layer) {
   const LayerLayout& parts = layout_.layers[layer];
   const ModelConfig& config = layout_.config;
   const size_t tokens = chunk_tokens_;
-  OTR_ASSIGN(const PackedFloats gate, packed(reader, parts.ffn.gate));
-  OTR_ASSIGN(const PackedFloats up, packed(reader, parts.ffn.up));
-  OTR_ASSIGN(const PackedFloats down, packed(reader, parts.ffn.down));
+  OTR_ASSIGN(const PackedMatrix gate, packed(reader, parts.ffn.gate));
+  OTR_ASSIGN(const PackedMatrix up, packed(reader, parts.ffn.up));
+  OTR_ASSIGN(const PackedMatrix down, packed(reader, parts.ffn.down));
   LeasedVector<float> input(tokens * config.width), gates(tokens * config.ffn_width), ups(tokens * config.ffn_width);
   for (size_t i = 0; i < chunks(); ++i) {
     forward_->ffn_input(layer, chunk(i), input);
@@ -138,9 +138,9 @@ Status KlMeter::run_mixture(const MatrixReader& reader, uint32_t layer) {
   ExpertForward experts(layout_.config, *forward_, inputs, team_);
   for (uint32_t expert = 0; expert < rows.size(); ++expert) {
     if (rows[expert].tokens.empty()) continue;
-    OTR_ASSIGN(PackedFloats gate, packed(reader, {stacks.gate, expert}));
-    OTR_ASSIGN(PackedFloats up, packed(reader, {stacks.up, expert}));
-    OTR_ASSIGN(PackedFloats down, packed(reader, {stacks.down, expert}));
+    OTR_ASSIGN(PackedMatrix gate, packed(reader, {stacks.gate, expert}));
+    OTR_ASSIGN(PackedMatrix up, packed(reader, {stacks.up, expert}));
+    OTR_ASSIGN(PackedMatrix down, packed(reader, {stacks.down, expert}));
     experts.add_expert({std::move(gate), std::move(up), std::move(down)}, rows[expert], residual_);
   }
   return {};
@@ -152,7 +152,7 @@ Status KlMeter::run_shared_expert(const MatrixReader& reader, uint32_t layer, st
   const size_t tokens = tokens_.size();
   LeasedVector<float> gates(tokens * ffn_width), ups(tokens * ffn_width), results(tokens * width);
   const auto multiply = [&](uint32_t matrix, std::span<const float> src, LeasedVector<float>* dst) -> Status {
-    OTR_ASSIGN(const PackedFloats values, packed(reader, matrix));
+    OTR_ASSIGN(const PackedMatrix values, packed(reader, matrix));
     values.multiply(src, tokens, dst->data(), layout_.weights[matrix].rows, false, team_);
     return {};
   };

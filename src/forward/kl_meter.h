@@ -14,6 +14,7 @@
 
 #include "src/forward/float_matrix.h"
 #include "src/forward/layer_forward.h"
+#include "src/forward/packed_matrix.h"
 #include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
 
@@ -44,7 +45,7 @@ class KlMeter {
   Status run_dense_ffn(const MatrixReader& reader, uint32_t layer);
   Status run_mixture(const MatrixReader& reader, uint32_t layer);
   Status run_shared_expert(const MatrixReader& reader, uint32_t layer, std::span<const float> inputs);
-  Result<PackedFloats> packed(const MatrixReader& reader, MatrixIndex part) const;
+  Result<PackedMatrix> packed(const MatrixReader& reader, MatrixIndex part) const;
   size_t chunks() const { return tokens_.size() / chunk_tokens_; }
   std::span<float> chunk(size_t i) {
     const size_t floats = chunk_tokens_ * layout_.config.width;
@@ -59,7 +60,7 @@ class KlMeter {
   ThreadTeam& team_;
   LeasedVector<float> fixed_;
   std::optional<LayerForward> forward_;
-  std::optional<PackedFloats> head_;
+  std::optional<PackedMatrix> head_;
   LeasedVector<float> wanted_;               // [tokens, width]: the model's own input of the head
   LeasedVector<float> residual_;             // [tokens, width]
   std::vector<LeasedVector<float>> before_;  // per layer its input, of the last call of begin()

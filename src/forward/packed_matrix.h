@@ -3,6 +3,7 @@
 #define OUTRIGGER_SRC_FORWARD_PACKED_MATRIX_H_
 
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "src/base/thread_team.h"
@@ -20,6 +21,8 @@ struct FloatRows {
 class PackedMatrix {
  public:
   PackedMatrix() = default;
+  /// Of `values` [rows, columns]. Calling thread. Throws std::bad_alloc.
+  PackedMatrix(std::span<const float> values, size_t rows, size_t columns) { pack({values.data(), columns}, rows, columns, nullptr); }
   PackedMatrix(PackedMatrix&&) = default;
   PackedMatrix& operator=(PackedMatrix&&) = default;  // a copy's storage would be aligned otherwise
 
@@ -33,6 +36,10 @@ class PackedMatrix {
 
   /// dst[t, row] = or += sum over columns of matrix[row, column] * src[t, column].
   void multiply(const FloatRows& src, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam* team) const;
+  /// The same for rows one behind the other.
+  void multiply(std::span<const float> src, size_t tokens, float* dst, size_t dst_stride, bool adds, ThreadTeam& team) const {
+    multiply({src.data(), columns_}, tokens, dst, dst_stride, adds, &team);
+  }
 
   size_t rows() const { return rows_; }
   size_t columns() const { return columns_; }

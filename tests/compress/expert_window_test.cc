@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "src/compress/expert_residual.h"
+#include "src/forward/float_matrix.h"
 #include "src/model/fixed_tensors.h"
 #include "src/tensor/dequantize.h"
 #include "tests/support/engines.h"
@@ -136,9 +137,9 @@ struct Bench {
   std::string path() const { return scratch / "model.gguf"; }
   const ModelLayout& layout() const { return *model->impl()->layout; }
   ExpertWindow window() const { return ExpertWindow(*model->impl(), 0, *forward, inputs, rows, *team, options, wishes); }
-  PackedFloats packed(uint32_t matrix, uint32_t expert) const {
+  PackedMatrix packed(uint32_t matrix, uint32_t expert) const {
     const WeightSource& weight = layout().weights[matrix];
-    return PackedFloats(must(read_matrix(model->impl()->file.source(), weight, expert)), weight.rows, weight.columns);
+    return PackedMatrix(must(read_matrix(model->impl()->file.source(), weight, expert)), weight.rows, weight.columns);
   }
   const FfnLayout& stacks() const { return layout().layers[0].ffn; }
   std::vector<MatrixPlan> plans(int bits) const {
@@ -204,7 +205,7 @@ TEST_CASE("ExpertWindow: an expert that no token takes is quantised by what the 
   const auto restored = [](const LowBitMatrix& matrix) {
     std::vector<float> values(matrix.rows * matrix.columns);
     must(dequantize(matrix.type, matrix.bytes.data(), values.data(), values.size()));
-    return PackedFloats(values, matrix.rows, matrix.columns);
+    return PackedMatrix(values, matrix.rows, matrix.columns);
   };
   const Gram behind = must(bench.window().activation_gram(3, restored(made[0].backbone), restored(made[1].backbone)));
   CHECK(behind.tokens() == kFfn / 8);
@@ -322,7 +323,7 @@ TEST_CASE("ExpertWindow: the second moment of what down is given is that of acti
   const auto packed = [](const CompressedMatrix& one) {
     std::vector<float> values(one.backbone.rows * one.backbone.columns);
     must(dequantize(one.backbone.type, one.backbone.bytes.data(), values.data(), values.size()));
-    return PackedFloats(values, one.backbone.rows, one.backbone.columns);
+    return PackedMatrix(values, one.backbone.rows, one.backbone.columns);
   };
   const Gram exact = must(window.activation_gram(0, bench.packed(bench.stacks().gate, 0), bench.packed(bench.stacks().up, 0))),
              uncorrected = must(window.activation_gram(0, packed(made[0]), packed(made[1]))),

@@ -2,6 +2,7 @@
 #include "src/forward/layer_forward.h"
 
 #include "src/forward/float_matrix.h"
+#include "src/forward/packed_matrix.h"
 #include "src/kernels/rms_norm.h"
 #include "src/model/fixed_tensors.h"
 #include "src/model/model_impl.h"
@@ -48,7 +49,7 @@ class FloatModel {
 
   void multiply(uint32_t matrix, std::span<const float> src, size_t tokens, float* dst, size_t stride, bool adds) {
     const WeightSource& weight = layout_.weights[matrix];
-    PackedFloats(values(matrix), weight.rows, weight.columns).multiply(src, tokens, dst, stride, adds, *team_);
+    PackedMatrix(values(matrix), weight.rows, weight.columns).multiply(src, tokens, dst, stride, adds, *team_);
   }
 
   void run_layer(LayerForward& forward, uint32_t layer, size_t tokens, std::vector<float>& input, std::vector<float>& residual) {
