@@ -151,11 +151,16 @@ otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, con
 }
 
 otr_status otr_model_draft_bytes(const otr_model* draft, uint32_t context_tokens, uint32_t threads, uint64_t* bytes, otr_error* error) {
+  return otr_model_draft_batch_bytes(draft, context_tokens, threads, 1, bytes, error);
+}
+
+otr_status otr_model_draft_batch_bytes(const otr_model* draft, uint32_t context_tokens, uint32_t threads, uint32_t texts, uint64_t* bytes,
+                                       otr_error* error) {
   if (bytes != nullptr) *bytes = 0;
   return guard(error, [&]() -> Status {
     OTR_CAPI_TRY(require(draft, "draft"));
     OTR_CAPI_TRY(require(bytes, "bytes"));
-    OTR_CAPI_ASSIGN(needed, outrigger::draft_model_bytes(draft->model, context_tokens, threads));
+    OTR_CAPI_ASSIGN(needed, outrigger::draft_model_bytes(draft->model, context_tokens, threads, texts));
     *bytes = needed;
     return {};
   });

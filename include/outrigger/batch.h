@@ -20,8 +20,9 @@ namespace outrigger {
 /// One text of a batch: what Session::generate() would be given.
 struct BatchRequest {
   std::vector<Token> prompt;
-  /// Its cancel token ends this text alone, and is looked at between steps. Of drafts a batch has kNgram, and kAuto as the same; how long
-  /// they are, where that is left open, is chosen for all texts together.
+  /// Its cancel token ends this text alone, and is looked at between steps. Of drafts a batch has kNgram, kAuto as the same, and kModel,
+  /// one model for all texts, in the plan's draft bytes (draft_model_bytes() of as many texts); how long they are, where that is left open,
+  /// is chosen for all texts together.
   GenerateOptions options;
 };
 
@@ -59,11 +60,11 @@ struct BatchResult {
 /// every text that is being written, then, as far as the plan's step_tokens go, the prompts of those that were begun last, and with what is
 /// left drafts, as many for each text. Where a step has less room than texts, they take turns. The next request takes the place of a text
 /// as soon as that is done. Tokens, text and callbacks of each are exactly those that it has alone, whatever it is together with: greedy,
-/// drawn with its seed, and with a draft by n-grams. Timings count from when it was begun, and a step's time is everyone's. Sessions are
+/// drawn with its seed, and with a draft by n-grams; drawn with a draft model's they have the distribution that they have alone. Timings count from when it was begun, and a step's time is everyone's. Sessions are
 /// taken from the plan for the length of the call, as many as texts are at once. A plan's rows of logits limit how many texts and drafts a
 /// step has: Workload::batch and draft_tokens ask for all. Steps allocate nothing once they are under way, but for the texts themselves.
-/// Errors of a request are its result and do not concern the others: those of Session::generate(); kUnsupported for drafts by a model or by
-/// the model itself, and for any but kAuto, which then is none, while the load is followed. A step that fails fails for every text that was in it. Errors of the call: those of Session::open() and of validate();
+/// Errors of a request are its result and do not concern the others: those of Session::generate(); kUnsupported for drafts by the model
+/// itself and by a second draft model, and for any but kAuto, which then is none, while the load is followed. A step that fails fails for every text that was in it; of a draft that fails a warning says that it is given up. Errors of the call: those of Session::open() and of validate();
 /// kInvalidArgument for more sequences than the plan's batch. Threads: any; the engine's other sessions may be used meanwhile, and take
 /// turns with it.
 OTR_API Result<BatchResult> generate_batch(const Engine& engine, std::span<const BatchRequest> requests, const BatchOptions& options = {});

@@ -582,6 +582,10 @@ OTR_C_API otr_status otr_plan_make(const otr_model* model, const otr_profile* pr
  * that it drafts under. Errors: OTR_UNSUPPORTED when the model cannot run; OTR_INVALID_ARGUMENT. Since 0.1, stable. */
 OTR_C_API otr_status otr_model_draft_bytes(const otr_model* draft, uint32_t context_tokens, uint32_t threads, uint64_t* bytes, otr_error* error);
 
+/** The same for a model that drafts for `texts` texts of a batch at once, each of so many tokens at most. Since 0.1, stable. */
+OTR_C_API otr_status otr_model_draft_batch_bytes(const otr_model* draft, uint32_t context_tokens, uint32_t threads, uint32_t texts, uint64_t* bytes,
+                                                 otr_error* error);
+
 /** A picture of the plan as an SVG file: lanes over time in a decoding step and in one of the prompt, memory against the budget, what of each
  * layer is resident. `profile` has the rates that the steps are drawn by; NULL: the machine is measured as in otr_plan_make.
  * Errors: OTR_INVALID_ARGUMENT for a plan that is not the model's; OTR_UNSUPPORTED as otr_plan_make, and for a plan of more than 2^22 units of
@@ -1032,7 +1036,7 @@ OTR_C_API void otr_batch_options_init(otr_batch_options* options, uint32_t struc
 /** Generates a text for each of `count` prompts, up to `sequences` of them at once, with one pass over the weights for a token of each: the next prompt takes the
  * place of a text that is done. Every text, its tokens and its callbacks are those that otr_session_generate gives it alone, with the same seed.
  * prompts[i] has prompt_counts[i] tokens; options[i] is that text's, NULL for the defaults, as is a NULL `options`. Its cancel flag ends that text alone, between steps; of drafts
- * there are OTR_DRAFT_NONE, _NGRAM and _AUTO; while the load is followed _NONE, and _AUTO as the same, and texts depend on time. The plan's batch and draft_tokens say what a step has room for. Sessions are taken from the plan for the length of the call.
+ * there are OTR_DRAFT_NONE, _NGRAM, _AUTO and _MODEL, one model for all texts, in the plan's draft_bytes (otr_model_draft_batch_bytes); while the load is followed _NONE, and _AUTO as the same, and texts depend on time. The plan's batch and draft_tokens say what a step has room for. Sessions are taken from the plan for the length of the call.
  * What is wrong with one text is the error of its otr_batch_get_result and does not concern the others; being cancelled is a result.
  * Errors: those of otr_session_open; OTR_INVALID_ARGUMENT for more sequences than the plan's batch. Since 0.1, stable. */
 OTR_C_API otr_status otr_batch_generate(const otr_engine* engine, const int32_t* const* prompts, const size_t* prompt_counts, size_t count,

@@ -61,10 +61,10 @@ struct SpeculationReport {
   bool auto_off = false;       ///< the draft was given up when generation ended, because it lost
 };
 
-/// Bytes of host memory that a draft model takes, all of it resident, for a conversation of so many tokens: Workload::draft_bytes. Of a
-/// model for fewer tokens, those that it is for. `threads`: the target plan's. Pure. Errors: kUnsupported when the model cannot run;
+/// Bytes of host memory that a draft model takes, all of it resident, for a conversation of so many tokens, or for as many of them at once
+/// as a batch has (`texts`): Workload::draft_bytes. Of a model for fewer tokens, those that it is for. `threads`: the target plan's. Pure. Errors: kUnsupported when the model cannot run;
 /// kInvalidArgument.
-OTR_API Result<uint64_t> draft_model_bytes(const Model& draft, uint32_t context_tokens, uint32_t threads);
+OTR_API Result<uint64_t> draft_model_bytes(const Model& draft, uint32_t context_tokens, uint32_t threads, uint32_t texts = 1);
 
 }  // namespace outrigger
 

@@ -1,8 +1,6 @@
 // One text of a batch: its prompt, then its tokens, one step after the other.
 #include "src/decode/batch_sequence.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -11,18 +9,15 @@
 namespace outrigger {
 namespace {
 
-// A draft model would have a cache for one text, a model that drafts for itself takes steps of its own, and a tree takes rows that other
-// texts' chains have more of.
+// A model that drafts for itself takes steps of its own, and a tree takes rows that other texts' chains have more of.
 Status check_draft(const DraftOptions& draft) {
   if (draft.shape == DraftShape::kTree) {
     return Status(StatusCode::kUnsupported,
                   "draft: got a tree, need a chain in a batch; generate the texts one after the other, or draft chains");
   }
-  if (draft.kind != DraftKind::kSelf && draft.kind != DraftKind::kModel) return {};
-  return Status(
-      StatusCode::kUnsupported,
-      fmt::format("draft: got '{}', need none, auto or ngram in a batch; generate the texts one after the other, or use another draft",
-                  draft_kind_name(draft.kind)));
+  if (draft.kind != DraftKind::kSelf) return {};
+  return Status(StatusCode::kUnsupported,
+                "draft: got 'self', need none, auto, ngram or a model in a batch; generate the texts one after the other, or use another draft");
 }
 
 }  // namespace
@@ -31,14 +26,14 @@ BatchSequence::BatchSequence(Session session) : session_(std::move(session)), st
   next_.tokens.reserve(kMostDraftTokens + 1);
 }
 
-Status BatchSequence::start(size_t index, const BatchRequest& request) {
+Status BatchSequence::start(size_t index, const BatchRequest& request, const MakeDraft& make_draft) {
   OTR_TRY(request.options.validate());
   OTR_TRY(check_draft(request.options.draft));
   options_ = request.options;
   choose_draft();
   state_.truncate(0);
   OTR_TRY(state_.check_tokens(request.prompt));
-  OTR_ASSIGN(SpeculativeDecoder decoder, SpeculativeDecoder::create(state_, options_));
+  OTR_ASSIGN(SpeculativeDecoder decoder, make_decoder(make_draft));
   state_.tokens.insert(state_.tokens.end(), request.prompt.begin(), request.prompt.end());
   index_ = index;
   is_reading_ = true;
@@ -47,12 +42,20 @@ Status BatchSequence::start(size_t index, const BatchRequest& request) {
   return {};
 }
 
+Result<SpeculativeDecoder> BatchSequence::make_decoder(const MakeDraft& make_draft) {
+  if (options_.draft.kind != DraftKind::kModel) return SpeculativeDecoder::create(state_, options_);
+  OTR_TRY(state_.check_draft(options_.draft));  // before a model is opened in vain
+  OTR_ASSIGN(std::unique_ptr<DraftSource> source, make_draft(options_));
+  return SpeculativeDecoder::with_model(state_, options_, std::move(source));
+}
+
 // What is to pay is the batch's to say: to the decoder it is a fixed length, of which it has as much room as its share of a step.
 void BatchSequence::choose_draft() {
   DraftOptions& draft = options_.draft;
   draft.shape = DraftShape::kChain;
   if (state_.follower && draft.kind == DraftKind::kAuto) draft.kind = DraftKind::kNone;
-  drafts_as_it_pays_ = draft.kind == DraftKind::kAuto || (draft.kind == DraftKind::kNgram && draft.tokens == DraftOptions::kAsItPays);
+  drafts_as_it_pays_ = draft.kind == DraftKind::kAuto ||
+                        ((draft.kind == DraftKind::kNgram || draft.kind == DraftKind::kModel) && draft.tokens == DraftOptions::kAsItPays);
   if (!drafts_as_it_pays_) return;
   if (draft.kind == DraftKind::kAuto) draft.kind = state_.engine->plan.logit_rows < 2 ? DraftKind::kNone : DraftKind::kNgram;
   if (draft.tokens == DraftOptions::kAsItPays) draft.tokens = kMostDraftTokens;
@@ -61,6 +64,13 @@ void BatchSequence::choose_draft() {
 BatchShare BatchSequence::need() const {
   if (is_free()) return {};
   return {pending(), is_reading_, generation_->most_wanted() > 0};
+}
+
+// As many as the decoder will ask for.
+uint32_t BatchSequence::wanted_of_model(const BatchShare& share) const {
+  if (is_free() || is_reading_ || options_.draft.kind != DraftKind::kModel || share.tokens != 1 || pending() != 1) return 0;
+  const uint32_t wanted = generation_->most_wanted(), room = state_.context_tokens - static_cast<uint32_t>(state_.tokens.size());
+  return std::min({share.drafted, std::max(wanted, 1u) - 1, options_.draft.tokens, room});
 }
 
 void BatchSequence::join(const BatchShare& share, BatchStep& step) {

@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 
@@ -22,8 +24,10 @@ class BatchSequence {
   BatchSequence(const BatchSequence&) = delete;
   BatchSequence& operator=(const BatchSequence&) = delete;
 
-  /// Begins a request. Precondition: is_free(). Errors: of the request; the place stays free.
-  Status start(size_t index, const BatchRequest& request);
+  /// Makes what drafts for a request that asks for a model.
+  using MakeDraft = std::function<Result<std::unique_ptr<DraftSource>>(const GenerateOptions& options)>;
+  /// Begins a request. Precondition: is_free(). Errors: of the request, and `make_draft`'s; the place stays free.
+  Status start(size_t index, const BatchRequest& request, const MakeDraft& make_draft);
   bool is_free() const { return !generation_; }
   size_t index() const { return index_; }  ///< of its request
 
@@ -35,6 +39,9 @@ class BatchSequence {
   /// Its own cancel token says stop.
   bool is_cancelled() const { return options_.cancel.is_cancelled(); }
 
+  std::span<const Token> tokens() const { return state_.tokens; }
+  /// Tokens that a model is to draft for the step with this share; 0: none.
+  uint32_t wanted_of_model(const BatchShare& share) const;
   /// Adds its share, which has a token at least, to the step.
   void join(const BatchShare& share, BatchStep& step);
   void judge(size_t row, std::span<const float> logits) { generation_->decoder().judge(row, logits, base_, &next_); }
@@ -49,6 +56,7 @@ class BatchSequence {
  private:
   uint32_t pending() const { return static_cast<uint32_t>(state_.tokens.size() - state_.computed); }
   void choose_draft();
+  Result<SpeculativeDecoder> make_decoder(const MakeDraft& make_draft);
   Result<GenerateResult> done();
   Result<GenerateResult> fail(const Status& why);
   bool report_progress() const;

@@ -33,13 +33,15 @@ MachineProfile any_machine(uint32_t threads) {
   return machine;
 }
 
-Result<Plan> plan_draft(const Model& draft, uint32_t context_tokens, uint32_t threads, uint64_t budget_bytes) {
+Result<Plan> plan_draft(const Model& draft, const DraftTexts& texts, uint32_t threads, uint64_t budget_bytes) {
   OTR_ASSIGN(const StepShape shape, draft.step_shape());
   Workload workload;
-  workload.context_tokens = static_cast<uint32_t>(std::min<uint64_t>(context_tokens, shape.context_tokens));
+  workload.context_tokens = static_cast<uint32_t>(std::min<uint64_t>(texts.context_tokens, shape.context_tokens));
   workload.prompt_tokens = workload.context_tokens;
   workload.new_tokens = 0;
-  workload.draft_tokens = kModelTreeWidth - 1;  // a level of a tree is one step, and wants all of its logits
+  workload.batch = texts.count;
+  // A level of a tree is one step, and wants all of its logits; several texts draft chains.
+  workload.draft_tokens = texts.count == 1 ? kModelTreeWidth - 1 : 0;
   return resident_plan(shape, any_machine(threads), budget_bytes, workload, kDraftStepTokens);
 }
 
@@ -53,19 +55,19 @@ Status beyond_budget(const std::string& path, uint64_t needed, uint64_t given) {
 
 }  // namespace
 
-Result<uint64_t> draft_model_bytes(const Model& draft, uint32_t context_tokens, uint32_t threads) try {
-  if (context_tokens == 0 || threads == 0) {
-    return Status(StatusCode::kInvalidArgument,
-                  fmt::format("draft: got {} tokens of context and {} threads, need at least 1 of each", context_tokens, threads));
+Result<uint64_t> draft_model_bytes(const Model& draft, uint32_t context_tokens, uint32_t threads, uint32_t texts) try {
+  if (context_tokens == 0 || threads == 0 || texts == 0) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("draft: got {} tokens of context, {} threads and {} texts, need at least 1 of each",
+                                                            context_tokens, threads, texts));
   }
-  OTR_ASSIGN(const Plan plan, plan_draft(draft, context_tokens, threads, Budgets::kUnlimited));
+  OTR_ASSIGN(const Plan plan, plan_draft(draft, {context_tokens, texts}, threads, Budgets::kUnlimited));
   return plan.host.planned_bytes;
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
-Result<std::unique_ptr<DraftModel>> DraftModel::open(Engine::Impl& target, const std::string& path, uint32_t context_tokens,
-                                                     const Progress& progress, const CancelToken& cancel) {
+Result<OpenedDraft> open_draft(Engine::Impl& target, const std::string& path, const DraftTexts& texts, const Progress& progress,
+                               const CancelToken& cancel) {
   OTR_ASSIGN(const Model model, Model::open(path));
   if (!model.info().can_run)
     return Status(StatusCode::kUnsupported, fmt::format("the draft model cannot run: {}", model.info().why_not)).in_file(path);
@@ -73,10 +75,10 @@ Result<std::unique_ptr<DraftModel>> DraftModel::open(Engine::Impl& target, const
   const uint64_t taken = target.residency->report().current.draft;
   const uint64_t left = target.plan.host.breakdown.draft - std::min(taken, target.plan.host.breakdown.draft);
   if (left == 0) {
-    OTR_ASSIGN(const uint64_t needed, draft_model_bytes(model, context_tokens, target.plan.threads));
+    OTR_ASSIGN(const uint64_t needed, draft_model_bytes(model, texts.context_tokens, target.plan.threads, texts.count));
     return beyond_budget(path, needed, left);
   }
-  const Result<Plan> plan = plan_draft(model, context_tokens, target.plan.threads, left);
+  const Result<Plan> plan = plan_draft(model, texts, target.plan.threads, left);
   if (plan.status().code() == StatusCode::kBudget) return beyond_budget(path, plan.status().needed_bytes(), left);
   OTR_TRY(plan.status());
   OTR_ASSIGN(MemoryClaim claim, target.residency->claim(MemoryUse::kDraft, plan.value().host.planned_bytes));
@@ -84,10 +86,16 @@ Result<std::unique_ptr<DraftModel>> DraftModel::open(Engine::Impl& target, const
   options.numerics = target.numerics;
   options.progress = progress;
   options.cancel = cancel;
-  OTR_ASSIGN(const Engine engine, Engine::open(model, plan.value(), options));
-  OTR_ASSIGN(Session session, Session::open(engine));
+  OTR_ASSIGN(Engine engine, Engine::open(model, plan.value(), options));
   const size_t vocabulary = std::min(target.layout().vocabulary, engine.impl()->layout().vocabulary);
-  return std::unique_ptr<DraftModel>(new DraftModel(path, std::move(claim), std::move(session), vocabulary));
+  return OpenedDraft{std::move(claim), std::move(engine), vocabulary};
+}
+
+Result<std::unique_ptr<DraftModel>> DraftModel::open(Engine::Impl& target, const std::string& path, uint32_t context_tokens,
+                                                     const Progress& progress, const CancelToken& cancel) {
+  OTR_ASSIGN(OpenedDraft opened, open_draft(target, path, {context_tokens, 1}, progress, cancel));
+  OTR_ASSIGN(Session session, Session::open(opened.engine));
+  return std::unique_ptr<DraftModel>(new DraftModel(path, std::move(opened), std::move(session)));
 }
 
 SamplingOptions draft_sampling(const SamplingOptions& target) {

@@ -17,28 +17,43 @@
 
 namespace outrigger {
 
+/// A draft's engine, in memory that the target's plan keeps for it.
+struct OpenedDraft {
+  MemoryClaim claim;  ///< given back after the memory
+  Engine engine;
+  size_t vocabulary = 0;  ///< ids that the target knows too
+};
+
+/// What a draft is to have caches for.
+struct DraftTexts {
+  uint32_t context_tokens = 0;  ///< of each, or as many as the draft is made for
+  uint32_t count = 1;           ///< at once
+};
+
+/// All of the draft is resident. Its planned bytes are within the plan's TierBreakdown::draft, together with those of other drafts, and count in the target's
+/// ledger as long as `claim` lives. Errors: as Session::prepare_draft().
+Result<OpenedDraft> open_draft(Engine::Impl& target, const std::string& path, const DraftTexts& texts, const Progress& progress,
+                               const CancelToken& cancel);
+
 /// Owned by the session it drafts for, whose engine must outlive it. Its cache stays from one generation to the next.
 class DraftModel {
  public:
-  /// All of the draft is resident, with a cache for `context_tokens` or for as many as it is made for. Its planned bytes are within the
-  /// plan's TierBreakdown::draft, together with those of other sessions' drafts, and count in the target's ledger as long as it lives.
-  /// Errors: as Session::prepare_draft().
+  /// open_draft() for one text.
   static Result<std::unique_ptr<DraftModel>> open(Engine::Impl& target, const std::string& path, uint32_t context_tokens,
                                                   const Progress& progress, const CancelToken& cancel);
 
   const std::string& path() const { return path_; }
   Session& session() { return session_; }
   /// Ids that the target knows too.
-  size_t vocabulary() const { return vocabulary_; }
+  size_t vocabulary() const { return opened_.vocabulary; }
 
  private:
-  DraftModel(std::string path, MemoryClaim claim, Session session, size_t vocabulary)
-      : path_(std::move(path)), claim_(std::move(claim)), session_(std::move(session)), vocabulary_(vocabulary) {}
+  DraftModel(std::string path, OpenedDraft opened, Session session)
+      : path_(std::move(path)), opened_(std::move(opened)), session_(std::move(session)) {}
 
   std::string path_;
-  MemoryClaim claim_;  // given back after the memory
+  OpenedDraft opened_;
   Session session_;
-  size_t vocabulary_;
 };
 
 /// Candidates that a drawn draft token is drawn from: the likeliest ones, since any distribution may be drafted from, and what is kept of

@@ -85,7 +85,7 @@ Status DraftOptions::validate() const {
   return {};
 }
 
-Status Session::Impl::prepare_draft(const DraftOptions& options, const Progress& progress, const CancelToken& cancel) {
+Status Session::Impl::check_draft(const DraftOptions& options) const {
   OTR_TRY(options.validate());
   if (options.kind == DraftKind::kNone) return {};
   if (follower && options.kind != DraftKind::kAuto) return no_follower(options.kind);
@@ -95,7 +95,11 @@ Status Session::Impl::prepare_draft(const DraftOptions& options, const Progress&
   if (options.kind == DraftKind::kSelf && options.shape == DraftShape::kTree && engine->plan.self_draft_bits > 0) {
     return Status(StatusCode::kUnsupported, "draft: got a tree by low-bit copies, whose steps have one token; draft a chain");
   }
-  if (engine->plan.logit_rows < 2) return no_rows(engine->plan);
+  return engine->plan.logit_rows < 2 ? no_rows(engine->plan) : Status();
+}
+
+Status Session::Impl::prepare_draft(const DraftOptions& options, const Progress& progress, const CancelToken& cancel) {
+  OTR_TRY(check_draft(options));
   if (options.kind != DraftKind::kModel || (draft_model && draft_model->path() == options.path)) return {};
   draft_model.reset();  // its bytes are the next one's
   OTR_ASSIGN(draft_model, DraftModel::open(*engine, options.path, context_tokens, progress, cancel));

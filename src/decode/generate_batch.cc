@@ -8,8 +8,10 @@
 #include <new>
 #include <optional>
 
+#include "src/base/logging.h"
 #include "src/base/macros.h"
 #include "src/decode/batch_draft_length.h"
+#include "src/decode/batch_drafter.h"
 #include "src/decode/batch_sequence.h"
 #include "src/decode/batch_shares.h"
 #include "src/decode/load_follower.h"
@@ -58,11 +60,13 @@ class BatchRun {
  private:
   // Fills the places that are free with what waits. A request that cannot begin has its result at once.
   void admit() {
-    for (BatchSequence& place : places_) {
+    for (size_t i = 0; i < places_.size(); ++i) {
+      BatchSequence& place = places_[i];
       stop_if_cancelled(place);
       while (place.is_free() && next_request_ < requests_.size()) {
         const size_t index = next_request_++;
-        if (const Status status = place.start(index, requests_[index]); !status.is_ok()) {
+        const auto make_draft = [this, i](const GenerateOptions& options) { return source_for(i, options); };
+        if (const Status status = place.start(index, requests_[index], make_draft); !status.is_ok()) {
           settle(index, status);
           continue;
         }
@@ -70,6 +74,32 @@ class BatchRun {
         stop_if_cancelled(place);
       }
     }
+  }
+
+  // One model drafts for all texts that ask for one: a second one would read its weights for fewer of them.
+  Result<std::unique_ptr<DraftSource>> source_for(size_t place, const GenerateOptions& options) {
+    const std::string& path = options.draft.path;
+    if (drafter_ == nullptr) {
+      const uint32_t context_tokens = options_.context_tokens == 0 ? engine_.plan.context_tokens : options_.context_tokens;
+      OTR_ASSIGN(drafter_, BatchDrafter::open(engine_, path, context_tokens, shares_.size(), options_.cancel));
+    }
+    if (drafter_->path() != path) {
+      return Status(StatusCode::kUnsupported,
+                    fmt::format("draft: got {}, need the batch's first draft model, {}, for all of its texts", path, drafter_->path()));
+    }
+    return drafter_->begin(place, options.sampling);
+  }
+
+  // Before the texts join the step that verifies.
+  void draft_together() {
+    if (drafter_ == nullptr || drafter_->has_failed()) return;
+    for (size_t i = 0; i < places_.size(); ++i) {
+      if (const uint32_t most = places_[i].wanted_of_model(shares_[i]); most > 0) drafter_->ask(i, places_[i].tokens(), most);
+    }
+    const Status status = drafter_->run(options_.cancel);
+    if (!drafter_->has_failed()) return;  // a cancelled one is noticed by the step
+    log_message(LogLevel::kWarning, fmt::format("the draft ({}) failed and is given up, generation goes on without it: {}",
+                                                drafter_->path(), status.to_string()));
   }
 
   void stop_if_cancelled(BatchSequence& place) {
@@ -98,6 +128,7 @@ class BatchRun {
     joined_.clear();
     bool is_reading = false;
     const Clock::time_point drafting = Clock::now();
+    draft_together();
     for (size_t i = 0; i < places_.size(); ++i) {
       if (shares_[i].tokens == 0) continue;
       places_[i].join(shares_[i], step_);
@@ -110,7 +141,7 @@ class BatchRun {
     const Status status = step_.run(options_.cancel, on_row_);
     const double step_ms = ms_since(start);
     if (status.is_ok() && follower_ && !is_reading) follower_->record(tokens, step_.step_ms());
-    if (status.is_ok()) count_step(std::chrono::duration<double, std::milli>(start - drafting).count(), step_ms, !is_reading);
+    if (status.is_ok()) count_step(std::chrono::duration<double, std::milli>(start - drafting).count(), step_ms, !is_reading && (drafter_ == nullptr || !drafter_->has_read()));
     for (BatchSequence* const place : joined_) {
       if (std::optional<Result<GenerateResult>> result = place->end_step(status, step_ms)) end(*place, std::move(*result));
     }
@@ -153,8 +184,9 @@ class BatchRun {
   Engine::Impl& engine_;
   const std::span<const BatchRequest> requests_;
   const BatchOptions& options_;
-  std::deque<BatchSequence> places_;  // where each stays
-  std::vector<BatchShare> shares_;    // of each place
+  std::unique_ptr<BatchDrafter> drafter_;  // null: no text asked for a draft model yet. Outlives the places, whose drafts it makes
+  std::deque<BatchSequence> places_;       // where each stays
+  std::vector<BatchShare> shares_;         // of each place
   size_t turn_ = 0;                   // the place that has the first share of the next step
   BatchDraftLength draft_length_;
   BatchStep step_;

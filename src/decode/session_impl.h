@@ -48,6 +48,8 @@ struct Session::Impl {
   Status compute_rows(std::span<const Token> drafted, const TokenTree* tree, const CancelToken& cancel, const OnLogits& on_logits);
   /// After a step over a tree whose root is the last token: KvCache::keep_path.
   Status keep_path(const TokenTree& tree, size_t node) const;
+  /// Whether this session may draft so: the errors of prepare_draft() but for those of opening a draft model.
+  Status check_draft(const DraftOptions& options) const;
   /// As Session::prepare_draft().
   Status prepare_draft(const DraftOptions& options, const Progress& progress, const CancelToken& cancel);
   /// Of a step that is none of decoding.

@@ -53,6 +53,15 @@ Result<SpeculativeDecoder> SpeculativeDecoder::create(Session::Impl& session, co
   return decoder;
 }
 
+Result<SpeculativeDecoder> SpeculativeDecoder::with_model(Session::Impl& session, const GenerateOptions& options,
+                                                          std::unique_ptr<DraftSource> source) {
+  OTR_TRY(session.check_draft(options.draft));
+  OTR_ASSIGN(SpeculativeDecoder decoder, with_source(session, options, std::move(source)));
+  decoder.report_.draft = DraftKind::kModel;
+  decoder.report_.draft_name = options.draft.path;
+  return decoder;
+}
+
 // Nothing is drawn: a quote stands for itself as the copies' drafts do.
 void SpeculativeDecoder::quote_too() {
   quotes_.emplace(Quotes{NgramDraft(session_->context_tokens), QuoteChoice(choice_->most_tokens())});

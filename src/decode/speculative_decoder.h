@@ -34,6 +34,9 @@ class SpeculativeDecoder {
   /// Errors: those of Session::prepare_draft().
   static Result<SpeculativeDecoder> create(Session::Impl& session, const GenerateOptions& options);
 
+  /// The same with a draft model of several sessions, whose `source` is this one's. Errors: those of Session::Impl::check_draft().
+  static Result<SpeculativeDecoder> with_model(Session::Impl& session, const GenerateOptions& options, std::unique_ptr<DraftSource> source);
+
   /// With another source of drafts, or with none. Precondition: the plan has room for a draft's logits.
   static Result<SpeculativeDecoder> with_source(Session::Impl& session, const GenerateOptions& options,
                                                 std::unique_ptr<DraftSource> source);

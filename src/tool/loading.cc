@@ -16,7 +16,8 @@ constexpr size_t kTraceEvents = 1 << 16;
 Result<uint64_t> bytes_for_draft(const CommonOptions& options, const Workload& workload, uint32_t threads) {
   const auto draft = Model::open(options.draft_file, {options.disk_direct});
   if (!draft.is_ok()) return draft.status();
-  const auto bytes = draft_model_bytes(draft.value(), workload.context_tokens != 0 ? workload.context_tokens : workload.prompt_tokens + workload.new_tokens, threads);
+  const uint32_t context_tokens = workload.context_tokens != 0 ? workload.context_tokens : workload.prompt_tokens + workload.new_tokens;
+  const auto bytes = draft_model_bytes(draft.value(), context_tokens, threads, workload.batch);
   return bytes.is_ok() ? bytes : bytes.status().in_file(options.draft_file);
 }
 

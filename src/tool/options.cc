@@ -148,6 +148,8 @@ uint32_t planned_draft_tokens(const DraftOptions& options, uint32_t batch) {
   if (options.tokens != DraftOptions::kAsItPays) return options.tokens;
   const bool is_tree = options.shape == DraftShape::kTree;
   if (is_tree && options.kind != DraftKind::kNgram && options.kind != DraftKind::kAuto) return kMostTreeDraftTokens;
+  // A model's drafts are good for some tokens also where many texts share a step.
+  if (options.kind == DraftKind::kModel) return std::clamp(4 * kMostDraftTokens / std::max(1u, batch), 4u, kMostDraftTokens);
   // Texts at once share what one would have: the more there are, the less a draft of each is worth.
   return options.kind == DraftKind::kAuto && !is_tree ? kUnasked / std::max(1u, batch) : std::max(1u, kMostDraftTokens / std::max(1u, batch));
 }

@@ -223,11 +223,11 @@ Json document_of(const Model& model, const PromptsRun& run, const PromptResults&
   return document;
 }
 
-// A draft of another kind is one text's.
+// A model that drafts for itself takes steps of its own.
 Status check_draft_together(const RunOptions& options, uint32_t at_once) {
   const DraftKind kind = draft_options(options.future).value().kind;
-  if (at_once == 1 || (kind != DraftKind::kSelf && kind != DraftKind::kModel)) return Status();
-  return not_there_yet(fmt::format("--draft {} with --batch {}", options.future.draft, at_once), "use --draft ngram, or --batch 1");
+  if (at_once == 1 || kind != DraftKind::kSelf) return Status();
+  return not_there_yet(fmt::format("--draft {} with --batch {}", options.future.draft, at_once), "use --draft ngram or a draft model, or --batch 1");
 }
 
 }  // namespace

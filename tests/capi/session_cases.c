@@ -75,12 +75,15 @@ void drafts_change_no_token(void) {
   otr_generate_options options;
   otr_memory_report memory = {sizeof memory};
   int32_t plain[kContext];
-  uint64_t bytes = 0;
+  uint64_t bytes = 0, batch_bytes = 0;
   size_t i;
   stack s;
   if (!stack_open(&s, 1, kContext)) return;
   NEED_C(otr_model_draft_bytes(s.model, kContext, 1, &bytes, &s.error) == OTR_OK);
   CHECK_C(bytes > 0);
+  NEED_C(otr_model_draft_batch_bytes(s.model, kContext, 1, 3, &batch_bytes, &s.error) == OTR_OK);
+  CHECK_C(batch_bytes > bytes && batch_bytes < 3 * bytes);
+  CHECK_C(otr_model_draft_batch_bytes(s.model, kContext, 1, 0, &batch_bytes, &s.error) == OTR_INVALID_ARGUMENT && batch_bytes == 0);
   stack_close(&s);
   NEED_C(open_with_draft(&s, 6, bytes));
   for (i = 0; i < sizeof kinds / sizeof *kinds; ++i) {

@@ -141,7 +141,7 @@ TEST_CASE("Batch steps: allocate nothing once they are under way, plain and with
       requests[i].options.max_tokens = 200;
       requests[i].options.draft = {kind, "", kind == DraftKind::kNone ? 0u : 4u};
       places.push_back(std::make_unique<BatchSequence>(must(Session::open(engine))));
-      must(places[i]->start(i, requests[i]));
+      must(places[i]->start(i, requests[i], {}));
     }
     BatchStep step(*engine.impl(), 3, 1);
     allocations_of_steps(places, step, 4, 3);

@@ -54,8 +54,7 @@ class Line(ToolTest):
         self.refuse(UNSUPPORTED, "run", model, *prompt, "--groups", "2", naming="--groups")
         prompts = tool.options.scratch / "two.jsonl"
         prompts.write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
-        for draft in ("self", model):
-            self.refuse(UNSUPPORTED, "run", model, "--prompts", prompts, "--batch", "2", "--draft", draft, naming="--draft")
+        self.refuse(UNSUPPORTED, "run", model, "--prompts", prompts, "--batch", "2", "--draft", "self", naming="--draft")
         for command in (("run", model, *prompt, "--batch", "2"), ("run", model, "--prompts", prompts, "--batch", "1,2"), ("run", model, "--prompts", prompts, "--batch", "0"),
                         ("bench", model, "--batch", "1,0"), ("bench", model, "--batch", "513"), ("eval", model, "--text", prompts, "--batch", "2")):
             with self.subTest(command=command[0]):

@@ -234,7 +234,8 @@ class Prompts(ToolTest):
         texts = ["then the rain", "on", "a b a b a b", "the shores of", "rain rain rain", "end"]
         path = self.write(*(json.dumps({"prompt": text, "n": 4 + 5 * i % 13}) for i, text in enumerate(texts)))
         greedy = ("--temp", "0", "--ignore-eos")
-        for more in (greedy, ("--ignore-eos", "--temp", "0.9", "--seed", "7"), (*greedy, "--draft", "ngram"), (*greedy, "--draft", "ngram", "--draft-tokens", "3")):
+        for more in (greedy, ("--ignore-eos", "--temp", "0.9", "--seed", "7"), (*greedy, "--draft", "ngram"), (*greedy, "--draft", "ngram", "--draft-tokens", "3"),
+                     (*greedy, "--draft", valid(), "--draft-tokens", "3"), (*greedy, "--draft", valid())):
             alone = self.document("run", valid(), "--prompts", path, *more)
             for batch in (2, 4, 100):
                 document = self.document("run", valid(), "--prompts", path, "--batch", batch, *more)

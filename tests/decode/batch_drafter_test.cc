@@ -1,0 +1,261 @@
+// A draft model for all texts of a batch: texts are the plain ones, drafts those that it makes for each text alone.
+#include "src/decode/batch_drafter.h"
+
+#include <outrigger/log.h>
+#include <outrigger/speculation.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <map>
+
+#include "tests/support/batches.h"
+#include "tests/support/model_files.h"
+#include "tests/support/random_dense.h"
+
+namespace outrigger::testing {
+namespace {
+
+struct Files {
+  ScratchFolder scratch;
+  Model target;
+  std::string draft = scratch / "draft.gguf";
+
+  // The same weights but for some noise: a draft that is often right.
+  explicit Files(float noise = 0.03f) : target(write_and_open(scratch, random_dense())) {
+    std::mt19937 random(17);
+    std::normal_distribution<float> normal(0, noise);
+    write_test_file(draft, random_dense([&](const std::string& name, std::vector<float>& values) {
+                      if (name.find("norm") != std::string::npos) return;
+                      for (float& value : values) value += normal(random);
+                    }));
+  }
+};
+
+struct Room {
+  uint32_t batch = 3, threads = 2, draft_tokens = 8;
+  uint64_t draft_bytes = UINT64_MAX;  // as many as it needs
+  uint64_t host_bytes = Budgets::kUnlimited;
+  uint32_t context_tokens = 160;
+};
+
+uint64_t needed_bytes(const Files& files, const Room& room) {
+  return must(draft_model_bytes(must(Model::open(files.draft)), room.context_tokens, room.threads, room.batch));
+}
+
+Result<Plan> plan_with(const Files& files, const Room& room) {
+  Workload workload;
+  workload.context_tokens = room.context_tokens;
+  workload.prompt_tokens = workload.new_tokens = room.context_tokens / 2;
+  workload.batch = room.batch;
+  workload.draft_tokens = room.draft_tokens;
+  workload.draft_bytes = room.draft_bytes == UINT64_MAX ? needed_bytes(files, room) : room.draft_bytes;
+  return PlacementPlanner::plan(must(files.target.step_shape()), made_up_machine(room.threads), {room.host_bytes, 0}, workload);
+}
+
+Engine engine_with(const Files& files, const Room& room) { return must(Engine::open(files.target, must(plan_with(files, room)))); }
+
+// Greedy, of prompts of 1 to 40 tokens and of 1 to 60 tokens.
+std::vector<BatchRequest> greedy_requests(size_t count, const DraftOptions& draft) {
+  std::vector<BatchRequest> requests = mixed_requests(count);
+  for (size_t i = 0; i < count; ++i) {
+    requests[i].options.sampling = {};
+    requests[i].options.ignore_eos = true;
+    requests[i].options.max_tokens = static_cast<uint32_t>(1 + 19 * i % 60);
+    requests[i].options.draft = draft;
+  }
+  return requests;
+}
+
+TEST_CASE("Batch drafter: greedy texts are the plain ones, of every length of drafts, and much of a similar draft is accepted") {
+  for (const float noise : {0.0f, 0.03f, 0.5f}) {
+    const Files files(noise);
+    for (const uint32_t batch : {1u, 3u, 5u}) {
+      const Engine engine = engine_with(files, {.batch = batch, .threads = batch % 3 + 1});
+      for (const uint32_t tokens : {1u, 3u, 8u, 0u}) {
+        CAPTURE(noise, batch, tokens);
+        const std::vector<BatchRequest> requests = greedy_requests(7, {DraftKind::kModel, files.draft, tokens});
+        CHECK(together(engine, requests) == one_by_one(engine, requests));
+        uint64_t drafted = 0, accepted = 0;
+        for (const Result<GenerateResult>& result : must(generate_batch(engine, requests)).results) {
+          const SpeculationReport& report = must(result).speculation;
+          CHECK(report.draft == DraftKind::kModel);
+          CHECK(report.draft_name == files.draft);
+          CHECK(report.passes + report.accepted == must(result).tokens.size() - 1);
+          drafted += report.drafted;
+          accepted += report.accepted;
+        }
+        if (tokens == 0) continue;
+        CHECK(drafted > 20);
+        if (noise == 0) CHECK(accepted == drafted);
+        if (noise == 0.03f) CHECK(accepted * 5 > drafted);
+        if (noise == 0.5f) CHECK(accepted < drafted);
+      }
+    }
+  }
+}
+
+TEST_CASE("Batch drafter: the same with few rows of logits, and where the model's weights come from disk") {
+  const Files files;
+  Room room{.batch = 4, .draft_tokens = 2};
+  room.host_bytes = must(plan_with(files, room)).minimum_host_bytes;
+  while (must(plan_with(files, room)).logit_rows < 6) room.host_bytes += 4096;
+  const Engine engine = engine_with(files, room);
+  CHECK(engine.plan().decode.streamed_bytes > 0);
+  CHECK(engine.plan().logit_rows < 12);
+  const std::vector<BatchRequest> requests = greedy_requests(9, {DraftKind::kModel, files.draft, 0});
+  CHECK(together(engine, requests) == one_by_one(engine, requests));
+  CHECK(engine.memory().host.peak_bytes <= room.host_bytes);
+}
+
+TEST_CASE("Batch drafter: texts with other drafts and none are in the same batch, and a second model is refused by name") {
+  const Files files;
+  const Engine engine = engine_with(files, {});
+  std::vector<BatchRequest> requests = greedy_requests(6, {DraftKind::kModel, files.draft, 4});
+  requests[1].options.draft = {DraftKind::kNgram, "", 4};
+  requests[2].options.draft = {};
+  requests[4].options.draft.path = files.scratch / "other.gguf";
+  const std::vector<SeenText> seen = together(engine, requests), alone = one_by_one(engine, requests);
+  for (const size_t i : {0u, 1u, 2u, 3u, 5u}) CHECK(seen[i] == alone[i]);
+  CHECK(seen[4].code == StatusCode::kUnsupported);
+  CHECK(seen[4].message.find("other.gguf") != std::string::npos);
+}
+
+TEST_CASE("Batch drafter: takes the plan's bytes for all texts, gives them back, and is refused with both numbers where they are too few") {
+  const Files files;
+  const Room room;
+  const uint64_t needed = needed_bytes(files, room), for_one = needed_bytes(files, {.batch = 1});
+  CHECK(needed > for_one);
+  const std::vector<BatchRequest> requests = greedy_requests(4, {DraftKind::kModel, files.draft, 4});
+  const Engine engine = engine_with(files, room);
+  uint64_t held = 0;
+  BatchOptions options;
+  options.on_result = [&](size_t, const Result<GenerateResult>&) { held = engine.memory().host.current.draft; };
+  must(generate_batch(engine, requests, options));
+  CHECK(held > for_one / 2);
+  CHECK(held <= needed);
+  CHECK(engine.memory().host.current.draft == 0);
+
+  const Engine small = engine_with(files, {.draft_bytes = for_one / 2 / 4096 * 4096});
+  for (const Result<GenerateResult>& result : must(generate_batch(small, requests)).results) {
+    CHECK(result.status().code() == StatusCode::kBudget);
+    CHECK(result.status().given_bytes() == for_one / 2 / 4096 * 4096);
+    CHECK(result.status().needed_bytes() > result.status().given_bytes());
+  }
+}
+
+// The tokens that two places draft: both read their prompts, then go on with what was accepted of the first draft.
+struct TwoDrafts {
+  const Files files{0};
+  const Engine engine = engine_with(files, {.batch = 2});
+  std::unique_ptr<BatchDrafter> drafter = must(BatchDrafter::open(*engine.impl(), files.draft, 160, 2, {}));
+  std::vector<std::unique_ptr<DraftSource>> sources;
+  std::vector<std::vector<Token>> texts = {{3, 14, 15, 92}, {6, 53, 58, 97, 93, 23, 84}};
+
+  TwoDrafts() {
+    for (size_t i = 0; i < 2; ++i) sources.push_back(must(drafter->begin(i, {})));
+  }
+  std::vector<std::vector<Token>> next(uint32_t most) {
+    for (size_t i = 0; i < 2; ++i) drafter->ask(i, texts[i], most + static_cast<uint32_t>(i));
+    must(drafter->run({}));
+    std::vector<std::vector<Token>> made;
+    for (size_t i = 0; i < 2; ++i) {
+      Draft draft(kMostDraftTokens, 0);
+      must(sources[i]->propose(texts[i], kMostDraftTokens, {}, &draft));
+      made.emplace_back(draft.tokens().begin(), draft.tokens().end());
+    }
+    return made;
+  }
+};
+
+TEST_CASE("Batch drafter: drafts what the model says alone, reads a prompt once, and steps once for a token of all texts") {
+  TwoDrafts two;
+  std::vector<BatchRequest> requests(2);
+  for (size_t i = 0; i < 2; ++i) {
+    requests[i].prompt = two.texts[i];
+    requests[i].options.max_tokens = 12;
+    requests[i].options.ignore_eos = true;
+  }
+  const std::vector<SeenText> alone = one_by_one(two.engine, requests);
+  const auto first = two.next(4);
+  CHECK(two.drafter->has_read());
+  for (size_t i = 0; i < 2; ++i) {
+    REQUIRE(first[i].size() == 4 + i);
+    CHECK(std::equal(first[i].begin(), first[i].end(), alone[i].tokens.begin()));
+    two.texts[i].insert(two.texts[i].end(), alone[i].tokens.begin(),
+                        alone[i].tokens.begin() + 5 + static_cast<ptrdiff_t>(i));  // all, and one more
+  }
+  const auto second = two.next(3);
+  CHECK(!two.drafter->has_read());
+  for (size_t i = 0; i < 2; ++i)
+    CHECK(std::equal(second[i].begin(), second[i].end(), alone[i].tokens.begin() + 5 + static_cast<ptrdiff_t>(i)));
+  // Nobody asked since: nothing is proposed for a text that has grown.
+  Draft draft(kMostDraftTokens, 0);
+  two.texts[0].push_back(1);
+  must(two.sources[0]->propose(two.texts[0], 4, {}, &draft));
+  CHECK(draft.tokens().empty());
+}
+
+TEST_CASE("Batch drafter: what is cancelled drafts nothing, and drafts the same when it is asked again") {
+  TwoDrafts two, other;
+  CancelToken cancel;
+  cancel.cancel();
+  two.drafter->ask(0, two.texts[0], 4);
+  CHECK(two.drafter->run(cancel).code() == StatusCode::kCancelled);
+  CHECK(!two.drafter->has_failed());
+  Draft draft(kMostDraftTokens, 0);
+  must(two.sources[0]->propose(two.texts[0], 4, {}, &draft));
+  CHECK(draft.tokens().empty());
+  CHECK(two.next(4) == other.next(4));
+}
+
+TEST_CASE("Batch drafter: a draft that fails is given up with one warning, and the texts go on as they were") {
+  const Files files;
+  write_test_file(files.draft, random_dense([](const std::string& name, std::vector<float>& values) {
+                    if (name == "output_norm.weight") values[0] = std::numeric_limits<float>::quiet_NaN();
+                  }));
+  const Engine engine = engine_with(files, {});
+  const std::vector<BatchRequest> requests = greedy_requests(5, {DraftKind::kModel, files.draft, 4});
+  std::vector<std::string> warnings;
+  set_log_sink([&](LogLevel level, std::string_view line) {
+    if (level == LogLevel::kWarning) warnings.emplace_back(line);
+  });
+  const std::vector<SeenText> seen = together(engine, requests);
+  set_log_sink({});
+  CHECK(seen == one_by_one(engine, requests));
+  REQUIRE(warnings.size() == 1);
+  CHECK(warnings[0].find("draft.gguf) failed and is given up") != std::string::npos);
+}
+
+TEST_CASE("Batch drafter: drawn texts have the distribution of plain drawing, over the tokens of one pass") {
+  const Files files(0.1f);
+  const Engine engine = engine_with(files, {.batch = 8});
+  constexpr uint64_t kSamples = 6000;
+  const auto count = [&](const DraftOptions& draft, uint64_t seeds) {
+    std::vector<BatchRequest> requests(kSamples);
+    for (uint64_t i = 0; i < kSamples; ++i) {
+      requests[i].prompt = {3, 14, 15, 92, 65};
+      requests[i].options.max_tokens = 4;  // of the first, which no draft makes, nothing is said
+      requests[i].options.ignore_eos = true;
+      requests[i].options.draft = draft;
+      requests[i].options.sampling = {.temperature = 8, .top_k = 3, .seed = seeds + i};
+    }
+    std::map<std::vector<Token>, double> counts;
+    for (const Result<GenerateResult>& result : must(generate_batch(engine, requests)).results) counts[must(result).tokens] += 1;
+    return counts;
+  };
+  const auto plain = count({}, 1), drafted = count({DraftKind::kModel, files.draft, 2}, 100000);
+  // Two samples of one distribution: sums of (a - b)^2 / (a + b) are chi square distributed.
+  std::map<std::vector<Token>, std::pair<double, double>> both;
+  for (const auto& [outcome, times] : plain) both[outcome].first = times;
+  for (const auto& [outcome, times] : drafted) both[outcome].second = times;
+  double sum = 0;
+  for (const auto& [outcome, times] : both) sum += std::pow(times.first - times.second, 2) / (times.first + times.second);
+  const auto outcomes = static_cast<double>(both.size());
+  CHECK(outcomes > 27);
+  CHECK(outcomes <= 81);
+  CHECK(sum < outcomes + 4 * std::sqrt(2 * outcomes));
+}
+
+}  // namespace
+}  // namespace outrigger::testing
