@@ -50,7 +50,7 @@ class Compress(BrowserTest):
 
     def test_a_budget_is_kept_and_one_that_does_not_do_is_refused_with_the_least_that_does(self):
         self.assertIn("--host-budget", self.succeed("compress", "--help").out)
-        command = ("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
+        command = ("compress", MODEL, "-o", self.out, "--bits", "2", "--polish", "off", *self.args)
         least = self.refuse(tool.BUDGET, *command, "--host-budget", "1kB", naming="for matrices as floats")["minimum_bytes"]
         self.assertEqual(self.left(), [])
         memory = self.document(*command, "--host-budget", str(least))["memory"]
@@ -59,7 +59,7 @@ class Compress(BrowserTest):
         self.assertEqual(self.document(*command)["memory"]["budget"], 0)
 
     def test_inspect_tells_the_new_types_and_the_text_does_not_depend_on_the_budget(self):
-        self.succeed("compress", MODEL, "-o", self.out, "--bits", "3", *self.args)
+        self.succeed("compress", MODEL, "-o", self.out, "--bits", "3", "--polish", "off", *self.args)
         types = {tensor["name"]: tensor["type"] for tensor in self.document("inspect", self.out, "--tensors")["tensors"]}
         self.assertEqual({types[name] for name in types if name.startswith("blk.") and "norm" not in name}, {"O3"})
         self.assertEqual(types["token_embd.weight"], "F16")
@@ -70,7 +70,7 @@ class Compress(BrowserTest):
     def test_a_codebook_is_nearer_in_as_many_bytes_and_groups_are_told(self):
         distances = []
         for levels, letter in (("uniform", "O"), ("codebook", "N")):
-            document = self.document("compress", MODEL, "-o", self.out, "--bits", "3", "--levels", levels, *self.args)
+            document = self.document("compress", MODEL, "-o", self.out, "--bits", "3", "--levels", levels, "--polish", "off", *self.args)
             self.assertEqual((document["levels"], document["group"], document["bits_per_weight"]["backbone"]), (levels, 64, 3.5))
             types = {tensor["type"] for tensor in self.document("inspect", self.out, "--tensors")["tensors"]}
             self.assertIn(letter + "3", types)
@@ -84,12 +84,12 @@ class Compress(BrowserTest):
         self.assertEqual(self.left(), [])
 
     def test_several_texts_share_the_chunks_and_the_same_input_gives_the_same_bytes(self):
-        both = ("--calibration", self.text, "--calibration", self.other, "--ctx", "64", "--chunks", "8", "--bits", "2")
+        both = ("--calibration", self.text, "--calibration", self.other, "--ctx", "64", "--chunks", "8", "--bits", "2", "--polish", "off")
         self.succeed("compress", MODEL, "-o", self.out, *both, "--threads", "1")
         first = self.out.read_bytes()
         self.succeed("compress", MODEL, "-o", self.out, *both, "--threads", "3")
         self.assertEqual(self.out.read_bytes(), first)
-        self.succeed("compress", MODEL, "-o", self.out, "--calibration", self.text, "--ctx", "64", "--chunks", "8", "--bits", "2")
+        self.succeed("compress", MODEL, "-o", self.out, "--calibration", self.text, "--ctx", "64", "--chunks", "8", "--bits", "2", "--polish", "off")
         self.assertNotEqual(self.out.read_bytes(), first)
 
     def test_what_is_wrong_is_said_and_nothing_is_left(self):
@@ -112,7 +112,7 @@ class Compress(BrowserTest):
         self.assertEqual(copy.read_bytes(), MODEL.read_bytes())
 
     def test_without_a_text_the_model_writes_one_and_always_the_same(self):
-        options = ("compress", MODEL, "-o", self.out, "--bits", "3", "--ctx", "64", "--chunks", "8")
+        options = ("compress", MODEL, "-o", self.out, "--bits", "3", "--ctx", "64", "--chunks", "8", "--polish", "off")
         self.assertEqual(self.document(*options)["calibration_tokens"], 512)
         first = self.out.read_bytes()
         self.succeed(*options, "--threads", "3")
@@ -134,7 +134,7 @@ class Compress(BrowserTest):
         return self.document("eval", file or self.out, "--reference", MODEL, "--text", self.other, "--ctx", "64", "--chunks", "6", *options)["kl"]["mean"]
 
     def test_branches_bring_it_nearer_and_the_share_says_how_much_of_them_is_used(self):
-        self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
+        self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", "--polish", "off", *self.args)
         bare = self.distance()
         for name, options in {"uniform": ("--branch-budget", "60kB", "--allocate", "uniform", "--polish", "off"),
                               "measured": ("--branch-budget", "20%", "--form", "low-rank", "--polish", "off"), "scored": ("--branch-budget", "60kB", "--allocate", "hcinfer", "--polish", "off"),
@@ -189,7 +189,7 @@ class Compress(BrowserTest):
 
     def test_comparing_tells_bytes_speed_and_what_branches_recover(self):
         low_rank, sparse = self.folder / "low_rank.gguf", self.folder / "sparse.gguf"
-        self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
+        self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", "--polish", "off", *self.args)
         self.succeed("compress", MODEL, "-o", low_rank, "--bits", "2", "--branch-budget", "20%", "--form", "low-rank", "--polish", "off", *self.args)
         self.succeed("compress", MODEL, "-o", sparse, "--bits", "2", "--branch-reads", "1bpw", "--form", "sparse", *self.args)
         evaluation = ("eval", MODEL, "--compare", self.out, low_rank, sparse, "--reference", MODEL, "--text", self.other, "--ctx", "64", "--chunks", "4")
@@ -226,7 +226,7 @@ class Compress(BrowserTest):
 
     def test_a_file_whose_quality_cannot_be_measured_is_there_all_the_same(self):
         self.text.write_text(self.text.read_text() * 3)
-        run = ("compress", MODEL, "-o", self.out, "--bits", "2", "--calibration", self.text, "--ctx", "512", "--chunks", "2")  # the model's context is 256
+        run = ("compress", MODEL, "-o", self.out, "--bits", "2", "--calibration", self.text, "--ctx", "512", "--chunks", "2", "--polish", "off")  # the model's context is 256
         self.assertIn("was not measured", self.succeed(*run).err)
         self.assertIsNone(self.document(*run)["quality"])
         self.succeed("inspect", self.out)
@@ -239,20 +239,20 @@ class Compress(BrowserTest):
         self.refuse(USAGE, *run, "--max-slowdown", "slow", naming="--max-slowdown")
 
     def test_the_models_own_text_may_be_one_of_several(self):
-        run = ("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
+        run = ("compress", MODEL, "-o", self.out, "--bits", "2", "--polish", "off", *self.args)
         self.succeed(*run)
         first = self.out.read_bytes()
         self.assertEqual(self.document(*run, "--own-text")["calibration_tokens"], 12 * 64)
         self.assertNotEqual(self.out.read_bytes(), first)
 
     def test_mixed_bits_are_what_was_asked_for_and_between_their_neighbours(self):
-        document = self.document("compress", MODEL, "-o", self.out, "--bits", "mixed:3", *self.args)
+        document = self.document("compress", MODEL, "-o", self.out, "--bits", "mixed:3", "--polish", "off", *self.args)
         self.assertLessEqual(document["bits_per_weight"]["backbone"], 3)
         self.assertGreater(document["bits_per_weight"]["backbone"], 2.8)
         types = {tensor["type"] for tensor in self.document("inspect", self.out, "--tensors")["tensors"]}
         self.assertGreater(len(types & {"O2", "O3", "O4"}), 1)
         mixed = self.distance()
-        self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
+        self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", "--polish", "off", *self.args)
         self.assertLess(mixed, self.distance())
 
     def test_the_document_has_every_matrix_and_what_was_measured(self):
