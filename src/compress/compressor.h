@@ -14,8 +14,8 @@
 #include "src/compress/matrix_maker.h"
 #include "src/compress/matrix_plan.h"
 #include "src/compress/selective_residual.h"
-#include "src/forward/packed_matrix.h"
 #include "src/forward/layer_forward.h"
+#include "src/forward/packed_matrix.h"
 #include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
 

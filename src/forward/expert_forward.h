@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "src/base/thread_team.h"
-#include "src/forward/packed_matrix.h"
 #include "src/forward/layer_forward.h"
+#include "src/forward/packed_matrix.h"
 #include "src/memory/leased_vector.h"
 #include "src/model/model_impl.h"
 
