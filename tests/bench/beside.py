@@ -11,7 +11,6 @@ import json
 import os
 import statistics
 import subprocess
-import tempfile
 import time
 
 import tables
@@ -69,11 +68,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--document", help="a file whose table between the markers is replaced")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        text = measure(options, folder)
-    print(text)
-    if options.document:
-        tables.replace(options.document, "beside table", text)
+    tables.make(options, measure, "beside table")
 
 
 if __name__ == "__main__":

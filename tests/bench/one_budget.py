@@ -13,7 +13,6 @@ import dataclasses
 import json
 import os
 import statistics
-import tempfile
 import time
 
 import beside
@@ -79,11 +78,7 @@ def main():
     parser.add_argument("--chunks", type=int, default=6)
     parser.add_argument("--document", help="a file whose table between the markers is replaced")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        text = measure(options, folder)
-    print(text)
-    if options.document:
-        tables.replace(options.document, "one budget table", text)
+    tables.make(options, measure, "one budget table")
 
 
 if __name__ == "__main__":
