@@ -105,7 +105,7 @@ Result<std::vector<Compressor::Made>> Compressor::compress_window(Inputs inputs,
   const Gram& gram = *inputs.gram;
   LeasedVector<float> diagonal(gram.width());
   for (size_t i = 0; i < diagonal.size(); ++i) diagonal[i] = static_cast<float>(gram.mean(i, i));
-  Result<LeasedVector<float>> feedback = feedback_factor(gram, kDamping, *team_);
+  Result<LeasedVector<float>> feedback = feedback_factor(gram, feedback_damping(fewest_bits(plans_, matrices)), *team_);
   if (!feedback.is_ok()) return feedback.status().about(layout_.shape.matrices[matrices.front()].name);
   std::optional<InputRoot> root;
   if (std::any_of(matrices.begin(), matrices.end(), [this](uint32_t matrix) { return wishes_.components + plans_[matrix].rank > 0; })) {

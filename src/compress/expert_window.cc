@@ -94,15 +94,15 @@ Result<Gram> ExpertWindow::activation_gram(uint32_t expert, const PackedMatrix& 
   return gram;
 }
 
-Result<ExpertWindow::Statistics> ExpertWindow::statistics(const Gram& gram, InputSample sample) {
+Result<ExpertWindow::Statistics> ExpertWindow::statistics(const Gram& gram, InputSample sample, int bits) {
   LeasedVector<float> diagonal(gram.width());
   for (size_t i = 0; i < diagonal.size(); ++i) diagonal[i] = static_cast<float>(gram.mean(i, i));
-  OTR_ASSIGN(LeasedVector<float> feedback, feedback_factor(gram, kDamping, team_));
+  OTR_ASSIGN(LeasedVector<float> feedback, feedback_factor(gram, feedback_damping(bits), team_));
   return Statistics{std::move(diagonal), std::move(feedback), std::move(sample)};
 }
 
 // What an expert without tokens would lose is told by those of others.
-Result<ExpertWindow::Statistics> ExpertWindow::input_statistics(uint32_t expert) {
+Result<ExpertWindow::Statistics> ExpertWindow::input_statistics(uint32_t expert, int bits) {
   const Gram gram = input_gram(expert);
   const bool has_own = !rows_[expert].tokens.empty();
   const ExpertRows spread = has_own ? ExpertRows() : spread_rows(pooled_tokens(gram.width()));
@@ -112,16 +112,17 @@ Result<ExpertWindow::Statistics> ExpertWindow::input_statistics(uint32_t expert)
     const size_t some = std::min(ExpertForward::kMostRows, rows.tokens.size() - first);
     OTR_TRY(sample.add(forward_.gather(std::span(rows.tokens).subspan(first, some)), std::span(rows.weights).subspan(first, some)));
   }
-  return statistics(gram, std::move(sample));
+  return statistics(gram, std::move(sample), bits);
 }
 
-Result<ExpertWindow::Statistics> ExpertWindow::activation_statistics(uint32_t expert, std::span<const CompressedMatrix> gate_and_up) {
+Result<ExpertWindow::Statistics> ExpertWindow::activation_statistics(uint32_t expert, std::span<const CompressedMatrix> gate_and_up,
+                                                                     int bits) {
   const uint64_t width = layout_.config.expert_ffn_width;
   const size_t own = rows_[expert].tokens.size();
   InputSample sample = sample_of(width, own > 0 ? own : std::max<size_t>(pooled_tokens(width), width));
   OTR_ASSIGN(const Gram gram,
              activation_gram(expert, packed(gate_and_up[0]), packed(gate_and_up[1]), corrections_of(gate_and_up, team_), &sample));
-  return statistics(gram, std::move(sample));
+  return statistics(gram, std::move(sample), bits);
 }
 
 Result<CompressedMatrix> ExpertWindow::compress_matrix(uint32_t matrix, uint32_t expert, const MatrixPlan& plan, const Statistics& inputs) {
@@ -159,11 +160,12 @@ Result<std::vector<CompressedMatrix>> ExpertWindow::compress(uint32_t expert, st
     return {};
   };
   {
-    const Result<Statistics> inputs = input_statistics(expert);
+    const uint32_t both[] = {parts_.ffn.gate, parts_.ffn.up};
+    const Result<Statistics> inputs = input_statistics(expert, fewest_bits(plans, both));
     OTR_TRY(compress_one(parts_.ffn.gate, inputs));
     OTR_TRY(compress_one(parts_.ffn.up, inputs));
   }
-  OTR_TRY(compress_one(parts_.ffn.down, activation_statistics(expert, made)));
+  OTR_TRY(compress_one(parts_.ffn.down, activation_statistics(expert, made, plans[parts_.ffn.down].bits)));
   return made;
 }
 

@@ -59,9 +59,10 @@ class ExpertWindow {
     LeasedVector<float> diagonal, feedback;
     InputSample sample;
   };
-  Result<Statistics> statistics(const Gram& gram, InputSample sample);
-  Result<Statistics> input_statistics(uint32_t expert);
-  Result<Statistics> activation_statistics(uint32_t expert, std::span<const CompressedMatrix> gate_and_up);
+  /// `bits`: of the matrices, the fewest.
+  Result<Statistics> statistics(const Gram& gram, InputSample sample, int bits);
+  Result<Statistics> input_statistics(uint32_t expert, int bits);
+  Result<Statistics> activation_statistics(uint32_t expert, std::span<const CompressedMatrix> gate_and_up, int bits);
   Result<CompressedMatrix> compress_matrix(uint32_t matrix, uint32_t expert, const MatrixPlan& plan, const Statistics& inputs);
   PackedMatrix packed(const CompressedMatrix& made) const;
   /// `count` tokens of the layer, spread evenly, with the weight that tokens' experts have on average.

@@ -29,8 +29,8 @@ LeasedVector<float> transposed(std::span<const float> x, size_t width, size_t to
   return turned;
 }
 
-// `upper` is set to the inverse of `lower`, turned by half: upper[i, j] = inverse[n - 1 - i, n - 1 - j]. A column of it has nothing above its diagonal, which
-// leaves a third of the work of solving for the whole identity.
+// `upper` is set to the inverse of `lower`, turned by half: upper[i, j] = inverse[n - 1 - i, n - 1 - j]. A column of it has nothing above
+// its diagonal, which leaves a third of the work of solving for the whole identity.
 void invert_upper(const MatrixView& lower, float* upper, ThreadTeam& team) {
   const Eigen::Index width = lower.rows();
   const auto strip = static_cast<size_t>(width * kInvertedColumns);
@@ -55,8 +55,8 @@ void invert_upper(const MatrixView& lower, float* upper, ThreadTeam& team) {
   if (is_short_of_memory) throw std::bad_alloc();
 }
 
-// False where a block with `added` on its diagonal is not positive definite.
-bool factorise(const Gram& gram, double added, ThreadTeam& team, LeasedVector<float>* upper) {
+// False where a block with `added` on its diagonal, and `kept` of everything else, is not positive definite.
+bool factorise(const Gram& gram, double added, double kept, ThreadTeam& team, LeasedVector<float>* upper) {
   const ColumnGroups& groups = gram.groups();
   LeasedVector<double> storage(groups.largest() * groups.largest());
   // Panels of 128 columns of both sides of a product, which Eigen copies while it decomposes, and each thread while it solves.
@@ -67,7 +67,8 @@ bool factorise(const Gram& gram, double added, ThreadTeam& team, LeasedVector<fl
     MatrixView reversed(storage.data(), width, width);
     for (Eigen::Index i = 0; i < width; ++i) {
       for (Eigen::Index j = 0; j <= i; ++j) {
-        reversed(i, j) = gram.mean(end - 1 - static_cast<size_t>(i), end - 1 - static_cast<size_t>(j)) + (i == j ? added : 0);
+        const double mean = gram.mean(end - 1 - static_cast<size_t>(i), end - 1 - static_cast<size_t>(j));
+        reversed(i, j) = i == j ? mean + added : mean * kept;
       }
     }
     const Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> factor(reversed);
@@ -121,15 +122,16 @@ double Gram::mean_diagonal() const {
   return sum / static_cast<double>(width_);
 }
 
-Result<LeasedVector<float>> feedback_factor(const Gram& gram, double damping, ThreadTeam& team) try {
+Result<LeasedVector<float>> feedback_factor(const Gram& gram, const FeedbackDamping& damping, ThreadTeam& team) try {
   const LeaseScope scope(MemoryUse::kGrams);
   if (gram.tokens() == 0) return Status(StatusCode::kInvalidArgument, "nothing is known of the inputs: no token has passed");
   const double mean = gram.mean_diagonal();
   if (!std::isfinite(mean)) return Status(StatusCode::kInvalidArgument, "the inputs are not all finite");
-  for (size_t attempt = 0; attempt < kMostDampings; ++attempt, damping *= 10) {
+  double share = damping.diagonal;
+  for (size_t attempt = 0; attempt < kMostDampings; ++attempt, share *= 10) {
     LeasedVector<float> upper;
     // Inputs that are all zero: any error is as good as another.
-    if (factorise(gram, mean > 0 ? damping * mean : 1, team, &upper)) return upper;
+    if (factorise(gram, mean > 0 ? share * mean : 1, 1 - damping.between, team, &upper)) return upper;
   }
   return Status(StatusCode::kInvalidArgument, "the inputs' Gram matrix cannot be inverted");
 } catch (const std::bad_alloc&) {

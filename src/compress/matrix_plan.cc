@@ -35,13 +35,20 @@ std::vector<std::string> kinds_of(const ModelLayout& layout) {
   return kinds;
 }
 
+int fewest_bits(std::span<const MatrixPlan> plans, std::span<const uint32_t> matrices) {
+  int fewest = plans[matrices.front()].bits;
+  for (const uint32_t matrix : matrices) fewest = std::min(fewest, plans[matrix].bits);
+  return fewest;
+}
+
 std::vector<Window> windows_of(const ModelLayout& layout, uint32_t layer) {
   const LayerLayout& parts = layout.layers[layer];
   std::vector<Window> windows = {{{parts.q, parts.k, parts.v}}, {{parts.output}}};
   const auto add_ffn = [&windows](const FfnLayout& ffn) { windows.insert(windows.end(), {{{ffn.gate, ffn.up}}, {{ffn.down}}}); };
   if (layout.config.experts == 0) add_ffn(parts.ffn);
   if (has_shared_expert(parts)) add_ffn(parts.shared);
-  for (uint32_t expert = 0; expert < layout.config.experts; ++expert) windows.push_back({{parts.ffn.gate, parts.ffn.up, parts.ffn.down}, expert});
+  for (uint32_t expert = 0; expert < layout.config.experts; ++expert)
+    windows.push_back({{parts.ffn.gate, parts.ffn.up, parts.ffn.down}, expert});
   return windows;
 }
 
@@ -86,7 +93,8 @@ void plan_hcinfer_ranks(const ModelLayout& layout, std::vector<MatrixPlan>* plan
     for (const uint32_t matrix : compressed_matrices(layer)) {
       if (matrix == layer.q || matrix == layer.k || is_stack(layout, matrix)) continue;
       const WeightSource& weight = layout.weights[matrix];
-      (*plans)[matrix].rank = std::min(matrix == layer.v ? kOfValues : kOfOthers, static_cast<uint32_t>(std::min(weight.rows, weight.columns) / 32 * 32));
+      (*plans)[matrix].rank =
+          std::min(matrix == layer.v ? kOfValues : kOfOthers, static_cast<uint32_t>(std::min(weight.rows, weight.columns) / 32 * 32));
     }
   }
 }

@@ -25,6 +25,9 @@ struct MatrixPlan {
   DType type() const { return *own_type(bits, form); }
 };
 
+/// Of some matrices, one at least. Precondition: none has 0.
+int fewest_bits(std::span<const MatrixPlan> plans, std::span<const uint32_t> matrices);
+
 /// What compressing is to make of a model. Plans are by matrix of the layout.
 struct ModelPlan {
   std::vector<MatrixPlan> matrices;

@@ -19,7 +19,7 @@ namespace outrigger {
 namespace {
 
 // Counts up with every change of what the file's content means, and of what compressing makes of the same input.
-constexpr uint64_t kContentVersion = 5;
+constexpr uint64_t kContentVersion = 6;
 constexpr uint64_t kHashedBytes = 4_MiB;
 enum Slot : size_t { kPlanSlot, kStreamSlots };  // two of the latter, by whether the number of layers is even
 

@@ -10,9 +10,10 @@
 #include <limits>
 #include <stdexcept>
 
+#include "src/compress/quantiser.h"
 #include "src/io/gguf.h"
-#include "src/tensor/dequantize.h"
 #include "src/model/model_impl.h"
+#include "src/tensor/dequantize.h"
 #include "src/tensor/own_form.h"
 #include "tests/plan/random_shape.h"
 #include "tests/support/engines.h"
@@ -33,7 +34,8 @@ std::vector<std::byte> content(const std::string& path) {
 
 /// The random model as a file of the folder.
 std::string write_model(const ScratchFolder& scratch, const std::vector<std::byte>& bytes = random_dense()) {
-  std::ofstream(scratch / "model.gguf", std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(scratch / "model.gguf", std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   return scratch / "model.gguf";
 }
 
@@ -57,7 +59,8 @@ TEST_CASE("compress_model: layers' matrices are in the new type and near what th
   const Model model = must(Model::open(write_model(scratch)));
   const GgufFile before = must(GgufFile::open(must(open_file(scratch / "model.gguf"))));
   double last_error = 0;
-  for (const auto& [bits, type] : {std::pair{4, DType::kO4}, {3, DType::kO3}, {2, DType::kO2}, {4, DType::kN4}, {3, DType::kN3}, {2, DType::kN2}}) {
+  for (const auto& [bits, type] :
+       {std::pair{4, DType::kO4}, {3, DType::kO3}, {2, DType::kO2}, {4, DType::kN4}, {3, DType::kN3}, {2, DType::kN2}}) {
     CAPTURE(traits(type).name);
     CompressOptions options = few_chunks(bits);
     if (own_form(type).has_codebook) options.levels = WeightLevels::kCodebook;
@@ -90,9 +93,52 @@ TEST_CASE("compress_model: layers' matrices are in the new type and near what th
   }
 }
 
+TEST_CASE("compress_model: the first layer's queries are quantised by their own inputs, as much damped as their bits ask for") {
+  constexpr size_t kTokens = 192;
+  const ScratchFolder scratch;
+  const Model model = must(Model::open(write_model(scratch)));
+  const GgufFile before = must(GgufFile::open(must(open_file(scratch / "model.gguf"))));
+  const std::vector<float> embedding = values(before, *before.find_tensor("token_embd.weight")),
+                           norm = values(before, *before.find_tensor("blk.0.attn_norm.weight")),
+                           queries = values(before, *before.find_tensor("blk.0.attn_q.weight"));
+  const size_t width = norm.size();
+  std::vector<float> inputs;
+  for (const Token token : text(model, kTokens)) {
+    const std::span row = std::span(embedding).subspan(static_cast<size_t>(token) * width, width);
+    double squares = 1e-5 * static_cast<double>(width);
+    for (const float value : row) squares += std::pow(static_cast<double>(value), 2);
+    const double scale = std::sqrt(static_cast<double>(width) / squares);
+    for (size_t i = 0; i < width; ++i) inputs.push_back(static_cast<float>(row[i] * scale) * norm[i]);
+  }
+  const auto team = must(ThreadTeam::create(2));
+  Gram gram(width);
+  gram.add(inputs, *team);
+  std::vector<float> diagonal;
+  for (size_t i = 0; i < width; ++i) diagonal.push_back(static_cast<float>(gram.mean(i, i)));
+  for (const int bits : {2, 3, 4}) {
+    must(compress_model(model, text(model, kTokens), scratch / "small.gguf", few_chunks(bits)));
+    const GgufFile after = must(GgufFile::open(must(open_file(scratch / "small.gguf"))));
+    const std::vector<float> got = values(after, *after.find_tensor("blk.0.attn_q.weight"));
+    // Weights that are not as they would be; roundings of the inputs may make a few.
+    const auto others = [&](const FeedbackDamping& damping) {
+      const LeasedVector<float> feedback = must(feedback_factor(gram, damping, *team));
+      const LowBitMatrix made = must(quantise_matrix(queries, queries.size() / width, width, {diagonal, feedback}, {bits}, *team));
+      std::vector<float> expected(queries.size());
+      must(dequantize(made.type, made.bytes.data(), expected.data(), expected.size()));
+      size_t different = 0;
+      for (size_t i = 0; i < got.size(); ++i) different += std::abs(got[i] - expected[i]) > 1e-3f * std::abs(expected[i]);
+      return different;
+    };
+    CAPTURE(bits);
+    CHECK(others(feedback_damping(bits)) < queries.size() / 50);
+    CHECK(others({kDamping, bits == 2 ? 0.3 : 0}) > queries.size() / 10);
+  }
+}
+
 TEST_CASE("compress_model: groups of 128 take a quarter of a bit less, run packed or not, in any budget, with branches and mixed bits") {
   const ScratchFolder scratch;
-  const Model model = must(Model::open(write_model(scratch, random_dense(DenseKind::kLlamaWide, [](const std::string&, std::vector<float>&) {}))));
+  const Model model =
+      must(Model::open(write_model(scratch, random_dense(DenseKind::kLlamaWide, [](const std::string&, std::vector<float>&) {}))));
   const auto logits = [&](const Model& of, EngineSetup setup) {
     const Engine engine = open_engine(of, setup);
     Session session = must(Session::open(engine));
@@ -137,7 +183,8 @@ TEST_CASE("compress_model: the file runs, packed or not, in any budget, and stay
     const Engine engine = open_engine(of, setup);
     Session session = must(Session::open(engine));
     std::vector<float> all;
-    must(session.evaluate(std::span(tokens).first(8), [&](size_t, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }));
+    must(session.evaluate(std::span(tokens).first(8),
+                          [&](size_t, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }));
     return all;
   };
   const std::vector<float> expected = logits(model, reference_setup());
@@ -146,7 +193,7 @@ TEST_CASE("compress_model: the file runs, packed or not, in any budget, and stay
   const std::vector<float> got = logits(small, {});
   double distance = 0, size = 0;
   for (size_t i = 0; i < got.size(); ++i) distance += std::pow(got[i] - expected[i], 2), size += std::pow(expected[i], 2);
-  CHECK(distance / size < 0.05);
+  CHECK(distance / size < 0.1);  // of random weights, which have nothing that inputs could help to spare
   EngineSetup tight;
   tight.host_bytes = smallest_budget(small, tight) + 4096;
   CHECK(logits(small, tight) == got);
@@ -166,7 +213,8 @@ TEST_CASE("compress_model: the same input gives the same bytes, for any number o
   }
   must(pack_model(model, scratch / "packed.gguf"));
   must(compress_model(must(Model::open(scratch / "packed.gguf")), text(model, 300), scratch / "c.gguf", few_chunks(3)));
-  const GgufFile a = must(GgufFile::open(must(open_file(scratch / "a.gguf")))), c = must(GgufFile::open(must(open_file(scratch / "c.gguf"))));
+  const GgufFile a = must(GgufFile::open(must(open_file(scratch / "a.gguf")))),
+                 c = must(GgufFile::open(must(open_file(scratch / "c.gguf"))));
   for (const GgufTensor& tensor : a.tensors()) {
     if (tensor.type == DType::kO3) CHECK(values(a, tensor) == values(c, *c.find_tensor(tensor.name)));
   }
@@ -208,7 +256,8 @@ TEST_CASE("compress_model: branches take at most their budget, and the same inpu
   CHECK(compress_model(made, text(made, 300), scratch / "c.gguf", few_chunks(2)).status().code() == StatusCode::kUnsupported);
 }
 
-TEST_CASE("compress_model: a trained backbone is a file of the same size with the same codes, nearer to the model, by any number of threads") {
+TEST_CASE(
+    "compress_model: a trained backbone is a file of the same size with the same codes, nearer to the model, by any number of threads") {
   const ScratchFolder scratch;
   const Model model = must(Model::open(write_model(scratch)));
   const std::vector<Token> tokens = text(model, 1200);
@@ -235,7 +284,8 @@ TEST_CASE("compress_model: a trained backbone is a file of the same size with th
       std::vector<std::byte> was(tensor.bytes), is(tensor.bytes);
       must(before.impl()->file.source().read(tensor.offset, was));
       must(after.impl()->file.source().read(after.impl()->file.find_tensor(tensor.name)->offset, is));
-      const bool is_norm = tensor.name.find("norm") != std::string::npos && (scope == PolishScope::kEndToEnd || tensor.name != "output_norm.weight");
+      const bool is_norm =
+          tensor.name.find("norm") != std::string::npos && (scope == PolishScope::kEndToEnd || tensor.name != "output_norm.weight");
       CHECK((was == is) == !(is_norm || is_own_type(tensor.type)));
       if (!is_own_type(tensor.type)) continue;
       for (size_t at = 0; at < was.size(); ++at) {
@@ -245,7 +295,8 @@ TEST_CASE("compress_model: a trained backbone is a file of the same size with th
   }
 }
 
-TEST_CASE("compress_model: matrices with residuals keep their scales while others and norms are trained; a disk that fails then leaves nothing") {
+TEST_CASE(
+    "compress_model: matrices with residuals keep their scales while others and norms are trained; a disk that fails then leaves nothing") {
   const ScratchFolder scratch;
   const Model model = must(Model::open(write_model(scratch)));
   CompressOptions options = few_chunks(2);
@@ -393,7 +444,8 @@ TEST_CASE("compress_model: progress rises to 1; stopped at any of its calls noth
         if (++calls == stop && throws) throw std::runtime_error("a caller's mistake");
         return calls != stop;
       };
-      CHECK(compress_model(model, text(model, 64), scratch / "small.gguf", stopping).status().code() == (throws ? StatusCode::kInternal : StatusCode::kCancelled));
+      CHECK(compress_model(model, text(model, 64), scratch / "small.gguf", stopping).status().code() ==
+            (throws ? StatusCode::kInternal : StatusCode::kCancelled));
       CHECK(scratch.names() == std::vector<std::string>{"model.gguf"});
     }
   }
@@ -448,8 +500,9 @@ TEST_CASE("compress_model: what cannot be compressed is refused with a reason, b
   CHECK(code(model, text(model, 64), options) == StatusCode::kInvalidArgument);
   CHECK(compress_model(model, text(model, 64), scratch / "model.gguf", few_chunks()).status().code() == StatusCode::kInvalidArgument);
   const Model spoilt = must(Model::open(write_model(scratch, random_dense([](const std::string& name, std::vector<float>& values) {
-    if (name == "blk.1.ffn_up.weight") values[77] = std::numeric_limits<float>::quiet_NaN();
-  }))));
+                                                      if (name == "blk.1.ffn_up.weight")
+                                                        values[77] = std::numeric_limits<float>::quiet_NaN();
+                                                    }))));
   const Status status = compress_model(spoilt, text(spoilt, 64), path, few_chunks()).status();
   CHECK(status.code() == StatusCode::kInvalidArgument);
   CHECK(status.subject() == "blk.1.ffn_up.weight");

@@ -194,7 +194,7 @@ TEST_CASE("ExpertWindow: an expert that no token takes is quantised by what the 
   const auto quantised = [&](uint32_t matrix, const Gram& gram) {
     std::vector<float> diagonal;
     for (size_t i = 0; i < gram.width(); ++i) diagonal.push_back(static_cast<float>(gram.mean(i, i)));
-    const LeasedVector<float> feedback = must(feedback_factor(gram, kDamping, *bench.team)),
+    const LeasedVector<float> feedback = must(feedback_factor(gram, feedback_damping(3), *bench.team)),
                              values = must(read_matrix(bench.model->impl()->file.source(), bench.layout().weights[matrix], 3));
     return must(quantise_matrix(values, values.size() / gram.width(), gram.width(), {diagonal, feedback}, {3, true}, *bench.team)).bytes;
   };

@@ -60,13 +60,13 @@ TEST_CASE("Gram: in groups of columns each is what it is by itself, and what lie
   for (size_t i = 0; i < kWidth; ++i) {
     for (size_t j = 0; j < kWidth; ++j) REQUIRE(grouped.mean(i, j) == (i / kGroup == j / kGroup ? whole.mean(i, j) : 0));
   }
-  const LeasedVector<float> factor = std::move(feedback_factor(grouped, 0, *team)).value();
+  const LeasedVector<float> factor = std::move(feedback_factor(grouped, {0}, *team)).value();
   REQUIRE(factor.size() == grouped.groups().elements());
   for (size_t group = 0; group < 3; ++group) {
     const size_t size = grouped.groups().size(group);
     Gram own(size);
     own.add(columns_of(x, kWidth, grouped.groups().first(group), size), *team);
-    const LeasedVector<float> expected = std::move(feedback_factor(own, 0, *team)).value();
+    const LeasedVector<float> expected = std::move(feedback_factor(own, {0}, *team)).value();
     REQUIRE(expected.size() == size * size);
     REQUIRE(std::equal(expected.begin(), expected.end(), factor.begin() + static_cast<ptrdiff_t>(grouped.groups().place(group))));
   }
@@ -74,17 +74,19 @@ TEST_CASE("Gram: in groups of columns each is what it is by itself, and what lie
 
 TEST_CASE("Gram: the feedback factor is upper triangular, and its square is the inverse of the damped matrix") {
   const auto team = team_of(2);
+  const double between = GENERATE(0.0, 0.3, 1.0);
   for (const size_t width : {1, 16, 64, 130}) {
-    CAPTURE(width);
+    CAPTURE(width, between);
     Gram gram(width);
     gram.add(dependent_inputs(3 * width, width, 5), *team);
-    const auto factor = feedback_factor(gram, kDamping, *team);
+    const auto factor = feedback_factor(gram, {kDamping, between}, *team);
     REQUIRE(factor.is_ok());
     const auto n = static_cast<Eigen::Index>(width);
     Eigen::MatrixXd matrix(n, n), upper(n, n);
     for (Eigen::Index i = 0; i < n; ++i) {
       for (Eigen::Index j = 0; j < n; ++j) {
-        matrix(i, j) = gram.mean(static_cast<size_t>(i), static_cast<size_t>(j)) + (i == j ? kDamping * gram.mean_diagonal() : 0);
+        const double mean = gram.mean(static_cast<size_t>(i), static_cast<size_t>(j));
+        matrix(i, j) = i == j ? mean + kDamping * gram.mean_diagonal() : mean * (1 - between);
         upper(i, j) = static_cast<double>(factor.value()[static_cast<size_t>(i * n + j)]);
         if (j < i) REQUIRE(upper(i, j) == 0);
       }
@@ -101,17 +103,17 @@ TEST_CASE("Gram: columns that never carry anything can be factorised too, and so
   Gram gram(32), nothing(32);
   gram.add(x, *team);
   nothing.add(std::vector<float>(64 * 32), *team);
-  REQUIRE(feedback_factor(gram, 0.01, *team).is_ok());
-  REQUIRE(feedback_factor(nothing, 0.01, *team).is_ok());
+  REQUIRE(feedback_factor(gram, {0.01}, *team).is_ok());
+  REQUIRE(feedback_factor(nothing, {0.01}, *team).is_ok());
 }
 
 TEST_CASE("Gram: no tokens and inputs that are no numbers are refused") {
   Gram gram(16);
-  REQUIRE(feedback_factor(gram, 0.01, *team_of(1)).status().code() == StatusCode::kInvalidArgument);
+  REQUIRE(feedback_factor(gram, {0.01}, *team_of(1)).status().code() == StatusCode::kInvalidArgument);
   std::vector<float> x(16, 1);
   x[3] = std::numeric_limits<float>::quiet_NaN();
   gram.add(x, *team_of(1));
-  REQUIRE(feedback_factor(gram, 0.01, *team_of(1)).status().code() == StatusCode::kInvalidArgument);
+  REQUIRE(feedback_factor(gram, {0.01}, *team_of(1)).status().code() == StatusCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ struct Case {
       : rows(row_count), columns(column_count), weights(random_matrix(row_count, column_count, seed, 0.05f)), gram(column_count) {
     gram.add(dependent_inputs(4 * columns, columns, seed), *team);
     for (size_t i = 0; i < columns; ++i) diagonal.push_back(static_cast<float>(gram.mean(i, i)));
-    feedback = std::move(feedback_factor(gram, 0.01, *team)).value();
+    feedback = std::move(feedback_factor(gram, {0.01}, *team)).value();
   }
 
   LowBitMatrix quantise(int bits, bool with_feedback = true, bool searches = true, const OwnForm& form = {}) {
@@ -275,7 +275,7 @@ TEST_CASE("quantise_matrix: in groups of columns each is quantised as if it were
     gram.add(x, *team);
     std::vector<float> diagonal;
     for (size_t i = 0; i < columns; ++i) diagonal.push_back(static_cast<float>(gram.mean(i, i)));
-    const LeasedVector<float> feedback = std::move(feedback_factor(gram, 0, *team)).value();
+    const LeasedVector<float> feedback = std::move(feedback_factor(gram, {0}, *team)).value();
     return std::move(quantise_matrix(matrix, kRows, columns, {diagonal, feedback, group}, {3, true}, *team)).value().bytes;
   };
   const LeasedVector<std::byte> all = quantised(weights, inputs, kColumns, kGroup);
