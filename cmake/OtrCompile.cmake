@@ -28,4 +28,20 @@ if(OTR_SANITIZE)
   # gcc documents that what a sanitizer adds makes this warning unreliable: with Catch's <regex> it fires inside the standard library.
   target_compile_options(otr_compile INTERFACE -Wno-maybe-uninitialized)
   target_link_options(otr_compile INTERFACE -fsanitize=${OTR_SANITIZE})
+  # Two hundred programs of 140 MB each: mold links one in a third of the time that GNU's linker takes. gcc knows it from 12.1 on.
+  find_program(OTR_MOLD mold)
+  if(OTR_MOLD AND NOT (CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 12.1))
+    target_link_options(otr_compile INTERFACE -fuse-ld=mold)
+  endif()
 endif()
+
+# otr_compile_quickly(TARGET): with sanitizers, for what is not the library: headers of Catch and CLI11 take most of the time to compile, half as much so.
+# Of what the undefined-behaviour sanitizer looks for, only checks of every single pointer are left out; the library itself keeps all.
+function(otr_compile_quickly target)
+  if(OTR_SANITIZE)
+    target_compile_options(${target} PRIVATE -Og)
+    if(OTR_SANITIZE MATCHES "undefined")
+      target_compile_options(${target} PRIVATE -fno-sanitize=null,alignment,vptr)
+    endif()
+  endif()
+endfunction()
