@@ -7,6 +7,7 @@
 #include <map>
 #include <vector>
 
+#include "tests/support/chi_square.h"
 #include "tests/support/engines.h"
 
 namespace outrigger::testing {
@@ -63,17 +64,17 @@ std::map<std::pair<Token, Token>, int> counted_pairs(const SamplingOptions& opti
   return counts;
 }
 
-struct ChiSquare {
+struct PairSquares {
   double next = 0, pair = 0;  // of the first token, and of both
   int next_outcomes = 0, pair_outcomes = 0;
 };
 
 // Against what the sampler says of each outcome.
-ChiSquare chi_square(const SamplingOptions& options, const std::map<std::pair<Token, Token>, int>& counts) {
+PairSquares chi_square(const SamplingOptions& options, const std::map<std::pair<Token, Token>, int>& counts) {
   Sampler sampler = must(Sampler::create(options));
   const std::vector<Token> begin = {1};
   const auto first = must(sampler.distribution(model_logits(begin), begin));
-  ChiSquare result;
+  PairSquares result;
   int seen = 0;
   for (const TokenProbability& one : std::vector(first.begin(), first.end())) {
     int count = 0;
@@ -95,12 +96,6 @@ ChiSquare chi_square(const SamplingOptions& options, const std::map<std::pair<To
   return result;
 }
 
-// The value that a chi square of so many degrees of freedom exceeds once in 10,000 times, after Wilson and Hilferty.
-double most_chi_square(int outcomes) {
-  const double k = outcomes - 1, part = 2 / (9 * k);
-  return k * std::pow(1 - part + 3.719 * std::sqrt(part), 3);
-}
-
 const SamplingOptions kSettings[] = {
     {.temperature = 1, .seed = 11},
     {.temperature = 0.7f, .top_k = 5, .seed = 12},
@@ -114,7 +109,7 @@ TEST_CASE("Acceptance: the next token and the next two are distributed as the sa
     const auto counts = counted_pairs(options, [&](Sampler& sampler, auto logits, auto history, Token token, auto drawn_from) {
       return must(acceptance.judge_drawn(sampler, logits, history, {&token, 1}, drawn_from));
     });
-    const ChiSquare got = chi_square(options, counts);
+    const PairSquares got = chi_square(options, counts);
     CHECK(got.next < most_chi_square(got.next_outcomes));
     CHECK(got.pair < most_chi_square(got.pair_outcomes));
   }
@@ -145,7 +140,7 @@ TEST_CASE("Acceptance: the same checks find rules that are slightly wrong") {
     for (const Judge& judge : {replaces_by_any, takes_for_granted}) {
       Sampler sampler = must(Sampler::create(options));
       const auto counts = counted_pairs(options, judge);
-      const ChiSquare got = chi_square(options, counts);
+      const PairSquares got = chi_square(options, counts);
       CHECK(got.next > most_chi_square(got.next_outcomes));
       CHECK(got.pair > most_chi_square(got.pair_outcomes));
     }
@@ -198,12 +193,13 @@ TEST_CASE("Acceptance: of several tokens for one place, the next token and the n
       CAPTURE(options.temperature, width);
       Acceptance acceptance(options.seed + 200);
       int later = 0;  // accepted that were not the first
-      const auto counts = counted_tree_pairs(options, width, [&](Sampler& sampler, auto logits, auto history, auto drafted, auto drawn_from) {
-        const Verdict verdict = must(acceptance.judge_drawn(sampler, logits, history, drafted, drawn_from));
-        later += verdict.is_accepted && verdict.token != drafted[0];
-        return verdict;
-      });
-      const ChiSquare got = chi_square(options, counts);
+      const auto counts =
+          counted_tree_pairs(options, width, [&](Sampler& sampler, auto logits, auto history, auto drafted, auto drawn_from) {
+            const Verdict verdict = must(acceptance.judge_drawn(sampler, logits, history, drafted, drawn_from));
+            later += verdict.is_accepted && verdict.token != drafted[0];
+            return verdict;
+          });
+      const PairSquares got = chi_square(options, counts);
       CHECK(got.next < most_chi_square(got.next_outcomes));
       CHECK(got.pair < most_chi_square(got.pair_outcomes));
       CHECK(later > kSamples / 50);
@@ -233,7 +229,7 @@ TEST_CASE("Acceptance: the same checks find rules for several tokens that are sl
       return must(second.judge_drawn(sampler, logits, history, sorted, drawn_from));
     };
     for (const JudgeSeveral& judge : {each_alone, in_another_order}) {
-      const ChiSquare got = chi_square(options, counted_tree_pairs(options, 3, judge));
+      const PairSquares got = chi_square(options, counted_tree_pairs(options, 3, judge));
       CHECK(got.next > most_chi_square(got.next_outcomes));
       CHECK(got.pair > most_chi_square(got.pair_outcomes));
     }

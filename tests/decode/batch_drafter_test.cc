@@ -4,33 +4,19 @@
 #include <outrigger/log.h>
 #include <outrigger/speculation.h>
 
-#include <cmath>
 #include <cstring>
 #include <limits>
-#include <map>
 
 #include "tests/support/batches.h"
+#include "tests/support/chi_square.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
+#include "tests/support/similar_draft.h"
 
 namespace outrigger::testing {
 namespace {
 
-struct Files {
-  ScratchFolder scratch;
-  Model target;
-  std::string draft = scratch / "draft.gguf";
-
-  // The same weights but for some noise: a draft that is often right.
-  explicit Files(float noise = 0.03f) : target(write_and_open(scratch, random_dense())) {
-    std::mt19937 random(17);
-    std::normal_distribution<float> normal(0, noise);
-    write_test_file(draft, random_dense([&](const std::string& name, std::vector<float>& values) {
-                      if (name.find("norm") != std::string::npos) return;
-                      for (float& value : values) value += normal(random);
-                    }));
-  }
-};
+constexpr float kNoise = 0.03f;
 
 struct Room {
   uint32_t batch = 3, threads = 2, draft_tokens = 8;
@@ -39,11 +25,11 @@ struct Room {
   uint32_t context_tokens = 160;
 };
 
-uint64_t needed_bytes(const Files& files, const Room& room) {
+uint64_t needed_bytes(const SimilarDraft& files, const Room& room) {
   return must(draft_model_bytes(must(Model::open(files.draft)), room.context_tokens, room.threads, room.batch));
 }
 
-Result<Plan> plan_with(const Files& files, const Room& room) {
+Result<Plan> plan_with(const SimilarDraft& files, const Room& room) {
   Workload workload;
   workload.context_tokens = room.context_tokens;
   workload.prompt_tokens = workload.new_tokens = room.context_tokens / 2;
@@ -53,7 +39,7 @@ Result<Plan> plan_with(const Files& files, const Room& room) {
   return PlacementPlanner::plan(must(files.target.step_shape()), made_up_machine(room.threads), {room.host_bytes, 0}, workload);
 }
 
-Engine engine_with(const Files& files, const Room& room) { return must(Engine::open(files.target, must(plan_with(files, room)))); }
+Engine engine_with(const SimilarDraft& files, const Room& room) { return must(Engine::open(files.target, must(plan_with(files, room)))); }
 
 // Greedy, of prompts of 1 to 40 tokens and of 1 to 60 tokens.
 std::vector<BatchRequest> greedy_requests(size_t count, const DraftOptions& draft) {
@@ -69,7 +55,7 @@ std::vector<BatchRequest> greedy_requests(size_t count, const DraftOptions& draf
 
 TEST_CASE("Batch drafter: greedy texts are the plain ones, of every length of drafts, and much of a similar draft is accepted") {
   for (const float noise : {0.0f, 0.03f, 0.5f}) {
-    const Files files(noise);
+    const SimilarDraft files(noise);
     for (const uint32_t batch : {1u, 3u, 5u}) {
       const Engine engine = engine_with(files, {.batch = batch, .threads = batch % 3 + 1});
       for (const uint32_t tokens : {1u, 3u, 8u, 0u}) {
@@ -96,7 +82,7 @@ TEST_CASE("Batch drafter: greedy texts are the plain ones, of every length of dr
 }
 
 TEST_CASE("Batch drafter: the same with few rows of logits, and where the model's weights come from disk") {
-  const Files files;
+  const SimilarDraft files(kNoise);
   Room room{.batch = 4, .draft_tokens = 2};
   room.host_bytes = must(plan_with(files, room)).minimum_host_bytes;
   while (must(plan_with(files, room)).logit_rows < 6) room.host_bytes += 4096;
@@ -109,7 +95,7 @@ TEST_CASE("Batch drafter: the same with few rows of logits, and where the model'
 }
 
 TEST_CASE("Batch drafter: texts with other drafts and none are in the same batch, and a second model is refused by name") {
-  const Files files;
+  const SimilarDraft files(kNoise);
   const Engine engine = engine_with(files, {});
   std::vector<BatchRequest> requests = greedy_requests(6, {DraftKind::kModel, files.draft, 4});
   requests[1].options.draft = {DraftKind::kNgram, "", 4};
@@ -122,7 +108,7 @@ TEST_CASE("Batch drafter: texts with other drafts and none are in the same batch
 }
 
 TEST_CASE("Batch drafter: takes the plan's bytes for all texts, gives them back, and is refused with both numbers where they are too few") {
-  const Files files;
+  const SimilarDraft files(kNoise);
   const Room room;
   const uint64_t needed = needed_bytes(files, room), for_one = needed_bytes(files, {.batch = 1});
   CHECK(needed > for_one);
@@ -146,7 +132,7 @@ TEST_CASE("Batch drafter: takes the plan's bytes for all texts, gives them back,
 
 // The tokens that two places draft: both read their prompts, then go on with what was accepted of the first draft.
 struct TwoDrafts {
-  const Files files{0};
+  const SimilarDraft files{0};
   const Engine engine = engine_with(files, {.batch = 2});
   std::unique_ptr<BatchDrafter> drafter = must(BatchDrafter::open(*engine.impl(), files.draft, 160, 2, {}));
   std::vector<std::unique_ptr<DraftSource>> sources;
@@ -210,7 +196,7 @@ TEST_CASE("Batch drafter: what is cancelled drafts nothing, and drafts the same 
 }
 
 TEST_CASE("Batch drafter: a draft that fails is given up with one warning, and the texts go on as they were") {
-  const Files files;
+  const SimilarDraft files(kNoise);
   write_test_file(files.draft, random_dense([](const std::string& name, std::vector<float>& values) {
                     if (name == "output_norm.weight") values[0] = std::numeric_limits<float>::quiet_NaN();
                   }));
@@ -228,7 +214,7 @@ TEST_CASE("Batch drafter: a draft that fails is given up with one warning, and t
 }
 
 TEST_CASE("Batch drafter: drawn texts have the distribution of plain drawing, over the tokens of one pass") {
-  const Files files(0.1f);
+  const SimilarDraft files(0.1f);
   const Engine engine = engine_with(files, {.batch = 8});
   constexpr uint64_t kSamples = 6000;
   const auto count = [&](const DraftOptions& draft, uint64_t seeds) {
@@ -240,21 +226,15 @@ TEST_CASE("Batch drafter: drawn texts have the distribution of plain drawing, ov
       requests[i].options.draft = draft;
       requests[i].options.sampling = {.temperature = 8, .top_k = 3, .seed = seeds + i};
     }
-    std::map<std::vector<Token>, double> counts;
+    DrawnTexts counts;
     for (const Result<GenerateResult>& result : must(generate_batch(engine, requests)).results) counts[must(result).tokens] += 1;
     return counts;
   };
   const auto plain = count({}, 1), drafted = count({DraftKind::kModel, files.draft, 2}, 100000);
-  // Two samples of one distribution: sums of (a - b)^2 / (a + b) are chi square distributed.
-  std::map<std::vector<Token>, std::pair<double, double>> both;
-  for (const auto& [outcome, times] : plain) both[outcome].first = times;
-  for (const auto& [outcome, times] : drafted) both[outcome].second = times;
-  double sum = 0;
-  for (const auto& [outcome, times] : both) sum += std::pow(times.first - times.second, 2) / (times.first + times.second);
-  const auto outcomes = static_cast<double>(both.size());
-  CHECK(outcomes > 27);
-  CHECK(outcomes <= 81);
-  CHECK(sum < outcomes + 4 * std::sqrt(2 * outcomes));
+  const ChiSquare got = chi_square_of(plain, drafted);
+  CHECK(got.outcomes > 27);
+  CHECK(got.outcomes <= 81);
+  CHECK(got.value < most_chi_square(got.outcomes));
 }
 
 }  // namespace

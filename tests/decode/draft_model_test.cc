@@ -4,40 +4,23 @@
 #include <outrigger/compress.h>
 #include <outrigger/speculation.h>
 
-#include <cmath>
 #include <cstring>
-#include <map>
 
 #include "src/decode/self_draft.h"
 #include "src/decode/session_impl.h"
 #include "src/decode/vocabulary_match.h"
 #include "tests/support/branched_model.h"
+#include "tests/support/chi_square.h"
 #include "tests/support/engines.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
+#include "tests/support/similar_draft.h"
 
 namespace outrigger::testing {
 namespace {
 
 const std::vector<Token> kPrompt = {3, 14, 15, 92, 65, 35, 89, 79};
-
-// The same weights but for some noise: a draft that is often right.
-std::vector<std::byte> noisy(float noise) {
-  std::mt19937 random(17);
-  std::normal_distribution<float> normal(0, noise);
-  return random_dense([&](const std::string& name, std::vector<float>& values) {
-    if (name.find("norm") != std::string::npos) return;
-    for (float& value : values) value += normal(random);
-  });
-}
-
-struct Files {
-  ScratchFolder scratch;
-  Model target;
-  std::string draft = scratch / "draft.gguf";
-
-  explicit Files(float noise = 0.03f) : target(write_and_open(scratch, random_dense())) { write_test_file(draft, noisy(noise)); }
-};
+constexpr float kNoise = 0.03f;
 
 struct Room {
   uint64_t draft_bytes = 0, host_bytes = Budgets::kUnlimited;
@@ -57,7 +40,7 @@ uint64_t needed_bytes(const std::string& draft, uint32_t context_tokens = 256) {
   return must(draft_model_bytes(must(Model::open(draft)), context_tokens, 2));
 }
 
-Engine roomy_engine(const Files& files) {
+Engine roomy_engine(const SimilarDraft& files) {
   return must(Engine::open(files.target, must(plan_with(files.target, {needed_bytes(files.draft)}))));
 }
 
@@ -69,15 +52,16 @@ GenerateOptions options_for(const DraftOptions& draft, uint32_t tokens = 100) {
   return options;
 }
 
-GenerateResult generated(const Engine& engine, const GenerateOptions& options, float branch_share = SessionOptions::kAsPlanned) {
+GenerateResult generated(const Engine& engine, const GenerateOptions& options, float branch_share = SessionOptions::kAsPlanned,
+                         const std::vector<Token>& prompt = kPrompt) {
   Session session = must(Session::open(engine, {0, branch_share}));
-  return must(session.generate(kPrompt, options));
+  return must(session.generate(prompt, options));
 }
 
 TEST_CASE("Draft model: greedy text is the plain one, of every length, and much of a similar draft is accepted") {
   for (const float noise : {0.0f, 0.03f, 0.3f}) {
     CAPTURE(noise);
-    const Files files(noise);
+    const SimilarDraft files(noise);
     const Engine engine = roomy_engine(files);
     const std::vector<Token> plain = generated(engine, options_for({})).tokens;
     for (const uint32_t tokens : {1u, 2u, 5u, 16u, 0u}) {
@@ -95,7 +79,7 @@ TEST_CASE("Draft model: greedy text is the plain one, of every length, and much 
 }
 
 TEST_CASE("Draft model: goes with its session through truncating, further prompts and other drafts") {
-  const Files files;
+  const SimilarDraft files(kNoise);
   const Engine engine = roomy_engine(files);
   Session session = must(Session::open(engine)),
           plain = must(Session::open(must(Engine::open(files.target, must(plan_with(files.target, {}))))));
@@ -115,7 +99,7 @@ TEST_CASE("Draft model: goes with its session through truncating, further prompt
 // The logits behind a second draft, which follows a first one of which two tokens were right. With `spoils` the first layer's keys of the
 // prompt are overwritten between the two: who computes the prompt again does not notice.
 std::vector<float> logits_of_second_draft(bool spoils) {
-  const Files files(0);
+  const SimilarDraft files(0);
   const Engine engine = roomy_engine(files);
   Session session = must(Session::open(engine));
   must(session.prepare_draft({DraftKind::kModel, files.draft, 4}));
@@ -140,7 +124,7 @@ TEST_CASE("Draft model: keeps what it computed, and computes again only what the
 }
 
 TEST_CASE("Draft model: its bytes are the plan's, taken when it is opened and given back with the session") {
-  const Files files;
+  const SimilarDraft files(kNoise);
   const uint64_t needed = needed_bytes(files.draft);
   const uint64_t least = must(plan_with(files.target, {needed})).minimum_host_bytes;
   CHECK(least == must(plan_with(files.target, {})).minimum_host_bytes + needed);
@@ -161,7 +145,7 @@ TEST_CASE("Draft model: its bytes are the plan's, taken when it is opened and gi
 }
 
 TEST_CASE("Draft model: one that is larger than what is left for it is refused with both numbers") {
-  const Files files;
+  const SimilarDraft files(kNoise);
   const uint64_t needed = needed_bytes(files.draft);
   for (const uint64_t given : {uint64_t{0}, needed / 4096 / 3 * 4096}) {
     CAPTURE(given);
@@ -184,7 +168,7 @@ TEST_CASE("Draft model: one that is larger than what is left for it is refused w
 }
 
 TEST_CASE("Draft model: one for shorter contexts drafts as far as it goes") {
-  const Files files(0);
+  const SimilarDraft files(0);
   std::vector<std::byte> bytes = random_dense();
   const std::string key = "llama.context_length";
   const auto found = std::search(bytes.begin(), bytes.end(), reinterpret_cast<const std::byte*>(key.data()),
@@ -203,7 +187,7 @@ TEST_CASE("Draft model: one for shorter contexts drafts as far as it goes") {
 }
 
 TEST_CASE("Draft model: files that are missing, broken, of another vocabulary or without one are refused, and the session is as it was") {
-  const Files files;
+  const SimilarDraft files(kNoise);
   const Engine engine = must(Engine::open(files.target, must(plan_with(files.target, {needed_bytes(files.draft)}))));
   Session session = must(Session::open(engine));
   must(session.prefill(kPrompt));
@@ -273,14 +257,14 @@ TEST_CASE("Draft model: vocabularies may differ in tokens that nobody uses, and 
 }
 
 TEST_CASE("Draft model: drawn text has the distribution of plain drawing, over pairs of tokens") {
-  const Files files(0.1f);
+  const SimilarDraft files(0.1f);
   const Engine engine = roomy_engine(files);
   constexpr int kSamples = 4000;
   const auto count = [&](const DraftOptions& draft, uint64_t seeds) {
     Session session = must(Session::open(engine));
     if (draft.kind == DraftKind::kModel) must(session.prepare_draft(draft));
     must(session.prefill(std::span(kPrompt).first(7)));
-    std::map<std::vector<Token>, double> counts;
+    DrawnTexts counts;
     for (int i = 0; i < kSamples; ++i) {
       must(session.truncate(7));
       GenerateOptions options = options_for(draft, 3);
@@ -291,20 +275,11 @@ TEST_CASE("Draft model: drawn text has the distribution of plain drawing, over p
     }
     return counts;
   };
-  // Two samples of one distribution: sums of (a - b)^2 / (a + b) are chi square distributed.
-  const auto distance = [](const auto& a, const auto& b) {
-    double sum = 0;
-    std::map<std::vector<Token>, std::pair<double, double>> both;
-    for (const auto& [outcome, times] : a) both[outcome].first = times;
-    for (const auto& [outcome, times] : b) both[outcome].second = times;
-    for (const auto& [outcome, times] : both) sum += std::pow(times.first - times.second, 2) / (times.first + times.second);
-    return std::pair(sum, static_cast<double>(both.size()));
-  };
   const auto plain = count({}, 1), drafted = count({DraftKind::kModel, files.draft, 2}, 100000);
-  const auto [sum, outcomes] = distance(plain, drafted);
-  CHECK(outcomes > 9);
-  CHECK(outcomes <= 27);
-  CHECK(sum < outcomes + 4 * std::sqrt(2 * outcomes));
+  const ChiSquare got = chi_square_of(plain, drafted);
+  CHECK(got.outcomes > 9);
+  CHECK(got.outcomes <= 27);
+  CHECK(got.value < most_chi_square(got.outcomes));
 }
 
 TEST_CASE("Draft by the model itself: greedy text is the plain one, in memory and from disk, with all and half of the branches") {
@@ -315,17 +290,20 @@ TEST_CASE("Draft by the model itself: greedy text is the plain one, in memory an
     const Engine engine = must(Engine::open(branched.model, must(plan_with(branched.model, room))));
     CHECK((engine.plan().decode.streamed_bytes > 0) == streams);
     for (const float share : {1.0f, 0.5f}) {
-      const std::vector<Token> plain = generated(engine, options_for({}, 60), share).tokens;
-      CHECK(plain != generated(engine, options_for({}, 60), 0).tokens);
-      for (const uint32_t tokens : {1u, 3u, 8u, 0u}) {
-        CAPTURE(streams, share, tokens);
-        const GenerateResult result = generated(engine, options_for({DraftKind::kSelf, "", tokens}, 60), share);
+      CHECK(generated(engine, options_for({}, 60), share).tokens != generated(engine, options_for({}, 60), 0).tokens);
+      uint64_t drafted = 0, accepted = 0;
+      for (const auto& [prompt, tokens] : std::initializer_list<std::pair<std::vector<Token>, uint32_t>>{
+               {kPrompt, 1}, {kPrompt, 3}, {kPrompt, 8}, {kPrompt, 0}, {{7, 150}, 3}, {{120, 33, 9}, 3}, {{42}, 3}}) {
+        CAPTURE(streams, share, prompt, tokens);
+        const std::vector<Token> plain = generated(engine, options_for({}, 60), share, prompt).tokens;
+        const GenerateResult result = generated(engine, options_for({DraftKind::kSelf, "", tokens}, 60), share, prompt);
         CHECK(result.tokens == plain);
         CHECK(result.speculation.draft_name == "self");
         if (tokens == 0) continue;
         CHECK(result.speculation.accepted > 0);
-        if (share == 1) CHECK(result.speculation.accepted < result.speculation.drafted);
+        drafted += result.speculation.drafted, accepted += result.speculation.accepted;
       }
+      CHECK(accepted < drafted);
     }
     CHECK(engine.memory().host.current.draft == 0);
   }
@@ -380,7 +358,7 @@ TEST_CASE("Draft by the model itself: drawn text keeps to what the sampler leave
 }
 
 TEST_CASE("Draft by the model itself: refused where there are no branches, or none are used") {
-  const Files files;
+  const SimilarDraft files(kNoise);
   Session without = must(Session::open(must(Engine::open(files.target, must(plan_with(files.target, {}))))));
   const Status none = without.generate(kPrompt, options_for({DraftKind::kSelf, "", 4})).status();
   CHECK(none.code() == StatusCode::kUnsupported);
@@ -393,7 +371,7 @@ TEST_CASE("Draft by the model itself: refused where there are no branches, or no
 }
 
 TEST_CASE("Draft model: a plan with less for it than open sessions hold is no plan to change to") {
-  const Files files;
+  const SimilarDraft files(kNoise);
   const uint64_t needed = needed_bytes(files.draft);
   Engine engine = roomy_engine(files);
   Session session = must(Session::open(engine));

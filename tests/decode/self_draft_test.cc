@@ -4,13 +4,13 @@
 
 #include <outrigger/cancel.h>
 
-#include <cmath>
 #include <filesystem>
 #include <map>
 
 #include "src/decode/session_impl.h"
 #include "src/decode/speculative_decoder.h"
 #include "tests/support/allocations.h"
+#include "tests/support/chi_square.h"
 #include "tests/support/engines.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
@@ -194,7 +194,7 @@ TEST_CASE("Self-draft: drawn text has the distribution of plain drawing, over pa
   const auto count = [&](const DraftOptions& draft, uint64_t seeds) {
     Session session = must(Session::open(engine));
     must(session.prefill(std::span(kPrompt).first(7)));
-    std::map<std::vector<Token>, double> counts;
+    DrawnTexts counts;
     for (int i = 0; i < kSamples; ++i) {
       must(session.truncate(7));
       GenerateOptions options = options_for(draft, 3);
@@ -203,16 +203,10 @@ TEST_CASE("Self-draft: drawn text has the distribution of plain drawing, over pa
     }
     return counts;
   };
-  // Two samples of one distribution: sums of (a - b)^2 / (a + b) are chi square distributed.
-  std::map<std::vector<Token>, std::pair<double, double>> both;
-  for (const auto& [outcome, times] : count({}, 1)) both[outcome].first = times;
-  for (const auto& [outcome, times] : count({DraftKind::kSelf, "", 2}, 100000)) both[outcome].second = times;
-  double sum = 0;
-  for (const auto& [outcome, times] : both) sum += std::pow(times.first - times.second, 2) / (times.first + times.second);
-  const auto outcomes = static_cast<double>(both.size());
-  CHECK(outcomes > 9);
-  CHECK(outcomes <= 27);
-  CHECK(sum < outcomes + 4 * std::sqrt(2 * outcomes));
+  const ChiSquare got = chi_square_of(count({}, 1), count({DraftKind::kSelf, "", 2}, 100000));
+  CHECK(got.outcomes > 9);
+  CHECK(got.outcomes <= 27);
+  CHECK(got.value < most_chi_square(got.outcomes));
 }
 
 TEST_CASE("Self-draft: auto drafts with the copies where nothing is drawn, and with n-grams where something is, as without them") {

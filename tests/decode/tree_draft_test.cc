@@ -11,32 +11,16 @@
 #include "src/decode/self_draft.h"
 #include "src/decode/session_impl.h"
 #include "tests/support/branched_model.h"
+#include "tests/support/chi_square.h"
 #include "tests/support/engines.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
+#include "tests/support/similar_draft.h"
 
 namespace outrigger::testing {
 namespace {
 
 const std::vector<Token> kPrompt = {3, 14, 15, 92, 65, 35, 89, 79};
-
-// The same weights but for some noise: a draft that is often right.
-std::vector<std::byte> noisy(float noise) {
-  std::mt19937 random(17);
-  std::normal_distribution<float> normal(0, noise);
-  return random_dense([&](const std::string& name, std::vector<float>& values) {
-    if (name.find("norm") != std::string::npos) return;
-    for (float& value : values) value += normal(random);
-  });
-}
-
-struct Files {
-  ScratchFolder scratch;
-  Model target;
-  std::string draft = scratch / "draft.gguf";
-
-  explicit Files(float noise = 0.1f) : target(write_and_open(scratch, random_dense())) { write_test_file(draft, noisy(noise)); }
-};
 
 Engine engine_with(const Model& target, const std::string& draft = {}, uint64_t host_bytes = Budgets::kUnlimited,
                    uint32_t kv_spilled_layers = Workload::kAsItPays) {
@@ -68,7 +52,7 @@ GenerateResult generated(const Engine& engine, const GenerateOptions& options, f
 TEST_CASE("Tree by a draft model: greedy text is the plain one in every size, and a tree is right where a chain of its depth is not") {
   for (const float noise : {0.0f, 0.03f, 0.1f}) {
     CAPTURE(noise);
-    const Files files(noise);
+    const SimilarDraft files(noise);
     const Engine engine = engine_with(files.target, files.draft);
     const std::vector<Token> plain = generated(engine, options_for({})).tokens;
     for (const uint32_t tokens : {1u, 2u, 3u, 7u, 15u, 31u, 0u}) {
@@ -87,7 +71,7 @@ TEST_CASE("Tree by a draft model: greedy text is the plain one in every size, an
 }
 
 TEST_CASE("Tree by a draft model: goes with its session through truncating, further prompts, penalties and a context that ends") {
-  const Files files;
+  const SimilarDraft files(0.1f);
   const Engine engine = engine_with(files.target, files.draft), other = engine_with(files.target);
   Session session = must(Session::open(engine)), plain = must(Session::open(other));
   const DraftOptions draft = trees_of(DraftKind::kModel, files.draft, 12);
@@ -107,7 +91,7 @@ TEST_CASE("Tree by a draft model: goes with its session through truncating, furt
 // Of a second draft, which follows a first one of which a path of two was accepted and then another token: what the draft holds, and its
 // logits.
 TEST_CASE("Tree by a draft model: the draft keeps what was accepted of its tree, and its keys and values are those of the plain text") {
-  const Files files(0);
+  const SimilarDraft files(0);
   const Engine engine = engine_with(files.target, files.draft);
   Session session = must(Session::open(engine));
   must(session.prepare_draft(trees_of(DraftKind::kModel, files.draft, 12)));
@@ -139,7 +123,7 @@ TEST_CASE("Tree by a draft model: the draft keeps what was accepted of its tree,
 }
 
 TEST_CASE("Tree by a draft model: its likeliest guesses at the next token come first, and its paths are those of its own chains") {
-  const Files files(0);
+  const SimilarDraft files(0);
   const Engine engine = engine_with(files.target, files.draft);
   Session session = must(Session::open(engine)), judge = must(Session::open(engine_with(files.target)));
   must(session.prepare_draft(trees_of(DraftKind::kModel, files.draft, 12)));
@@ -164,24 +148,23 @@ TEST_CASE("Tree by a draft model: its likeliest guesses at the next token come f
 constexpr int kSamples = 10000;
 
 struct Outcomes {
-  std::map<std::vector<Token>, double> counts, probabilities;
+  DrawnTexts counts, probabilities;
 };
 
-/// Chi square over `length` first tokens of the outcomes, and the value that it exceeds once in 10,000 times, after Wilson and Hilferty.
-std::pair<double, double> chi_square(const Outcomes& outcomes, size_t length) {
+/// Over `length` first tokens of the outcomes.
+ChiSquare chi_square(const Outcomes& outcomes, size_t length) {
   std::map<std::vector<Token>, std::pair<double, double>> both;
   const auto cut = [length](const std::vector<Token>& tokens) {
     return std::vector<Token>(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(length));
   };
   for (const auto& [outcome, probability] : outcomes.probabilities) both[cut(outcome)].first += probability * kSamples;
   for (const auto& [outcome, times] : outcomes.counts) both[cut(outcome)].second += times;
-  double sum = 0;
+  ChiSquare result{0, static_cast<int>(both.size())};
   for (const auto& [outcome, pair] : both) {
     REQUIRE(pair.first > 0);  // nothing that the sampler leaves out
-    sum += std::pow(pair.second - pair.first, 2) / pair.first;
+    result.value += std::pow(pair.second - pair.first, 2) / pair.first;
   }
-  const double k = static_cast<double>(both.size()) - 1, part = 2 / (9 * k);
-  return {sum, k * std::pow(1 - part + 3.719 * std::sqrt(part), 3)};
+  return result;
 }
 
 /// What the sampler says of the three tokens behind the prompt, given what the model says.
@@ -203,7 +186,7 @@ void add_probabilities(Session& session, Sampler& sampler, std::vector<Token> sa
 }
 
 TEST_CASE("Tree by a draft model: drawn text has the distribution of plain drawing, over the next token and the next two") {
-  const Files files(0.03f);
+  const SimilarDraft files(0.03f);
   const Engine engine = engine_with(files.target, files.draft);
   for (const auto& [temperature, top_k, tokens] : {std::tuple(8.0f, 3, 6u), std::tuple(12.0f, 4, 31u)}) {
     CAPTURE(temperature, top_k, tokens);
@@ -228,9 +211,9 @@ TEST_CASE("Tree by a draft model: drawn text has the distribution of plain drawi
     CHECK(trees > kSamples / 2);
     CHECK(accepted > passes / 4);
     for (const size_t length : {2, 3}) {
-      const auto [sum, most] = chi_square(outcomes, length);
+      const ChiSquare got = chi_square(outcomes, length);
       CAPTURE(length);
-      CHECK(sum < most);
+      CHECK(got.value < most_chi_square(got.outcomes));
     }
   }
 }

@@ -3,6 +3,7 @@
 
 #include "tests/support/catch.h"
 #include "tests/support/faulty_backend.h"
+#include "tests/support/few_cases.h"
 
 namespace outrigger {
 namespace {
@@ -78,7 +79,7 @@ TEST_CASE("measure_device: whatever fails, and whenever, is what it reports") {
     const auto fault = static_cast<Fault>(f);
     const uint64_t calls = clean.calls(fault);
     // All of the first calls, and then ever fewer: one device after the other does the same thing hundreds of times.
-    for (uint64_t nth = 1; nth <= calls; nth += 1 + nth / 4) {
+    for (uint64_t nth = 1; nth <= calls; nth += 1 + nth / (kIsSanitized ? 1 : 4)) {
       CAPTURE(f, nth, calls);
       FaultyBackend backend(open(device));
       backend.inject(fault, nth);

@@ -6,6 +6,7 @@
 #include "src/base/bytes.h"
 #include "tests/kernels/kernel_case.h"
 #include "tests/support/engines.h"
+#include "tests/support/few_cases.h"
 #include "tests/support/golden_logits.h"
 #include "tests/support/greedy.h"
 
@@ -113,12 +114,6 @@ TEST_CASE("The default model runs in the smallest budget its plan allows, and on
   const std::vector<Token> prompt = chat_prompt("Count to five.");
   CHECK(greedy(open_engine(default_model(), setup), prompt, 8) == greedy(open_engine(default_model()), prompt, 8));
 }
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kIsSanitized = true;
-#else
-constexpr bool kIsSanitized = false;
-#endif
 
 TEST_CASE("The default model says the same after a long prompt in chunks of 1, 7, 64 and 512, with 1, 2 and 3 threads") {
   const std::vector<Token> words = chat_prompt("Write a short poem about rivers and the sea, in simple words that a child can understand, please.");

@@ -155,7 +155,8 @@ double added_up_ms(const StepShape& shape, const MachineProfile& machine, const 
       was_there = is_there;
       if (is_there && matrix.part == MatrixPart::kAttention && matrix.layer != layer) ++device_layers, layer = matrix.layer;
       (is_there ? device_bytes : host_bytes)[heads][static_cast<int>(matrix.product)] += static_cast<double>(matrix.packed_bytes);
-      (is_there ? device_weights : host_weights)[heads][static_cast<int>(matrix.product)] += static_cast<double>(matrix.rows * matrix.columns);
+      (is_there ? device_weights : host_weights)[heads][static_cast<int>(matrix.product)] +=
+          static_cast<double>(matrix.rows * matrix.columns);
     }
   }
   if (step.logit_rows > 0 && device_bytes[1][0] + device_bytes[1][1] + device_bytes[1][2] + device_bytes[1][3] > 0) {
@@ -199,8 +200,8 @@ double added_up_ms(const StepShape& shape, const MachineProfile& machine, const 
 }
 
 TEST_CASE("Planner: a step of which nothing streams takes what its parts take, one after the other, and the way between them") {
-  int compared = 0;
-  for (uint64_t seed = 0; seed < 2000; ++seed) {
+  uint64_t compared = 0;
+  for (uint64_t seed = 0; seed < seeds(2000); ++seed) {
     Random random(seed);
     const StepShape shape = random_shape(random);
     MachineProfile machine = random_machine(random);
@@ -214,12 +215,12 @@ TEST_CASE("Planner: a step of which nothing streams takes what its parts take, o
     }
     ++compared;
   }
-  CHECK(compared > 200);
+  CHECK(compared > seeds(200));
 }
 
 TEST_CASE("Planner: within an allowed slowdown a plan has the largest share of branches that is predicted to keep to it") {
-  int all = 0, some = 0;
-  for (uint64_t seed = 0; seed < 400; ++seed) {
+  uint64_t all = 0, some = 0;
+  for (uint64_t seed = 0; seed < seeds(400); ++seed) {
     Random random(seed);
     const StepShape shape = random_shape(random);
     MachineProfile machine = random_machine(random);
@@ -239,8 +240,8 @@ TEST_CASE("Planner: within an allowed slowdown a plan has the largest share of b
     if (plan.branch_share < 1) REQUIRE(rate_at(plan.branch_share + 1.0 / 32) < bare / 1.05);
     ++(plan.branch_share < 1 ? some : all);
   }
-  CHECK(all > 20);
-  CHECK(some > 10);
+  CHECK(all > seeds(20));
+  CHECK(some > seeds(10));
   Workload workload;
   workload.max_slowdown = -0.5;
   CHECK(PlacementPlanner::plan(small_model(), two_cores(), {0}, workload).status().message().find("max_slowdown") != std::string::npos);
@@ -252,8 +253,8 @@ TEST_CASE("Planner: within an allowed slowdown a plan has the largest share of b
 // A check of the search from outside: no set of whole layers on the device, of any size and whether or not the head is there, is faster by
 // more than rounding than what was found, where everything else is resident.
 TEST_CASE("Planner: no number of the first layers that fit the device is faster than what was found") {
-  int tried = 0;
-  for (uint64_t seed = 0; seed < 300; ++seed) {
+  uint64_t tried = 0;
+  for (uint64_t seed = 0; seed < seeds(300); ++seed) {
     Random random(seed);
     const StepShape shape = random_shape(random);
     MachineProfile machine = random_machine(random);
@@ -283,7 +284,7 @@ TEST_CASE("Planner: no number of the first layers that fit the device is faster 
       ++tried;
     }
   }
-  CHECK(tried > 100);
+  CHECK(tried > seeds(100));
 }
 
 double best_planning_ms(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets, const Workload& workload = {}) {

@@ -51,14 +51,16 @@ uint64_t largest_arrival(const Case& c) {
   return largest;
 }
 
-// The definition of the minimum: every set of resident matrices, the experts as one of them, with the smallest ring it can do with, one slot for experts and one place where they
-// arrive, and every number of layers whose keys and values are on disk, in the words of TierBreakdown.
+// The definition of the minimum: every set of resident matrices, the experts as one of them, with the smallest ring it can do with, one
+// slot for experts and one place where they arrive, and every number of layers whose keys and values are on disk, in the words of
+// TierBreakdown.
 uint64_t minimum_by_definition(const Case& c) {
   std::vector<MatrixShape> matrices;
   MatrixShape experts;
   for (const MatrixShape& matrix : c.shape.matrices) {
     if (matrix.use != MatrixUse::kRouted) matrices.push_back(matrix);
-    if (matrix.use == MatrixUse::kRouted) experts.packed_bytes += matrix.packed_bytes, experts.experts = matrix.experts, experts.use = matrix.use;
+    if (matrix.use == MatrixUse::kRouted)
+      experts.packed_bytes += matrix.packed_bytes, experts.experts = matrix.experts, experts.use = matrix.use;
   }
   if (experts.packed_bytes > 0) matrices.push_back(experts);
   const size_t count = matrices.size();
@@ -75,12 +77,14 @@ uint64_t minimum_by_definition(const Case& c) {
         expert_slot = pages(largest_expert(c));
         continue;
       }
-      if (matrix.use != MatrixUse::kRowLookup) slot = std::max(slot, pages(matrix.row_block_file_bytes + 4096));  // wherever the bytes begin
+      if (matrix.use != MatrixUse::kRowLookup)
+        slot = std::max(slot, pages(matrix.row_block_file_bytes + 4096));  // wherever the bytes begin
       if (matrix.use == MatrixUse::kRowLookup || matrix.also_rows) row = std::max(row, (matrix.row_file_bytes + 63) / 64 * 64);
     }
     // Two slots of the ring, and each thread's buffer to pack in.
     uint64_t row_block = 0;
-    for (const MatrixShape& matrix : c.shape.matrices) row_block = std::max(row_block, matrix.use == MatrixUse::kRowLookup ? 0 : matrix.row_block_bytes);
+    for (const MatrixShape& matrix : c.shape.matrices)
+      row_block = std::max(row_block, matrix.use == MatrixUse::kRowLookup ? 0 : matrix.row_block_bytes);
     const uint64_t unpacking = slot == 0 ? 0 : c.machine.threads * pages(std::max(std::min<uint64_t>(128 << 10, slot), row_block));
     const uint64_t staging = unpacking + (expert_slot == 0 ? 0 : largest_arrival(c));
     best = std::min(best, pages(resident) + 2 * slot + expert_slot + staging + pages(row));
@@ -103,19 +107,19 @@ uint64_t minimum_by_definition(const Case& c) {
 }
 
 TEST_CASE("Planner: the minimum is that of all residencies there are, tried one by one") {
-  int tried = 0;
-  for (uint64_t seed = 0; seed < 600; ++seed) {
+  uint64_t tried = 0;
+  for (uint64_t seed = 0; seed < seeds(600); ++seed) {
     const Case c(seed);
     if (c.shape.matrices.size() > 12) continue;
     CAPTURE(seed);
     REQUIRE(c.minimum() == minimum_by_definition(c));
     ++tried;
   }
-  REQUIRE(tried > 100);
+  REQUIRE(tried > seeds(100));
 }
 
 TEST_CASE("Planner: the minimum as a budget is enough, one byte less is a budget error that states it") {
-  for (uint64_t seed = 0; seed < 1500; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(1500); ++seed) {
     const Case c(seed);
     CAPTURE(seed);
     const uint64_t minimum = c.minimum();
@@ -130,7 +134,7 @@ TEST_CASE("Planner: the minimum as a budget is enough, one byte less is a budget
 }
 
 TEST_CASE("Planner: no plan is above its budget, and its parts add up to what it says") {
-  for (uint64_t seed = 0; seed < 1500; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(1500); ++seed) {
     Case c(seed);
     const uint64_t minimum = c.minimum();
     for (int i = 0; i < 4; ++i) {
@@ -147,8 +151,8 @@ TEST_CASE("Planner: no plan is above its budget, and its parts add up to what it
 }
 
 TEST_CASE("Planner: random plans spill keys and values, and those that were asked for are spilled") {
-  int spilling = 0, beside_resident_weights = 0;
-  for (uint64_t seed = 0; seed < 500; ++seed) {
+  uint64_t spilling = 0, beside_resident_weights = 0;
+  for (uint64_t seed = 0; seed < seeds(500); ++seed) {
     Case c(seed);
     CAPTURE(seed);
     const Plan plan = c.plan(c.minimum() + (uint64_t{1} << pick(c.random, 10, 23))).value();
@@ -163,12 +167,12 @@ TEST_CASE("Planner: random plans spill keys and values, and those that were aske
     c.workload.kv_spilled_layers = c.shape.kv_layers + 1;
     REQUIRE(c.plan(Budgets::kUnlimited).status().code() == StatusCode::kInvalidArgument);
   }
-  REQUIRE(spilling > 50);
-  REQUIRE(beside_resident_weights > 5);
+  REQUIRE(spilling > seeds(50));
+  REQUIRE(beside_resident_weights > seeds(5));
 }
 
 TEST_CASE("Planner: more memory never predicts a slower workload") {
-  for (uint64_t seed = 0; seed < 700; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(700); ++seed) {
     Case c(seed);
     uint64_t budget = c.minimum();
     double before = 1e300;
@@ -186,7 +190,7 @@ TEST_CASE("Planner: more memory never predicts a slower workload") {
 }
 
 TEST_CASE("Planner: the minimum does not depend on the machine's rates") {
-  for (uint64_t seed = 0; seed < 300; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(300); ++seed) {
     Case c(seed);
     const uint64_t minimum = c.minimum();
     const uint32_t threads = c.machine.threads;
@@ -197,7 +201,7 @@ TEST_CASE("Planner: the minimum does not depend on the machine's rates") {
 }
 
 TEST_CASE("Planner: without a limit everything is resident and there is no ring") {
-  for (uint64_t seed = 0; seed < 200; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(200); ++seed) {
     const Case c(seed);
     const Result<Plan> plan = c.plan(Budgets::kUnlimited);
     REQUIRE(plan.is_ok());
@@ -210,13 +214,14 @@ TEST_CASE("Planner: without a limit everything is resident and there is no ring"
 }
 
 TEST_CASE("Planner: sizes near 2^60 are planned or refused, never wrapped around") {
-  for (uint64_t seed = 0; seed < 500; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(500); ++seed) {
     Case c(seed);
     for (MatrixShape& matrix : c.shape.matrices) {
       const unsigned shift = static_cast<unsigned>(pick(c.random, 0, 40));
       matrix.packed_bytes <<= shift;
       matrix.file_bytes <<= shift;
-      if (pick(c.random, 0, 3) == 0) matrix.row_block_bytes <<= shift, matrix.row_block_file_bytes <<= shift, matrix.row_file_bytes <<= shift;
+      if (pick(c.random, 0, 3) == 0)
+        matrix.row_block_bytes <<= shift, matrix.row_block_file_bytes <<= shift, matrix.row_file_bytes <<= shift;
     }
     if (pick(c.random, 0, 3) == 0) {
       c.shape.kv_layers = uint32_t{1} << pick(c.random, 0, 6);

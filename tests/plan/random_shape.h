@@ -7,17 +7,11 @@
 #include <cstdint>
 #include <random>
 
+#include "tests/support/few_cases.h"
+
 namespace outrigger {
 
 using Random = std::mt19937_64;
-
-/// How many of so many random cases are tried: with a sanitizer, where each takes ten times as long, an eighth.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool kFewSeeds = true;
-#else
-inline constexpr bool kFewSeeds = false;
-#endif
-constexpr uint64_t seeds(uint64_t all) { return kFewSeeds ? all / 8 : all; }
 
 /// Uniform in [low, high].
 uint64_t pick(Random& random, uint64_t low, uint64_t high);

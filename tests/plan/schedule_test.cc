@@ -48,7 +48,7 @@ std::vector<ScheduledTask> tasks_of(const StepSchedule& schedule, ScheduleLane l
 }
 
 TEST_CASE("Schedule: a lane does one thing at a time, in order, from 0 to the end of the step") {
-  for (uint64_t seed = 0; seed < 3000; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(3000); ++seed) {
     CAPTURE(seed);
     const Case c = random_case(seed);
     double last_end = 0;
@@ -71,7 +71,7 @@ TEST_CASE("Schedule: a lane does one thing at a time, in order, from 0 to the en
 // Plays the tasks against a model of the ring that knows units and slots only: what is where, and who still wants it.
 TEST_CASE("Schedule: no unit is used before it came, no slot is written before its unit was used, and the ring ends as it began") {
   uint64_t fetches = 0;
-  for (uint64_t seed = 0; seed < 3000; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(3000); ++seed) {
     CAPTURE(seed);
     const Case c = random_case(seed);
     const StreamLayout layout = layout_stream(c.shape, c.plan);
@@ -106,13 +106,13 @@ TEST_CASE("Schedule: no unit is used before it came, no slot is written before i
       for (uint32_t unit = 0; unit < slots; ++unit) REQUIRE(std::count(in_slot.begin(), in_slot.end(), unit) == 1);
     }
   }
-  REQUIRE(fetches > 10000);
+  REQUIRE(fetches > seeds(10000));
 }
 
 // By the two slots alone: what is in them, and who still wants it.
 TEST_CASE("Schedule: keys and values are in their slot when a layer attends, are stored after it, and nothing takes the slot before") {
   uint64_t attended = 0, alone = 0;
-  for (uint64_t seed = 0; seed < 3000; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(3000); ++seed) {
     CAPTURE(seed);
     const Case c = random_case(seed);
     std::map<uint32_t, ScheduledTask> attention;
@@ -136,26 +136,29 @@ TEST_CASE("Schedule: keys and values are in their slot when a layer attends, are
     }
     for (const StepPrediction* step : {&c.plan.decode, &c.plan.prefill}) {
       uint64_t moved = 0;
-      for (const ScheduledTask& task : scheduled(c.shape, c.plan, c.machine, {step->tokens, step->position, step->logit_rows, step->sequences}).tasks) {
+      for (const ScheduledTask& task :
+           scheduled(c.shape, c.plan, c.machine, {step->tokens, step->position, step->logit_rows, step->sequences}).tasks) {
         if (task.kind == TaskKind::kFetchKv || task.kind == TaskKind::kStoreKv) moved += task.bytes;
       }
       REQUIRE(moved == step->kv_disk_bytes);
     }
-    // Where nothing else is on the lane the closed form is not below what is played, but for products of which only some are bound by arithmetic.
+    // Where nothing else is on the lane the closed form is not below what is played, but for products of which only some are bound by
+    // arithmetic.
     if (fetches.empty() || c.plan.stream_slots > 0 || c.plan.expert_slots > 0) continue;
     ++alone;
     for (const StepPrediction* step : {&c.plan.decode, &c.plan.prefill}) {
-      const double played = scheduled(c.shape, c.plan, c.machine, {step->tokens, step->position, step->logit_rows, step->sequences}).total_s * 1e3;
+      const double played =
+          scheduled(c.shape, c.plan, c.machine, {step->tokens, step->position, step->logit_rows, step->sequences}).total_s * 1e3;
       REQUIRE(step->predicted_ms >= played * 0.96);
       REQUIRE(step->predicted_ms <= played * 2);
     }
   }
-  REQUIRE(attended > 1000);
-  REQUIRE(alone > 20);
+  REQUIRE(attended > seeds(1000));
+  REQUIRE(alone > seeds(20));
 }
 
 TEST_CASE("Schedule: memory is never above the plan, nor above the budget, and the ring never holds more than its slots") {
-  for (uint64_t seed = 0; seed < 3000; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(3000); ++seed) {
     CAPTURE(seed);
     const Case c = random_case(seed);
     double before = -1;
@@ -176,7 +179,7 @@ TEST_CASE("Schedule: memory is never above the plan, nor above the budget, and t
 }
 
 TEST_CASE("Schedule: every byte of every matrix that is used is multiplied with once, in the order of the step") {
-  for (uint64_t seed = 0; seed < 2000; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(2000); ++seed) {
     CAPTURE(seed);
     const Case c = random_case(seed);
     uint64_t expected = 0, got = 0, read = 0;
@@ -205,7 +208,8 @@ TEST_CASE("Schedule: every byte of every matrix that is used is multiplied with 
     if (c.work.logit_rows > 0 && c.work.tokens == c.plan.decode.tokens) {
       uint64_t rows = 0;
       for (size_t i = 0; i < c.shape.matrices.size(); ++i) {
-        if (is_looked_up(c.shape.matrices[i]) && c.plan.tensors[i].mode == Residence::kStreamed) rows += c.work.tokens * c.shape.matrices[i].row_file_bytes;
+        if (is_looked_up(c.shape.matrices[i]) && c.plan.tensors[i].mode == Residence::kStreamed)
+          rows += c.work.tokens * c.shape.matrices[i].row_file_bytes;
       }
       REQUIRE(read + rows == c.plan.decode.streamed_bytes);
     }
@@ -213,7 +217,7 @@ TEST_CASE("Schedule: every byte of every matrix that is used is multiplied with 
 }
 
 TEST_CASE("Schedule: a step is never shorter than its longest lane, nor longer than all of them one after the other") {
-  for (uint64_t seed = 0; seed < 2000; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(2000); ++seed) {
     CAPTURE(seed);
     const Case c = random_case(seed);
     const double disk = c.schedule.busy_s[0], host = c.schedule.busy_s[1];
@@ -224,7 +228,7 @@ TEST_CASE("Schedule: a step is never shorter than its longest lane, nor longer t
 }
 
 TEST_CASE("Schedule: is played as soon as it can be: each task begins at 0, or when the one before it or what it waits for ends") {
-  for (uint64_t seed = 0; seed < 1000; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(1000); ++seed) {
     CAPTURE(seed);
     const Case c = random_case(seed);
     std::set<double> ends = {0};
@@ -235,11 +239,12 @@ TEST_CASE("Schedule: is played as soon as it can be: each task begins at 0, or w
 }
 
 TEST_CASE("Schedule: a plan's lanes, and which of them binds, are those of its steps as they are played") {
-  for (uint64_t seed = 0; seed < 500; ++seed) {
+  for (uint64_t seed = 0; seed < seeds(500); ++seed) {
     CAPTURE(seed);
     const Case c = random_case(seed);
     for (const StepPrediction* step : {&c.plan.decode, &c.plan.prefill}) {
-      const StepSchedule schedule = scheduled(c.shape, c.plan, c.machine, {step->tokens, step->position, step->logit_rows, step->sequences});
+      const StepSchedule schedule =
+          scheduled(c.shape, c.plan, c.machine, {step->tokens, step->position, step->logit_rows, step->sequences});
       CHECK(step->lanes.disk_ms == schedule.busy_s[0] * 1e3);
       CHECK(step->lanes.host_ms == schedule.busy_s[1] * 1e3);
       if (step == &c.plan.decode) CHECK(c.plan.binding_lane == schedule_lane_name(schedule.binding_lane()));
@@ -260,13 +265,16 @@ TEST_CASE("Schedule: how far the closed form is from the step as it is played") 
       const Plan plan = PlacementPlanner::plan(small_model(), machine, {budget}, {}).value();
       const StepPrediction& step = is_decode ? plan.decode : plan.prefill;
       if (plan.stream_slots == 0) continue;
-      found.push_back(scheduled(small_model(), plan, machine, {step.tokens, step.position, step.logit_rows, step.sequences}).total_s * 1e3 / step.predicted_ms);
+      found.push_back(scheduled(small_model(), plan, machine, {step.tokens, step.position, step.logit_rows, step.sequences}).total_s * 1e3 /
+                      step.predicted_ms);
     }
     std::sort(found.begin(), found.end());
     return found;
   };
-  for (const auto& [expected, is_decode] : {std::pair<Expected, bool>{{0.7e9, 0.94, 0.99, 1.76}, true}, {{0.7e9, 0.85, 0.94, 1.26}, false},
-                                            {{7e9, 0.85, 0.91, 1.19}, true}, {{7e9, 0.93, 0.98, 1.11}, false}}) {
+  for (const auto& [expected, is_decode] : {std::pair<Expected, bool>{{0.7e9, 0.94, 0.99, 1.76}, true},
+                                            {{0.7e9, 0.85, 0.94, 1.26}, false},
+                                            {{7e9, 0.85, 0.91, 1.19}, true},
+                                            {{7e9, 0.93, 0.98, 1.11}, false}}) {
     CAPTURE(expected.disk_per_s, is_decode);
     const std::vector<double> found = ratios(expected.disk_per_s, is_decode);
     REQUIRE(found.size() > 100);
@@ -297,7 +305,7 @@ ByHand by_hand() {
   }
   made.shape.context_tokens = 100;
   made.shape.activations = {{1, 4096}};
-  made.machine.threads = 1000000;  // whose share of repacking is nothing
+  made.machine.threads = 1000000;                      // whose share of repacking is nothing
   made.machine.host_stream_bytes.per_s = 4096 * 1000;  // 1 ms a block
   made.machine.host_int8_ops.per_s = made.machine.host_small_batch_ops.per_s = 1e15;
   made.machine.host_attention_flops.per_s = 1e15;
@@ -327,7 +335,8 @@ TEST_CASE("Schedule: a step that can be worked out by hand") {
   // Host: the resident matrix 0-4 ms, units 0 and 1 at once 4-6, unit 2 (fetched 5-7) 7-8, unit 3 (7-9) 9-10; then units 0 and 1 for the
   // next step, as their slots are free from 8 and 10 on.
   const std::vector<ScheduledTask> host = tasks_of(schedule, ScheduleLane::kHost), disk = tasks_of(schedule, ScheduleLane::kDisk);
-  const std::vector<std::pair<double, double>> host_ms = {{0, 4}, {4, 4}, {4, 5}, {5, 6}, {7, 8}, {9, 10}}, disk_ms = {{5, 7}, {7, 9}, {9, 11}, {11, 13}};
+  const std::vector<std::pair<double, double>> host_ms = {{0, 4}, {4, 4}, {4, 5}, {5, 6}, {7, 8}, {9, 10}},
+                                               disk_ms = {{5, 7}, {7, 9}, {9, 11}, {11, 13}};
   REQUIRE(host.size() == host_ms.size());
   for (size_t i = 0; i < host.size(); ++i) {
     CHECK(host[i].begin_s * 1e3 == Approx(host_ms[i].first).margin(1e-4));

@@ -5,6 +5,7 @@
 #include "src/training/branch_trainer.h"
 #include "src/training/polish.h"
 #include "src/training/polish_task.h"
+#include "tests/support/few_cases.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
 #include "tests/training/two_bit_model.h"
@@ -12,11 +13,7 @@
 namespace outrigger::testing {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr uint64_t kFirstFailure = 200;  // they take ten times as long
-#else
-constexpr uint64_t kFirstFailure = 1;
-#endif
+constexpr uint64_t kFirstFailure = kIsSanitized ? 200 : 1;
 
 enum class Way { kEndToEnd, kBlocks };
 
