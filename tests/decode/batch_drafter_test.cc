@@ -9,6 +9,7 @@
 
 #include "tests/support/batches.h"
 #include "tests/support/chi_square.h"
+#include "tests/support/few_cases.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
 #include "tests/support/similar_draft.h"
@@ -216,15 +217,15 @@ TEST_CASE("Batch drafter: a draft that fails is given up with one warning, and t
 TEST_CASE("Batch drafter: drawn texts have the distribution of plain drawing, over the tokens of one pass") {
   const SimilarDraft files(0.1f);
   const Engine engine = engine_with(files, {.batch = 8});
-  constexpr uint64_t kSamples = 6000;
-  const auto count = [&](const DraftOptions& draft, uint64_t seeds) {
+  constexpr uint64_t kSamples = seeds(6000);
+  const auto count = [&](const DraftOptions& draft, uint64_t first_seed) {
     std::vector<BatchRequest> requests(kSamples);
     for (uint64_t i = 0; i < kSamples; ++i) {
       requests[i].prompt = {3, 14, 15, 92, 65};
       requests[i].options.max_tokens = 4;  // of the first, which no draft makes, nothing is said
       requests[i].options.ignore_eos = true;
       requests[i].options.draft = draft;
-      requests[i].options.sampling = {.temperature = 8, .top_k = 3, .seed = seeds + i};
+      requests[i].options.sampling = {.temperature = 8, .top_k = 3, .seed = first_seed + i};
     }
     DrawnTexts counts;
     for (const Result<GenerateResult>& result : must(generate_batch(engine, requests)).results) counts[must(result).tokens] += 1;

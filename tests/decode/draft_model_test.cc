@@ -12,6 +12,7 @@
 #include "tests/support/branched_model.h"
 #include "tests/support/chi_square.h"
 #include "tests/support/engines.h"
+#include "tests/support/few_cases.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
 #include "tests/support/similar_draft.h"
@@ -259,16 +260,16 @@ TEST_CASE("Draft model: vocabularies may differ in tokens that nobody uses, and 
 TEST_CASE("Draft model: drawn text has the distribution of plain drawing, over pairs of tokens") {
   const SimilarDraft files(0.1f);
   const Engine engine = roomy_engine(files);
-  constexpr int kSamples = 4000;
-  const auto count = [&](const DraftOptions& draft, uint64_t seeds) {
+  constexpr uint64_t kSamples = seeds(4000);
+  const auto count = [&](const DraftOptions& draft, uint64_t first_seed) {
     Session session = must(Session::open(engine));
     if (draft.kind == DraftKind::kModel) must(session.prepare_draft(draft));
     must(session.prefill(std::span(kPrompt).first(7)));
     DrawnTexts counts;
-    for (int i = 0; i < kSamples; ++i) {
+    for (uint64_t i = 0; i < kSamples; ++i) {
       must(session.truncate(7));
       GenerateOptions options = options_for(draft, 3);
-      options.sampling = {.temperature = 8, .top_k = 3, .seed = seeds + static_cast<uint64_t>(i)};
+      options.sampling = {.temperature = 8, .top_k = 3, .seed = first_seed + i};
       // Of the first token, which no draft makes, nothing is said; of the two that one pass makes together all.
       const std::vector<Token> tokens = must(session.generate(std::span(kPrompt).last(1), options)).tokens;
       counts[tokens] += 1;

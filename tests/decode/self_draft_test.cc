@@ -12,6 +12,7 @@
 #include "tests/support/allocations.h"
 #include "tests/support/chi_square.h"
 #include "tests/support/engines.h"
+#include "tests/support/few_cases.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
 #include "tests/support/random_mixture.h"
@@ -190,15 +191,15 @@ TEST_CASE("Self-draft: drawn text has the distribution of plain drawing, over pa
   const ScratchFolder scratch;
   const Model model = write_and_open(scratch, random_dense());
   const Engine engine = engine_with(model, {StandIns::kTwoBits, least_budget(model, {StandIns::kTwoBits})});
-  constexpr int kSamples = 4000;
-  const auto count = [&](const DraftOptions& draft, uint64_t seeds) {
+  constexpr uint64_t kSamples = seeds(4000);
+  const auto count = [&](const DraftOptions& draft, uint64_t first_seed) {
     Session session = must(Session::open(engine));
     must(session.prefill(std::span(kPrompt).first(7)));
     DrawnTexts counts;
-    for (int i = 0; i < kSamples; ++i) {
+    for (uint64_t i = 0; i < kSamples; ++i) {
       must(session.truncate(7));
       GenerateOptions options = options_for(draft, 3);
-      options.sampling = {.temperature = 8, .top_k = 3, .seed = seeds + static_cast<uint64_t>(i)};
+      options.sampling = {.temperature = 8, .top_k = 3, .seed = first_seed + i};
       counts[must(session.generate(std::span(kPrompt).last(1), options)).tokens] += 1;
     }
     return counts;

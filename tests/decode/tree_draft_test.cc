@@ -13,6 +13,7 @@
 #include "tests/support/branched_model.h"
 #include "tests/support/chi_square.h"
 #include "tests/support/engines.h"
+#include "tests/support/few_cases.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
 #include "tests/support/similar_draft.h"
@@ -145,7 +146,7 @@ TEST_CASE("Tree by a draft model: its likeliest guesses at the next token come f
   }
 }
 
-constexpr int kSamples = 10000;
+constexpr int kSamples = static_cast<int>(seeds(10000));
 
 struct Outcomes {
   DrawnTexts counts, probabilities;
