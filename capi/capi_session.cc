@@ -169,6 +169,7 @@ otr_generate_result result_of(const GenerateResult& made, size_t prompt_tokens) 
   full.following_steps = made.branches.steps;
   full.mean_branch_share = made.branches.mean_share;
   full.branch_slowdown = made.branches.slowdown;
+  full.expected_accepted_tokens = made.speculation.expected_accepted;
   return full;
 }
 

@@ -868,6 +868,7 @@ typedef struct otr_generate_result {
   uint64_t following_steps;       /**< decode steps whose share of branches followed the load (otr_session_follow_load); 0: it was fixed */
   double mean_branch_share;       /**< of these */
   double branch_slowdown;         /**< as otr_branch_use.slowdown, of these */
+  double expected_accepted_tokens; /**< what accepted_tokens was expected to be, by what had been accepted before each pass */
 } otr_generate_result;
 
 /** How otr_session_follow_load chooses. */

@@ -59,6 +59,9 @@ struct SpeculationReport {
   std::array<uint64_t, kMostDraftTokens> drafted_at = {}, accepted_at = {};
   double tokens_per_pass = 0;  ///< tokens that these steps made, over their number; 0 without any
   bool auto_off = false;       ///< the draft was given up when generation ended, because it lost
+  /// What `accepted` was expected to be: the sum over passes of what each one's draft promised by what had been accepted before it. Lengths are
+  /// chosen by this.
+  double expected_accepted = 0;
 };
 
 /// Bytes of host memory that a draft model takes, all of it resident, for a conversation of so many tokens, or for as many of them at once

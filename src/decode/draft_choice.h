@@ -22,6 +22,8 @@ class DraftChoice {
   DraftSize next();
   /// Precondition: the pass is that of the last next(), or a plain one.
   void record(const PassRecord& pass);
+  /// Of a draft so deep, of the shape that the last next() asked for, before its pass is recorded.
+  double expected_accepted(uint32_t depth) const { return (asked_tree_ ? tree_ : chain_)->expected_accepted(depth); }
   /// It is drafting nothing because that is faster.
   bool has_given_up() const { return (prefers_tree_ ? tree_ : chain_)->has_given_up(); }
   /// Expected time of a token, drafting or not, whichever is faster; 0: not known yet.

@@ -50,10 +50,14 @@ double DraftLength::verify_ms(uint32_t tokens) const {
   return verify_[below].ms + share * (verify_[above].ms - verify_[below].ms);
 }
 
-double DraftLength::ms_per_token(uint32_t length) const {
-  double tokens = 1, reached = 1;
+double DraftLength::expected_accepted(uint32_t length) const {
+  double tokens = 0, reached = 1;
   for (uint32_t i = 0; i < length; ++i) tokens += reached *= acceptance(i);
-  return (length * draft_.ms + verify_ms(std::min(length * width_, kMostTreeDraftTokens) + 1)) / tokens;
+  return tokens;
+}
+
+double DraftLength::ms_per_token(uint32_t length) const {
+  return (length * draft_.ms + verify_ms(std::min(length * width_, kMostTreeDraftTokens) + 1)) / (1 + expected_accepted(length));
 }
 
 uint32_t DraftLength::best() const {

@@ -46,6 +46,8 @@ class DraftLength {
   /// It is drafting nothing because that is faster.
   bool has_given_up() const { return pause_tokens_ > 0; }
 
+  /// Expected number of tokens that are accepted of a draft of this length.
+  double expected_accepted(uint32_t length) const;
   /// Expected time of a token with drafts of this length, in ms; what was not measured yet is judged kindly, so that it is tried.
   double ms_per_token(uint32_t length) const;
 

@@ -9,18 +9,20 @@
 
 namespace outrigger {
 
-/// Beside a source whose drafts take time: n-grams, whose drafts take none, where so much of the text's end stands in it already that it is likely to be
-/// repeated, and as long as that is measured to be faster. Pure: knows no clock.
+/// Beside a source whose drafts take time: n-grams, whose drafts take none, where so much of the text's end stands in it already that it is
+/// likely to be repeated, and as long as that is measured to be faster. Pure: knows no clock.
 class QuoteChoice {
  public:
   /// Quotes up to `most` tokens, 1 to kMostDraftTokens.
   explicit QuoteChoice(uint32_t most) : length_(most, false, false) {}
 
-  /// Tokens to quote next, behind a text whose last `match` tokens stand in it before; 0: the other source is to be asked, with whose drafts a token is
-  /// expected to take `other_ms`; 0 where that is not known yet.
+  /// Tokens to quote next, behind a text whose last `match` tokens stand in it before; 0: the other source is to be asked, with whose
+  /// drafts a token is expected to take `other_ms`; 0 where that is not known yet.
   uint32_t next(size_t match, double other_ms) const;
   /// A pass with a quote, or a plain one.
   void record_own(const PassRecord& pass);
+  /// Of a quote of so many tokens, before its pass is recorded.
+  double expected_accepted(uint32_t tokens) const { return length_.expected_accepted(tokens); }
   /// A pass with a draft of the other source's.
   void record_other() { ++passes_since_quote_; }
 

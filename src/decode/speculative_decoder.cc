@@ -161,6 +161,7 @@ Status SpeculativeDecoder::verify(const CancelToken& cancel, NextTokens* next) {
 
 void SpeculativeDecoder::count(const PassRecord& pass, size_t tokens) {
   if (!choice_) return;
+  report_.expected_accepted += is_quoting_ ? quotes_->choice.expected_accepted(pass.depth) : choice_->expected_accepted(pass.depth);
   if (source_ != nullptr && !is_quoting_) choice_->record(pass);
   if (quotes_ && !is_quoting_ && pass.drafted > 0) quotes_->choice.record_other();
   if (quotes_ && (is_quoting_ || pass.drafted == 0)) quotes_->choice.record_own(pass);

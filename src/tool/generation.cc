@@ -129,6 +129,7 @@ Json speculation_json(const SpeculationReport& report) {
           {"passes", report.passes},
           {"drafted", report.drafted},
           {"accepted", report.accepted},
+          {"expected_accepted", report.expected_accepted},
           {"tokens_per_pass", report.tokens_per_pass},
           {"auto_off", report.auto_off},
           {"tree_passes", report.tree_passes},
@@ -144,6 +145,7 @@ void add_report(const SpeculationReport& report, SpeculationReport* sum) {
   sum->passes += report.passes;
   sum->drafted += report.drafted;
   sum->accepted += report.accepted;
+  sum->expected_accepted += report.expected_accepted;
   sum->tree_passes += report.tree_passes;
   sum->quoted_passes += report.quoted_passes;
   for (size_t i = 0; i < kMostDraftTokens; ++i) {

@@ -328,5 +328,6 @@ int main(void) {
   FIELD(otr_generate_result, following_steps);
   FIELD(otr_generate_result, mean_branch_share);
   FIELD(otr_generate_result, branch_slowdown);
+  FIELD(otr_generate_result, expected_accepted_tokens);
   return 0;
 }

@@ -104,6 +104,8 @@ void drafts_change_no_token(void) {
     CHECK_C(memcmp(plain, l.tokens, 40 * sizeof *plain) == 0);
     CHECK_C(result.draft == (kinds[i] == OTR_DRAFT_AUTO ? OTR_DRAFT_NGRAM : kinds[i]));
     CHECK_C((result.passes > 0) == (i > 0) && result.accepted_tokens <= result.drafted_tokens);
+    CHECK_C((result.expected_accepted_tokens > 0) == (result.drafted_tokens > 0));
+    CHECK_C(result.expected_accepted_tokens <= (double)result.drafted_tokens);
     if (!is_model) continue;
     /* A model that drafts for itself is always right. */
     CHECK_C(result.drafted_tokens > 20 && result.accepted_tokens == result.drafted_tokens && result.accepted_at[0] + 1 >= result.passes);

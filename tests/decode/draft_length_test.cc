@@ -124,6 +124,28 @@ TEST_CASE("DraftLength: never asks for more than there is room for") {
   }
 }
 
+TEST_CASE("DraftLength: after fifty passes the tokens of a pass are expected within a tenth of what they come to") {
+  constexpr int kWarmUp = 50, kCounted = 500;
+  for (const double acceptance : {0.1, 0.5, 0.8, 0.95}) {
+    for (const double falling : {1.0, 0.8}) {  // a place is taken as much less often than the one before it
+      for (const uint32_t depth : {1u, 4u, 16u}) {
+        CAPTURE(acceptance, falling, depth);
+        DraftLength length(depth, true, false);
+        std::mt19937 random(depth);
+        std::uniform_real_distribution<double> uniform(0, 1);
+        double expected = kCounted, made = kCounted;
+        for (int pass = 0; pass < kWarmUp + kCounted; ++pass) {
+          PassRecord record{depth, depth, depth, 0, 1, 1};
+          while (record.accepted < depth && uniform(random) < acceptance * std::pow(falling, record.accepted)) ++record.accepted;
+          if (pass >= kWarmUp) expected += length.expected_accepted(depth), made += record.accepted;
+          length.record(record);
+        }
+        CHECK(std::abs(expected / made - 1) < 0.1);
+      }
+    }
+  }
+}
+
 TEST_CASE("DraftLength: a step that was slow by chance does not end drafting") {
   DraftLength length(8, false, true);
   const World world{0.8, 0, kFlat};

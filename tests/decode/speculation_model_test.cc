@@ -1,7 +1,10 @@
 // Speculation on the default model: the plain text, in memory and under a budget that makes it stream.
 #include <outrigger/speculation.h>
 
+#include <cmath>
+
 #include "tests/support/engines.h"
+#include "tests/support/few_cases.h"
 
 namespace outrigger::testing {
 namespace {
@@ -47,6 +50,26 @@ TEST_CASE("The default model: greedy text is the same with every draft of every 
       if (draft.kind == DraftKind::kNgram) CHECK(result.speculation.accepted > 0);
     }
     if (streams) CHECK(engine.memory().host.peak_bytes <= budget);
+  }
+}
+
+TEST_CASE("The default model: the tokens of a pass are within a tenth of what was expected of its drafts") {
+  const Model model = must(Model::open(default_model_path()));
+  const Engine engine = engine_with(model, Budgets::kUnlimited, 0);
+  const std::vector<Token> prompt = must(must(model.tokenizer()).encode("Once upon a time there was a little", {.add_special = true}));
+  for (const uint32_t tokens : {1u, 2u}) {
+    CAPTURE(tokens);
+    Session session = must(Session::open(engine));
+    GenerateOptions options;
+    options.max_tokens = kIsSanitized ? 100 : 300;
+    options.ignore_eos = true;
+    options.draft = {DraftKind::kNgram, "", tokens};
+    const SpeculationReport report = must(session.generate(prompt, options)).speculation;
+    const auto passes = static_cast<double>(report.passes);
+    CHECK(passes > 50);
+    CHECK(report.accepted > 0);
+    CHECK(report.accepted < report.drafted);
+    CHECK(std::abs((passes + report.expected_accepted) / (passes * report.tokens_per_pass) - 1) < 0.1);
   }
 }
 

@@ -113,7 +113,7 @@ TEST_CASE(
     }
     for (uint32_t unit = 0; units > 0 && unit < slots; ++unit) REQUIRE(std::count(in_slot.begin(), in_slot.end(), unit) == 1);
   }
-  CHECK(brought > (kFewSeeds ? 40 : 400));
+  CHECK(brought > (kIsSanitized ? 40 : 400));
 }
 
 TEST_CASE("Schedule with a device: both memories stay within plan and budget at every moment") {
@@ -234,7 +234,7 @@ TEST_CASE("Schedule with a device: how far the closed form is from the step as i
   CHECK(still.front() >= 1 - 1e-9);
   CHECK(at(still, 0.95) == Approx(1).margin(0.001));
   CHECK(still.back() == Approx(1.02).margin(0.02));
-  if (kFewSeeds) return;
+  if (kIsSanitized) return;
   CHECK(streamed.front() == Approx(0.94).margin(0.02));
   CHECK(at(streamed, 0.5) == Approx(1.02).margin(0.02));
   CHECK(at(streamed, 0.95) == Approx(1.42).margin(0.05));
