@@ -254,7 +254,9 @@ TEST_CASE("export_model: from a directory rows, vectors and metadata become what
     CAPTURE(rope);
     const ScratchFolder scratch;
     write_random_directory(scratch.path / "model", rope);
-    const Model model = compressed(scratch, small_options(3, 60000), scratch / "model");
+    CompressOptions options = small_options(3, 60000);
+    options.allocation = BranchAllocation::kUniform;  // so that queries have one, whatever they lose
+    const Model model = compressed(scratch, options, scratch / "model");
     must(export_model(model, scratch / "backbone.gguf", with_adapter(scratch)));
     const GgufFile before = open_gguf(scratch / "small.gguf"), after = open_gguf(scratch / "backbone.gguf"),
                    adapter = open_gguf(scratch / "adapter.gguf");
