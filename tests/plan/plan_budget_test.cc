@@ -152,7 +152,7 @@ TEST_CASE("Planner: no plan is above its budget, and its parts add up to what it
 
 TEST_CASE("Planner: random plans spill keys and values, and those that were asked for are spilled") {
   uint64_t spilling = 0, beside_resident_weights = 0;
-  for (uint64_t seed = 0; seed < seeds(500); ++seed) {
+  for (uint64_t seed = 0; seed < 500; ++seed) {  // with sanitizers too: few plans spill beside weights that are all resident
     Case c(seed);
     CAPTURE(seed);
     const Plan plan = c.plan(c.minimum() + (uint64_t{1} << pick(c.random, 10, 23))).value();
@@ -167,8 +167,8 @@ TEST_CASE("Planner: random plans spill keys and values, and those that were aske
     c.workload.kv_spilled_layers = c.shape.kv_layers + 1;
     REQUIRE(c.plan(Budgets::kUnlimited).status().code() == StatusCode::kInvalidArgument);
   }
-  REQUIRE(spilling > seeds(50));
-  REQUIRE(beside_resident_weights > seeds(5));
+  REQUIRE(spilling > 50);
+  REQUIRE(beside_resident_weights > 5);
 }
 
 TEST_CASE("Planner: more memory never predicts a slower workload") {
