@@ -11,7 +11,8 @@ function(otr_room)
 endfunction()
 
 # otr_test(NAME gguf_test SOURCES gguf_test.cc ROOMS base tensor io [LINK ...] [LABELS model])
-# ROOMS "all" means every room. Each test binary is one ctest test.
+# ROOMS "all" means every room. Each test binary is one ctest test. Those that run engines may run beside others: with sanitizers they keep about one
+# processor busy. The longest then takes six minutes, of the fifteen that it may.
 function(otr_test)
   cmake_parse_arguments(TEST "" "NAME" "SOURCES;ROOMS;LINK;LABELS;ARGS" ${ARGN})
   if(TEST_ROOMS STREQUAL "all")
