@@ -104,10 +104,12 @@ TEST_CASE("Following the load: with a budget that nothing exceeds all branches s
   const Engine engine = engine_of(2);
   Session generous = following(engine, {.max_slowdown = 10}), strict = following(engine, {.max_slowdown = 0.01});
   for (Session* const session : {&generous, &strict}) must(session->generate(kPrompt, plain(100)));
-  // All branches take more than a hundredth of a step here, and less than eleven steps anywhere.
+  // All branches take more than a hundredth of a step here, and less than eleven steps anywhere. A machine whose speed leaps makes samples
+  // void, and with none every third step is bare: so two thirds stay for sure, and 0.9 where nothing else runs.
   const BranchUse more = must(generous.generate(kNext, plain(100))).branches, less = must(strict.generate(kNext, plain(100))).branches;
-  CHECK(more.mean_share > 0.8);
-  CHECK(less.mean_share < 0.7);
+  CHECK(more.mean_share > 0.6);
+  CHECK(less.mean_share < 0.6);
+  CHECK(less.mean_share < more.mean_share);
 }
 
 TEST_CASE("Following the load: a fork goes on with what was found out, apart from the session that it is of") {

@@ -165,11 +165,11 @@ class Compress(BrowserTest):
         self.assertAlmostEqual(document["branches"]["mean_share"], 4 / 6)  # the third and the sixth use none
         self.assertEqual(document["speculation"]["draft"], "none")
         self.assertNotIn("branches", self.document(*run, "-n", "7"))
-        # More than any branch takes, bare steps to compare with apart; and less than all of them take here, some 5 %.
+        # More than any branch takes, and bare steps to compare with, of three steps one at most; and less than all of them take here, some 5 %.
         much = self.document(*run, "-n", "100", "--branch", "follow", "--max-slowdown", "1000%")["branches"]
         little = self.document(*run, "-n", "100", "--branch", "follow", "--max-slowdown", "1%")["branches"]
-        self.assertGreater(much["mean_share"], 0.8)
-        self.assertLess(little["mean_share"], 0.75)
+        self.assertGreater(much["mean_share"], 0.6)
+        self.assertLess(little["mean_share"], much["mean_share"])
         self.assertIn("branches: ", self.succeed(*run, "-n", "7", "--branch", "follow", "--progress", "plain").err)
 
         prompts = self.folder / "prompts.jsonl"
