@@ -1,12 +1,12 @@
 // Sizes for people.
 #include "src/base/bytes.h"
 
-#include <fmt/format.h>
+#include "src/base/formatted.h"
 
 namespace outrigger {
 
 std::string format_bytes(uint64_t bytes) {
-  if (bytes < 1024) return fmt::format("{} B", bytes);
+  if (bytes < 1024) return formatted("{} B", bytes);
   double value = static_cast<double>(bytes);
   const char* const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   int unit = -1;
@@ -14,7 +14,7 @@ std::string format_bytes(uint64_t bytes) {
     value /= 1024;
     ++unit;
   } while (value >= 1024 && unit < 5);
-  return fmt::format("{:.1f} {}", value, units[unit]);
+  return formatted("{:.1f} {}", value, units[unit]);
 }
 
 }  // namespace outrigger

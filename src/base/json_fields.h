@@ -2,7 +2,6 @@
 #ifndef OUTRIGGER_SRC_BASE_JSON_FIELDS_H_
 #define OUTRIGGER_SRC_BASE_JSON_FIELDS_H_
 
-#include <fmt/format.h>
 #include <outrigger/status.h>
 
 #include <array>
@@ -12,6 +11,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
+
+#include "src/base/formatted.h"
 
 namespace outrigger {
 
@@ -83,7 +84,7 @@ class JsonFields {
     const nlohmann::json* field = find(name);
     if (!field || !field->is_array()) return wrong(name, field, "an array of objects");
     for (size_t i = 0; i < field->size(); ++i) {
-      const std::string item = fmt::format("{}[{}]", name, i);
+      const std::string item = formatted("{}[{}]", name, i);
       if (!(*field)[i].is_object()) return wrong(item, &(*field)[i], "an object");
       if (Status status = visit(JsonFields(document_, path_ + item + ".", (*field)[i])); !status.is_ok()) return status;
     }

@@ -1,10 +1,11 @@
 // Sizes and rates as people write them.
-#include <fmt/format.h>
 #include <outrigger/sizes.h>
 
 #include <array>
 #include <charconv>
 #include <cmath>
+
+#include "src/base/formatted.h"
 
 namespace outrigger {
 namespace {
@@ -30,7 +31,7 @@ constexpr std::array<Unit, 11> kUnits = {{{"", 1},
 constexpr double kMostBytes = 0x1p53;
 
 Status bad_size(std::string_view text, std::string_view need) {
-  return Status(StatusCode::kInvalidArgument, fmt::format("got '{}', need {}", text, need));
+  return Status(StatusCode::kInvalidArgument, formatted("got '{}', need {}", text, need));
 }
 
 // The number in front of the unit; negative when there is none.

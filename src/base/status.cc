@@ -1,7 +1,7 @@
 // Names of the status codes, and a status as one line.
 #include <outrigger/status.h>
 
-#include <fmt/format.h>
+#include "src/base/formatted.h"
 
 namespace outrigger {
 
@@ -26,8 +26,8 @@ const char* status_code_name(StatusCode code) noexcept {
 std::string Status::to_string() const {
   std::string where = file_;
   if (!subject_.empty()) where += (where.empty() ? "" : ", ") + subject_;
-  if (byte_offset_ != 0) where += fmt::format("{}byte {}", where.empty() ? "" : ", ", byte_offset_);
-  return where.empty() ? message_ : fmt::format("{} ({})", message_, where);
+  if (byte_offset_ != 0) where += formatted("{}byte {}", where.empty() ? "" : ", ", byte_offset_);
+  return where.empty() ? message_ : formatted("{} ({})", message_, where);
 }
 
 }  // namespace outrigger

@@ -1,8 +1,6 @@
 // ThreadTeam: workers that each wait for a word of their own to change, and a central barrier.
 #include "src/base/thread_team.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -15,6 +13,7 @@
 #endif
 
 #include "src/base/blocked_signals.h"
+#include "src/base/formatted.h"
 #include "src/base/region_times.h"
 #include "src/base/team_width.h"
 
@@ -169,7 +168,7 @@ Result<std::unique_ptr<ThreadTeam>> ThreadTeam::create(size_t threads) {
     return team;
   } catch (const std::exception& refused) {
     return Status(StatusCode::kOutOfMemory,
-                  fmt::format("the system refused one of {} threads ({}); ask for fewer with --threads", threads, refused.what()));
+                  formatted("the system refused one of {} threads ({}); ask for fewer with --threads", threads, refused.what()));
   }
 }
 

@@ -1,6 +1,4 @@
 // How many threads are worth starting: affinity, hyperthreads and control group quotas.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -11,6 +9,7 @@
 #include <utility>
 
 #include "src/base/cpu_quota.h"
+#include "src/base/formatted.h"
 #include "src/base/thread_team.h"
 
 #if defined(__linux__)
@@ -80,7 +79,7 @@ std::optional<double> cpu_quota(const std::string& membership, const std::string
   for (std::string line; std::getline(file, line);) {  // "0::/user.slice" (v2) or "4:cpu,cpuacct:/docker/1f" (v1)
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers = fmt::format(",{},", line.substr(first + 1, second - first - 1)), path = line.substr(second + 1);
+    const std::string controllers = formatted(",{},", line.substr(first + 1, second - first - 1)), path = line.substr(second + 1);
     if (controllers == ",,") walk_up(mount, path, [&](const std::string& folder) { read_v2(folder, least); });
     if (controllers.find(",cpu,") == std::string::npos) continue;
     for (const char* controller : {"/cpu", "/cpu,cpuacct"}) {

@@ -1,13 +1,12 @@
 // Drawings of a compressing: bars, heat maps and curves.
 #include "src/compress/compress_drawings.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 
 namespace outrigger {
 namespace {
@@ -61,7 +60,7 @@ struct Frame {
   }
 };
 
-std::string three_digits(double value) { return fmt::format("{:.3g}", value); }
+std::string three_digits(double value) { return formatted("{:.3g}", value); }
 
 void draw_by_kind(Canvas* canvas, const std::vector<std::string>& names, const std::vector<double>& kinds, double width) {
   constexpr double kRow = 26, kNumber = 58;
@@ -73,7 +72,7 @@ void draw_by_kind(Canvas* canvas, const std::vector<std::string>& names, const s
     canvas->text(0, y + 14, "strong", names[kind]);
     canvas->rect(left, y, room, kRow - 7, "track", {}, 2);
     canvas->rect(left, y, most > 0 ? std::max(0.5, room * kinds[kind] / most) : 0.5, kRow - 7, "host",
-                 fmt::format("{} of all layers as they were: {:.4g} nats nearer", names[kind], kinds[kind]), 2);
+                 formatted("{} of all layers as they were: {:.4g} nats nearer", names[kind], kinds[kind]), 2);
     canvas->text(left + room + 8, y + 14, "soft small", three_digits(kinds[kind]));
   }
 }
@@ -88,7 +87,7 @@ void draw_by_layer(Canvas* canvas, const std::vector<double>& layers, double lef
   for (size_t layer = 0; layer < layers.size(); ++layer) {
     const double x = frame.left + column * static_cast<double>(layer), y = frame.y(layers[layer]);
     canvas->rect(x + column * 0.12, y, column * 0.76, std::max(0.5, frame.top + frame.height - y), "host",
-                 fmt::format("layer {} as it was: {:.4g} nats nearer", layer, layers[layer]), 1);
+                 formatted("layer {} as it was: {:.4g} nats nearer", layer, layers[layer]), 1);
     if (layer % step == 0) canvas->text(x + column / 2, frame.top + frame.height + 16, "soft small middle", std::to_string(layer));
   }
 }
@@ -98,7 +97,7 @@ void draw_by_layer(Canvas* canvas, const std::vector<double>& layers, double lef
 std::string heat_style() {
   std::string style;
   for (int shade = 0; shade <= kShades; ++shade)
-    style += fmt::format("svg.plan .heat{}{{fill-opacity:{:.3f}}}", shade, 0.07 + 0.93 * shade / kShades);
+    style += formatted("svg.plan .heat{}{{fill-opacity:{:.3f}}}", shade, 0.07 + 0.93 * shade / kShades);
   return style +
          "\nsvg.plan .curve{fill:none;stroke:var(--host);stroke-width:2.2}svg.plan .area{fill:var(--host);fill-opacity:.12}svg.plan "
          ".steps{fill:none;stroke:var(--other);stroke-width:1.4}\n";
@@ -130,8 +129,8 @@ Drawing draw_heat(const CompressReport& report, const HeatMap& map) {
     const double value = map.value(matrix), x = left + column * matrix.layer, y = kTop + kRow * static_cast<double>(i % kinds.size());
     const auto shade = most > 0 ? std::clamp(static_cast<int>(std::lround(kShades * value / most)), 0, kShades) : 0;
     const std::string text = map.text(value);
-    canvas.rect(x + 0.75, y + 0.75, column - 1.5, kRow - 1.5, fmt::format("{} heat{}", map.style, shade),
-                fmt::format("{}\n{}", matrix.name, text), 2);
+    canvas.rect(x + 0.75, y + 0.75, column - 1.5, kRow - 1.5, formatted("{} heat{}", map.style, shade),
+                formatted("{}\n{}", matrix.name, text), 2);
     if (value > 0 && Canvas::small_width(text) <= column)
       canvas.text(x + column / 2, y + 16, shade > kShades * 2 / 3 ? "inside middle" : "small middle", text);
   }
@@ -141,7 +140,7 @@ Drawing draw_heat(const CompressReport& report, const HeatMap& map) {
   canvas.text(0, bottom + 16, "soft small", "layer");
   const double x = Canvas::kWidth - kRight + 20, piece = (bottom - kTop) / (kShades + 1);
   for (int shade = 0; shade <= kShades; ++shade)
-    canvas.rect(x, bottom - piece * (shade + 1), 14, piece + 0.3, fmt::format("{} heat{}", map.style, shade));
+    canvas.rect(x, bottom - piece * (shade + 1), 14, piece + 0.3, formatted("{} heat{}", map.style, shade));
   canvas.text(x + 21, kTop + 10, "soft small", map.text(most));
   canvas.text(x + 21, bottom - 2, "soft small", "0");
   return {map.title, bottom + 26, canvas.elements()};
@@ -162,18 +161,18 @@ Drawing draw_curve(const CompressReport& report, const std::string& what) {
   Canvas canvas;
   canvas.text(0, kTitleBottom - 8, "title", "What bytes bring back");
   canvas.text(Canvas::kWidth - 30, kTitleBottom - 8, "soft small right",
-              fmt::format("part of the loss that is expected to be restored, by {}", what));
-  frame.rules(&canvas, [](double value) { return fmt::format("{:.0f} %", 100 * value); });
+              formatted("part of the loss that is expected to be restored, by {}", what));
+  frame.rules(&canvas, [](double value) { return formatted("{:.0f} %", 100 * value); });
   for (int i = 0; i <= 4; ++i)
     canvas.text(x(last * i / 4), frame.top + frame.height + 18, i == 0 ? "soft small" : "soft small middle",
                 format_bytes(static_cast<uint64_t>(last * i / 4)));
   std::string path;
   for (const CompressSurvey::Point& point : curve)
-    path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", x(point.bytes), frame.y(point.restored));
-  canvas.path(fmt::format("{}L{:.1f} {:.1f}L{:.1f} {:.1f}Z", path, x(last), frame.top + frame.height, frame.left, frame.top + frame.height),
+    path += formatted("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", x(point.bytes), frame.y(point.restored));
+  canvas.path(formatted("{}L{:.1f} {:.1f}L{:.1f} {:.1f}Z", path, x(last), frame.top + frame.height, frame.left, frame.top + frame.height),
               "area");
   canvas.path(path, "curve");
-  const std::string mark = fmt::format("this model: {}, {:.0f} %", format_bytes(static_cast<uint64_t>(bytes)), 100 * restored);
+  const std::string mark = formatted("this model: {}, {:.0f} %", format_bytes(static_cast<uint64_t>(bytes)), 100 * restored);
   canvas.line(x(bytes), frame.y(restored), x(bytes), frame.top + frame.height, "limit");
   canvas.rect(x(bytes) - 4, frame.y(restored) - 4, 8, 8, "disk", mark, 4);
   canvas.text(x(bytes) + 8, frame.y(restored / 2) + 4, "strong", mark);
@@ -193,18 +192,18 @@ Drawing draw_training(const CompressReport& report) {
   frame.rules(&canvas, three_digits);
   std::string path;
   for (size_t i = 0; i < losses.size() && std::isfinite(losses[i]); ++i) {
-    path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L",
-                        frame.left + frame.width * (static_cast<double>(i) + 0.5) / static_cast<double>(losses.size()), frame.y(losses[i]));
+    path += formatted("{}{:.1f} {:.1f}", path.empty() ? "M" : "L",
+                      frame.left + frame.width * (static_cast<double>(i) + 0.5) / static_cast<double>(losses.size()), frame.y(losses[i]));
   }
   canvas.path(path.empty() ? "M0 0" : path, "steps");
   canvas.text(frame.left, frame.top + frame.height + 18, "soft small", "step 1");
-  canvas.text(frame.left + frame.width, frame.top + frame.height + 18, "soft small right", fmt::format("step {}", losses.size()));
+  canvas.text(frame.left + frame.width, frame.top + frame.height + 18, "soft small right", formatted("step {}", losses.size()));
   const double left = Canvas::kWidth - kBars, width = 70;
   canvas.text(left, kTitleBottom - 8, "soft small", "on pieces that no step used");
   canvas.line(left, frame.top + frame.height, Canvas::kWidth, frame.top + frame.height, "edge");
   const auto bar = [&](double x, double kl, const char* name, const char* style) {
-    canvas.rect(x, frame.y(kl), width, frame.top + frame.height - frame.y(kl), style, fmt::format("{}: {:.4f} nats a token", name, kl), 2);
-    canvas.text(x + width / 2, frame.y(kl) - 6, "strong middle", fmt::format("{:.3f}", kl));
+    canvas.rect(x, frame.y(kl), width, frame.top + frame.height - frame.y(kl), style, formatted("{}: {:.4f} nats a token", name, kl), 2);
+    canvas.text(x + width / 2, frame.y(kl) - 6, "strong middle", formatted("{:.3f}", kl));
     canvas.text(x + width / 2, frame.top + frame.height + 18, "soft small middle", name);
   };
   bar(left + 16, report.polish_kl_before, "before", "other");
@@ -221,19 +220,19 @@ Drawing draw_layer_training(const CompressReport& report) {
   canvas.text(0, kTitleBottom - 8, "title", "Training the branches, layer by layer");
   canvas.text(frame.left + frame.width, kTitleBottom - 8, "soft small right",
               "what the outputs lack of the model's own, percent of their square: thin before, thick after, on pieces that no step used");
-  frame.rules(&canvas, [](double value) { return fmt::format("{:.3g}", value); });
+  frame.rules(&canvas, [](double value) { return formatted("{:.3g}", value); });
   const auto path = [&](const std::function<double(const PolishedLayer&)>& error) {
     std::string points;
     for (size_t i = 0; i < layers.size(); ++i) {
-      points += fmt::format("{}{:.1f} {:.1f}", points.empty() ? "M" : "L",
-                            frame.left + frame.width * (static_cast<double>(i) + 0.5) / static_cast<double>(layers.size()), frame.y(100 * error(layers[i])));
+      points += formatted("{}{:.1f} {:.1f}", points.empty() ? "M" : "L",
+                          frame.left + frame.width * (static_cast<double>(i) + 0.5) / static_cast<double>(layers.size()), frame.y(100 * error(layers[i])));
     }
     return points;
   };
   canvas.path(path([](const PolishedLayer& layer) { return layer.error_before; }), "steps");
   canvas.path(path([](const PolishedLayer& layer) { return layer.is_kept ? layer.error_after : layer.error_before; }), "curve");
-  canvas.text(frame.left, frame.top + frame.height + 18, "soft small", fmt::format("layer {}", layers.front().layer));
-  canvas.text(frame.left + frame.width, frame.top + frame.height + 18, "soft small right", fmt::format("layer {}", layers.back().layer));
+  canvas.text(frame.left, frame.top + frame.height + 18, "soft small", formatted("layer {}", layers.front().layer));
+  canvas.text(frame.left + frame.width, frame.top + frame.height + 18, "soft small right", formatted("layer {}", layers.back().layer));
   return {"Training the branches, layer by layer", frame.top + frame.height + 30, canvas.elements()};
 }
 

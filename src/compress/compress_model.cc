@@ -1,5 +1,4 @@
 // compress_model: from options and a text to a file.
-#include <fmt/format.h>
 #include <outrigger/compress.h>
 
 #include <algorithm>
@@ -7,6 +6,7 @@
 #include <memory>
 #include <new>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/compress/compress_budget.h"
 #include "src/compress/compress_page.h"
@@ -46,7 +46,7 @@ Status check_model(const Model::Impl& model, const CompressOptions& options) {
       return unsupported("the model is compressed already; compress the one it was made from").in_file(model.info.file).about(layout.shape.matrices[matrix].name);
     }
     if (weight.columns % options.group_weights == 0) continue;
-    return unsupported(fmt::format("rows of {} weights cannot be compressed, need a multiple of {}", weight.columns, options.group_weights))
+    return unsupported(formatted("rows of {} weights cannot be compressed, need a multiple of {}", weight.columns, options.group_weights))
         .in_file(model.info.file)
         .about(layout.shape.matrices[matrix].name);
   }
@@ -57,12 +57,12 @@ Status check_model(const Model::Impl& model, const CompressOptions& options) {
 Result<LeasedVector<Token>> choose_chunks(std::span<const Token> tokens, uint64_t vocabulary, const CompressOptions& options) {
   const auto is_known = [vocabulary](Token token) { return token >= 0 && static_cast<uint64_t>(token) < vocabulary; };
   if (!std::all_of(tokens.begin(), tokens.end(), is_known)) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("the calibration has tokens that are not among the {} of the vocabulary", vocabulary));
+    return Status(StatusCode::kInvalidArgument, formatted("the calibration has tokens that are not among the {} of the vocabulary", vocabulary));
   }
   const size_t given = tokens.size() / options.chunk_tokens, used = std::min<size_t>(given, options.most_chunks);
   if (used == 0) {
     return Status(StatusCode::kInvalidArgument,
-                  fmt::format("the calibration has {} tokens, need at least {}; give a longer text", tokens.size(), options.chunk_tokens));
+                  formatted("the calibration has {} tokens, need at least {}; give a longer text", tokens.size(), options.chunk_tokens));
   }
   LeasedVector<Token> chosen(MemoryUse::kCalibration);
   chosen.reserve(used * options.chunk_tokens);

@@ -1,13 +1,12 @@
 // CompressNeed: walks through a pass, and a survey's measurements.
 #include "src/compress/compress_need.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 #include <vector>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/compress/memory_tally.h"
 #include "src/compress/pass_walk.h"
 #include "src/tensor/encode_own.h"
@@ -109,10 +108,10 @@ Status check_need(const CompressNeed& need, const CompressOptions& options) {
                                   {kBackbone, "matrices in few bits"},
                                   {kBranches, "branches and residuals"},
                                   {kTraining, "training"}}) {
-    if (share_of(need, use) > 0) parts += fmt::format("{}{} for {}", parts.empty() ? "" : ", ", format_bytes(share_of(need, use)), name);
+    if (share_of(need, use) > 0) parts += formatted("{}{} for {}", parts.empty() ? "" : ", ", format_bytes(share_of(need, use)), name);
   }
-  return Status(StatusCode::kBudget, fmt::format("compressing needs {} of memory, {}; the budget is {}: raise it, or {}",
-                                                 format_bytes(need.bytes), parts, format_bytes(options.host_bytes), advice(need, options)))
+  return Status(StatusCode::kBudget, formatted("compressing needs {} of memory, {}; the budget is {}: raise it, or {}",
+                                               format_bytes(need.bytes), parts, format_bytes(options.host_bytes), advice(need, options)))
       .with_bytes(need.bytes, options.host_bytes);
 }
 

@@ -1,13 +1,12 @@
 // compress_page: figures, drawings, totals, and every matrix.
 #include "src/compress/compress_page.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 #include <vector>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/compress/compress_drawings.h"
 #include "src/plan/html_page.h"
 
@@ -16,15 +15,15 @@ namespace {
 
 using Rows = std::vector<std::pair<std::string, std::string>>;
 
-std::string percent(double part) { return fmt::format("{:.{}f} %", 100 * part, part < 0.0995 ? 1 : 0); }
-std::string number(double value) { return value == 0 ? "" : fmt::format("{:.0f}", value); }
+std::string percent(double part) { return formatted("{:.{}f} %", 100 * part, part < 0.0995 ? 1 : 0); }
+std::string number(double value) { return value == 0 ? "" : formatted("{:.0f}", value); }
 
 class ReportPage {
  public:
   ReportPage(const CompressReport& report, const CompressOptions& options, const ModelInfo& model, const std::string& output)
       : report_(report),
         options_(options),
-        page_(headline(report, model), fmt::format("{}, from {}", output, model.file), heat_style()) {}
+        page_(headline(report, model), formatted("{}, from {}", output, model.file), heat_style()) {}
 
   std::string make() {
     add_figures();
@@ -41,15 +40,15 @@ class ReportPage {
 
  private:
   static std::string headline(const CompressReport& report, const ModelInfo& model) {
-    const std::string corrections = report.branch_bytes > 0 ? fmt::format(" with {}", corrections_of(report)) : "";
+    const std::string corrections = report.branch_bytes > 0 ? formatted(" with {}", corrections_of(report)) : "";
     const double bits =
         report.backbone_weights > 0 ? 8.0 * static_cast<double>(report.backbone_bytes) / static_cast<double>(report.backbone_weights) : 0;
-    return fmt::format("{} in {:.2f} bits a weight{}", model.name.empty() ? "A model" : model.name, bits, corrections);
+    return formatted("{} in {:.2f} bits a weight{}", model.name.empty() ? "A model" : model.name, bits, corrections);
   }
 
   static std::string bits_each(uint64_t bytes, uint64_t weights, const char* what) {
     return weights == 0 ? ""
-                        : fmt::format("{:.2f} bits for each {}", 8.0 * static_cast<double>(bytes) / static_cast<double>(weights), what);
+                        : formatted("{:.2f} bits for each {}", 8.0 * static_cast<double>(bytes) / static_cast<double>(weights), what);
   }
   std::string bits_each(uint64_t bytes) const { return bits_each(bytes, report_.backbone_weights, "weight"); }
   std::string bits_read() const {
@@ -59,15 +58,15 @@ class ReportPage {
 
   void add_figures() {
     page_.begin_figures();
-    page_.figure(format_bytes(report_.output_bytes), fmt::format("from {}", format_bytes(report_.input_bytes)));
-    page_.figure(format_bytes(report_.backbone_bytes), fmt::format("of layers, {}", bits_each(report_.backbone_bytes)));
+    page_.figure(format_bytes(report_.output_bytes), formatted("from {}", format_bytes(report_.input_bytes)));
+    page_.figure(format_bytes(report_.backbone_bytes), formatted("of layers, {}", bits_each(report_.backbone_bytes)));
     if (report_.branch_bytes > 0)
-      page_.figure(format_bytes(report_.branch_bytes), fmt::format("of {}, {}", corrections(), bits_each(report_.branch_bytes)));
+      page_.figure(format_bytes(report_.branch_bytes), formatted("of {}, {}", corrections(), bits_each(report_.branch_bytes)));
     if (has_residuals(report_))
-      page_.figure(format_bytes(report_.branch_read_bytes), fmt::format("of them read by a token, {}", bits_read()));
+      page_.figure(format_bytes(report_.branch_read_bytes), formatted("of them read by a token, {}", bits_read()));
     if (is_trained())
-      page_.figure(fmt::format("{:.3f} nats", report_.is_polish_kept ? report_.polish_kl_after : report_.polish_kl_before),
-                   fmt::format("from the model on held-out pieces; {:.3f} before training", report_.polish_kl_before));
+      page_.figure(formatted("{:.3f} nats", report_.is_polish_kept ? report_.polish_kl_after : report_.polish_kl_before),
+                   formatted("from the model on held-out pieces; {:.3f} before training", report_.polish_kl_before));
     page_.end_figures();
   }
 
@@ -127,50 +126,50 @@ class ReportPage {
         "that it has once everything before it is compressed.</p>\n");
     double most = 0;
     for (const CompressedMatrixReport& matrix : report_.matrices) most = std::max(most, 100 * matrix.loss);
-    const auto text = [](double value) { return fmt::format("{:.{}f}", value, value < 9.95 ? 1 : 0); };
+    const auto text = [](double value) { return formatted("{:.{}f}", value, value < 9.95 ? 1 : 0); };
     page_.drawing(draw_heat(report_, {"In few bits", "percent", "link", [](const auto& matrix) { return 100 * matrix.loss; }, text, most}));
     if (!has_corrections()) return;
-    const std::string title = fmt::format("With {}", corrections()),
+    const std::string title = formatted("With {}", corrections()),
                       legend = is_trained() ? "percent, before training" : "percent";
     page_.drawing(draw_heat(report_, {title, legend, "link", [](const auto& matrix) { return 100 * matrix.loss_left; }, text, most}));
   }
 
   Rows totals() const {
-    Rows rows = {{"file", fmt::format("{} from {}", format_bytes(report_.output_bytes), format_bytes(report_.input_bytes))},
-                 {"matrices of the layers", fmt::format("{} with {} weights", report_.matrices.size(), report_.backbone_weights)},
-                 {"in few bits", fmt::format("{}, {}", format_bytes(report_.backbone_bytes), bits_each(report_.backbone_bytes))}};
+    Rows rows = {{"file", formatted("{} from {}", format_bytes(report_.output_bytes), format_bytes(report_.input_bytes))},
+                 {"matrices of the layers", formatted("{} with {} weights", report_.matrices.size(), report_.backbone_weights)},
+                 {"in few bits", formatted("{}, {}", format_bytes(report_.backbone_bytes), bits_each(report_.backbone_bytes))}};
     if (report_.branch_bytes > 0) {
-      rows.emplace_back(corrections(), fmt::format("{}, {}", format_bytes(report_.branch_bytes), bits_each(report_.branch_bytes)));
-      rows.emplace_back("read of them by a token", fmt::format("{}, {}", format_bytes(report_.branch_read_bytes), bits_read()));
+      rows.emplace_back(corrections(), formatted("{}, {}", format_bytes(report_.branch_bytes), bits_each(report_.branch_bytes)));
+      rows.emplace_back("read of them by a token", formatted("{}, {}", format_bytes(report_.branch_read_bytes), bits_read()));
     }
     if (report_.survey.kl > 0)
-      rows.emplace_back("distance in few bits, without corrections", fmt::format("{:.4f} nats a token", report_.survey.kl));
+      rows.emplace_back("distance in few bits, without corrections", formatted("{:.4f} nats a token", report_.survey.kl));
     if (is_trained()) {
       rows.emplace_back("distance before and after training",
-                        fmt::format("{:.4f} and {:.4f} nats a token{}", report_.polish_kl_before, report_.polish_kl_after,
-                                    report_.is_polish_kept ? "" : "; not kept, it is not nearer"));
-      rows.emplace_back("training", fmt::format("{}, in at most {} of memory",
-                                                report_.polish_scope == PolishScope::kBlock ? "layer by layer" : "of all layers together",
-                                                format_bytes(report_.polish_bytes)));
+                        formatted("{:.4f} and {:.4f} nats a token{}", report_.polish_kl_before, report_.polish_kl_after,
+                                  report_.is_polish_kept ? "" : "; not kept, it is not nearer"));
+      rows.emplace_back("training", formatted("{}, in at most {} of memory",
+                                              report_.polish_scope == PolishScope::kBlock ? "layer by layer" : "of all layers together",
+                                              format_bytes(report_.polish_bytes)));
     }
-    rows.emplace_back("calibration", fmt::format("{} tokens", report_.calibration_tokens));
+    rows.emplace_back("calibration", formatted("{} tokens", report_.calibration_tokens));
     rows.emplace_back("memory held at most", memory_text());
     if (report_.resumed_windows > 0)
-      rows.emplace_back("made by an interrupted run", fmt::format("{} windows of matrices", report_.resumed_windows));
+      rows.emplace_back("made by an interrupted run", formatted("{} windows of matrices", report_.resumed_windows));
     return rows;
   }
 
   // As it was found beforehand: what was held in the end is less where the run went on after an interruption, and the page is to be the same.
   std::string memory_text() const {
     const CompressMemory& memory = report_.memory;
-    return format_bytes(memory.planned_bytes) + (memory.budget_bytes > 0 ? fmt::format(" of {}", format_bytes(memory.budget_bytes)) : "");
+    return format_bytes(memory.planned_bytes) + (memory.budget_bytes > 0 ? formatted(" of {}", format_bytes(memory.budget_bytes)) : "");
   }
 
   Rows options() const {
-    Rows rows = {{"bits", options_.mixed_bits > 0 ? fmt::format("mixed, {} stored bits a weight on average", options_.mixed_bits)
-                                                  : fmt::format("{}", options_.bits)},
+    Rows rows = {{"bits", options_.mixed_bits > 0 ? formatted("mixed, {} stored bits a weight on average", options_.mixed_bits)
+                                                  : formatted("{}", options_.bits)},
                  {"levels", options_.levels == WeightLevels::kCodebook ? "a codebook's" : "equal steps"},
-                 {"weights that share a scale", fmt::format("{}", options_.group_weights)}};
+                 {"weights that share a scale", formatted("{}", options_.group_weights)}};
     if (options_.branch_bytes > 0) rows.emplace_back("budget for branches", format_bytes(options_.branch_bytes));
     if (options_.branch_read_bytes > 0) rows.emplace_back("budget for what a token reads", format_bytes(options_.branch_read_bytes));
     if (has_corrections())
@@ -180,11 +179,11 @@ class ReportPage {
     if (has_ranks(report_)) {
       rows.emplace_back("method", options_.method == BranchMethod::kHcinfer
                                       ? "plain singular vectors, as in HCInfer"
-                                      : fmt::format("the best for the inputs, {} rounds", options_.rounds));
-      rows.emplace_back("bits of factors", fmt::format("{}", options_.factor_bits));
-      rows.emplace_back("steps of training", options_.polish_steps == 0 ? "none" : fmt::format("{}", options_.polish_steps));
+                                      : formatted("the best for the inputs, {} rounds", options_.rounds));
+      rows.emplace_back("bits of factors", formatted("{}", options_.factor_bits));
+      rows.emplace_back("steps of training", options_.polish_steps == 0 ? "none" : formatted("{}", options_.polish_steps));
     }
-    rows.emplace_back("calibration", fmt::format("pieces of {} tokens, at most {} of them", options_.chunk_tokens, options_.most_chunks));
+    rows.emplace_back("calibration", formatted("pieces of {} tokens, at most {} of them", options_.chunk_tokens, options_.most_chunks));
     return rows;
   }
 
@@ -206,7 +205,7 @@ class ReportPage {
           markup_text(matrix.name), matrix.rows, matrix.columns, matrix.bits, matrix.rank == 0 ? "" : std::to_string(matrix.rank),
           matrix.share == 0 ? "" : percent(matrix.share), format_bytes(matrix.backbone_bytes),
           matrix.branch_bytes == 0 ? "" : format_bytes(matrix.branch_bytes), percent(matrix.loss), percent(matrix.loss_left),
-          matrix.kl == 0 ? "" : fmt::format("{:.4f}", matrix.kl), matrix.restored == 0 ? "" : percent(matrix.restored));
+          matrix.kl == 0 ? "" : formatted("{:.4f}", matrix.kl), matrix.restored == 0 ? "" : percent(matrix.restored));
     }
     page_.add("</table></div></details>\n");
   }

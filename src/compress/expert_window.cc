@@ -1,12 +1,11 @@
 // ExpertWindow: for each expert first what its inputs are, then gate and up, then what these make of the inputs, then down.
 #include "src/compress/expert_window.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <numeric>
 #include <utility>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/compress/expert_residual.h"
 #include "src/compress/output_loss.h"
@@ -147,7 +146,7 @@ PackedMatrix ExpertWindow::packed(const CompressedMatrix& made) const {
 Result<std::vector<CompressedMatrix>> ExpertWindow::compress(uint32_t expert, std::span<const MatrixPlan> plans) {
   const LeaseScope scope(MemoryUse::kMatrices);
   const auto named = [&](uint32_t matrix, const Status& status) {
-    return Status(status.code(), fmt::format("expert {}: {}", expert, status.message()))
+    return Status(status.code(), formatted("expert {}: {}", expert, status.message()))
         .in_file(status.file())
         .about(layout_.shape.matrices[matrix].name);
   };

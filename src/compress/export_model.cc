@@ -1,5 +1,4 @@
 // export_model: what can be exported, and both files beside each other.
-#include <fmt/format.h>
 #include <outrigger/export_model.h>
 #include <sys/stat.h>
 

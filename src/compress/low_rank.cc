@@ -1,14 +1,13 @@
 // LowRank: the leading left singular vectors of the residual times a square root of the inputs' Gram matrix.
 #include "src/compress/low_rank.h"
 
-#include <fmt/format.h>
-
 #include <Eigen/Cholesky>
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <new>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/compress/dense_algebra.h"
 #include "src/compress/factor_codes.h"
@@ -36,10 +35,10 @@ bool all_finite(std::span<const float> values) {
 Status LowRankOptions::validate(uint64_t rows, uint64_t columns) const {
   const auto invalid = [](std::string message) { return Status(StatusCode::kInvalidArgument, std::move(message)); };
   if (rank % 32 != 0 || rank > std::min(rows, columns)) {
-    return invalid(fmt::format("the rank is {}, need a multiple of 32 up to {}", rank, std::min(rows, columns) / 32 * 32));
+    return invalid(formatted("the rank is {}, need a multiple of 32 up to {}", rank, std::min(rows, columns) / 32 * 32));
   }
-  if (factor_bits != 4 && factor_bits != 8) return invalid(fmt::format("factor_bits is {}, need 4 or 8", factor_bits));
-  if (columns % 32 != 0) return invalid(fmt::format("rows of {} weights, need a multiple of 32", columns));
+  if (factor_bits != 4 && factor_bits != 8) return invalid(formatted("factor_bits is {}, need 4 or 8", factor_bits));
+  if (columns % 32 != 0) return invalid(formatted("rows of {} weights, need a multiple of 32", columns));
   return {};
 }
 

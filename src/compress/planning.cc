@@ -1,12 +1,11 @@
 // Planning: the same for all, or as a survey says.
 #include "src/compress/planning.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <optional>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/compress/branch_choice.h"
 #include "src/compress/hcinfer_allocation.h"
@@ -128,8 +127,8 @@ class Planning {
     }
     if (or_no_limit(options_.branch_bytes) < least) return too_little(least);
     if (or_no_limit(options_.branch_read_bytes) >= least_read) return {};
-    return Status(StatusCode::kInvalidArgument, fmt::format("branch_read_bytes is {}, which is too little for any branch, need at least {}",
-                                                            options_.branch_read_bytes, least_read))
+    return Status(StatusCode::kInvalidArgument, formatted("branch_read_bytes is {}, which is too little for any branch, need at least {}",
+                                                          options_.branch_read_bytes, least_read))
         .with_bytes(least_read, options_.branch_read_bytes);
   }
 
@@ -137,7 +136,7 @@ class Planning {
     const uint64_t given = options_.branch_bytes > 0 ? options_.branch_bytes : options_.branch_read_bytes;
     const char* const name = options_.branch_bytes > 0 ? "branch_bytes" : "branch_read_bytes";
     return Status(StatusCode::kInvalidArgument,
-                  fmt::format("{} is {}, which is too little for any branch, need at least {}", name, given, least))
+                  formatted("{} is {}, which is too little for any branch, need at least {}", name, given, least))
         .with_bytes(least, given);
   }
 

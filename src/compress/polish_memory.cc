@@ -1,12 +1,11 @@
 // Counted from below: a matrix, a layer, what a text leaves in it, and then what is there at once.
 #include "src/compress/polish_memory.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/forward/dense_layer.h"
 #include "src/forward/head_divergence.h"
 #include "src/kernels/attention.h"
@@ -197,9 +196,9 @@ Result<PolishPlan> choose_polish_scope(const ModelLayout& layout, const PolishSi
   if (scope != PolishScope::kBlock && fits(whole)) return PolishPlan{PolishScope::kEndToEnd, whole};
   if (scope != PolishScope::kEndToEnd && fits(block)) return PolishPlan{PolishScope::kBlock, block};
   const uint64_t needed = scope == PolishScope::kEndToEnd ? whole : scope == PolishScope::kBlock ? block : std::min(whole, block);
-  return Status(StatusCode::kBudget, fmt::format("training {} needs {} of memory, got {}; give more, or set polish_steps to 0",
-                                                 scope == PolishScope::kEndToEnd ? "end to end" : "block by block", format_bytes(needed),
-                                                 format_bytes(budget_bytes)))
+  return Status(StatusCode::kBudget, formatted("training {} needs {} of memory, got {}; give more, or set polish_steps to 0",
+                                               scope == PolishScope::kEndToEnd ? "end to end" : "block by block", format_bytes(needed),
+                                               format_bytes(budget_bytes)))
       .with_bytes(needed, budget_bytes);
 }
 

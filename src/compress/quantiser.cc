@@ -1,13 +1,12 @@
 // Quantiser: thirty-two rows at a time, column by column, each error handed on to the columns behind it.
 #include "src/compress/quantiser.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <new>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/tensor/encode_own.h"
 #include "src/tensor/half.h"
@@ -120,20 +119,20 @@ class RowStrip {
 
 Status check(std::span<const float> weights, uint64_t rows, uint64_t columns, const InputStatistics& inputs, uint32_t block) {
   if (columns % block != 0 || weights.size() != rows * columns || inputs.column_weights.size() != columns) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("got {} x {} weights, need rows of a multiple of {}", rows, columns, block));
+    return Status(StatusCode::kInvalidArgument, formatted("got {} x {} weights, need rows of a multiple of {}", rows, columns, block));
   }
   constexpr float kMostHalf = 65504;  // what a float16 minimum can be
   const auto fits = [](float value) { return std::abs(value) <= kMostHalf; };
   if (std::all_of(weights.begin(), weights.end(), fits)) return {};
-  return Status(StatusCode::kInvalidArgument, fmt::format("some weights are no numbers, infinite or beyond {}", kMostHalf));
+  return Status(StatusCode::kInvalidArgument, formatted("some weights are no numbers, infinite or beyond {}", kMostHalf));
 }
 
 }  // namespace
 
 Status QuantiserOptions::validate() const {
-  if (!own_type(bits)) return Status(StatusCode::kInvalidArgument, fmt::format("bits is {}, need 2, 3 or 4", bits));
+  if (!own_type(bits)) return Status(StatusCode::kInvalidArgument, formatted("bits is {}, need 2, 3 or 4", bits));
   if (own_type(bits, form)) return {};
-  return Status(StatusCode::kInvalidArgument, fmt::format("blocks of {} weights, need 64 or 128", form.block));
+  return Status(StatusCode::kInvalidArgument, formatted("blocks of {} weights, need 64 or 128", form.block));
 }
 
 Result<LowBitMatrix> quantise_matrix(std::span<const float> weights, uint64_t rows, uint64_t columns, const InputStatistics& inputs,

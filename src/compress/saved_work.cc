@@ -1,7 +1,6 @@
 // SavedWork: whose work it is, and what of it is there.
 #include "src/compress/saved_work.h"
 
-#include <fmt/format.h>
 #include <outrigger/build_info.h>
 #include <unistd.h>
 
@@ -10,6 +9,7 @@
 
 #include "src/base/bytes.h"
 #include "src/base/checksum.h"
+#include "src/base/formatted.h"
 #include "src/base/logging.h"
 #include "src/base/macros.h"
 #include "src/compress/matrix_record.h"
@@ -70,7 +70,7 @@ void remove_leftover(const std::string& path, const std::string& leftover) {
   if (is_ours) ::unlink(leftover.c_str());
 }
 
-void warn(const std::string& path, const std::string& why) { log_message(LogLevel::kWarning, fmt::format("{}: {}", path, why)); }
+void warn(const std::string& path, const std::string& why) { log_message(LogLevel::kWarning, formatted("{}: {}", path, why)); }
 
 }  // namespace
 
@@ -78,7 +78,7 @@ Result<std::unique_ptr<SavedWork>> SavedWork::open(const Model::Impl& model, std
                                                    const std::string& path) {
   const std::string file = file_beside(path);
   const auto cannot = [&file](const Status& status) {
-    warn(file, fmt::format("{}; what is done is not kept", status.message()));
+    warn(file, formatted("{}; what is done is not kept", status.message()));
     return std::unique_ptr<SavedWork>();
   };
   const auto identity = identity_of(model, tokens, options);
@@ -88,7 +88,7 @@ Result<std::unique_ptr<SavedWork>> SavedWork::open(const Model::Impl& model, std
   Result<Journal> journal = Journal::open(file, identity.value(), slots);
   if (!journal.is_ok() && journal.status().code() == StatusCode::kInvalidArgument) return journal.status();
   if (!journal.is_ok()) return cannot(journal.status());
-  if (!journal->dropped().empty()) warn(file, fmt::format("{}: begun anew", journal->dropped()));
+  if (!journal->dropped().empty()) warn(file, formatted("{}: begun anew", journal->dropped()));
   std::unique_ptr<SavedWork> work(new SavedWork(model, options, file, std::move(journal).value()));
   const std::string leftover = work->journal_->note();
   remove_leftover(path, leftover);
@@ -98,7 +98,7 @@ Result<std::unique_ptr<SavedWork>> SavedWork::open(const Model::Impl& model, std
 }
 
 void SavedWork::give_up(const Status& status) {
-  warn(file_, fmt::format("{}; what is done is not kept any more", status.message()));
+  warn(file_, formatted("{}; what is done is not kept any more", status.message()));
   remove();
 }
 
@@ -143,7 +143,7 @@ Status SavedWork::begin(Pass pass, std::span<const MatrixPlan> plans) {
   }
   const size_t there = windows_ + numbers_.size();
   if (there < journal_->records()) {
-    warn(file_, fmt::format("what was kept breaks off after {} windows", windows_));
+    warn(file_, formatted("what was kept breaks off after {} windows", windows_));
     if (const Status status = journal_->truncate(there); !status.is_ok()) give_up(status);
   }
   resumed_windows_ += windows_;

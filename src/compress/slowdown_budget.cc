@@ -1,11 +1,11 @@
 // Slowdown budget: a plan for the model as it will be without corrections.
 #include "src/compress/slowdown_budget.h"
 
-#include <fmt/format.h>
 #include <outrigger/plan.h>
 
 #include <algorithm>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/compress/matrix_plan.h"
 #include "src/plan/correction_cost.h"
@@ -46,9 +46,9 @@ Result<uint64_t> bytes_within_slowdown(const ModelLayout& layout, DType type, co
   }
   const double token_s = plan.decode.predicted_ms * 1e-3, windows_s = kBranchWindowS * windows, left_s = slowdown * token_s - windows_s;
   if (left_s > 0) return static_cast<uint64_t>(left_s * machine.host_stream_bytes.per_s);
-  return Status(StatusCode::kInvalidArgument, fmt::format("max_slowdown is {:.1f} % of {:.2f} ms a token, which is less than what branches "
-                                                          "take whatever their size; need more than {:.1f} %",
-                                                          100 * slowdown, 1e3 * token_s, 100 * windows_s / token_s));
+  return Status(StatusCode::kInvalidArgument, formatted("max_slowdown is {:.1f} % of {:.2f} ms a token, which is less than what branches "
+                                                        "take whatever their size; need more than {:.1f} %",
+                                                        100 * slowdown, 1e3 * token_s, 100 * windows_s / token_s));
 }
 
 }  // namespace outrigger

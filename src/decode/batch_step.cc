@@ -1,12 +1,12 @@
 // One step over tokens of several sessions, and Session::step() of several at once.
 #include "src/decode/batch_step.h"
 
-#include <fmt/format.h>
 #include <outrigger/batch.h>
 
 #include <algorithm>
 #include <new>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/decode/load_follower.h"
 
@@ -68,7 +68,7 @@ class SessionCalls {
     if (held_ == sessions_.size()) return {};
     return Status(
         StatusCode::kInvalidArgument,
-        fmt::format("session {} of {} is busy: it is given twice, or another thread is inside one of its calls", held_, sessions_.size()));
+        formatted("session {} of {} is busy: it is given twice, or another thread is inside one of its calls", held_, sessions_.size()));
   }
 
  private:
@@ -79,8 +79,8 @@ class SessionCalls {
 Status check_follower(const Session::Impl& session, const Session::Impl& first, size_t index) {
   const auto slowdown = [](const Session::Impl& of) { return of.follower ? of.follower->max_slowdown() : 0; };
   if (slowdown(session) == slowdown(first)) return {};
-  return Status(StatusCode::kInvalidArgument, fmt::format("session {}: follows the load with a slowdown of {}, need that of session 0, {} (0: it does not)", index,
-                                                          slowdown(session), slowdown(first)));
+  return Status(StatusCode::kInvalidArgument, formatted("session {}: follows the load with a slowdown of {}, need that of session 0, {} (0: it does not)", index,
+                                                        slowdown(session), slowdown(first)));
 }
 
 Status check_together(std::span<Session* const> sessions, std::span<const Token> tokens) {
@@ -88,11 +88,11 @@ Status check_together(std::span<Session* const> sessions, std::span<const Token>
   for (size_t i = 0; i < sessions.size(); ++i) {
     const Session::Impl& session = sessions[i]->impl();
     if (session.engine != first.engine)
-      return Status(StatusCode::kInvalidArgument, fmt::format("session {} is of another engine than session 0", i));
+      return Status(StatusCode::kInvalidArgument, formatted("session {} is of another engine than session 0", i));
     OTR_TRY(check_follower(session, first, i));
     if (!session.follower && session.branch_share != first.branch_share) {
-      return Status(StatusCode::kInvalidArgument, fmt::format("session {}: got a branch share of {}, need that of session 0, {}", i,
-                                                              session.branch_share, first.branch_share));
+      return Status(StatusCode::kInvalidArgument, formatted("session {}: got a branch share of {}, need that of session 0, {}", i,
+                                                            session.branch_share, first.branch_share));
     }
     OTR_TRY(session.check_tokens(tokens.subspan(i, 1)));
   }
@@ -126,8 +126,8 @@ Result<size_t> step_some(BatchStep& step, std::span<Session* const> sessions, st
 
 Status step_together(std::span<Session* const> sessions, std::span<const Token> tokens, const CancelToken& cancel) try {
   if (sessions.size() != tokens.size() || sessions.empty()) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("step_together: got {} sessions and {} tokens, need one each, and one at least",
-                                                            sessions.size(), tokens.size()));
+    return Status(StatusCode::kInvalidArgument, formatted("step_together: got {} sessions and {} tokens, need one each, and one at least",
+                                                          sessions.size(), tokens.size()));
   }
   const SessionCalls calls(sessions);
   OTR_TRY(calls.status());

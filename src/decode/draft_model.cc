@@ -1,13 +1,12 @@
 // A small model beside another one: opened within its bytes, and drafting.
 #include "src/decode/draft_model.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <new>
 #include <utility>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/decode/acceptance.h"
 #include "src/decode/vocabulary_match.h"
@@ -47,8 +46,8 @@ Result<Plan> plan_draft(const Model& draft, const DraftTexts& texts, uint32_t th
 
 Status beyond_budget(const std::string& path, uint64_t needed, uint64_t given) {
   return Status(StatusCode::kBudget,
-                fmt::format("the draft model: got {} ({} bytes), need {} ({} bytes); plan with as many draft bytes, or use a smaller draft",
-                            format_bytes(given), given, format_bytes(needed), needed))
+                formatted("the draft model: got {} ({} bytes), need {} ({} bytes); plan with as many draft bytes, or use a smaller draft",
+                          format_bytes(given), given, format_bytes(needed), needed))
       .with_bytes(needed, given)
       .in_file(path);
 }
@@ -57,8 +56,8 @@ Status beyond_budget(const std::string& path, uint64_t needed, uint64_t given) {
 
 Result<uint64_t> draft_model_bytes(const Model& draft, uint32_t context_tokens, uint32_t threads, uint32_t texts) try {
   if (context_tokens == 0 || threads == 0 || texts == 0) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("draft: got {} tokens of context, {} threads and {} texts, need at least 1 of each",
-                                                            context_tokens, threads, texts));
+    return Status(StatusCode::kInvalidArgument, formatted("draft: got {} tokens of context, {} threads and {} texts, need at least 1 of each",
+                                                          context_tokens, threads, texts));
   }
   OTR_ASSIGN(const Plan plan, plan_draft(draft, {context_tokens, texts}, threads, Budgets::kUnlimited));
   return plan.host.planned_bytes;
@@ -70,7 +69,7 @@ Result<OpenedDraft> open_draft(Engine::Impl& target, const std::string& path, co
                                const CancelToken& cancel) {
   OTR_ASSIGN(const Model model, Model::open(path));
   if (!model.info().can_run)
-    return Status(StatusCode::kUnsupported, fmt::format("the draft model cannot run: {}", model.info().why_not)).in_file(path);
+    return Status(StatusCode::kUnsupported, formatted("the draft model cannot run: {}", model.info().why_not)).in_file(path);
   if (Status status = check_same_vocabulary(target.model, model); !status.is_ok()) return std::move(status).in_file(path);
   const uint64_t taken = target.residency->report().current.draft;
   const uint64_t left = target.plan.host.breakdown.draft - std::min(taken, target.plan.host.breakdown.draft);

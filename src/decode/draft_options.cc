@@ -1,9 +1,9 @@
 // What may be drafted with, and getting it ready.
-#include <fmt/format.h>
 #include <outrigger/speculation.h>
 
 #include <new>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/decode/draft_model.h"
 #include "src/decode/self_draft.h"
@@ -15,7 +15,7 @@ namespace {
 Status no_rows(const Plan& plan) {
   return Status(
       StatusCode::kInvalidArgument,
-      fmt::format(
+      formatted(
           "draft: the plan has room for the logits of {} token in a step, need 2 at least; plan with draft tokens, or for more memory",
           plan.logit_rows));
 }
@@ -29,7 +29,7 @@ Status no_trees() {
 // A share is judged by what steps of one token take, and drafts make steps of any size.
 Status no_follower(DraftKind kind) {
   return Status(StatusCode::kUnsupported,
-                fmt::format("draft: got '{}', need none or auto, which is none, while the branch share follows the load; set a share, or draft nothing", draft_kind_name(kind)));
+                formatted("draft: got '{}', need none or auto, which is none, while the branch share follows the load; set a share, or draft nothing", draft_kind_name(kind)));
 }
 
 }  // namespace
@@ -66,21 +66,21 @@ Status DraftOptions::validate() const {
   const auto number = static_cast<int32_t>(kind);
   if (number < static_cast<int32_t>(DraftKind::kNone) || number > static_cast<int32_t>(DraftKind::kModel)) {
     return Status(StatusCode::kInvalidArgument,
-                  fmt::format("draft.kind: got {}, need 0 (none), 1 (auto), 2 (ngram), 3 (self) or 4 (model)", number));
+                  formatted("draft.kind: got {}, need 0 (none), 1 (auto), 2 (ngram), 3 (self) or 4 (model)", number));
   }
   if ((kind == DraftKind::kModel) == path.empty()) {
     return Status(StatusCode::kInvalidArgument, path.empty()
                                                     ? "draft.path: got none, need that of the draft model"
-                                                    : fmt::format("draft.path: got '{}', need none for a draft that is no model", path));
+                                                    : formatted("draft.path: got '{}', need none for a draft that is no model", path));
   }
   const auto form = static_cast<int32_t>(shape);
   if (form < static_cast<int32_t>(DraftShape::kAuto) || form > static_cast<int32_t>(DraftShape::kTree)) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("draft.shape: got {}, need 0 (auto), 1 (chain) or 2 (tree)", form));
+    return Status(StatusCode::kInvalidArgument, formatted("draft.shape: got {}, need 0 (auto), 1 (chain) or 2 (tree)", form));
   }
   if (const uint32_t most = shape == DraftShape::kTree ? kMostTreeDraftTokens : kMostDraftTokens; tokens > most) {
     return Status(StatusCode::kInvalidArgument,
-                  fmt::format("draft.tokens: got {}, need at most {} in a {}, or 0 to choose as it pays", tokens, most,
-                              shape == DraftShape::kTree ? "tree" : "chain"));
+                  formatted("draft.tokens: got {}, need at most {} in a {}, or 0 to choose as it pays", tokens, most,
+                            shape == DraftShape::kTree ? "tree" : "chain"));
   }
   return {};
 }

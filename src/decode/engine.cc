@@ -1,13 +1,12 @@
 // Places a model in memory as its plan says, and runs its steps.
 #include <outrigger/engine.h>
 
-#include <fmt/format.h>
-
 #include <new>
 #include <utility>
 #include <vector>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/decode/engine_impl.h"
 #include "src/model/fixed_tensors.h"
@@ -37,22 +36,22 @@ Status build(Engine::Impl& engine, const EngineOptions& options) {
 
 Status check_cache_room(const char* side, uint64_t taken, uint64_t planned) {
   if (taken <= planned) return {};
-  return Status(StatusCode::kInvalidArgument, fmt::format("replan: open sessions hold {} of keys and values on the {}, the new plan has {} for them; plan for as large a batch and context, or close sessions",
-                                                          format_bytes(taken), side, format_bytes(planned)));
+  return Status(StatusCode::kInvalidArgument, formatted("replan: open sessions hold {} of keys and values on the {}, the new plan has {} for them; plan for as large a batch and context, or close sessions",
+                                                        format_bytes(taken), side, format_bytes(planned)));
 }
 
 // Whether the sessions that are open can go on under the plan.
 Status check_caches(const Engine::Impl& engine, const Plan& plan) {
   if (plan.kv_type != engine.plan.kv_type) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("replan: keys and values are {}, the new plan's {}; plan with the same kv_type", kv_type_name(engine.plan.kv_type), kv_type_name(plan.kv_type)));
+    return Status(StatusCode::kInvalidArgument, formatted("replan: keys and values are {}, the new plan's {}; plan with the same kv_type", kv_type_name(engine.plan.kv_type), kv_type_name(plan.kv_type)));
   }
   const TensorResidency& residency = *engine.residency;
   // Copies are the engine's and made anew: sessions hold draft models alone.
   const uint64_t of_copies = engine.stand_ins ? engine.plan.host.breakdown.draft : 0;
   const uint64_t draft = residency.report().current.draft - of_copies, draft_planned = plan.self_draft_bits > 0 ? 0 : plan.host.breakdown.draft;
   if (draft > draft_planned) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("replan: open sessions hold a draft model of {}, the new plan has {} for it; plan with as many draft bytes, or close sessions",
-                                                            format_bytes(draft), format_bytes(draft_planned)));
+    return Status(StatusCode::kInvalidArgument, formatted("replan: open sessions hold a draft model of {}, the new plan has {} for it; plan with as many draft bytes, or close sessions",
+                                                          format_bytes(draft), format_bytes(draft_planned)));
   }
   const uint64_t taken = residency.report().current.kv_cache, taken_there = residency.device() == nullptr ? 0 : residency.device()->report().current.kv_cache;
   const bool same_layers = engine.kv_spill ? engine.kv_spill->suits(plan) : plan.kv_spilled_layers == 0;
@@ -60,9 +59,9 @@ Status check_caches(const Engine::Impl& engine, const Plan& plan) {
   if (!has_sessions) return {};
   if (!same_layers) {
     return Status(StatusCode::kInvalidArgument,
-                  fmt::format("replan: open sessions keep {} layers' keys and values on disk in slots of {}, the new plan {} in slots of {}; plan with "
-                              "the same number of them (kv_spilled_layers), batch and context, or close sessions",
-                              engine.plan.kv_spilled_layers, format_bytes(engine.plan.kv_slot_bytes), plan.kv_spilled_layers, format_bytes(plan.kv_slot_bytes)));
+                  formatted("replan: open sessions keep {} layers' keys and values on disk in slots of {}, the new plan {} in slots of {}; plan with "
+                            "the same number of them (kv_spilled_layers), batch and context, or close sessions",
+                            engine.plan.kv_spilled_layers, format_bytes(engine.plan.kv_slot_bytes), plan.kv_spilled_layers, format_bytes(plan.kv_slot_bytes)));
   }
   OTR_TRY(check_cache_room("host", taken, plan.host.breakdown.kv_cache));
   OTR_TRY(check_cache_room("device", taken_there, plan.device.breakdown.kv_cache));

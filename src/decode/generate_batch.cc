@@ -1,5 +1,4 @@
 // Many texts at once: who is in a step, who takes a place that is free, and what came of each.
-#include <fmt/format.h>
 #include <outrigger/batch.h>
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 #include <new>
 #include <optional>
 
+#include "src/base/formatted.h"
 #include "src/base/logging.h"
 #include "src/base/macros.h"
 #include "src/decode/batch_draft_length.h"
@@ -85,7 +85,7 @@ class BatchRun {
     }
     if (drafter_->path() != path) {
       return Status(StatusCode::kUnsupported,
-                    fmt::format("draft: got {}, need the batch's first draft model, {}, for all of its texts", path, drafter_->path()));
+                    formatted("draft: got {}, need the batch's first draft model, {}, for all of its texts", path, drafter_->path()));
     }
     return drafter_->begin(place, options.sampling);
   }
@@ -98,8 +98,8 @@ class BatchRun {
     }
     const Status status = drafter_->run(options_.cancel);
     if (!drafter_->has_failed()) return;  // a cancelled one is noticed by the step
-    log_message(LogLevel::kWarning, fmt::format("the draft ({}) failed and is given up, generation goes on without it: {}",
-                                                drafter_->path(), status.to_string()));
+    log_message(LogLevel::kWarning, formatted("the draft ({}) failed and is given up, generation goes on without it: {}",
+                                              drafter_->path(), status.to_string()));
   }
 
   void stop_if_cancelled(BatchSequence& place) {
@@ -204,7 +204,7 @@ Status BatchOptions::validate() const {
   if (follow_load) OTR_TRY(follow_load->validate());
   if (branch_share == SessionOptions::kAsPlanned || (branch_share >= 0 && branch_share <= 1)) return {};
   return Status(StatusCode::kInvalidArgument,
-                fmt::format("branch_share: got {}, need 0 to 1, or {} as planned", branch_share, SessionOptions::kAsPlanned));
+                formatted("branch_share: got {}, need 0 to 1, or {} as planned", branch_share, SessionOptions::kAsPlanned));
 }
 
 Result<BatchResult> generate_batch(const Engine& engine, std::span<const BatchRequest> requests, const BatchOptions& options) try {
@@ -213,7 +213,7 @@ Result<BatchResult> generate_batch(const Engine& engine, std::span<const BatchRe
   if (options.sequences > plan.batch) {
     return Status(
         StatusCode::kInvalidArgument,
-        fmt::format("sequences: got {}, need at most the plan's batch of {}; plan for a larger batch", options.sequences, plan.batch));
+        formatted("sequences: got {}, need at most the plan's batch of {}; plan for a larger batch", options.sequences, plan.batch));
   }
   const size_t sequences = std::min<size_t>(options.sequences == 0 ? plan.batch : options.sequences, requests.size());
   if (sequences == 0) return BatchResult();

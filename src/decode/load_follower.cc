@@ -1,7 +1,7 @@
 // The branch share that follows the host's load: whose steps it is of, and what it comes to.
 #include "src/decode/load_follower.h"
 
-#include <fmt/format.h>
+#include "src/base/formatted.h"
 
 namespace outrigger {
 
@@ -9,7 +9,7 @@ Status FollowLoad::validate() const {
   // Less than the least is not told from noise.
   constexpr double kLeast = 0.01, kMost = 10;
   if (max_slowdown >= kLeast && max_slowdown <= kMost) return {};
-  return Status(StatusCode::kInvalidArgument, fmt::format("follow_load: max_slowdown: got {}, need {} to {}", max_slowdown, kLeast, kMost));
+  return Status(StatusCode::kInvalidArgument, formatted("follow_load: max_slowdown: got {}, need {} to {}", max_slowdown, kLeast, kMost));
 }
 
 BranchUse BranchCounts::use() const {

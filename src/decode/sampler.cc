@@ -1,13 +1,12 @@
 // From logits to a token: penalties, cuts, one draw.
 #include <outrigger/sampling.h>
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/decode/random.h"
 
@@ -23,7 +22,7 @@ struct Candidate {
 bool before(const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.token < b.token; }
 
 Status out_of_range(const char* name, double got, const char* need) {
-  return Status(StatusCode::kInvalidArgument, fmt::format("{}: got {}, need {}", name, got, need));
+  return Status(StatusCode::kInvalidArgument, formatted("{}: got {}, need {}", name, got, need));
 }
 
 }  // namespace
@@ -128,7 +127,7 @@ size_t likeliest(std::span<const float> logits) {
 }
 
 Status nothing_to_draw(size_t logits) {
-  return Status(StatusCode::kInvalidArgument, fmt::format("no token can be drawn: {} logits, none above minus infinity", logits));
+  return Status(StatusCode::kInvalidArgument, formatted("no token can be drawn: {} logits, none above minus infinity", logits));
 }
 
 }  // namespace

@@ -1,12 +1,11 @@
 // Sessions: extending a conversation token by token or in chunks.
 #include <outrigger/session.h>
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <new>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/decode/draft_model.h"
 #include "src/decode/load_follower.h"
@@ -25,12 +24,12 @@ Status Session::Impl::check_tokens(std::span<const Token> more) const {
   const uint64_t vocabulary = engine->layout().vocabulary;
   for (size_t i = 0; i < more.size(); ++i) {
     if (more[i] < 0 || static_cast<uint64_t>(more[i]) >= vocabulary) {
-      return Status(StatusCode::kInvalidArgument, fmt::format("token {} of {}: got id {}, need 0 to {}", i, more.size(), more[i], vocabulary - 1));
+      return Status(StatusCode::kInvalidArgument, formatted("token {} of {}: got id {}, need 0 to {}", i, more.size(), more[i], vocabulary - 1));
     }
   }
   if (more.size() > context_tokens - tokens.size()) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("the context is full: got {} tokens after {}, need at most {} in all; plan for a larger context",
-                                                            more.size(), tokens.size(), context_tokens));
+    return Status(StatusCode::kInvalidArgument, formatted("the context is full: got {} tokens after {}, need at most {} in all; plan for a larger context",
+                                                          more.size(), tokens.size(), context_tokens));
   }
   return {};
 }
@@ -113,8 +112,8 @@ namespace {
 Status check_room(const ModelLayout& layout, const Plan& plan, const TierPlan& tier, const TierUse& use, uint32_t context, uint32_t layers) {
   const uint64_t taken = use.current.kv_cache, more = KvCache::bytes(layout.config, plan.kv_type, context, layers), planned = tier.breakdown.kv_cache;
   if (taken + more <= planned) return {};
-  return Status(StatusCode::kBudget, fmt::format("no room for another session: its cache needs {}, the plan has {} for caches, of which {} are taken; plan for a larger batch",
-                                                 format_bytes(more), format_bytes(planned), format_bytes(taken)))
+  return Status(StatusCode::kBudget, formatted("no room for another session: its cache needs {}, the plan has {} for caches, of which {} are taken; plan for a larger batch",
+                                               format_bytes(more), format_bytes(planned), format_bytes(taken)))
       .with_bytes(tier.planned_bytes + taken + more - planned, tier.planned_bytes);
 }
 
@@ -124,13 +123,13 @@ Status check_slot_room(const ModelLayout& layout, const Plan& plan, const KvPlac
   if (places.spill == nullptr) return Status(StatusCode::kUnavailable, "no memory for keys and values is taken since a change of the plan failed; change it again");
   const uint64_t more = whole_kv_pages(KvCache::bytes(layout.config, plan.kv_type, context, 1));
   if (places.spill->has_room(more)) return {};
-  return Status(StatusCode::kBudget, fmt::format("no room for another session: it needs {} of each slot for keys and values on disk, and the slots of {} have no such gap; plan for a larger batch",
-                                                 format_bytes(more), format_bytes(plan.kv_slot_bytes)))
+  return Status(StatusCode::kBudget, formatted("no room for another session: it needs {} of each slot for keys and values on disk, and the slots of {} have no such gap; plan for a larger batch",
+                                               format_bytes(more), format_bytes(plan.kv_slot_bytes)))
       .with_bytes(plan.host.planned_bytes + plan.kv_slots * more, plan.host.planned_bytes);
 }
 
 Status check_branch_share(float share) {
-  return share >= 0 && share <= 1 ? Status() : Status(StatusCode::kInvalidArgument, fmt::format("branch_share: got {}, need 0 to 1", share));
+  return share >= 0 && share <= 1 ? Status() : Status(StatusCode::kInvalidArgument, formatted("branch_share: got {}, need 0 to 1", share));
 }
 
 }  // namespace
@@ -160,7 +159,7 @@ Result<Session> Session::open(const Engine& engine, const SessionOptions& option
   const Plan& plan = engine.plan();
   const uint32_t context = options.context_tokens == 0 ? plan.context_tokens : options.context_tokens;
   if (context > plan.context_tokens) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("context: got {} tokens, need at most the plan's {}; plan for a larger context", context, plan.context_tokens));
+    return Status(StatusCode::kInvalidArgument, formatted("context: got {} tokens, need at most the plan's {}; plan for a larger context", context, plan.context_tokens));
   }
   auto impl = std::make_unique<Impl>();
   impl->engine = engine.impl();
@@ -209,7 +208,7 @@ Status Session::truncate(uint32_t position) {
   SessionCall call(*impl_);
   OTR_TRY(call.status());
   if (position > impl_->tokens.size()) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("truncate: got position {}, need at most {}", position, impl_->tokens.size()));
+    return Status(StatusCode::kInvalidArgument, formatted("truncate: got position {}, need at most {}", position, impl_->tokens.size()));
   }
   impl_->truncate(position);
   return {};

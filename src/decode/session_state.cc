@@ -1,11 +1,10 @@
 // Saving, restoring and copying a session's state.
 #include <outrigger/session.h>
 
-#include <fmt/format.h>
-
 #include <cstring>
 #include <new>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/decode/load_follower.h"
 #include "src/decode/session_impl.h"
@@ -50,7 +49,7 @@ uint64_t fingerprint(const Engine::Impl& engine) {
 }
 
 Status broken(const char* what, uint64_t got, uint64_t need, uint64_t offset) {
-  return Status(StatusCode::kCorruptFile, fmt::format("session state: {}: got {}, need {}", what, got, need)).at_offset(offset);
+  return Status(StatusCode::kCorruptFile, formatted("session state: {}: got {}, need {}", what, got, need)).at_offset(offset);
 }
 
 // Bytes of a state with this header, or an error that names what does not fit.
@@ -60,7 +59,7 @@ Status check_header(const StateHeader& header, uint64_t state_bytes, const Sessi
     return Status(StatusCode::kInvalidArgument, "the session state is of another model file, or of other numerics");
   }
   if (header.tokens > session.context_tokens) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("the session state holds {} tokens, this session at most {}", header.tokens, session.context_tokens));
+    return Status(StatusCode::kInvalidArgument, formatted("the session state holds {} tokens, this session at most {}", header.tokens, session.context_tokens));
   }
   if (header.computed > header.tokens || header.tokens - header.computed > 1) return broken("computed tokens", header.computed, header.tokens, offsetof(StateHeader, computed));
   if (header.logits != 0 && header.logits != session.logits.size()) return broken("logits", header.logits, session.logits.size(), offsetof(StateHeader, logits));

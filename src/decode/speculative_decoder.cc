@@ -1,14 +1,13 @@
 // What comes next in a session: a draft, one step that verifies it, and what the model takes of it.
 #include "src/decode/speculative_decoder.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <functional>
 #include <new>
 
+#include "src/base/formatted.h"
 #include "src/base/logging.h"
 #include "src/base/macros.h"
 #include "src/decode/draft_model.h"
@@ -101,7 +100,7 @@ DraftSize SpeculativeDecoder::next_size(uint32_t most_tokens) {
 void SpeculativeDecoder::settle(const Status& why) {
   if (why.is_ok() || why.code() == StatusCode::kCancelled) return;
   log_message(LogLevel::kWarning,
-              fmt::format("the draft ({}) failed and is given up, generation goes on without it: {}", report_.draft_name, why.to_string()));
+              formatted("the draft ({}) failed and is given up, generation goes on without it: {}", report_.draft_name, why.to_string()));
   source_.reset();
 }
 

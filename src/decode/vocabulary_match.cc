@@ -1,11 +1,10 @@
 // Whether two models speak of the same tokens.
 #include "src/decode/vocabulary_match.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <string>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/model/model_impl.h"
 #include "src/model/tokenizer_impl.h"
@@ -22,7 +21,7 @@ std::string quoted(const Vocabulary& vocabulary, Token token) {
     if (code >= 0x20 && code < 0x7f) {
       text += byte;
     } else {
-      text += fmt::format("\\x{:02x}", code);
+      text += formatted("\\x{:02x}", code);
     }
   }
   return text + "'";
@@ -31,8 +30,8 @@ std::string quoted(const Vocabulary& vocabulary, Token token) {
 Status differs(Token token, const std::string& target, const std::string& draft) {
   return Status(
       StatusCode::kInvalidArgument,
-      fmt::format("the draft has another vocabulary: token {} is {} in the model and {} in the draft; use a draft of the same family",
-                  token, target, draft));
+      formatted("the draft has another vocabulary: token {} is {} in the model and {} in the draft; use a draft of the same family", token,
+                target, draft));
 }
 
 bool is_told(const Vocabulary& vocabulary, Token token) {
@@ -46,9 +45,9 @@ Status check_same_vocabulary(const Model& target, const Model& draft) {
   if (!ours.is_ok() && !theirs.is_ok()) {
     const uint64_t here = target.impl()->layout->vocabulary, there = draft.impl()->layout->vocabulary;
     if (here == there) return {};
-    return Status(StatusCode::kInvalidArgument, fmt::format("the draft has another vocabulary: the model has {} tokens, the draft {}, and "
-                                                            "neither file tells what they are; use a draft of the same family",
-                                                            here, there));
+    return Status(StatusCode::kInvalidArgument, formatted("the draft has another vocabulary: the model has {} tokens, the draft {}, and "
+                                                          "neither file tells what they are; use a draft of the same family",
+                                                          here, there));
   }
   if (!ours.is_ok())
     return Status(StatusCode::kInvalidArgument,

@@ -1,8 +1,7 @@
 // The choice of a backend by name.
 #include "src/device/backend.h"
 
-#include <fmt/format.h>
-
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/device/cpu_backend.h"
 #include "src/device/cuda_loader.h"
@@ -18,7 +17,7 @@ Result<std::unique_ptr<Backend>> open_backend(const std::string& device) {
     return open_emulated_device(emulated);
   }
   return Status(StatusCode::kInvalidArgument,
-                fmt::format("device: got \"{}\", need \"cpu\", \"cuda[:N]\" or \"emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N]\"", device));
+                formatted("device: got \"{}\", need \"cpu\", \"cuda[:N]\" or \"emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N]\"", device));
 }
 
 }  // namespace outrigger

@@ -1,9 +1,9 @@
 // What this build is.
-#include <fmt/format.h>
 #include <outrigger/build_info.h>
 #include <outrigger/outrigger.h>
 #include <outrigger/version.h>
 
+#include "src/base/formatted.h"
 #include "src/base/thread_team.h"
 #include "src/kernels/simd.h"
 
@@ -12,9 +12,9 @@ namespace {
 
 std::string compiler_name() {
 #if defined(__clang__)
-  return fmt::format("Clang {}.{}.{}", __clang_major__, __clang_minor__, __clang_patchlevel__);
+  return formatted("Clang {}.{}.{}", __clang_major__, __clang_minor__, __clang_patchlevel__);
 #elif defined(__GNUC__)
-  return fmt::format("GCC {}.{}.{}", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
+  return formatted("GCC {}.{}.{}", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
 #else
   return "unknown";
 #endif

@@ -1,13 +1,13 @@
 // The CPU as a device.
 #include "src/device/cpu_backend.h"
 
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/device/host_memory.h"
 #include "src/device/host_pages.h"
@@ -31,7 +31,7 @@ Result<OwnedMemory<kPlace>> CpuBackend::allocate_in(AllocationTable& table, uint
   std::byte* const data = map_host_pages(bytes);
   if (data != nullptr && table.insert(data, bytes)) return OwnedMemory<kPlace>(this, data, bytes);
   if (data != nullptr) unmap_host_pages(data, bytes);
-  return Status(StatusCode::kOutOfMemory, fmt::format("the system refused {} of memory", format_bytes(bytes)));
+  return Status(StatusCode::kOutOfMemory, formatted("the system refused {} of memory", format_bytes(bytes)));
 }
 
 Result<DeviceMemory> CpuBackend::allocate(uint64_t bytes) { return allocate_in<MemoryPlace::kDevice>(memory_, bytes); }

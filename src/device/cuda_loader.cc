@@ -2,7 +2,6 @@
 #include "src/device/cuda_loader.h"
 
 #include <dlfcn.h>
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -12,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/device/cuda_interface.h"
 
@@ -31,11 +31,11 @@ Result<int> parse_number(std::string_view device) {
     if (error == std::errc() && rest == end) return number;
   }
   return Status(StatusCode::kInvalidArgument,
-                fmt::format("device: got \"{}\", need \"cuda\" or \"cuda:N\", N being a GPU's number from 0", device));
+                formatted("device: got \"{}\", need \"cuda\" or \"cuda:N\", N being a GPU's number from 0", device));
 }
 
 Status unavailable(std::string_view device, std::string_view why) {
-  return Status(StatusCode::kUnavailable, fmt::format("device \"{}\": {}", device, why));
+  return Status(StatusCode::kUnavailable, formatted("device \"{}\": {}", device, why));
 }
 
 // The folder of the library or program that this function is in; nothing if that cannot be told.
@@ -71,18 +71,18 @@ Result<CudaOpen> load(std::string_view device) {
     void* const library = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
     const bool is_there = library != nullptr || ::access(place.c_str(), F_OK) == 0;
     if (!is_there) {
-      looked_for += fmt::format("{}{}", looked_for.empty() ? "" : ", ", place);
+      looked_for += formatted("{}{}", looked_for.empty() ? "" : ", ", place);
       continue;
     }
     const char* const reason = library == nullptr ? ::dlerror() : nullptr;
     void* const open = library == nullptr ? nullptr : ::dlsym(library, kCudaOpenName);
     if (open != nullptr) return reinterpret_cast<CudaOpen>(open);
-    return unavailable(device, fmt::format("{} cannot be loaded ({}); install it from the same build as this library", place,
-                                           reason != nullptr ? reason : "it is not Outrigger's"));
+    return unavailable(device, formatted("{} cannot be loaded ({}); install it from the same build as this library", place,
+                                         reason != nullptr ? reason : "it is not Outrigger's"));
   }
-  return unavailable(device, fmt::format("there is no {}: looked for {}; build Outrigger with -DOTR_CUDA=ON where nvcc is and install its "
-                                         "component cuda, set {} to the file, or use device \"cpu\"",
-                                         kLibrary, looked_for, kOverride));
+  return unavailable(device, formatted("there is no {}: looked for {}; build Outrigger with -DOTR_CUDA=ON where nvcc is and install its "
+                                       "component cuda, set {} to the file, or use device \"cpu\"",
+                                       kLibrary, looked_for, kOverride));
 }
 
 }  // namespace
@@ -93,8 +93,8 @@ Result<std::unique_ptr<Backend>> open_cuda_backend(std::string_view device) {
   Result<std::unique_ptr<Backend>> result = Status(StatusCode::kInternal, "the CUDA backend gave no answer");
   const std::string theirs = open(kCudaInterface, number, &result);
   if (theirs == kCudaInterface) return result;
-  return unavailable(device, fmt::format("{} is of another version (it has {}, this library {}); install both from the same build",
-                                         kLibrary, theirs, kCudaInterface));
+  return unavailable(device, formatted("{} is of another version (it has {}, this library {}); install both from the same build", kLibrary,
+                                       theirs, kCudaInterface));
 }
 
 }  // namespace outrigger

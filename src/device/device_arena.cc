@@ -1,13 +1,13 @@
 // The emulated device's memory.
 #include "src/device/device_arena.h"
 
-#include <fmt/format.h>
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <new>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/device/host_pages.h"
 
 namespace outrigger {
@@ -42,7 +42,7 @@ Result<std::unique_ptr<DeviceArena>> DeviceArena::create(uint64_t bytes) {
   const uint64_t capacity = bytes / kPageBytes * kPageBytes;
   if (capacity == 0) {
     return Status(StatusCode::kInvalidArgument,
-                  fmt::format("device memory: got {}, need at least {}", format_bytes(bytes), format_bytes(kPageBytes)));
+                  formatted("device memory: got {}, need at least {}", format_bytes(bytes), format_bytes(kPageBytes)));
   }
   std::byte* const addresses = map(capacity, PROT_NONE);
   std::byte* const memory = addresses == nullptr ? nullptr : map(capacity, PROT_READ | PROT_WRITE);
@@ -53,7 +53,7 @@ Result<std::unique_ptr<DeviceArena>> DeviceArena::create(uint64_t bytes) {
   }
   if (addresses != nullptr) ::munmap(addresses, capacity);
   if (memory != nullptr) ::munmap(memory, capacity);
-  return Status(StatusCode::kOutOfMemory, fmt::format("the system refused {} for the emulated device's memory", format_bytes(capacity)));
+  return Status(StatusCode::kOutOfMemory, formatted("the system refused {} for the emulated device's memory", format_bytes(capacity)));
 }
 
 DeviceArena::~DeviceArena() {
@@ -82,8 +82,8 @@ Result<std::byte*> DeviceArena::take(uint64_t bytes) {
     });
   }
   if (found == nullptr) {
-    return Status(StatusCode::kOutOfMemory, fmt::format("device memory: got {} free of {}, the largest piece {}, need {}", format_bytes(free_bytes()),
-                                                        format_bytes(capacity_), format_bytes(largest_hole()), format_bytes(bytes)))
+    return Status(StatusCode::kOutOfMemory, formatted("device memory: got {} free of {}, the largest piece {}, need {}", format_bytes(free_bytes()),
+                                                      format_bytes(capacity_), format_bytes(largest_hole()), format_bytes(bytes)))
         .with_bytes(bytes, free_bytes());
   }
   if (!table_.insert(found, bytes)) return Status(StatusCode::kOutOfMemory, "the system refused memory for an allocation's entry");

@@ -1,7 +1,6 @@
 // The emulated device: three engines, each a thread, that take work from the streams.
 #include "src/device/emulated_backend.h"
 
-#include <fmt/format.h>
 #include <unistd.h>
 #if defined(__linux__)
 #include <sys/prctl.h>
@@ -13,6 +12,7 @@
 
 #include "src/base/blocked_signals.h"
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/device/host_pages.h"
 #include "src/device/op_check.h"
@@ -58,7 +58,7 @@ Status EmulatedBackend::start() try {
   for (size_t i = 0; i < kWorkEngines; ++i) threads_[i] = std::thread([this, i] { run_engine(static_cast<WorkEngine>(i)); });
   return {};
 } catch (const std::exception& refused) {
-  return Status(StatusCode::kOutOfMemory, fmt::format("the system refused a thread of the emulated device ({})", refused.what()));
+  return Status(StatusCode::kOutOfMemory, formatted("the system refused a thread of the emulated device ({})", refused.what()));
 }
 
 Inventory EmulatedBackend::inventory() const {
@@ -81,7 +81,7 @@ Result<PinnedMemory> EmulatedBackend::allocate_pinned(uint64_t bytes) {
   std::byte* const data = map_host_pages(bytes);
   if (data != nullptr && pinned_.insert(data, bytes)) return PinnedMemory(this, data, bytes);
   if (data != nullptr) unmap_host_pages(data, bytes);
-  return Status(StatusCode::kOutOfMemory, fmt::format("the system refused {} of host memory for copies", format_bytes(bytes)));
+  return Status(StatusCode::kOutOfMemory, formatted("the system refused {} of host memory for copies", format_bytes(bytes)));
 }
 
 // Once all that was submitted before is done, nothing can still use the memory.
@@ -198,7 +198,7 @@ Status EmulatedBackend::synchronize(const Event& event, std::chrono::nanoseconds
   std::unique_lock lock(mutex_);
   OTR_TRY(check_event(event));
   if (has_progress_.wait_until(lock, deadline, [this, &event] { return !failure_.is_ok() || queues_.is_ready(event); })) return failure_;
-  return Status(StatusCode::kDevice, fmt::format("device: not done after {:.3f} s", std::chrono::duration<double>(timeout).count()));
+  return Status(StatusCode::kDevice, formatted("device: not done after {:.3f} s", std::chrono::duration<double>(timeout).count()));
 }
 
 void EmulatedBackend::run_engine(WorkEngine engine) {
@@ -249,8 +249,8 @@ Result<std::unique_ptr<Backend>> open_emulated_device(const EmulatedDevice& devi
   const uint64_t most =
       static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_PHYS_PAGES))) * static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_PAGESIZE)));
   if (device.memory_bytes > most) {
-    return Status(StatusCode::kOutOfMemory, fmt::format("device: memory: got {}, need at most this machine's {}, of which it takes what is used",
-                                                        format_bytes(device.memory_bytes), format_bytes(most)))
+    return Status(StatusCode::kOutOfMemory, formatted("device: memory: got {}, need at most this machine's {}, of which it takes what is used",
+                                                      format_bytes(device.memory_bytes), format_bytes(most)))
         .with_bytes(device.memory_bytes, most);
   }
   OTR_ASSIGN(std::unique_ptr<DeviceArena> arena, DeviceArena::create(device.memory_bytes));

@@ -1,7 +1,6 @@
 // The emulated device's name.
 #include "src/device/emulated_device.h"
 
-#include <fmt/format.h>
 #include <outrigger/sizes.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <iterator>
 #include <utility>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/device/host_pages.h"
 
@@ -29,7 +29,7 @@ constexpr TimeUnit kTimeUnits[] = {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e
 struct Part {
   std::string_view key, value;
   Status need(std::string_view what) const {
-    return Status(StatusCode::kInvalidArgument, fmt::format("device: {}: got \"{}\", need {}", key, value, what));
+    return Status(StatusCode::kInvalidArgument, formatted("device: {}: got \"{}\", need {}", key, value, what));
   }
 };
 
@@ -81,7 +81,7 @@ constexpr Key kKeys[] = {
 
 Status wrong_name(std::string_view device, std::string_view what) {
   return Status(StatusCode::kInvalidArgument,
-                fmt::format("device: got \"{}\", {}; need emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N]", device, what));
+                formatted("device: got \"{}\", {}; need emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N]", device, what));
 }
 
 }  // namespace
@@ -96,21 +96,21 @@ Result<EmulatedDevice> parse_emulated_device(std::string_view device) {
     const Part part{text.substr(0, equals), text.substr(std::min(text.size(), equals + 1))};
     size_t k = 0;
     while (k < std::size(kKeys) && kKeys[k].name != part.key) ++k;
-    if (k == std::size(kKeys)) return wrong_name(device, fmt::format("with the unknown part \"{}\"", text));
-    if (std::exchange(is_given[k], true)) return wrong_name(device, fmt::format("with {} twice", part.key));
+    if (k == std::size(kKeys)) return wrong_name(device, formatted("with the unknown part \"{}\"", text));
+    if (std::exchange(is_given[k], true)) return wrong_name(device, formatted("with {} twice", part.key));
     OTR_TRY(kKeys[k].read(part, &result));
     if (text.size() == left.size()) break;
     left.remove_prefix(text.size() + 1);
   }
   for (size_t k = 0; k < std::size(kKeys); ++k) {
-    if (kKeys[k].is_needed && !is_given[k]) return wrong_name(device, fmt::format("without {}", kKeys[k].name));
+    if (kKeys[k].is_needed && !is_given[k]) return wrong_name(device, formatted("without {}", kKeys[k].name));
   }
   return result;
 }
 
 std::string emulated_device_name(const EmulatedDevice& device) {
-  return fmt::format("{}memory={}B,link={}B/s,latency={}ns,threads={}", kPrefix, device.memory_bytes,
-                     static_cast<uint64_t>(device.link_bytes_per_s), device.latency.count(), device.threads);
+  return formatted("{}memory={}B,link={}B/s,latency={}ns,threads={}", kPrefix, device.memory_bytes,
+                   static_cast<uint64_t>(device.link_bytes_per_s), device.latency.count(), device.threads);
 }
 
 }  // namespace outrigger

@@ -1,12 +1,13 @@
 // The host memory that this process may still take.
 #include "src/device/host_memory.h"
 
-#include <fmt/format.h>
 #include <outrigger/plan.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
+
+#include "src/base/formatted.h"
 
 namespace outrigger {
 namespace {
@@ -67,7 +68,7 @@ std::optional<uint64_t> cgroup_allowance(const std::string& membership, const st
   for (std::string line; std::getline(file, line);) {  // "0::/user.slice" (v2) or "4:memory:/docker/1f" (v1)
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers = fmt::format(",{},", line.substr(first + 1, second - first - 1)), path = line.substr(second + 1);
+    const std::string controllers = formatted(",{},", line.substr(first + 1, second - first - 1)), path = line.substr(second + 1);
     if (controllers == ",,") walk_up(mount, path, kV2, &least);
     if (controllers.find(",memory,") != std::string::npos) walk_up(mount + "/memory", path, kV1, &least);
   }

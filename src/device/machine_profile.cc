@@ -1,11 +1,11 @@
 // MachineProfile as JSON, and the fingerprint that says whose it is.
-#include <fmt/format.h>
 #include <outrigger/machine_profile.h>
 #include <unistd.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "src/base/formatted.h"
 #include "src/base/json_fields.h"
 #include "src/base/macros.h"
 #include "src/base/thread_team.h"
@@ -94,7 +94,7 @@ std::string processor_name() {
 
 std::string machine_fingerprint() {
   const double bytes = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
-  return fmt::format("{}, {} cores, {}, {:.0f} GiB", processor_name(), usable_cores(), simd_level_name(simd_level()), bytes / (1 << 30));
+  return formatted("{}, {} cores, {}, {:.0f} GiB", processor_name(), usable_cores(), simd_level_name(simd_level()), bytes / (1 << 30));
 }
 
 std::string profile_to_json(const MachineProfile& profile) {

@@ -1,8 +1,6 @@
 // Lanes while others run.
 #include "src/device/measure_busy.h"
 
-#include <fmt/format.h>
-
 #include <atomic>
 #include <exception>
 #include <thread>
@@ -10,6 +8,7 @@
 
 #include "src/base/blocked_signals.h"
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/device/measure_disk.h"
 #include "src/device/samples.h"
@@ -31,7 +30,7 @@ class Lane {
     });
     return {};
   } catch (const std::exception& refused) {
-    return Status(StatusCode::kOutOfMemory, fmt::format("the system refused a thread to measure with ({})", refused.what()));
+    return Status(StatusCode::kOutOfMemory, formatted("the system refused a thread to measure with ({})", refused.what()));
   }
   ~Lane() { (void)end(); }
 
@@ -96,10 +95,10 @@ Status measure_busy(Backend& host, ThreadTeam& team, const HostProduct& product,
   const char* const beside = !has_disk                 ? "the link copies both ways"
                              : lanes.device == nullptr ? "the disk reads"
                                                        : "the disk reads and the link copies both ways";
-  profile->host_stream_bytes_busy = samples.rate(fmt::format("one token's product with {} of Q4_1 weights, {} threads, while {}",
-                                                             format_bytes(product.weight_bytes()), team.threads(), beside));
+  profile->host_stream_bytes_busy = samples.rate(formatted("one token's product with {} of Q4_1 weights, {} threads, while {}",
+                                                           format_bytes(product.weight_bytes()), team.threads(), beside));
   if (!has_disk) return {};
-  disk_rate.how += fmt::format(", while {} threads compute", team.threads());
+  disk_rate.how += formatted(", while {} threads compute", team.threads());
   profile->disk_bytes_busy = std::move(disk_rate);
   return {};
 }

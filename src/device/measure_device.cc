@@ -1,13 +1,12 @@
 // A device's rates.
 #include "src/device/measure_device.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/device/host_product.h"
 #include "src/device/samples.h"
@@ -111,7 +110,7 @@ Result<Rate> measure_link(Measurement& measurement, const Link& link) {
     for (int i = 0; i < kCopies; ++i) OTR_TRY(link.copy(backend, device, host, bytes));
     return {};
   }));
-  return samples.rate(fmt::format("{} copies of {} {}", kCopies, format_bytes(bytes), link.direction));
+  return samples.rate(formatted("{} copies of {} {}", kCopies, format_bytes(bytes), link.direction));
 }
 
 // What a residual pays before its first byte: copies of a few bytes, each waited for before the next.
@@ -149,14 +148,14 @@ Result<Rate> measure_device_stream(Measurement& measurement) {
   const uint64_t bytes = packed_bytes(kMeasuredKind, kRows, kColumns), free_bytes = measurement.backend().inventory().free_bytes;
   const uint64_t count = std::max<uint64_t>(1, std::min(kMost, free_bytes / 4) / bytes);
   OTR_ASSIGN(const Samples samples, measure_products(measurement, kRows, kColumns, count, 1, static_cast<double>(count * bytes)));
-  return samples.rate(fmt::format("one token's products with {} of Q4_1 weights", format_bytes(count * bytes)));
+  return samples.rate(formatted("one token's products with {} of Q4_1 weights", format_bytes(count * bytes)));
 }
 
 Result<Rate> measure_device_ops(Measurement& measurement, size_t tokens, size_t runs) {
   constexpr size_t kRows = 1536, kColumns = 2048;
   const double ops = 2.0 * kRows * kColumns * static_cast<double>(tokens * runs);
   OTR_ASSIGN(const Samples samples, measure_products(measurement, kRows, kColumns, runs, tokens, ops));
-  return samples.rate(fmt::format("{} products of {} x {} Q4_1 weights with {} tokens, int8 activations", runs, kRows, kColumns, tokens));
+  return samples.rate(formatted("{} products of {} x {} Q4_1 weights with {} tokens, int8 activations", runs, kRows, kColumns, tokens));
 }
 
 Result<Rate> measure_device_attention(Measurement& measurement) {
@@ -177,7 +176,7 @@ Result<Rate> measure_device_attention(Measurement& measurement) {
   const double positions = kTokens * (kPositions - kTokens) + kTokens * (kTokens + 1) / 2.0;
   OTR_ASSIGN(const Samples samples, measurement.collect(4.0 * kHeads * kHeadDim * positions, Stream::kCompute,
                                                         [&] { return backend.launch(Stream::kCompute, args); }));
-  return samples.rate(fmt::format("attention of {} tokens to {} positions, {} heads of {}", kTokens, kPositions, kHeads, kHeadDim));
+  return samples.rate(formatted("attention of {} tokens to {} positions, {} heads of {}", kTokens, kPositions, kHeads, kHeadDim));
 }
 
 Result<double> measure_device_overhead_us(Measurement& measurement) {

@@ -1,13 +1,12 @@
 // The disk's rate: as many requests in flight as streaming has, of the size that it reads.
 #include "src/device/measure_disk.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <system_error>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/device/samples.h"
 #include "src/io/read_queue.h"
@@ -95,8 +94,8 @@ Result<Rate> measure_disk(Backend& backend, const std::string& path, double seco
     for (uint64_t i = 0; i < kPerSample; ++i) OTR_TRY(reader.take_one());
     samples.add(static_cast<double>(kPerSample * reader.request_bytes()), since(start));
   } while (samples.count() < 3 || since(begin) < seconds);
-  return samples.rate(fmt::format("{} requests of {} at a time, {}", kInFlight, format_bytes(reader.request_bytes()),
-                                  reader.is_direct() ? "past the page cache" : "through the page cache: the file system has no direct I/O"));
+  return samples.rate(formatted("{} requests of {} at a time, {}", kInFlight, format_bytes(reader.request_bytes()),
+                                reader.is_direct() ? "past the page cache" : "through the page cache: the file system has no direct I/O"));
 }
 
 }  // namespace outrigger

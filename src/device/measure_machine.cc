@@ -1,10 +1,10 @@
 // measure_machine: the kernels that steps are made of, on matrices of the sizes that matter.
-#include <fmt/format.h>
 #include <outrigger/machine_profile.h>
 
 #include <cmath>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/base/prefetch.h"
 #include "src/base/thread_team.h"
@@ -31,18 +31,18 @@ Rate measure_stream(const HostProduct& product, ThreadTeam& team, double seconds
   const Samples samples = Samples::collect(static_cast<double>(product.weight_bytes()), seconds, [&] { product.run(team); },
                                            [&] { product.evict(team); });
   return samples.rate(
-      fmt::format("one token's product with {} of Q4_1 weights, {} threads", format_bytes(product.weight_bytes()), team.threads()));
+      formatted("one token's product with {} of Q4_1 weights, {} threads", format_bytes(product.weight_bytes()), team.threads()));
 }
 
 // A kind of product, and the shape of what is multiplied: weights that stay in the second-level cache, so that the figure is one of arithmetic.
 struct Arithmetic {
   PackedKind kind;
   size_t rows_of_thread;
-  const char* what;
+  const char *weights, *activations;
 };
-constexpr Arithmetic kInt8 = {kMeasuredKind, 1536, "Q4_1 weights a thread with {} tokens, int8 activations"},
-                     kFloat32 = {PackedKind::kF16, 512, "F16 weights a thread with {} tokens, float32 activations"},
-                     kBf16 = {PackedKind::kBF16, 512, "BF16 weights a thread with {} tokens, bf16 activations"};
+constexpr Arithmetic kInt8 = {kMeasuredKind, 1536, "Q4_1", "int8"},
+                     kFloat32 = {PackedKind::kF16, 512, "F16", "float32"},
+                     kBf16 = {PackedKind::kBF16, 512, "BF16", "bf16"};
 
 Result<Rate> measure_ops(Backend& backend, ThreadTeam& team, const Arithmetic& of, size_t tokens, double seconds) {
   constexpr size_t kColumns = 576;
@@ -51,8 +51,8 @@ Result<Rate> measure_ops(Backend& backend, ThreadTeam& team, const Arithmetic& o
   // another: eight meetings in a sample made this rate a thirtieth of what it is.
   const int runs = tokens < 64 ? 8 : 1;
   const Samples samples = Samples::collect(product.ops() * runs, seconds, [&] { product.run(team, runs); });
-  const std::string what = fmt::format(fmt::runtime(of.what), tokens);
-  return samples.rate(fmt::format("product of {} x {} {}, {} threads", of.rows_of_thread, kColumns, what, team.threads()));
+  return samples.rate(formatted("product of {} x {} {} weights a thread with {} tokens, {} activations, {} threads", of.rows_of_thread, kColumns, of.weights, tokens,
+                                of.activations, team.threads()));
 }
 
 Result<Rate> measure_attention(Backend& backend, ThreadTeam& team, double seconds) {
@@ -78,8 +78,8 @@ Result<Rate> measure_attention(Backend& backend, ThreadTeam& team, double second
   const Samples samples = Samples::collect(4.0 * kHeads * kHeadDim * positions, seconds, [&] {
     team.run([&args](const TeamMember& member) { attention(args, member); });
   });
-  return samples.rate(fmt::format("attention of {} tokens to {} positions, {} heads of {}, {} threads", kTokens, kPositions, kHeads,
-                                  kHeadDim, team.threads()));
+  return samples.rate(formatted("attention of {} tokens to {} positions, {} heads of {}, {} threads", kTokens, kPositions, kHeads,
+                                kHeadDim, team.threads()));
 }
 
 // As steps do it: rows that no cache has, since the disk wrote them, some at a time into a buffer that stays in one. From the cache it would be twice
@@ -88,7 +88,7 @@ Result<Rate> measure_repack(Backend& backend, ThreadTeam& team, DType type, doub
   constexpr uint64_t kColumns = 2048, kPieces = 10;  // of a thread: 1.25 MiB
   const PackedKind kind = *packed_kind(type);
   const std::optional<uint64_t> row = row_bytes(type, kColumns);
-  if (!row) return Status(StatusCode::kInternal, fmt::format("no row size for {}", traits(type).name));
+  if (!row) return Status(StatusCode::kInternal, formatted("no row size for {}", traits(type).name));
   const uint64_t rows = kUnpackBytes / packed_block_bytes(kind, kColumns) * kPackRows, piece_bytes = rows * *row, buffer_bytes = packed_bytes(kind, rows, kColumns);
   OTR_ASSIGN(const DeviceMemory src, backend.allocate(team.threads() * kPieces * piece_bytes));
   OTR_ASSIGN(const DeviceMemory dst, backend.allocate(team.threads() * buffer_bytes));
@@ -102,7 +102,7 @@ Result<Rate> measure_repack(Backend& backend, ThreadTeam& team, DType type, doub
   };
   const auto clean = [&] { team.run([&](const TeamMember& member) { evict(src.data() + member.index() * kPieces * piece_bytes, kPieces * piece_bytes); }); };
   const Samples samples = Samples::collect(static_cast<double>(kPieces * buffer_bytes), seconds, [&] { team.run(pack); }, clean);
-  return samples.rate(fmt::format("packing {} of {} rows from memory, each of {} threads", format_bytes(kPieces * buffer_bytes), traits(type).name, team.threads()));
+  return samples.rate(formatted("packing {} of {} rows from memory, each of {} threads", format_bytes(kPieces * buffer_bytes), traits(type).name, team.threads()));
 }
 
 // A region and the barriers between the operators of thirty layers: what a step of a small model costs besides its arithmetic.
@@ -121,7 +121,7 @@ double measure_overhead_us(ThreadTeam& team, double seconds) {
 
 Result<MachineProfile> measure_machine(const ProfileOptions& options) {
   if (!std::isfinite(options.seconds_per_lane) || options.seconds_per_lane < 0 || options.seconds_per_lane > 600) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("seconds_per_lane: got {}, need 0 to 600", options.seconds_per_lane));
+    return Status(StatusCode::kInvalidArgument, formatted("seconds_per_lane: got {}, need 0 to 600", options.seconds_per_lane));
   }
   const double seconds = options.seconds_per_lane;
   const std::unique_ptr<Backend> backend = make_cpu_backend();

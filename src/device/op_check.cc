@@ -1,10 +1,9 @@
 // The dimensions of operations.
 #include "src/device/op_check.h"
 
-#include <fmt/format.h>
-
 #include <string_view>
 
+#include "src/base/formatted.h"
 #include "src/tensor/packed_layout.h"
 
 namespace outrigger {
@@ -18,7 +17,7 @@ class Check {
  public:
   explicit Check(const char* op) : op_(op) {}
   Check& need(bool holds, const char* field, uint64_t got, std::string_view what) {
-    if (!holds && status_.is_ok()) status_ = {StatusCode::kInvalidArgument, fmt::format("{}: {}: got {}, need {}", op_, field, got, what)};
+    if (!holds && status_.is_ok()) status_ = {StatusCode::kInvalidArgument, formatted("{}: {}: got {}, need {}", op_, field, got, what)};
     return *this;
   }
   Check& size(const char* field, uint64_t got) { return need(got >= 1 && got <= kMostItems, field, got, "1 to 2^28"); }

@@ -1,7 +1,6 @@
 // The names of operations, and their addresses: what each reads and writes, how many bytes of it, and at which alignment.
-#include <fmt/format.h>
-
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/device/op_check.h"
 
 namespace outrigger {
@@ -28,10 +27,10 @@ class Translation {
       return;
     }
     const std::string size = bytes.value() ? format_bytes(*bytes.value()) : "more than 16 EiB";
-    status_ = {StatusCode::kDevice, is_aligned ? fmt::format("{}: illegal address: {} at {} of {} are not inside one allocation", op_, name,
-                                                             static_cast<const void*>(address), size)
-                                               : fmt::format("{}: misaligned address: {} at {}, need a multiple of {}", op_, name,
-                                                             static_cast<const void*>(address), alignment)};
+    status_ = {StatusCode::kDevice, is_aligned ? formatted("{}: illegal address: {} at {} of {} are not inside one allocation", op_, name,
+                                                           static_cast<const void*>(address), size)
+                                               : formatted("{}: misaligned address: {} at {}, need a multiple of {}", op_, name,
+                                                           static_cast<const void*>(address), alignment)};
   }
 
   uint64_t scratch_bytes() const { return scratch_bytes_; }

@@ -1,26 +1,25 @@
 // Submissions that are wrong.
 #include "src/device/submission.h"
 
-#include <fmt/format.h>
-
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 
 namespace outrigger {
 
 Status check_stream(Stream stream) {
   if (static_cast<size_t>(stream) < kStreams) return {};
-  return Status(StatusCode::kInvalidArgument, fmt::format("stream: got {}, need one of {}", static_cast<int>(stream), kStreams));
+  return Status(StatusCode::kInvalidArgument, formatted("stream: got {}, need one of {}", static_cast<int>(stream), kStreams));
 }
 
 Status check_pinned(const AllocationTable& pinned, const std::byte* host, uint64_t bytes) {
   if (pinned.find(host, bytes) != nullptr) return {};
-  return Status(StatusCode::kInvalidArgument, fmt::format("copy: got {} of host memory at {}, need memory of allocate_pinned()",
-                                                          format_bytes(bytes), static_cast<const void*>(host)));
+  return Status(StatusCode::kInvalidArgument, formatted("copy: got {} of host memory at {}, need memory of allocate_pinned()",
+                                                        format_bytes(bytes), static_cast<const void*>(host)));
 }
 
 Status illegal_address(const std::byte* device, uint64_t bytes) {
-  return Status(StatusCode::kDevice, fmt::format("copy: illegal address: {} at {} of the device are not inside one allocation",
-                                                 format_bytes(bytes), static_cast<const void*>(device)));
+  return Status(StatusCode::kDevice, formatted("copy: illegal address: {} at {} of the device are not inside one allocation",
+                                               format_bytes(bytes), static_cast<const void*>(device)));
 }
 
 }  // namespace outrigger

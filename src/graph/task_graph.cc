@@ -1,11 +1,11 @@
 // TaskGraph: collects nodes, then cuts each lane into segments where another lane has to wait or is waited for.
 #include "src/graph/task_graph.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <utility>
+
+#include "src/base/formatted.h"
 
 namespace outrigger {
 namespace {
@@ -38,7 +38,7 @@ Status TaskGraph::finish() {
   for (NodeId id = 0; id < nodes_.size(); ++id) {
     for (const NodeId dependency : dependencies(nodes_[id])) {
       if (dependency < id) continue;
-      return Status(StatusCode::kInternal, fmt::format("node {} depends on node {}, which does not come earlier", id, dependency));
+      return Status(StatusCode::kInternal, formatted("node {} depends on node {}, which does not come earlier", id, dependency));
     }
   }
 

@@ -1,10 +1,8 @@
 // Tracer::to_json: the trace-event format: one process, a thread for the steps, one for each lane.
-#include <fmt/format.h>
-
-#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "src/base/formatted.h"
 #include "src/graph/tracer.h"
 
 namespace outrigger {
@@ -46,7 +44,7 @@ class TraceText {
     add(R"(,
 {{"ph":"X","pid":1,"tid":{},"cat":"{}","name":{},"ts":{:.3f},"dur":{:.3f},"args":{{"step":{},"tokens":{}{}{}}}}})",
         track, lane_name(lane), node.name, us(event.begin_ns - origin_ns_), us(event.end_ns - event.begin_ns), event.step, step.tokens, node.arguments,
-        event.pages > 0 ? fmt::format(",\"bytes\":{}", event.pages * kTracePageBytes) : "");
+        event.pages > 0 ? formatted(",\"bytes\":{}", event.pages * kTracePageBytes) : "");
   }
 
   std::string finish(const std::string& dropped) {
@@ -59,7 +57,7 @@ class TraceText {
 
   template <typename... Args>
   void add(fmt::format_string<Args...> format, Args&&... args) {
-    fmt::format_to(std::back_inserter(text_), format, std::forward<Args>(args)...);
+    append_formatted(&text_, format, std::forward<Args>(args)...);
   }
 
   const NodeText& text_of(const TaskGraph& graph, NodeId node, Lane lane) {
@@ -69,8 +67,8 @@ class TraceText {
     if (!text.name.empty()) return text;
     const NodeLabel label = name_of_(graph, node, lane);
     text.name = quoted(label.name);
-    if (label.layer >= 0) text.arguments += fmt::format(",\"layer\":{}", label.layer);
-    if (label.bytes > 0) text.arguments += fmt::format(",\"bytes\":{}", label.bytes);
+    if (label.layer >= 0) text.arguments += formatted(",\"layer\":{}", label.layer);
+    if (label.bytes > 0) text.arguments += formatted(",\"bytes\":{}", label.bytes);
     return text;
   }
 
@@ -96,7 +94,7 @@ std::string Tracer::to_json(const NodeNamer& name_of) const {
     uint64_t lost = dropped(lane);
     if (lane >= Lane::kToDevice && kept.empty() && lost == 0) continue;  // without a device nothing is said of its lanes
     const int track = static_cast<int>(i) + kStepTrack + 1;
-    if (!kept.empty()) text.name_track(track, fmt::format("{} lane", lane_name(lane)));
+    if (!kept.empty()) text.name_track(track, formatted("{} lane", lane_name(lane)));
     for (const TraceEvent& event : kept) {
       // An idle lane may remember what its step's own record has made room for.
       if (event.step < first_step) {
@@ -105,7 +103,7 @@ std::string Tracer::to_json(const NodeNamer& name_of) const {
         text.add_event(track, lane, event, all_steps[event.step - first_step]);
       }
     }
-    all_dropped += fmt::format("{}\"{}\":{}", i > 0 ? "," : "", lane_name(lane), lost);
+    all_dropped += formatted("{}\"{}\":{}", i > 0 ? "," : "", lane_name(lane), lost);
   }
   return text.finish(all_dropped);
 }

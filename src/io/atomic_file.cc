@@ -2,7 +2,6 @@
 #include "src/io/atomic_file.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include <utility>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/io/byte_source.h"
 
@@ -35,7 +35,7 @@ std::string take_name_beside(const std::string& path, Take take) {
   auto seed =
       static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()) + static_cast<uint64_t>(::getpid()) * 2654435761u;
   for (int i = 0; i < kTries; ++i, seed += 0x9e3779b9) {
-    const std::string name = fmt::format("{}.{:06x}", path, seed & 0xffffff);
+    const std::string name = formatted("{}.{:06x}", path, seed & 0xffffff);
     if (take(name.c_str())) return name;
     if (errno != EEXIST) return {};
   }
@@ -53,7 +53,7 @@ void flush_directory_of(const std::string& path) {
 }
 
 Status AtomicFile::failed(const char* what, int error) const {
-  return Status(StatusCode::kIo, fmt::format("{}: {}", what, std::generic_category().message(error))).in_file(path_);
+  return Status(StatusCode::kIo, formatted("{}: {}", what, std::generic_category().message(error))).in_file(path_);
 }
 
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept
@@ -82,7 +82,7 @@ bool AtomicFile::open_nameless(uint32_t mode) {
 #if defined(O_TMPFILE)
   file_ = ::open(directory_of(path_).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
   if (file_ < 0) return false;
-  if (::access(fmt::format("/proc/self/fd/{}", file_).c_str(), F_OK) == 0) return true;
+  if (::access(formatted("/proc/self/fd/{}", file_).c_str(), F_OK) == 0) return true;
   ::close(std::exchange(file_, -1));
 #else
   (void)mode;
@@ -102,8 +102,7 @@ Status AtomicFile::open(uint32_t mode) {
 Status AtomicFile::reserve(uint64_t bytes) {
   if (::fallocate(file_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes)) == 0) return {};
   // Others than these mean that the file system cannot tell.
-  if (errno == ENOSPC || errno == EFBIG || errno == EDQUOT)
-    return failed(fmt::format("cannot write {}", format_bytes(bytes)).c_str(), errno);
+  if (errno == ENOSPC || errno == EFBIG || errno == EDQUOT) return failed(formatted("cannot write {}", format_bytes(bytes)).c_str(), errno);
   return {};
 }
 
@@ -145,7 +144,7 @@ Status AtomicFile::read(uint64_t offset, std::span<std::byte> dst) const {
 // A file without a name cannot take one that is in use: it gets another, which is then moved over it.
 Status AtomicFile::name_it() {
   if (temporary_.empty()) {
-    const std::string open_file = fmt::format("/proc/self/fd/{}", file_);
+    const std::string open_file = formatted("/proc/self/fd/{}", file_);
     const auto link_to = [&open_file](const char* name) {
       return ::linkat(AT_FDCWD, open_file.c_str(), AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0;
     };

@@ -1,6 +1,5 @@
 // A ByteSource over a regular file: pread, and O_DIRECT through a second descriptor where the file system takes it.
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 #include <system_error>
 #include <utility>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/io/byte_source.h"
 
@@ -90,10 +90,10 @@ Status FileSource::read(uint64_t offset, std::span<std::byte> dst) const {
   while (!dst.empty()) {
     const ssize_t got = ::pread(file_.get(), dst.data(), dst.size(), static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return error(offset, fmt::format("cannot read {} bytes: {}", dst.size(), reason(errno)));
+    if (got < 0) return error(offset, formatted("cannot read {} bytes: {}", dst.size(), reason(errno)));
     if (got == 0) {
-      return error(offset, fmt::format("the file ends {} bytes early: it had {} bytes when it was opened and has been cut since",
-                                       dst.size(), identity_.size));
+      return error(offset, formatted("the file ends {} bytes early: it had {} bytes when it was opened and has been cut since", dst.size(),
+                                     identity_.size));
     }
     offset += static_cast<uint64_t>(got);
     dst = dst.subspan(static_cast<size_t>(got));
@@ -148,7 +148,7 @@ Status FileSource::check_unchanged() const {
   if (current == identity_) return {};
   if (current.size != identity_.size) {
     return error(std::min(current.size, identity_.size),
-                 fmt::format("the file changed while in use: it had {} bytes and now has {}", identity_.size, current.size));
+                 formatted("the file changed while in use: it had {} bytes and now has {}", identity_.size, current.size));
   }
   return error(0, "the file changed while in use: its modification time is another");
 }
@@ -186,7 +186,7 @@ Result<std::shared_ptr<const ByteSource>> open_file(const std::string& path, Dir
   struct stat info;
   if (::fstat(file.get(), &info) != 0) return Status(StatusCode::kIo, "cannot be examined: " + reason(errno)).in_file(path);
   if (!S_ISREG(info.st_mode)) {
-    return Status(StatusCode::kIo, fmt::format("is {}; a model is a regular file", kind_of(info.st_mode))).in_file(path);
+    return Status(StatusCode::kIo, formatted("is {}; a model is a regular file", kind_of(info.st_mode))).in_file(path);
   }
 
   const Identity identity(info);

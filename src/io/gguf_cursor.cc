@@ -1,12 +1,11 @@
 // GgufCursor: bounds, progressive reading, messages.
 #include "src/io/gguf_cursor.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "src/base/bytes.h"
 #include "src/base/checked.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/io/gguf.h"
 
@@ -38,8 +37,8 @@ std::string printable(std::string_view text, size_t limit) {
 Status GgufCursor::skip(uint64_t count, uint64_t element_bytes, const char* what) {
   const CheckedSize bytes = CheckedSize(count) * element_bytes;
   if (!bytes.fits(remaining())) {
-    const std::string needed = bytes.value() ? std::to_string(*bytes.value()) : fmt::format("{} x {}", count, element_bytes);
-    return corrupt(position_, fmt::format("the file ends inside {}: {} bytes needed, {} remain", what, needed, remaining()));
+    const std::string needed = bytes.value() ? std::to_string(*bytes.value()) : formatted("{} x {}", count, element_bytes);
+    return corrupt(position_, formatted("the file ends inside {}: {} bytes needed, {} remain", what, needed, remaining()));
   }
   const uint64_t end = position_ + *bytes.value();
   if (end > bytes_.size()) OTR_TRY(load(end));
@@ -58,7 +57,7 @@ Status GgufCursor::take_text(std::string_view* text, const char* what) {
 Status GgufCursor::load(uint64_t end) {
   if (end > kGgufMaxHeaderBytes) {
     return unsupported(
-        position_, fmt::format("the header reaches to at least {}, the limit is {}", format_bytes(end), format_bytes(kGgufMaxHeaderBytes)));
+        position_, formatted("the header reaches to at least {}, the limit is {}", format_bytes(end), format_bytes(kGgufMaxHeaderBytes)));
   }
   const uint64_t loaded = bytes_.size();
   const uint64_t target = std::min(std::max({end, 2 * loaded, kFirstRead}), source_.size_bytes());

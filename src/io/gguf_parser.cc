@@ -3,14 +3,13 @@
 // The header is walked twice. The first walk finds its end and keeps nothing but its bytes; the second builds the lists, whose lengths
 // are by then known to be true. So a count in the file never decides an allocation, and the peak is the lists (88 bytes for an entry
 // of at least 14 in the file) plus the header once.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <bit>
 #include <numeric>
 #include <tuple>
 
 #include "src/base/checked.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/io/gguf.h"
 #include "src/io/gguf_cursor.h"
@@ -87,7 +86,7 @@ Status GgufParser::sort_values() {
   const auto twice =
       std::adjacent_find(values.begin(), values.end(), [](const GgufValue& a, const GgufValue& b) { return a.key_ == b.key_; });
   if (twice == values.end()) return {};
-  return corrupt(twice->key_, (twice + 1)->offset_, fmt::format("the key appears twice, first at byte {}", twice->offset_));
+  return corrupt(twice->key_, (twice + 1)->offset_, formatted("the key appears twice, first at byte {}", twice->offset_));
 }
 
 Status GgufParser::find_alignment(uint64_t* alignment) {
@@ -95,11 +94,11 @@ Status GgufParser::find_alignment(uint64_t* alignment) {
   *alignment = kDefaultAlignment;
   if (value == nullptr) return {};
   if (value->type_ != GgufType::kU32) {
-    return corrupt(value->key_, value->offset_, fmt::format("is of type {}; u32 is needed", gguf_type_name(value->type_)));
+    return corrupt(value->key_, value->offset_, formatted("is of type {}; u32 is needed", gguf_type_name(value->type_)));
   }
   OTR_ASSIGN(*alignment, value->as_u64());
   if (std::has_single_bit(*alignment) && *alignment <= kGgufMaxAlignment) return {};
-  return corrupt(value->key_, value->offset_, fmt::format("is {}; a power of two up to {} is needed", *alignment, kGgufMaxAlignment));
+  return corrupt(value->key_, value->offset_, formatted("is {}; a power of two up to {} is needed", *alignment, kGgufMaxAlignment));
 }
 
 // Another version's tensors have other sizes: nothing about them could be said.
@@ -107,23 +106,23 @@ Status GgufParser::check_layout() {
   const GgufValue* value = file_.find(kGgufPackedLayoutKey);
   if (value == nullptr) return {};
   if (value->type_ != GgufType::kU32) {
-    return corrupt(value->key_, value->offset_, fmt::format("is of type {}; u32 is needed", gguf_type_name(value->type_)));
+    return corrupt(value->key_, value->offset_, formatted("is of type {}; u32 is needed", gguf_type_name(value->type_)));
   }
   OTR_ASSIGN(const uint64_t version, value->as_u64());
   if (version == kGgufPackedLayout) return {};
   cursor_.set_subject(value->key_);
-  return cursor_.unsupported(value->offset_, fmt::format("packed weights of layout {}; this build reads layout {}; pack the model anew",
-                                                         version, kGgufPackedLayout));
+  return cursor_.unsupported(value->offset_, formatted("packed weights of layout {}; this build reads layout {}; pack the model anew",
+                                                       version, kGgufPackedLayout));
 }
 
 Status GgufParser::take_packed(uint64_t alignment, GgufTensor* tensor) {
   const uint64_t at = cursor_.position() - 12;
   if (file_.find(kGgufPackedLayoutKey) == nullptr) {
-    return cursor_.corrupt(at, fmt::format("the tensor is packed, but the key {} is missing", kGgufPackedLayoutKey));
+    return cursor_.corrupt(at, formatted("the tensor is packed, but the key {} is missing", kGgufPackedLayoutKey));
   }
   if (alignment < kGgufPackedAlignment) {
     return cursor_.corrupt(
-        at, fmt::format("the tensor is packed, but general.alignment is {}; at least {} is needed", alignment, kGgufPackedAlignment));
+        at, formatted("the tensor is packed, but general.alignment is {}; at least {} is needed", alignment, kGgufPackedAlignment));
   }
   return gguf_size_packed(cursor_, tensor);
 }
@@ -138,10 +137,10 @@ Status GgufParser::take_tensors(uint64_t count, uint64_t data_start, uint64_t al
     OTR_TRY(gguf_take_tensor(&cursor_, &tensor, most_name_bytes_));
     if (tensor.is_packed) OTR_TRY(take_packed(alignment, &tensor));
     const uint64_t at = cursor_.position() - 8, relative = tensor.offset;
-    if (relative % alignment != 0) return cursor_.corrupt(at, fmt::format("offset {} is not a multiple of {}", relative, alignment));
+    if (relative % alignment != 0) return cursor_.corrupt(at, formatted("offset {} is not a multiple of {}", relative, alignment));
     if (!(CheckedSize(data_start) + relative + tensor.bytes).fits(file_bytes)) {
-      return cursor_.corrupt(at, fmt::format("{} bytes from offset {} of the data are needed, but the file ends {} bytes into the data",
-                                             tensor.bytes, relative, file_bytes - std::min(data_start, file_bytes)));
+      return cursor_.corrupt(at, formatted("{} bytes from offset {} of the data are needed, but the file ends {} bytes into the data",
+                                           tensor.bytes, relative, file_bytes - std::min(data_start, file_bytes)));
     }
     tensor.offset = data_start + relative;
   }
@@ -161,7 +160,7 @@ Status GgufParser::sort_names(const std::vector<uint64_t>& entry_offsets) {
       std::adjacent_find(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return tensors[a].name == tensors[b].name; });
   if (twice == order.end()) return {};
   return corrupt(tensors[*twice].name, entry_offsets[twice[1]],
-                 fmt::format("the tensor appears twice, first at byte {}", entry_offsets[twice[0]]));
+                 formatted("the tensor appears twice, first at byte {}", entry_offsets[twice[0]]));
 }
 
 // What stands as bytes becomes what it is. A packed file has them under their own types already.
@@ -170,7 +169,7 @@ Status GgufParser::take_own_types() {
   if (names == nullptr && types == nullptr) return {};
   const GgufValue& one = names != nullptr ? *names : *types;
   if (names == nullptr || types == nullptr || names->count_ != types->count_) {
-    return corrupt(one.key_, one.offset_, fmt::format("{} and {} need each other, with as many elements", kGgufOwnNamesKey, kGgufOwnTypesKey));
+    return corrupt(one.key_, one.offset_, formatted("{} and {} need each other, with as many elements", kGgufOwnNamesKey, kGgufOwnTypesKey));
   }
   OTR_ASSIGN(const std::vector<std::string_view> all_names, names->as_strings());
   OTR_ASSIGN(const std::vector<int32_t> all_types, types->as_i32s());
@@ -182,19 +181,19 @@ Status GgufParser::take_own_type(std::string_view name, int32_t type, const Gguf
   const auto found = std::lower_bound(file_.by_name_.begin(), file_.by_name_.end(), name,
                                       [this](uint32_t index, std::string_view wanted) { return file_.tensors_[index].name < wanted; });
   if (found == file_.by_name_.end() || file_.tensors_[*found].name != name) {
-    return corrupt(types.key_, types.offset_, fmt::format("names the tensor \"{}\", which is not in the file", printable(name)));
+    return corrupt(types.key_, types.offset_, formatted("names the tensor \"{}\", which is not in the file", printable(name)));
   }
   GgufTensor& tensor = file_.tensors_[*found];
   const DTypeTraits* const layout = find_dtype(static_cast<uint32_t>(type));
   if (layout == nullptr || static_cast<uint32_t>(type) < kGgufOwnTypeBase) {
     cursor_.set_subject(name);
-    return cursor_.unsupported(types.offset_, fmt::format("own type {} is unknown to this build", type));
+    return cursor_.unsupported(types.offset_, formatted("own type {} is unknown to this build", type));
   }
   if (tensor.type == layout->type) return {};
   if (tensor.type != DType::kI8 || tensor.dims[0] % layout->block_bytes != 0) {
     return corrupt(name, types.offset_,
-                   fmt::format("rows of {} elements of type {} cannot be blocks of {}, which are {} bytes", tensor.dims[0], traits(tensor.type).name, layout->name,
-                               layout->block_bytes));
+                   formatted("rows of {} elements of type {} cannot be blocks of {}, which are {} bytes", tensor.dims[0], traits(tensor.type).name, layout->name,
+                             layout->block_bytes));
   }
   tensor.type = layout->type;
   tensor.dims[0] = tensor.dims[0] / layout->block_bytes * layout->block_elements;
@@ -211,7 +210,7 @@ Status GgufParser::check_overlap() {
     const GgufTensor &before = tensors[order[i - 1]], &tensor = tensors[order[i]];
     const uint64_t room = tensor.offset - before.offset;
     if (room >= before.bytes) continue;
-    return corrupt(before.name, before.offset, fmt::format("{} bytes are needed, but {} begins after {}", before.bytes, tensor.name, room));
+    return corrupt(before.name, before.offset, formatted("{} bytes are needed, but {} begins after {}", before.bytes, tensor.name, room));
   }
   return {};
 }

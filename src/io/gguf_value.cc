@@ -1,9 +1,8 @@
 // GgufValue: a metadata entry as the type that is asked for.
-#include <fmt/format.h>
-
 #include <cstring>
 #include <optional>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/io/gguf.h"
 #include "src/io/gguf_cursor.h"
@@ -79,7 +78,7 @@ Status GgufValue::wrong(std::string message) const {
   return Status(StatusCode::kCorruptFile, std::move(message)).at_offset(offset_).in_file(std::string(file_)).about(printable(key_));
 }
 
-Status GgufValue::want(const char* wanted) const { return wrong(fmt::format("is {}; {} is needed", to_string(), wanted)); }
+Status GgufValue::want(const char* wanted) const { return wrong(formatted("is {}; {} is needed", to_string(), wanted)); }
 
 Status GgufValue::check_array() const {
   if (type_ != GgufType::kArray) return want("an array");
@@ -144,7 +143,7 @@ Result<std::vector<int32_t>> GgufValue::as_i32s() const {
     const std::optional<Integer> integer = load_integer(element_type_, bytes_.data() + i * stride);
     if (!integer) return want("an array of whole numbers");
     if (integer->is_negative ? static_cast<int64_t>(integer->bits) < INT32_MIN : integer->bits > INT32_MAX) {
-      return wrong(fmt::format("element {} does not fit 32 bits", i));
+      return wrong(formatted("element {} does not fit 32 bits", i));
     }
     numbers[i] = static_cast<int32_t>(integer->bits);
   }
@@ -154,20 +153,20 @@ Result<std::vector<int32_t>> GgufValue::as_i32s() const {
 std::string GgufValue::to_string() const {
   switch (type_) {
     case GgufType::kArray:
-      return fmt::format("[{} x {}]", count_, gguf_type_name(element_type_));
+      return formatted("[{} x {}]", count_, gguf_type_name(element_type_));
     case GgufType::kString:
-      return fmt::format("\"{}\"", printable(text_at(bytes_.data()), 60));
+      return formatted("\"{}\"", printable(text_at(bytes_.data()), 60));
     case GgufType::kBool:
       return bytes_[0] != std::byte{0} ? "true" : "false";
     case GgufType::kF32:
-      return fmt::format("{}", load<float>(bytes_.data()));
+      return formatted("{}", load<float>(bytes_.data()));
     case GgufType::kF64:
-      return fmt::format("{}", load<double>(bytes_.data()));
+      return formatted("{}", load<double>(bytes_.data()));
     default:
       break;
   }
   const Integer integer = *load_integer(type_, bytes_.data());
-  return integer.is_negative ? fmt::format("{}", static_cast<int64_t>(integer.bits)) : fmt::format("{}", integer.bits);
+  return integer.is_negative ? formatted("{}", static_cast<int64_t>(integer.bits)) : formatted("{}", integer.bits);
 }
 
 }  // namespace outrigger

@@ -2,7 +2,6 @@
 #include "src/io/journal.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 #include <system_error>
 
 #include "src/base/checksum.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/io/atomic_file.h"
 
@@ -61,7 +61,7 @@ Journal::~Journal() {
 }
 
 Status Journal::failed(const char* what, int error) const {
-  return Status(StatusCode::kIo, fmt::format("{}: {}", what, std::generic_category().message(error))).in_file(path_);
+  return Status(StatusCode::kIo, formatted("{}: {}", what, std::generic_category().message(error))).in_file(path_);
 }
 
 // Another process may take the file away between its being opened and locked.
@@ -110,7 +110,7 @@ bool Journal::is_of_another_kind(uint64_t file_bytes) const {
 std::string Journal::what_differs() const {
   Head head;
   if (!read_at(0, std::as_writable_bytes(std::span(&head, 1))) || head.magic != kMagic) return "it is no such file";
-  if (head.version != kVersion) return fmt::format("it is of version {}, this one writes {}", head.version, kVersion);
+  if (head.version != kVersion) return formatted("it is of version {}, this one writes {}", head.version, kVersion);
   if (head.sum != head.right_sum()) return "its beginning is damaged";
   const auto slots = std::span(head.slot_bytes).first(std::min<size_t>(head.slots, kMostSlots));
   const bool is_same = head.identity == identity_ && std::equal(slots.begin(), slots.end(), slot_bytes_.begin(), slot_bytes_.end());
@@ -171,7 +171,7 @@ Result<std::vector<std::byte>> Journal::read(size_t record) const {
 Status Journal::read(size_t record, std::span<std::byte> content) const {
   const Place place = records_[record];
   if (!read_sealed(place.offset - sizeof(Seal), content, seed_at(place.offset))) {
-    return Status(StatusCode::kIo, fmt::format("record {} is damaged", record)).in_file(path_).at_offset(place.offset);
+    return Status(StatusCode::kIo, formatted("record {} is damaged", record)).in_file(path_).at_offset(place.offset);
   }
   return {};
 }

@@ -1,12 +1,12 @@
 // JsonScanner: grammar, UTF-8, depth, duplicate keys.
 #include "src/io/json_scanner.h"
 
-#include <fmt/format.h>
 #include <utf8proc.h>
 
 #include <algorithm>
 #include <functional>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/io/gguf_cursor.h"
 
@@ -68,10 +68,10 @@ Status JsonScanner::error(uint32_t at, std::string message) const {
 }
 
 Status JsonScanner::unexpected(const char* need) const {
-  if (is_at_end()) return error(at_, fmt::format("the text ends where {} is needed", need));
+  if (is_at_end()) return error(at_, formatted("the text ends where {} is needed", need));
   const auto c = static_cast<uint8_t>(here());
-  const std::string got = c > 0x20 && c < 0x7f ? fmt::format("'{:c}'", here()) : fmt::format("the byte {:#04x}", c);
-  return error(at_, fmt::format("got {}, need {}", got, need));
+  const std::string got = c > 0x20 && c < 0x7f ? formatted("'{:c}'", here()) : formatted("the byte {:#04x}", c);
+  return error(at_, formatted("got {}, need {}", got, need));
 }
 
 void JsonScanner::skip_space() {
@@ -107,7 +107,7 @@ Status JsonScanner::begin_value(bool* is_open) {
   if (c == 'f') return take_word("false");
   if (c == 'n') return take_word("null");
   if (c != '{' && c != '[') return unexpected("a value");
-  if (open_.size() == kJsonMaxDepth) return error(at_, fmt::format("objects and arrays are nested more than {} deep", kJsonMaxDepth));
+  if (open_.size() == kJsonMaxDepth) return error(at_, formatted("objects and arrays are nested more than {} deep", kJsonMaxDepth));
   open_.push_back({c == '{', static_cast<uint32_t>(keys_.size())});
   ++at_;
   skip_space();
@@ -146,7 +146,7 @@ Status JsonScanner::take_string() {
       ++at_;
       return {};
     }
-    if (c < 0x20) return error(at_, fmt::format("a string contains the control character {}; it must be escaped", c));
+    if (c < 0x20) return error(at_, formatted("a string contains the control character {}; it must be escaped", c));
     if (c == '\\') {
       OTR_TRY(take_escape());
     } else if (c < 0x80) {
@@ -247,8 +247,8 @@ Status JsonScanner::check_keys(uint32_t first) {
     const auto twice =
         std::adjacent_find(begin, end, [&](uint64_t a, uint64_t b) { return a >> 32 == b >> 32 && compare_keys(place(a), place(b)) == 0; });
     if (twice != end) {
-      return error(place(twice[1]), fmt::format("the key \"{}\" appears twice, first at byte {}", printable(literal_at(place(*twice))),
-                                                document_.file_offset + place(*twice)));
+      return error(place(twice[1]), formatted("the key \"{}\" appears twice, first at byte {}", printable(literal_at(place(*twice))),
+                                              document_.file_offset + place(*twice)));
     }
   }
   keys_.erase(begin, end);

@@ -1,11 +1,10 @@
 // JsonText and JsonValue: moving about in a text that has been checked.
 #include "src/io/json_text.h"
 
-#include <fmt/format.h>
-
 #include <charconv>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/io/gguf_cursor.h"
 #include "src/io/json_scanner.h"
@@ -29,7 +28,7 @@ const char* json_kind_name(JsonKind kind) {
 Result<JsonText> JsonText::parse(std::string text, std::string file, uint64_t file_offset) {
   if (text.size() > kJsonMaxBytes) {
     return Status(StatusCode::kUnsupported,
-                  fmt::format("the JSON text has {}, the limit is {}", format_bytes(text.size()), format_bytes(kJsonMaxBytes)))
+                  formatted("the JSON text has {}, the limit is {}", format_bytes(text.size()), format_bytes(kJsonMaxBytes)))
         .in_file(std::move(file));
   }
   auto document = std::make_unique<json_detail::Document>();
@@ -158,7 +157,7 @@ Status JsonValue::error(StatusCode code, std::string subject, std::string messag
 }
 
 Status JsonValue::wrong(std::string subject, std::string_view need) const {
-  return error(StatusCode::kCorruptFile, subject, fmt::format("{}: got {}, need {}", printable(subject), printable(raw(), 40), need));
+  return error(StatusCode::kCorruptFile, subject, formatted("{}: got {}, need {}", printable(subject), printable(raw(), 40), need));
 }
 
 }  // namespace outrigger

@@ -1,8 +1,7 @@
 // A ByteSource over a caller's bytes.
-#include <fmt/format.h>
-
 #include <cstring>
 
+#include "src/base/formatted.h"
 #include "src/io/byte_source.h"
 
 namespace outrigger {
@@ -17,7 +16,7 @@ class MemorySource final : public ByteSource {
 
   Status read(uint64_t offset, std::span<std::byte> dst) const override {
     if (offset > bytes_.size() || dst.size() > bytes_.size() - offset) {
-      return Status(StatusCode::kIo, fmt::format("{} bytes asked for, {} are there", dst.size(), bytes_.size()))
+      return Status(StatusCode::kIo, formatted("{} bytes asked for, {} are there", dst.size(), bytes_.size()))
           .at_offset(offset)
           .in_file(name_);
     }

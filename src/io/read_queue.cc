@@ -1,11 +1,10 @@
 // ReadQueue: counts what is in flight, and chooses who reads.
 #include "src/io/read_queue.h"
 
-#include <fmt/format.h>
-
 #include <new>
 #include <utility>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/io/read_queue_methods.h"
 
@@ -13,7 +12,7 @@ namespace outrigger {
 
 Status ReadQueueOptions::validate() const {
   if (depth >= 1 && depth <= kMostReads) return {};
-  return Status(StatusCode::kInvalidArgument, fmt::format("reads in flight: got {}, need 1 to {}", depth, kMostReads));
+  return Status(StatusCode::kInvalidArgument, formatted("reads in flight: got {}, need 1 to {}", depth, kMostReads));
 }
 
 Result<std::unique_ptr<ReadQueue>> ReadQueue::create(std::shared_ptr<const ByteSource> source, const ReadQueueOptions& options) {
@@ -29,7 +28,7 @@ Result<std::unique_ptr<ReadQueue>> ReadQueue::create(std::shared_ptr<const ByteS
 }
 
 Status ReadQueue::submit(const ReadRequest& request) {
-  if (in_flight_ >= depth_) return Status(StatusCode::kInternal, fmt::format("a read too many: {} are in flight already", in_flight_));
+  if (in_flight_ >= depth_) return Status(StatusCode::kInternal, formatted("a read too many: {} are in flight already", in_flight_));
   ++in_flight_;
   begin(request);
   return {};

@@ -1,5 +1,4 @@
 // ReadQueue by io_uring: the kernel keeps the queue, and no thread of ours waits for a disk.
-#include <fmt/format.h>
 #include <liburing.h>
 
 #include <algorithm>

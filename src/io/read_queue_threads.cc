@@ -1,6 +1,4 @@
 // ReadQueue by threads, each of which reads as read_direct does.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <exception>
@@ -9,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/io/read_queue_methods.h"
 
@@ -68,7 +67,7 @@ Status ThreadQueue::start() {
     for (uint32_t i = 0; i < threads; ++i) readers_.emplace_back([this] { serve(); });
     return {};
   } catch (const std::exception& refused) {
-    return Status(StatusCode::kOutOfMemory, fmt::format("the system refused one of {} reading threads ({})", threads, refused.what()));
+    return Status(StatusCode::kOutOfMemory, formatted("the system refused one of {} reading threads ({})", threads, refused.what()));
   }
 }
 

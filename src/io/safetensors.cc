@@ -1,13 +1,12 @@
 // SafetensorsFile: from the header's JSON to checked tensors.
 #include "src/io/safetensors.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "src/base/bytes.h"
 #include "src/base/checked.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/io/gguf_cursor.h"
 #include "src/io/json_text.h"
@@ -71,25 +70,25 @@ class HeaderReader {
 Result<JsonText> HeaderReader::load(uint64_t* header_bytes) {
   const uint64_t file_bytes = source_.size_bytes();
   if (file_bytes < kLengthBytes)
-    return corrupt(0, fmt::format("the file ends inside the header's length: 8 bytes needed, {} are there", file_bytes));
+    return corrupt(0, formatted("the file ends inside the header's length: 8 bytes needed, {} are there", file_bytes));
   std::byte raw[kLengthBytes];
   OTR_TRY(source_.read(0, raw));
   uint64_t length;
   std::memcpy(&length, raw, sizeof length);
   if (length > file_bytes - kLengthBytes) {
-    return corrupt(0, fmt::format("a header of {} bytes is announced, but {} bytes remain", length, file_bytes - kLengthBytes));
+    return corrupt(0, formatted("a header of {} bytes is announced, but {} bytes remain", length, file_bytes - kLengthBytes));
   }
   if (length > kSafetensorsMaxHeaderBytes) {
     return Status(StatusCode::kUnsupported,
-                  fmt::format("the header has {}, the limit is {}", format_bytes(length), format_bytes(kSafetensorsMaxHeaderBytes)))
+                  formatted("the header has {}, the limit is {}", format_bytes(length), format_bytes(kSafetensorsMaxHeaderBytes)))
         .in_file(source_.name());
   }
-  if (length < 2) return corrupt(0, fmt::format("a header of {} bytes is announced; the smallest, {{}}, has 2", length));
+  if (length < 2) return corrupt(0, formatted("a header of {} bytes is announced; the smallest, {{}}, has 2", length));
   std::string text(length, '\0');
   OTR_TRY(source_.read(kLengthBytes, std::as_writable_bytes(std::span(text))));
   if (text[0] != '{')
-    return corrupt(kLengthBytes, fmt::format("not a safetensors file: its header begins with the byte {:#04x}, not with '{{'",
-                                             static_cast<uint8_t>(text[0])));
+    return corrupt(kLengthBytes, formatted("not a safetensors file: its header begins with the byte {:#04x}, not with '{{'",
+                                           static_cast<uint8_t>(text[0])));
   *header_bytes = kLengthBytes + length;
   return JsonText::parse(std::move(text), source_.name(), kLengthBytes);
 }
@@ -105,9 +104,9 @@ Status HeaderReader::take_name(std::string_view name, JsonValue entry) const {
   const auto control = std::find_if(name.begin(), name.end(), [](char c) { return static_cast<uint8_t>(c) < 0x20 || c == 0x7f; });
   if (name.empty()) return corrupt(entry.offset(), "a tensor's name is empty");
   if (control != name.end())
-    return corrupt(entry.offset(), fmt::format("a tensor's name contains the control character {}", static_cast<int>(*control)), name);
+    return corrupt(entry.offset(), formatted("a tensor's name contains the control character {}", static_cast<int>(*control)), name);
   if (name.size() <= kSafetensorsMaxNameBytes) return {};
-  return corrupt(entry.offset(), fmt::format("a tensor's name has {} bytes, at most {} are allowed", name.size(), kSafetensorsMaxNameBytes),
+  return corrupt(entry.offset(), formatted("a tensor's name has {} bytes, at most {} are allowed", name.size(), kSafetensorsMaxNameBytes),
                  name);
 }
 
@@ -118,7 +117,7 @@ Status HeaderReader::take_dtype(const std::string& name, JsonValue entry, const 
   if (!text) return value->wrong(name, "a string as dtype");
   const auto* found = std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const Dtype& d) { return *text == d.name; });
   if (found == std::end(kDtypes)) {
-    return value->error(StatusCode::kUnsupported, name, fmt::format("dtype \"{}\" is unknown to this build", printable(*text, 40)));
+    return value->error(StatusCode::kUnsupported, name, formatted("dtype \"{}\" is unknown to this build", printable(*text, 40)));
   }
   *dtype = found;
   return {};
@@ -155,17 +154,17 @@ Status HeaderReader::take_place(JsonValue entry, uint32_t bits, SafetensorsTenso
   const uint64_t data_bytes = source_.size_bytes() - data_start_;
   if (begin > end || end > data_bytes) {
     return offsets->error(StatusCode::kCorruptFile, tensor->name,
-                          fmt::format("bytes {} to {} of the data are claimed, which has {}", begin, end, data_bytes));
+                          formatted("bytes {} to {} of the data are claimed, which has {}", begin, end, data_bytes));
   }
   CheckedSize needed_bits = bits;
   for (const uint64_t size : tensor->dims) needed_bits = needed_bits * size;
   if (!needed_bits.fits(INT64_MAX)) {
     return offsets->error(StatusCode::kCorruptFile, tensor->name,
-                          fmt::format("shape [{}] of {} has more than 2^63 bits", fmt::join(tensor->dims, ", "), tensor->dtype));
+                          formatted("shape [{}] of {} has more than 2^63 bits", joined(tensor->dims, ", "), tensor->dtype));
   }
   if (*needed_bits.value() % 8 != 0 || *needed_bits.value() / 8 != end - begin) {
     return offsets->error(StatusCode::kCorruptFile, tensor->name,
-                          fmt::format("shape and dtype need {} bits, data_offsets give {} bytes", *needed_bits.value(), end - begin));
+                          formatted("shape and dtype need {} bits, data_offsets give {} bytes", *needed_bits.value(), end - begin));
   }
   tensor->offset = data_start_ + begin;
   tensor->bytes = end - begin;
@@ -197,15 +196,15 @@ Status HeaderReader::check_tiling() {
   std::string_view before = "the header";
   for (const SafetensorsTensor& tensor : tensors_) {
     if (tensor.offset < end)
-      return corrupt(tensor.offset, fmt::format("begins {} bytes before {} ends", end - tensor.offset, printable(before)), tensor.name);
+      return corrupt(tensor.offset, formatted("begins {} bytes before {} ends", end - tensor.offset, printable(before)), tensor.name);
     if (tensor.offset > end)
-      return corrupt(end, fmt::format("{} bytes between {} and {} belong to no tensor", tensor.offset - end, printable(before),
-                                      printable(tensor.name)));
+      return corrupt(
+          end, formatted("{} bytes between {} and {} belong to no tensor", tensor.offset - end, printable(before), printable(tensor.name)));
     end += tensor.bytes;
     before = tensor.name;
   }
   if (end == source_.size_bytes()) return {};
-  return corrupt(end, fmt::format("{} bytes after {} belong to no tensor", source_.size_bytes() - end, printable(before)));
+  return corrupt(end, formatted("{} bytes after {} belong to no tensor", source_.size_bytes() - end, printable(before)));
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 #include "src/io/spill_file.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <linux/magic.h>
 #include <sys/statfs.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include <system_error>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 
 namespace outrigger {
@@ -49,7 +49,7 @@ std::string default_spill_directory() {
 Result<std::unique_ptr<SpillFile>> SpillFile::create(const std::string& directory, uint64_t bytes, DirectIo direct) {
   const int handle = open_nameless(directory);
   if (handle < 0) {
-    return Status(StatusCode::kIo, fmt::format("cannot make a file of {} for keys and values: {}; name another directory", format_bytes(bytes), reason(errno)))
+    return Status(StatusCode::kIo, formatted("cannot make a file of {} for keys and values: {}; name another directory", format_bytes(bytes), reason(errno)))
         .in_file(directory);
   }
   std::unique_ptr<SpillFile> file(new SpillFile(directory, handle, bytes));
@@ -101,9 +101,9 @@ Status SpillFile::reserve() {
   } while (error == EINTR);
   if (error == EOPNOTSUPP || error == ENOSYS) error = ::posix_fallocate(file_, 0, static_cast<off_t>(bytes_));
   if (error == 0) return {};
-  return Status(StatusCode::kIo, fmt::format("cannot take {} ({} bytes) for keys and values: {}; name a directory with more room, or raise the budget "
-                                             "so that they stay in memory",
-                                             format_bytes(bytes_), bytes_, reason(error)))
+  return Status(StatusCode::kIo, formatted("cannot take {} ({} bytes) for keys and values: {}; name a directory with more room, or raise the budget "
+                                           "so that they stay in memory",
+                                           format_bytes(bytes_), bytes_, reason(error)))
       .in_file(directory_);
 }
 
@@ -120,7 +120,7 @@ void SpillFile::go_direct() {
 }
 
 Status SpillFile::failed(const char* what, uint64_t offset, uint64_t bytes, int error) const {
-  return Status(StatusCode::kIo, fmt::format("cannot {} {} bytes of keys and values: {}", what, bytes, error == 0 ? "nothing more comes" : reason(error)))
+  return Status(StatusCode::kIo, formatted("cannot {} {} bytes of keys and values: {}", what, bytes, error == 0 ? "nothing more comes" : reason(error)))
       .at_offset(offset)
       .in_file(directory_);
 }

@@ -1,11 +1,10 @@
 // SplicedSource: finds the part, and lets it read.
 #include "src/io/spliced_source.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstring>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 
 namespace outrigger {
@@ -56,7 +55,7 @@ Status SplicedSource::read_header(uint64_t offset, std::span<std::byte> dst) con
 
 Status SplicedSource::read(uint64_t offset, std::span<std::byte> dst) const {
   if (offset > size_bytes() || dst.size() > size_bytes() - offset) {
-    return Status(StatusCode::kIo, fmt::format("{} bytes asked for, {} are there", dst.size(), size_bytes()))
+    return Status(StatusCode::kIo, formatted("{} bytes asked for, {} are there", dst.size(), size_bytes()))
         .at_offset(offset)
         .in_file(name_);
   }
@@ -95,7 +94,7 @@ bool SplicedSource::read_if_cached(uint64_t offset, std::span<std::byte> dst) co
 Result<const std::byte*> SplicedSource::read_direct(uint64_t offset, uint64_t length, std::span<std::byte> staging) const {
   uint64_t at = 0;
   if (const ByteSource* file = file_of(offset, length, &at)) return file->read_direct(at, length, staging);
-  return Status(StatusCode::kInternal, fmt::format("a direct read of {} bytes does not lie in one file", length))
+  return Status(StatusCode::kInternal, formatted("a direct read of {} bytes does not lie in one file", length))
       .in_file(name_)
       .at_offset(offset);
 }

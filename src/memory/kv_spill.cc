@@ -1,13 +1,12 @@
 // KvSpill: slots, a file of the spilled layers one after the other, and who has which part of both.
 #include "src/memory/kv_spill.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <new>
 #include <utility>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 
 namespace outrigger {
@@ -63,8 +62,8 @@ Result<KvSpillPart> KvSpill::take(uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   const uint64_t offset = first_gap(bytes);
   if (offset == kNowhere) {
-    return Status(StatusCode::kBudget, fmt::format("no room for {} in slots of {} for keys and values; plan for a larger batch", format_bytes(bytes),
-                                                   format_bytes(slot_bytes_)))
+    return Status(StatusCode::kBudget, formatted("no room for {} in slots of {} for keys and values; plan for a larger batch", format_bytes(bytes),
+                                                 format_bytes(slot_bytes_)))
         .with_bytes(slots_.bytes() + kKvSlots * bytes, slots_.bytes());
   }
   parts_.emplace(offset, bytes);

@@ -1,14 +1,13 @@
 // TensorResidency: what a plan says, as memory: the arena of resident weights, and the ring that the others pass through.
 #include "src/memory/residency.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <new>
 #include <utility>
 
 #include "src/base/bytes.h"
 #include "src/base/checked.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/device/host_pages.h"
 #include "src/tensor/dequantize.h"
@@ -22,7 +21,7 @@ Status invalid(std::string message) { return Status(StatusCode::kInvalidArgument
 Status check_place(const MatrixShape& matrix, const WeightSource& weight, uint64_t source_bytes) {
   const auto check = [&](uint64_t offset, uint64_t bytes) {
     if ((CheckedSize(offset) + bytes).fits(source_bytes)) return Status();
-    return invalid(fmt::format("{} bytes from byte {} on do not lie in a source of {} bytes", bytes, offset, source_bytes)).about(matrix.name);
+    return invalid(formatted("{} bytes from byte {} on do not lie in a source of {} bytes", bytes, offset, source_bytes)).about(matrix.name);
   };
   if (weight.expert_offsets.empty()) return check(weight.file_offset, matrix.file_bytes);
   if (weight.expert_offsets.size() != weight.experts) return invalid("not every expert has a place in the file").about(matrix.name);
@@ -34,13 +33,13 @@ Status check_place(const MatrixShape& matrix, const WeightSource& weight, uint64
 Status check_weight(const MatrixShape& matrix, const WeightSource& weight, uint64_t source_bytes) {
   const std::optional<PackedKind> kind = packed_kind(weight.type);
   if (!kind || *kind != weight.kind) {
-    return Status(StatusCode::kUnsupported, fmt::format("{} weights cannot be run", traits(weight.type).name)).about(matrix.name);
+    return Status(StatusCode::kUnsupported, formatted("{} weights cannot be run", traits(weight.type).name)).about(matrix.name);
   }
   const std::optional<uint64_t> row =
       weight.is_packed ? packed_block_bytes(weight.kind, weight.columns) : row_bytes(weight.type, weight.columns);
   if (weight.rows != matrix.rows || weight.columns != matrix.columns || weight.rows == 0 || row != weight.row_bytes) {
-    return invalid(fmt::format("the file has {} x {} elements in rows of {} bytes, the step's shape has {} x {}", weight.rows,
-                               weight.columns, weight.row_bytes, matrix.rows, matrix.columns))
+    return invalid(formatted("the file has {} x {} elements in rows of {} bytes, the step's shape has {} x {}", weight.rows,
+                             weight.columns, weight.row_bytes, matrix.rows, matrix.columns))
         .about(matrix.name);
   }
   const uint64_t file_block = weight.is_packed ? matrix.row_block_bytes : weight.row_bytes * kPackRows;
@@ -60,7 +59,7 @@ uint64_t unpack_bytes(const StepShape& shape, const Plan& plan) {
 Status check_all(const ByteSource& source, const StepShape& shape, const std::vector<WeightSource>& weights, const Plan& plan) {
   OTR_TRY(check_plan(plan, shape));
   if (weights.size() != shape.matrices.size()) {
-    return invalid(fmt::format("the step's shape has {} matrices, {} are given", shape.matrices.size(), weights.size()));
+    return invalid(formatted("the step's shape has {} matrices, {} are given", shape.matrices.size(), weights.size()));
   }
   for (size_t i = 0; i < weights.size(); ++i) OTR_TRY(check_weight(shape.matrices[i], weights[i], source.size_bytes()));
   // What check_plan cannot know: how much more than it gives this source reads.
@@ -68,7 +67,7 @@ Status check_all(const ByteSource& source, const StepShape& shape, const std::ve
     for (const ExpertPart& part : layer.parts) {
       const uint64_t needed = source.direct_staging_bytes(part.blocks_of_read * weights[part.matrix].block_file_bytes());
       if (needed <= part.read_room_bytes) continue;
-      return invalid(fmt::format("a read of an expert takes {} bytes of memory, and the plan has {} for it", needed, part.read_room_bytes))
+      return invalid(formatted("a read of an expert takes {} bytes of memory, and the plan has {} for it", needed, part.read_room_bytes))
           .about(shape.matrices[part.matrix].name);
     }
   }
@@ -105,8 +104,8 @@ Result<std::unique_ptr<TensorResidency>> TensorResidency::create_empty(Backend& 
 Status TensorResidency::check(const Plan& plan) const {
   OTR_TRY(check_all(*source_, shape_, weights_, plan));
   if (device_ || plan.device.planned_bytes == 0) return {};
-  return invalid(fmt::format("the plan wants {} of a device's memory, and \"{}\" is none with memory of its own; open the engine with the device that the plan is for",
-                             format_bytes(plan.device.planned_bytes), backend_->name()));
+  return invalid(formatted("the plan wants {} of a device's memory, and \"{}\" is none with memory of its own; open the engine with the device that the plan is for",
+                           format_bytes(plan.device.planned_bytes), backend_->name()));
 }
 
 Status TensorResidency::place(const Plan& plan) try {

@@ -1,12 +1,11 @@
 // StreamRing: pieces asked for unit by unit, and noticed as they come.
 #include "src/memory/stream_ring.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <new>
 #include <utility>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/tensor/stream_layout.h"
 
@@ -39,9 +38,8 @@ Status StreamRing::add_pieces() {
       const uint64_t bytes = weight.file_bytes(piece.first_block, piece.blocks),
                      room = read_room_bytes(piece.blocks * weight.block_file_bytes());
       if (source_->direct_staging_bytes(bytes) > room) {
-        return Status(StatusCode::kInvalidArgument,
-                      fmt::format("a read of {} bytes takes {} of memory, and the plan's slots have {} for it", bytes,
-                                  source_->direct_staging_bytes(bytes), room));
+        return Status(StatusCode::kInvalidArgument, formatted("a read of {} bytes takes {} of memory, and the plan's slots have {} for it",
+                                                              bytes, source_->direct_staging_bytes(bytes), room));
       }
       pieces_.push_back({unit, weight.offset_of(piece.first_block), bytes, piece.slot_offset, room, nullptr});
     }

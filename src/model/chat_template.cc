@@ -1,8 +1,7 @@
 // Chat templates: recognising one, and the layouts.
 #include "src/model/chat_template.h"
 
-#include <fmt/format.h>
-
+#include "src/base/formatted.h"
 #include "src/model/utf8.h"
 
 namespace outrigger {
@@ -60,7 +59,7 @@ ChatTemplate recognise_mistral(std::string_view program) {
 
 void write_chatml(const ChatTemplate& layout, std::span<const ChatMessage> messages, ChatWriter& writer) {
   const auto turn = [&](std::string_view role, std::string_view content) {
-    writer.markup(fmt::format("<|im_start|>{}\n", role));
+    writer.markup(formatted("<|im_start|>{}\n", role));
     writer.content(content);
     writer.markup("<|im_end|>\n");
   };
@@ -71,7 +70,7 @@ void write_chatml(const ChatTemplate& layout, std::span<const ChatMessage> messa
 
 void write_zephyr(std::span<const ChatMessage> messages, ChatWriter& writer) {
   for (const ChatMessage& message : messages) {
-    writer.markup(fmt::format("<|{}|>\n", message.role));
+    writer.markup(formatted("<|{}|>\n", message.role));
     writer.content(message.content);
     writer.eos();
     writer.markup("\n");
@@ -80,7 +79,7 @@ void write_zephyr(std::span<const ChatMessage> messages, ChatWriter& writer) {
 }
 
 void write_llama3(const ChatTemplate& layout, std::span<const ChatMessage> messages, ChatWriter& writer) {
-  const auto open = [&](std::string_view role) { writer.markup(fmt::format("<|start_header_id|>{}<|end_header_id|>\n\n", role)); };
+  const auto open = [&](std::string_view role) { writer.markup(formatted("<|start_header_id|>{}<|end_header_id|>\n\n", role)); };
   writer.bos();
   if (layout.dates) {
     open("system");
@@ -103,7 +102,7 @@ void write_llama3(const ChatTemplate& layout, std::span<const ChatMessage> messa
 void write_llama2(std::span<const ChatMessage> messages, ChatWriter& writer) {
   std::string system;
   if (messages.front().role == "system") {
-    system = fmt::format("<<SYS>>\n{}\n<</SYS>>\n\n", messages.front().content);
+    system = formatted("<<SYS>>\n{}\n<</SYS>>\n\n", messages.front().content);
     messages = messages.subspan(1);
   }
   for (const ChatMessage& message : messages) {
@@ -148,14 +147,14 @@ Status check_alternation(const ChatTemplate& layout, std::span<const ChatMessage
   for (size_t i = first; i < messages.size(); ++i) {
     const std::string_view wanted = (i - first) % 2 == 0 ? "user" : "assistant";
     if (messages[i].role == wanted) continue;
-    return Status(StatusCode::kInvalidArgument, fmt::format("message {} is of role {}, but the chat template {} needs {} there: after an "
-                                                            "optional system message, user and assistant take turns",
-                                                            i + 1, messages[i].role, layout.name, wanted));
+    return Status(StatusCode::kInvalidArgument, formatted("message {} is of role {}, but the chat template {} needs {} there: after an "
+                                                          "optional system message, user and assistant take turns",
+                                                          i + 1, messages[i].role, layout.name, wanted));
   }
   if (messages.back().role == "user") return Status();
   return Status(StatusCode::kInvalidArgument,
-                fmt::format("the last message is of role {}, but the chat template {} needs one of the user's to answer",
-                            messages.back().role, layout.name));
+                formatted("the last message is of role {}, but the chat template {} needs one of the user's to answer",
+                          messages.back().role, layout.name));
 }
 
 Status check_messages(const ChatTemplate& layout, std::span<const ChatMessage> messages) {
@@ -164,7 +163,7 @@ Status check_messages(const ChatTemplate& layout, std::span<const ChatMessage> m
     const std::string& role = messages[i].role;
     if (role == "system" || role == "user" || role == "assistant") continue;
     return Status(StatusCode::kInvalidArgument,
-                  fmt::format("message {} has the role \"{}\"; roles are system, user and assistant", i + 1, role));
+                  formatted("message {} has the role \"{}\"; roles are system, user and assistant", i + 1, role));
   }
   const bool alternates = layout.family == ChatFamily::kLlama2 || layout.family == ChatFamily::kMistral;
   return alternates ? check_alternation(layout, messages) : Status();

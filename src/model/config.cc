@@ -1,11 +1,10 @@
 // Reads and checks a model's sizes and constants.
 #include "src/model/config.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/model/config_reader.h"
 
@@ -25,16 +24,16 @@ constexpr uint64_t kMostUsedExperts = 64;  // the largest in use are 10
 Status read_attention(const ConfigReader& reader, ModelConfig& config) {
   OTR_ASSIGN(const uint64_t heads, reader.size("attention.head_count", 1, kMostHeads));
   OTR_ASSIGN(const uint64_t kv_heads, reader.size_or("attention.head_count_kv", heads, 1, kMostHeads));
-  if (heads % kv_heads != 0) return reader.bad("attention.head_count_kv", fmt::format("{}", kv_heads), fmt::format("a divisor of {} heads", heads));
+  if (heads % kv_heads != 0) return reader.bad("attention.head_count_kv", formatted("{}", kv_heads), formatted("a divisor of {} heads", heads));
   if (reader.find("attention.key_length") == nullptr && config.width % heads != 0) {
-    return reader.bad("attention.head_count", fmt::format("{}", heads), fmt::format("a divisor of the width, {}", config.width));
+    return reader.bad("attention.head_count", formatted("{}", heads), formatted("a divisor of the width, {}", config.width));
   }
   OTR_ASSIGN(const uint64_t head_dim, reader.size_or("attention.key_length", std::max<uint64_t>(1, config.width / heads), 1, kMostHeadDim));
   OTR_ASSIGN(const uint64_t value_dim, reader.size_or("attention.value_length", head_dim, 1, kMostHeadDim));
   if (value_dim != head_dim) {
-    return Status(StatusCode::kUnsupported, fmt::format("keys of {} and values of {} elements: this version needs them equal", head_dim, value_dim));
+    return Status(StatusCode::kUnsupported, formatted("keys of {} and values of {} elements: this version needs them equal", head_dim, value_dim));
   }
-  if (head_dim > kMostHeadDim) return reader.bad("attention.head_count", fmt::format("heads of {} elements", head_dim), fmt::format("at most {}", kMostHeadDim));
+  if (head_dim > kMostHeadDim) return reader.bad("attention.head_count", formatted("heads of {} elements", head_dim), formatted("at most {}", kMostHeadDim));
   config.heads = static_cast<uint32_t>(heads);
   config.kv_heads = static_cast<uint32_t>(kv_heads);
   config.head_dim = static_cast<uint32_t>(head_dim);
@@ -62,16 +61,16 @@ Status read_experts(const ConfigReader& reader, ModelConfig& config) {
   if (experts == 0) return {};
   if (traits.experts == Presence::kNever) {
     return reader.unsupported("expert_count",
-                              fmt::format("a mixture of {} experts in \"{}\" is not computed by this version", experts, config.architecture));
+                              formatted("a mixture of {} experts in \"{}\" is not computed by this version", experts, config.architecture));
   }
   if (experts > kMostExperts) {
     return reader.unsupported("expert_count",
-                              fmt::format("a mixture of {} experts is not computed by this version (at most {} are)", experts, kMostExperts));
+                              formatted("a mixture of {} experts is not computed by this version (at most {} are)", experts, kMostExperts));
   }
   OTR_ASSIGN(const uint64_t used, reader.size("expert_used_count", 1, experts));
   if (used > kMostUsedExperts) {
     return reader.unsupported("expert_used_count",
-                              fmt::format("{} experts a token are not computed by this version (at most {} are)", used, kMostUsedExperts));
+                              formatted("{} experts a token are not computed by this version (at most {} are)", used, kMostUsedExperts));
   }
   OTR_TRY(refuse_other_mixtures(reader, traits));
   config.experts = static_cast<uint32_t>(experts);
@@ -98,7 +97,7 @@ Status read_feed_forward(const ConfigReader& reader, ModelConfig& config) {
 
 Status read_rope(const ConfigReader& reader, ModelConfig& config) {
   OTR_ASSIGN(const uint64_t rope_dim, reader.size_or("rope.dimension_count", config.head_dim, 2, config.head_dim));
-  if (rope_dim % 2 != 0) return reader.bad("rope.dimension_count", fmt::format("{}", rope_dim), "an even number");
+  if (rope_dim % 2 != 0) return reader.bad("rope.dimension_count", formatted("{}", rope_dim), "an even number");
   config.rope_dim = static_cast<uint32_t>(rope_dim);
   OTR_ASSIGN(config.rope_base, reader.positive_or("rope.freq_base", 10000));
   OTR_ASSIGN(config.rope_scaling, read_rope_scaling(reader, config.rope_base, config.rope_dim, config.context_tokens));
@@ -117,7 +116,7 @@ Result<ModelConfig> read_config(const GgufFile& file) {
   config.architecture = std::string(name);
   config.traits = find_architecture(name);
   if (config.traits == nullptr) {
-    return Status(StatusCode::kUnsupported, fmt::format("architecture \"{}\" is not computed by this version ({} are)", name, known_architectures()))
+    return Status(StatusCode::kUnsupported, formatted("architecture \"{}\" is not computed by this version ({} are)", name, known_architectures()))
         .in_file(file.source().name());
   }
   const ConfigReader reader(file, config.architecture);
@@ -132,7 +131,7 @@ Result<ModelConfig> read_config(const GgufFile& file) {
   OTR_TRY(read_rope(reader, config));
   OTR_ASSIGN(const double epsilon, reader.positive("attention.layer_norm_rms_epsilon"));
   config.norm_epsilon = static_cast<float>(epsilon);
-  if (!(config.norm_epsilon > 0)) return reader.bad("attention.layer_norm_rms_epsilon", fmt::format("{}", epsilon), "a number that float32 holds");
+  if (!(config.norm_epsilon > 0)) return reader.bad("attention.layer_norm_rms_epsilon", formatted("{}", epsilon), "a number that float32 holds");
   return config;
 }
 

@@ -1,12 +1,11 @@
 // A step's nodes as operations of a device.
 #include "src/model/device_runner.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 
 namespace outrigger {
@@ -21,8 +20,8 @@ Status DeviceRunner::check_scratch(const Backend& backend, const ModelConfig& co
   args.tokens = 1, args.heads = config.heads, args.kv_heads = config.kv_heads, args.head_dim = config.head_dim, args.capacity = kKvInterleave;
   const uint64_t needed = backend.scratch_bytes(args), planned = threads * attention_scratch_bytes(config.head_dim);
   if (needed <= planned) return {};
-  return Status(StatusCode::kInvalidArgument, fmt::format("device: its attention needs {} of scratch, the plan has {} for {}; plan with this device's profile",
-                                                          format_bytes(needed), format_bytes(planned), threads));
+  return Status(StatusCode::kInvalidArgument, formatted("device: its attention needs {} of scratch, the plan has {} for {}; plan with this device's profile",
+                                                        format_bytes(needed), format_bytes(planned), threads));
 }
 
 Status DeviceRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) {

@@ -1,11 +1,10 @@
 // Fixed tensors: read one after the other.
 #include "src/model/fixed_tensors.h"
 
-#include <fmt/format.h>
-
 #include <cmath>
 #include <vector>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/tensor/dequantize.h"
 
@@ -18,7 +17,7 @@ Status check_rope_factors(const GgufFile& file, const ModelLayout& layout, const
   for (uint32_t i = 0; i < layout.config.rope_dim / 2; ++i) {
     const float factor = fixed[layout.rope_factors + i];
     if (factor > 0 && std::isfinite(factor)) continue;
-    return Status(StatusCode::kCorruptFile, fmt::format("rope_freqs.weight: factor {} is {}, need a positive, finite number", i, factor))
+    return Status(StatusCode::kCorruptFile, formatted("rope_freqs.weight: factor {} is {}, need a positive, finite number", i, factor))
         .in_file(file.source().name()).about("rope_freqs.weight");
   }
   return {};

@@ -1,8 +1,7 @@
 // HfConfig: sizes, constants, and what is refused.
 #include "src/model/hf_config.h"
 
-#include <fmt/format.h>
-
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/model/hf_experts.h"
 #include "src/model/hf_fields.h"
@@ -69,7 +68,7 @@ class ConfigImporter {
   }
 
  private:
-  std::string key(std::string_view name) const { return fmt::format("{}.{}", config_.architecture, name); }
+  std::string key(std::string_view name) const { return formatted("{}.{}", config_.architecture, name); }
   void add(std::string_view name, uint64_t value) { header_.add_u32(key(name), static_cast<uint32_t>(value)); }
   void refuse(const JsonValue& value, std::string subject, std::string message) {
     if (config_.cannot_run.is_ok()) config_.cannot_run = value.error(StatusCode::kUnsupported, std::move(subject), std::move(message));
@@ -115,7 +114,7 @@ Status ConfigImporter::find_family() {
   config_.is_known = true;
   if (!made_by.empty() && made_by != family_->causal_lm) {
     refuse(*fields_.find("architectures"), "architectures",
-           fmt::format("{} is not computed by this version; {} is", printable(made_by), family_->causal_lm));
+           formatted("{} is not computed by this version; {} is", printable(made_by), family_->causal_lm));
   }
   return {};
 }
@@ -158,14 +157,14 @@ Status ConfigImporter::import_heads() {
   if (family_ != &kFamilies[0] && !fields_.find("num_key_value_heads")) return fields_.missing("num_key_value_heads");
   OTR_ASSIGN(const uint64_t kv_heads, fields_.size_or("num_key_value_heads", heads, 1, kMostHeads));
   if (heads % kv_heads != 0)
-    return fields_.find("num_key_value_heads")->wrong("num_key_value_heads", fmt::format("a divisor of {} heads", heads));
+    return fields_.find("num_key_value_heads")->wrong("num_key_value_heads", formatted("a divisor of {} heads", heads));
   add("attention.head_count_kv", kv_heads);
   if (family_->states_head_dim && !fields_.find("head_dim")) return fields_.missing("head_dim");
   if (!fields_.find("head_dim") && width_ % heads != 0) {
-    return fields_.find("num_attention_heads")->wrong("num_attention_heads", fmt::format("a divisor of hidden_size, {}", width_));
+    return fields_.find("num_attention_heads")->wrong("num_attention_heads", formatted("a divisor of hidden_size, {}", width_));
   }
   if (!fields_.find("head_dim") && width_ / heads > kMostHeadDim) {
-    return fields_.find("num_attention_heads")->wrong("num_attention_heads", fmt::format("heads of at most {} elements", kMostHeadDim));
+    return fields_.find("num_attention_heads")->wrong("num_attention_heads", formatted("heads of at most {} elements", kMostHeadDim));
   }
   OTR_ASSIGN(head_dim_, fields_.size_or("head_dim", width_ / heads, 1, kMostHeadDim));
   if (head_dim_ % 2 != 0)
@@ -217,12 +216,12 @@ Status ConfigImporter::refuse_variants() {
     const std::optional<JsonValue> method = quantised->find_value("quant_method");
     const std::string name = method ? method->string().value_or("") : "";
     refuse(*quantised, "quantization_config",
-           fmt::format("weights quantised by \"{}\" cannot be run from a directory; F32, F16 and BF16 can", printable(name)));
+           formatted("weights quantised by \"{}\" cannot be run from a directory; F32, F16 and BF16 can", printable(name)));
   }
   OTR_ASSIGN(const std::string activation, fields_.text_or("hidden_act", "silu"));
   if (activation != "silu" && activation != "swish") {
     refuse(*fields_.find("hidden_act"), "hidden_act",
-           fmt::format("the activation \"{}\" is not computed by this version; silu is", printable(activation)));
+           formatted("the activation \"{}\" is not computed by this version; silu is", printable(activation)));
   }
   OTR_ASSIGN(const bool mlp_bias, fields_.flag_or("mlp_bias", false));
   config_.mlp_bias = mlp_bias && family_->may_have_ffn_biases;

@@ -1,11 +1,10 @@
 // HfExperts: settings and names of the two ways that families write them.
 #include "src/model/hf_experts.h"
 
-#include <fmt/format.h>
-
 #include <charconv>
 #include <iterator>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/model/hf_fields.h"
 
@@ -40,7 +39,7 @@ Status read_count(const HfFields& fields, HfExperts& experts) {
   OTR_ASSIGN(experts.count, fields.size(experts.counted_by, 1, UINT32_MAX));
   OTR_ASSIGN(const uint64_t other, fields.size_or("num_local_experts", experts.count, 1, UINT32_MAX));
   if (other == experts.count) return {};
-  return fields.find("num_local_experts")->wrong("num_local_experts", fmt::format("num_experts, {}, or nothing", experts.count));
+  return fields.find("num_local_experts")->wrong("num_local_experts", formatted("num_experts, {}, or nothing", experts.count));
 }
 
 Status refuse_dense_layers(const HfFields& fields, HfExperts& experts) {
@@ -48,7 +47,7 @@ Status refuse_dense_layers(const HfFields& fields, HfExperts& experts) {
   if (step != 1) {
     experts.cannot_run = fields.find("decoder_sparse_step")
                              ->error(StatusCode::kUnsupported, "decoder_sparse_step",
-                                     fmt::format("experts in one of {} layers are not computed by this version; in every layer they are", step));
+                                     formatted("experts in one of {} layers are not computed by this version; in every layer they are", step));
   }
   const std::optional<JsonValue> dense = fields.find("mlp_only_layers");
   if (!dense) return {};
@@ -81,13 +80,13 @@ Result<HfExperts> read_hf_experts(JsonValue root, std::string_view architecture)
 
 void add_hf_experts(const HfExperts& experts, std::string_view architecture, GgufHeader* header) {
   const auto add = [&](const char* name, uint64_t value) {
-    if (value != 0) header->add_u32(fmt::format("{}.expert_{}", architecture, name), static_cast<uint32_t>(value));
+    if (value != 0) header->add_u32(formatted("{}.expert_{}", architecture, name), static_cast<uint32_t>(value));
   };
   add("count", experts.count);
   add("used_count", experts.used);
   add("feed_forward_length", experts.width);
   add("shared_feed_forward_length", experts.shared_width);
-  if (experts.normalises) header->add_bool(fmt::format("{}.expert_weights_norm", architecture), *experts.normalises);
+  if (experts.normalises) header->add_bool(formatted("{}.expert_weights_norm", architecture), *experts.normalises);
 }
 
 std::optional<std::string_view> behind_number(std::string_view name, std::string_view prefix, uint64_t* number) {
@@ -106,7 +105,7 @@ std::optional<std::string> gguf_mixture_name(std::string_view theirs, std::strin
   uint64_t expert = 0;
   const std::optional<std::string_view> matrix = behind_number(theirs, of(kPrefix, architecture), &expert);
   for (const Name& part : kParts) {
-    if (matrix && *matrix == of(part, architecture)) return fmt::format("{}{}.weight", part.ours, expert);
+    if (matrix && *matrix == of(part, architecture)) return formatted("{}{}.weight", part.ours, expert);
   }
   return std::nullopt;
 }
@@ -117,7 +116,7 @@ std::optional<std::string> hf_mixture_name(std::string_view ours, std::string_vi
   }
   const std::optional<HfExpertPart> found = expert_part(ours);
   if (!found) return std::nullopt;
-  return fmt::format("{}{}.{}", of(kPrefix, architecture), found->expert, of(kParts[found->part], architecture));
+  return formatted("{}{}.{}", of(kPrefix, architecture), found->expert, of(kParts[found->part], architecture));
 }
 
 std::optional<HfExpertPart> expert_part(std::string_view ours) {

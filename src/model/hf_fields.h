@@ -2,7 +2,6 @@
 #ifndef OUTRIGGER_SRC_MODEL_HF_FIELDS_H_
 #define OUTRIGGER_SRC_MODEL_HF_FIELDS_H_
 
-#include <fmt/format.h>
 #include <outrigger/status.h>
 
 #include <cmath>
@@ -10,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/io/json_text.h"
 
@@ -30,7 +30,7 @@ class HfFields {
     if (!value) return missing(key);
     const std::optional<uint64_t> number = value->whole();
     if (!number || *number < least || *number > most)
-      return value->wrong(name(key), fmt::format("a whole number from {} to {}", least, most));
+      return value->wrong(name(key), formatted("a whole number from {} to {}", least, most));
     return *number;
   }
   Result<uint64_t> size_or(std::string_view key, uint64_t absent, uint64_t least, uint64_t most) const {
@@ -59,7 +59,7 @@ class HfFields {
     return *text;
   }
   Status missing(std::string_view key) const {
-    return object_.error(StatusCode::kCorruptFile, name(key), fmt::format("{} is missing", name(key)));
+    return object_.error(StatusCode::kCorruptFile, name(key), formatted("{} is missing", name(key)));
   }
 
  private:

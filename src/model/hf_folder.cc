@@ -1,13 +1,13 @@
 // HfFolder: names, links, small files.
 #include "src/model/hf_folder.h"
 
-#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <climits>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 
 namespace outrigger {
@@ -87,7 +87,7 @@ Result<std::optional<std::string>> HfFolder::read(const std::string& name, uint6
   OTR_ASSIGN(const std::shared_ptr<const ByteSource> source, open(name, DirectIo::kOff));
   const uint64_t bytes = source->size_bytes();
   if (bytes > most_bytes) {
-    return Status(StatusCode::kUnsupported, fmt::format("the file has {}, the limit is {}", format_bytes(bytes), format_bytes(most_bytes)))
+    return Status(StatusCode::kUnsupported, formatted("the file has {}, the limit is {}", format_bytes(bytes), format_bytes(most_bytes)))
         .in_file(source->name());
   }
   std::string text(bytes, '\0');

@@ -1,10 +1,9 @@
 // HfTextRules: the steps of tokenizer.json, matched one by one.
 #include "src/model/hf_pretokenizer.h"
 
-#include <fmt/format.h>
-
 #include <vector>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/model/hf_fields.h"
 #include "src/model/tokenizer_spelling.h"
@@ -44,14 +43,14 @@ Result<std::vector<Step>> steps_of(JsonValue tokenizer, std::string_view member,
   steps.clear();
   const std::optional<JsonValue> items = value->find(list);
   if (!items || items->kind() != JsonKind::kArray)
-    return (items ? *items : *value).wrong(fmt::format("{}.{}", member, list), "an array of steps");
+    return (items ? *items : *value).wrong(formatted("{}.{}", member, list), "an array of steps");
   OTR_TRY(items->each_item(add));
   return steps;
 }
 
 Status unsupported(const Step& step, std::string_view member) {
   return step.value.error(StatusCode::kUnsupported, std::string(member),
-                          fmt::format("the {} step {} is not supported: {}", member, printable(step.type), printable(step.value.raw())));
+                          formatted("the {} step {} is not supported: {}", member, printable(step.type), printable(step.value.raw())));
 }
 
 bool is_flag(JsonValue step, std::string_view name, bool wanted, bool absent) {

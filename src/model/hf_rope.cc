@@ -1,11 +1,10 @@
 // HfRope: linear, llama3 and yarn scaling.
 #include "src/model/hf_rope.h"
 
-#include <fmt/format.h>
-
 #include <cmath>
 #include <tuple>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/model/hf_fields.h"
 #include "src/model/tokenizer_spelling.h"
@@ -24,7 +23,7 @@ Status read_llama3(const HfFields& fields, HfRope& rope) {
   OTR_ASSIGN(rope.high_frequency, fields.positive("high_freq_factor"));
   if (rope.high_frequency > rope.low_frequency) return {};
   return fields.find("high_freq_factor")
-      ->wrong(fields.name("high_freq_factor"), fmt::format("more than low_freq_factor, {}", rope.low_frequency));
+      ->wrong(fields.name("high_freq_factor"), formatted("more than low_freq_factor, {}", rope.low_frequency));
 }
 
 Status read_yarn(const HfFields& fields, uint64_t context, HfRope& rope) {
@@ -44,7 +43,7 @@ Status read_yarn(const HfFields& fields, uint64_t context, HfRope& rope) {
             ->error(StatusCode::kUnsupported, fields.name("truncate"), "yarn scaling without truncation is not computed by this version");
   if (rope.beta_fast > rope.beta_slow) return {};
   return (fields.find("beta_fast") ? *fields.find("beta_fast") : fields.object())
-      .wrong(fields.name("beta_fast"), fmt::format("more than beta_slow, {}", rope.beta_slow));
+      .wrong(fields.name("beta_fast"), formatted("more than beta_slow, {}", rope.beta_slow));
 }
 
 // `scaling` is rope_scaling or rope_parameters.
@@ -75,7 +74,7 @@ Status read_scaling(JsonValue scaling, const std::string& path, uint64_t context
   }
   rope.cannot_run = scaling.error(
       StatusCode::kUnsupported, fields.name("rope_type"),
-      fmt::format("RoPE scaling \"{}\" is not computed by this version (default, linear, llama3 and yarn are)", printable(rope.type)));
+      formatted("RoPE scaling \"{}\" is not computed by this version (default, linear, llama3 and yarn are)", printable(rope.type)));
   return {};
 }
 

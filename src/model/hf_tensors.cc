@@ -1,11 +1,10 @@
 // Tensors of a Hugging Face directory: names both ways, and what must be there.
 #include "src/model/hf_tensors.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <set>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/io/gguf_cursor.h"
 #include "src/model/hf_experts.h"
@@ -56,7 +55,7 @@ std::optional<std::string> renamed(std::string_view name, std::string_view archi
     if (*rest == from(pair)) part = to(pair);
   }
   if (!part) return std::nullopt;
-  return fmt::format("{}{}.{}", to_ours ? kOurLayer : kTheirLayer, layer, *part);
+  return formatted("{}{}.{}", to_ours ? kOurLayer : kTheirLayer, layer, *part);
 }
 
 bool is_redundant(std::string_view name) {
@@ -99,7 +98,7 @@ class TensorImporter {
   Status check_layer(uint32_t layer) const;
   Status check_bias(const std::string& name, std::string_view key, bool is_announced) const;
   Status missing(const std::string& name, std::string_view key) const {
-    return root_.error(StatusCode::kCorruptFile, name, fmt::format("tensor {} is in none of the files, though {} needs it", name, key));
+    return root_.error(StatusCode::kCorruptFile, name, formatted("tensor {} is in none of the files, though {} needs it", name, key));
   }
 
   const std::vector<SafetensorsFile>& files_;
@@ -120,15 +119,15 @@ Status TensorImporter::add(size_t file, const SafetensorsTensor& tensor) {
   if (tensor.bytes == 0) return about_tensor(StatusCode::kCorruptFile, files_[file], tensor, "the tensor has no elements");
   const bool can_run = tensor.type == DType::kF32 || tensor.type == DType::kF16 || tensor.type == DType::kBF16;
   if (!can_run)
-    refuse(file, tensor, fmt::format("weights of dtype {} cannot be run from a directory (F32, F16 and BF16 can)", tensor.dtype));
+    refuse(file, tensor, formatted("weights of dtype {} cannot be run from a directory (F32, F16 and BF16 can)", tensor.dtype));
   if (config_.experts > 0 && is_fused(tensor.name)) {
     has_fused_experts_ = true;
     refuse(file, tensor,
-           fmt::format("tensor {} holds all experts of a layer; split it into one for each expert, as directories of the Hub have them",
-                       printable(tensor.name)));
+           formatted("tensor {} holds all experts of a layer; split it into one for each expert, as directories of the Hub have them",
+                     printable(tensor.name)));
   }
   if (!name)
-    refuse(file, tensor, fmt::format("tensor {} has no place in the computation of \"{}\"", printable(tensor.name), config_.architecture));
+    refuse(file, tensor, formatted("tensor {} has no place in the computation of \"{}\"", printable(tensor.name), config_.architecture));
   if (config_.is_known && tensor.name == kEmbedding) {
     OTR_TRY(check_embedding(file, tensor));
     has_embedding_ = true;
@@ -150,8 +149,8 @@ Status TensorImporter::add(size_t file, const SafetensorsTensor& tensor) {
 Status TensorImporter::check_embedding(size_t file, const SafetensorsTensor& tensor) const {
   if (tensor.rank == 2 && tensor.dims[0] == config_.vocabulary) return {};
   return about_tensor(StatusCode::kCorruptFile, files_[file], tensor,
-                      fmt::format("shape of {}: got [{}], need {} rows: the vocab_size of config.json", tensor.name,
-                                  fmt::join(tensor.dims.begin(), tensor.dims.begin() + tensor.rank, ", "), config_.vocabulary));
+                      formatted("shape of {}: got [{}], need {} rows: the vocab_size of config.json", tensor.name,
+                                joined(std::span(tensor.dims.data(), tensor.rank), ", "), config_.vocabulary));
 }
 
 // A layer beyond the last is the layout's to refuse, as for every tensor.
@@ -162,8 +161,8 @@ Status TensorImporter::note_expert(size_t file, const SafetensorsTensor& tensor,
   if (!found || layer >= config_.layers) return {};
   if (found->expert >= config_.experts) {
     return about_tensor(StatusCode::kCorruptFile, files_[file], tensor,
-                        fmt::format("tensor {} is of expert {}, though {} says {} experts", printable(tensor.name), found->expert,
-                                    config_.experts_key, config_.experts));
+                        formatted("tensor {} is of expert {}, though {} says {} experts", printable(tensor.name), found->expert,
+                                  config_.experts_key, config_.experts));
   }
   experts_.push_back((layer * config_.experts + found->expert) * 3 + found->part);
   return {};
@@ -178,7 +177,7 @@ Status TensorImporter::check_experts() {
   const uint64_t expert = next / 3;
   const char* const parts[] = {"gate", "up", "down"};
   const std::string ours =
-      fmt::format("{}{}.ffn_{}_exps.{}.weight", kOurLayer, expert / config_.experts, parts[next % 3], expert % config_.experts);
+      formatted("{}{}.ffn_{}_exps.{}.weight", kOurLayer, expert / config_.experts, parts[next % 3], expert % config_.experts);
   return missing(*renamed(ours, config_.architecture, false), config_.experts_key);
 }
 
@@ -195,10 +194,10 @@ Status TensorImporter::check_promises() {
 Status TensorImporter::check_layer(uint32_t layer) const {
   for (const char* part : {"q", "k", "v", "o"}) {
     if (config_.architecture == "qwen2" || config_.architecture == "qwen2moe") break;
-    OTR_TRY(check_bias(fmt::format("{}{}.self_attn.{}_proj.bias", kTheirLayer, layer, part), "attention_bias", config_.attention_bias));
+    OTR_TRY(check_bias(formatted("{}{}.self_attn.{}_proj.bias", kTheirLayer, layer, part), "attention_bias", config_.attention_bias));
   }
   for (const char* part : {"gate", "up", "down"}) {
-    OTR_TRY(check_bias(fmt::format("{}{}.mlp.{}_proj.bias", kTheirLayer, layer, part), "mlp_bias", config_.mlp_bias));
+    OTR_TRY(check_bias(formatted("{}{}.mlp.{}_proj.bias", kTheirLayer, layer, part), "mlp_bias", config_.mlp_bias));
   }
   return {};
 }
@@ -206,7 +205,7 @@ Status TensorImporter::check_layer(uint32_t layer) const {
 Status TensorImporter::check_bias(const std::string& name, std::string_view key, bool is_announced) const {
   if (biases_.contains(name) == is_announced) return {};
   if (is_announced) return missing(name, key);
-  return root_.error(StatusCode::kCorruptFile, name, fmt::format("tensor {} is there, though {} does not announce it", name, key));
+  return root_.error(StatusCode::kCorruptFile, name, formatted("tensor {} is there, though {} does not announce it", name, key));
 }
 
 }  // namespace

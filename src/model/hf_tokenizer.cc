@@ -1,11 +1,10 @@
 // The tokenizer of a Hugging Face directory: which kind, which tokens are special, which template.
 #include "src/model/hf_tokenizer.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <set>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/model/hf_fields.h"
 #include "src/model/hf_pretokenizer.h"
@@ -75,11 +74,11 @@ Status TokenizerImporter::check_model() const {
   OTR_ASSIGN(const std::string type, fields.text_or("type", fields.find("merges") ? "BPE" : "none"));
   if (type != "BPE")
     return model->error(StatusCode::kUnsupported, "model.type",
-                        fmt::format("the tokenizer \"{}\" is not supported; BPE is", printable(type)));
+                        formatted("the tokenizer \"{}\" is not supported; BPE is", printable(type)));
   for (const char* name : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     OTR_ASSIGN(const std::string affix, fields.text_or(name, ""));
     if (!affix.empty())
-      return fields.find(name)->error(StatusCode::kUnsupported, fields.name(name), fmt::format("{} is not supported", fields.name(name)));
+      return fields.find(name)->error(StatusCode::kUnsupported, fields.name(name), formatted("{} is not supported", fields.name(name)));
   }
   if (const std::optional<JsonValue> dropout = fields.find("dropout"); dropout && dropout->number() != 0.0) {
     return dropout->error(StatusCode::kUnsupported, "model.dropout", "merges that are left out by chance are not supported");
@@ -97,7 +96,7 @@ Status TokenizerImporter::mark_bytes() {
   }
   if (bytes == 256) return {};
   return tokenizer_.error(StatusCode::kUnsupported, "model.byte_fallback",
-                          fmt::format("byte_fallback with tokens for {} of 256 bytes is not supported", bytes));
+                          formatted("byte_fallback with tokens for {} of 256 bytes is not supported", bytes));
 }
 
 Status TokenizerImporter::read_settings() {
@@ -117,7 +116,7 @@ Result<std::optional<uint32_t>> TokenizerImporter::token_named(const char* key) 
     const std::optional<uint32_t> token = vocabulary_.find(*text);
     if (token) return token;
     return value->error(StatusCode::kCorruptFile, key,
-                        fmt::format("{} \"{}\" is not in the vocabulary of {}", key, printable(*text), kTokenizer));
+                        formatted("{} \"{}\" is not in the vocabulary of {}", key, printable(*text), kTokenizer));
   }
   return std::optional<uint32_t>();
 }
@@ -131,7 +130,7 @@ Result<std::optional<uint32_t>> TokenizerImporter::token_numbered(const char* ke
 
 Status TokenizerImporter::take_end(JsonValue value, const std::string& subject) {
   const std::optional<uint64_t> number = value.whole();
-  if (!number || *number >= tokens_) return value.wrong(subject, fmt::format("a token's number, 0 to {}", tokens_ - 1));
+  if (!number || *number >= tokens_) return value.wrong(subject, formatted("a token's number, 0 to {}", tokens_ - 1));
   ends_.insert(static_cast<uint32_t>(*number));
   return {};
 }
@@ -162,7 +161,7 @@ Status TokenizerImporter::find_special_tokens() {
   unknown_ = vocabulary_.find(unknown);
   if (!unknown_)
     return model.find("unk_token")
-        ->error(StatusCode::kCorruptFile, "model.unk_token", fmt::format("unk_token \"{}\" is not in the vocabulary", printable(unknown)));
+        ->error(StatusCode::kCorruptFile, "model.unk_token", formatted("unk_token \"{}\" is not in the vocabulary", printable(unknown)));
   if (rules_.pre.empty()) vocabulary_.set_type(*unknown_, TokenType::kUnknown);
   return {};
 }
@@ -179,7 +178,7 @@ Status TokenizerImporter::find_frame() {
     if (text.empty() || (token && vocabulary_.text(*token) == text)) return {};
     return tokenizer_.find("post_processor")
         ->error(StatusCode::kUnsupported, "post_processor",
-                fmt::format("\"{}\" around a text, which is neither its begin nor its end token, is not supported", printable(text)));
+                formatted("\"{}\" around a text, which is neither its begin nor its end token, is not supported", printable(text)));
   };
   // A frame names its own token where the other files name none.
   if (!bos_ && !frame_.before.empty()) bos_ = vocabulary_.find(frame_.before);
@@ -206,7 +205,7 @@ void TokenizerImporter::add_kind() {
 
 void TokenizerImporter::add_special_tokens() {
   const std::pair<const char*, std::optional<uint32_t>> ids[] = {{"bos", bos_}, {"eos", eos_}, {"unknown", unknown_}};
-  for (const auto& [name, id] : ids) header_.add_u32(fmt::format("tokenizer.ggml.{}_token_id", name), id.value_or(UINT32_MAX));
+  for (const auto& [name, id] : ids) header_.add_u32(formatted("tokenizer.ggml.{}_token_id", name), id.value_or(UINT32_MAX));
   header_.begin_array("tokenizer.ggml.end_token_ids", GgufType::kI32);
   for (const uint32_t id : ends_) header_.add_element(static_cast<int32_t>(id));
   header_.end_array();

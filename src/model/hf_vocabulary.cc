@@ -1,10 +1,9 @@
 // HfVocabulary: from texts with numbers to texts by number.
 #include "src/model/hf_vocabulary.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/model/tokenizer_spelling.h"
 
@@ -19,12 +18,12 @@ constexpr uint64_t kMostGaps = 4096;
 Status HfVocabulary::set(JsonValue place, const std::string& subject, uint64_t number, std::string_view text, TokenType type) {
   if (number >= spans_.size()) {
     return place.error(StatusCode::kCorruptFile, subject,
-                       fmt::format("token \"{}\" has the number {}, but the model has {} tokens", printable(text), number, spans_.size()));
+                       formatted("token \"{}\" has the number {}, but the model has {} tokens", printable(text), number, spans_.size()));
   }
   if (types_[number] != TokenType::kUnused) {
     return place.error(
         StatusCode::kCorruptFile, subject,
-        fmt::format("tokens \"{}\" and \"{}\" both have the number {}", printable(this->text(number)), printable(text), number));
+        formatted("tokens \"{}\" and \"{}\" both have the number {}", printable(this->text(number)), printable(text), number));
   }
   spans_[number] = {static_cast<uint32_t>(texts_.size()), static_cast<uint32_t>(text.size())};
   types_[number] = type;
@@ -55,7 +54,7 @@ Status HfVocabulary::read_added(JsonValue added) {
     for (const char* name : {"lstrip", "rstrip", "single_word"}) {
       if (flag(name))
         return token.error(StatusCode::kUnsupported, subject,
-                           fmt::format("the added token \"{}\" has {}, which is not supported", printable(*text), name));
+                           formatted("the added token \"{}\" has {}, which is not supported", printable(*text), name));
     }
     const TokenType type = flag("special") ? TokenType::kControl : TokenType::kUserDefined;
     if (number < size() && types_[number] == TokenType::kNormal && this->text(number) == *text) {
@@ -118,7 +117,7 @@ Status add_hf_merges(JsonValue model, uint64_t text_bytes, GgufHeader* header) {
     // A token of n bytes is made by one of n - 1 pairs, so that more merges than bytes repeat themselves.
     if (++count > text_bytes)
       return item.error(StatusCode::kCorruptFile, subject,
-                        fmt::format("a vocabulary of {} bytes cannot have more merges than that", text_bytes));
+                        formatted("a vocabulary of {} bytes cannot have more merges than that", text_bytes));
     if (const std::optional<std::string> both = item.string()) {
       header->add_element(*both);
       return {};

@@ -1,10 +1,9 @@
 // HfFolder: the weights' files, and the index that lists them.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <numeric>
 #include <set>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/model/hf_folder.h"
 #include "src/model/tokenizer_spelling.h"
@@ -62,7 +61,7 @@ Result<std::vector<SafetensorsFile>> HfFolder::open_weights(DirectIo direct) con
   for (const char* other : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
     if (has(other)) return Status(StatusCode::kUnsupported, "the weights are pickled; save them as safetensors").in_file(path_of(other));
   }
-  return Status(StatusCode::kNotFound, fmt::format("the directory has neither {} nor {}", kSingle, kIndex)).in_file(path_);
+  return Status(StatusCode::kNotFound, formatted("the directory has neither {} nor {}", kSingle, kIndex)).in_file(path_);
 }
 
 Result<std::vector<SafetensorsFile>> HfFolder::open_shards(const JsonText& index, DirectIo direct) const {
@@ -77,7 +76,7 @@ Result<std::vector<SafetensorsFile>> HfFolder::open_shards(const JsonText& index
     if (names.contains(*name)) return {};
     if (!check_name(*name).is_ok()) return value.wrong(std::string(tensor), "the plain name of a file of the directory");
     if (names.size() == kHfMaxShards)
-      return value.error(StatusCode::kUnsupported, "weight_map", fmt::format("more than {} files are listed", kHfMaxShards));
+      return value.error(StatusCode::kUnsupported, "weight_map", formatted("more than {} files are listed", kHfMaxShards));
     names.insert(*name);
     return {};
   }));
@@ -85,7 +84,7 @@ Result<std::vector<SafetensorsFile>> HfFolder::open_shards(const JsonText& index
     const uint64_t count = count_in_name(name);
     if (count != 0 && count != names.size()) {
       return map->error(StatusCode::kCorruptFile, "weight_map",
-                        fmt::format("{} is one of {} files by its name, but {} are listed", printable(name), count, names.size()));
+                        formatted("{} is one of {} files by its name, but {} are listed", printable(name), count, names.size()));
     }
   }
   if (names.empty()) return map->error(StatusCode::kCorruptFile, "weight_map", "no tensor is listed");
@@ -102,13 +101,13 @@ Result<std::vector<SafetensorsFile>> HfFolder::open_shards(const JsonText& index
     const size_t shard = static_cast<size_t>(std::distance(names.begin(), names.find(name)));
     if (shards[shard].list(tensor)) return {};
     return value.error(StatusCode::kCorruptFile, std::string(tensor),
-                       fmt::format("the tensor is not in {}, where the index says", printable(name)));
+                       formatted("the tensor is not in {}, where the index says", printable(name)));
   }));
   for (const Shard& shard : shards) {
     const auto unlisted = std::find(shard.is_listed.begin(), shard.is_listed.end(), false);
     if (unlisted == shard.is_listed.end()) continue;
     const SafetensorsTensor& tensor = shard.file->tensors()[static_cast<size_t>(unlisted - shard.is_listed.begin())];
-    return Status(StatusCode::kCorruptFile, fmt::format("{} does not list this tensor for this file", kIndex))
+    return Status(StatusCode::kCorruptFile, formatted("{} does not list this tensor for this file", kIndex))
         .in_file(shard.file->source()->name())
         .about(printable(tensor.name))
         .at_offset(tensor.offset);

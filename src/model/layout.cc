@@ -1,11 +1,10 @@
 // Which tensor plays which part, described to the planner and the residency.
 #include "src/model/layout.h"
 
-#include <fmt/format.h>
-
 #include <cmath>
 #include <optional>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/kernels/sparse_residual.h"
 #include "src/kernels/threshold_table.h"
@@ -39,7 +38,7 @@ class LayoutBuilder {
   Status read_vocabulary() {
     OTR_ASSIGN(const GgufTensor* embedding, tensors_.require("token_embd.weight"));
     if (embedding->rank != 2 || embedding->dims[0] != layout_.config.width || embedding->dims[1] == 0 || embedding->dims[1] > INT32_MAX) {
-      return tensors_.wrong_shape(*embedding, fmt::format("[{}, 1 to 2^31 - 1 tokens]", layout_.config.width));
+      return tensors_.wrong_shape(*embedding, formatted("[{}, 1 to 2^31 - 1 tokens]", layout_.config.width));
     }
     layout_.vocabulary = embedding->dims[1];
     return {};
@@ -187,8 +186,8 @@ class LayoutBuilder {
     if (!tensors_.has(name)) return {};
     const RopeScalingKind kind = layout_.config.rope_scaling.kind;
     if (kind == RopeScalingKind::kLlama3 || kind == RopeScalingKind::kYarn) {
-      return Status(StatusCode::kUnsupported, fmt::format("{} and {} both scale RoPE's frequencies by index; this version computes one of them", name,
-                                                          layout_.config.architecture + ".rope.scaling.type")).in_file(file_.source().name()).about(name);
+      return Status(StatusCode::kUnsupported, formatted("{} and {} both scale RoPE's frequencies by index; this version computes one of them", name,
+                                                        layout_.config.architecture + ".rope.scaling.type")).in_file(file_.source().name()).about(name);
     }
     OTR_ASSIGN(layout_.rope_factors, tensors_.add_fixed(name, layout_.config.rope_dim / 2));
     return {};
@@ -244,7 +243,7 @@ class LayoutBuilder {
     shape.context_tokens = config.context_tokens;
     if (config.window_tokens != 0 && config.window_tokens < shape.context_tokens) {
       shape.context_tokens = config.window_tokens;
-      shape.context_note = fmt::format("its attention looks back over {} tokens, and longer contexts with such a window are not computed by this version", config.window_tokens);
+      shape.context_note = formatted("its attention looks back over {} tokens, and longer contexts with such a window are not computed by this version", config.window_tokens);
     }
     for (const uint32_t tokens : kStepTokens) shape.activations.push_back({tokens, StepBuffers::bytes(config, layout_.panels, tokens)});
     shape.activation_bytes_per_thread = attention_scratch_bytes(config.head_dim) + StepBuffers::residual_scratch_bytes(layout_.panels);

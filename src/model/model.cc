@@ -1,10 +1,9 @@
 // Opens a model: header, vocabulary, layout, and the facts a person asks for.
 #include <outrigger/model.h>
 
-#include <fmt/format.h>
-
 #include <new>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/model/config.h"
 #include "src/model/hf_model.h"
@@ -85,7 +84,7 @@ Status lay_out(Model::Impl& model) {
   OTR_ASSIGN(const ModelConfig config, read_config(file));
   OTR_ASSIGN(ModelLayout layout, lay_out_model(file, config));
   if (model.info.vocabulary_tokens != 0 && model.info.vocabulary_tokens != layout.vocabulary) {
-    return Status(StatusCode::kCorruptFile, fmt::format("the vocabulary has {} tokens, but token_embd.weight has {} rows", model.info.vocabulary_tokens, layout.vocabulary))
+    return Status(StatusCode::kCorruptFile, formatted("the vocabulary has {} tokens, but token_embd.weight has {} rows", model.info.vocabulary_tokens, layout.vocabulary))
         .in_file(file.source().name()).about("token_embd.weight");
   }
   model.info.vocabulary_tokens = layout.vocabulary;

@@ -1,11 +1,9 @@
 // What the nodes of a model's step are called.
 #include "src/model/node_label.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <iterator>
 
+#include "src/base/formatted.h"
 #include "src/model/step_graph.h"
 
 namespace outrigger {
@@ -79,20 +77,20 @@ NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency
   label.name = !waits ? op_name(op) : op == StepOp::kArrive ? "wait for unit" : "wait for experts";
   if (is_of_a_unit(op) || is_of_a_device_unit(op)) {
     const StreamUnit& unit = (is_of_a_unit(op) ? residency.stream() : residency.device()->stream()).units[task.argument];
-    label.name += fmt::format(" {}", task.argument);
+    label.name += formatted(" {}", task.argument);
     if (op == StepOp::kArrive && !waits) label.bytes = unit.file_bytes;
     if (op == StepOp::kArriveOnDevice) label.bytes = unit.packed_bytes;
     label.layer = layout.shape.matrices[unit.pieces.front().matrix].layer;
   } else if (is_of_a_wave(op)) {
     const auto [layer, wave] = ExpertWave::of(task.argument);
-    label.name = fmt::format("blk.{} {}, wave {}", layer, label.name, wave);
+    label.name = formatted("blk.{} {}, wave {}", layer, label.name, wave);
     label.layer = layer;
   } else if (is_of_a_window(op)) {
     const BranchWindow window = BranchWindow::of(task.argument);
-    label.name = fmt::format("blk.{} {} {}", window.layer, op_name(window.op), label.name);
+    label.name = formatted("blk.{} {} {}", window.layer, op_name(window.op), label.name);
     label.layer = window.layer;
   } else if (is_of_a_layer(op)) {
-    label.name = fmt::format("blk.{} {}", task.argument, label.name);
+    label.name = formatted("blk.{} {}", task.argument, label.name);
     label.layer = task.argument;
   }
   for (const OperandRef& operand : graph.operands(task)) label.bytes += operand.blocks * layout.shape.matrices[operand.matrix].row_block_bytes;

@@ -1,5 +1,4 @@
 // pack_model: from a model's tensors to a file of packed ones, a few megabytes at a time.
-#include <fmt/format.h>
 #include <outrigger/pack.h>
 
 #include <algorithm>

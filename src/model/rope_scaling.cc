@@ -1,12 +1,11 @@
 // Reads RoPE scalings and turns them into a divisor for each frequency.
 #include "src/model/rope_scaling.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 
 namespace outrigger {
@@ -52,8 +51,8 @@ Status read_llama3(const ConfigReader& reader, RopeScaling& scaling) {
   OTR_ASSIGN(scaling.low_freq_factor, reader.positive("rope.scaling.low_freq_factor"));
   OTR_ASSIGN(scaling.high_freq_factor, reader.positive("rope.scaling.high_freq_factor"));
   if (scaling.low_freq_factor < scaling.high_freq_factor) return {};
-  return reader.bad("rope.scaling.high_freq_factor", fmt::format("{}", scaling.high_freq_factor),
-                    fmt::format("more than low_freq_factor, {}", scaling.low_freq_factor));
+  return reader.bad("rope.scaling.high_freq_factor", formatted("{}", scaling.high_freq_factor),
+                    formatted("more than low_freq_factor, {}", scaling.low_freq_factor));
 }
 
 Status read_yarn(const ConfigReader& reader, double base, uint32_t rope_dim, uint64_t context_tokens, RopeScaling& scaling) {
@@ -64,11 +63,11 @@ Status read_yarn(const ConfigReader& reader, double base, uint32_t rope_dim, uin
   OTR_ASSIGN(scaling.beta_slow, reader.positive_or("rope.scaling.yarn_beta_slow", 1));
   OTR_TRY(reader.only("rope.scaling.yarn_ext_factor", 1));
   OTR_TRY(reader.only("rope.scaling.yarn_log_multiplier", 0));
-  if (!(base > 1)) return reader.bad("rope.freq_base", fmt::format("{}", base), "more than 1 for yarn scaling");
+  if (!(base > 1)) return reader.bad("rope.freq_base", formatted("{}", base), "more than 1 for yarn scaling");
   const Ramp ramp = yarn_ramp(scaling, base, rope_dim);
   // Other programs disagree on what a ramp that runs backwards means, so no model can want one.
   if (ramp.begin > ramp.end) {
-    return reader.bad("rope.scaling.yarn_beta_fast", fmt::format("{} with yarn_beta_slow {} and an original context of {} tokens", scaling.beta_fast, scaling.beta_slow, original),
+    return reader.bad("rope.scaling.yarn_beta_fast", formatted("{} with yarn_beta_slow {} and an original context of {} tokens", scaling.beta_fast, scaling.beta_slow, original),
                       "numbers whose ramp over the frequencies does not run backwards");
   }
   const double own = scaling.factor > 1 ? 0.1 * std::log(scaling.factor) + 1 : 1;
@@ -97,14 +96,14 @@ Result<RopeScaling> read_rope_scaling(const ConfigReader& reader, double base, u
     scaling.kind = RopeScalingKind::kYarn;
     OTR_TRY(read_yarn(reader, base, rope_dim, context_tokens, scaling));
   } else if (type != "none") {
-    return Status(StatusCode::kUnsupported, fmt::format("RoPE scaling \"{}\" is not computed by this version (none, linear, llama3 and yarn are)", type))
+    return Status(StatusCode::kUnsupported, formatted("RoPE scaling \"{}\" is not computed by this version (none, linear, llama3 and yarn are)", type))
         .about(reader.key("rope.scaling.type"));
   }
   OTR_TRY(reader.only("rope.scaling.alpha", 0));
   OTR_ASSIGN(const double magnitude, reader.positive_or("rope.scaling.attn_factor", 1));
   scaling.magnitude *= magnitude;
   if (scaling.magnitude > kMostMagnitude) {
-    return reader.bad("rope.scaling.attn_factor", fmt::format("cosines and sines times {}", scaling.magnitude), fmt::format("at most {}", kMostMagnitude));
+    return reader.bad("rope.scaling.attn_factor", formatted("cosines and sines times {}", scaling.magnitude), formatted("at most {}", kMostMagnitude));
   }
   return scaling;
 }

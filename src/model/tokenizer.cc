@@ -1,10 +1,10 @@
 // Tokenizer: the public calls.
-#include <fmt/format.h>
 #include <outrigger/tokenizer.h>
 
 #include <algorithm>
 #include <limits>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/model/chat_template.h"
 #include "src/model/tokenizer_impl.h"
@@ -47,13 +47,13 @@ class TokenWriter : public ChatWriter {
 
 Status no_template(std::string_view wanted) {
   std::string problem = wanted.empty() ? "the model's own chat template is missing or none that is known"
-                                       : fmt::format("there is no chat template \"{}\"", wanted);
-  return Status(StatusCode::kUnsupported, fmt::format("{}; choose one of {}", problem, fmt::join(kTemplateNames, ", ")));
+                                       : formatted("there is no chat template \"{}\"", wanted);
+  return Status(StatusCode::kUnsupported, formatted("{}; choose one of {}", problem, joined(kTemplateNames, ", ")));
 }
 
 Status no_such_token(Token token, const Vocabulary& vocabulary) {
   return Status(StatusCode::kInvalidArgument,
-                fmt::format("token {} is not in the vocabulary, which has 0 to {}", token, vocabulary.size() - 1));
+                formatted("token {} is not in the vocabulary, which has 0 to {}", token, vocabulary.size() - 1));
 }
 
 }  // namespace
@@ -67,8 +67,7 @@ bool Tokenizer::ends_generation(Token token) const { return std::binary_search(i
 
 Result<std::vector<Token>> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
   if (text.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
-    return Status(StatusCode::kInvalidArgument,
-                  fmt::format("the text has {} bytes; at most 2^31 - 1 can be tokenised at once", text.size()));
+    return Status(StatusCode::kInvalidArgument, formatted("the text has {} bytes; at most 2^31 - 1 can be tokenised at once", text.size()));
   }
   std::vector<Token> tokens;
   if (options.add_special && impl_->adds_bos) tokens.push_back(impl_->bos);

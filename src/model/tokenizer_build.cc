@@ -1,13 +1,12 @@
 // How a tokenizer comes out of a GGUF file's metadata: read, checked against itself, and laid out.
 #include "src/model/tokenizer_build.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/model/tokenizer_impl.h"
 #include "src/model/tokenizer_spelling.h"
@@ -96,17 +95,16 @@ Status TokenizerBuilder::read_kind() {
     if (const GgufValue* pre = file_.find("tokenizer.ggml.pre")) {
       OTR_ASSIGN(name, pre->as_string());
     }
-    impl_->kind = fmt::format("bpe ({})", name);
+    impl_->kind = formatted("bpe ({})", name);
     impl_->pre = find_pre_tokenizer(name);
     if (!impl_->pre) {
       return unsupported("tokenizer.ggml.pre",
-                         fmt::format("the pre-tokenizer \"{}\" is not supported; gpt-2, smollm, llama-bpe and qwen2 are", name));
+                         formatted("the pre-tokenizer \"{}\" is not supported; gpt-2, smollm, llama-bpe and qwen2 are", name));
     }
     impl_->whole_words = impl_->adds_bos = impl_->pre == PreTokenizer::kLlama3;
   } else {
-    return unsupported(
-        "tokenizer.ggml.model",
-        fmt::format("the tokenizer \"{}\" is not supported; gpt2 (byte-pair encoding) and llama (SentencePiece) are", model));
+    return unsupported("tokenizer.ggml.model",
+                       formatted("the tokenizer \"{}\" is not supported; gpt2 (byte-pair encoding) and llama (SentencePiece) are", model));
   }
   const auto read_flag = [this](std::string_view key, bool* flag) -> Status {
     const GgufValue* setting = file_.find(key);
@@ -127,7 +125,7 @@ Status TokenizerBuilder::read_kind() {
 Status TokenizerBuilder::read_texts() {
   OTR_ASSIGN(const GgufValue* value, file_.require(kTokensKey));
   if (value->type() == GgufType::kArray && value->count() > std::numeric_limits<Token>::max()) {
-    return corrupt(kTokensKey, fmt::format("the vocabulary has {} tokens; at most 2^31 - 1 can be numbered", value->count()));
+    return corrupt(kTokensKey, formatted("the vocabulary has {} tokens; at most 2^31 - 1 can be numbered", value->count()));
   }
   OTR_ASSIGN(texts_, value->as_strings());
   if (texts_.empty()) return corrupt(kTokensKey, "the vocabulary is empty; it needs at least one token");
@@ -140,11 +138,11 @@ Status TokenizerBuilder::read_types() {
   if (value == nullptr) return Status();
   OTR_ASSIGN(const std::vector<int32_t> types, value->as_i32s());
   if (types.size() != texts_.size()) {
-    return corrupt(kTypesKey, fmt::format("there are {} token types for {} tokens", types.size(), texts_.size()));
+    return corrupt(kTypesKey, formatted("there are {} token types for {} tokens", types.size(), texts_.size()));
   }
   for (size_t i = 0; i < types.size(); ++i) {
     if (types[i] < 0 || types[i] > static_cast<int32_t>(TokenType::kByte)) {
-      return corrupt(kTypesKey, fmt::format("token {} has the type {}; types are 0 to 6", i, types[i]));
+      return corrupt(kTypesKey, formatted("token {} has the type {}; types are 0 to 6", i, types[i]));
     }
     types_[i] = static_cast<TokenType>(types[i]);
   }
@@ -164,7 +162,7 @@ Status TokenizerBuilder::index_texts() {
     if (texts_[token].empty()) continue;  // stands for nothing, as often as the file likes
     const Token other = by_text_.insert(token, [this](Token t) { return texts_[t]; });
     if (other >= 0) {
-      return corrupt(kTokensKey, fmt::format("tokens {} and {} have the same text \"{}\"", other, token, printable(texts_[token])));
+      return corrupt(kTokensKey, formatted("tokens {} and {} have the same text \"{}\"", other, token, printable(texts_[token])));
     }
     if (is_end_mark(texts_[token])) types_[token] = TokenType::kControl;
   }
@@ -175,7 +173,7 @@ Status TokenizerBuilder::make_vocabulary() {
   uint64_t text_bytes = 0;  // of the file's spelling, which is never the shorter one
   for (const std::string_view text : texts_) text_bytes += text.size();
   if (text_bytes > std::numeric_limits<uint32_t>::max()) {
-    return corrupt(kTokensKey, fmt::format("the tokens' texts have {} bytes; at most 2^32 - 1 are possible", text_bytes));
+    return corrupt(kTokensKey, formatted("the tokens' texts have {} bytes; at most 2^32 - 1 are possible", text_bytes));
   }
   impl_->byte_tokens.fill(-1);
   impl_->vocabulary = Vocabulary(texts_.size(), text_bytes, !impl_->pre || impl_->whole_words);
@@ -203,11 +201,11 @@ Status TokenizerBuilder::make_vocabulary() {
 Status TokenizerBuilder::add_byte(Token token) {
   const int byte = byte_from_name(texts_[token]);
   if (byte < 0) {
-    return corrupt(kTokensKey, fmt::format("token {} is of type byte but reads \"{}\"; it must read <0x00> to <0xFF>", token,
-                                           printable(texts_[token])));
+    return corrupt(kTokensKey,
+                   formatted("token {} is of type byte but reads \"{}\"; it must read <0x00> to <0xFF>", token, printable(texts_[token])));
   }
   Token& slot = impl_->byte_tokens[static_cast<size_t>(byte)];
-  if (slot >= 0) return corrupt(kTokensKey, fmt::format("tokens {} and {} both stand for the byte 0x{:02X}", slot, token, byte));
+  if (slot >= 0) return corrupt(kTokensKey, formatted("tokens {} and {} both stand for the byte 0x{:02X}", slot, token, byte));
   slot = token;
   const char text = static_cast<char>(byte);
   impl_->vocabulary.append({&text, 1}, TokenType::kByte, false);
@@ -218,7 +216,7 @@ Status TokenizerBuilder::make_merges() {
   OTR_ASSIGN(const GgufValue* value, file_.require(kMergesKey));
   OTR_ASSIGN(const std::vector<std::string_view> merges, value->as_strings());
   if (merges.size() > std::numeric_limits<int32_t>::max()) {
-    return corrupt(kMergesKey, fmt::format("there are {} merges; at most 2^31 - 1 can be ranked", merges.size()));
+    return corrupt(kMergesKey, formatted("there are {} merges; at most 2^31 - 1 can be ranked", merges.size()));
   }
   std::vector<MergeTable::Rule> rules;
   rules.reserve(merges.size());
@@ -227,15 +225,14 @@ Status TokenizerBuilder::make_merges() {
     const std::string_view merge = merges[i];
     const size_t space = merge.find(' ', 1);  // the first part is at least one character, which may not be a space in any vocabulary
     if (space == std::string_view::npos || space + 1 == merge.size()) {
-      return corrupt(kMergesKey,
-                     fmt::format("merge {} reads \"{}\"; it must be two tokens with a space between them", i, printable(merge)));
+      return corrupt(kMergesKey, formatted("merge {} reads \"{}\"; it must be two tokens with a space between them", i, printable(merge)));
     }
     const std::string_view left = merge.substr(0, space), right = merge.substr(space + 1);
     joined.assign(left).append(right);
     const MergeTable::Rule rule = {find_text(left), find_text(right), find_text(joined)};
     if (rule.left < 0 || rule.right < 0 || rule.merged < 0) {
       const std::string_view missing = rule.left < 0 ? left : rule.right < 0 ? right : std::string_view(joined);
-      return corrupt(kMergesKey, fmt::format("merge {} needs the token \"{}\", which is not in the vocabulary", i, printable(missing)));
+      return corrupt(kMergesKey, formatted("merge {} needs the token \"{}\", which is not in the vocabulary", i, printable(missing)));
     }
     // Marks come from templates and never from text, so what would merge into one stays in pieces.
     if (!impl_->vocabulary.is_hidden(rule.merged)) rules.push_back(rule);
@@ -255,11 +252,11 @@ Status TokenizerBuilder::make_ranks() {
   OTR_ASSIGN(const GgufValue* value, file_.require(kScoresKey));
   OTR_ASSIGN(const std::vector<float> scores, value->as_floats());
   if (scores.size() != texts_.size()) {
-    return corrupt(kScoresKey, fmt::format("there are {} scores for {} tokens", scores.size(), texts_.size()));
+    return corrupt(kScoresKey, formatted("there are {} scores for {} tokens", scores.size(), texts_.size()));
   }
   impl_->ranks.reserve(scores.size());
   for (size_t i = 0; i < scores.size(); ++i) {
-    if (std::isnan(scores[i])) return corrupt(kScoresKey, fmt::format("the score of token {} is not a number", i));
+    if (std::isnan(scores[i])) return corrupt(kScoresKey, formatted("the score of token {} is not a number", i));
     impl_->ranks.push_back(rank_of_score(scores[i]));
   }
   return Status();
@@ -271,7 +268,7 @@ Status TokenizerBuilder::read_id(std::string_view key, Token* id) const {
   OTR_ASSIGN(const int64_t given, value->as_i64());
   if (given == -1 || given == 0xffffffff) return *id = -1, Status();  // how converters write "none"
   if (given < 0 || given >= static_cast<int64_t>(texts_.size())) {
-    return corrupt(key, fmt::format("token {} is not in the vocabulary, which has 0 to {}", given, texts_.size() - 1));
+    return corrupt(key, formatted("token {} is not in the vocabulary, which has 0 to {}", given, texts_.size() - 1));
   }
   *id = static_cast<Token>(given);
   return Status();
@@ -297,7 +294,7 @@ Status TokenizerBuilder::read_special_tokens() {
     OTR_ASSIGN(impl_->ends, value->as_i32s());
     for (const Token end : impl_->ends) {
       if (end < 0 || end >= static_cast<Token>(texts_.size())) {
-        return corrupt(kEndsKey, fmt::format("token {} is not in the vocabulary, which has 0 to {}", end, texts_.size() - 1));
+        return corrupt(kEndsKey, formatted("token {} is not in the vocabulary, which has 0 to {}", end, texts_.size() - 1));
       }
     }
   }
@@ -340,9 +337,8 @@ Status TokenizerBuilder::check_unknown() const {
   if (impl_->pre || impl_->unknown >= 0) return Status();
   const auto missing = std::find(impl_->byte_tokens.begin(), impl_->byte_tokens.end(), -1);
   if (missing == impl_->byte_tokens.end()) return Status();
-  return corrupt(kTokensKey,
-                 fmt::format("no token stands for the byte 0x{:02X}, and none for the unknown: some text could not be tokenised",
-                             missing - impl_->byte_tokens.begin()));
+  return corrupt(kTokensKey, formatted("no token stands for the byte 0x{:02X}, and none for the unknown: some text could not be tokenised",
+                                       missing - impl_->byte_tokens.begin()));
 }
 
 }  // namespace

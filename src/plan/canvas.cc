@@ -1,10 +1,9 @@
 // Canvas: SVG elements, escaping, and the style sheet.
 #include "src/plan/canvas.h"
 
-#include <fmt/format.h>
-
 #include <cstdint>
-#include <iterator>
+
+#include "src/base/formatted.h"
 
 namespace outrigger {
 namespace {
@@ -61,26 +60,25 @@ std::string shortened(std::string_view text, size_t most) {
 }
 
 void Canvas::rect(double x, double y, double width, double height, std::string_view style, std::string_view tooltip, double radius) {
-  auto out = std::back_inserter(elements_);
-  fmt::format_to(out, R"(<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}")", style, x, y, width, height);
-  if (radius > 0) fmt::format_to(out, R"( rx="{:.1f}")", radius);
+  append_formatted(&elements_, R"(<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}")", style, x, y, width, height);
+  if (radius > 0) append_formatted(&elements_, R"( rx="{:.1f}")", radius);
   if (tooltip.empty()) {
     elements_ += "/>\n";
   } else {
-    fmt::format_to(out, "><title>{}</title></rect>\n", markup_text(tooltip));
+    append_formatted(&elements_, "><title>{}</title></rect>\n", markup_text(tooltip));
   }
 }
 
 void Canvas::line(double x1, double y1, double x2, double y2, std::string_view style) {
-  fmt::format_to(std::back_inserter(elements_), R"(<line class="{}" x1="{:.2f}" y1="{:.2f}" x2="{:.2f}" y2="{:.2f}"/>)" "\n", style, x1, y1, x2, y2);
+  append_formatted(&elements_, R"(<line class="{}" x1="{:.2f}" y1="{:.2f}" x2="{:.2f}" y2="{:.2f}"/>)" "\n", style, x1, y1, x2, y2);
 }
 
 void Canvas::path(std::string_view path, std::string_view style) {
-  fmt::format_to(std::back_inserter(elements_), R"(<path class="{}" d="{}"/>)" "\n", style, path);
+  append_formatted(&elements_, R"(<path class="{}" d="{}"/>)" "\n", style, path);
 }
 
 void Canvas::text(double x, double y, std::string_view style, std::string_view text) {
-  fmt::format_to(std::back_inserter(elements_), R"(<text class="{}" x="{:.2f}" y="{:.2f}">{}</text>)" "\n", style, x, y, markup_text(text));
+  append_formatted(&elements_, R"(<text class="{}" x="{:.2f}" y="{:.2f}">{}</text>)" "\n", style, x, y, markup_text(text));
 }
 
 // What comes from the disk is amber wherever it appears, what stays in memory blue, keys and values violet; what is the device's is green, and what goes

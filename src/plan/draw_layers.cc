@@ -1,11 +1,10 @@
 // What of each layer is resident: a column for each layer, a row for each kind of matrix.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <map>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/plan/plan_drawings.h"
 #include "src/plan/plan_words.h"
 
@@ -41,7 +40,7 @@ std::vector<Column> columns_of(const Plan& plan) {
 std::string words_of(const std::vector<Column>& columns, const Bytes& bytes) {
   std::string words;
   for (const Column& column : columns)
-    words += fmt::format("{}{} {}", words.empty() ? "" : ", ", format_bytes(bytes.at[column.place]), column.name);
+    words += formatted("{}{} {}", words.empty() ? "" : ", ", format_bytes(bytes.at[column.place]), column.name);
   return words;
 }
 
@@ -65,7 +64,7 @@ std::vector<Row> rows_of(const StepShape& shape, const Plan& plan) {
   const std::vector<TensorGroup> groups = group_tensors(plan);
   for (size_t i = 0; i < groups.size(); ++i) {
     const bool is_rest = groups.size() > kMostRows && i + 1 >= kMostRows;
-    if (!is_rest || i + 1 == kMostRows) rows.push_back({is_rest ? fmt::format("{} more kinds", groups.size() - i) : short_name(groups[i].name)});
+    if (!is_rest || i + 1 == kMostRows) rows.push_back({is_rest ? formatted("{} more kinds", groups.size() - i) : short_name(groups[i].name)});
     for (const uint32_t tensor : groups[i].tensors) {
       rows.back().is_of_layers |= shape.matrices[tensor].use == MatrixUse::kEveryToken;
       rows.back().all.add(plan.tensors[tensor]);
@@ -82,7 +81,7 @@ double grid_of(const std::vector<Column>& columns) { return Canvas::kWidth - kLe
 // What there is of each place, one standing on the other.
 void add_cell(Canvas& canvas, double x, double y, double width, const std::vector<Column>& columns, const Bytes& bytes,
               const std::string& what) {
-  const std::string tooltip = fmt::format("{}\n{}", what, words_of(columns, bytes));
+  const std::string tooltip = formatted("{}\n{}", what, words_of(columns, bytes));
   const uint64_t all = bytes.total();
   if (all == 0) return;
   double bottom = y + kCell;
@@ -112,7 +111,7 @@ void add_row(Canvas& canvas, double y, const Row& row, uint32_t layers, const st
   } else {
     const double column = grid / layers, width = std::max(0.5, column - (column > 4 ? 1 : 0));
     for (const auto& [layer, bytes] : row.by_layer)
-      add_cell(canvas, kLeft + layer * column, y, width, columns, bytes, fmt::format("{}, layer {}", row.name, layer));
+      add_cell(canvas, kLeft + layer * column, y, width, columns, bytes, formatted("{}, layer {}", row.name, layer));
   }
   add_sums(canvas, y + 12, "right", columns, row.all);
 }
@@ -125,7 +124,7 @@ void add_columns(Canvas& canvas, double y, uint32_t layers, double grid) {
     if (every * column < 40) every = next;
   }
   for (uint32_t layer = 0; layer < layers; layer += every) {
-    canvas.text(kLeft + (layer + 0.5) * column, y, "soft small middle", fmt::to_string(layer));
+    canvas.text(kLeft + (layer + 0.5) * column, y, "soft small middle", std::to_string(layer));
   }
 }
 

@@ -1,9 +1,8 @@
 // Memory by purpose against the budget, a bar for each tier that holds something.
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/plan/plan_drawings.h"
 #include "src/plan/plan_words.h"
 
@@ -36,8 +35,8 @@ double add_tier(Canvas& canvas, double y, const char* name, const TierPlan& tier
   double x = kLeft, legend = kLeft, legend_y = y + kHeight + 14;
   for (const Part& part : parts_of(tier.breakdown)) {
     const double width = units(part.bytes);
-    const std::string text = fmt::format("{} {}", part.name, format_bytes(part.bytes));
-    canvas.rect(x, y, std::max(0.4, width - (width > 3 ? 0.6 : 0)), kHeight, part.style, fmt::format("{}\n{:.1f} % of the bar", text, 100 * width / kBar));
+    const std::string text = formatted("{} {}", part.name, format_bytes(part.bytes));
+    canvas.rect(x, y, std::max(0.4, width - (width > 3 ? 0.6 : 0)), kHeight, part.style, formatted("{}\n{:.1f} % of the bar", text, 100 * width / kBar));
     if (width - 8 >= Canvas::small_width(text)) canvas.text(x + 4, y + kHeight / 2 + 4, "inside", text);
     x += width;
     const double legend_width = 17 + Canvas::small_width(text);
@@ -54,24 +53,24 @@ double add_tier(Canvas& canvas, double y, const char* name, const TierPlan& tier
   }
   const double right = kLeft + kBar + 14;
   canvas.text(right, y + 17, "strong", format_bytes(tier.planned_bytes));
-  canvas.text(right, y + 32, "soft small", tier.budget_bytes > 0 ? fmt::format("of {}", format_bytes(tier.budget_bytes)) : "no limit");
+  canvas.text(right, y + 32, "soft small", tier.budget_bytes > 0 ? formatted("of {}", format_bytes(tier.budget_bytes)) : "no limit");
   return legend_y + 36;
 }
 
 // What stays there, and what of it a token needs.
 // What the disk holds and is read for, a line for weights and one for keys and values.
 std::vector<std::string> disk_lines(const Plan& plan) {
-  const std::string per = plan.decode.tokens == 1 ? "for each decoded token" : fmt::format("for {} decoded together", tokens_text(plan.decode.tokens));
+  const std::string per = plan.decode.tokens == 1 ? "for each decoded token" : formatted("for {} decoded together", tokens_text(plan.decode.tokens));
   uint64_t streamed = 0;
   for (const TensorPlacement& tensor : plan.tensors) streamed += TensorGroup::place_of(tensor) == TensorGroup::kDisk ? tensor.file_bytes : 0;
   std::vector<std::string> lines;
   if (streamed > 0) {
-    lines.push_back(fmt::format("{} of weights stay there; {} are read {}", format_bytes(streamed),
-                                format_bytes(plan.decode.streamed_bytes + plan.decode.expert_bytes), per));
+    lines.push_back(formatted("{} of weights stay there; {} are read {}", format_bytes(streamed),
+                              format_bytes(plan.decode.streamed_bytes + plan.decode.expert_bytes), per));
   }
   if (plan.kv_spilled_layers > 0) {
-    lines.push_back(fmt::format("{} for keys and values of {} of {} layers; {} of them {}", format_bytes(plan.kv_spill_bytes),
-                                plan.kv_spilled_layers, plan.kv_layers, format_bytes(plan.decode.kv_disk_bytes), per));
+    lines.push_back(formatted("{} for keys and values of {} of {} layers; {} of them {}", format_bytes(plan.kv_spill_bytes),
+                              plan.kv_spilled_layers, plan.kv_layers, format_bytes(plan.decode.kv_disk_bytes), per));
   }
   if (lines.empty()) lines.push_back("nothing is read from the disk once the model is loaded");
   return lines;
@@ -83,7 +82,7 @@ Drawing draw_memory(const Plan& plan) {
   Canvas canvas;
   canvas.text(0, 16, "title", "Memory");
   canvas.text(Canvas::kWidth, 16, "right soft small",
-              fmt::format("the least that would do, marked: {}", format_bytes(plan.minimum_host_bytes)));
+              formatted("the least that would do, marked: {}", format_bytes(plan.minimum_host_bytes)));
   double y = add_tier(canvas, 36, "host", plan.host, plan.minimum_host_bytes);
   if (plan.device.planned_bytes > 0) y = add_tier(canvas, y, "device", plan.device, plan.minimum_device_bytes);
   canvas.text(0, y + 2, "strong", "disk");
@@ -92,11 +91,11 @@ Drawing draw_memory(const Plan& plan) {
     y += kLineHeight;
   }
   y -= kLineHeight;
-  const std::string there = uses_device(plan) ? fmt::format(", {} of {} on the device", format_bytes(plan.device.planned_bytes),
-                                                            format_bytes(plan.device.budget_bytes))
+  const std::string there = uses_device(plan) ? formatted(", {} of {} on the device", format_bytes(plan.device.planned_bytes),
+                                                          format_bytes(plan.device.budget_bytes))
                                               : "";
-  return {fmt::format("Memory: {} of {} are planned on the host{}", format_bytes(plan.host.planned_bytes),
-                      plan.host.budget_bytes > 0 ? format_bytes(plan.host.budget_bytes) : "no limit", there),
+  return {formatted("Memory: {} of {} are planned on the host{}", format_bytes(plan.host.planned_bytes),
+                    plan.host.budget_bytes > 0 ? format_bytes(plan.host.budget_bytes) : "no limit", there),
           y + 10, canvas.elements()};
 }
 

@@ -1,11 +1,9 @@
 // A step's lanes over time, with the ring below them.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/plan/plan_drawings.h"
 #include "src/plan/plan_words.h"
 
@@ -110,7 +108,7 @@ class StepDrawing {
     const std::string total = duration_text(schedule_.total_s);
     canvas_.text(0, 16, "title", what);
     const std::string predicted = duration_text(predicted_ms * 1e-3);
-    canvas_.text(Canvas::kWidth, 16, "right strong", predicted == total ? total : fmt::format("{} as drawn, {} predicted", total, predicted));
+    canvas_.text(Canvas::kWidth, 16, "right strong", predicted == total ? total : formatted("{} as drawn, {} predicted", total, predicted));
     double y = 32;
     for (size_t lane = 0; lane < (uses_device(plan_) ? kScheduleLanes : size_t{2}); ++lane) {
       add_lane(static_cast<ScheduleLane>(lane), y);
@@ -129,11 +127,11 @@ class StepDrawing {
     y += 30;
     y = add_legend(y);
     const auto busy = [this](ScheduleLane lane) { return duration_text(schedule_.busy_s[static_cast<size_t>(lane)]); };
-    const std::string with_device = uses_device(plan_) ? fmt::format(", the device {} and the link to it {}", busy(ScheduleLane::kDevice),
-                                                                     busy(ScheduleLane::kToDevice))
+    const std::string with_device = uses_device(plan_) ? formatted(", the device {} and the link to it {}", busy(ScheduleLane::kDevice),
+                                                                   busy(ScheduleLane::kToDevice))
                                                        : "";
-    return {fmt::format("{}: {}, of which the disk is busy {} and the host {}{}", what, total, busy(ScheduleLane::kDisk),
-                        busy(ScheduleLane::kHost), with_device),
+    return {formatted("{}: {}, of which the disk is busy {} and the host {}{}", what, total, busy(ScheduleLane::kDisk),
+                      busy(ScheduleLane::kHost), with_device),
             y + 8, canvas_.elements()};
   }
 
@@ -154,7 +152,7 @@ class StepDrawing {
       return;
     }
     canvas_.text(right, y + 17, "strong", duration_text(busy));
-    canvas_.text(right, y + 32, "soft small", fmt::format("busy {:.0f} %", 100 * busy / total_s()));
+    canvas_.text(right, y + 32, "soft small", formatted("busy {:.0f} %", 100 * busy / total_s()));
   }
 
   void add_bar(const Bar& bar, double y) {
@@ -162,9 +160,9 @@ class StepDrawing {
     // A hair of the track between bars that are wide enough to spare it.
     const double width = std::max(0.4, end - begin - (end - begin > 3 ? 0.6 : 0));
     const std::string label = task_label(shape_, *bar.first);
-    std::string tooltip = bar.tasks == 1 ? label : fmt::format("{} and {} more", label, bar.tasks - 1);
-    tooltip += fmt::format("\n{} from {}", duration_text(bar.end_s - bar.begin_s), duration_text(bar.begin_s));
-    if (bar.bytes > 0) tooltip += fmt::format("\n{}", format_bytes(bar.bytes));
+    std::string tooltip = bar.tasks == 1 ? label : formatted("{} and {} more", label, bar.tasks - 1);
+    tooltip += formatted("\n{} from {}", duration_text(bar.end_s - bar.begin_s), duration_text(bar.begin_s));
+    if (bar.bytes > 0) tooltip += formatted("\n{}", format_bytes(bar.bytes));
     canvas_.rect(std::min(begin, kLeft + kTrack - width), y, width, kLaneHeight, bar.style, tooltip, width > 8 ? 1.5 : 0);
     const double fits = (width - 8) / Canvas::kSmallCharacter;
     if (fits >= 5) canvas_.text(begin + 4, y + kLaneHeight / 2 + 4, "inside", label_within(label, static_cast<size_t>(fits)));
@@ -176,22 +174,22 @@ class StepDrawing {
     canvas_.text(0, y + 14, "soft small", name);
     canvas_.rect(kLeft, y, kTrack, kRingHeight, "track", {}, 3);
     const auto level = [&](uint32_t slots) { return y + kRingHeight * (1 - static_cast<double>(slots) / ring_slots); };
-    std::string path = fmt::format("M{:.2f} {:.2f}", kLeft, y + kRingHeight);
+    std::string path = formatted("M{:.2f} {:.2f}", kLeft, y + kRingHeight);
     uint32_t slots = schedule_.memory.front().*filled, least = slots;
     double drawn = kLeft;
     for (const MemoryMoment& moment : schedule_.memory) {
       const double x = x_of(moment.time_s);
       if (x - drawn >= kLeastWidth) {
-        fmt::format_to(std::back_inserter(path), "V{:.2f}V{:.2f}H{:.2f}", level(least), level(slots), x);
+        append_formatted(&path, "V{:.2f}V{:.2f}H{:.2f}", level(least), level(slots), x);
         drawn = x;
         least = moment.*filled;
       }
       slots = moment.*filled;
       least = std::min(least, slots);
     }
-    fmt::format_to(std::back_inserter(path), "V{:.2f}H{:.2f}V{:.2f}Z", level(slots), kLeft + kTrack, y + kRingHeight);
+    append_formatted(&path, "V{:.2f}H{:.2f}V{:.2f}Z", level(slots), kLeft + kTrack, y + kRingHeight);
     canvas_.path(path, style);
-    canvas_.text(kLeft + kTrack + 14, y + 14, "soft small", fmt::format("{} x {}", plan_slots, format_bytes(slot_bytes)));
+    canvas_.text(kLeft + kTrack + 14, y + 14, "soft small", formatted("{} x {}", plan_slots, format_bytes(slot_bytes)));
   }
 
   void add_axis(double y) {
@@ -202,7 +200,7 @@ class StepDrawing {
     for (int i = 0; i * tick <= total_s() * (1 + 1e-9); ++i) {
       const double x = x_of(i * tick);
       canvas_.line(x, y, x, y + 4, "edge");
-      canvas_.text(x, y + 17, i == 0 ? "soft small" : "soft small middle", i == 0 ? "0" : fmt::format("{:.4g}", i * tick / unit));
+      canvas_.text(x, y + 17, i == 0 ? "soft small" : "soft small middle", i == 0 ? "0" : formatted("{:.4g}", i * tick / unit));
     }
     canvas_.text(kLeft + kTrack + 14, y + 17, "soft small", name);
   }
@@ -235,7 +233,7 @@ class StepDrawing {
 
 }  // namespace
 
-std::string duration_text(double seconds) { return seconds < 1e-3 ? fmt::format("{:.0f} us", seconds * 1e6) : time_text(seconds * 1e3); }
+std::string duration_text(double seconds) { return seconds < 1e-3 ? formatted("{:.0f} us", seconds * 1e6) : time_text(seconds * 1e3); }
 
 Drawing draw_step(const StepShape& shape, const Plan& plan, const StepSchedule& schedule, const std::string& what, double predicted_ms) {
   return StepDrawing(shape, plan, schedule).draw(what, predicted_ms);
@@ -249,12 +247,12 @@ Result<std::vector<Drawing>> draw_plan(const Plan& plan, const StepShape& shape,
     return schedule.status();
   };
   const std::string of = plan.decode.sequences == 1 ? std::string() : std::string(" of as many sessions, each");
-  if (Status status = add(plan.decode, fmt::format("Decoding {}{}, after {:.0f} others", tokens_text(plan.decode.tokens), of, plan.decode.position));
+  if (Status status = add(plan.decode, formatted("Decoding {}{}, after {:.0f} others", tokens_text(plan.decode.tokens), of, plan.decode.position));
       !status.is_ok()) {
     return status;
   }
   if (plan.predicted_prefill_ms > 0) {
-    Status status = add(plan.prefill, fmt::format("Reading {} of the prompt", tokens_text(plan.prefill.tokens)));
+    Status status = add(plan.prefill, formatted("Reading {} of the prompt", tokens_text(plan.prefill.tokens)));
     if (!status.is_ok()) return status;
   }
   drawings.push_back(draw_memory(plan));

@@ -2,13 +2,11 @@
 #ifndef OUTRIGGER_SRC_PLAN_HTML_PAGE_H_
 #define OUTRIGGER_SRC_PLAN_HTML_PAGE_H_
 
-#include <fmt/format.h>
-
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "src/base/formatted.h"
 #include "src/plan/canvas.h"
 
 namespace outrigger {
@@ -26,7 +24,7 @@ class HtmlPage {
 
   template <typename... Args>
   void add(fmt::format_string<Args...> format, Args&&... args) {
-    fmt::format_to(std::back_inserter(html_), format, std::forward<Args>(args)...);
+    append_formatted(&html_, format, std::forward<Args>(args)...);
   }
   /// The whole page. Nothing may be added afterwards.
   std::string close();

@@ -1,11 +1,10 @@
 // Memory model: the bytes a plan reserves.
 #include "src/plan/memory_model.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "src/base/checked.h"
+#include "src/base/formatted.h"
 #include "src/plan/kv_spill_model.h"
 #include "src/tensor/own_form.h"
 #include "src/tensor/packed.h"
@@ -35,11 +34,11 @@ uint64_t kv_bytes_per_token(const StepShape& shape, KvType type) {
 
 Status check_kv_type(const char* what, KvType type, const StepShape& shape) {
   if (type != KvType::kF16 && type != KvType::kF32 && type != KvType::kQ8_0) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("{}: kv_type is none that is known", what));
+    return Status(StatusCode::kInvalidArgument, formatted("{}: kv_type is none that is known", what));
   }
   if (type != KvType::kQ8_0 || shape.kv_takes_q8_0) return {};
   return Status(StatusCode::kInvalidArgument,
-                fmt::format("{}: kv_type is q8_0, which needs heads of a multiple of 32 elements, and this model's are not; use f16", what));
+                formatted("{}: kv_type is q8_0, which needs heads of a multiple of 32 elements, and this model's are not; use f16", what));
 }
 
 uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand, uint32_t layers) {

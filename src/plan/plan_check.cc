@@ -1,10 +1,10 @@
 // check_plan: counts a plan's bytes again, from the shape and the plan's own list of tensors.
-#include <fmt/format.h>
 #include <outrigger/plan.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/plan/kv_spill_model.h"
 #include "src/plan/memory_model.h"
@@ -20,7 +20,7 @@ Status wrong(std::string what) {
 
 template <typename Got, typename Need>
 Status equal(const char* what, const Got& got, const Need& need) {
-  return got == static_cast<Got>(need) ? Status() : wrong(fmt::format("{} is {}, need {}", what, got, need));
+  return got == static_cast<Got>(need) ? Status() : wrong(formatted("{} is {}, need {}", what, got, need));
 }
 
 Status check_tensors(const Plan& plan, const StepShape& shape, std::vector<bool>* resident) {
@@ -28,14 +28,14 @@ Status check_tensors(const Plan& plan, const StepShape& shape, std::vector<bool>
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
     const TensorPlacement& tensor = plan.tensors[i];
     const MatrixShape& matrix = shape.matrices[i];
-    if (tensor.name != matrix.name) return wrong(fmt::format("tensor {} is '{}', need '{}'", i, tensor.name, matrix.name));
+    if (tensor.name != matrix.name) return wrong(formatted("tensor {} is '{}', need '{}'", i, tensor.name, matrix.name));
     if (tensor.bytes != matrix.packed_bytes || tensor.file_bytes != matrix.file_bytes) {
-      return wrong(fmt::format("got {} bytes and {} in the file, need {} and {}", tensor.bytes, tensor.file_bytes, matrix.packed_bytes,
-                               matrix.file_bytes))
+      return wrong(formatted("got {} bytes and {} in the file, need {} and {}", tensor.bytes, tensor.file_bytes, matrix.packed_bytes,
+                             matrix.file_bytes))
           .about(tensor.name);
     }
     if ((tensor.tier != Tier::kHost && tensor.tier != Tier::kDevice) || tensor.compute != tensor.tier) {
-      return wrong(fmt::format("placed on {} and computed on {}, need host or device, and the same", tier_name(tensor.tier), tier_name(tensor.compute)))
+      return wrong(formatted("placed on {} and computed on {}, need host or device, and the same", tier_name(tensor.tier), tier_name(tensor.compute)))
           .about(tensor.name);
     }
     resident->push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
@@ -51,22 +51,22 @@ Status check_parts(const Plan& plan, const StepShape& shape) {
     const MatrixShape& matrix = shape.matrices[i];
     if (tensor.tier == Tier::kDevice && matrix.part == MatrixPart::kHost) return wrong("placed on the device, which does not compute with it").about(tensor.name);
     if (tensor.tier == Tier::kDevice && tensor.mode == Residence::kStreamed && matrix.part == MatrixPart::kAttention && plan.device_from_tokens != 1) {
-      return wrong(fmt::format("streams to the device from {} tokens on, need 1, since its keys and values are there", plan.device_from_tokens)).about(tensor.name);
+      return wrong(formatted("streams to the device from {} tokens on, need 1, since its keys and values are there", plan.device_from_tokens)).about(tensor.name);
     }
     const bool joins = i > 0 && matrix.part != MatrixPart::kHost && shape.matrices[i - 1].layer == matrix.layer && shape.matrices[i - 1].part == matrix.part;
     if (!joins) first = i;
     const TensorPlacement& of_part = plan.tensors[first];
     if (of_part.tier == Tier::kDevice && plan.corrections_beside && matrix.is_branch) {
       if (tensor.tier == Tier::kHost && tensor.mode == Residence::kResident) continue;
-      return wrong(fmt::format("placed on {}, {}, need host, resident, since it corrects there what is on the device", tier_name(tensor.tier), residence_name(tensor.mode))).about(tensor.name);
+      return wrong(formatted("placed on {}, {}, need host, resident, since it corrects there what is on the device", tier_name(tensor.tier), residence_name(tensor.mode))).about(tensor.name);
     }
     if (tensor.tier == Tier::kDevice && matrix.residual_read_bytes > 0 && !plan.corrections_beside) {
       return wrong("placed on the device, and its residual, which only the host computes with, does not correct it").about(tensor.name);
     }
     if (of_part.tier == tensor.tier && (tensor.tier == Tier::kHost || of_part.mode == tensor.mode)) continue;
-    return wrong(fmt::format("not placed as '{}', which belongs to the same part of its layer", of_part.name)).about(tensor.name);
+    return wrong(formatted("not placed as '{}', which belongs to the same part of its layer", of_part.name)).about(tensor.name);
   }
-  if (!(plan.branch_share >= 0 && plan.branch_share <= 1)) return wrong(fmt::format("branch_share is {}, need 0 to 1", plan.branch_share));
+  if (!(plan.branch_share >= 0 && plan.branch_share <= 1)) return wrong(formatted("branch_share is {}, need 0 to 1", plan.branch_share));
   if (plan.corrections_beside && (shape.correction_row_bytes == 0 || !device_use(plan).is_used())) return wrong("corrections_beside is true, and there is nothing to correct on a device");
   return {};
 }
@@ -86,11 +86,11 @@ Status check_device_ring(const Plan& plan, const StepShape& shape, const DeviceU
     return equal("device_slot_bytes", plan.device_slot_bytes, 0);
   }
   if (plan.device_from_tokens == 0 || plan.device_from_tokens > plan.step_tokens) {
-    return wrong(fmt::format("device_from_tokens is {}, need 1 to {}", plan.device_from_tokens, plan.step_tokens));
+    return wrong(formatted("device_from_tokens is {}, need 1 to {}", plan.device_from_tokens, plan.step_tokens));
   }
-  if (plan.device_slots < kLeastSlots) return wrong(fmt::format("device_slots is {}, need at least {}", plan.device_slots, kLeastSlots));
+  if (plan.device_slots < kLeastSlots) return wrong(formatted("device_slots is {}, need at least {}", plan.device_slots, kLeastSlots));
   if (plan.device_slot_bytes >= least_slot && plan.device_slot_bytes % kPageBytes == 0) return {};
-  return wrong(fmt::format("device_slot_bytes is {}, need a multiple of {} of at least {}", plan.device_slot_bytes, kPageBytes, least_slot));
+  return wrong(formatted("device_slot_bytes is {}, need a multiple of {} of at least {}", plan.device_slot_bytes, kPageBytes, least_slot));
 }
 
 Slots slots_of(const Plan& plan, const StepShape& shape) {
@@ -107,10 +107,10 @@ Status check_expert_slots(const Plan& plan, const StepShape& shape, const std::v
     OTR_TRY(equal("expert_slots", plan.expert_slots, 0));
     return equal("expert_slot_bytes", plan.expert_slot_bytes, 0);
   }
-  if (stacks_resident != 0) return wrong(fmt::format("{} of {} stacks of experts are resident, need all or none", stacks_resident, stacks));
+  if (stacks_resident != 0) return wrong(formatted("{} of {} stacks of experts are resident, need all or none", stacks_resident, stacks));
   const uint32_t most = expert_count(shape), least = std::min(kLeastExpertSlots, most);
   if (plan.expert_slots < least || plan.expert_slots > most) {
-    return wrong(fmt::format("expert_slots is {}, need {} to {}", plan.expert_slots, least, most));
+    return wrong(formatted("expert_slots is {}, need {} to {}", plan.expert_slots, least, most));
   }
   return equal("expert_slot_bytes", plan.expert_slot_bytes, expert_sizes(shape).slot_bytes);
 }
@@ -125,9 +125,9 @@ Status check_ring(const Plan& plan, const StepShape& shape, const std::vector<bo
     OTR_TRY(equal("stream_slots", plan.stream_slots, 0));
     OTR_TRY(equal("slot_bytes", plan.slot_bytes, 0));
   } else {
-    if (plan.stream_slots < kLeastSlots) return wrong(fmt::format("stream_slots is {}, need at least {}", plan.stream_slots, kLeastSlots));
+    if (plan.stream_slots < kLeastSlots) return wrong(formatted("stream_slots is {}, need at least {}", plan.stream_slots, kLeastSlots));
     if (plan.slot_bytes < least_slot || plan.slot_bytes % kPageBytes != 0) {
-      return wrong(fmt::format("slot_bytes is {}, need a multiple of {} of at least {}", plan.slot_bytes, kPageBytes, least_slot));
+      return wrong(formatted("slot_bytes is {}, need a multiple of {} of at least {}", plan.slot_bytes, kPageBytes, least_slot));
     }
   }
   OTR_TRY(check_expert_slots(plan, shape, resident));
@@ -155,7 +155,7 @@ Status check_streamed_bytes(const Plan& plan, const StepShape& shape, const std:
 // Old plans know nothing of keys and values on disk, and have none there.
 Status check_spilled(const Plan& plan, const StepShape& shape, const Demand& demand) {
   const bool spills = plan.kv_spilled_layers > 0;
-  if (plan.kv_spilled_layers > shape.kv_layers) return wrong(fmt::format("kv.spilled_layers is {}, need at most {}", plan.kv_spilled_layers, shape.kv_layers));
+  if (plan.kv_spilled_layers > shape.kv_layers) return wrong(formatted("kv.spilled_layers is {}, need at most {}", plan.kv_spilled_layers, shape.kv_layers));
   if (spills) OTR_TRY(equal("kv.layers", plan.kv_layers, shape.kv_layers));
   OTR_TRY(equal("kv.slots", plan.kv_slots, spills ? kKvSlots : 0));
   OTR_TRY(equal("kv.slot_bytes", plan.kv_slot_bytes, spills ? kv_slot_bytes(shape, demand) : 0));
@@ -169,7 +169,7 @@ Status check_spilled(const Plan& plan, const StepShape& shape, const Demand& dem
 
 Status check_breakdown(const char* tier, const TierPlan& got, const TierBreakdown& need) {
   const auto part = [tier](const char* name, uint64_t got_bytes, uint64_t need_bytes) {
-    return equal(fmt::format("tiers.{}.{}", tier, name).c_str(), got_bytes, need_bytes);
+    return equal(formatted("tiers.{}.{}", tier, name).c_str(), got_bytes, need_bytes);
   };
   OTR_TRY(part("weights_resident", got.breakdown.weights_resident, need.weights_resident));
   OTR_TRY(part("stream_slots", got.breakdown.stream_slots, need.stream_slots));
@@ -181,7 +181,7 @@ Status check_breakdown(const char* tier, const TierPlan& got, const TierBreakdow
   OTR_TRY(part("other", got.breakdown.other, need.other));
   OTR_TRY(part("planned_bytes", got.planned_bytes, need.total()));
   if (got.budget_bytes != Budgets::kUnlimited && got.planned_bytes > got.budget_bytes) {
-    return wrong(fmt::format("plans {} bytes of {} memory, above the budget of {}", got.planned_bytes, tier, got.budget_bytes));
+    return wrong(formatted("plans {} bytes of {} memory, above the budget of {}", got.planned_bytes, tier, got.budget_bytes));
   }
   return {};
 }
@@ -189,24 +189,24 @@ Status check_breakdown(const char* tier, const TierPlan& got, const TierBreakdow
 Status check_predictions(const Plan& plan) {
   for (const auto& [name, step] : {std::pair{"step.decode", &plan.decode}, {"step.prefill", &plan.prefill}}) {
     if (step->sequences == 0 || step->sequences > plan.batch || step->tokens % step->sequences != 0) {
-      return wrong(fmt::format("{} has {} tokens of {} sessions, need as many of each, and at most the batch's {}", name, step->tokens, step->sequences, plan.batch));
+      return wrong(formatted("{} has {} tokens of {} sessions, need as many of each, and at most the batch's {}", name, step->tokens, step->sequences, plan.batch));
     }
   }
   for (double value :
        {plan.draft_tokens_per_pass, plan.predicted_draft_tokens_per_s, plan.decode.position, plan.prefill.position, plan.decode.predicted_ms, plan.decode.lanes.disk_ms, plan.decode.lanes.host_ms, plan.decode.lanes.h2d_ms, plan.decode.lanes.device_ms, plan.prefill.predicted_ms,
         plan.prefill.lanes.disk_ms, plan.prefill.lanes.host_ms, plan.prefill.lanes.h2d_ms, plan.prefill.lanes.device_ms, plan.predicted_prefill_ms, plan.predicted_decode_tokens_per_s}) {
-    if (!std::isfinite(value) || value < 0) return wrong(fmt::format("a predicted time is {}, need a finite number of at least 0", value));
+    if (!std::isfinite(value) || value < 0) return wrong(formatted("a predicted time is {}, need a finite number of at least 0", value));
   }
   for (const char* lane : {"disk", "host", "h2d", "device"}) {
     if (plan.binding_lane == lane) return {};
   }
-  return wrong(fmt::format("binding_lane is '{}', need disk, host, h2d or device", plan.binding_lane));
+  return wrong(formatted("binding_lane is '{}', need disk, host, h2d or device", plan.binding_lane));
 }
 
 // Copies to draft with, of all that streams from disk.
 Status check_stand_ins(const Plan& plan, const StepShape& shape, const std::vector<bool>& resident) {
   if (plan.self_draft_bits == 0) return {};
-  if (plan.self_draft_bits < 2 || plan.self_draft_bits > 4) return wrong(fmt::format("draft.bits is {}, need 0 or 2 to 4", plan.self_draft_bits));
+  if (plan.self_draft_bits < 2 || plan.self_draft_bits > 4) return wrong(formatted("draft.bits is {}, need 0 or 2 to 4", plan.self_draft_bits));
   if (plan.draft_tokens == 0) return wrong("draft.bits is not 0, and draft.tokens is");
   if (device_use(plan).is_used() || shape.correction_row_bytes > 0) return wrong("there are copies to draft with beside a device or branches, need none");
   bool has_any = false;
@@ -214,10 +214,10 @@ Status check_stand_ins(const Plan& plan, const StepShape& shape, const std::vect
     const MatrixShape& matrix = shape.matrices[i];
     if (matrix.use == MatrixUse::kRouted) return wrong("there are copies to draft with of a mixture of experts, need none").about(matrix.name);
     if (!has_stand_in(matrix, resident[i])) continue;
-    if (matrix.columns % kCopyColumns != 0) return wrong(fmt::format("rows of {} weights have no copy to draft with", matrix.columns)).about(matrix.name);
+    if (matrix.columns % kCopyColumns != 0) return wrong(formatted("rows of {} weights have no copy to draft with", matrix.columns)).about(matrix.name);
     has_any = true;
   }
-  return has_any ? Status() : wrong(fmt::format("draft.bits is {}, need 0 where nothing streams from disk", plan.self_draft_bits));
+  return has_any ? Status() : wrong(formatted("draft.bits is {}, need 0 where nothing streams from disk", plan.self_draft_bits));
 }
 
 }  // namespace
@@ -227,15 +227,15 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
   const auto step = std::find_if(shape.activations.begin(), shape.activations.end(),
                                  [&plan](const ActivationCost& cost) { return cost.tokens == plan.step_tokens; });
   if (step == shape.activations.end())
-    return wrong(fmt::format("step_tokens is {}, which is none of the model's step sizes", plan.step_tokens));
+    return wrong(formatted("step_tokens is {}, which is none of the model's step sizes", plan.step_tokens));
   if (plan.threads == 0 || plan.batch == 0)
-    return wrong(fmt::format("{} threads and a batch of {}, need at least 1", plan.threads, plan.batch));
+    return wrong(formatted("{} threads and a batch of {}, need at least 1", plan.threads, plan.batch));
   if (plan.context_tokens == 0 || plan.context_tokens > shape.context_tokens) {
-    return wrong(fmt::format("context_tokens is {}, need 1 to {}", plan.context_tokens, shape.context_tokens));
+    return wrong(formatted("context_tokens is {}, need 1 to {}", plan.context_tokens, shape.context_tokens));
   }
   OTR_TRY(check_kv_type("plan", plan.kv_type, shape));
   if (plan.logit_rows == 0 || plan.logit_rows > plan.step_tokens) {
-    return wrong(fmt::format("logit_rows is {}, need 1 to {}", plan.logit_rows, plan.step_tokens));
+    return wrong(formatted("logit_rows is {}, need 1 to {}", plan.logit_rows, plan.step_tokens));
   }
 
   std::vector<bool> resident;
@@ -246,7 +246,7 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
   OTR_TRY(check_ring(plan, shape, resident));
   OTR_TRY(check_streamed_bytes(plan, shape, resident));
   OTR_TRY(check_predictions(plan));
-  if (plan.draft_tokens >= plan.logit_rows) return wrong(fmt::format("draft.tokens is {}, need less than the {} of logit_rows", plan.draft_tokens, plan.logit_rows));
+  if (plan.draft_tokens >= plan.logit_rows) return wrong(formatted("draft.tokens is {}, need less than the {} of logit_rows", plan.draft_tokens, plan.logit_rows));
   OTR_TRY(check_stand_ins(plan, shape, resident));
   Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type, plan.kv_spilled_layers, 0, plan.host.breakdown.draft};
   demand.self_draft_bits = plan.self_draft_bits;
@@ -256,10 +256,10 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
   OTR_TRY(check_breakdown("device", plan.device, device_breakdown(shape, demand, *step, device)));
   if (plan.minimum_host_bytes > plan.host.planned_bytes) {
     return wrong(
-        fmt::format("minimum.host_bytes is {}, need at most the {} bytes planned", plan.minimum_host_bytes, plan.host.planned_bytes));
+        formatted("minimum.host_bytes is {}, need at most the {} bytes planned", plan.minimum_host_bytes, plan.host.planned_bytes));
   }
   if (plan.minimum_device_bytes <= plan.device.planned_bytes) return {};
-  return wrong(fmt::format("minimum.device_bytes is {}, need at most the {} bytes planned", plan.minimum_device_bytes, plan.device.planned_bytes));
+  return wrong(formatted("minimum.device_bytes is {}, need at most the {} bytes planned", plan.minimum_device_bytes, plan.device.planned_bytes));
 }
 
 }  // namespace outrigger

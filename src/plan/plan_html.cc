@@ -1,11 +1,11 @@
 // plan_to_html: the drawings, the alternatives, the plan's text and every tensor on one page that needs nothing else.
-#include <fmt/format.h>
 #include <outrigger/plan.h>
 
 #include <algorithm>
 #include <new>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/plan/html_page.h"
 #include "src/plan/plan_drawings.h"
@@ -24,12 +24,12 @@ class Page {
     figure(rate_text(plan_.predicted_decode_tokens_per_s), "decoding");
     figure(time_text(plan_.predicted_prefill_ms), "for the whole prompt");
     figure(format_bytes(plan_.host.planned_bytes),
-           plan_.host.budget_bytes > 0 ? fmt::format("of {} host memory", format_bytes(plan_.host.budget_bytes)) : "host memory, no limit");
+           plan_.host.budget_bytes > 0 ? formatted("of {} host memory", format_bytes(plan_.host.budget_bytes)) : "host memory, no limit");
     if (uses_device(plan_))
-      figure(format_bytes(plan_.device.planned_bytes), fmt::format("of {} device memory", format_bytes(plan_.device.budget_bytes)));
+      figure(format_bytes(plan_.device.planned_bytes), formatted("of {} device memory", format_bytes(plan_.device.budget_bytes)));
     const uint64_t disk_bytes = plan_.decode.streamed_bytes + plan_.decode.expert_bytes + plan_.decode.kv_disk_bytes;
-    figure(disk_bytes > 0 ? format_bytes(disk_bytes) : "nothing", fmt::format("{} for {}", plan_.kv_spilled_layers > 0 ? "from disk and to it" : "read from disk",
-                                                                                  plan_.decode.tokens == 1 ? "a token" : tokens_text(plan_.decode.tokens)));
+    figure(disk_bytes > 0 ? format_bytes(disk_bytes) : "nothing", formatted("{} for {}", plan_.kv_spilled_layers > 0 ? "from disk and to it" : "read from disk",
+                                                                                plan_.decode.tokens == 1 ? "a token" : tokens_text(plan_.decode.tokens)));
     page_.end_figures();
   }
 
@@ -45,7 +45,7 @@ class Page {
     const auto row = [&](const std::string& what, uint64_t bytes, uint64_t device_bytes, double rate) {
       add("<tr><td>{}</td><td>{}</td>{}<td>{}</td><td><span class=\"meter\"><i style=\"width:{:.1f}%\"></i></span></td></tr>\n",
           markup_text(what), bytes == 0 ? "no limit" : format_bytes(bytes),
-          has_device ? fmt::format("<td>{}</td>", bytes_or_none(device_bytes)) : "", rate_text(rate),
+          has_device ? formatted("<td>{}</td>", bytes_or_none(device_bytes)) : "", rate_text(rate),
           fastest > 0 ? std::max(1.0, 100 * rate / fastest) : 0);
     };
     row("this plan", plan_.host.budget_bytes > 0 ? plan_.host.budget_bytes : plan_.host.planned_bytes, plan_.device.budget_bytes,

@@ -1,5 +1,4 @@
 // plan_to_json and plan_from_json: the tool's document, with what a replay needs beside it.
-#include <fmt/format.h>
 #include <outrigger/plan.h>
 
 #include <nlohmann/json.hpp>

@@ -1,9 +1,9 @@
 // plan_to_svg: the drawings below each other in one file.
-#include <fmt/format.h>
 #include <outrigger/plan.h>
 
 #include <new>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/plan/plan_drawings.h"
 #include "src/plan/plan_words.h"
@@ -21,7 +21,7 @@ Result<std::string> plan_to_svg(const Plan& plan, const StepShape& shape, const 
   for (const Drawing& drawing : drawings) height += drawing.height + kGap;
   const double width = Canvas::kWidth + 2 * kMargin;
 
-  std::string svg = fmt::format(
+  std::string svg = formatted(
       R"(<svg xmlns="http://www.w3.org/2000/svg" class="plan" viewBox="0 0 {0:.0f} {1:.0f}" width="{0:.0f}" height="{1:.0f}" role="img">
 <title>{2}</title>
 <style>
@@ -37,7 +37,7 @@ svg.plan{{{3}}}
   svg += header.elements();
   double y = kHeader + kMargin;
   for (const Drawing& drawing : drawings) {
-    svg += fmt::format("<g transform=\"translate({:.0f} {:.0f})\"><title>{}</title>\n{}</g>\n", kMargin, y, markup_text(drawing.title), drawing.elements);
+    svg += formatted("<g transform=\"translate({:.0f} {:.0f})\"><title>{}</title>\n{}</g>\n", kMargin, y, markup_text(drawing.title), drawing.elements);
     y += drawing.height + kGap;
   }
   return svg + "</svg>\n";

@@ -1,13 +1,12 @@
 // plan_to_text: the plan as a table: memory, tensors in groups, the steps, and what more memory would buy.
-#include <fmt/format.h>
 #include <outrigger/plan.h>
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 #include <vector>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/plan/plan_words.h"
 
 namespace outrigger {
@@ -20,7 +19,7 @@ class Text {
   template <typename... Args>
   void line(fmt::format_string<Args...> format, Args&&... args) {
     const size_t begin = text_.size();
-    fmt::format_to(std::back_inserter(text_), format, std::forward<Args>(args)...);
+    append_formatted(&text_, format, std::forward<Args>(args)...);
     text_.erase(std::max(text_.find_last_not_of(' ') + 1, begin));  // cells are padded, lines are not
     text_ += '\n';
   }
@@ -67,7 +66,7 @@ std::vector<std::pair<TensorGroup::Place, const char*>> places_of(const Plan& pl
 void add_tensors(Text* text, const Plan& plan) {
   std::vector<TensorGroup> groups = group_tensors(plan);
   if (groups.size() > kMostGroups) {
-    TensorGroup rest{fmt::format("{} more", groups.size() - kMostGroups)};
+    TensorGroup rest{formatted("{} more", groups.size() - kMostGroups)};
     for (size_t i = kMostGroups; i < groups.size(); ++i) rest.add(groups[i]);
     groups.resize(kMostGroups);
     groups.push_back(rest);
@@ -76,14 +75,14 @@ void add_tensors(Text* text, const Plan& plan) {
   for (const TensorGroup& group : groups) width = std::max(width, group.name.size() + 2);
   const auto places = places_of(plan);
   std::string header;
-  for (const auto& [place, name] : places) header += fmt::format("{:>10}{:>12}", name, "");
+  for (const auto& [place, name] : places) header += formatted("{:>10}{:>12}", name, "");
   text->line("{:<{}}{}", "tensors", width, header);
   for (const TensorGroup& group : groups) {
     std::string cells;
     for (const auto& [place, name] : places) {
       const uint32_t tensors = group.tensors_at[place];
       cells +=
-          fmt::format("{:>10}{:>12}", tensors > 0 ? fmt::to_string(tensors) : "-", tensors > 0 ? format_bytes(group.bytes_at[place]) : "");
+          formatted("{:>10}{:>12}", tensors > 0 ? std::to_string(tensors) : "-", tensors > 0 ? format_bytes(group.bytes_at[place]) : "");
     }
     text->line("{:<{}}{}", group.name, width, cells);
   }
@@ -104,7 +103,7 @@ void add_steps(Text* text, const Plan& plan) {
   const auto add = [text, has_device](const std::string& name, const StepPrediction& step) {
     const uint64_t bytes = step.streamed_bytes + step.expert_bytes + step.kv_disk_bytes;
     const auto only_with = [has_device](std::string cell, int width) {
-      return has_device ? fmt::format("{:>{}}", cell, width) : std::string();
+      return has_device ? formatted("{:>{}}", cell, width) : std::string();
     };
     text->line("{:<20}{:>12}{:>12}{}{:>12}{}{:>14}{}", name, time_text(step.predicted_ms), bytes > 0 ? time_text(step.lanes.disk_ms) : "-",
                only_with(time_text(step.lanes.h2d_ms), 12), time_text(step.lanes.host_ms), only_with(time_text(step.lanes.device_ms), 12),
@@ -125,7 +124,7 @@ void add_alternatives(Text* text, const Plan& plan) {
              has_device ? "     device" : "", "decode");
   for (const PlanAlternative& other : plan.alternatives) {
     text->line("{:<{}}{:>11}{}{:>18}", other.what, width, other.host_bytes == 0 ? "no limit" : format_bytes(other.host_bytes),
-               has_device ? fmt::format("{:>11}", bytes_or_none(other.device_bytes)) : "", rate_text(other.predicted_decode_tokens_per_s));
+               has_device ? formatted("{:>11}", bytes_or_none(other.device_bytes)) : "", rate_text(other.predicted_decode_tokens_per_s));
   }
 }
 

@@ -1,12 +1,11 @@
 // Words and figures that the plan's text, picture and page share.
 #include "src/plan/plan_words.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <map>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 
 namespace outrigger {
 namespace {
@@ -28,20 +27,20 @@ std::string group_name(const std::string& name) {
 }  // namespace
 
 std::string time_text(double ms) {
-  if (ms < 10) return fmt::format("{:.2f} ms", ms);
-  if (ms < 1000) return fmt::format("{:.1f} ms", ms);
-  return fmt::format("{:.2f} s", ms / 1e3);
+  if (ms < 10) return formatted("{:.2f} ms", ms);
+  if (ms < 1000) return formatted("{:.1f} ms", ms);
+  return formatted("{:.2f} s", ms / 1e3);
 }
 
-std::string rate_text(double tokens_per_s) { return fmt::format("{:.{}f} tokens/s", tokens_per_s, tokens_per_s < 10 ? 2 : 1); }
+std::string rate_text(double tokens_per_s) { return formatted("{:.{}f} tokens/s", tokens_per_s, tokens_per_s < 10 ? 2 : 1); }
 
 std::string bytes_or_none(uint64_t bytes) { return bytes == 0 ? "-" : format_bytes(bytes); }
 
-std::string tokens_text(uint32_t tokens) { return fmt::format("{} {}", tokens, tokens == 1 ? "token" : "tokens"); }
+std::string tokens_text(uint32_t tokens) { return formatted("{} {}", tokens, tokens == 1 ? "token" : "tokens"); }
 
 std::string headline(const Plan& plan) {
-  return fmt::format("Decode at {}, bound by the {}; the prompt in {}.", rate_text(plan.predicted_decode_tokens_per_s), lane_words(plan.binding_lane),
-                     time_text(plan.predicted_prefill_ms));
+  return formatted("Decode at {}, bound by the {}; the prompt in {}.", rate_text(plan.predicted_decode_tokens_per_s), lane_words(plan.binding_lane),
+                   time_text(plan.predicted_prefill_ms));
 }
 
 const char* lane_words(const std::string& lane) { return lane == "h2d" ? "link" : lane == "disk" ? "disk" : lane == "device" ? "device" : "host"; }
@@ -62,8 +61,8 @@ void TensorGroup::add(const TensorGroup& other) {
 }
 
 std::string workload_text(const Plan& plan) {
-  return fmt::format("{} of {} tokens, {}", plan.batch == 1 ? "1 session" : fmt::format("{} sessions", plan.batch), plan.context_tokens,
-                     plan.threads == 1 ? "1 thread" : fmt::format("{} threads", plan.threads));
+  return formatted("{} of {} tokens, {}", plan.batch == 1 ? "1 session" : formatted("{} sessions", plan.batch), plan.context_tokens,
+                   plan.threads == 1 ? "1 thread" : formatted("{} threads", plan.threads));
 }
 
 std::vector<TensorGroup> group_tensors(const Plan& plan) {

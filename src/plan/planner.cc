@@ -1,5 +1,4 @@
 // PlacementPlanner: decides where every tensor lives, and says what that costs.
-#include <fmt/format.h>
 #include <outrigger/plan.h>
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 #include <new>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/plan/branch_share.h"
 #include "src/plan/cost_model.h"
@@ -115,14 +115,14 @@ Status below_minimum(const Plan& least, const Demand& demand, uint64_t given_byt
                  most = std::max({parts.weights_resident, parts.stream_slots, parts.kv_cache, parts.activations, parts.experts, parts.draft});
   std::string what, remedy;
   if (most == parts.kv_cache) {
-    what = fmt::format("the KV cache of {} tokens", demand.context_tokens);
-    if (demand.batch > 1) what += fmt::format(" for each of {} sessions", demand.batch);
+    what = formatted("the KV cache of {} tokens", demand.context_tokens);
+    if (demand.batch > 1) what += formatted(" for each of {} sessions", demand.batch);
     remedy = demand.batch > 1 ? "a smaller context or batch" : "a smaller context";
   } else if (most == parts.draft) {
     what = "the draft model";
     remedy = "a smaller draft";
   } else if (most == parts.activations) {
-    what = fmt::format("activations and scratch of {} threads", demand.threads);
+    what = formatted("activations and scratch of {} threads", demand.threads);
     remedy = "fewer threads";
   } else if (most == parts.experts) {
     what = "the slot of an expert";
@@ -135,10 +135,10 @@ Status below_minimum(const Plan& least, const Demand& demand, uint64_t given_byt
     remedy = "a smaller model";
   }
   return Status(StatusCode::kBudget,
-                fmt::format(
+                formatted(
                     "host memory budget: got {} ({} bytes), need at least {} ({} bytes), of which {} are {}{}; raise the budget or use {}",
                     format_bytes(given_bytes), given_bytes, format_bytes(needed), needed, format_bytes(most), what,
-                    parts.draft > 0 && most != parts.draft ? fmt::format(" and {} the draft model", format_bytes(parts.draft)) : "", remedy))
+                    parts.draft > 0 && most != parts.draft ? formatted(" and {} the draft model", format_bytes(parts.draft)) : "", remedy))
       .with_bytes(needed, given_bytes);
 }
 

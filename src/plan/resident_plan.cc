@@ -1,11 +1,10 @@
 // A plan with everything in host memory: only the step size is left to choose.
 #include "src/plan/resident_plan.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/plan/cost_model.h"
 #include "src/plan/plan_inputs.h"
@@ -47,8 +46,8 @@ Result<Plan> resident_plan(const StepShape& shape, const MachineProfile& machine
   }
   return Status(
              StatusCode::kBudget,
-             fmt::format("host memory: got {} ({} bytes), need {} ({} bytes) for all of the model; raise the budget or use a smaller model",
-                         format_bytes(budget_bytes), budget_bytes, format_bytes(least), least))
+             formatted("host memory: got {} ({} bytes), need {} ({} bytes) for all of the model; raise the budget or use a smaller model",
+                       format_bytes(budget_bytes), budget_bytes, format_bytes(least), least))
       .with_bytes(least, budget_bytes);
 }
 

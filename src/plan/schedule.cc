@@ -1,10 +1,9 @@
 // Schedule: a step played, and what is in memory meanwhile.
 #include "src/plan/schedule.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/plan/branch_share.h"
 #include "src/plan/memory_model.h"
@@ -129,29 +128,29 @@ ScheduleLane StepSchedule::binding_lane() const {
 std::string task_label(const StepShape& shape, const ScheduledTask& task) {
   switch (task.kind) {
     case TaskKind::kAttention:
-      return fmt::format("attention, layer {}", task.layer);
+      return formatted("attention, layer {}", task.layer);
     case TaskKind::kRowReads:
       return "rows of " + matrices_label(shape, task.first_matrix, task.last_matrix);
     case TaskKind::kFetch:
-      return fmt::format("fetch unit {}: {}", task.unit, matrices_label(shape, task.first_matrix, task.last_matrix));
+      return formatted("fetch unit {}: {}", task.unit, matrices_label(shape, task.first_matrix, task.last_matrix));
     case TaskKind::kFetchKv:
-      return fmt::format("fetch keys and values, layer {}", task.layer);
+      return formatted("fetch keys and values, layer {}", task.layer);
     case TaskKind::kStoreKv:
-      return fmt::format("store keys and values, layer {}", task.layer);
+      return formatted("store keys and values, layer {}", task.layer);
     case TaskKind::kExperts:
-      return fmt::format("experts, layer {}", task.layer);
+      return formatted("experts, layer {}", task.layer);
     case TaskKind::kFetchExperts:
-      return fmt::format("fetch experts, layer {}", task.layer);
+      return formatted("fetch experts, layer {}", task.layer);
     case TaskKind::kSubmit:
       return "submit to the device";
     case TaskKind::kUpload:
-      return fmt::format("residual to the device, layer {}", task.layer);
+      return formatted("residual to the device, layer {}", task.layer);
     case TaskKind::kDownload:
-      return fmt::format("residual to the host, layer {}", task.layer);
+      return formatted("residual to the host, layer {}", task.layer);
     case TaskKind::kLogits:
       return "logits to the host";
     case TaskKind::kBring:
-      return fmt::format("bring unit {}: {}", task.unit, matrices_label(shape, task.first_matrix, task.last_matrix));
+      return formatted("bring unit {}: {}", task.unit, matrices_label(shape, task.first_matrix, task.last_matrix));
     case TaskKind::kInput:
       return "input to the host: " + matrices_label(shape, task.first_matrix, task.last_matrix);
     case TaskKind::kCorrect:
@@ -176,8 +175,8 @@ Result<StepSchedule> schedule_step(const StepShape& whole, const Plan& plan, con
   OTR_TRY(check_device_rates(device, machine));
   if (least_units(shape, resident, plan.slot_bytes) > kMostUnits || least_device_units(shape, device) > kMostUnits) {
     return Status(StatusCode::kUnsupported,
-                  fmt::format("the plan streams through slots of {} bytes, which makes more units than a schedule is made for",
-                              plan.device_slots > 0 ? plan.device_slot_bytes : plan.slot_bytes));
+                  formatted("the plan streams through slots of {} bytes, which makes more units than a schedule is made for",
+                            plan.device_slots > 0 ? plan.device_slot_bytes : plan.slot_bytes));
   }
   const CostModel cost(shape, machine, workload_of(plan));
   const double absent = plan.expert_slots == 0 ? 0 : 1 - static_cast<double>(plan.expert_slots) / expert_count(shape);

@@ -1,8 +1,6 @@
 // Self-draft plans: how the budget is shared between weights and copies, and what drafting with the copies is expected to give.
 #include "src/plan/self_draft_plan.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -10,6 +8,7 @@
 #include <vector>
 
 #include "src/base/bytes.h"
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/plan/cost_model.h"
 #include "src/plan/memory_model.h"
@@ -149,34 +148,34 @@ Status check_copies(const StepShape& shape, const Plan* plain) {
   if (plain != nullptr && plain->device.planned_bytes > 0) {
     return Status(
         StatusCode::kUnsupported,
-        fmt::format("{}: the plan uses a device, where this version has none; plan without the device, or use another draft", kWhat));
+        formatted("{}: the plan uses a device, where this version has none; plan without the device, or use another draft", kWhat));
   }
   for (const MatrixShape& matrix : shape.matrices) {
     if (matrix.use == MatrixUse::kRouted) {
-      return Status(StatusCode::kUnsupported, fmt::format("{}: not of a mixture of experts in this version; use another draft", kWhat))
+      return Status(StatusCode::kUnsupported, formatted("{}: not of a mixture of experts in this version; use another draft", kWhat))
           .about(matrix.name);
     }
     if (is_multiplied(matrix) && matrix.columns % kCopyColumns != 0) {
-      return Status(StatusCode::kUnsupported, fmt::format("{}: rows of {} weights are not whole blocks of {}; use another draft", kWhat,
-                                                          matrix.columns, kCopyColumns))
+      return Status(StatusCode::kUnsupported,
+                    formatted("{}: rows of {} weights are not whole blocks of {}; use another draft", kWhat, matrix.columns, kCopyColumns))
           .about(matrix.name);
     }
   }
   if (shape.correction_row_bytes == 0) return {};
-  return Status(StatusCode::kUnsupported, fmt::format("{}: this model has branches, and drafts without these; ask for no copies", kWhat));
+  return Status(StatusCode::kUnsupported, formatted("{}: this model has branches, and drafts without these; ask for no copies", kWhat));
 }
 
 Status below_minimum(uint32_t bits, uint64_t needed, uint64_t given) {
-  return Status(StatusCode::kBudget, fmt::format("host memory budget: got {} ({} bytes), need at least {} ({} bytes) with {}-bit copies of "
-                                                 "what streams, to draft with; raise the budget "
-                                                 "or use another draft",
-                                                 format_bytes(given), given, format_bytes(needed), needed, bits))
+  return Status(StatusCode::kBudget, formatted("host memory budget: got {} ({} bytes), need at least {} ({} bytes) with {}-bit copies of "
+                                               "what streams, to draft with; raise the budget "
+                                               "or use another draft",
+                                               format_bytes(given), given, format_bytes(needed), needed, bits))
       .with_bytes(needed, given);
 }
 
 std::string reads_text(const Plan& plan) {
-  return fmt::format("{}-bit copies of {} to draft with: {} read for {:.1f} tokens", plan.self_draft_bits,
-                     format_bytes(plan.host.breakdown.draft), format_bytes(plan.decode.streamed_bytes), plan.draft_tokens_per_pass);
+  return formatted("{}-bit copies of {} to draft with: {} read for {:.1f} tokens", plan.self_draft_bits,
+                   format_bytes(plan.host.breakdown.draft), format_bytes(plan.decode.streamed_bytes), plan.draft_tokens_per_pass);
 }
 
 // In the order of preference.
@@ -198,7 +197,7 @@ Plan declined(Plan plain, const SelfDraftPlans& plans, uint64_t budget, uint32_t
 
 Plan taken(const Plan& plain, Plan plan, const SelfDraftPlans& plans) {
   plan.device.budget_bytes = plain.device.budget_bytes;
-  plan.alternatives.push_back({fmt::format("nothing to draft with: {} read for 1 token", format_bytes(plain.decode.streamed_bytes)),
+  plan.alternatives.push_back({formatted("nothing to draft with: {} read for 1 token", format_bytes(plain.decode.streamed_bytes)),
                                plan.host.budget_bytes, plain.predicted_decode_tokens_per_s, 0});
   uint64_t everything_bytes = 0;
   const double everything = plans.rate_of_everything_resident(&everything_bytes);

@@ -1,10 +1,9 @@
 // Step prediction: the closed form's time, the played step's lanes.
 #include "src/plan/step_prediction.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/plan/branch_share.h"
 #include "src/plan/device_parts.h"
@@ -37,19 +36,19 @@ StreamLoad stream_load(const StepShape& shape, const Plan& plan, const std::vect
 Status check_step(const Plan& plan, uint32_t tokens, uint32_t position, uint32_t logit_rows, uint32_t sequences) {
   if (tokens == 0 || tokens > plan.step_tokens) {
     return Status(StatusCode::kInvalidArgument,
-                  fmt::format("step: got {} tokens, need 1 to {}, the plan's most", tokens, plan.step_tokens));
+                  formatted("step: got {} tokens, need 1 to {}, the plan's most", tokens, plan.step_tokens));
   }
   if (sequences == 0 || sequences > plan.batch || tokens % sequences != 0) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("step: got {} tokens of {} sessions, need as many of each, and at most {} sessions, the plan's batch",
-                                                            tokens, sequences, plan.batch));
+    return Status(StatusCode::kInvalidArgument, formatted("step: got {} tokens of {} sessions, need as many of each, and at most {} sessions, the plan's batch",
+                                                          tokens, sequences, plan.batch));
   }
   if (logit_rows > std::min(tokens, plan.logit_rows)) {
     return Status(StatusCode::kInvalidArgument,
-                  fmt::format("step: got logits of {} tokens, need at most {}", logit_rows, std::min(tokens, plan.logit_rows)));
+                  formatted("step: got logits of {} tokens, need at most {}", logit_rows, std::min(tokens, plan.logit_rows)));
   }
   if (uint64_t{position} + tokens / sequences > plan.context_tokens) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("step: got {} tokens after {}, need at most {} together, the plan's context",
-                                                            tokens, position, plan.context_tokens));
+    return Status(StatusCode::kInvalidArgument, formatted("step: got {} tokens after {}, need at most {} together, the plan's context",
+                                                          tokens, position, plan.context_tokens));
   }
   return {};
 }

@@ -1,8 +1,7 @@
 // Dequantisation of a row: picks the format's block function and repeats it.
 #include "src/tensor/dequantize.h"
 
-#include <fmt/format.h>
-
+#include "src/base/formatted.h"
 #include "src/tensor/dequantize_blocks.h"
 
 namespace outrigger {
@@ -82,7 +81,7 @@ BlockFn block_function(DType type) {
 Status dequantize(DType type, const std::byte* src, float* dst, size_t elements) {
   const BlockFn block = block_function(type);
   const DTypeTraits& layout = traits(type);
-  if (block == nullptr) return {StatusCode::kUnsupported, fmt::format("weights of type {} cannot be converted to float32", layout.name)};
+  if (block == nullptr) return {StatusCode::kUnsupported, formatted("weights of type {} cannot be converted to float32", layout.name)};
   const auto* bytes = reinterpret_cast<const uint8_t*>(src);
   for (size_t i = 0; i < elements; i += layout.block_elements, bytes += layout.block_bytes) block(bytes, dst + i);
   return {};

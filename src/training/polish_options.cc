@@ -1,12 +1,12 @@
 // PolishOptions: limits, and how the rate rises and falls.
 #include "src/training/polish_options.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <utility>
+
+#include "src/base/formatted.h"
 
 namespace outrigger {
 namespace {
@@ -23,12 +23,12 @@ float PolishOptions::rate_of(uint32_t step, float greatest) const {
 
 Status PolishOptions::validate() const {
   const auto wrong = [](std::string message) { return Status(StatusCode::kInvalidArgument, "polishing: " + std::move(message)); };
-  if (steps == 0 || steps > 100000) return wrong(fmt::format("steps is {}, need 1 to 100000", steps));
-  if (tokens_a_step < 16 || tokens_a_step > 65536) return wrong(fmt::format("tokens_a_step is {}, need 16 to 65536", tokens_a_step));
+  if (steps == 0 || steps > 100000) return wrong(formatted("steps is {}, need 1 to 100000", steps));
+  if (tokens_a_step < 16 || tokens_a_step > 65536) return wrong(formatted("tokens_a_step is {}, need 16 to 65536", tokens_a_step));
   for (const auto& [name, rate] : {std::pair("learning_rate", learning_rate), {"scale_rate", scale_rate}, {"norm_rate", norm_rate}}) {
-    if (!(rate > 0) || rate > 1) return wrong(fmt::format("{} is {}, need more than 0 and at most 1", name, rate));
+    if (!(rate > 0) || rate > 1) return wrong(formatted("{} is {}, need more than 0 and at most 1", name, rate));
   }
-  if (held_out_chunks == 0 || held_out_chunks > 65536) return wrong(fmt::format("held_out_chunks is {}, need 1 to 65536", held_out_chunks));
+  if (held_out_chunks == 0 || held_out_chunks > 65536) return wrong(formatted("held_out_chunks is {}, need 1 to 65536", held_out_chunks));
   return {};
 }
 

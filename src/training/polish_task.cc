@@ -1,11 +1,10 @@
 // What both ways of training branches are given: what is wrong with it is said before anything is computed.
 #include "src/training/polish_task.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 
+#include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/forward/dense_layer.h"
 
@@ -20,15 +19,15 @@ bool are_finite(const LeasedVector<float>& values) {
 
 Status check_text(const ModelLayout& layout, std::span<const Token> tokens, uint32_t chunk_tokens, const PolishOptions& options) {
   if (chunk_tokens == 0 || tokens.size() % chunk_tokens != 0)
-    return invalid(fmt::format("{} tokens are not whole chunks of {}", tokens.size(), chunk_tokens));
+    return invalid(formatted("{} tokens are not whole chunks of {}", tokens.size(), chunk_tokens));
   const size_t chunks = tokens.size() / chunk_tokens;
   if (chunks <= options.held_out_chunks) {
-    return invalid(fmt::format("the text has {} chunks of {} tokens, need at least {}: {} are held out; give a longer text", chunks,
-                               chunk_tokens, options.held_out_chunks + 1, options.held_out_chunks));
+    return invalid(formatted("the text has {} chunks of {} tokens, need at least {}: {} are held out; give a longer text", chunks,
+                             chunk_tokens, options.held_out_chunks + 1, options.held_out_chunks));
   }
   const auto is_known = [&](Token token) { return token >= 0 && static_cast<uint64_t>(token) < layout.vocabulary; };
   if (!std::all_of(tokens.begin(), tokens.end(), is_known))
-    return invalid(fmt::format("the text has tokens that are not among the {} of the vocabulary", layout.vocabulary));
+    return invalid(formatted("the text has tokens that are not among the {} of the vocabulary", layout.vocabulary));
   return {};
 }
 
@@ -46,14 +45,14 @@ Status check_branches(const ModelLayout& layout, std::span<const TrainedBranch> 
   }
   for (const TrainedBranch& branch : branches) {
     if (branch.matrix >= can_have_one.size() || !can_have_one[branch.matrix]) {
-      return invalid(fmt::format("a branch of matrix {}, which is none of a layer's or has one already", branch.matrix));
+      return invalid(formatted("a branch of matrix {}, which is none of a layer's or has one already", branch.matrix));
     }
     can_have_one[branch.matrix] = false;
     const WeightSource& weight = layout.weights[branch.matrix];
     const std::string& name = layout.shape.matrices[branch.matrix].name;
     if (branch.rank == 0 || branch.a.size() != branch.rank * weight.columns || branch.b.size() != branch.rank * weight.rows) {
-      return invalid(fmt::format("factors of {} and {} numbers at rank {}, for a matrix of {} x {}", branch.a.size(), branch.b.size(),
-                                 branch.rank, weight.rows, weight.columns))
+      return invalid(formatted("factors of {} and {} numbers at rank {}, for a matrix of {} x {}", branch.a.size(), branch.b.size(),
+                               branch.rank, weight.rows, weight.columns))
           .about(name);
     }
     if (!are_finite(branch.a) || !are_finite(branch.b)) return invalid("the branch's factors are not all finite").about(name);
