@@ -29,6 +29,7 @@ Status read_batch_options(const otr_batch_options* given, BatchOptions* wanted) 
   wanted->sequences = known.sequences;
   wanted->context_tokens = known.context_tokens;
   wanted->branch_share = known.branch_share;
+  wanted->groups = known.groups;
   wanted->cancel = token_of(known.cancel);
   if (known.follow_load != nullptr) OTR_CAPI_TRY(read_follow_load(known.follow_load, "batch_options.follow_load", &wanted->follow_load.emplace()));
   return {};
@@ -99,6 +100,7 @@ otr_status otr_batch_get_report(const otr_batch* batch, otr_batch_report* report
     full.following_steps = made.branches.steps;
     full.mean_branch_share = made.branches.mean_share;
     full.branch_slowdown = made.branches.slowdown;
+    full.alternated_steps = made.alternated_steps;
     give_info(full, report);
     return {};
   });

@@ -31,6 +31,9 @@ struct BatchOptions {
   uint32_t context_tokens = 0;                      ///< of each; 0: the plan's
   float branch_share = SessionOptions::kAsPlanned;  ///< as Session::set_branch_share(), of all
   std::optional<FollowLoad> follow_load;            ///< as Session::follow_load(), one share for a step's texts, which begins with branch_share; texts then depend on time
+  /// Groups that alternate where a model drafts: while a pass verifies one's drafts, the other's are made. 1: all texts go together; 2; 0: two
+  /// as long as that is measured to be faster, as where drafting takes longer than reading the weights.
+  uint32_t groups = 0;
   /// Called as soon as a text is done, in the order in which they are, on the calling thread.
   std::function<void(size_t index, const Result<GenerateResult>& result)> on_result;
   CancelToken cancel;  ///< ends all: each text with what it has, those that have not begun with nothing
@@ -41,10 +44,11 @@ struct BatchOptions {
 
 /// What a batch did.
 struct BatchReport {
-  uint64_t steps = 0;          ///< passes over the weights
-  uint64_t step_tokens = 0;    ///< that these computed: prompts, texts and drafts
-  uint32_t most_at_once = 0;   ///< texts in one step
-  uint64_t prompt_tokens = 0;  ///< of the texts that were begun
+  uint64_t steps = 0;             ///< passes over the weights
+  uint64_t step_tokens = 0;       ///< that these computed: prompts, texts and drafts
+  uint32_t most_at_once = 0;      ///< texts in one step
+  uint64_t alternated_steps = 0;  ///< steps beside which a model drafted for the other group's texts
+  uint64_t prompt_tokens = 0;     ///< of the texts that were begun
   uint64_t generated_tokens = 0;
   double total_ms = 0;            ///< from the first step to the last result
   double total_tokens_per_s = 0;  ///< generated tokens over it

@@ -1013,6 +1013,8 @@ typedef struct otr_batch_options {
   float branch_share;       /**< as otr_session_set_branch_share, of all; -1 (default): as planned */
   const otr_cancel* cancel; /**< ends all texts, each with what it has; NULL (default): nothing does */
   const otr_follow_load_options* follow_load; /**< as otr_session_follow_load, one share for a step's texts, which begins with branch_share; NULL (default): it is fixed */
+  uint32_t groups;          /**< that alternate where a model drafts: while a pass verifies one's drafts, the other's are made. 1: all texts go together; 2; 0 (default): two as long as that is measured to be faster */
+  uint32_t reserved;
 } otr_batch_options;
 
 /** What a batch did. */
@@ -1029,6 +1031,7 @@ typedef struct otr_batch_report {
   uint64_t following_steps;  /**< steps without prompts whose share of branches followed the load; 0: it was fixed */
   double mean_branch_share;  /**< of these */
   double branch_slowdown;    /**< as otr_branch_use.slowdown, of these */
+  uint64_t alternated_steps; /**< steps beside which a model drafted for the other group's texts */
 } otr_batch_report;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */

@@ -84,8 +84,9 @@ Status BatchDrafter::run(const CancelToken& cancel) {
   Status status;
   while (status.is_ok() && has_more()) status = run_step(cancel);
   for (Place& place : places_) {
+    if (place.most == 0) continue;  // its draft may be being verified
     place.most = 0;
-    if (!status.is_ok() && place.draft) place.draft->clear();
+    if (!status.is_ok()) place.draft->clear();
   }
   has_failed_ = has_failed_ || (!status.is_ok() && status.code() != StatusCode::kCancelled);
   return status;

@@ -24,7 +24,7 @@ namespace outrigger {
 
 /// A draft's step costs a pass over its weights, however many texts are in it: so texts draft together, each token of all of them in one
 /// step. Every place of the batch has a cache of its own here, which is shortened to what of it the text still says, and never computed
-/// anew. Threads: one call at a time.
+/// anew. Threads: one call at a time, but for propose().
 class BatchDrafter {
  public:
   /// As DraftModel::open, with a cache for each of `places` texts. `target` must outlive it. Errors: those.
@@ -39,8 +39,8 @@ class BatchDrafter {
 
   /// Wants up to `most` tokens behind `tokens`, a text that is there till run() is over. Computes nothing.
   void ask(size_t place, std::span<const Token> tokens, uint32_t most);
-  /// Drafts for all that were asked for. Any error leaves them without drafts; kCancelled may be tried again, another one ends its use:
-  /// from then on nobody is drafted for.
+  /// Drafts for all that were asked for. Meanwhile what was drafted for other places may be proposed. Any error leaves them without drafts;
+  /// kCancelled may be tried again, another one ends its use: from then on nobody is drafted for.
   Status run(const CancelToken& cancel);
   /// The last run() also read what is read once, a prompt: its time is no draft's.
   bool has_read() const { return has_read_; }

@@ -127,7 +127,7 @@ void add_future_options(CLI::App& command, FutureOptions& options, bool with_dra
   };
   if (with_draft) {
     for (CLI::Option* option : add_draft_options(command, options)) added.push_back(option);
-    added.push_back(command.add_option("--groups", options.groups, "Groups of sequences that alternate: 1 in this version")->type_name("auto|1|2"));
+    added.push_back(command.add_option("--groups", options.groups, "Groups that the texts of a batch alternate in while a model drafts: auto as measured")->type_name("auto|1|2"));
   }
   for (CLI::Option* option : added) option->group("Speculation and batches");
 }

@@ -95,8 +95,7 @@ Status check_future(const FutureOptions& options) {
   if (options.follows_load && draft.value().kind != DraftKind::kNone) {
     return Status(StatusCode::kUnsupported, fmt::format("--branch follow with --draft {}: got both, need one of them; use a share, or --draft none", options.draft));
   }
-  if (options.groups == "2") return not_there_yet("--groups 2", "use --groups 1");
-  if (options.groups != "auto" && options.groups != "1") return not_one_of("--groups", options.groups, "auto, 1 or 2");
+  if (options.groups != "auto" && options.groups != "1" && options.groups != "2") return not_one_of("--groups", options.groups, "auto, 1 or 2");
   return Status();
 }
 

@@ -172,6 +172,7 @@ Status run_together(const PromptsRun& run, PromptResults* all) {
   options.sequences = run.at_once;
   options.branch_share = run.options.future.branch_share;
   options.follow_load = follow_load(run.options.common, run.options.future);
+  if (run.options.future.groups != "auto") options.groups = run.options.future.groups == "2" ? 2 : 1;
   options.cancel = interrupt_token();
   options.on_result = [&](size_t index, const Result<GenerateResult>& result) {
     progress.update(static_cast<double>(++done) / static_cast<double>(requests.size()));
@@ -195,7 +196,7 @@ Status run_together(const PromptsRun& run, PromptResults* all) {
 }
 
 Json batch_json(const BatchReport& report) {
-  return {{"most_at_once", report.most_at_once}, {"steps", report.steps}, {"step_tokens", report.step_tokens}};
+  return {{"most_at_once", report.most_at_once}, {"steps", report.steps}, {"step_tokens", report.step_tokens}, {"alternated_steps", report.alternated_steps}};
 }
 
 Json document_of(const Model& model, const PromptsRun& run, const PromptResults& all, const Totals& totals) {

@@ -71,6 +71,9 @@ Status run(RunOptions options) {
   if (options.prompts_file.empty() || options.future.batch.size() != 1) {
     if (Status status = check_no_batch(options.future, "several prompts come with --prompts, one number at a time"); !status.is_ok()) return status;
   }
+  if (options.future.groups == "2" && options.future.batch.front() < 2) {
+    return Status(StatusCode::kInvalidArgument, "--groups: got 2, need 1, since one text alone has none to alternate with; several come with --prompts FILE.jsonl --batch N");
+  }
   options.sampling.seed = options.common.seed ? *options.common.seed : drawn_seed();
   if (Status status = options.sampling.validate(); !status.is_ok()) return status;
   const Stopwatch watch;

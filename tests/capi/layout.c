@@ -282,6 +282,8 @@ int main(void) {
   FIELD(otr_batch_options, branch_share);
   FIELD(otr_batch_options, cancel);
   FIELD(otr_batch_options, follow_load);
+  FIELD(otr_batch_options, groups);
+  FIELD(otr_batch_options, reserved);
   STRUCT(otr_batch_report);
   FIELD(otr_batch_report, struct_size);
   FIELD(otr_batch_report, most_at_once);
@@ -295,6 +297,7 @@ int main(void) {
   FIELD(otr_batch_report, following_steps);
   FIELD(otr_batch_report, mean_branch_share);
   FIELD(otr_batch_report, branch_slowdown);
+  FIELD(otr_batch_report, alternated_steps);
   STRUCT(otr_follow_load_options);
   FIELD(otr_follow_load_options, struct_size);
   FIELD(otr_follow_load_options, reserved);

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 
+#include "tests/decode/drafted_batches.h"
 #include "tests/support/batches.h"
 #include "tests/support/chi_square.h"
 #include "tests/support/few_cases.h"
@@ -18,41 +19,6 @@ namespace outrigger::testing {
 namespace {
 
 constexpr float kNoise = 0.03f;
-
-struct Room {
-  uint32_t batch = 3, threads = 2, draft_tokens = 8;
-  uint64_t draft_bytes = UINT64_MAX;  // as many as it needs
-  uint64_t host_bytes = Budgets::kUnlimited;
-  uint32_t context_tokens = 160;
-};
-
-uint64_t needed_bytes(const SimilarDraft& files, const Room& room) {
-  return must(draft_model_bytes(must(Model::open(files.draft)), room.context_tokens, room.threads, room.batch));
-}
-
-Result<Plan> plan_with(const SimilarDraft& files, const Room& room) {
-  Workload workload;
-  workload.context_tokens = room.context_tokens;
-  workload.prompt_tokens = workload.new_tokens = room.context_tokens / 2;
-  workload.batch = room.batch;
-  workload.draft_tokens = room.draft_tokens;
-  workload.draft_bytes = room.draft_bytes == UINT64_MAX ? needed_bytes(files, room) : room.draft_bytes;
-  return PlacementPlanner::plan(must(files.target.step_shape()), made_up_machine(room.threads), {room.host_bytes, 0}, workload);
-}
-
-Engine engine_with(const SimilarDraft& files, const Room& room) { return must(Engine::open(files.target, must(plan_with(files, room)))); }
-
-// Greedy, of prompts of 1 to 40 tokens and of 1 to 60 tokens.
-std::vector<BatchRequest> greedy_requests(size_t count, const DraftOptions& draft) {
-  std::vector<BatchRequest> requests = mixed_requests(count);
-  for (size_t i = 0; i < count; ++i) {
-    requests[i].options.sampling = {};
-    requests[i].options.ignore_eos = true;
-    requests[i].options.max_tokens = static_cast<uint32_t>(1 + 19 * i % 60);
-    requests[i].options.draft = draft;
-  }
-  return requests;
-}
 
 TEST_CASE("Batch drafter: greedy texts are the plain ones, of every length of drafts, and much of a similar draft is accepted") {
   for (const float noise : {0.0f, 0.03f, 0.5f}) {

@@ -51,7 +51,7 @@ class Line(ToolTest):
 
     def test_what_the_contract_has_and_this_version_has_not_is_refused_by_name(self):
         model, prompt = valid(), ("-p", "a")
-        self.refuse(UNSUPPORTED, "run", model, *prompt, "--groups", "2", naming="--groups")
+        self.refuse(INVALID_ARGUMENT, "run", model, *prompt, "--groups", "2", naming="--groups")
         prompts = tool.options.scratch / "two.jsonl"
         prompts.write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
         self.refuse(UNSUPPORTED, "run", model, "--prompts", prompts, "--batch", "2", "--draft", "self", naming="--draft")

@@ -235,16 +235,19 @@ class Prompts(ToolTest):
         path = self.write(*(json.dumps({"prompt": text, "n": 4 + 5 * i % 13}) for i, text in enumerate(texts)))
         greedy = ("--temp", "0", "--ignore-eos")
         for more in (greedy, ("--ignore-eos", "--temp", "0.9", "--seed", "7"), (*greedy, "--draft", "ngram"), (*greedy, "--draft", "ngram", "--draft-tokens", "3"),
-                     (*greedy, "--draft", valid(), "--draft-tokens", "3"), (*greedy, "--draft", valid())):
-            alone = self.document("run", valid(), "--prompts", path, *more)
+                     (*greedy, "--draft", valid(), "--draft-tokens", "3"), (*greedy, "--draft", valid()), (*greedy, "--draft", valid(), "--groups", "2")):
+            alone = self.document("run", valid(), "--prompts", path, *(more[:-2] if "--groups" in more else more))
             for batch in (2, 4, 100):
                 document = self.document("run", valid(), "--prompts", path, "--batch", batch, *more)
                 for result, expected in zip(document["results"], alone["results"], strict=True):
                     self.check_fields(result, GENERATION)
                     self.assertEqual({**result, "timings": 0}, {**expected, "timings": 0})
                 self.check_fields(document, {"results": [], "timings": {**TIMINGS, "load_ms": 0.0, "total_tokens_per_s": 0.0}, **SHARED,
-                                             "batch": {"most_at_once": 0, "steps": 0, "step_tokens": 0}})
-                self.assertEqual(document["batch"]["most_at_once"], min(batch, len(texts)))
+                                             "batch": {"most_at_once": 0, "steps": 0, "step_tokens": 0, "alternated_steps": 0}})
+                if "--groups" in more:
+                    self.assertGreater(document["batch"]["alternated_steps"], 0)
+                else:
+                    self.assertEqual(document["batch"]["most_at_once"], min(batch, len(texts)))
                 self.assertLess(document["batch"]["steps"], sum(len(result["tokens"]) for result in alone["results"]))
                 self.assertGreater(document["timings"]["total_tokens_per_s"], 0)
             text = self.succeed("run", valid(), "--prompts", path, "--batch", 3, *more).out

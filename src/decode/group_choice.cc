@@ -1,0 +1,57 @@
+// One group or two: what was measured of both.
+#include "src/decode/group_choice.h"
+
+namespace outrigger {
+namespace {
+
+// Drafting that takes as much of the least pass may be worth hiding; the least pass is only expected, so that less than all of it is asked.
+constexpr double kWorthHiding = 0.7;
+constexpr uint32_t kLeastDrafted = 3;
+// The first passes of each group make its drafts' length known, and the very first has none.
+constexpr uint32_t kTrialPasses = 20, kIgnoredPasses = 8;
+// The last 30 passes or so count: texts end, and others begin.
+constexpr double kKept = 0.97;
+// More than the noise of some passes.
+constexpr double kLeastGain = 1.03;
+// What was not worth it is tried again when the texts are others; what was, is measured again beside going together.
+constexpr uint32_t kPausePasses = 256, kKeptPasses = 1024;
+
+}  // namespace
+
+void GroupChoice::Mean::add(double of, double by) {
+  sum = kKept * sum + of;
+  weight = kKept * weight + by;
+}
+
+void GroupChoice::record(const CycleRecord& cycle) {
+  if (wanted_ != 0) return;
+  ++passes_;
+  if (groups_ == 2) {
+    if (passes_ > kIgnoredPasses) alternating_.add(cycle.tokens, cycle.ms);
+    judge_alternating();
+    return;
+  }
+  together_.add(cycle.tokens, cycle.ms);
+  if (cycle.draft_ms > 0) ++drafted_, draft_ms_.add(cycle.draft_ms, 1);
+  if (pause_ > 0) --pause_;
+  judge_together();
+}
+
+void GroupChoice::judge_together() {
+  if (pause_ > 0 || drafted_ < kLeastDrafted || draft_ms_.value() < kWorthHiding * least_pass_ms_) return;
+  groups_ = 2;
+  passes_ = 0;
+  alternating_ = {};
+}
+
+void GroupChoice::judge_alternating() {
+  const bool is_over = passes_ == kKeptPasses;
+  if (passes_ != kTrialPasses && !is_over) return;
+  if (!is_over && alternating_.value() > kLeastGain * together_.value()) return;
+  groups_ = 1;
+  passes_ = drafted_ = 0;
+  draft_ms_ = together_ = {};
+  if (!is_over) pause_ = kPausePasses;
+}
+
+}  // namespace outrigger

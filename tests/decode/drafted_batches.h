@@ -1,0 +1,55 @@
+// Batches for which a similar model drafts: engines with room for it, and their requests.
+#ifndef OUTRIGGER_TESTS_DECODE_DRAFTED_BATCHES_H_
+#define OUTRIGGER_TESTS_DECODE_DRAFTED_BATCHES_H_
+
+#include <outrigger/speculation.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "tests/support/batches.h"
+#include "tests/support/similar_draft.h"
+
+namespace outrigger::testing {
+
+/// What an engine has room for.
+struct Room {
+  uint32_t batch = 3, threads = 2, draft_tokens = 8;
+  uint64_t draft_bytes = UINT64_MAX;  // as many as it needs
+  uint64_t host_bytes = Budgets::kUnlimited;
+  uint32_t context_tokens = 160;
+};
+
+inline uint64_t needed_bytes(const SimilarDraft& files, const Room& room) {
+  return must(draft_model_bytes(must(Model::open(files.draft)), room.context_tokens, room.threads, room.batch));
+}
+
+inline Result<Plan> plan_with(const SimilarDraft& files, const Room& room) {
+  Workload workload;
+  workload.context_tokens = room.context_tokens;
+  workload.prompt_tokens = workload.new_tokens = room.context_tokens / 2;
+  workload.batch = room.batch;
+  workload.draft_tokens = room.draft_tokens;
+  workload.draft_bytes = room.draft_bytes == UINT64_MAX ? needed_bytes(files, room) : room.draft_bytes;
+  return PlacementPlanner::plan(must(files.target.step_shape()), made_up_machine(room.threads), {room.host_bytes, 0}, workload);
+}
+
+inline Engine engine_with(const SimilarDraft& files, const Room& room) {
+  return must(Engine::open(files.target, must(plan_with(files, room))));
+}
+
+/// Greedy, of prompts of 1 to 40 tokens and of 1 to 60 tokens.
+inline std::vector<BatchRequest> greedy_requests(size_t count, const DraftOptions& draft) {
+  std::vector<BatchRequest> requests = mixed_requests(count);
+  for (size_t i = 0; i < count; ++i) {
+    requests[i].options.sampling = {};
+    requests[i].options.ignore_eos = true;
+    requests[i].options.max_tokens = static_cast<uint32_t>(1 + 19 * i % 60);
+    requests[i].options.draft = draft;
+  }
+  return requests;
+}
+
+}  // namespace outrigger::testing
+
+#endif  // OUTRIGGER_TESTS_DECODE_DRAFTED_BATCHES_H_

@@ -1,0 +1,107 @@
+// GroupChoice: on made-up machines, that it ends with the faster of the two, and what finding out costs.
+#include "src/decode/group_choice.h"
+
+#include <algorithm>
+#include <random>
+
+#include "tests/support/catch.h"
+
+namespace outrigger::testing {
+namespace {
+
+/// A pass of n texts takes pass_ms + n * pass_text_ms, a draft draft_ms + n * draft_text_ms.
+struct Machine {
+  double pass_ms = 100, pass_text_ms = 1, draft_ms = 1, draft_text_ms = 1;
+  double tokens_of_text = 3;
+
+  double pass(double texts) const { return pass_ms + texts * pass_text_ms; }
+  double draft(double texts) const { return draft_ms + texts * draft_text_ms; }
+};
+constexpr double kTexts = 16;
+
+CycleRecord cycle(const Machine& machine, uint32_t groups, double noise) {
+  const double texts = kTexts / groups, draft = machine.draft(texts), pass = machine.pass(texts);
+  const double ms = noise * (groups == 1 ? draft + pass : std::max(draft, pass));
+  return {noise * (groups == 1 ? draft : std::max(0.0, draft - pass)), ms, static_cast<uint32_t>(texts * machine.tokens_of_text)};
+}
+
+double rate(const Machine& machine, uint32_t groups) {
+  const CycleRecord record = cycle(machine, groups, 1);
+  return record.tokens / record.ms;
+}
+
+/// Share of the better one's rate that it comes to in so many passes.
+double part_of_best(const Machine& machine, int passes, GroupChoice* choice) {
+  std::mt19937 random(3);
+  std::uniform_real_distribution<double> noise(0.95, 1.05);
+  double ms = 0, tokens = 0;
+  for (int i = 0; i < passes; ++i) {
+    const CycleRecord record = cycle(machine, choice->next(), noise(random));
+    ms += record.ms;
+    tokens += record.tokens;
+    choice->record(record);
+  }
+  return tokens / ms / std::max(rate(machine, 1), rate(machine, 2));
+}
+
+TEST_CASE("GroupChoice: over all costs it comes within a twentieth of the better way, and ends with that where it is a tenth better") {
+  for (const double pass_ms : {10.0, 100.0, 400.0}) {
+    for (const double pass_text_ms : {0.1, 4.0, 20.0}) {
+      for (const double draft_ms : {1.0, 30.0, 300.0}) {
+        for (const double draft_text_ms : {0.1, 5.0, 25.0}) {
+          CAPTURE(pass_ms, pass_text_ms, draft_ms, draft_text_ms);
+          const Machine machine{pass_ms, pass_text_ms, draft_ms, draft_text_ms};
+          GroupChoice choice(0, pass_ms);
+          CHECK(part_of_best(machine, 1000, &choice) > 0.95);
+          const double gain = rate(machine, 2) / rate(machine, 1);
+          if (gain > 1.1) CHECK(choice.next() == 2);
+          if (gain < 0.9) CHECK(choice.next() == 1);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("GroupChoice: two are faster just where drafting for all takes longer than the least pass, and a pass than the least draft") {
+  for (const double pass_ms : {10.0, 100.0}) {
+    for (const double pass_text_ms : {0.5, 10.0}) {
+      for (const double draft_ms : {1.0, 50.0, 500.0}) {
+        for (const double draft_text_ms : {0.1, 3.0, 30.0}) {
+          const Machine machine{pass_ms, pass_text_ms, draft_ms, draft_text_ms};
+          CAPTURE(pass_ms, pass_text_ms, draft_ms, draft_text_ms);
+          CHECK((rate(machine, 2) > rate(machine, 1)) == (pass_ms < machine.draft(kTexts) && draft_ms < machine.pass(kTexts)));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("GroupChoice: one group or two that are asked for stay, and without drafts nothing is tried") {
+  const Machine dear{10, 1, 300, 10};
+  for (const uint32_t wanted : {1u, 2u}) {
+    GroupChoice choice(wanted, 10);
+    for (int i = 0; i < 100; ++i) {
+      CHECK(choice.next() == wanted);
+      choice.record(cycle(dear, wanted, 1));
+    }
+  }
+  GroupChoice choice(0, 10);
+  for (int i = 0; i < 100; ++i) {
+    CHECK(choice.next() == 1);
+    choice.record({0, 10, 16});
+  }
+}
+
+TEST_CASE("GroupChoice: what has changed is found out later") {
+  const Machine cheap{100, 1, 80, 1}, dear{100, 1, 80, 20};
+  GroupChoice choice(0, 100);
+  part_of_best(cheap, 400, &choice);
+  CHECK(choice.next() == 1);
+  part_of_best(dear, 400, &choice);
+  CHECK(choice.next() == 2);
+  part_of_best(cheap, 1200, &choice);
+  CHECK(choice.next() == 1);
+}
+
+}  // namespace
+}  // namespace outrigger::testing
