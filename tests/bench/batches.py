@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""A batch of texts by turns: plain, with a draft model whose texts go together, in two groups, and as the tool chooses.
+
+batches.py --outrigger TOOL --model FILE.gguf --draft FILE.gguf --prompts FILE.jsonl [--batch 16] [--tokens 64] [--rounds 3] [--limit MIB] [--more="--device ..."]
+
+Greedy, the first prompts of the file, each so many tokens. With --limit, as root, each run is in a memory cgroup of so many MiB with the page cache dropped before, and the budget is 24 MiB less. The
+tokens must be equal in every run. Prints a table: tokens a second of all texts, from the first step to the last text, medians; the ratio's over the rounds, and its range. Standard library only.
+"""
+import argparse
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import limits
+
+WAYS = {"plain": ("--draft", "none"), "together": ("--groups", "1"), "two groups": ("--groups", "2"), "auto": ("--groups", "auto")}
+
+
+def run(options, prompts, way):
+    command = [options.outrigger, "run", options.model, "--prompts", prompts, "--batch", str(options.batch), "--ctx", str(options.context), "--temp", "0", "--ignore-eos", "--json",
+               "--progress", "none", *(() if way == "plain" else ("--draft", options.draft, "--draft-tokens", options.draft_tokens)), *WAYS[way], *shlex.split(options.more)]
+    if not options.limit:
+        return json.loads(subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout)
+    limits.drop_caches()
+    with limits.Group(options.limit) as group:
+        return json.loads(group.run([*command, "--host-budget", f"{options.limit - limits.OUTSIDE_MIB}MiB"]))
+
+
+def write_prompts(options, path):
+    with open(options.prompts, encoding="utf-8") as source, open(path, "w", encoding="utf-8") as out:
+        for line, unused in zip(source, range(options.texts or options.batch)):
+            out.write(json.dumps({"prompt": json.loads(line)["prompt"][:options.letters], "n": options.tokens}) + "\n")
+
+
+def table(options, prompts):
+    found = {way: [] for way in WAYS}
+    for _ in range(options.rounds):
+        for way, runs in found.items():
+            runs.append(run(options, prompts, way))
+    if len({tuple(tuple(text["tokens"]) for text in one["results"]) for runs in found.values() for one in runs}) != 1:
+        sys.exit("batches: the texts are not the same in all runs")
+    print("| | tokens/s | of plain | steps | beside the other group's drafts | accepted of drafted |\n|---|---|---|---|---|---|")
+    rates = {way: [one["timings"]["total_tokens_per_s"] for one in runs] for way, runs in found.items()}
+    for way, runs in found.items():
+        ratios = [fast / plain for fast, plain in zip(rates[way], rates["plain"])]
+        batch, spoken = runs[-1]["batch"], runs[-1]["speculation"]
+        print(f"| {way} | {statistics.median(rates[way]):.1f} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {batch['steps']} | {batch['alternated_steps']} | "
+              f"{spoken['accepted']} of {spoken['drafted']} |", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("outrigger", "model", "draft", "prompts"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--texts", type=int, help="as many as the batch if it is not given")
+    parser.add_argument("--letters", type=int, default=300, help="of each prompt, at most")
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--context", type=int, default=256)
+    parser.add_argument("--draft-tokens", default="auto")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--limit", type=int, help="MiB, of the whole process")
+    parser.add_argument("--more", default="", help="options for every run")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        prompts = os.path.join(scratch, "prompts.jsonl")
+        write_prompts(options, prompts)
+        table(options, prompts)
+
+
+if __name__ == "__main__":
+    main()
