@@ -119,6 +119,7 @@ class Compress(BrowserTest):
         self.assertEqual(self.out.read_bytes(), first)
         self.assertLess(self.distance(), 1)
 
+    @tool.long
     def test_the_form_is_chosen_by_what_is_given(self):
         # A rank of 32 for all takes 4 bits for each weight of so small a model, residuals 4.5.
         for options, is_sparse in ((("--branch-reads", "1bpw"), True), (("--branch-reads", "1bpw", "--branch-budget", "5bpw"), True),
@@ -133,6 +134,7 @@ class Compress(BrowserTest):
     def distance(self, *options, file=None):
         return self.document("eval", file or self.out, "--reference", MODEL, "--text", self.other, "--ctx", "64", "--chunks", "6", *options)["kl"]["mean"]
 
+    @tool.long
     def test_branches_bring_it_nearer_and_the_share_says_how_much_of_them_is_used(self):
         self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", "--polish", "off", *self.args)
         bare = self.distance()
@@ -187,6 +189,7 @@ class Compress(BrowserTest):
         self.assertIn("no branches", plain.err)
         self.assertEqual(plain.out, self.succeed("run", MODEL, "-p", "the thin", "-n", "8", "--temp", "0").out)
 
+    @tool.long
     def test_comparing_tells_bytes_speed_and_what_branches_recover(self):
         low_rank, sparse = self.folder / "low_rank.gguf", self.folder / "sparse.gguf"
         self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", "--polish", "off", *self.args)
@@ -284,6 +287,7 @@ class Compress(BrowserTest):
                 self.assertLess(matrix["loss_left"], matrix["loss"] / 3)
         self.assertGreater(max(matrix["share"] for matrix in residuals["matrices"]), 0.5)
 
+    @tool.long
     def test_training_takes_the_whole_model_a_layer_at_a_time_or_what_the_budget_has_room_for(self):
         command = ("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "60kB", "--form", "low-rank", "--allocate", "uniform", "--polish", "20", "--polish-target", "branches", *self.args)
         whole = self.document(*command)["polish"]
@@ -314,6 +318,7 @@ class Compress(BrowserTest):
         self.refuse(tool.INVALID_ARGUMENT, *command, "--polish-target", "backbone", "--method", "hcinfer", naming="HCInfer does not train")
         self.refuse(tool.UNSUPPORTED, "compress", MIXTURE, "-o", self.out, "--polish-target", "backbone", *self.args, naming="mixture of experts")
 
+    @tool.long
     def test_with_few_bits_the_backbone_is_trained_unless_memory_or_the_form_speaks_against_it(self):
         command = ("compress", MODEL, "-o", self.out, *self.args)
         trained = self.document(*command, "--bits", "2")["polish"]
@@ -371,6 +376,7 @@ class Compress(BrowserTest):
         self.assertEqual(self.out.read_bytes(), first)
         self.refuse(UNSUPPORTED, "export", self.out, "--backbone", self.folder / "again.gguf", naming="")
 
+    @tool.long
     def test_the_report_is_a_page_that_a_browser_shows_whole(self):
         page = self.folder / "report.html"
         runs = {"bare": (("--polish", "off"), 1), "trained backbone": ((), 2), "trained": (("--branch-budget", "20%", "--polish", "3", "--form", "low-rank"), 6),
@@ -407,6 +413,7 @@ class Compress(BrowserTest):
         self.refuse(tool.IO, *command, self.folder / "none" / "report.html", naming="report.html")
         self.assertEqual([name for name in self.everything_left() if name.startswith("small")], [])
 
+    @tool.long
     def test_killed_a_hundred_times_and_begun_again_the_bytes_are_the_same(self):
         command = [tool.options.tool, "compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--form", "low-rank", "--polish", "4", "--calibration", self.text, "--ctx", "32", "--chunks", "6"]
 

@@ -1,5 +1,6 @@
 """Runs the tool and looks at what it did; shared by the tests beside this file. Python's own library only."""
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -93,6 +94,16 @@ def interrupt_once_busy(*args, busy):
         if busy(outcome):
             return outcome
     raise AssertionError(f"never got to work: {outcome}")
+
+
+def long(test):
+    """A case that a sanitizer's run leaves to the long one: the library's own tests run its code, on models as small."""
+    @functools.wraps(test)
+    def unless_it_takes_too_long(self):
+        if options.sanitizer and not os.environ.get("OUTRIGGER_LONG_TESTS"):
+            self.skipTest("with a sanitizer only in the long run")
+        test(self)
+    return unless_it_takes_too_long
 
 
 class ToolTest(unittest.TestCase):
