@@ -1,18 +1,13 @@
 // A draft model for all texts of a batch: texts are the plain ones, drafts those that it makes for each text alone.
 #include "src/decode/batch_drafter.h"
 
-#include <outrigger/log.h>
 #include <outrigger/speculation.h>
 
 #include <cstring>
-#include <limits>
 
 #include "tests/decode/drafted_batches.h"
 #include "tests/support/batches.h"
-#include "tests/support/chi_square.h"
 #include "tests/support/few_cases.h"
-#include "tests/support/model_files.h"
-#include "tests/support/random_dense.h"
 #include "tests/support/similar_draft.h"
 
 namespace outrigger::testing {
@@ -164,17 +159,11 @@ TEST_CASE("Batch drafter: what is cancelled drafts nothing, and drafts the same 
 
 TEST_CASE("Batch drafter: a draft that fails is given up with one warning, and the texts go on as they were") {
   const SimilarDraft files(kNoise);
-  write_test_file(files.draft, random_dense([](const std::string& name, std::vector<float>& values) {
-                    if (name == "output_norm.weight") values[0] = std::numeric_limits<float>::quiet_NaN();
-                  }));
+  make_undefined(files.draft);
   const Engine engine = engine_with(files, {});
   const std::vector<BatchRequest> requests = greedy_requests(5, {DraftKind::kModel, files.draft, 4});
-  std::vector<std::string> warnings;
-  set_log_sink([&](LogLevel level, std::string_view line) {
-    if (level == LogLevel::kWarning) warnings.emplace_back(line);
-  });
-  const std::vector<SeenText> seen = together(engine, requests);
-  set_log_sink({});
+  std::vector<SeenText> seen;
+  const std::vector<std::string> warnings = warnings_of([&] { seen = together(engine, requests); });
   CHECK(seen == one_by_one(engine, requests));
   REQUIRE(warnings.size() == 1);
   CHECK(warnings[0].find("draft.gguf) failed and is given up") != std::string::npos);
@@ -184,20 +173,8 @@ TEST_CASE("Batch drafter: drawn texts have the distribution of plain drawing, ov
   const SimilarDraft files(0.1f);
   const Engine engine = engine_with(files, {.batch = 8});
   constexpr uint64_t kSamples = seeds(6000);
-  const auto count = [&](const DraftOptions& draft, uint64_t first_seed) {
-    std::vector<BatchRequest> requests(kSamples);
-    for (uint64_t i = 0; i < kSamples; ++i) {
-      requests[i].prompt = {3, 14, 15, 92, 65};
-      requests[i].options.max_tokens = 4;  // of the first, which no draft makes, nothing is said
-      requests[i].options.ignore_eos = true;
-      requests[i].options.draft = draft;
-      requests[i].options.sampling = {.temperature = 8, .top_k = 3, .seed = first_seed + i};
-    }
-    DrawnTexts counts;
-    for (const Result<GenerateResult>& result : must(generate_batch(engine, requests)).results) counts[must(result).tokens] += 1;
-    return counts;
-  };
-  const auto plain = count({}, 1), drafted = count({DraftKind::kModel, files.draft, 2}, 100000);
+  const DrawnTexts plain = drawn_texts(engine, {}, kSamples, 1),
+                   drafted = drawn_texts(engine, {DraftKind::kModel, files.draft, 2}, kSamples, 100000);
   const ChiSquare got = chi_square_of(plain, drafted);
   CHECK(got.outcomes > 27);
   CHECK(got.outcomes <= 81);

@@ -2,12 +2,18 @@
 #ifndef OUTRIGGER_TESTS_DECODE_DRAFTED_BATCHES_H_
 #define OUTRIGGER_TESTS_DECODE_DRAFTED_BATCHES_H_
 
+#include <outrigger/log.h>
 #include <outrigger/speculation.h>
 
 #include <cstdint>
+#include <limits>
+#include <string>
 #include <vector>
 
 #include "tests/support/batches.h"
+#include "tests/support/chi_square.h"
+#include "tests/support/model_files.h"
+#include "tests/support/random_dense.h"
 #include "tests/support/similar_draft.h"
 
 namespace outrigger::testing {
@@ -48,6 +54,41 @@ inline std::vector<BatchRequest> greedy_requests(size_t count, const DraftOption
     requests[i].options.draft = draft;
   }
   return requests;
+}
+
+/// How often each text was drawn, of four tokens: of the first, which no draft makes, nothing is said.
+inline DrawnTexts drawn_texts(const Engine& engine, const DraftOptions& draft, uint64_t samples, uint64_t first_seed,
+                              const BatchOptions& options = {}) {
+  std::vector<BatchRequest> requests(samples);
+  for (uint64_t i = 0; i < samples; ++i) {
+    requests[i].prompt = {3, 14, 15, 92, 65};
+    requests[i].options.max_tokens = 4;
+    requests[i].options.ignore_eos = true;
+    requests[i].options.draft = draft;
+    requests[i].options.sampling = {.temperature = 8, .top_k = 3, .seed = first_seed + i};
+  }
+  DrawnTexts counts;
+  for (const Result<GenerateResult>& result : must(generate_batch(engine, requests, options)).results) counts[must(result).tokens] += 1;
+  return counts;
+}
+
+/// A draft whose logits are undefined: its first step fails.
+inline void make_undefined(const std::string& draft) {
+  write_test_file(draft, random_dense([](const std::string& name, std::vector<float>& values) {
+                    if (name == "output_norm.weight") values[0] = std::numeric_limits<float>::quiet_NaN();
+                  }));
+}
+
+/// What is warned of meanwhile.
+template <typename Work>
+std::vector<std::string> warnings_of(const Work& work) {
+  std::vector<std::string> warnings;
+  set_log_sink([&](LogLevel level, std::string_view line) {
+    if (level == LogLevel::kWarning) warnings.emplace_back(line);
+  });
+  work();
+  set_log_sink({});
+  return warnings;
 }
 
 }  // namespace outrigger::testing
