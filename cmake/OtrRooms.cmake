@@ -13,7 +13,8 @@ endfunction()
 
 # otr_test(NAME gguf_test SOURCES gguf_test.cc ROOMS base tensor io [LINK ...] [LABELS model])
 # ROOMS "all" means every room. Each test binary is one ctest test. Those that run engines may run beside others: with sanitizers they keep about one
-# processor busy. The longest then takes six minutes, of the fifteen that it may.
+# processor busy. Those with the label "long" or "model" run with sanitizers in `bootstrap test --all` only. The longest then takes six minutes on a machine that
+# has nothing else to do, of the thirty that it may.
 function(otr_test)
   cmake_parse_arguments(TEST "" "NAME" "SOURCES;ROOMS;LINK;LABELS;ARGS" ${ARGN})
   if(TEST_ROOMS STREQUAL "all")
@@ -29,5 +30,5 @@ function(otr_test)
   target_link_libraries(${TEST_NAME} PRIVATE otr_compile otr_test_main ${OTR_FMT} ${links} ${TEST_LINK} Threads::Threads otr_compile_quickly)
   target_compile_definitions(${TEST_NAME} PRIVATE OTR_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${TEST_NAME} COMMAND ${TEST_NAME} ${TEST_ARGS})
-  set_tests_properties(${TEST_NAME} PROPERTIES LABELS "${TEST_LABELS}" TIMEOUT 900)
+  set_tests_properties(${TEST_NAME} PROPERTIES LABELS "${TEST_LABELS}" TIMEOUT 1800)
 endfunction()
