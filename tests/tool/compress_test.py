@@ -31,6 +31,7 @@ class Compress(BrowserTest):
     def left(self):
         return sorted(entry.name for entry in self.folder.iterdir() if entry.suffix == ".gguf")
 
+    @tool.long
     def test_more_bits_are_nearer_and_the_document_counts_them(self):
         distances = []
         for bits in (4, 3, 2):
@@ -67,6 +68,7 @@ class Compress(BrowserTest):
         least = self.refuse(tool.BUDGET, *run, "--host-budget", "1kB")["minimum_bytes"]
         self.assertEqual(self.document(*run)["tokens"], self.document(*run, "--host-budget", str(least))["tokens"])
 
+    @tool.long
     def test_a_codebook_is_nearer_in_as_many_bytes_and_groups_are_told(self):
         distances = []
         for levels, letter in (("uniform", "O"), ("codebook", "N")):
@@ -111,6 +113,7 @@ class Compress(BrowserTest):
         self.refuse(INVALID_ARGUMENT, "compress", copy, "-o", copy, *self.args, naming="model.gguf")
         self.assertEqual(copy.read_bytes(), MODEL.read_bytes())
 
+    @tool.long
     def test_without_a_text_the_model_writes_one_and_always_the_same(self):
         options = ("compress", MODEL, "-o", self.out, "--bits", "3", "--ctx", "64", "--chunks", "8", "--polish", "off")
         self.assertEqual(self.document(*options)["calibration_tokens"], 512)
@@ -158,6 +161,7 @@ class Compress(BrowserTest):
         self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.folder / "again.gguf", "--branch-budget", "10", *self.args, naming="too little")
         self.refuse(UNSUPPORTED, "compress", self.out, "-o", self.folder / "again.gguf", *self.args, naming="already")
 
+    @tool.long
     def test_following_the_load_tells_what_was_used_and_keeps_to_the_first_steps_that_do_not_depend_on_time(self):
         self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--form", "low-rank", "--polish", "off", *self.args)
         run = ("run", self.out, "-p", "the thin", "--temp", "0", "--ignore-eos")
@@ -258,6 +262,7 @@ class Compress(BrowserTest):
         self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", "--polish", "off", *self.args)
         self.assertLess(mixed, self.distance())
 
+    @tool.long
     def test_the_document_has_every_matrix_and_what_was_measured(self):
         document = self.document("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--form", "low-rank", "--polish", "3", *self.args)
         matrices, survey = document["matrices"], document["survey"]
@@ -306,6 +311,7 @@ class Compress(BrowserTest):
         self.refuse(tool.BUDGET, *command, "--host-budget", "1kB", naming="training block by block")
         self.assertEqual(self.document(*command, "--polish-scope", "block", "--host-budget", str(document["memory"]["planned"]))["polish"], block)
 
+    @tool.long
     def test_training_the_backbone_takes_no_byte_more_and_comes_nearer(self):
         command = ("compress", MODEL, "-o", self.out, "--bits", "2", *self.args)
         bare = self.document(*command, "--polish", "off")
@@ -328,6 +334,7 @@ class Compress(BrowserTest):
                         ("--bits", "2", "--form", "sparse", "--branch-reads", "1bpw"), ("--bits", "2", "--polish-target", "branches")):
             self.assertIsNone(self.document(*command, *options)["polish"], options)
 
+    @tool.long
     def test_a_mixture_of_experts_is_compressed_and_as_near_as_the_dense_model_that_it_was_made_from(self):
         distances = []
         for bits in ("4", "mixed:3", "2"):
@@ -344,6 +351,7 @@ class Compress(BrowserTest):
         types = {tensor["name"]: tensor["type"] for tensor in self.document("inspect", self.out, "--tensors")["tensors"]}
         self.assertEqual((types["blk.0.ffn_down_exps.weight"], types["blk.0.ffn_gate_inp.weight"]), ("O2", "F32"))
 
+    @tool.long
     def test_branches_of_a_mixture_are_not_of_its_experts_and_cannot_be_trained(self):
         branches = ("--bits", "2", "--branch-budget", "30kB", "--form", "low-rank")
         page = self.folder / "report.html"
@@ -399,6 +407,7 @@ class Compress(BrowserTest):
                 page.write_text(text)
                 self.assertEqual(self.check_rendered(page), runs[name][1])
 
+    @tool.long
     def test_the_report_does_not_depend_on_interruptions_and_cannot_take_the_models_place(self):
         page = self.folder / "report.html"
         command = ("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--polish", "3", *self.args, "--report")
@@ -453,6 +462,7 @@ class Compress(BrowserTest):
     def everything_left(self):
         return sorted(entry.name for entry in self.folder.iterdir())
 
+    @tool.long
     def test_interrupted_it_says_where_it_goes_on_unless_told_not_to(self):
         self.text.write_text(self.text.read_text() * 8)
         longer = ("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--calibration", self.text, "--ctx", "64", "--chunks", "150")
