@@ -17,7 +17,7 @@ struct CycleRecord {
 /// however few tokens it has, c for the same of a draft, and what grows with the texts the same either way, two groups are faster exactly
 /// where a is less than what drafting for all takes, and c less than a pass. So as long as drafting is short beside reading the weights
 /// they go together; else alternating is tried, and kept if it is measured to be faster. Pure: knows no clock.
-/// @source SpecOffload (arXiv 2505.10259), section 4, which always alternates.
+/// @source SpecOffload (arXiv 2505.10259), which always alternates.
 class GroupChoice {
  public:
   /// `wanted`: 1 or 2 groups, or 0 as it pays. `least_pass_ms`: what a pass is expected to take however few tokens it has.
