@@ -55,9 +55,7 @@ TEST_CASE("Two groups: as much is drafted and accepted for a text as together, s
 
 TEST_CASE("Two groups: the same with few rows of logits, and where the model's weights come from disk") {
   const SimilarDraft files(kNoise);
-  Room room{.batch = 4, .draft_tokens = 2};
-  room.host_bytes = must(plan_with(files, room)).minimum_host_bytes;
-  while (must(plan_with(files, room)).logit_rows < 6) room.host_bytes += 4096;
+  const Room room = few_rows(files);
   const Engine engine = engine_with(files, room);
   CHECK(engine.plan().decode.streamed_bytes > 0);
   const std::vector<BatchRequest> requests = greedy_requests(9, {DraftKind::kModel, files.draft, 0});

@@ -44,6 +44,14 @@ inline Engine engine_with(const SimilarDraft& files, const Room& room) {
   return must(Engine::open(files.target, must(plan_with(files, room))));
 }
 
+/// Four texts with drafts of two tokens, in the smallest budget with six rows of logits or more: weights come from disk.
+inline Room few_rows(const SimilarDraft& files) {
+  Room room{.batch = 4, .draft_tokens = 2};
+  room.host_bytes = must(plan_with(files, room)).minimum_host_bytes;
+  while (must(plan_with(files, room)).logit_rows < 6) room.host_bytes += 4096;
+  return room;
+}
+
 /// Greedy, of prompts of 1 to 40 tokens and of 1 to 60 tokens.
 inline std::vector<BatchRequest> greedy_requests(size_t count, const DraftOptions& draft) {
   std::vector<BatchRequest> requests = mixed_requests(count);
