@@ -101,7 +101,7 @@ void BatchRun::alternate() {
   next.draft_ms = slot_ms - pass.ms;
   next.has_read = drafter_->has_read();
   warn_of_failed_draft();
-  ++report_.alternated_steps;
+  if (started.is_ok()) ++report_.alternated_steps;
   if (pass.is_comparable && !next.has_read) groups_.record({next.draft_ms, slot_ms, pass.tokens});
 }
 
