@@ -1,10 +1,10 @@
 // PlacementPlanner with a device: where parts go when one can tell by hand, and what a step takes when it is added up link by link.
 #include <algorithm>
-#include <chrono>
 
 #include "src/plan/branch_share.h"
 #include "tests/plan/random_shape.h"
 #include "tests/support/catch.h"
+#include "tests/support/thread_time.h"
 
 namespace outrigger {
 namespace {
@@ -288,21 +288,10 @@ TEST_CASE("Planner: no number of the first layers that fit the device is faster 
 }
 
 double best_planning_ms(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets, const Workload& workload = {}) {
-  double best_ms = 1e9;
-  for (int i = 0; i < 5; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    REQUIRE(PlacementPlanner::plan(shape, machine, budgets, workload).is_ok());
-    best_ms = std::min(best_ms, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
-  }
-  return best_ms;
+  return best_thread_ms(5, [&] { REQUIRE(PlacementPlanner::plan(shape, machine, budgets, workload).is_ok()); });
 }
 
 TEST_CASE("Planner: 100 layers with a device, dense or of 128 experts, are planned in a moment") {
-#if defined(NDEBUG) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  constexpr double kMostMs = 50;
-#else
-  constexpr double kMostMs = 5000;
-#endif
   for (const bool has_experts : {false, true}) {
     StepShape shape = small_model();
     const MatrixShape head = shape.matrices.back();
@@ -337,7 +326,7 @@ TEST_CASE("Planner: 100 layers with a device, dense or of 128 experts, are plann
         CAPTURE(has_experts, host_gib, device_gib);
         const double ms = best_planning_ms(shape, with_device(two_cores(), device_gib << 30), {host_gib << 30, Budgets::kUnlimited});
         CAPTURE(ms);
-        CHECK(ms < kMostMs);
+        CHECK(ms < kMomentMs);
       }
     }
   }
@@ -360,11 +349,7 @@ TEST_CASE("Planner: 13,200 matrices with a device are planned in a moment") {
     CAPTURE(host_gib);
     const double ms = best_planning_ms(shape, with_device(two_cores(), uint64_t{24} << 30), {host_gib << 30, Budgets::kUnlimited});
     CAPTURE(ms);
-#if defined(NDEBUG) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    CHECK(ms < 150);
-#else
-    CHECK(ms < 15000);
-#endif
+    CHECK(ms < kMomentMs);
   }
 }
 

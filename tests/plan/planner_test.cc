@@ -1,11 +1,11 @@
 // PlacementPlanner: what it decides, what it refuses, and how fast.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
 
 #include "tests/plan/random_shape.h"
 #include "tests/support/catch.h"
+#include "tests/support/thread_time.h"
 
 namespace outrigger {
 namespace {
@@ -365,18 +365,9 @@ TEST_CASE("Planner: 100 layers of 128 experts are planned in a moment") {
       shape.matrices.push_back(matrix_of(prefix + "ffn." + std::to_string(expert) + ".weight", 3072, 4096));
   }
   for (uint64_t gib : {1, 20, 60, 0}) {
-    double best_ms = 1e9;
-    for (int i = 0; i < 5; ++i) {
-      const auto start = std::chrono::steady_clock::now();
-      REQUIRE(PlacementPlanner::plan(shape, two_cores(), {gib << 30}, {}).is_ok());
-      best_ms = std::min(best_ms, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
-    }
-    CAPTURE(gib);
-#if defined(NDEBUG) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    REQUIRE(best_ms < 50);
-#else
-    REQUIRE(best_ms < 5000);
-#endif
+    const double best_ms = best_thread_ms(5, [&] { REQUIRE(PlacementPlanner::plan(shape, two_cores(), {gib << 30}, {}).is_ok()); });
+    CAPTURE(gib, best_ms);
+    REQUIRE(best_ms < kMomentMs);
   }
 }
 
