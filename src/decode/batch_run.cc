@@ -22,7 +22,7 @@ BatchRun::BatchRun(Engine::Impl& engine, std::span<const BatchRequest> requests,
     : engine_(engine),
       requests_(requests),
       options_(options),
-      groups_(options.groups, engine.plan.decode.predicted_ms),
+      groups_(options.groups, least_pass_ms(engine.plan)),
       step_(engine, sequences, branch_share) {
   if (options.follow_load) follower_ = LoadFollower::make(engine.layout(), *options.follow_load, branch_share);
   results_.resize(requests.size());

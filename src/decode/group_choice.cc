@@ -1,6 +1,8 @@
 // One group or two: what was measured of both.
 #include "src/decode/group_choice.h"
 
+#include <algorithm>
+
 namespace outrigger {
 namespace {
 
@@ -17,6 +19,14 @@ constexpr double kLeastGain = 1.03;
 constexpr uint32_t kPausePasses = 256, kKeptPasses = 1024;
 
 }  // namespace
+
+double least_pass_ms(const Plan& plan) {
+  const StepPrediction &few = plan.decode, &many = plan.prefill;
+  if (many.tokens <= few.tokens) return few.predicted_ms;
+  const double token_ms = std::max(0.0, many.predicted_ms - few.predicted_ms) / (many.tokens - few.tokens);
+  const double reading_ms = std::min(std::max(few.lanes.disk_ms, few.lanes.h2d_ms), few.predicted_ms);
+  return std::max(few.predicted_ms - few.tokens * token_ms, reading_ms);
+}
 
 void GroupChoice::Mean::add(double of, double by) {
   sum = kKept * sum + of;

@@ -2,6 +2,8 @@
 #ifndef OUTRIGGER_SRC_DECODE_GROUP_CHOICE_H_
 #define OUTRIGGER_SRC_DECODE_GROUP_CHOICE_H_
 
+#include <outrigger/plan.h>
+
 #include <cstdint>
 
 namespace outrigger {
@@ -13,6 +15,10 @@ struct CycleRecord {
   uint32_t tokens = 0;  ///< that texts grew by
 };
 
+/// What a pass of the plan is expected to take however few tokens it has: from a decode step down to none by what each further token of a prompt's step adds, and
+/// never less than reading what it streams.
+double least_pass_ms(const Plan& plan);
+
 /// Two groups hide drafting behind the other group's pass, and read the weights twice for as many texts: with a for what a pass takes
 /// however few tokens it has, c for the same of a draft, and what grows with the texts the same either way, two groups are faster exactly
 /// where a is less than what drafting for all takes, and c less than a pass. So as long as drafting is short beside reading the weights
@@ -20,7 +26,7 @@ struct CycleRecord {
 /// @source SpecOffload (arXiv 2505.10259), which always alternates.
 class GroupChoice {
  public:
-  /// `wanted`: 1 or 2 groups, or 0 as it pays. `least_pass_ms`: what a pass is expected to take however few tokens it has.
+  /// `wanted`: 1 or 2 groups, or 0 as it pays. `least_pass_ms`: that of the plan.
   GroupChoice(uint32_t wanted, double least_pass_ms) : wanted_(wanted), least_pass_ms_(least_pass_ms), groups_(wanted == 2 ? 2 : 1) {}
 
   /// Groups of the next pass: 1 or 2.

@@ -76,6 +76,20 @@ TEST_CASE("GroupChoice: two are faster just where drafting for all takes longer 
   }
 }
 
+TEST_CASE("GroupChoice: the least pass of a plan is what its steps take without what grows with their tokens, and what they read") {
+  const Machine machine{10, 20, 1, 1};
+  Plan plan;
+  plan.decode.tokens = 16, plan.decode.predicted_ms = machine.pass(16);
+  plan.prefill.tokens = 512, plan.prefill.predicted_ms = machine.pass(512);
+  CHECK(least_pass_ms(plan) == Approx(10));
+  plan.decode.lanes.disk_ms = 250;
+  CHECK(least_pass_ms(plan) == Approx(250));
+  plan.decode.lanes.disk_ms = 400;
+  CHECK(least_pass_ms(plan) == Approx(machine.pass(16)));
+  plan.prefill.tokens = 16;
+  CHECK(least_pass_ms(plan) == Approx(machine.pass(16)));
+}
+
 TEST_CASE("GroupChoice: one group or two that are asked for stay, and without drafts nothing is tried") {
   const Machine dear{10, 1, 300, 10};
   for (const uint32_t wanted : {1u, 2u}) {
