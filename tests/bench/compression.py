@@ -39,7 +39,7 @@ def branched(bits, form, size):
         return [Row(f"read{bits}_{label}", f"residual, {size} read, as measured", (flag, *reads), bare),
                 Row(f"read_uniform{bits}_{label}", f"residual, {size} read, the same share for all", (flag, *reads, "--allocate", "uniform"), bare)]
     if form == "chosen":
-        return [Row(f"stored{bits}_{label}", f"what it chooses for {size} stored", (flag, *budget, "--polish-target", "branches"), bare),
+        return [Row(f"stored{bits}_{label}", f"what it chooses for {size} stored", (flag, *budget), bare),
                 Row(f"reading{bits}_{label}", f"what it chooses for {size} read", (flag, "--branch-reads", f"{size}bpw"), bare)]
     budget = (*budget, "--form", "low-rank")
     return [Row(f"svd{bits}_{label}", f"low rank, {size}, plain singular vectors", (flag, *budget, "--method", "hcinfer", "--allocate", "uniform"), bare),
@@ -61,7 +61,7 @@ def all_rows():
         rows += [row for form in ("low rank", "residual", "chosen") for row in branched(bits, form, "0.42")]
     for size in ("0.83", "1.66"):
         rows += [row for bits in (2, 3) for form in ("low rank", "residual", "chosen") for row in branched(bits, form, size)]
-    rows.append(Row("both2", "what it chooses for 1.66 stored, 0.42 read", ("--bits=2", "--branch-budget", "1.66bpw", "--branch-reads", "0.42bpw", "--polish-target", "branches"), "bits2"))
+    rows.append(Row("both2", "what it chooses for 1.66 stored, 0.42 read", ("--bits=2", "--branch-budget", "1.66bpw", "--branch-reads", "0.42bpw"), "bits2"))
     return rows + [Row("mixed29", "mixed bits, 2.92 stored", ("--bits=mixed:2.92", "--polish=off"), "bits2")]
 
 

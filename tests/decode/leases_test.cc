@@ -65,9 +65,9 @@ void check_leased(const Corrected& made, uint64_t less_bytes, uint64_t least_res
 }
 
 TEST_CASE("Engine: no allocation above a mebibyte is anything but a lease, with branches in memory or streaming") {
-  const Corrected made(random_dense(DenseKind::kLlamaUntied, {512, 1536, 128, 2}), BranchForm::kLowRank, 3 << 20, 0);
+  const Corrected made(random_dense(DenseKind::kLlamaUntied, {768, 2304, 192, 2}), BranchForm::kLowRank, 1 << 19, 0);
   check_leased(made, 0, 0);
-  check_leased(made, 4 * kLarge, 0);
+  check_leased(made, 2 * kLarge, 0);
 }
 
 TEST_CASE("Engine: no allocation above a mebibyte is anything but a lease, with residuals") {
