@@ -56,8 +56,8 @@ struct Workload {
   uint32_t kv_spilled_layers = kAsItPays;
   CorrectionPlace corrections = CorrectionPlace::kAsItPays;
   static constexpr double kAnySlowdown = -1;
-  /// How much longer a step of decoding may take for branches and residuals: 0.05 for a twentieth. The plan then has the largest share of them with
-  /// which it is predicted to take no longer. kAnySlowdown: all of them, whatever they take.
+  /// How much longer a step of decoding may take for branches and residuals: 0.05 for a twentieth. The plan then has most of them with
+  /// which it is predicted to take no longer: a share of all, or with a device all of some windows and of others none. kAnySlowdown: all of them, whatever they take.
   double max_slowdown = kAnySlowdown;
   /// Room for drafts of so many tokens: the logits of a step that verifies one for each session of the batch, for as many rows as a step has. Predictions are of
   /// steps without a draft.
@@ -83,6 +83,8 @@ struct TensorPlacement {
   Tier tier = Tier::kHost;
   Residence mode = Residence::kResident;
   Tier compute = Tier::kHost;      ///< the same as tier; what streams to a device is computed on the host by smaller steps
+  /// false: of a window whose branches and residuals steps leave out, whatever Plan::branch_share says. The same for all matrices of the window, factors too.
+  bool is_corrected = true;
 };
 
 /// Bytes of one tier by purpose, as they are reserved: every allocation is rounded up to whole pages of 4096 bytes, so that what is
@@ -202,7 +204,7 @@ class OTR_API PlacementPlanner {
   /// With Workload::stand_ins no more than that is promised of the whole: the rest is planned so in what memory they leave. Where kAsItPays declines them,
   /// what they would take and give is among the alternatives; where there are some, what the plan would be without.
   /// A disk of unknown rate (0) is taken for one of 500 MB/s.
-  /// Cost: about 20 ms for 13,000 matrices; with a device about 20 ms for 700, twice that where branches have a choice of place, and up to seven times
+  /// Cost: about 20 ms for 13,000 matrices; with a device about 20 ms for 700, twice that where branches have a choice of place, and up to twenty times
   /// either with max_slowdown, and some twenty times that without a device with stand_ins. Any thread.
   /// Errors: kBudget with the smallest feasible budget (Status::needed_bytes) when the budget is below it, stand_ins that are asked for included;
   /// kUnsupported for these of a mixture of experts, of rows that are not whole blocks of 64, of matrices that have branches, or where the plan uses a

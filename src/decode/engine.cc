@@ -206,7 +206,9 @@ Status Engine::Impl::run_step_locked(const StepInput& input, const CancelToken& 
   const TaskGraph& graph = bucket.graph(!input.logit_tokens.empty(), input.branch_share > 0);
   if (bucket.options.streams_to_device) OTR_TRY(residency->device()->prime(*residency));
   if (tracer) tracer->begin_step(graph, static_cast<uint32_t>(input.tokens.size()), static_cast<uint32_t>(input.logit_tokens.size()));
-  runner->begin(input, bucket.options.expert_waves, cancel);
+  StepInput placed = input;
+  placed.placements = plan.tensors;
+  runner->begin(placed, bucket.options.expert_waves, cancel);
   Status status = executor->run(graph, *runner, cancel);
   if (tracer) tracer->end_step(status.is_ok());
   if (!status.is_ok()) residency->invalidate();

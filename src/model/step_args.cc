@@ -56,6 +56,7 @@ bool StepArgs::is_fine(uint32_t matrix) const {
 }
 
 uint32_t StepArgs::used_rank(uint32_t matrix) const {
+  if (!input_.corrects(matrix)) return 0;
   const auto groups = static_cast<float>(layout_.branches[matrix].rank / kGroup);
   return static_cast<uint32_t>(std::lround(groups * std::clamp(input_.branch_share, 0.0f, 1.0f))) * static_cast<uint32_t>(kGroup);
 }

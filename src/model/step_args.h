@@ -3,6 +3,7 @@
 #define OUTRIGGER_SRC_MODEL_STEP_ARGS_H_
 
 #include <outrigger/engine.h>
+#include <outrigger/plan.h>
 #include <outrigger/tokenizer.h>
 
 #include <array>
@@ -47,6 +48,10 @@ struct StepInput {
   std::span<const uint32_t> logit_tokens;      ///< ascending indices of tokens whose logits are wanted; at most the plan's logit_rows
   float branch_share = 1;                      ///< of each branch's components, the first ones: 0 for the bare weights, 1 for all
   bool by_stand_ins = false;                   ///< with copies of what streams, as a draft does: of one token, with its logits
+  std::span<const TensorPlacement> placements; ///< the plan's, of which some may leave out corrections; empty: none does
+
+  /// Whether the matrix's branch and residual are used at all.
+  bool corrects(uint32_t matrix) const { return branch_share > 0 && (placements.empty() || placements[matrix].is_corrected); }
 };
 
 /// What a matrix is multiplied with.

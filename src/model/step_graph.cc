@@ -173,7 +173,8 @@ class StepGraphBuilder {
   // there the host begins after the copy and not after the product that follows it in the same segment.
   void add_window_beside(StepOp op, uint32_t layer, std::initializer_list<uint32_t> matrices, const BranchFactors& factors, bool has_residuals) {
     const std::vector<uint32_t> own(matrices);
-    if (!options_.is_corrected || (factors.first.empty() && !has_residuals)) return add_product(op, layer, own);
+    const bool is_corrected = options_.is_corrected && plan_.tensors[own.front()].is_corrected;
+    if (!is_corrected || (factors.first.empty() && !has_residuals)) return add_product(op, layer, own);
     const uint32_t window = BranchWindow{op, layer}.argument();
     const bool is_resident = std::none_of(own.begin(), own.end(), [this](uint32_t matrix) { return streams(matrix); });
     add(StepOp::kDownloadInput, window);

@@ -93,7 +93,7 @@ class StepRunner final : public NodeRunner {
     const float *norms, *means, *bias;
     float threshold;
   };
-  bool adds_residual(uint32_t matrix) const { return input_.branch_share > 0 && layout_.residuals[matrix].file_bytes > 0; }
+  bool adds_residual(uint32_t matrix) const { return input_.corrects(matrix) && layout_.residuals[matrix].file_bytes > 0; }
   /// Of a matrix, of a stack this expert's.
   ResidualOperand residual_operand(uint32_t matrix, uint32_t expert) const;
   void add_residuals(const BranchWindow& window, const TeamMember& member) const;

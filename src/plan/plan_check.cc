@@ -6,6 +6,7 @@
 
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
+#include "src/plan/branch_share.h"
 #include "src/plan/kv_spill_model.h"
 #include "src/plan/memory_model.h"
 #include "src/plan/plan_inputs.h"
@@ -43,6 +44,23 @@ Status check_tensors(const Plan& plan, const StepShape& shape, std::vector<bool>
   return {};
 }
 
+// Windows are corrected as a whole or not at all, and only those of a layer may be left out.
+Status check_corrected_windows(const Plan& plan, const StepShape& shape) {
+  const std::vector<LayerWindow> windows = layer_windows(shape);
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    const TensorPlacement& tensor = plan.tensors[i];
+    if (windows[i] == LayerWindow::kNone) {
+      if (!tensor.is_corrected) return wrong("its corrections are left out, which only those of a layer's dense matrices can be").about(tensor.name);
+      continue;
+    }
+    const bool joins = i > 0 && windows[i - 1] == windows[i] && shape.matrices[i - 1].layer == shape.matrices[i].layer;
+    if (joins && plan.tensors[i - 1].is_corrected != tensor.is_corrected) {
+      return wrong(formatted("corrected or not otherwise than '{}', which belongs to the same window", plan.tensors[i - 1].name)).about(tensor.name);
+    }
+  }
+  return {};
+}
+
 // A part of a layer is in one place.
 Status check_parts(const Plan& plan, const StepShape& shape) {
   size_t first = 0;  // of the part
@@ -66,6 +84,7 @@ Status check_parts(const Plan& plan, const StepShape& shape) {
     if (of_part.tier == tensor.tier && (tensor.tier == Tier::kHost || of_part.mode == tensor.mode)) continue;
     return wrong(formatted("not placed as '{}', which belongs to the same part of its layer", of_part.name)).about(tensor.name);
   }
+  OTR_TRY(check_corrected_windows(plan, shape));
   if (!(plan.branch_share >= 0 && plan.branch_share <= 1)) return wrong(formatted("branch_share is {}, need 0 to 1", plan.branch_share));
   if (plan.corrections_beside && (shape.correction_row_bytes == 0 || !device_use(plan).is_used())) return wrong("corrections_beside is true, and there is nothing to correct on a device");
   return {};

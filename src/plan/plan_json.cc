@@ -50,6 +50,7 @@ Json tensors_json(const Plan& plan) {
                        {"tier", tier_name(tensor.tier)},
                        {"mode", residence_name(tensor.mode)},
                        {"compute", tier_name(tensor.compute)}});
+    if (!tensor.is_corrected) tensors.back()["corrected"] = false;
   }
   return tensors;
 }
@@ -110,6 +111,7 @@ Status read_tensor(const JsonFields& json, Plan* plan) {
   OTR_TRY(json.read("file_bytes", &tensor.file_bytes));
   OTR_TRY(json.read_name("tier", kTiers, &tensor.tier));
   OTR_TRY(json.read_name("mode", kModes, &tensor.mode));
+  if (json.has("corrected")) OTR_TRY(json.read("corrected", &tensor.is_corrected));  // not in the first plans that were saved
   return json.read_name("compute", kTiers, &tensor.compute);
 }
 

@@ -2,6 +2,7 @@
 #include <outrigger/plan.h>
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -29,6 +30,19 @@ class Text {
   std::string text_;
 };
 
+// "attn_q, attn_k": of the layers' matrices those whose corrections are left out, each kind once.
+std::string uncorrected_matrices(const Plan& plan) {
+  std::vector<std::string_view> kinds;
+  for (const TensorPlacement& tensor : plan.tensors) {
+    std::string_view name = tensor.name;
+    if (tensor.is_corrected || !name.ends_with(".weight")) continue;
+    name.remove_suffix(std::string_view(".weight").size());
+    name.remove_prefix(name.rfind('.') + 1);
+    if (std::find(kinds.begin(), kinds.end(), name) == kinds.end()) kinds.push_back(name);
+  }
+  return joined(kinds, ", ");
+}
+
 void add_tier(Text* text, const char* name, const TierPlan& tier) {
   const TierBreakdown& parts = tier.breakdown;
   text->line("{:<8}{:>11}{:>11}{:>11}{:>11}{:>11}{:>13}{:>11}", name, tier.budget_bytes == 0 ? "no limit" : format_bytes(tier.budget_bytes),
@@ -49,6 +63,9 @@ void add_memory(Text* text, const Plan& plan) {
     text->line("Of it {} are kept for a draft model.", format_bytes(plan.host.breakdown.draft));
   }
   if (plan.branch_share < 1) text->line("Of branches and residuals {:.0f} % are used, as the slowdown that is allowed asks.", 100 * plan.branch_share);
+  if (const std::string left_out = uncorrected_matrices(plan); !left_out.empty()) {
+    text->line("Branches and residuals of {} are left out, as the slowdown that is allowed asks.", left_out);
+  }
   if (plan.corrections_beside) text->line("Branches and residuals of what the device multiplies with are computed on the host meanwhile.");
   if (plan.kv_spilled_layers > 0) {
     text->line("Keys and values of {} of {} layers are on disk, where they take {}, and pass through {} slots of {}.", plan.kv_spilled_layers, plan.kv_layers,

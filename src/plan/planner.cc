@@ -9,7 +9,6 @@
 #include "src/base/bytes.h"
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
-#include "src/plan/branch_share.h"
 #include "src/plan/cost_model.h"
 #include "src/plan/device_search.h"
 #include "src/plan/memory_model.h"
@@ -17,6 +16,7 @@
 #include "src/plan/plan_inputs.h"
 #include "src/plan/plan_making.h"
 #include "src/plan/self_draft_plan.h"
+#include "src/plan/slowdown_plan.h"
 
 namespace outrigger {
 namespace {
@@ -196,31 +196,6 @@ Result<Plan> plan_steps(const StepShape& shape, const MachineProfile& machine, c
   return plan;
 }
 
-// Of shares in steps of a 32nd, the largest that keeps to the workload's slowdown; more of them takes longer.
-Result<Plan> plan_within_slowdown(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets, const Workload& workload) {
-  constexpr int kSteps = 32;
-  const auto plan_at = [&](int step) -> Result<Plan> {
-    const double share = static_cast<double>(step) / kSteps;
-    OTR_ASSIGN(Plan plan, plan_steps(with_branch_share(shape, share), machine, budgets, workload));
-    plan.branch_share = static_cast<float>(share);
-    return plan;
-  };
-  OTR_ASSIGN(Plan best, plan_at(0));
-  const double least_rate = best.predicted_decode_tokens_per_s / (1 + workload.max_slowdown);
-  int within = 0;
-  for (int beyond = kSteps + 1; beyond - within > 1;) {
-    const int step = within == 0 && beyond == kSteps + 1 ? kSteps : (within + beyond) / 2;
-    OTR_ASSIGN(Plan plan, plan_at(step));
-    if (plan.predicted_decode_tokens_per_s >= least_rate) {
-      within = step;
-      best = std::move(plan);
-    } else {
-      beyond = step;
-    }
-  }
-  return best;
-}
-
 }  // namespace
 
 Result<Plan> PlacementPlanner::plan(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets,
@@ -232,7 +207,8 @@ Result<Plan> PlacementPlanner::plan(const StepShape& shape, const MachineProfile
     return Status(StatusCode::kInvalidArgument, "host memory budget: not resolved; give bytes, or default_host_budget()");
   }
   const bool has_choice = workload.max_slowdown != Workload::kAnySlowdown && shape.correction_row_bytes > 0;
-  Result<Plan> plan = has_choice ? plan_within_slowdown(shape, machine, budgets, workload) : plan_steps(shape, machine, budgets, workload);
+  const auto plan_of = [&](const StepShape& used) { return plan_steps(used, machine, budgets, workload); };
+  Result<Plan> plan = has_choice ? plan_within_slowdown(shape, workload.max_slowdown, plan_of) : plan_of(shape);
   return workload.stand_ins == StandIns::kNone ? plan : plan_self_draft(std::move(plan), shape, machine, budgets, workload);
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none

@@ -168,7 +168,7 @@ std::string task_label(const StepShape& shape, const ScheduledTask& task) {
 
 Result<StepSchedule> schedule_step(const StepShape& whole, const Plan& plan, const MachineProfile& machine, const StepWork& work) {
   OTR_TRY(check_plan(plan, whole));
-  const StepShape shape = with_branch_share(whole, plan.branch_share);
+  const StepShape shape = with_corrections_of(plan, whole);
   OTR_TRY(check_profile(machine));
   const std::vector<bool> resident = stays_in_memory(plan);
   const DeviceUse device = device_use(plan);

@@ -103,7 +103,7 @@ StepPrediction StepPredictor::predict(const StepWork& work) {
 Result<StepPrediction> predict_step(const Plan& plan, const StepShape& whole, const MachineProfile& machine, uint32_t tokens,
                                     uint32_t position, uint32_t logit_rows, uint32_t sequences) {
   OTR_TRY(check_plan(plan, whole));
-  const StepShape shape = with_branch_share(whole, plan.branch_share);
+  const StepShape shape = with_corrections_of(plan, whole);
   OTR_TRY(check_profile(machine));
   OTR_TRY(check_step(plan, tokens, position, logit_rows, sequences));
   const DeviceUse device = device_use(plan);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <functional>
 #include <map>
 
 #include "src/io/gguf.h"
@@ -50,8 +51,8 @@ struct Branched {
     return must(Model::open(scratch / "small.gguf"));
   }
 
-  /// A model of float matrices that are the backbone's and what the first components of its branches add.
-  Model merged(double share) const {
+  /// A model of float matrices that are the backbone's and what the first components of its branches add, to those that `corrects` says yes to.
+  Model merged(double share, const std::function<bool(const std::string& name)>& corrects = [](const std::string&) { return true; }) const {
     const GgufFile file = must(GgufFile::open(must(open_file(scratch / "small.gguf"))));
     const auto values_of = [&](const GgufTensor& tensor) {
       std::vector<std::byte> raw(tensor.bytes);
@@ -62,6 +63,7 @@ struct Branched {
     };
     write(scratch / "merged.gguf", random_dense([&](const std::string& name, std::vector<float>& values) {
             values = values_of(*file.find_tensor(name));
+            if (!corrects(name)) return;
             const std::string stem = name.substr(0, name.rfind('.') + 1);
             if (const GgufTensor* const residual = file.find_tensor(stem + "residual"); residual != nullptr && share == 1) {
               const uint64_t rows = residual->dims[0], columns = residual->dims[1];
@@ -192,6 +194,61 @@ TEST_CASE("Corrections: computed on the host beside a device they give the host'
       }
     }
   }
+}
+
+/// The plan without corrections of the windows whose matrices' names have one of these words in them.
+Plan leaving_out(Plan plan, const std::vector<std::string>& words) {
+  for (TensorPlacement& tensor : plan.tensors) {
+    for (const std::string& word : words) tensor.is_corrected = tensor.is_corrected && tensor.name.find(word) == std::string::npos;
+  }
+  return plan;
+}
+
+TEST_CASE("Corrections: windows that a plan leaves out are bare, the others are not, with the same bits wherever they are computed") {
+  const std::vector<std::string> left_out = {"attn_q", "attn_k", "attn_v", "ffn_down"};
+  const auto corrects = [&](const std::string& name) {
+    return std::none_of(left_out.begin(), left_out.end(), [&](const std::string& word) { return name.find(word) != std::string::npos; });
+  };
+  for (const Branched* made : {&branched(), &residual()}) {
+    CAPTURE(made == &branched());
+    const Model& model = made->model;
+    const StepShape shape = must(model.step_shape());
+    const Plan whole = must(plan_for(model, {})), some = leaving_out(whole, left_out);
+    must(check_plan(some, shape));
+    EngineOptions options;
+    const std::vector<float> expected = logits(must(Engine::open(model, some, options)));
+    CHECK(expected != logits(must(Engine::open(model, whole, options))));
+    CHECK(logits(must(Engine::open(model, some, options)), 0) == logits(must(Engine::open(model, whole, options)), 0));
+    CHECK(logits(must(Engine::open(model, leaving_out(whole, {"attn", "ffn"}), options))) == logits(must(Engine::open(model, whole, options)), 0));
+    options.device = "emulated:memory=64MiB,link=10GB/s";
+    for (const bool beside : {false, true}) {
+      if (!beside && made == &residual()) continue;
+      const Plan there = leaving_out(placed_on_device(whole, shape, [](const MatrixShape& matrix) { return matrix.layer == 1 ? Place::kHost : Place::kDevice; },
+                                                      {.corrections_beside = beside}), left_out);
+      for (const bool in_turn : {false, true}) {
+        CAPTURE(beside, in_turn);
+        options.corrects_in_turn = in_turn;
+        CHECK(logits(must(Engine::open(model, there, options))) == expected);
+      }
+    }
+    if (made == &residual()) continue;  // whose means make the sum differ
+    Plan reference = leaving_out(must(plan_for(model, reference_setup())), left_out);
+    EngineOptions float32;
+    float32.numerics = Numerics::kFloat32;
+    CHECK(distance(logits(must(Engine::open(model, reference, float32))), logits(open_engine(made->merged(1, corrects), reference_setup()))) < 2e-5);
+  }
+}
+
+TEST_CASE("Corrections: a plan of which a part of a window is left out, or what is no layer's, is refused") {
+  const StepShape shape = must(branched().model.step_shape());
+  const Plan whole = must(plan_for(branched().model, {}));
+  CHECK(check_plan(leaving_out(whole, {"attn_k"}), shape).to_string().find("same window") != std::string::npos);
+  CHECK(check_plan(leaving_out(whole, {"token_embd"}), shape).to_string().find("left out") != std::string::npos);
+  const Plan some = leaving_out(whole, {"ffn_down"});
+  const Plan again = must(plan_from_json(plan_to_json(some)));
+  for (size_t i = 0; i < some.tensors.size(); ++i) CHECK(again.tensors[i].is_corrected == some.tensors[i].is_corrected);
+  CHECK(plan_to_text(some).find("Branches and residuals of ffn_down are left out") != std::string::npos);
+  CHECK(plan_to_text(whole).find("left out") == std::string::npos);
 }
 
 TEST_CASE("Corrections: a plan that leaves them out or puts them elsewhere is refused") {
