@@ -10,7 +10,6 @@ Standard library only.
 import argparse
 import dataclasses
 import json
-import math
 import os
 import subprocess
 import tempfile
@@ -86,14 +85,6 @@ def run_row(options, folder, row):
     return result
 
 
-def recovered(result, bare, text):
-    with_branches, without = result[text]["kl"]["chunks"], bare[text]["kl"]["chunks"]
-    n, every = len(without), sum(without)
-    ratio = sum(with_branches) / every
-    error = math.sqrt(sum((a - ratio * b) ** 2 for a, b in zip(with_branches, without)) * n / max(1, n - 1)) / every
-    return f"{100 * (1 - ratio):.0f} +- {100 * error:.0f} %"
-
-
 def table(options, folder):
     lines = [f"{time.strftime('%Y-%m-%d')}, {os.path.basename(options.model)}; each {options.chunks} chunks.", "",
              "| | bits stored | branch bits stored | read a token | KL, like text | recovered | KL, other text | recovered |", "|---|---|---|---|---|---|---|---|"]
@@ -106,7 +97,7 @@ def table(options, folder):
         cells = [row.what, f"{bits['backbone']:.2f}", f"{bits['branches']:.2f}", f"{bits['branch_reads']:.2f}"]
         for text in ("like", "other"):
             kl = result[text]["kl"]
-            cells += [f"{kl['mean']:.3f} +- {kl['error']:.3f}", recovered(result, results[row.bare], text) if row.bare else ""]
+            cells += [f"{kl['mean']:.3f} +- {kl['error']:.3f}", tables.recovered(result[text]["kl"]["chunks"], results[row.bare][text]["kl"]["chunks"]) if row.bare else ""]
         lines.append("| " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)
     return "\n".join(lines)

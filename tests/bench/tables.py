@@ -1,4 +1,5 @@
-"""A table in a document, between two marks that stay."""
+"""A table in a document, between two marks that stay, and what stands in its cells."""
+import math
 import re
 import tempfile
 
@@ -19,3 +20,11 @@ def make(options, measure, name):
     print(text)
     if options.document:
         replace(options.document, name, text)
+
+
+def recovered(of_chunks, bare_of_chunks):
+    """1 - KL / KL of the bare one, with its error over chunks, which are the same for both."""
+    n, every = len(bare_of_chunks), sum(bare_of_chunks)
+    ratio = sum(of_chunks) / every
+    error = math.sqrt(sum((a - ratio * b) ** 2 for a, b in zip(of_chunks, bare_of_chunks)) * n / max(1, n - 1)) / every
+    return f"{100 * (1 - ratio):.0f} +- {100 * error:.0f} %"
