@@ -200,7 +200,9 @@ class Compress(BrowserTest):
         self.succeed("compress", MODEL, "-o", low_rank, "--bits", "2", "--branch-budget", "20%", "--form", "low-rank", "--polish", "off", *self.args)
         self.succeed("compress", MODEL, "-o", sparse, "--bits", "2", "--branch-reads", "1bpw", "--form", "sparse", *self.args)
         evaluation = ("eval", MODEL, "--compare", self.out, low_rank, sparse, "--reference", MODEL, "--text", self.other, "--ctx", "64", "--chunks", "4")
-        models = self.document(*evaluation)["models"]
+        document = self.document(*evaluation)
+        models = document["models"]
+        self.assertEqual(document["nearest"], {"stored": [str(file) for file in (MODEL, self.out, low_rank, sparse)], "read_per_token": [str(file) for file in (MODEL, self.out, low_rank, sparse)]})
         self.assertEqual([model["file"] for model in models], [str(MODEL), str(self.out), str(low_rank), str(sparse)])
         full, bare, branched, residual = models
         self.assertLess(full["kl"]["mean"], bare["kl"]["mean"] / 10)
@@ -210,11 +212,18 @@ class Compress(BrowserTest):
         self.assertEqual(branched["bytes"]["read_per_token"], branched["bytes"]["backbone"] + branched["bytes"]["branches"])
         self.assertLess(residual["bytes"]["read_per_token"], residual["bytes"]["backbone"] + residual["bytes"]["branches"] / 3)
         for model in (branched, residual):
+            self.assertEqual(model["recovered_of"], model["file"])
             self.assertTrue(0.05 < model["recovered"]["value"] < 1)
             self.assertTrue(0 < model["recovered"]["error"] < 0.5)
         for model in models:
             self.assertGreater(model["tokens_per_s"], 0)
-        self.assertEqual(self.succeed(*evaluation).out.count("+-"), 10)
+        text = self.succeed(*evaluation).out
+        self.assertEqual(text.splitlines()[0].split()[1:7], ["backbone", "branches", "read/token", "device", "host", "tokens/s"])
+        self.assertRegex(text, r"nearest for the bytes stored: .*small\.gguf")
+        trained = self.folder / "trained.gguf"
+        self.succeed("compress", MODEL, "-o", trained, "--bits", "2", *self.args)
+        text = self.succeed("eval", low_rank, "--compare", trained, *evaluation[6:]).out
+        self.assertIn(f"recovered by {low_rank}: of the distance of {trained}", text)
         other = self.folder / "other-vocabulary.gguf"
         shutil.copy(TINY / "mistral.gguf", other)
         self.refuse(INVALID_ARGUMENT, "eval", MODEL, "--compare", other, "--text", self.other, "--ctx", "64", naming="other-vocabulary")
