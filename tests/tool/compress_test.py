@@ -106,6 +106,7 @@ class Compress(BrowserTest):
         self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, "--branch-reads", "1bpw", "--branch-budget", "1bpw", "--form", "sparse", "--allocate", "uniform", *self.args,
                     naming="too little")
         self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, "--branch-budget", "1bpw", "--form", "sparse", "--allocate", "hcinfer", *self.args, naming="low-rank")
+        self.refuse(USAGE, "compress", MODEL, "-o", self.out, "--factor-bits", "6", *self.args, naming="--factor-bits")
         self.refuse(USAGE, "compress", MODEL, "-o", self.out, "--form", "dense", *self.args, naming="--form")
         self.assertEqual(self.left(), [])
         copy = self.folder / "model.gguf"
@@ -160,6 +161,17 @@ class Compress(BrowserTest):
                 self.assertLess(all_of_it, bare)
         self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.folder / "again.gguf", "--branch-budget", "10", *self.args, naming="too little")
         self.refuse(UNSUPPORTED, "compress", self.out, "-o", self.folder / "again.gguf", *self.args, naming="already")
+
+    def test_factors_of_eight_bits_take_nearly_twice_the_bytes_and_lose_less_by_rounding(self):
+        left = {}
+        for bits, budget in ((4, "4.2bpw"), (8, "8bpw")):
+            document = self.document("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", budget, "--factor-bits", str(bits), "--form", "low-rank", "--allocate", "uniform", "--polish", "off",
+                                     *self.args)
+            for matrix in document["matrices"]:
+                self.assertEqual((matrix["rank"], matrix["bytes"]["branch"] * 8), (32, (bits + 0.5) * 32 * (matrix["rows"] + matrix["columns"])))
+            left[bits] = sum(matrix["loss_left"] for matrix in document["matrices"])
+        self.assertLess(left[8], 0.8 * left[4])
+        self.assertLess(self.distance(), self.distance("--branch", "none"))
 
     @tool.long
     def test_following_the_load_tells_what_was_used_and_keeps_to_the_first_steps_that_do_not_depend_on_time(self):
