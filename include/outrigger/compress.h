@@ -193,7 +193,7 @@ struct CompressReport {
 /// 135 million parameters, block by block one layer twice and the vectors of the pieces that are trained on twice, 175 MB. CompressReport::memory tells it.
 /// Cost: 72 s for 135 million parameters and 16,000 tokens on two cores; with branches that are shared out by measurement and trained 350 s, and more with more of them.
 /// The file appears under its name complete, or not at all.
-/// Errors: kUnsupported when the model cannot run, has rows of no multiple of group_weights, or is a mixture of experts and polish_steps is not 0; kInvalidArgument for options, tokens outside
+/// Errors: kUnsupported when the model cannot run, has rows of no multiple of group_weights, or is a mixture of experts and polish_steps is not 0; kInvalidArgument for options, matrices that have no more bits a weight than are asked for, tokens outside
 /// the vocabulary, fewer than one chunk of them, weights or inputs that are no numbers, or a path that is the model's own; kBudget, with the bytes needed and given, when host_bytes is not enough; kIo; kCancelled; kOutOfMemory;
 /// kInternal when `progress` or `on_resume` throws.
 /// @source GPTQ (arXiv 2210.17323); scales are searched for, and of each block just before its first column is rounded.

@@ -11,6 +11,7 @@
 #include "src/compress/compress_budget.h"
 #include "src/compress/compress_page.h"
 #include "src/compress/compressed_file.h"
+#include "src/compress/compressible.h"
 #include "src/compress/compressor.h"
 #include "src/compress/matrix_plan.h"
 #include "src/compress/planning.h"
@@ -22,7 +23,6 @@
 #include "src/memory/residency.h"
 #include "src/model/model_copy.h"
 #include "src/plan/correction_cost.h"
-#include "src/tensor/own_form.h"
 
 namespace outrigger {
 namespace {
@@ -30,28 +30,6 @@ namespace {
 // Of the whole time, with two rounds and 50 steps.
 constexpr double kShareOfSurvey = 0.3;
 constexpr double kShareOfPolish = 0.35;
-
-Status unsupported(const std::string& message) { return Status(StatusCode::kUnsupported, message); }
-
-Status check_model(const Model::Impl& model, const CompressOptions& options) {
-  if (!model.layout) return model.run_status;
-  const ModelLayout& layout = *model.layout;
-  if (layout.config.experts > 0 && options.polish_steps > 0) {
-    return unsupported("a mixture of experts cannot be trained by this version, neither its branches nor its backbone; set polish_steps to 0").in_file(model.info.file);
-  }
-  for (const uint32_t matrix : matrices_of_layers(layout)) {
-    const WeightSource& weight = layout.weights[matrix];
-    const bool is_compressed = is_own_type(weight.type) || layout.branches[matrix].rank > 0;
-    if (is_compressed) {
-      return unsupported("the model is compressed already; compress the one it was made from").in_file(model.info.file).about(layout.shape.matrices[matrix].name);
-    }
-    if (weight.columns % options.group_weights == 0) continue;
-    return unsupported(formatted("rows of {} weights cannot be compressed, need a multiple of {}", weight.columns, options.group_weights))
-        .in_file(model.info.file)
-        .about(layout.shape.matrices[matrix].name);
-  }
-  return {};
-}
 
 // Whole chunks, spread evenly.
 Result<LeasedVector<Token>> choose_chunks(std::span<const Token> tokens, uint64_t vocabulary, const CompressOptions& options) {
@@ -222,7 +200,7 @@ Result<CompressReport> compress_leased(const Model::Impl& model, std::span<const
 
 Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& given) {
   OTR_TRY(given.validate());
-  OTR_TRY(check_model(model, given));
+  OTR_TRY(check_compressible(model, given));
   OTR_ASSIGN(const CompressOptions options, in_bytes(model, given));
   OTR_TRY(check_files(model, path, options));
   OTR_TRY(model.file.source().check_unchanged());
