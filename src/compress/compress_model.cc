@@ -83,11 +83,16 @@ std::vector<CompressedMatrixReport> matrix_reports(const ModelLayout& layout, co
   return reports;
 }
 
+Result<AtomicFile> page_file(const std::string& path, const std::string& html) {
+  OTR_ASSIGN(AtomicFile page, AtomicFile::create(path, 0666));
+  OTR_TRY(page.write(std::as_bytes(std::span(html))));
+  return page;
+}
+
 // The model, and then the page about it, which is complete before the model appears.
 Status commit(const CompressOptions& options, const std::string& html, CompressedFile* file) {
   if (options.report_file.empty()) return file->commit();
-  OTR_ASSIGN(AtomicFile page, AtomicFile::create(options.report_file, 0666));
-  OTR_TRY(page.write(std::as_bytes(std::span(html))));
+  OTR_ASSIGN(AtomicFile page, page_file(options.report_file, html));
   OTR_TRY(file->commit());
   return page.commit();
 }
@@ -163,7 +168,7 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const
   if (saved != nullptr) result.resumed_windows = saved->resumed_windows();
   result.memory = memory_of(ledger, std::max(need.bytes, plan.needed_bytes), options);
   OTR_TRY(model.file.source().check_unchanged());
-  const std::string html = options.report_file.empty() ? std::string() : compress_page(result, options, model.info, path);
+  const std::string html = options.report_file.empty() ? std::string() : compress_page(result, options, model.info, path, nullptr);
   OTR_TRY(commit(options, html, &file));
   return result;
 }
@@ -220,6 +225,17 @@ Result<CompressReport> compress_model(const Model& model, std::span<const Token>
   return compress(*model.impl(), calibration, path, options);
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
+}
+
+Status write_compress_page(const Model& model, const std::string& path, const CompressOptions& options, const CompressReport& report,
+                           const CompressQuality& quality) try {
+  if (options.report_file.empty()) return Status(StatusCode::kInvalidArgument, "report_file is empty, need the page's name");
+  OTR_TRY(options.validate());
+  OTR_ASSIGN(const CompressOptions used, in_bytes(*model.impl(), options));
+  OTR_ASSIGN(AtomicFile page, page_file(options.report_file, compress_page(report, used, model.impl()->info, path, &quality)));
+  return page.commit();
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
 }  // namespace outrigger

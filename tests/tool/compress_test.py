@@ -428,6 +428,27 @@ class Compress(BrowserTest):
                 page.write_text(text)
                 self.assertEqual(self.check_rendered(page), runs[name][1])
 
+    def test_the_report_has_what_was_measured_on_text_that_was_not_used(self):
+        page = self.folder / "report.html"
+        command = ("compress", MODEL, "-o", self.out, "--bits", "2", "--polish", "off", "--report", page)
+        residuals = ("--max-slowdown", "400%", "--form", "sparse")
+        self.succeed(*command, *residuals, *self.args)
+        unmeasured = page.read_text()
+        quality = self.document(*command, *residuals, *self.calibration)["quality"]
+        text = page.read_text()
+        self.assertIn(f"{quality['kl_compensated']:.3f} nats", text)
+        self.assertIn(f"{quality['kl_backbone']:.3f} without residuals", text)
+        self.assertRegex(text, f"{quality['kl_compensated']:.4f} ± 0\\.\\d{{4}} nats a token; without residuals {quality['kl_backbone']:.4f} ± 0\\.\\d{{4}} nats a token")
+        self.assertIn(f"{100 * quality['recovered']:.1f} ± {100 * quality['error']:.1f} %", text)
+        told = [line for line in text.splitlines() if line not in unmeasured.splitlines()]
+        self.assertTrue(all("not used" in line or "recovered" in line for line in told), told)
+        self.assertNotIn("not used", unmeasured)
+        self.assertEqual(page.stat().st_mode & 0o777, self.out.stat().st_mode & 0o777)
+        quality = self.document(*command, *self.calibration)["quality"]
+        self.assertRegex(page.read_text(), f"{quality['kl_backbone']:.4f} ± 0\\.\\d{{4}} nats a token<")
+        self.check_browser()
+        self.assertEqual(self.check_rendered(page), 1)
+
     @tool.long
     def test_the_report_does_not_depend_on_interruptions_and_cannot_take_the_models_place(self):
         page = self.folder / "report.html"
