@@ -325,6 +325,10 @@ typedef struct otr_compress_report {
   uint64_t branch_bytes;                     /**< of all branches' factors, and of residuals */
   uint64_t branch_read_bytes;                /**< of them by each token, on average */
   uint64_t host_peak_bytes;                  /**< of memory held, the most at any time */
+  double polish_kl_before, polish_kl_after;  /**< distance from the model, nats a token, on pieces that no step of training used; 0 without training */
+  int32_t polish_scope;                      /**< how it was trained, an otr_polish_scope; OTR_POLISH_AUTO: it was not */
+  int32_t is_polish_kept;                    /**< 1: the file is as it was after training; 0: as before, since it came no nearer, or without training */
+  uint64_t polish_bytes;                     /**< of memory that training was counted to take at most; 0 without training */
 } otr_compress_report;
 
 /** Writes the model to `path` as one GGUF file in which the matrices of its layers are quantised; the rest stays as it is. It opens like any other
