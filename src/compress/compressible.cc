@@ -38,7 +38,8 @@ Status check_bits(const Model::Impl& model, const CompressOptions& options) {
                asked = options.mixed_bits > 0 ? options.mixed_bits : options.bits + form_of(options).scale_bits();
   if (has > asked) return {};
   return Status(StatusCode::kInvalidArgument,
-                formatted("{:.2f} bits a weight, with scales, gain nothing: the matrices of the layers have {:.2f} ({}); need fewer bits, or the model that this one was made from",
+                formatted("{:.2f} bits a weight, with scales, gain nothing: the matrices of the layers have {:.2f} ({}); need fewer bits, "
+                          "or the model that this one was made from",
                           asked, has, joined(types, ", ")))
       .in_file(model.info.file);
 }
@@ -52,7 +53,8 @@ Status check_compressible(const Model::Impl& model, const CompressOptions& optio
     return unsupported("a mixture of experts cannot be trained by this version, neither its branches nor its backbone; set polish_steps to 0").in_file(model.info.file);
   }
   for (const uint32_t matrix : matrices_of_layers(layout)) {
-    if (Status status = check_matrix(layout, matrix, options); !status.is_ok()) return std::move(status).in_file(model.info.file).about(layout.shape.matrices[matrix].name);
+    Status status = check_matrix(layout, matrix, options);
+    if (!status.is_ok()) return std::move(status).in_file(model.info.file).about(layout.shape.matrices[matrix].name);
   }
   return check_bits(model, options);
 }

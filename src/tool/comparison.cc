@@ -6,7 +6,8 @@
 namespace outrigger::tool {
 namespace {
 
-constexpr double kSameBytes = 1.01, kErrors = 2;
+constexpr double kSameBytes = 1.01;  // budgets are met by whole ranks and columns, seldom to the byte
+constexpr double kErrors = 2;        // chance alone goes as far once in twenty times
 
 bool is_at_most(uint64_t bytes, uint64_t others) { return static_cast<double>(bytes) <= kSameBytes * static_cast<double>(others); }
 
@@ -18,18 +19,17 @@ bool is_before(const std::vector<ComparedFile>& files, BytesOf bytes, size_t one
   return kl != others ? kl < others : one < other;
 }
 
-void append(std::string* list, const char* between, const std::string& next) { *list += (list->empty() ? "" : between) + next; }
-
 std::string verdict_line(const std::vector<ComparedFile>& files, const char* what, BytesOf bytes) {
   const std::vector<Standing> all = standings(files, bytes);
   std::string nearest, others;
   for (size_t i = 0; i < files.size(); ++i) {
-    if (!all[i].behind) {
-      append(&nearest, ", ", files[i].file);
-    } else if (all[i].differs()) {
-      others += fmt::format("; {} is farther than {} by {:.4f} +- {:.4f}", files[i].file, files[*all[i].behind].file, all[i].farther.value, all[i].farther.error);
+    const Standing& one = all[i];
+    if (!one.behind) {
+      nearest += (nearest.empty() ? "" : ", ") + files[i].name;
+    } else if (one.differs()) {
+      others += fmt::format("; {} is farther than {} by {:.4f} +- {:.4f}", files[i].name, files[*one.behind].name, one.farther.value, one.farther.error);
     } else {
-      others += fmt::format("; {} does not differ from {}", files[i].file, files[*all[i].behind].file);
+      others += fmt::format("; {} does not differ from {}", files[i].name, files[*one.behind].name);
     }
   }
   return fmt::format("nearest for the bytes {}: {}{}\n", what, nearest, others);
@@ -40,12 +40,12 @@ std::string verdict_line(const std::vector<ComparedFile>& files, const char* wha
 std::optional<Recovered> recovered_by(const ComparedFile& one, const std::vector<ComparedFile>& all) {
   if (!one.bare_kl) return std::nullopt;
   const Mean* whole = &*one.bare_kl;
-  std::string of = one.file;
+  std::string of = one.name;
   for (const ComparedFile& other : all) {
     if (other.branch_bytes > 0 || !is_at_most(other.backbone_bytes, one.backbone_bytes)) continue;
     if (other.kl.estimate().value >= whole->estimate().value) continue;
     whole = &other.kl;
-    of = other.file;
+    of = other.name;
   }
   return Recovered{recovered_share(one.kl.group_means(), whole->group_means()), of};
 }

@@ -13,7 +13,7 @@ namespace outrigger::tool {
 
 /// What a file costs, and how far it is from the reference, by the same chunks as the others.
 struct ComparedFile {
-  std::string file;
+  std::string name;
   uint64_t backbone_bytes = 0, branch_bytes = 0, read_bytes_per_token = 0;
   Mean kl;
   std::optional<Mean> bare_kl;  ///< without its branches; none where it has none

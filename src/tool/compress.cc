@@ -212,7 +212,8 @@ void add_compress(CLI::App& app, Action& action) {
   add_choice<BranchForm>(*command, "--form", options->form,
                          "Low-rank branches, residuals, or for each matrix whichever restores more within the budgets",
                          {{"auto", BranchForm::kAuto}, {"low-rank", BranchForm::kLowRank}, {"sparse", BranchForm::kSparse}});
-  command->add_option("--factor-bits", options->factor_bits, "Bits of a low-rank branch's factors (scales take half a bit more); with 8 a branch of the same rank is nearly twice as large")
+  command->add_option("--factor-bits", options->factor_bits,
+                       "Bits of a low-rank branch's factors (scales take half a bit more); with 8 a branch of the same rank is nearly twice as large")
       ->capture_default_str()
       ->check(CLI::IsMember({4, 8}));
   command

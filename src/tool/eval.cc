@@ -135,7 +135,7 @@ Result<ComparedModel> compare_one(const EvalOptions& options, const std::string&
   auto session = open_session(engine, options.future.branch_share);
   if (!session.is_ok()) return session.status();
   ComparedModel row;
-  row.file.file = file;
+  row.file.name = file;
   count_bytes(shape.value(), &row.file);
   row.host_bytes = engine.value().plan().host.planned_bytes;
   row.device_bytes = engine.value().plan().device.planned_bytes;

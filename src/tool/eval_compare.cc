@@ -22,13 +22,15 @@ std::vector<ComparedFile> files_of(const std::vector<ComparedModel>& rows) {
   return files;
 }
 
-std::string with_error(const Estimate& figure, int digits, const char* unit) { return fmt::format("{:.{}f} +- {:.{}f}{}", figure.value, digits, figure.error, digits, unit); }
+std::string with_error(const Estimate& figure, int digits, const char* unit) {
+  return fmt::format("{:.{}f} +- {:.{}f}{}", figure.value, digits, figure.error, digits, unit);
+}
 
 Json nearest_json(const std::vector<ComparedFile>& files, BytesOf bytes) {
   const std::vector<Standing> all = standings(files, bytes);
   Json names = Json::array();
   for (size_t i = 0; i < files.size(); ++i) {
-    if (!all[i].behind) names.push_back(files[i].file);
+    if (!all[i].behind) names.push_back(files[i].name);
   }
   return names;
 }
@@ -62,8 +64,12 @@ Json compared_json(const std::vector<ComparedModel>& rows, bool has_reference) {
   Json models = Json::array();
   for (const ComparedModel& row : rows) {
     Json one = figures_json(row.figures, has_reference);
-    one["file"] = row.file.file;
-    one["bytes"] = {{"backbone", row.file.backbone_bytes}, {"branches", row.file.branch_bytes}, {"read_per_token", row.file.read_bytes_per_token}, {"host", row.host_bytes}, {"device", row.device_bytes}};
+    one["file"] = row.file.name;
+    one["bytes"] = {{"backbone", row.file.backbone_bytes},
+                    {"branches", row.file.branch_bytes},
+                    {"read_per_token", row.file.read_bytes_per_token},
+                    {"host", row.host_bytes},
+                    {"device", row.device_bytes}};
     one["tokens_per_s"] = row.tokens_per_s;
     if (const auto recovered = recovered_by(row.file, files)) {
       one["recovered"] = {{"value", recovered->share.value}, {"error", recovered->share.error}};
@@ -79,19 +85,22 @@ Json compared_json(const std::vector<ComparedModel>& rows, bool has_reference) {
 std::string compared_text(const std::vector<ComparedModel>& rows, bool has_reference) {
   const std::vector<ComparedFile> files = files_of(rows);
   size_t widest = 5;
-  for (const ComparedFile& file : files) widest = std::max(widest, file.file.size());
-  std::string text = fmt::format("{:<{}}  {:>9}  {:>9}  {:>10}  {:>9}  {:>9}  {:>9}  {:>16}", "model", widest, "backbone", "branches", "read/token", "device", "host", "tokens/s", "perplexity");
+  for (const ComparedFile& file : files) widest = std::max(widest, file.name.size());
+  std::string text = fmt::format("{:<{}}  {:>9}  {:>9}  {:>10}  {:>9}  {:>9}  {:>9}  {:>16}", "model", widest, "backbone", "branches", "read/token", "device",
+                                 "host", "tokens/s", "perplexity");
   if (has_reference) text += fmt::format("  {:>18}  {:>12}", "KL divergence", "recovered");
   text += '\n';
   std::string notes;
   for (const ComparedModel& row : rows) {
     const ComparedFile& file = row.file;
-    text += fmt::format("{:<{}}  {:>9}  {:>9}  {:>10}  {:>9}  {:>9}  {:>9.1f}  {:>16}", file.file, widest, format_size(file.backbone_bytes), format_size(file.branch_bytes),
-                        format_size(file.read_bytes_per_token), format_size(row.device_bytes), format_size(row.host_bytes), row.tokens_per_s, with_error(perplexity(row.figures.nll), 2, ""));
+    text += fmt::format("{:<{}}  {:>9}  {:>9}  {:>10}  {:>9}  {:>9}  {:>9.1f}  {:>16}", file.name, widest, format_size(file.backbone_bytes),
+                        format_size(file.branch_bytes), format_size(file.read_bytes_per_token), format_size(row.device_bytes), format_size(row.host_bytes), row.tokens_per_s,
+                        with_error(perplexity(row.figures.nll), 2, ""));
     if (has_reference) text += fmt::format("  {:>18}", with_error(file.kl.estimate(), 4, ""));
     if (const auto recovered = recovered_by(file, files)) {
       text += fmt::format("  {:>12}", with_error({100 * recovered->share.value, 100 * recovered->share.error}, 0, " %"));
-      if (recovered->of != file.file) notes += fmt::format("recovered by {}: of the distance of {}, which is nearer than it is without its branches\n", file.file, recovered->of);
+      if (recovered->of != file.name)
+        notes += fmt::format("recovered by {}: of the distance of {}, which is nearer than it is without its branches\n", file.name, recovered->of);
     }
     text += '\n';
   }

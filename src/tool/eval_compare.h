@@ -16,7 +16,7 @@ namespace outrigger::tool {
 
 /// One model of the table.
 struct ComparedModel {
-  ComparedFile file;                          ///< its bytes are those of the layers and the head, and of what corrects them; without distances where there is no reference
+  ComparedFile file;                          ///< with bytes of the layers and the head, and of what corrects them; distances where there is a reference
   uint64_t host_bytes = 0, device_bytes = 0;  ///< planned
   double tokens_per_s = 0;
   TextFigures figures;
