@@ -209,6 +209,11 @@ otr_status otr_model_compress(const otr_model* model, const int32_t* calibration
     full.branch_read_bytes = made.branch_read_bytes;
     full.resumed_windows = made.resumed_windows;
     full.host_peak_bytes = made.memory.peak_bytes;
+    full.polish_kl_before = made.polish_kl_before;
+    full.polish_kl_after = made.polish_kl_after;
+    full.polish_scope = static_cast<int32_t>(made.polish_scope);
+    full.is_polish_kept = made.is_polish_kept ? 1 : 0;
+    full.polish_bytes = made.polish_bytes;
     give_info(full, report);
     return {};
   });

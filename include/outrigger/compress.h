@@ -88,7 +88,7 @@ struct CompressOptions {
   uint32_t feedback_columns = 0; ///< an error is made up for by so many columns in turn, group_weights times a number: memory goes with their square, beyond some thousands time too. 0: by all of a row where host_bytes has room for that, else by as many as it has
   bool resume = false;           ///< keep what is done in a file `path`.progress until the output is there, and go on from what a call that was cancelled, killed or out of space left in it
   std::function<void(const CompressResumption&)> on_resume;  ///< told when a call goes on; empty: nobody
-  std::string report_file;       ///< a page about what was made, in HTML, that needs nothing else; it appears complete or not at all; empty: none
+  std::string report_file;       ///< a page about what was made, in HTML, that needs nothing else; it appears complete or not at all; empty: none. See write_compress_page()
   Progress progress;             ///< empty: none. Its share grows by layers
   CancelToken cancel;
 
@@ -165,6 +165,16 @@ struct CompressReport {
   uint64_t used_weights = 0;                          ///< of backbone_weights those that a token is multiplied with: of a mixture's experts the ones that it takes
 };
 
+/// How near a compressed model comes to the one that it was made from, on text that calibration did not use: nats a token. The library does not measure it.
+struct CompressQuality {
+  struct Figure {
+    double value = 0, error = 0;  ///< a mean, and its standard error
+  };
+  Figure backbone;                    ///< without branches and residuals
+  std::optional<Figure> compensated;  ///< with them, where there are any
+  Figure recovered;                   ///< the part of the distance that they take away
+};
+
 /// Writes `model` to `path` as one GGUF file (docs/formats.md) in which the matrices of its layers are quantised; embedding, head, norms and biases stay as they are, but for
 /// norms that are trained with the backbone.
 /// Model::open opens it like any other.
@@ -193,12 +203,17 @@ struct CompressReport {
 /// 135 million parameters, block by block one layer twice and the vectors of the pieces that are trained on twice, 175 MB. CompressReport::memory tells it.
 /// Cost: 72 s for 135 million parameters and 16,000 tokens on two cores; with branches that are shared out by measurement and trained 350 s, and more with more of them.
 /// The file appears under its name complete, or not at all.
-/// Errors: kUnsupported when the model cannot run, has rows of no multiple of group_weights, or is a mixture of experts and polish_steps is not 0; kInvalidArgument for options, tokens outside
+/// Errors: kUnsupported when the model cannot run, has rows of no multiple of group_weights, or is a mixture of experts and polish_steps is not 0; kInvalidArgument for options, matrices that have no more bits a weight than are asked for, tokens outside
 /// the vocabulary, fewer than one chunk of them, weights or inputs that are no numbers, or a path that is the model's own; kBudget, with the bytes needed and given, when host_bytes is not enough; kIo; kCancelled; kOutOfMemory;
 /// kInternal when `progress` or `on_resume` throws.
 /// @source GPTQ (arXiv 2210.17323); scales are searched for, and of each block just before its first column is rounded.
 OTR_API Result<CompressReport> compress_model(const Model& model, std::span<const Token> calibration, const std::string& path,
                                               const CompressOptions& options = {});
+
+/// Writes the page of options.report_file anew, with what was measured after compress_model() returned `report`; the other arguments are that call's. The page is
+/// replaced by a complete one, or stays. Errors: kInvalidArgument without a report_file; kIo; kOutOfMemory; where max_slowdown is above 0 also those of the call.
+OTR_API Status write_compress_page(const Model& model, const std::string& path, const CompressOptions& options, const CompressReport& report,
+                                   const CompressQuality& quality);
 
 }  // namespace outrigger
 

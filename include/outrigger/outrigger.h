@@ -325,6 +325,10 @@ typedef struct otr_compress_report {
   uint64_t branch_bytes;                     /**< of all branches' factors, and of residuals */
   uint64_t branch_read_bytes;                /**< of them by each token, on average */
   uint64_t host_peak_bytes;                  /**< of memory held, the most at any time */
+  double polish_kl_before, polish_kl_after;  /**< distance from the model, nats a token, on pieces that no step of training used; 0 without training */
+  int32_t polish_scope;                      /**< how it was trained, an otr_polish_scope; OTR_POLISH_AUTO: it was not */
+  int32_t is_polish_kept;                    /**< 1: the file is as it was after training; 0: as before, since it came no nearer, or without training */
+  uint64_t polish_bytes;                     /**< of memory that training was counted to take at most; 0 without training */
 } otr_compress_report;
 
 /** Writes the model to `path` as one GGUF file in which the matrices of its layers are quantised; the rest stays as it is. It opens like any other
@@ -333,7 +337,7 @@ typedef struct otr_compress_report {
  * `report` may be NULL. Cost: 72 s for 135 million parameters and 16,000 tokens on two cores; memory for a matrix as float32, four times over its
  * inputs' width squared, and twice the tokens' vectors, within options->host_bytes; training the model twice as float32, or block by block one layer. The file appears under its name complete, or not at all.
  * Errors: OTR_UNSUPPORTED with the reason when the model cannot run, has rows of no multiple of group_weights, or is a mixture of experts and polish_steps is not 0; OTR_INVALID_ARGUMENT also
- * for tokens outside the vocabulary, fewer of them than a chunk, weights that are no numbers (subject), or a `path` that is the model's own file;
+ * for matrices that have no more bits a weight than are asked for, tokens outside the vocabulary, fewer of them than a chunk, weights that are no numbers (subject), or a `path` that is the model's own file;
  * OTR_BUDGET with the bytes needed and given when host_bytes is not enough; OTR_IO;
  * OTR_CANCELLED. Since 0.1, stable. */
 OTR_C_API otr_status otr_model_compress(const otr_model* model, const int32_t* calibration, size_t count, const char* path,

@@ -11,6 +11,7 @@
 #include "src/compress/compress_budget.h"
 #include "src/compress/compress_page.h"
 #include "src/compress/compressed_file.h"
+#include "src/compress/compressible.h"
 #include "src/compress/compressor.h"
 #include "src/compress/matrix_plan.h"
 #include "src/compress/planning.h"
@@ -22,7 +23,6 @@
 #include "src/memory/residency.h"
 #include "src/model/model_copy.h"
 #include "src/plan/correction_cost.h"
-#include "src/tensor/own_form.h"
 
 namespace outrigger {
 namespace {
@@ -30,28 +30,6 @@ namespace {
 // Of the whole time, with two rounds and 50 steps.
 constexpr double kShareOfSurvey = 0.3;
 constexpr double kShareOfPolish = 0.35;
-
-Status unsupported(const std::string& message) { return Status(StatusCode::kUnsupported, message); }
-
-Status check_model(const Model::Impl& model, const CompressOptions& options) {
-  if (!model.layout) return model.run_status;
-  const ModelLayout& layout = *model.layout;
-  if (layout.config.experts > 0 && options.polish_steps > 0) {
-    return unsupported("a mixture of experts cannot be trained by this version, neither its branches nor its backbone; set polish_steps to 0").in_file(model.info.file);
-  }
-  for (const uint32_t matrix : matrices_of_layers(layout)) {
-    const WeightSource& weight = layout.weights[matrix];
-    const bool is_compressed = is_own_type(weight.type) || layout.branches[matrix].rank > 0;
-    if (is_compressed) {
-      return unsupported("the model is compressed already; compress the one it was made from").in_file(model.info.file).about(layout.shape.matrices[matrix].name);
-    }
-    if (weight.columns % options.group_weights == 0) continue;
-    return unsupported(formatted("rows of {} weights cannot be compressed, need a multiple of {}", weight.columns, options.group_weights))
-        .in_file(model.info.file)
-        .about(layout.shape.matrices[matrix].name);
-  }
-  return {};
-}
 
 // Whole chunks, spread evenly.
 Result<LeasedVector<Token>> choose_chunks(std::span<const Token> tokens, uint64_t vocabulary, const CompressOptions& options) {
@@ -105,11 +83,16 @@ std::vector<CompressedMatrixReport> matrix_reports(const ModelLayout& layout, co
   return reports;
 }
 
+Result<AtomicFile> page_file(const std::string& path, const std::string& html) {
+  OTR_ASSIGN(AtomicFile page, AtomicFile::create(path, 0666));
+  OTR_TRY(page.write(std::as_bytes(std::span(html))));
+  return page;
+}
+
 // The model, and then the page about it, which is complete before the model appears.
 Status commit(const CompressOptions& options, const std::string& html, CompressedFile* file) {
   if (options.report_file.empty()) return file->commit();
-  OTR_ASSIGN(AtomicFile page, AtomicFile::create(options.report_file, 0666));
-  OTR_TRY(page.write(std::as_bytes(std::span(html))));
+  OTR_ASSIGN(AtomicFile page, page_file(options.report_file, html));
   OTR_TRY(file->commit());
   return page.commit();
 }
@@ -185,7 +168,7 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const
   if (saved != nullptr) result.resumed_windows = saved->resumed_windows();
   result.memory = memory_of(ledger, std::max(need.bytes, plan.needed_bytes), options);
   OTR_TRY(model.file.source().check_unchanged());
-  const std::string html = options.report_file.empty() ? std::string() : compress_page(result, options, model.info, path);
+  const std::string html = options.report_file.empty() ? std::string() : compress_page(result, options, model.info, path, nullptr);
   OTR_TRY(commit(options, html, &file));
   return result;
 }
@@ -222,7 +205,7 @@ Result<CompressReport> compress_leased(const Model::Impl& model, std::span<const
 
 Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& given) {
   OTR_TRY(given.validate());
-  OTR_TRY(check_model(model, given));
+  OTR_TRY(check_compressible(model, given));
   OTR_ASSIGN(const CompressOptions options, in_bytes(model, given));
   OTR_TRY(check_files(model, path, options));
   OTR_TRY(model.file.source().check_unchanged());
@@ -242,6 +225,17 @@ Result<CompressReport> compress_model(const Model& model, std::span<const Token>
   return compress(*model.impl(), calibration, path, options);
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
+}
+
+Status write_compress_page(const Model& model, const std::string& path, const CompressOptions& options, const CompressReport& report,
+                           const CompressQuality& quality) try {
+  if (options.report_file.empty()) return Status(StatusCode::kInvalidArgument, "report_file is empty, need the page's name");
+  OTR_TRY(options.validate());
+  OTR_ASSIGN(const CompressOptions used, in_bytes(*model.impl(), options));
+  OTR_ASSIGN(AtomicFile page, page_file(options.report_file, compress_page(report, used, model.impl()->info, path, &quality)));
+  return page.commit();
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
 }  // namespace outrigger

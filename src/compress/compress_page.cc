@@ -20,9 +20,11 @@ std::string number(double value) { return value == 0 ? "" : formatted("{:.0f}", 
 
 class ReportPage {
  public:
-  ReportPage(const CompressReport& report, const CompressOptions& options, const ModelInfo& model, const std::string& output)
+  ReportPage(const CompressReport& report, const CompressOptions& options, const ModelInfo& model, const std::string& output,
+             const CompressQuality* quality)
       : report_(report),
         options_(options),
+        quality_(quality),
         page_(headline(report, model), formatted("{}, from {}", output, model.file), heat_style()) {}
 
   std::string make() {
@@ -64,10 +66,17 @@ class ReportPage {
       page_.figure(format_bytes(report_.branch_bytes), formatted("of {}, {}", corrections(), bits_each(report_.branch_bytes)));
     if (has_residuals(report_))
       page_.figure(format_bytes(report_.branch_read_bytes), formatted("of them read by a token, {}", bits_read()));
+    if (quality_ != nullptr) add_quality();
     if (is_trained())
       page_.figure(formatted("{:.3f} nats", report_.is_polish_kept ? report_.polish_kl_after : report_.polish_kl_before),
                    formatted("from the model on held-out pieces; {:.3f} before training", report_.polish_kl_before));
     page_.end_figures();
+  }
+
+  void add_quality() {
+    if (!quality_->compensated) return page_.figure(formatted("{:.3f} nats", quality_->backbone.value), "from the model on text that was not used");
+    page_.figure(formatted("{:.3f} nats", quality_->compensated->value),
+                 formatted("from the model on text that was not used; {:.3f} without {}", quality_->backbone.value, corrections()));
   }
 
   bool is_trained() const { return report_.polish_scope != PolishScope::kAuto; }
@@ -152,11 +161,20 @@ class ReportPage {
                                               report_.polish_scope == PolishScope::kBlock ? "layer by layer" : "of all layers together",
                                               format_bytes(report_.polish_bytes)));
     }
+    if (quality_ != nullptr) add_quality(&rows);
     rows.emplace_back("calibration", formatted("{} tokens", report_.calibration_tokens));
     rows.emplace_back("memory held at most", memory_text());
     if (report_.resumed_windows > 0)
       rows.emplace_back("made by an interrupted run", formatted("{} windows of matrices", report_.resumed_windows));
     return rows;
+  }
+
+  void add_quality(Rows* rows) const {
+    const auto nats = [](const CompressQuality::Figure& kl) { return formatted("{:.4f} ± {:.4f} nats a token", kl.value, kl.error); };
+    if (!quality_->compensated) return void(rows->emplace_back("distance on text that was not used", nats(quality_->backbone)));
+    rows->emplace_back("distance on text that was not used",
+                       formatted("{}; without {} {}", nats(*quality_->compensated), corrections(), nats(quality_->backbone)));
+    rows->emplace_back("recovered by " + corrections(), formatted("{:.1f} ± {:.1f} %", 100 * quality_->recovered.value, 100 * quality_->recovered.error));
   }
 
   // As it was found beforehand: what was held in the end is less where the run went on after an interruption, and the page is to be the same.
@@ -212,13 +230,15 @@ class ReportPage {
 
   const CompressReport& report_;
   const CompressOptions& options_;
+  const CompressQuality* quality_;
   HtmlPage page_;
 };
 
 }  // namespace
 
-std::string compress_page(const CompressReport& report, const CompressOptions& options, const ModelInfo& model, const std::string& output) {
-  return ReportPage(report, options, model, output).make();
+std::string compress_page(const CompressReport& report, const CompressOptions& options, const ModelInfo& model, const std::string& output,
+                          const CompressQuality* quality) {
+  return ReportPage(report, options, model, output, quality).make();
 }
 
 }  // namespace outrigger

@@ -10,8 +10,9 @@
 namespace outrigger {
 
 /// HTML that needs nothing else. `model` is the one that was compressed, `output` where the new one is. The same arguments give the same
-/// bytes. Throws std::bad_alloc.
-std::string compress_page(const CompressReport& report, const CompressOptions& options, const ModelInfo& model, const std::string& output);
+/// bytes. `quality`: null where it was not measured. Throws std::bad_alloc.
+std::string compress_page(const CompressReport& report, const CompressOptions& options, const ModelInfo& model, const std::string& output,
+                          const CompressQuality* quality);
 
 }  // namespace outrigger
 

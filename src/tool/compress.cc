@@ -89,7 +89,7 @@ Json polish_json(const CompressReport& report) {
 }
 
 std::string quality_text(const CompressQuality& quality) {
-  const auto nats = [](const Estimate& kl) { return fmt::format("{:.4f} +- {:.4f} nats a token", kl.value, kl.error); };
+  const auto nats = [](const CompressQuality::Figure& kl) { return fmt::format("{:.4f} +- {:.4f} nats a token", kl.value, kl.error); };
   if (!quality.compensated) return fmt::format("on held-out text {} from the model\n", nats(quality.backbone));
   return fmt::format("on held-out text {} from the model, {} without corrections: {:.0f} +- {:.0f} % recovered\n",
                      nats(*quality.compensated), nats(quality.backbone), 100 * quality.recovered.value, 100 * quality.recovered.error);
@@ -131,6 +131,16 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
                                branches, report.calibration_tokens, seconds, quality ? quality_text(*quality) : ""));
 }
 
+// None where there is no text for it, or measuring failed, which is said. Errors: kCancelled.
+Result<std::optional<CompressQuality>> quality_of(const Model& model, const CompressCommandOptions& options, const std::vector<Token>& held_out) {
+  if (held_out.empty()) return std::optional<CompressQuality>();
+  auto measured = measure_quality(model, options.output, options.common, held_out, options.chunk_tokens);
+  if (measured.is_ok()) return std::optional(measured.value());
+  if (measured.status().code() == StatusCode::kCancelled) return measured.status();
+  say(fmt::format("{} is complete, but how near it comes was not measured: {}", options.output, measured.status().message()));
+  return std::optional<CompressQuality>();
+}
+
 Status compress(const CompressCommandOptions& options) {
   apply_log_level(options.common);
   auto model = open_runnable(options.model, options.common);
@@ -155,18 +165,14 @@ Status compress(const CompressCommandOptions& options) {
     made = std::move(report).value();
   }
   const double seconds = watch.ms() / 1e3;
-  std::optional<CompressQuality> quality;
-  if (!text->held_out.empty()) {
-    auto measured = measure_quality(model.value(), options.output, options.common, text->held_out, options.chunk_tokens);
-    if (measured.is_ok()) {
-      quality = measured.value();
-    } else if (measured.status().code() == StatusCode::kCancelled) {
-      return measured.status();
-    } else {
-      say(fmt::format("{} is complete, but how near it comes was not measured: {}", options.output, measured.status().message()));
+  const auto quality = quality_of(model.value(), options, text->held_out);
+  if (!quality.is_ok()) return quality.status();
+  if (quality.value() && !options.report_file.empty()) {
+    if (Status status = write_compress_page(model.value(), options.output, compress_options, *made, *quality.value()); !status.is_ok()) {
+      say(fmt::format("{} is complete, but does not tell how near it comes: {}", options.report_file, status.message()));
     }
   }
-  return write_report(options, *made, quality, seconds);
+  return write_report(options, *made, quality.value(), seconds);
 }
 
 }  // namespace
@@ -206,6 +212,10 @@ void add_compress(CLI::App& app, Action& action) {
   add_choice<BranchForm>(*command, "--form", options->form,
                          "Low-rank branches, residuals, or for each matrix whichever restores more within the budgets",
                          {{"auto", BranchForm::kAuto}, {"low-rank", BranchForm::kLowRank}, {"sparse", BranchForm::kSparse}});
+  command->add_option("--factor-bits", options->factor_bits,
+                       "Bits of a low-rank branch's factors (scales take half a bit more); with 8 a branch of the same rank is nearly twice as large")
+      ->capture_default_str()
+      ->check(CLI::IsMember({4, 8}));
   command
       ->add_option(
           "--polish", options->polish,

@@ -146,6 +146,7 @@ Result<CompressOptions> read_compress_options(const CompressCommandOptions& opti
   }
   result.allocation = options.allocation;
   result.method = options.method;
+  result.factor_bits = options.factor_bits;
   result.chunk_tokens = options.chunk_tokens;
   result.most_chunks = options.chunks;
   result.threads = options.common.threads;

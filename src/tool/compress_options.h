@@ -21,6 +21,7 @@ struct CompressCommandOptions {
   double max_slowdown = 0;
   WeightLevels levels = WeightLevels::kUniform;
   uint32_t group_weights = 64;
+  int factor_bits = 4;
   BranchForm form = BranchForm::kAuto;
   BranchAllocation allocation = BranchAllocation::kMeasured;
   BranchMethod method = BranchMethod::kWeighed;

@@ -21,6 +21,8 @@ Result<Session> open_for(const Model& model, const CommonOptions& options, uint3
   return engine.is_ok() ? Session::open(engine.value()) : engine.status();
 }
 
+CompressQuality::Figure figure_of(const Estimate& estimate) { return {estimate.value, estimate.error}; }
+
 bool has_corrections(const StepShape& shape) {
   return shape.residual_bytes > 0 ||
          std::any_of(shape.matrices.begin(), shape.matrices.end(), [](const MatrixShape& matrix) { return matrix.is_branch; });
@@ -53,14 +55,14 @@ Result<CompressQuality> measure_quality(const Model& model, const std::string& f
   if (has_corrections(shape.value())) {
     auto figures = evaluation.run(text);
     if (!figures.is_ok()) return figures.status();
-    quality.compensated = figures->kl.estimate();
+    quality.compensated = figure_of(figures->kl.estimate());
     with = figures->kl.group_means();
     if (Status status = session->set_branch_share(0); !status.is_ok()) return status;
   }
   auto figures = evaluation.run(text);
   if (!figures.is_ok()) return figures.status();
-  quality.backbone = figures->kl.estimate();
-  if (quality.compensated) quality.recovered = recovered_share(with, figures->kl.group_means());
+  quality.backbone = figure_of(figures->kl.estimate());
+  if (quality.compensated) quality.recovered = figure_of(recovered_share(with, figures->kl.group_means()));
   return quality;
 }
 

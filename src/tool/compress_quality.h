@@ -2,24 +2,16 @@
 #ifndef OUTRIGGER_SRC_TOOL_COMPRESS_QUALITY_H_
 #define OUTRIGGER_SRC_TOOL_COMPRESS_QUALITY_H_
 
+#include <outrigger/compress.h>
 #include <outrigger/model.h>
 #include <outrigger/status.h>
 
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "src/tool/options.h"
-#include "src/tool/statistics.h"
 
 namespace outrigger::tool {
-
-/// Distances in nats a token, on text that calibration did not use.
-struct CompressQuality {
-  Estimate backbone;                    ///< without branches and residuals
-  std::optional<Estimate> compensated;  ///< with them, where there are any
-  Estimate recovered;                   ///< the part of the distance that they take away
-};
 
 /// Evaluates `file` and `model`, the latter in float32, on whole chunks of `chunk_tokens`. Loads both. Errors: those of planning, loading
 /// and evaluating; kCancelled.

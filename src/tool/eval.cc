@@ -135,8 +135,8 @@ Result<ComparedModel> compare_one(const EvalOptions& options, const std::string&
   auto session = open_session(engine, options.future.branch_share);
   if (!session.is_ok()) return session.status();
   ComparedModel row;
-  row.file = file;
-  count_bytes(shape.value(), &row);
+  row.file.name = file;
+  count_bytes(shape.value(), &row.file);
   row.host_bytes = engine.value().plan().host.planned_bytes;
   row.device_bytes = engine.value().plan().device.planned_bytes;
   const auto rate = measure_decoding(session.value(), chunks->context_tokens);
@@ -145,11 +145,12 @@ Result<ComparedModel> compare_one(const EvalOptions& options, const std::string&
   auto figures = evaluate_text(options, model.value(), chunks.value(), session.value());
   if (!figures.is_ok()) return figures.status();
   row.figures = std::move(figures).value();
-  if (!options.has_reference() || row.branch_bytes == 0) return row;
+  row.file.kl = row.figures.kl;
+  if (!options.has_reference() || row.file.branch_bytes == 0) return row;
   if (Status status = session->set_branch_share(0); !status.is_ok()) return status;
   auto bare = evaluate_text(options, model.value(), chunks.value(), session.value());
   if (!bare.is_ok()) return bare.status();
-  row.recovered = recovered_share(row.figures.kl.group_means(), bare->kl.group_means());
+  row.file.bare_kl = std::move(bare->kl);
   return row;
 }
 
@@ -164,7 +165,11 @@ Status compare(const EvalOptions& options) {
     if (!row.is_ok()) return row.status();
     rows.push_back(std::move(row).value());
   }
-  if (options.common.json) return write_json({{"models", compared_json(rows, options.has_reference())}, {"seconds", watch.ms() / 1000}});
+  if (options.common.json) {
+    Json document = compared_json(rows, options.has_reference());
+    document["seconds"] = watch.ms() / 1000;
+    return write_json(document);
+  }
   return write_out(compared_text(rows, options.has_reference()));
 }
 

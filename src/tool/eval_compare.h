@@ -5,11 +5,10 @@
 #include <outrigger/session.h>
 #include <outrigger/step_shape.h>
 
-#include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "src/tool/comparison.h"
 #include "src/tool/eval_text.h"
 #include "src/tool/report.h"
 
@@ -17,19 +16,18 @@ namespace outrigger::tool {
 
 /// One model of the table.
 struct ComparedModel {
-  std::string file;
-  uint64_t backbone_bytes = 0, branch_bytes = 0, read_bytes_per_token = 0;  ///< of the layers and the head, and of what corrects them
-  uint64_t host_bytes = 0, device_bytes = 0;                                ///< planned
+  ComparedFile file;                          ///< with bytes of the layers and the head, and of what corrects them; distances where there is a reference
+  uint64_t host_bytes = 0, device_bytes = 0;  ///< planned
   double tokens_per_s = 0;
   TextFigures figures;
-  std::optional<Estimate> recovered;  ///< 1 - KL / KL without branches; none without branches or a reference
 };
 
 /// Sets the bytes. A residual's are read in part.
-void count_bytes(const StepShape& shape, ComparedModel* row);
+void count_bytes(const StepShape& shape, ComparedFile* file);
 /// Tokens a second of decoding one after the other, the median step of some. Leaves the session empty. Errors: those of Session::step.
 Result<double> measure_decoding(Session& session, uint32_t context_tokens);
 
+/// {"models":[...]}, and with a reference which of them are nearest.
 Json compared_json(const std::vector<ComparedModel>& rows, bool has_reference);
 std::string compared_text(const std::vector<ComparedModel>& rows, bool has_reference);
 

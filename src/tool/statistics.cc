@@ -41,6 +41,17 @@ Estimate recovered_share(std::span<const double> with, std::span<const double> w
   return {1 - ratio, n > 1 ? std::sqrt(squares * n / (n - 1)) / all : 0};
 }
 
+Estimate difference(const Mean& a, const Mean& b) {
+  const Estimate of_a = a.estimate(), of_b = b.estimate();
+  if (a.group_means().size() != b.group_means().size() || a.group_means().size() < 2) return {of_a.value - of_b.value, std::hypot(of_a.error, of_b.error)};
+  Mean paired;
+  for (size_t i = 0; i < a.group_means().size(); ++i) {
+    paired.add(a.group_means()[i] - b.group_means()[i]);
+    paired.end_group();
+  }
+  return {of_a.value - of_b.value, paired.estimate().error};
+}
+
 Estimate perplexity(const Mean& negative_log_likelihood) {
   const Estimate mean = negative_log_likelihood.estimate();
   const double value = std::exp(mean.value);

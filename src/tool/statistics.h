@@ -33,6 +33,9 @@ class Mean {
 
 /// 1 - mean of `with` / mean of `without`, which belong together one by one; the error is that of their paired differences, to first order. Precondition: as many of both, at least one.
 Estimate recovered_share(std::span<const double> with, std::span<const double> without);
+/// Mean of `a` less that of `b`. Of as many groups of the same samples, two at least, the error is that of their paired differences; else that of
+/// two independent means.
+Estimate difference(const Mean& a, const Mean& b);
 
 /// exp of a mean negative log-likelihood; the error propagated to first order.
 Estimate perplexity(const Mean& negative_log_likelihood);

@@ -101,6 +101,11 @@ int main(void) {
   FIELD(otr_compress_report, branch_bytes);
   FIELD(otr_compress_report, branch_read_bytes);
   FIELD(otr_compress_report, host_peak_bytes);
+  FIELD(otr_compress_report, polish_kl_before);
+  FIELD(otr_compress_report, polish_kl_after);
+  FIELD(otr_compress_report, polish_scope);
+  FIELD(otr_compress_report, is_polish_kept);
+  FIELD(otr_compress_report, polish_bytes);
   STRUCT(otr_export_options);
   FIELD(otr_export_options, struct_size);
   FIELD(otr_export_options, reserved);

@@ -224,9 +224,15 @@ static void generate_some(const char* path, int32_t tokens[8]) {
   stack_close(&s);
 }
 
+static void check_training(const otr_compress_report* report, int32_t scope) {
+  CHECK_C(report->polish_scope == scope && report->polish_bytes > 0);
+  CHECK_C(report->polish_kl_before > 0 && report->polish_kl_after > 0);
+  CHECK_C(report->is_polish_kept == (report->polish_kl_after < report->polish_kl_before));
+}
+
 void a_model_is_compressed(void) {
   otr_error error = {sizeof error};
-  otr_compress_report report = {sizeof report};
+  otr_compress_report report = {sizeof report}, older;
   otr_compress_options options;
   otr_model *model = NULL, *small = NULL;
   int32_t tokens[96];
@@ -277,6 +283,7 @@ void a_model_is_compressed(void) {
   options.host_bytes = error.needed_bytes;
   NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
   CHECK_C(report.host_peak_bytes <= options.host_bytes);
+  CHECK_C(report.polish_scope == OTR_POLISH_AUTO && report.is_polish_kept == 0 && report.polish_kl_before == 0 && report.polish_bytes == 0);
   options.host_bytes = 0;
   options.allocation = 3;
   CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
@@ -294,8 +301,10 @@ void a_model_is_compressed(void) {
   options.polish_steps = 2;
   NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
   CHECK_C(report.branch_bytes > 0 && report.branch_bytes <= 20000 && report.branch_read_bytes == report.branch_bytes);
+  check_training(&report, OTR_POLISH_END_TO_END);
   options.polish_scope = OTR_POLISH_BLOCK;
-  NEED_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_OK);
+  NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
+  check_training(&report, OTR_POLISH_BLOCK);
   options.host_bytes = 1000;
   CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_BUDGET);
   options.host_bytes = 0;
@@ -303,7 +312,13 @@ void a_model_is_compressed(void) {
   CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
   options.polish_scope = OTR_POLISH_AUTO;
   options.polish_target = OTR_POLISH_BOTH;
-  NEED_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_OK);
+  NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
+  check_training(&report, OTR_POLISH_END_TO_END);
+  older = report;
+  older.struct_size = offsetof(otr_compress_report, polish_kl_before);
+  older.polish_bytes = 7;
+  NEED_C(otr_model_compress(model, tokens, 96, path, &options, &older, &error) == OTR_OK);
+  CHECK_C(older.host_peak_bytes > 0 && older.polish_bytes == 7); /* of an older program nothing is written beyond its struct */
   options.polish_target = 3;
   CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT);
   options.polish_target = OTR_POLISH_BRANCHES;

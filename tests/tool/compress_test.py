@@ -106,6 +106,7 @@ class Compress(BrowserTest):
         self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, "--branch-reads", "1bpw", "--branch-budget", "1bpw", "--form", "sparse", "--allocate", "uniform", *self.args,
                     naming="too little")
         self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.out, "--branch-budget", "1bpw", "--form", "sparse", "--allocate", "hcinfer", *self.args, naming="low-rank")
+        self.refuse(USAGE, "compress", MODEL, "-o", self.out, "--factor-bits", "6", *self.args, naming="--factor-bits")
         self.refuse(USAGE, "compress", MODEL, "-o", self.out, "--form", "dense", *self.args, naming="--form")
         self.assertEqual(self.left(), [])
         copy = self.folder / "model.gguf"
@@ -161,6 +162,17 @@ class Compress(BrowserTest):
         self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.folder / "again.gguf", "--branch-budget", "10", *self.args, naming="too little")
         self.refuse(UNSUPPORTED, "compress", self.out, "-o", self.folder / "again.gguf", *self.args, naming="already")
 
+    def test_factors_of_eight_bits_take_nearly_twice_the_bytes_and_lose_less_by_rounding(self):
+        left = {}
+        for bits, budget in ((4, "4.2bpw"), (8, "8bpw")):
+            document = self.document("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", budget, "--factor-bits", str(bits), "--form", "low-rank", "--allocate", "uniform", "--polish", "off",
+                                     *self.args)
+            for matrix in document["matrices"]:
+                self.assertEqual((matrix["rank"], matrix["bytes"]["branch"] * 8), (32, (bits + 0.5) * 32 * (matrix["rows"] + matrix["columns"])))
+            left[bits] = sum(matrix["loss_left"] for matrix in document["matrices"])
+        self.assertLess(left[8], 0.8 * left[4])
+        self.assertLess(self.distance(), self.distance("--branch", "none"))
+
     @tool.long
     def test_following_the_load_tells_what_was_used_and_keeps_to_the_first_steps_that_do_not_depend_on_time(self):
         self.succeed("compress", MODEL, "-o", self.out, "--bits", "2", "--branch-budget", "20%", "--form", "low-rank", "--polish", "off", *self.args)
@@ -200,7 +212,9 @@ class Compress(BrowserTest):
         self.succeed("compress", MODEL, "-o", low_rank, "--bits", "2", "--branch-budget", "20%", "--form", "low-rank", "--polish", "off", *self.args)
         self.succeed("compress", MODEL, "-o", sparse, "--bits", "2", "--branch-reads", "1bpw", "--form", "sparse", *self.args)
         evaluation = ("eval", MODEL, "--compare", self.out, low_rank, sparse, "--reference", MODEL, "--text", self.other, "--ctx", "64", "--chunks", "4")
-        models = self.document(*evaluation)["models"]
+        document = self.document(*evaluation)
+        models = document["models"]
+        self.assertEqual(document["nearest"], {"stored": [str(file) for file in (MODEL, self.out, low_rank, sparse)], "read_per_token": [str(file) for file in (MODEL, self.out, low_rank, sparse)]})
         self.assertEqual([model["file"] for model in models], [str(MODEL), str(self.out), str(low_rank), str(sparse)])
         full, bare, branched, residual = models
         self.assertLess(full["kl"]["mean"], bare["kl"]["mean"] / 10)
@@ -210,11 +224,18 @@ class Compress(BrowserTest):
         self.assertEqual(branched["bytes"]["read_per_token"], branched["bytes"]["backbone"] + branched["bytes"]["branches"])
         self.assertLess(residual["bytes"]["read_per_token"], residual["bytes"]["backbone"] + residual["bytes"]["branches"] / 3)
         for model in (branched, residual):
+            self.assertEqual(model["recovered_of"], model["file"])
             self.assertTrue(0.05 < model["recovered"]["value"] < 1)
             self.assertTrue(0 < model["recovered"]["error"] < 0.5)
         for model in models:
             self.assertGreater(model["tokens_per_s"], 0)
-        self.assertEqual(self.succeed(*evaluation).out.count("+-"), 10)
+        text = self.succeed(*evaluation).out
+        self.assertEqual(text.splitlines()[0].split()[1:7], ["backbone", "branches", "read/token", "device", "host", "tokens/s"])
+        self.assertRegex(text, r"nearest for the bytes stored: .*small\.gguf")
+        trained = self.folder / "trained.gguf"
+        self.succeed("compress", MODEL, "-o", trained, "--bits", "2", *self.args)
+        text = self.succeed("eval", low_rank, "--compare", trained, *evaluation[6:]).out
+        self.assertIn(f"recovered by {low_rank}: of the distance of {trained}", text)
         other = self.folder / "other-vocabulary.gguf"
         shutil.copy(TINY / "mistral.gguf", other)
         self.refuse(INVALID_ARGUMENT, "eval", MODEL, "--compare", other, "--text", self.other, "--ctx", "64", naming="other-vocabulary")
@@ -406,6 +427,27 @@ class Compress(BrowserTest):
             with self.subTest(name):
                 page.write_text(text)
                 self.assertEqual(self.check_rendered(page), runs[name][1])
+
+    def test_the_report_has_what_was_measured_on_text_that_was_not_used(self):
+        page = self.folder / "report.html"
+        command = ("compress", MODEL, "-o", self.out, "--bits", "2", "--polish", "off", "--report", page)
+        residuals = ("--max-slowdown", "400%", "--form", "sparse")
+        self.succeed(*command, *residuals, *self.args)
+        unmeasured = page.read_text()
+        quality = self.document(*command, *residuals, *self.calibration)["quality"]
+        text = page.read_text()
+        self.assertIn(f"{quality['kl_compensated']:.3f} nats", text)
+        self.assertIn(f"{quality['kl_backbone']:.3f} without residuals", text)
+        self.assertRegex(text, f"{quality['kl_compensated']:.4f} ± 0\\.\\d{{4}} nats a token; without residuals {quality['kl_backbone']:.4f} ± 0\\.\\d{{4}} nats a token")
+        self.assertIn(f"{100 * quality['recovered']:.1f} ± {100 * quality['error']:.1f} %", text)
+        told = [line for line in text.splitlines() if line not in unmeasured.splitlines()]
+        self.assertTrue(all("not used" in line or "recovered" in line for line in told), told)
+        self.assertNotIn("not used", unmeasured)
+        self.assertEqual(page.stat().st_mode & 0o777, self.out.stat().st_mode & 0o777)
+        quality = self.document(*command, *self.calibration)["quality"]
+        self.assertRegex(page.read_text(), f"{quality['kl_backbone']:.4f} ± 0\\.\\d{{4}} nats a token<")
+        self.check_browser()
+        self.assertEqual(self.check_rendered(page), 1)
 
     @tool.long
     def test_the_report_does_not_depend_on_interruptions_and_cannot_take_the_models_place(self):

@@ -47,6 +47,22 @@ TEST_CASE("recovered_share: chunks that recover the same share have no error, ho
   CHECK(recovered_share(std::vector<double>{1}, std::vector<double>{2}).error == 0);
 }
 
+TEST_CASE("difference: of the same chunks the error is that of their differences, of others that of both") {
+  Mean hard, harder, one;
+  for (const double of_chunk : {1.0, 4.0, 10.0}) {
+    hard.add(of_chunk);
+    hard.end_group();
+    harder.add(of_chunk + 0.5);
+    harder.end_group();
+  }
+  one.add(2);
+  one.end_group();
+  CHECK(difference(harder, hard).value == Approx(0.5));
+  CHECK(difference(harder, hard).error == Approx(0).margin(1e-12));
+  CHECK(difference(hard, one).value == Approx(3));
+  CHECK(difference(hard, one).error == Approx(hard.estimate().error));
+}
+
 TEST_CASE("Perplexity: exp of the mean, its error multiplied by it") {
   Mean nll;
   nll.add(std::log(2));
