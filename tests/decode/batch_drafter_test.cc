@@ -170,7 +170,7 @@ TEST_CASE("Batch drafter: a draft that fails is given up with one warning, and t
 TEST_CASE("Batch drafter: drawn texts have the distribution of plain drawing, over the tokens of one pass") {
   const SimilarDraft files(0.1f);
   const Engine engine = engine_with(files, {.batch = 8});
-  constexpr uint64_t kSamples = seeds(6000);
+  constexpr uint64_t kSamples = seeds(10000);
   const DrawnTexts plain = drawn_texts(engine, {}, kSamples, 1),
                    drafted = drawn_texts(engine, {DraftKind::kModel, files.draft, 2}, kSamples, 100000);
   const ChiSquare got = chi_square_of(plain, drafted);
