@@ -59,13 +59,14 @@ double best_ms(const World& world, uint32_t most) {
 const auto kFlat = [](uint32_t) { return 10.0; };                         // reading the weights takes all the time
 const auto kLinear = [](uint32_t tokens) { return 4.0 + 6.0 * tokens; };  // computing does
 const auto kSteps = [](uint32_t tokens) { return 10.0 + 4 * ((tokens - 1) / 4); };
+// Of 32 experts each token reads two, of which others read some already: E (1 - (1 - k/E)^n) of them on average, a millisecond each.
+const auto kMixture = [](uint32_t tokens) { return 2.0 + 32 * (1 - std::pow(1 - 2.0 / 32, tokens)); };
 
 TEST_CASE("DraftLength: comes within a tenth of the best fixed length, whatever is accepted and whatever it costs") {
   for (const double acceptance : {0.1, 0.5, 0.8, 0.95}) {
     for (const double draft_ms : {0.0, 0.5, 3.0}) {
       int shape = 0;
-      for (const auto& verify :
-           {std::function<double(uint32_t)>(kFlat), std::function<double(uint32_t)>(kLinear), std::function<double(uint32_t)>(kSteps)}) {
+      for (const std::function<double(uint32_t)>& verify : std::initializer_list<std::function<double(uint32_t)>>{kFlat, kLinear, kSteps, kMixture}) {
         CAPTURE(acceptance, draft_ms, shape++);
         const World world{acceptance, draft_ms, verify};
         DraftLength length(16, false, true);
@@ -74,6 +75,26 @@ TEST_CASE("DraftLength: comes within a tenth of the best fixed length, whatever 
         CHECK(settled.ms / static_cast<double>(settled.tokens) < 1.1 * best_ms(world, 16));
       }
     }
+  }
+}
+
+TEST_CASE("DraftLength: where each further token reads further experts it widens as far as that pays, and no further") {
+  for (const double acceptance : {0.7, 0.8, 0.85}) {
+    const World world{acceptance, 0.1, kMixture};
+    uint32_t best = 1;
+    for (uint32_t n = 2; n <= 16; ++n) {
+      if (expected_ms(world, n) < expected_ms(world, best)) best = n;
+    }
+    CAPTURE(acceptance, best);
+    REQUIRE(best < 8);
+    REQUIRE(expected_ms(world, 16) > 1.1 * expected_ms(world, best));
+    REQUIRE(expected_ms(world, best) < 0.9 * expected_ms(world, 0));
+    DraftLength length(16, false, true);
+    run(length, world, 200);
+    const Run settled = run(length, world, 4000, 2);
+    CHECK(settled.drafted_passes * 10 > settled.passes * 9);
+    CHECK(settled.drafted < (best + 2) * settled.drafted_passes);
+    CHECK(settled.drafted * 2 > best * settled.drafted_passes);
   }
 }
 
