@@ -131,6 +131,8 @@ Json speculation_json(const SpeculationReport& report) {
           {"accepted", report.accepted},
           {"expected_accepted", report.expected_accepted},
           {"tokens_per_pass", report.tokens_per_pass},
+          {"draft_ms", report.draft_ms},
+          {"verify_ms", report.verify_ms},
           {"auto_off", report.auto_off},
           {"tree_passes", report.tree_passes},
           {"quoted_passes", report.quoted_passes},
@@ -146,6 +148,8 @@ void add_report(const SpeculationReport& report, SpeculationReport* sum) {
   sum->drafted += report.drafted;
   sum->accepted += report.accepted;
   sum->expected_accepted += report.expected_accepted;
+  sum->draft_ms += report.draft_ms;
+  sum->verify_ms += report.verify_ms;
   sum->tree_passes += report.tree_passes;
   sum->quoted_passes += report.quoted_passes;
   for (size_t i = 0; i < kMostDraftTokens; ++i) {

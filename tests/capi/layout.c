@@ -332,5 +332,8 @@ int main(void) {
   FIELD(otr_generate_result, mean_branch_share);
   FIELD(otr_generate_result, branch_slowdown);
   FIELD(otr_generate_result, expected_accepted_tokens);
+  FIELD(otr_generate_result, drafted_at);
+  FIELD(otr_generate_result, draft_ms);
+  FIELD(otr_generate_result, verify_ms);
   return 0;
 }

@@ -25,16 +25,21 @@ TEST_CASE("Batch drafter: greedy texts are the plain ones, of every length of dr
         const std::vector<BatchRequest> requests = greedy_requests(7, {DraftKind::kModel, files.draft, tokens});
         CHECK(together(engine, requests) == one_by_one(engine, requests));
         uint64_t drafted = 0, accepted = 0;
+        double drafting_ms = 0;
         for (const Result<GenerateResult>& result : must(generate_batch(engine, requests)).results) {
           const SpeculationReport& report = must(result).speculation;
           CHECK(report.draft == DraftKind::kModel);
           CHECK(report.draft_name == files.draft);
           CHECK(report.passes + report.accepted == must(result).tokens.size() - 1);
+          CHECK((report.verify_ms > 0) == (report.passes > 0));
+          CHECK(report.draft_ms + report.verify_ms <= must(result).timings.decode_ms);
+          drafting_ms += report.draft_ms;
           drafted += report.drafted;
           accepted += report.accepted;
         }
         if (tokens == 0) continue;
         CHECK(drafted > 20);
+        CHECK(drafting_ms > 0.005 * static_cast<double>(drafted));  // the draft's step takes longer than looking a draft up
         if (noise == 0) CHECK(accepted == drafted);
         if (noise == 0.03f) CHECK(accepted * 5 > drafted);
         if (noise == 0.5f) CHECK(accepted < drafted);

@@ -300,6 +300,9 @@ TEST_CASE("Speculation: n-grams and auto give the plain text, greedy and drawn w
         CHECK((report.tree_passes == 0 ? drafted_at == report.drafted : drafted_at < report.drafted));
         if (draft.tokens > 0) CHECK(report.tree_passes == 0);
         CHECK(accepted_at == report.accepted);
+        CHECK(report.draft_ms > 0);
+        CHECK(report.verify_ms > 0);
+        CHECK(report.draft_ms + report.verify_ms <= result.timings.decode_ms);
         accepted += report.accepted;
       }
     }
