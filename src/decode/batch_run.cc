@@ -229,7 +229,7 @@ void BatchRun::stop_if_cancelled(BatchSequence& place) {
 
 // The place is free now, and knows its request still.
 void BatchRun::end(const BatchSequence& place, const Group& group, Result<GenerateResult> result) {
-  if (result.is_ok() && place.drafts_as_it_pays()) result.value().speculation.auto_off = group.length.has_given_up();
+  if (result.is_ok() && place.drafts_as_it_pays()) group.length.tell_given_up(&result.value().speculation);
   settle(place.index(), std::move(result));
 }
 

@@ -179,7 +179,7 @@ void SpeculativeDecoder::count(const PassRecord& pass, size_t tokens) {
 SpeculationReport SpeculativeDecoder::report() const {
   SpeculationReport report = report_;
   if (report.passes > 0) report.tokens_per_pass = static_cast<double>(pass_tokens_) / static_cast<double>(report.passes);
-  report.auto_off = choice_ && choice_->has_given_up();
+  if (choice_) choice_->tell_given_up(&report);
   return report;
 }
 

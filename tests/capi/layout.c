@@ -335,5 +335,7 @@ int main(void) {
   FIELD(otr_generate_result, drafted_at);
   FIELD(otr_generate_result, draft_ms);
   FIELD(otr_generate_result, verify_ms);
+  FIELD(otr_generate_result, ms_per_token_drafted);
+  FIELD(otr_generate_result, ms_per_token_plain);
   return 0;
 }

@@ -112,6 +112,7 @@ void drafts_change_no_token(void) {
     CHECK_C(result.drafted_tokens > 20 && result.accepted_tokens == result.drafted_tokens && result.accepted_at[0] + 1 >= result.passes);
     CHECK_C(memcmp(result.drafted_at, result.accepted_at, sizeof result.drafted_at) == 0);
     CHECK_C(result.tokens_per_pass > 4 && result.draft_auto_off == 0 && result.tree_passes == 0);
+    CHECK_C(result.ms_per_token_drafted == 0 && result.ms_per_token_plain == 0);
     options.draft_shape = OTR_DRAFT_SHAPE_TREE;
     options.draft_tokens = 6;
     NEED_C(otr_session_truncate(s.session, 0, &s.error) == OTR_OK);

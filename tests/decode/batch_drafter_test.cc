@@ -33,6 +33,8 @@ TEST_CASE("Batch drafter: greedy texts are the plain ones, of every length of dr
           CHECK(report.passes + report.accepted == must(result).tokens.size() - 1);
           CHECK((report.verify_ms > 0) == (report.passes > 0));
           CHECK(report.draft_ms + report.verify_ms <= must(result).timings.decode_ms);
+          CHECK(report.auto_off == (report.ms_per_token_plain > 0));
+          CHECK(report.auto_off == (report.ms_per_token_drafted > 0));
           drafting_ms += report.draft_ms;
           drafted += report.drafted;
           accepted += report.accepted;

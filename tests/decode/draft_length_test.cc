@@ -108,11 +108,21 @@ TEST_CASE("DraftLength: gives up where no draft pays, loses little by trying, an
   CHECK(lost.drafted_passes < 150);
   run(length, fine, 3000);
   CHECK_FALSE(length.has_given_up());
+  SpeculationReport paying;
+  length.tell_given_up(&paying);
+  CHECK_FALSE(paying.auto_off);
+  CHECK((paying.ms_per_token_drafted == 0 && paying.ms_per_token_plain == 0));
   const Run won = run(length, fine, 1000, 3);
   CHECK(won.ms / static_cast<double>(won.tokens) < 1.15 * best_ms(fine, 16));
   for (int i = 0; i < 500 && !length.has_given_up(); ++i) run(length, hopeless, 1, static_cast<uint32_t>(i));
   CHECK(length.has_given_up());
   CHECK(length.next() == 0);
+  SpeculationReport report;
+  length.tell_given_up(&report);
+  CHECK(report.auto_off);
+  CHECK(report.ms_per_token_plain == Approx(hopeless.verify_ms(1)).epsilon(0.05));
+  CHECK(report.ms_per_token_drafted * 1.02 >= report.ms_per_token_plain);  // it was given up as soon as it gained no more than that
+  CHECK(report.ms_per_token_drafted < hopeless.draft_ms + hopeless.verify_ms(2));
 }
 
 TEST_CASE("DraftLength: a fixed length is kept, or given up as a whole") {
