@@ -170,6 +170,11 @@ otr_generate_result result_of(const GenerateResult& made, size_t prompt_tokens) 
   full.mean_branch_share = made.branches.mean_share;
   full.branch_slowdown = made.branches.slowdown;
   full.expected_accepted_tokens = made.speculation.expected_accepted;
+  std::copy(made.speculation.drafted_at.begin(), made.speculation.drafted_at.end(), full.drafted_at);
+  full.draft_ms = made.speculation.draft_ms;
+  full.verify_ms = made.speculation.verify_ms;
+  full.ms_per_token_drafted = made.speculation.ms_per_token_drafted;
+  full.ms_per_token_plain = made.speculation.ms_per_token_plain;
   return full;
 }
 

@@ -873,6 +873,11 @@ typedef struct otr_generate_result {
   double mean_branch_share;       /**< of these */
   double branch_slowdown;         /**< as otr_branch_use.slowdown, of these */
   double expected_accepted_tokens; /**< what accepted_tokens was expected to be, by what had been accepted before each pass */
+  uint64_t drafted_at[OTR_MOST_DRAFT_TOKENS]; /**< drafted_tokens by their place, as accepted_at: accepted_at[i] / drafted_at[i] is how often place i was accepted */
+  double draft_ms;                /**< what the passes' drafts took, without reading the prompt; in a batch those of all texts of a step */
+  double verify_ms;               /**< what the passes took; in a batch all of a step */
+  double ms_per_token_drafted;    /**< with draft_auto_off: what a token was expected to take with the best draft when it was given up; else 0 */
+  double ms_per_token_plain;      /**< the same without a draft */
 } otr_generate_result;
 
 /** How otr_session_follow_load chooses. */

@@ -58,7 +58,12 @@ struct SpeculationReport {
   /// Drafts that were so deep, and that were accepted so deep: in a chain the tokens by their place.
   std::array<uint64_t, kMostDraftTokens> drafted_at = {}, accepted_at = {};
   double tokens_per_pass = 0;  ///< tokens that these steps made, over their number; 0 without any
+  /// What the passes' drafts took, without reading the prompt, and what their steps took. In a batch of both what was done for all texts of the
+  /// step counts for each; of a draft that was made beside another pass, what it took longer than that.
+  double draft_ms = 0, verify_ms = 0;
   bool auto_off = false;       ///< the draft was given up when generation ended, because it lost
+  /// Why: what a token was expected to take with the draft that is worth most, and without one, when it was last given up. 0 unless auto_off.
+  double ms_per_token_drafted = 0, ms_per_token_plain = 0;
   /// What `accepted` was expected to be: the sum over passes of what each one's draft promised by what had been accepted before it. Lengths are
   /// chosen by this.
   double expected_accepted = 0;

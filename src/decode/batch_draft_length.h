@@ -29,7 +29,8 @@ class BatchDraftLength {
     if (texts_ > 0 && is_comparable) length_.record_step({asked_, mean, mean, 0, draft_ms, step_ms});
     texts_ = drafted_ = asked_ = 0;
   }
-  bool has_given_up() const { return length_.has_given_up(); }
+  /// Says in `report` whether nothing is drafted because that is faster, and why.
+  void tell_given_up(SpeculationReport* report) const { length_.tell_given_up(report); }
 
  private:
   DraftLength length_{kMostDraftTokens, false, true};

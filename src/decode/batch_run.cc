@@ -203,8 +203,9 @@ BatchRun::Pass BatchRun::run_step(Group& group) {
   Pass pass{ms_between(start, Clock::now()), 0, 0, status.is_ok() && !is_reading};
   if (pass.is_comparable && follower_) follower_->record(tokens, step_.step_ms());
   if (status.is_ok()) count_step(group, &pass);
+  const double draft_ms = group.has_read ? 0 : group.draft_ms;
   for (BatchSequence* const place : joined_) {
-    if (std::optional<Result<GenerateResult>> result = place->end_step(status, pass.ms)) end(*place, group, std::move(*result));
+    if (std::optional<Result<GenerateResult>> result = place->end_step(status, draft_ms, pass.ms)) end(*place, group, std::move(*result));
   }
   return pass;
 }
@@ -228,7 +229,7 @@ void BatchRun::stop_if_cancelled(BatchSequence& place) {
 
 // The place is free now, and knows its request still.
 void BatchRun::end(const BatchSequence& place, const Group& group, Result<GenerateResult> result) {
-  if (result.is_ok() && place.drafts_as_it_pays()) result.value().speculation.auto_off = group.length.has_given_up();
+  if (result.is_ok() && place.drafts_as_it_pays()) group.length.tell_given_up(&result.value().speculation);
   settle(place.index(), std::move(result));
 }
 

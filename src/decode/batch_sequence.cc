@@ -85,7 +85,8 @@ void BatchSequence::join(const BatchShare& share, BatchStep& step) {
   step.add(state_, share.tokens + more, 1 + more);
 }
 
-std::optional<Result<GenerateResult>> BatchSequence::end_step(const Status& step, double step_ms) {
+std::optional<Result<GenerateResult>> BatchSequence::end_step(const Status& step, double draft_ms, double step_ms) {
+  const double model_draft_ms = options_.draft.kind == DraftKind::kModel && drafted() > 0 ? draft_ms : 0;
   state_.truncate(static_cast<uint32_t>(base_));
   if (!step.is_ok()) return step.code() == StatusCode::kCancelled ? stop(StopReason::kCancelled) : fail(step);
   if (is_reading_) {
@@ -95,7 +96,7 @@ std::optional<Result<GenerateResult>> BatchSequence::end_step(const Status& step
     generation_->end_prompt(base_);
     if (generation_->most_wanted() == 0) return done();
   }
-  if (const Status status = generation_->decoder().end(step_ms, &next_); !status.is_ok()) return fail(status);
+  if (const Status status = generation_->decoder().end(model_draft_ms, step_ms, &next_); !status.is_ok()) return fail(status);
   const Result<bool> goes_on = generation_->take(next_);
   if (!goes_on.is_ok()) return fail(goes_on.status());
   if (!goes_on.value()) return done();

@@ -24,8 +24,8 @@ class DraftChoice {
   void record(const PassRecord& pass);
   /// Of a draft so deep, of the shape that the last next() asked for, before its pass is recorded.
   double expected_accepted(uint32_t depth) const { return (asked_tree_ ? tree_ : chain_)->expected_accepted(depth); }
-  /// It is drafting nothing because that is faster.
-  bool has_given_up() const { return (prefers_tree_ ? tree_ : chain_)->has_given_up(); }
+  /// Says in `report` whether it is drafting nothing because that is faster, and why.
+  void tell_given_up(SpeculationReport* report) const { (prefers_tree_ ? tree_ : chain_)->tell_given_up(report); }
   /// Expected time of a token, drafting or not, whichever is faster; 0: not known yet.
   double ms_per_token() const;
   /// Tokens of the largest draft that is asked for.

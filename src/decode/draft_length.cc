@@ -73,16 +73,25 @@ uint32_t DraftLength::next() {
   if (pause_tokens_ > 0) return 0;
   if (plain_passes_ == 0 || (trial_passes_ == 0 && passes_since_plain_ >= kPassesPerPlain)) return 0;
   const uint32_t best = this->best();
-  if (trial_passes_ > 0 || ms_per_token(best) * kLeastGain < ms_per_token(0)) return best;
+  const double drafted_ms = ms_per_token(best), plain_ms = ms_per_token(0);
+  if (trial_passes_ > 0 || drafted_ms * kLeastGain < plain_ms) return best;
   if (drafted_passes_ < kLeastDrafted) return best;
   if (plain_passes_ < kLeastPlain) return 0;
-  give_up();
+  give_up(drafted_ms, plain_ms);
   return 0;
 }
 
-void DraftLength::give_up() {
+void DraftLength::give_up(double drafted_ms, double plain_ms) {
+  given_up_drafted_ms_ = drafted_ms;
+  given_up_plain_ms_ = plain_ms;
   pause_tokens_ = next_pause_tokens_;
   next_pause_tokens_ = std::min(2 * next_pause_tokens_, kMostPauseTokens);
+}
+
+void DraftLength::tell_given_up(SpeculationReport* report) const {
+  report->auto_off = has_given_up();
+  report->ms_per_token_drafted = has_given_up() ? given_up_drafted_ms_ : 0;
+  report->ms_per_token_plain = has_given_up() ? given_up_plain_ms_ : 0;
 }
 
 void DraftLength::record_step(const PassRecord& pass) {

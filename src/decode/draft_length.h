@@ -45,6 +45,8 @@ class DraftLength {
   void record_accepted(uint32_t drafted, uint32_t accepted);
   /// It is drafting nothing because that is faster.
   bool has_given_up() const { return pause_tokens_ > 0; }
+  /// Says in `report` whether it has, and why.
+  void tell_given_up(SpeculationReport* report) const;
 
   /// Expected number of tokens that are accepted of a draft of this length.
   double expected_accepted(uint32_t length) const;
@@ -65,7 +67,7 @@ class DraftLength {
   };
   double acceptance(uint32_t place) const;
   double verify_ms(uint32_t tokens) const;
-  void give_up();
+  void give_up(double drafted_ms, double plain_ms);
 
   const uint32_t most_, width_;
   const bool is_fixed_, may_give_up_;
@@ -75,6 +77,7 @@ class DraftLength {
   uint32_t passes_since_plain_ = 0, plain_passes_ = 0, drafted_passes_ = 0;
   uint32_t pause_tokens_ = 0;  ///< that are still to come before the next try
   uint32_t next_pause_tokens_ = kFirstPauseTokens;
+  double given_up_drafted_ms_ = 0, given_up_plain_ms_ = 0;  ///< of a token, when the pause began
   uint32_t trial_passes_ = 0;  ///< that are still to be tried with a draft, whatever is expected
   static constexpr uint32_t kFirstPauseTokens = 16, kMostPauseTokens = 512;
 };

@@ -86,6 +86,7 @@ Result<OpenedDraft> open_draft(Engine::Impl& target, const std::string& path, co
   options.progress = progress;
   options.cancel = cancel;
   OTR_ASSIGN(Engine engine, Engine::open(model, plan.value(), options));
+  engine.impl()->drafts_on = target.draft_track;
   const size_t vocabulary = std::min(target.layout().vocabulary, engine.impl()->layout().vocabulary);
   return OpenedDraft{std::move(claim), std::move(engine), vocabulary};
 }

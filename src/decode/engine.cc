@@ -145,6 +145,7 @@ Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& 
   if (stand_ins) OTR_TRY(executor->reserve(graphs.draft()));
   if (trace_events > 0) {
     OTR_ASSIGN(tracer, Tracer::create(trace_events, plan.device.planned_bytes > 0 ? kLanes : static_cast<size_t>(Lane::kDisk) + 1));
+    if (!draft_track) draft_track = std::make_shared<DraftTrack>(trace_events);  // open drafts go on with the one that they know
   }
   const StepBuffers buffers = StepBuffers::place(activations.data(), layout().config, layout().panels, plan.step_tokens, plan.threads);
   if (plan.device.planned_bytes > 0) OTR_TRY(prepare_device(buffers));
@@ -205,12 +206,16 @@ Status Engine::Impl::run_step_locked(const StepInput& input, const CancelToken& 
   const StepGraphs::Bucket& bucket = graphs.bucket(input.tokens.size());
   const TaskGraph& graph = bucket.graph(!input.logit_tokens.empty(), input.branch_share > 0);
   if (bucket.options.streams_to_device) OTR_TRY(residency->device()->prime(*residency));
+  const int64_t begin_ns = drafts_on ? Tracer::now_ns() : 0;
   if (tracer) tracer->begin_step(graph, static_cast<uint32_t>(input.tokens.size()), static_cast<uint32_t>(input.logit_tokens.size()));
   StepInput placed = input;
   placed.placements = plan.tensors;
   runner->begin(placed, bucket.options.expert_waves, cancel);
   Status status = executor->run(graph, *runner, cancel);
   if (tracer) tracer->end_step(status.is_ok());
+  if (drafts_on) {
+    drafts_on->record({begin_ns, Tracer::now_ns(), static_cast<uint32_t>(input.tokens.size()), static_cast<uint32_t>(input.slices.size())});
+  }
   if (!status.is_ok()) residency->invalidate();
   return status;
 }

@@ -13,6 +13,7 @@
 
 #include "src/base/thread_team.h"
 #include "src/device/backend.h"
+#include "src/graph/draft_track.h"
 #include "src/graph/executor.h"
 #include "src/graph/tracer.h"
 #include "src/memory/kv_spill.h"
@@ -39,6 +40,8 @@ struct Engine::Impl {
   std::unique_ptr<GraphExecutor> executor;
   StepGraphs graphs;
   std::unique_ptr<Tracer> tracer;  // null: no trace; after the graphs that its steps refer to
+  std::shared_ptr<DraftTrack> draft_track;  // where models that draft for this one tell their steps; null: no trace
+  std::shared_ptr<DraftTrack> drafts_on;    // the track of the engine that this one drafts for; null: none, or no trace
   std::optional<DeviceRunner> device_runner;  // none: the plan uses no device
   std::optional<StepRunner> draft_runner;  // none: there are no copies
   std::optional<StepRunner> runner;  // none: no weights are in memory

@@ -31,9 +31,10 @@ Status Engine::write_trace(const std::string& path) const try {
   std::string text;
   {
     const std::lock_guard lock(impl_->step_mutex);
-    text = impl_->tracer->to_json([this](const TaskGraph& graph, NodeId node, Lane lane) {
+    const NodeNamer name_of = [this](const TaskGraph& graph, NodeId node, Lane lane) {
       return label_node(impl_->layout(), *impl_->residency, graph, node, lane);
-    });
+    };
+    text = impl_->tracer->to_json(name_of, impl_->draft_track.get());
   }
   return write_file_atomically(path, std::as_bytes(std::span(text)));
 } catch (const std::bad_alloc&) {

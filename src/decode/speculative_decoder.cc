@@ -169,6 +169,8 @@ void SpeculativeDecoder::count(const PassRecord& pass, size_t tokens) {
   if (pass.drafted > pass.depth) ++report_.tree_passes;
   report_.drafted += pass.drafted;
   report_.accepted += pass.accepted;
+  report_.draft_ms += pass.draft_ms;
+  report_.verify_ms += pass.verify_ms;
   for (uint32_t i = 0; i < pass.depth; ++i) ++report_.drafted_at[i];
   for (uint32_t i = 0; i < pass.accepted; ++i) ++report_.accepted_at[i];
   pass_tokens_ += tokens;
@@ -177,7 +179,7 @@ void SpeculativeDecoder::count(const PassRecord& pass, size_t tokens) {
 SpeculationReport SpeculativeDecoder::report() const {
   SpeculationReport report = report_;
   if (report.passes > 0) report.tokens_per_pass = static_cast<double>(pass_tokens_) / static_cast<double>(report.passes);
-  report.auto_off = choice_ && choice_->has_given_up();
+  if (choice_) choice_->tell_given_up(&report);
   return report;
 }
 
@@ -200,7 +202,8 @@ void SpeculativeDecoder::begin(uint32_t most, const CancelToken& cancel, NextTok
   pass_.depth = draft_ ? draft_->depth() : 0;
 }
 
-Status SpeculativeDecoder::end(double verify_ms, NextTokens* next) {
+Status SpeculativeDecoder::end(double shared_draft_ms, double verify_ms, NextTokens* next) {
+  pass_.draft_ms += shared_draft_ms;
   pass_.verify_ms = verify_ms;
   pass_.accepted = next->in_cache;
   if (!is_first_) count(pass_, next->tokens.size());
@@ -218,7 +221,7 @@ Status SpeculativeDecoder::next(uint32_t most, const CancelToken& cancel, NextTo
     if (session.computed < session.tokens.size()) OTR_TRY(session.compute({}, cancel, {}));
     judge_row(session.logits, session.tokens, next);
   }
-  return end(ms_since(verifying), next);
+  return end(0, ms_since(verifying), next);
 }
 
 }  // namespace outrigger

@@ -1,4 +1,4 @@
-// Tracer::to_json: the trace-event format: one process, a thread for the steps, one for each lane.
+// Tracer::to_json: the trace-event format: one process, a thread for the steps, one for each lane, one for drafts.
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -8,7 +8,7 @@
 namespace outrigger {
 namespace {
 
-constexpr int kStepTrack = 0;
+constexpr int kStepTrack = 0, kDraftTrack = kStepTrack + 1 + static_cast<int>(kLanes);
 
 // A name may hold anything; what is not UTF-8 is replaced, where the default is to throw.
 std::string quoted(const std::string& text) { return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); }
@@ -47,6 +47,13 @@ class TraceText {
         event.pages > 0 ? formatted(",\"bytes\":{}", event.pages * kTracePageBytes) : "");
   }
 
+  void add_draft_step(const DraftStep& step) {
+    add(R"(,
+{{"ph":"X","pid":1,"tid":{},"cat":"draft","name":"draft step: {} {}","ts":{:.3f},"dur":{:.3f},"args":{{"tokens":{},"texts":{}}}}})",
+        kDraftTrack, step.tokens, step.tokens == 1 ? "token" : "tokens", us(step.begin_ns - origin_ns_), us(step.end_ns - step.begin_ns), step.tokens,
+        step.texts);
+  }
+
   std::string finish(const std::string& dropped) {
     add("\n],\"otherData\":{{\"dropped_events\":{{{}}}}}}}\n", dropped);
     return std::move(text_);
@@ -80,7 +87,7 @@ class TraceText {
 
 }  // namespace
 
-std::string Tracer::to_json(const NodeNamer& name_of) const {
+std::string Tracer::to_json(const NodeNamer& name_of, const DraftTrack* drafts) const {
   TraceText text(name_of, origin_ns_);
   const std::vector<TraceStep> all_steps = steps();
   const uint64_t first_step = first_kept_step();
@@ -104,6 +111,14 @@ std::string Tracer::to_json(const NodeNamer& name_of) const {
       }
     }
     all_dropped += formatted("{}\"{}\":{}", i > 0 ? "," : "", lane_name(lane), lost);
+  }
+  const std::vector<DraftStep> draft_steps = drafts == nullptr ? std::vector<DraftStep>() : drafts->kept();
+  if (!draft_steps.empty()) {
+    text.name_track(kDraftTrack, "draft");
+    for (const DraftStep& step : draft_steps) {
+      if (step.begin_ns >= origin_ns_) text.add_draft_step(step);  // the others were before a change of the plan, with which a trace begins
+    }
+    all_dropped += formatted(",\"draft\":{}", drafts->dropped());
   }
   return text.finish(all_dropped);
 }

@@ -42,7 +42,7 @@ TraceTotals Tracer::totals(uint64_t most_steps) const {
   const uint64_t end = first_kept_step() + steps_.count;
   uint64_t first = std::max(first_kept_step(), end - std::min(end, most_steps));
   // A lane that dropped anything may have dropped part of the oldest step that it still knows.
-  for (const Ring<TraceEvent>& lane : lanes_) {
+  for (const TraceRing<TraceEvent>& lane : lanes_) {
     if (lane.dropped > 0) first = std::max(first, lane.at(0).step + 1);
   }
   TraceTotals totals;

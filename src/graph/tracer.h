@@ -13,7 +13,9 @@
 #include <string>
 #include <vector>
 
+#include "src/graph/draft_track.h"
 #include "src/graph/task_graph.h"
+#include "src/graph/trace_ring.h"
 
 namespace outrigger {
 
@@ -81,40 +83,14 @@ class Tracer {
 
   /// Over the latest `most_steps` of the steps that are kept whole. Allocates nothing.
   TraceTotals totals(uint64_t most_steps) const;
-  /// The trace as JSON that ui.perfetto.dev and chrome://tracing open: a track for the steps and one for each lane that did anything.
-  std::string to_json(const NodeNamer& name_of) const;
+  /// The trace as JSON that ui.perfetto.dev and chrome://tracing open: a track for the steps, one for each lane that did anything, and one for
+  /// `drafts` if there were any. That may be null.
+  std::string to_json(const NodeNamer& name_of, const DraftTrack* drafts = nullptr) const;
 
  private:
-  template <typename T>
-  struct alignas(64) Ring {  // a cache line each: lanes write at the same time
-    std::vector<T> entries;
-    size_t next = 0;
-    uint64_t count = 0, dropped = 0;
-
-    T& push(const T& entry) {
-      T& place = entries[next];
-      place = entry;
-      next = next + 1 == entries.size() ? 0 : next + 1;
-      if (count == entries.size()) {
-        ++dropped;
-      } else {
-        ++count;
-      }
-      return place;
-    }
-    /// The i-th of those that are kept, oldest first.
-    const T& at(uint64_t i) const { return entries[(next + entries.size() - count + i) % entries.size()]; }
-    std::vector<T> kept() const {
-      std::vector<T> all;
-      all.reserve(count);
-      for (uint64_t i = 0; i < count; ++i) all.push_back(at(i));
-      return all;
-    }
-  };
-
   Tracer() = default;
-  std::array<Ring<TraceEvent>, kLanes> lanes_;
-  Ring<TraceStep> steps_;
+  std::array<TraceRing<TraceEvent>, kLanes> lanes_;
+  TraceRing<TraceStep> steps_;
   TraceStep* step_ = nullptr;
   uint64_t step_number_ = 0;
   int64_t origin_ns_ = 0;

@@ -121,6 +121,12 @@ void say_branches(const RunOptions& options, const BranchUse& use) {
   say(fmt::format("branches: {:.0f} % used on average, tokens took {:.1f} % longer than without", 100 * use.mean_share, 100 * use.slowdown));
 }
 
+Json predictions_json(const Plan& plan) {
+  return {{"predicted_prefill_ms", plan.predicted_prefill_ms},
+          {"predicted_decode_tokens_per_s", plan.predicted_decode_tokens_per_s},
+          {"alternatives", Json::parse(plan_to_json(plan)).at("alternatives")}};
+}
+
 Json speculation_json(const SpeculationReport& report) {
   size_t places = kMostDraftTokens;
   while (places > 0 && report.drafted_at[places - 1] == 0) --places;
@@ -131,7 +137,11 @@ Json speculation_json(const SpeculationReport& report) {
           {"accepted", report.accepted},
           {"expected_accepted", report.expected_accepted},
           {"tokens_per_pass", report.tokens_per_pass},
+          {"draft_ms", report.draft_ms},
+          {"verify_ms", report.verify_ms},
           {"auto_off", report.auto_off},
+          {"ms_per_token_drafted", report.ms_per_token_drafted},
+          {"ms_per_token_plain", report.ms_per_token_plain},
           {"tree_passes", report.tree_passes},
           {"quoted_passes", report.quoted_passes},
           {"drafted_at", first(report.drafted_at)},
@@ -146,6 +156,8 @@ void add_report(const SpeculationReport& report, SpeculationReport* sum) {
   sum->drafted += report.drafted;
   sum->accepted += report.accepted;
   sum->expected_accepted += report.expected_accepted;
+  sum->draft_ms += report.draft_ms;
+  sum->verify_ms += report.verify_ms;
   sum->tree_passes += report.tree_passes;
   sum->quoted_passes += report.quoted_passes;
   for (size_t i = 0; i < kMostDraftTokens; ++i) {
@@ -154,6 +166,8 @@ void add_report(const SpeculationReport& report, SpeculationReport* sum) {
   }
   sum->tokens_per_pass = sum->passes > 0 ? tokens / static_cast<double>(sum->passes) : 0;
   sum->auto_off = report.auto_off;
+  sum->ms_per_token_drafted = report.ms_per_token_drafted;
+  sum->ms_per_token_plain = report.ms_per_token_plain;
 }
 
 void say_summary(const RunOptions& options, const Engine& engine, size_t tokens, double prefill_tokens_per_s, double decode_tokens_per_s,
@@ -164,8 +178,13 @@ void say_summary(const RunOptions& options, const Engine& engine, size_t tokens,
                   decode_tokens_per_s, format_size(host.peak_bytes),
                   host.budget_bytes == 0 ? "unlimited memory" : format_size(host.budget_bytes)));
   if (speculation.drafted == 0) return;
+  std::string why;
+  if (speculation.auto_off) {
+    why = fmt::format("; given up, since a token was expected to take {:.2f} ms with it, not clearly less than the {:.2f} ms without",
+                      speculation.ms_per_token_drafted, speculation.ms_per_token_plain);
+  }
   say(fmt::format("draft {}: {} of {} tokens accepted, {:.2f} tokens a step{}", speculation.draft_name, speculation.accepted, speculation.drafted,
-                  speculation.tokens_per_pass, speculation.auto_off ? "; given up, since it did not pay" : ""));
+                  speculation.tokens_per_pass, why));
 }
 
 }  // namespace outrigger::tool

@@ -58,6 +58,8 @@ Result<GenerateResult> generate_text(Session& session, std::span<const Token> pr
 Json generation_json(std::span<const Token> prompt, const GenerateResult& result, double load_ms);
 /// What --branch follow did, as a line for a person on stderr, unless progress is off.
 void say_branches(const RunOptions& options, const BranchUse& use);
+/// What the plan expects, and the alternatives to it as `plan --json` has them: why there are no low-bit copies to draft with, too.
+Json predictions_json(const Plan& plan);
 /// What speculation did.
 Json speculation_json(const SpeculationReport& report);
 /// Sums of several generations' reports.

@@ -202,7 +202,6 @@ Json batch_json(const BatchReport& report) {
 Json document_of(const Model& model, const PromptsRun& run, const PromptResults& all, const Totals& totals) {
   Json results = Json::array();
   for (size_t i = 0; i < all.results.size(); ++i) results.push_back(generation_json(run.prompts[i].tokens, all.results[i], -1));
-  const Plan& plan = run.engine.plan();
   Json document = {{"results", results},
                    {"timings",
                     {{"load_ms", all.load_ms},
@@ -215,7 +214,7 @@ Json document_of(const Model& model, const PromptsRun& run, const PromptResults&
                    {"memory", memory_json(run.engine)},
                    {"streamed", streamed_json(run.engine)},
                    {"experts", experts_json(run.engine)},
-                   {"plan", {{"predicted_prefill_ms", plan.predicted_prefill_ms}, {"predicted_decode_tokens_per_s", plan.predicted_decode_tokens_per_s}}},
+                   {"plan", predictions_json(run.engine.plan())},
                    {"speculation", speculation_json(totals.speculation)},
                    {"model", model_json(model)},
                    {"seed", run.options.sampling.seed}};

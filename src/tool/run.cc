@@ -20,8 +20,7 @@ Json run_json(const Model& model, const Engine& engine, const RunOptions& option
   document["memory"] = memory_json(engine);
   document["streamed"] = streamed_json(engine);
   document["experts"] = experts_json(engine);
-  document["plan"] = {{"predicted_prefill_ms", engine.plan().predicted_prefill_ms},
-                      {"predicted_decode_tokens_per_s", engine.plan().predicted_decode_tokens_per_s}};
+  document["plan"] = predictions_json(engine.plan());
   document["speculation"] = speculation_json(result.speculation);
   if (result.branches.follows_load) document["branches"] = branches_json(result.branches);
   document["model"] = model_json(model);

@@ -337,5 +337,10 @@ int main(void) {
   FIELD(otr_generate_result, mean_branch_share);
   FIELD(otr_generate_result, branch_slowdown);
   FIELD(otr_generate_result, expected_accepted_tokens);
+  FIELD(otr_generate_result, drafted_at);
+  FIELD(otr_generate_result, draft_ms);
+  FIELD(otr_generate_result, verify_ms);
+  FIELD(otr_generate_result, ms_per_token_drafted);
+  FIELD(otr_generate_result, ms_per_token_plain);
   return 0;
 }

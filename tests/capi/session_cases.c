@@ -106,10 +106,13 @@ void drafts_change_no_token(void) {
     CHECK_C((result.passes > 0) == (i > 0) && result.accepted_tokens <= result.drafted_tokens);
     CHECK_C((result.expected_accepted_tokens > 0) == (result.drafted_tokens > 0));
     CHECK_C(result.expected_accepted_tokens <= (double)result.drafted_tokens);
+    CHECK_C((result.verify_ms > 0) == (i > 0) && (result.draft_ms > 0) == (i > 0) && result.draft_ms + result.verify_ms <= result.decode_ms);
     if (!is_model) continue;
     /* A model that drafts for itself is always right. */
     CHECK_C(result.drafted_tokens > 20 && result.accepted_tokens == result.drafted_tokens && result.accepted_at[0] + 1 >= result.passes);
+    CHECK_C(memcmp(result.drafted_at, result.accepted_at, sizeof result.drafted_at) == 0);
     CHECK_C(result.tokens_per_pass > 4 && result.draft_auto_off == 0 && result.tree_passes == 0);
+    CHECK_C(result.ms_per_token_drafted == 0 && result.ms_per_token_plain == 0);
     options.draft_shape = OTR_DRAFT_SHAPE_TREE;
     options.draft_tokens = 6;
     NEED_C(otr_session_truncate(s.session, 0, &s.error) == OTR_OK);
@@ -117,6 +120,7 @@ void drafts_change_no_token(void) {
     NEED_C(otr_session_generate(s.session, kPrompt, kPromptTokens, &options, &result, &s.error) == OTR_OK);
     CHECK_C(l.token_count == 40 && memcmp(plain, l.tokens, 40 * sizeof *plain) == 0);
     CHECK_C(result.tree_passes > 0 && result.tree_passes <= result.passes && result.accepted_at[2] == 0);
+    CHECK_C(result.drafted_at[0] == result.passes && result.drafted_at[2] == 0);
   }
   stack_close(&s);
 }

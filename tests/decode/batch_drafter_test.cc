@@ -25,16 +25,23 @@ TEST_CASE("Batch drafter: greedy texts are the plain ones, of every length of dr
         const std::vector<BatchRequest> requests = greedy_requests(7, {DraftKind::kModel, files.draft, tokens});
         CHECK(together(engine, requests) == one_by_one(engine, requests));
         uint64_t drafted = 0, accepted = 0;
+        double drafting_ms = 0;
         for (const Result<GenerateResult>& result : must(generate_batch(engine, requests)).results) {
           const SpeculationReport& report = must(result).speculation;
           CHECK(report.draft == DraftKind::kModel);
           CHECK(report.draft_name == files.draft);
           CHECK(report.passes + report.accepted == must(result).tokens.size() - 1);
+          CHECK((report.verify_ms > 0) == (report.passes > 0));
+          CHECK(report.draft_ms + report.verify_ms <= must(result).timings.decode_ms);
+          CHECK(report.auto_off == (report.ms_per_token_plain > 0));
+          CHECK(report.auto_off == (report.ms_per_token_drafted > 0));
+          drafting_ms += report.draft_ms;
           drafted += report.drafted;
           accepted += report.accepted;
         }
         if (tokens == 0) continue;
         CHECK(drafted > 20);
+        CHECK(drafting_ms > 0.005 * static_cast<double>(drafted));  // the draft's step takes longer than looking a draft up
         if (noise == 0) CHECK(accepted == drafted);
         if (noise == 0.03f) CHECK(accepted * 5 > drafted);
         if (noise == 0.5f) CHECK(accepted < drafted);
@@ -170,7 +177,7 @@ TEST_CASE("Batch drafter: a draft that fails is given up with one warning, and t
 TEST_CASE("Batch drafter: drawn texts have the distribution of plain drawing, over the tokens of one pass") {
   const SimilarDraft files(0.1f);
   const Engine engine = engine_with(files, {.batch = 8});
-  constexpr uint64_t kSamples = seeds(6000);
+  constexpr uint64_t kSamples = seeds(10000);
   const DrawnTexts plain = drawn_texts(engine, {}, kSamples, 1),
                    drafted = drawn_texts(engine, {DraftKind::kModel, files.draft, 2}, kSamples, 100000);
   const ChiSquare got = chi_square_of(plain, drafted);

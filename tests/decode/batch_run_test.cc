@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "tests/decode/drafted_batches.h"
+#include "tests/support/device_plans.h"
 #include "tests/support/few_cases.h"
 
 namespace outrigger::testing {
@@ -61,6 +62,23 @@ TEST_CASE("Two groups: the same with few rows of logits, and where the model's w
   const std::vector<BatchRequest> requests = greedy_requests(9, {DraftKind::kModel, files.draft, 0});
   CHECK(together(engine, requests, two_groups()) == one_by_one(engine, requests));
   CHECK(engine.memory().host.peak_bytes <= room.host_bytes);
+}
+
+TEST_CASE("Two groups: the same where a device computes the model, or what streams to it, and the host drafts") {
+  const SimilarDraft files(kNoise);
+  const StepShape shape = must(files.target.step_shape());
+  const Plan host = must(plan_with(files, {.batch = 4}));
+  const auto stays = [](const MatrixShape&) { return Place::kDevice; };
+  const auto streams = [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kFeedForward ? Place::kStreamed : Place::kHost; };
+  for (const PlaceOf& place_of : {PlaceOf(stays), PlaceOf(streams)}) {
+    const Engine engine = open_on_device(files.target, placed_on_device(host, shape, place_of, {4, 3, 0, test_device_threads()}), test_device());
+    const std::vector<BatchRequest> requests = greedy_requests(9, {DraftKind::kModel, files.draft, 4});
+    const uint64_t before = engine.streamed().h2d_bytes;
+    BatchReport report;
+    CHECK(together(engine, requests, two_groups(), &report) == one_by_one(engine, requests));
+    CHECK(report.alternated_steps > 20);
+    CHECK(engine.streamed().h2d_bytes > before);
+  }
 }
 
 TEST_CASE("Two groups: texts with other drafts and none alternate too, and where no model drafts all go together") {
@@ -140,7 +158,7 @@ TEST_CASE(
 TEST_CASE("Two groups: drawn texts have the distribution of plain drawing, over the tokens of one pass") {
   const SimilarDraft files(0.1f);
   const Engine engine = engine_with(files, {.batch = 8});
-  constexpr uint64_t kSamples = seeds(6000);
+  constexpr uint64_t kSamples = seeds(10000);
   const DrawnTexts plain = drawn_texts(engine, {}, kSamples, 1, two_groups()),
                    drafted = drawn_texts(engine, {DraftKind::kModel, files.draft, 2}, kSamples, 100000, two_groups());
   const ChiSquare got = chi_square_of(plain, drafted);

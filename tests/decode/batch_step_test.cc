@@ -121,7 +121,7 @@ uint64_t allocations_of_steps(std::vector<std::unique_ptr<BatchSequence>>& place
       places[p]->join(shares[p], step);
     }
     const Status status = step.run(cancel, on_row);
-    for (const auto& place : places) is_ok = is_ok && !place->end_step(status, 1);
+    for (const auto& place : places) is_ok = is_ok && !place->end_step(status, 0, 1);
   }
   const uint64_t during = heap_allocations() - before;
   CHECK(is_ok);

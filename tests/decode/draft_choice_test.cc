@@ -95,8 +95,14 @@ TEST_CASE("DraftChoice: gives up where neither pays, and loses little by trying 
   CHECK(lost.ms_per_token() < 1.04 * hopeless.verify_ms(1));
   CHECK(lost.trees > 0);
   CHECK(lost.trees + lost.chains < lost.passes / 10);
-  for (int i = 0; i < 600 && !choice.has_given_up(); ++i) run(choice, hopeless, 1, static_cast<uint32_t>(i));
-  CHECK(choice.has_given_up());
+  SpeculationReport report;
+  for (int i = 0; i < 600 && !report.auto_off; ++i) {
+    run(choice, hopeless, 1, static_cast<uint32_t>(i));
+    choice.tell_given_up(&report);
+  }
+  CHECK(report.auto_off);
+  CHECK(report.ms_per_token_plain == Approx(hopeless.verify_ms(1)).epsilon(0.05));
+  CHECK(report.ms_per_token_drafted * 1.02 >= report.ms_per_token_plain);
 }
 
 TEST_CASE("DraftChoice: what was asked for is what there is, in sizes that fit") {

@@ -59,13 +59,14 @@ double best_ms(const World& world, uint32_t most) {
 const auto kFlat = [](uint32_t) { return 10.0; };                         // reading the weights takes all the time
 const auto kLinear = [](uint32_t tokens) { return 4.0 + 6.0 * tokens; };  // computing does
 const auto kSteps = [](uint32_t tokens) { return 10.0 + 4 * ((tokens - 1) / 4); };
+// Of 32 experts each token reads two, of which others read some already: E (1 - (1 - k/E)^n) of them on average, a millisecond each.
+const auto kMixture = [](uint32_t tokens) { return 2.0 + 32 * (1 - std::pow(1 - 2.0 / 32, tokens)); };
 
 TEST_CASE("DraftLength: comes within a tenth of the best fixed length, whatever is accepted and whatever it costs") {
   for (const double acceptance : {0.1, 0.5, 0.8, 0.95}) {
     for (const double draft_ms : {0.0, 0.5, 3.0}) {
       int shape = 0;
-      for (const auto& verify :
-           {std::function<double(uint32_t)>(kFlat), std::function<double(uint32_t)>(kLinear), std::function<double(uint32_t)>(kSteps)}) {
+      for (const std::function<double(uint32_t)>& verify : std::initializer_list<std::function<double(uint32_t)>>{kFlat, kLinear, kSteps, kMixture}) {
         CAPTURE(acceptance, draft_ms, shape++);
         const World world{acceptance, draft_ms, verify};
         DraftLength length(16, false, true);
@@ -74,6 +75,26 @@ TEST_CASE("DraftLength: comes within a tenth of the best fixed length, whatever 
         CHECK(settled.ms / static_cast<double>(settled.tokens) < 1.1 * best_ms(world, 16));
       }
     }
+  }
+}
+
+TEST_CASE("DraftLength: where each further token reads further experts it widens as far as that pays, and no further") {
+  for (const double acceptance : {0.7, 0.8, 0.85}) {
+    const World world{acceptance, 0.1, kMixture};
+    uint32_t best = 1;
+    for (uint32_t n = 2; n <= 16; ++n) {
+      if (expected_ms(world, n) < expected_ms(world, best)) best = n;
+    }
+    CAPTURE(acceptance, best);
+    REQUIRE(best < 8);
+    REQUIRE(expected_ms(world, 16) > 1.1 * expected_ms(world, best));
+    REQUIRE(expected_ms(world, best) < 0.9 * expected_ms(world, 0));
+    DraftLength length(16, false, true);
+    run(length, world, 200);
+    const Run settled = run(length, world, 4000, 2);
+    CHECK(settled.drafted_passes * 10 > settled.passes * 9);
+    CHECK(settled.drafted < (best + 2) * settled.drafted_passes);
+    CHECK(settled.drafted * 2 > best * settled.drafted_passes);
   }
 }
 
@@ -87,11 +108,21 @@ TEST_CASE("DraftLength: gives up where no draft pays, loses little by trying, an
   CHECK(lost.drafted_passes < 150);
   run(length, fine, 3000);
   CHECK_FALSE(length.has_given_up());
+  SpeculationReport paying;
+  length.tell_given_up(&paying);
+  CHECK_FALSE(paying.auto_off);
+  CHECK((paying.ms_per_token_drafted == 0 && paying.ms_per_token_plain == 0));
   const Run won = run(length, fine, 1000, 3);
   CHECK(won.ms / static_cast<double>(won.tokens) < 1.15 * best_ms(fine, 16));
   for (int i = 0; i < 500 && !length.has_given_up(); ++i) run(length, hopeless, 1, static_cast<uint32_t>(i));
   CHECK(length.has_given_up());
   CHECK(length.next() == 0);
+  SpeculationReport report;
+  length.tell_given_up(&report);
+  CHECK(report.auto_off);
+  CHECK(report.ms_per_token_plain == Approx(hopeless.verify_ms(1)).epsilon(0.05));
+  CHECK(report.ms_per_token_drafted * 1.02 >= report.ms_per_token_plain);  // it was given up as soon as it gained no more than that
+  CHECK(report.ms_per_token_drafted < hopeless.draft_ms + hopeless.verify_ms(2));
 }
 
 TEST_CASE("DraftLength: a fixed length is kept, or given up as a whole") {

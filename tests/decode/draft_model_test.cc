@@ -10,9 +10,7 @@
 #include "src/decode/session_impl.h"
 #include "src/decode/vocabulary_match.h"
 #include "tests/support/branched_model.h"
-#include "tests/support/chi_square.h"
 #include "tests/support/engines.h"
-#include "tests/support/few_cases.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
 #include "tests/support/similar_draft.h"
@@ -255,32 +253,6 @@ TEST_CASE("Draft model: vocabularies may differ in tokens that nobody uses, and 
   CHECK(compared({"<unk>", "a", "\n"}, {2, 1, 1}).message().find("token 2 is 'b' in the model and '\\x0a' in the draft") !=
         std::string::npos);
   CHECK(compared({"<unk>", "a"}, {2, 1}).code() == StatusCode::kInvalidArgument);
-}
-
-TEST_CASE("Draft model: drawn text has the distribution of plain drawing, over pairs of tokens") {
-  const SimilarDraft files(0.1f);
-  const Engine engine = roomy_engine(files);
-  constexpr uint64_t kSamples = seeds(4000);
-  const auto count = [&](const DraftOptions& draft, uint64_t first_seed) {
-    Session session = must(Session::open(engine));
-    if (draft.kind == DraftKind::kModel) must(session.prepare_draft(draft));
-    must(session.prefill(std::span(kPrompt).first(7)));
-    DrawnTexts counts;
-    for (uint64_t i = 0; i < kSamples; ++i) {
-      must(session.truncate(7));
-      GenerateOptions options = options_for(draft, 3);
-      options.sampling = {.temperature = 8, .top_k = 3, .seed = first_seed + i};
-      // Of the first token, which no draft makes, nothing is said; of the two that one pass makes together all.
-      const std::vector<Token> tokens = must(session.generate(std::span(kPrompt).last(1), options)).tokens;
-      counts[tokens] += 1;
-    }
-    return counts;
-  };
-  const auto plain = count({}, 1), drafted = count({DraftKind::kModel, files.draft, 2}, 100000);
-  const ChiSquare got = chi_square_of(plain, drafted);
-  CHECK(got.outcomes > 9);
-  CHECK(got.outcomes <= 27);
-  CHECK(got.value < most_chi_square(got.outcomes));
 }
 
 TEST_CASE("Draft by the model itself: greedy text is the plain one, in memory and from disk, with all and half of the branches") {

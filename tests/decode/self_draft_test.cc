@@ -10,9 +10,7 @@
 #include "src/decode/session_impl.h"
 #include "src/decode/speculative_decoder.h"
 #include "tests/support/allocations.h"
-#include "tests/support/chi_square.h"
 #include "tests/support/engines.h"
-#include "tests/support/few_cases.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
 #include "tests/support/random_mixture.h"
@@ -185,29 +183,6 @@ TEST_CASE("Self-draft: proposes what the copies say of a text that was read with
   CHECK((drafted != after));
   must(session.impl().compute({}, {}, {}));
   CHECK(std::equal(after.begin(), after.end(), session.logits().begin()));
-}
-
-TEST_CASE("Self-draft: drawn text has the distribution of plain drawing, over pairs of tokens") {
-  const ScratchFolder scratch;
-  const Model model = write_and_open(scratch, random_dense());
-  const Engine engine = engine_with(model, {StandIns::kTwoBits, least_budget(model, {StandIns::kTwoBits})});
-  constexpr uint64_t kSamples = seeds(4000);
-  const auto count = [&](const DraftOptions& draft, uint64_t first_seed) {
-    Session session = must(Session::open(engine));
-    must(session.prefill(std::span(kPrompt).first(7)));
-    DrawnTexts counts;
-    for (uint64_t i = 0; i < kSamples; ++i) {
-      must(session.truncate(7));
-      GenerateOptions options = options_for(draft, 3);
-      options.sampling = {.temperature = 8, .top_k = 3, .seed = first_seed + i};
-      counts[must(session.generate(std::span(kPrompt).last(1), options)).tokens] += 1;
-    }
-    return counts;
-  };
-  const ChiSquare got = chi_square_of(count({}, 1), count({DraftKind::kSelf, "", 2}, 100000));
-  CHECK(got.outcomes > 9);
-  CHECK(got.outcomes <= 27);
-  CHECK(got.value < most_chi_square(got.outcomes));
 }
 
 TEST_CASE("Self-draft: auto drafts with the copies where nothing is drawn, and with n-grams where something is, as without them") {

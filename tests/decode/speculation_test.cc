@@ -266,6 +266,30 @@ TEST_CASE("Speculation: a draft that fails is given up with one warning, and the
   }
 }
 
+TEST_CASE("Speculation: a draft that is slow and always wrong is given up, and the report says by which times of a token") {
+  const Engine engine = open_engine(tiny(), {.logit_rows = 2});
+  constexpr double kDraftMs = 30;  // far more than a step takes, on a busy machine too
+  const std::vector<Token> text = whole_text(engine, plain_options());
+  GenerateOptions options = plain_options(20);  // ends in the first pause
+  options.draft = {DraftKind::kNgram, "", DraftOptions::kAsItPays};
+  Session session = must(Session::open(engine));
+  auto script = std::make_unique<Script>(text, [](size_t) { return true; });
+  script->on_call = [=] { std::this_thread::sleep_for(std::chrono::duration<double, std::milli>(kDraftMs)); };
+  SpeculativeDecoder decoder = must(SpeculativeDecoder::with_source(session.impl(), options, std::move(script)));
+  const GenerateResult result = must(generate_with(std::move(decoder), session.impl(), kPrompt, options));
+  CHECK(std::equal(result.tokens.begin(), result.tokens.end(), text.begin() + static_cast<ptrdiff_t>(kPrompt.size())));
+  const SpeculationReport& report = result.speculation;
+  CHECK(report.drafted == 4);
+  CHECK(report.accepted == 0);
+  CHECK(report.draft_ms >= 4 * kDraftMs);
+  CHECK(report.verify_ms < result.timings.decode_ms - 4 * kDraftMs);
+  CHECK(report.auto_off);
+  CHECK(report.ms_per_token_plain > 0);
+  // A place that was missed four times is still believed to be accepted once in five times.
+  CHECK(report.ms_per_token_drafted > kDraftMs / 1.5);
+  CHECK(report.ms_per_token_drafted > report.ms_per_token_plain);
+}
+
 TEST_CASE("Speculation: n-grams and auto give the plain text, greedy and drawn with the same seed, and say what they did") {
   for (const char* name : {"smollm", "tied-q4_1", "qwen3moe"}) {
     CAPTURE(name);
@@ -300,6 +324,11 @@ TEST_CASE("Speculation: n-grams and auto give the plain text, greedy and drawn w
         CHECK((report.tree_passes == 0 ? drafted_at == report.drafted : drafted_at < report.drafted));
         if (draft.tokens > 0) CHECK(report.tree_passes == 0);
         CHECK(accepted_at == report.accepted);
+        CHECK(report.auto_off == (report.ms_per_token_plain > 0));
+        CHECK(report.auto_off == (report.ms_per_token_drafted > 0));
+        CHECK(report.draft_ms > 0);
+        CHECK(report.verify_ms > 0);
+        CHECK(report.draft_ms + report.verify_ms <= result.timings.decode_ms);
         accepted += report.accepted;
       }
     }

@@ -4,16 +4,11 @@
 #include <outrigger/compress.h>
 #include <outrigger/speculation.h>
 
-#include <cmath>
-#include <map>
-
 #include "src/decode/draft_model.h"
 #include "src/decode/self_draft.h"
 #include "src/decode/session_impl.h"
 #include "tests/support/branched_model.h"
-#include "tests/support/chi_square.h"
 #include "tests/support/engines.h"
-#include "tests/support/few_cases.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
 #include "tests/support/similar_draft.h"
@@ -142,79 +137,6 @@ TEST_CASE("Tree by a draft model: its likeliest guesses at the next token come f
     size_t place = 0;
     for (size_t child = node + 1; child < draft.tree().size(); ++child) {
       if (draft.tree().parent(child) == node) REQUIRE(draft.token(child) == distribution[place++].token);
-    }
-  }
-}
-
-constexpr int kSamples = static_cast<int>(seeds(10000));
-
-struct Outcomes {
-  DrawnTexts counts, probabilities;
-};
-
-/// Over `length` first tokens of the outcomes.
-ChiSquare chi_square(const Outcomes& outcomes, size_t length) {
-  std::map<std::vector<Token>, std::pair<double, double>> both;
-  const auto cut = [length](const std::vector<Token>& tokens) {
-    return std::vector<Token>(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(length));
-  };
-  for (const auto& [outcome, probability] : outcomes.probabilities) both[cut(outcome)].first += probability * kSamples;
-  for (const auto& [outcome, times] : outcomes.counts) both[cut(outcome)].second += times;
-  ChiSquare result{0, static_cast<int>(both.size())};
-  for (const auto& [outcome, pair] : both) {
-    REQUIRE(pair.first > 0);  // nothing that the sampler leaves out
-    result.value += std::pow(pair.second - pair.first, 2) / pair.first;
-  }
-  return result;
-}
-
-/// What the sampler says of the three tokens behind the prompt, given what the model says.
-void add_probabilities(Session& session, Sampler& sampler, std::vector<Token> said, double probability, Outcomes* outcomes) {
-  if (said.size() == 3) {
-    outcomes->probabilities[said] = probability;
-    return;
-  }
-  must(session.truncate(0));
-  std::vector<Token> text = kPrompt;
-  text.insert(text.end(), said.begin(), said.end());
-  must(session.prefill(text));
-  const auto found = must(sampler.distribution(session.logits(), text));
-  for (const TokenProbability& one : std::vector(found.begin(), found.end())) {
-    std::vector<Token> longer = said;
-    longer.push_back(one.token);
-    add_probabilities(session, sampler, longer, probability * one.probability, outcomes);
-  }
-}
-
-TEST_CASE("Tree by a draft model: drawn text has the distribution of plain drawing, over the next token and the next two") {
-  const SimilarDraft files(0.03f);
-  const Engine engine = engine_with(files.target, files.draft);
-  for (const auto& [temperature, top_k, tokens] : {std::tuple(8.0f, 3, 6u), std::tuple(12.0f, 4, 31u)}) {
-    CAPTURE(temperature, top_k, tokens);
-    Outcomes outcomes;
-    {
-      Session session = must(Session::open(engine_with(files.target)));
-      Sampler sampler = must(Sampler::create({.temperature = temperature, .top_k = top_k}));
-      add_probabilities(session, sampler, {}, 1, &outcomes);
-    }
-    Session session = must(Session::open(engine));
-    must(session.prefill(std::span(kPrompt).first(7)));
-    uint64_t trees = 0, accepted = 0, passes = 0;
-    for (int i = 0; i < kSamples; ++i) {
-      must(session.truncate(7));
-      GenerateOptions options = options_for(trees_of(DraftKind::kModel, files.draft, tokens), 3);
-      options.sampling = {.temperature = temperature, .top_k = top_k, .seed = 5000 + static_cast<uint64_t>(i)};
-      // The first token is drawn as ever; the two behind it are made by passes that verify.
-      const GenerateResult result = must(session.generate(std::span(kPrompt).last(1), options));
-      outcomes.counts[result.tokens] += 1;
-      trees += result.speculation.tree_passes, accepted += result.speculation.accepted, passes += result.speculation.passes;
-    }
-    CHECK(trees > kSamples / 2);
-    CHECK(accepted > passes / 4);
-    for (const size_t length : {2, 3}) {
-      const ChiSquare got = chi_square(outcomes, length);
-      CAPTURE(length);
-      CHECK(got.value < most_chi_square(got.outcomes));
     }
   }
 }

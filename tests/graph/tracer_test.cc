@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <thread>
@@ -247,6 +248,43 @@ TEST_CASE("Tracer: whatever a node is called, the trace stays JSON") {
     tracer->end_step(true);
     REQUIRE(written(*tracer, [&](const TaskGraph&, NodeId, Lane) { return NodeLabel{name}; })["traceEvents"].size() > 3);
   }
+}
+
+TEST_CASE("Tracer: drafts are told from several threads while steps run, the latest are kept, and have a track of their own") {
+  auto executor = std::move(GraphExecutor::create()).value();
+  const TaskGraph graph = finished_random_graph(5);
+  const auto tracer = make_tracer(500);
+  TracedRunner runner(tracer.get());
+  DraftTrack drafts(100);
+  drafts.record({Tracer::now_ns() - int64_t{1'000'000'000}, Tracer::now_ns(), 9, 9});  // before the tracer was made
+  std::vector<std::thread> threads;
+  for (uint32_t i = 0; i < 3; ++i) {
+    threads.emplace_back([&drafts, i] {
+      for (int step = 0; step < 20; ++step) {
+        const int64_t begin_ns = Tracer::now_ns();
+        drafts.record({begin_ns, Tracer::now_ns(), i + 1, i});
+      }
+    });
+  }
+  for (int i = 0; i < 5; ++i) REQUIRE(run_step(*executor, graph, *tracer, runner).is_ok());
+  for (std::thread& thread : threads) thread.join();
+  const auto written_with_drafts = [&] { return json::parse(tracer->to_json(plain_label, &drafts), nullptr, false); };
+  const json trace = written_with_drafts();
+  std::map<std::string, int> names;
+  std::string track;
+  for (const json& event : trace["traceEvents"]) {
+    if (event["name"] == "thread_name" && event["args"]["name"] == "draft") track = event["tid"].dump();
+    if (event.value("cat", "") != "draft") continue;
+    REQUIRE(event["tid"].dump() == track);
+    REQUIRE(event["ts"].get<double>() >= 0);
+    REQUIRE(event["args"]["tokens"] == event["args"]["texts"].get<int>() + 1);
+    ++names[event["name"]];
+  }
+  REQUIRE(names == std::map<std::string, int>{{"draft step: 1 token", 20}, {"draft step: 2 tokens", 20}, {"draft step: 3 tokens", 20}});
+  REQUIRE(trace["otherData"]["dropped_events"]["draft"] == 0);
+  for (int step = 0; step < 60; ++step) drafts.record({Tracer::now_ns(), Tracer::now_ns(), 1, 1});
+  REQUIRE(written_with_drafts()["otherData"]["dropped_events"]["draft"] == 21);
+  REQUIRE(written(*tracer)["otherData"]["dropped_events"].count("draft") == 0);
 }
 
 TEST_CASE("Tracer: none of nothing, and none that memory does not hold") {

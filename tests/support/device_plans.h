@@ -58,7 +58,7 @@ inline Plan placed_on_device(Plan plan, const StepShape& shape, const PlaceOf& p
   plan.reads = reads_in_flight(largest_row_block(shape), slots);
   plan.staging_bytes = staging_bytes(largest_row_block(shape), plan.threads, slots);
   plan.row_buffer_bytes = row_buffer_bytes(shape, resident, device);
-  const Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type};
+  const Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type, 0, 0, plan.host.breakdown.draft};
   const ActivationCost step = *std::find_if(shape.activations.begin(), shape.activations.end(), [&](const ActivationCost& cost) { return cost.tokens == plan.step_tokens; });
   plan.host.breakdown = host_breakdown(shape, demand, step, resident, slots, device);
   plan.device.breakdown = device_breakdown(shape, demand, step, device);

@@ -61,6 +61,9 @@ class Model(ToolTest):
         declined = self.document("plan", model(), "--host-budget", "64MiB", *workload)
         self.assertNotEqual(declined["draft"]["kind"], "self")
         self.assertIn("-bit copies of ", declined["alternatives"][-1]["what"])
+        ran = self.document("run", model(), *QUESTION, "--host-budget", "64MiB")
+        self.assertEqual(ran["speculation"]["draft"], "ngram")
+        self.assertIn("-bit copies of ", ran["plan"]["alternatives"][-1]["what"])
 
     def test_a_device_takes_what_host_memory_cannot_hold_and_changes_no_token(self):
         device = ("--device", "emulated:memory=128MiB,link=8GB/s", "--device-budget", "100MiB")

@@ -11,8 +11,9 @@ TIMINGS = {"prefill_ms": 0.0, "prefill_tokens_per_s": 0.0, "time_to_first_token_
 TIER = {"budget_bytes": 0, "planned_bytes": 0, "peak_bytes": 0}
 GENERATION = {"prompt_tokens": [], "tokens": [], "text": "", "stop_reason": "", "timings": TIMINGS}
 SHARED = {"memory": {"host": TIER, "device": TIER}, "streamed": {"disk_bytes": 0, "h2d_bytes": 0, "d2h_bytes": 0, "kv_read_bytes": 0, "kv_written_bytes": 0},
-          "plan": {"predicted_prefill_ms": 0.0, "predicted_decode_tokens_per_s": 0.0},
-          "speculation": {"draft": "", "passes": 0, "drafted": 0, "accepted": 0, "expected_accepted": 0.0, "tokens_per_pass": 0.0, "auto_off": False,
+          "plan": {"predicted_prefill_ms": 0.0, "predicted_decode_tokens_per_s": 0.0, "alternatives": []},
+          "speculation": {"draft": "", "passes": 0, "drafted": 0, "accepted": 0, "expected_accepted": 0.0, "tokens_per_pass": 0.0,
+                          "draft_ms": 0.0, "verify_ms": 0.0, "auto_off": False, "ms_per_token_drafted": 0.0, "ms_per_token_plain": 0.0,
                           "tree_passes": 0, "quoted_passes": 0, "drafted_at": [], "accepted_at": []},
           "model": {"file": "", "architecture": "", "parameters": 0, "bytes": 0}, "seed": 0}
 GREEDY = ("-n", "16", "--temp", "0", "--ignore-eos")
@@ -109,6 +110,11 @@ class Draft(ToolTest):
         self.assertAlmostEqual(report["tokens_per_pass"], (len(document["tokens"]) - 1) / report["passes"], places=6)
         self.assertEqual(sum(report["drafted_at"]), report["drafted"])
         self.assertEqual(sum(report["accepted_at"]), report["accepted"])
+        self.assertEqual(report["auto_off"], report["ms_per_token_plain"] > 0)
+        self.assertEqual(report["auto_off"], report["ms_per_token_drafted"] > 0)
+        self.assertGreater(report["draft_ms"], 0)
+        self.assertGreater(report["verify_ms"], report["draft_ms"] if report["draft"] == "ngram" else 0)
+        self.assertLessEqual(report["draft_ms"] + report["verify_ms"], document["timings"]["decode_ms"])
 
 
 class Run(ToolTest):

@@ -39,6 +39,8 @@ class Trace(ToolTest):
                 # Times are written to a nanosecond.
                 self.assertGreaterEqual(event["ts"], free_from - 0.002, lane)
                 free_from = event["ts"] + event["dur"]
+                if lane == "draft":  # of no step
+                    continue
                 step = steps[event["args"]["step"]]
                 self.assertGreaterEqual(event["ts"], step["ts"] - 0.002)
                 self.assertLessEqual(free_from, step["ts"] + step["dur"] + 0.002)
@@ -66,6 +68,18 @@ class Trace(ToolTest):
     def test_a_model_that_is_resident_has_no_disk_lane(self):
         unused, events = self.traced(*decode())
         self.assertEqual(set(events), {"steps", "host lane"})
+
+    def test_a_draft_model_has_a_track_of_its_own_between_the_steps(self):
+        plain = self.succeed(*decode("--draft", "none")).out
+        outcome, events = self.traced(*decode("--draft", valid(), "--draft-tokens", "3"))
+        self.assertEqual(outcome.out, plain)
+        self.assertEqual(set(events), {"steps", "host lane", "draft"})
+        self.assertGreater(len(events["draft"]), 5)
+        for draft in events["draft"]:
+            self.assertRegex(draft["name"], r"draft step: \d+ tokens?$")
+            self.assertEqual(draft["args"]["texts"], 1)
+            for step in events["steps"]:
+                self.assertTrue(draft["ts"] + draft["dur"] <= step["ts"] + 0.002 or step["ts"] + step["dur"] <= draft["ts"] + 0.002)
 
     def test_many_prompts_bench_and_eval_write_one_too(self):
         prompts = tool.options.scratch / "prompts.jsonl"
