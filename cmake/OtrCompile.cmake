@@ -33,12 +33,6 @@ endif()
 # For what is not the library, to be linked behind otr_compile: the headers of Catch and CLI11 take most of the time to compile, two thirds of it so, and with
 # sanitizers half. Of what the undefined-behaviour sanitizer looks for, only checks of every single pointer are left out; the library itself keeps all.
 add_library(otr_compile_quickly INTERFACE)
-# Two hundred programs, of 140 MB each with sanitizers: mold links such a one in 0.7 s where GNU's linker takes 1.6. gcc knows it from 12.1 on. Nothing is made
-# read-only after loading: mold 1.10 counts thread-local zeros to what is, and where those end a page that is not there, the loader refuses the program.
-find_program(OTR_MOLD mold)
-if(OTR_MOLD AND NOT (CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 12.1))
-  target_link_options(otr_compile_quickly INTERFACE -fuse-ld=mold -Wl,-z,norelro)
-endif()
 if(OTR_SANITIZE)
   target_compile_options(otr_compile_quickly INTERFACE -Og)
   if(OTR_SANITIZE MATCHES "undefined")
