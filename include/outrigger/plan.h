@@ -204,7 +204,7 @@ class OTR_API PlacementPlanner {
   /// With Workload::stand_ins no more than that is promised of the whole: the rest is planned so in what memory they leave. Where kAsItPays declines them,
   /// what they would take and give is among the alternatives; where there are some, what the plan would be without.
   /// A disk of unknown rate (0) is taken for one of 500 MB/s.
-  /// Cost: about 20 ms for 13,000 matrices; with a device about 20 ms for 700, twice that where branches have a choice of place, and up to twenty times
+  /// Cost: about 20 ms for 13,000 matrices; with a device about 20 ms for 700, twice that where branches have a choice of place, and up to forty times
   /// either with max_slowdown, and some twenty times that without a device with stand_ins. Any thread.
   /// Errors: kBudget with the smallest feasible budget (Status::needed_bytes) when the budget is below it, stand_ins that are asked for included;
   /// kUnsupported for these of a mixture of experts, of rows that are not whole blocks of 64, of matrices that have branches, or where the plan uses a

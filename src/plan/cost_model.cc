@@ -117,6 +117,8 @@ double CostModel::step_overhead_s(uint32_t tokens, double corrected_bytes) const
 
 double CostModel::handoff_s() const { return kHandoffS; }
 
+double CostModel::take_over_s(double bytes) const { return kTakeOverS + device_.add_s(bytes); }
+
 double CostModel::correction_s(const CorrectedWindows& windows, double tokens, bool beside_link) const {
   return host_.product_s(windows.here, tokens, beside_link) + tokens * kScatteredReadCost * windows.residual_bytes / host_.stream();
 }
@@ -125,7 +127,7 @@ CorrectionTime CostModel::corrections(const DeviceSums& sums, double tokens, boo
   CorrectionTime all;
   for (const CorrectedWindows& windows : sums.corrected) {
     if (windows.count == 0) continue;
-    const double host = correction_s(windows, tokens, beside_link), add = device_.add_s(tokens * windows.result_bytes);
+    const double host = correction_s(windows, tokens, beside_link), add = windows.count * take_over_s(tokens * windows.result_bytes / windows.count);
     const double input = windows.count * device_.input_s(tokens * windows.input_bytes / windows.count),
                  result = windows.count * device_.result_s(tokens * windows.result_bytes / windows.count);
     all.host_s += host, all.input_s += input, all.result_s += result, all.add_s += add;

@@ -1,10 +1,9 @@
-// Slowdown plan: shares of all windows, then windows in the order of what they cost.
+// Slowdown plan: shares of all windows, then windows in the order of what they cost, in all layers or in some.
 #include "src/plan/slowdown_plan.h"
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -17,36 +16,49 @@ namespace {
 constexpr int kSteps = 32;
 constexpr size_t kKinds = static_cast<size_t>(LayerWindow::kNone);
 
-/// By LayerWindow: which of them are corrected.
-using Kinds = std::array<bool, kKinds>;
-constexpr Kinds kAll = {true, true, true, true};
+/// By LayerWindow: in how many layers it is corrected, which are spread evenly.
+using Windows = std::array<uint32_t, kKinds>;
+
+// Of `all` layers `some`: whether this one is among them.
+bool is_among(uint32_t layer, uint32_t some, uint32_t all) { return uint64_t{layer + 1} * some / all > uint64_t{layer} * some / all; }
 
 class SlowdownSearch {
  public:
   SlowdownSearch(const StepShape& shape, const PlanOfShape& plan_of) : shape_(shape), plan_of_(plan_of), windows_(layer_windows(shape)) {
     for (size_t i = 0; i < windows_.size(); ++i) {
-      const MatrixShape& matrix = shape.matrices[i];
-      const double bytes = static_cast<double>(matrix.is_branch ? matrix.packed_bytes : matrix.residual_read_bytes);
-      (windows_[i] == LayerWindow::kNone ? other_bytes_ : bytes_[static_cast<size_t>(windows_[i])]) += bytes;
+      if (windows_[i] == LayerWindow::kNone) continue;
+      bytes_[static_cast<size_t>(windows_[i])] += corrected_bytes(i);
+      layers_ = std::max(layers_, shape.matrices[i].layer + 1);
     }
+    all_.fill(layers_);
   }
 
   Result<Plan> within(double max_slowdown) {
-    OTR_ASSIGN(best_, plan_at(kAll, 0));
+    OTR_ASSIGN(best_, plan_at(all_, 0));
     bare_s_ = 1 / best_.predicted_decode_tokens_per_s;
     most_s_ = bare_s_ * (1 + max_slowdown);
     const bool has_device = best_.device.planned_bytes > 0;
-    OTR_ASSIGN(const bool all_fit, take_whole(kAll));
-    if (!all_fit) OTR_TRY(take_largest_share(kAll));
+    OTR_ASSIGN(const bool all_fit, fits(all_, kSteps));
+    if (!all_fit) OTR_TRY(take_largest_share());
     if (!all_fit && has_device) OTR_TRY(take_windows());
     return std::move(best_);
   }
 
  private:
-  Result<Plan> plan_at(const Kinds& kinds, int step) const {
+  // Stored of branches, read of residuals.
+  double corrected_bytes(size_t matrix) const {
+    const MatrixShape& of = shape_.matrices[matrix];
+    return static_cast<double>(of.is_branch ? of.packed_bytes : of.residual_read_bytes);
+  }
+
+  bool is_corrected_by(const Windows& some, size_t matrix) const {
+    return windows_[matrix] == LayerWindow::kNone || is_among(shape_.matrices[matrix].layer, some[static_cast<size_t>(windows_[matrix])], layers_);
+  }
+
+  Result<Plan> plan_at(const Windows& some, int step) const {
     std::vector<bool> is_corrected;
     is_corrected.reserve(windows_.size());
-    for (const LayerWindow window : windows_) is_corrected.push_back(window == LayerWindow::kNone || kinds[static_cast<size_t>(window)]);
+    for (size_t i = 0; i < windows_.size(); ++i) is_corrected.push_back(is_corrected_by(some, i));
     const double share = static_cast<double>(step) / kSteps;
     OTR_ASSIGN(Plan plan, plan_of_(with_branch_share(shape_, share, is_corrected)));
     plan.branch_share = static_cast<float>(share);
@@ -54,60 +66,51 @@ class SlowdownSearch {
     return plan;
   }
 
-  double bytes_of(const Kinds& kinds, int step) const {
-    double bytes = other_bytes_;
-    for (size_t i = 0; i < kKinds; ++i) bytes += kinds[i] ? bytes_[i] : 0;
+  double bytes_of(const Windows& some, int step) const {
+    double bytes = 0;
+    for (size_t i = 0; i < windows_.size(); ++i) bytes += is_corrected_by(some, i) ? corrected_bytes(i) : 0;
     return bytes * step / kSteps;
   }
 
-  bool is_within(const Plan& plan) const { return 1 / plan.predicted_decode_tokens_per_s <= most_s_; }
-
-  void take_if_more(const Kinds& kinds, int step, Plan plan) {
-    if (bytes_of(kinds, step) <= best_bytes_) return;
-    best_bytes_ = bytes_of(kinds, step);
-    best_ = std::move(plan);
+  // Whether so much keeps to the slowdown; the best so far is remembered.
+  Result<bool> fits(const Windows& some, int step) {
+    OTR_ASSIGN(Plan plan, plan_at(some, step));
+    return take(some, step, std::move(plan));
   }
-
-  // Whether all of these windows' corrections keep to it.
-  Result<bool> take_whole(const Kinds& kinds) {
-    OTR_ASSIGN(Plan plan, plan_at(kinds, kSteps));
-    if (!is_within(plan)) return false;
-    take_if_more(kinds, kSteps, std::move(plan));
+  bool take(const Windows& some, int step, Plan plan) {
+    if (1 / plan.predicted_decode_tokens_per_s > most_s_) return false;
+    if (const double bytes = bytes_of(some, step); bytes > best_bytes_) {
+      best_bytes_ = bytes;
+      best_ = std::move(plan);
+    }
     return true;
   }
 
-  // Of windows of which all is too much.
-  Status take_largest_share(const Kinds& kinds) {
+  // Of all windows, of which all is too much.
+  Status take_largest_share() {
     int within = 0;
     for (int beyond = kSteps; beyond - within > 1;) {
       const int step = (within + beyond) / 2;
-      OTR_ASSIGN(Plan plan, plan_at(kinds, step));
-      if (!is_within(plan)) {
-        beyond = step;
-        continue;
-      }
-      within = step;
-      take_if_more(kinds, step, std::move(plan));
+      OTR_ASSIGN(const bool is_within, fits(all_, step));
+      (is_within ? within : beyond) = step;
     }
     return {};
   }
 
-  // More and more kinds of windows, as far as they keep to it; of the first set that does not, a share.
+  // One kind of windows after the other, in all layers or in as many as keep to it.
   Status take_windows() {
     OTR_ASSIGN(const std::vector<size_t> order, kinds_by_cost());
-    Kinds kinds{};
-    std::optional<Kinds> too_many;
+    Windows some{};
     for (const size_t kind : order) {
-      Kinds more = kinds;
-      more[kind] = true;
-      OTR_ASSIGN(const bool fits, take_whole(more));
-      if (fits) {
-        kinds = more;
-      } else if (!too_many) {
-        too_many = more;
+      uint32_t within = 0;
+      for (uint32_t beyond = layers_ + 1; beyond - within > 1;) {
+        some[kind] = within == 0 && beyond == layers_ + 1 ? layers_ : (within + beyond) / 2;
+        OTR_ASSIGN(const bool is_within, fits(some, kSteps));
+        (is_within ? within : beyond) = some[kind];
       }
+      some[kind] = within;
     }
-    return too_many && *too_many != kAll ? take_largest_share(*too_many) : Status();
+    return {};
   }
 
   // Each alone, which may be the best there is.
@@ -116,12 +119,12 @@ class SlowdownSearch {
     std::vector<size_t> order;
     for (size_t i = 0; i < kKinds; ++i) {
       if (bytes_[i] == 0) continue;
-      Kinds alone{};
-      alone[i] = true;
+      Windows alone{};
+      alone[i] = layers_;
       OTR_ASSIGN(Plan plan, plan_at(alone, kSteps));
       cost[i] = (1 / plan.predicted_decode_tokens_per_s - bare_s_) / bytes_[i];
       order.push_back(i);
-      if (is_within(plan)) take_if_more(alone, kSteps, std::move(plan));
+      take(alone, kSteps, std::move(plan));
     }
     std::stable_sort(order.begin(), order.end(), [&cost](size_t a, size_t b) { return cost[a] < cost[b]; });
     return order;
@@ -130,8 +133,9 @@ class SlowdownSearch {
   const StepShape& shape_;
   const PlanOfShape& plan_of_;
   const std::vector<LayerWindow> windows_;
-  std::array<double, kKinds> bytes_{};  ///< of corrections: stored of branches, read of residuals
-  double other_bytes_ = 0;
+  std::array<double, kKinds> bytes_{};
+  uint32_t layers_ = 0;
+  Windows all_{};
   Plan best_;
   double best_bytes_ = 0, bare_s_ = 0, most_s_ = 0;
 };

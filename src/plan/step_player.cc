@@ -201,7 +201,7 @@ void StepPlayer::add_corrected_window(uint32_t begin, uint32_t end, uint32_t fac
   add_window(begin, end);
   add(ScheduleLane::kHost, TaskKind::kCorrect, window.here.bytes() + tokens * window.residual_bytes, cost_.correction_s(window, tokens, is_link_busy_));
   add(ScheduleLane::kToDevice, TaskKind::kResult, tokens * window.result_bytes, cost_.device().result_s(tokens * window.result_bytes));
-  add(ScheduleLane::kDevice, TaskKind::kAdd, tokens * window.result_bytes, cost_.device().add_s(tokens * window.result_bytes));
+  add(ScheduleLane::kDevice, TaskKind::kAdd, tokens * window.result_bytes, cost_.take_over_s(tokens * window.result_bytes));
 }
 
 // One node for what is resident and the first unit; each further unit starts another, so that computing begins with the first.

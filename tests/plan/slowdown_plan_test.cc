@@ -73,22 +73,25 @@ double used_bytes(const Plan& plan, const StepShape& shape) {
   return bytes;
 }
 
-/// The most bytes that any set of windows and any share of them uses within the slowdown.
+/// The most bytes that windows of any kinds, in any number of layers, use within the slowdown; or a share of all.
 double most_bytes(const Machine& machine, double max_slowdown) {
   const StepShape shape = machine.shape();
   const std::vector<LayerWindow> windows = layer_windows(shape);
   const double most_ms = machine.step_ms(with_branch_share(shape, 0)) * (1 + max_slowdown);
   double most = 0;
-  for (uint32_t kinds = 1; kinds < 16; ++kinds) {
+  const auto consider = [&](const StepShape& used) {
+    if (machine.step_ms(used) > most_ms) return;
+    double bytes = 0;
+    for (const MatrixShape& matrix : used.matrices) bytes += matrix.is_branch ? matrix.used_share * static_cast<double>(matrix.packed_bytes) : 0;
+    most = std::max(most, bytes);
+  };
+  for (int step = 1; step <= 32; ++step) consider(with_branch_share(shape, step / 32.0));
+  constexpr uint32_t kCounts = kLayers + 1;
+  for (uint32_t set = 1; set < kCounts * kCounts * kCounts * kCounts; ++set) {
+    const std::array<uint32_t, 4> layers = {set % kCounts, set / kCounts % kCounts, set / kCounts / kCounts % kCounts, set / kCounts / kCounts / kCounts};
     std::vector<bool> is_corrected;
-    for (const LayerWindow window : windows) is_corrected.push_back((kinds >> static_cast<uint32_t>(window) & 1) != 0);
-    for (int step = 1; step <= 32; ++step) {
-      const StepShape used = with_branch_share(shape, step / 32.0, is_corrected);
-      if (machine.step_ms(used) > most_ms) continue;
-      double bytes = 0;
-      for (const MatrixShape& matrix : used.matrices) bytes += matrix.is_branch ? matrix.used_share * static_cast<double>(matrix.packed_bytes) : 0;
-      most = std::max(most, bytes);
-    }
+    for (size_t i = 0; i < windows.size(); ++i) is_corrected.push_back(shape.matrices[i].layer < layers[static_cast<size_t>(windows[i])]);
+    consider(with_branch_share(shape, 1, is_corrected));
   }
   return most;
 }
@@ -97,7 +100,7 @@ Plan planned(Machine* machine, double max_slowdown) {
   machine->plans = 0;
   Result<Plan> plan = plan_within_slowdown(machine->shape(), max_slowdown, [machine](const StepShape& shape) -> Result<Plan> { return machine->plan(shape); });
   REQUIRE(plan.is_ok());
-  REQUIRE(machine->plans <= 20);
+  REQUIRE(machine->plans <= 23);
   return std::move(plan).value();
 }
 
@@ -107,9 +110,9 @@ TEST_CASE("plan_within_slowdown: hand-overs that large windows hide are kept, th
   const Plan plan = planned(&machine, 0.05);
   const std::vector<LayerWindow> windows = layer_windows(machine.shape());
   CHECK(plan.branch_share == 1);
-  for (size_t i = 0; i < windows.size(); ++i) {
-    CHECK(plan.tensors[i].is_corrected == (windows[i] == LayerWindow::kGateUp || windows[i] == LayerWindow::kDown));
-  }
+  std::array<int, 4> corrected{};
+  for (size_t i = 0; i < windows.size(); ++i) corrected[static_cast<size_t>(windows[i])] += plan.tensors[i].is_corrected ? 1 : 0;
+  CHECK(corrected == std::array<int, 4>{3, 0, 9, 9});  // of the first ones there is time for a single layer's
 }
 
 TEST_CASE("plan_within_slowdown: without a device, and where everything keeps to it, no window is left out") {
@@ -126,7 +129,7 @@ TEST_CASE("plan_within_slowdown: without a device, and where everything keeps to
   CHECK(machine.plans == 2);
 }
 
-TEST_CASE("plan_within_slowdown: on random machines it keeps to the slowdown and comes near the most bytes of any windows and share") {
+TEST_CASE("plan_within_slowdown: on random machines it keeps to the slowdown and comes near the most bytes of any windows") {
   std::mt19937 random(5);
   std::uniform_real_distribution<double> part(0, 1);
   double least = 1, sum = 0;
@@ -148,8 +151,8 @@ TEST_CASE("plan_within_slowdown: on random machines it keeps to the slowdown and
     sum += reached;
   }
   CAPTURE(sum / cases, least);
-  CHECK(sum / cases > 0.9);
-  CHECK(least > 0.2);
+  CHECK(sum / cases > 0.99);
+  CHECK(least > 0.9);
 }
 
 TEST_CASE("layer_windows: second factors are of the window whose results they add to, and what is no layer's is none") {
