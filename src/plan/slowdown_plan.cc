@@ -17,10 +17,10 @@ constexpr int kSteps = 32;
 constexpr size_t kKinds = static_cast<size_t>(LayerWindow::kNone);
 
 /// By LayerWindow: in how many layers it is corrected, which are spread evenly.
-using Windows = std::array<uint32_t, kKinds>;
+using Windows = std::array<uint64_t, kKinds>;
 
 // Of `all` layers `some`: whether this one is among them.
-bool is_among(uint32_t layer, uint32_t some, uint32_t all) { return uint64_t{layer + 1} * some / all > uint64_t{layer} * some / all; }
+bool is_among(uint64_t layer, uint64_t some, uint64_t all) { return some == all || (layer + 1) * some / all > layer * some / all; }
 
 class SlowdownSearch {
  public:
@@ -28,7 +28,7 @@ class SlowdownSearch {
     for (size_t i = 0; i < windows_.size(); ++i) {
       if (windows_[i] == LayerWindow::kNone) continue;
       bytes_[static_cast<size_t>(windows_[i])] += corrected_bytes(i);
-      layers_ = std::max(layers_, shape.matrices[i].layer + 1);
+      layers_ = std::max(layers_, uint64_t{shape.matrices[i].layer} + 1);
     }
     all_.fill(layers_);
   }
@@ -102,8 +102,8 @@ class SlowdownSearch {
     OTR_ASSIGN(const std::vector<size_t> order, kinds_by_cost());
     Windows some{};
     for (const size_t kind : order) {
-      uint32_t within = 0;
-      for (uint32_t beyond = layers_ + 1; beyond - within > 1;) {
+      uint64_t within = 0;
+      for (uint64_t beyond = layers_ + 1; beyond - within > 1;) {
         some[kind] = within == 0 && beyond == layers_ + 1 ? layers_ : (within + beyond) / 2;
         OTR_ASSIGN(const bool is_within, fits(some, kSteps));
         (is_within ? within : beyond) = some[kind];
@@ -134,7 +134,7 @@ class SlowdownSearch {
   const PlanOfShape& plan_of_;
   const std::vector<LayerWindow> windows_;
   std::array<double, kKinds> bytes_{};
-  uint32_t layers_ = 0;
+  uint64_t layers_ = 0;  ///< numbers of layers that there may be, from 0
   Windows all_{};
   Plan best_;
   double best_bytes_ = 0, bare_s_ = 0, most_s_ = 0;

@@ -155,6 +155,15 @@ TEST_CASE("plan_within_slowdown: on random machines it keeps to the slowdown and
   CHECK(least > 0.9);
 }
 
+TEST_CASE("plan_within_slowdown: layers of any number are planned for") {
+  Machine machine;
+  StepShape shape = machine.shape();
+  for (MatrixShape& matrix : shape.matrices) matrix.layer = UINT32_MAX - kLayers + 1 + matrix.layer;
+  const Result<Plan> plan = plan_within_slowdown(shape, 0.05, [&machine](const StepShape& used) -> Result<Plan> { return machine.plan(used); });
+  REQUIRE(plan.is_ok());
+  CHECK(used_bytes(plan.value(), shape) > 0);
+}
+
 TEST_CASE("layer_windows: second factors are of the window whose results they add to, and what is no layer's is none") {
   StepShape shape = Machine().shape();
   MatrixShape head;
