@@ -157,6 +157,7 @@ TEST_CASE("plan_within_slowdown: on random machines it keeps to the slowdown and
 
 TEST_CASE("plan_within_slowdown: layers of any number are planned for") {
   Machine machine;
+  machine.byte_ms = 0.0002;
   StepShape shape = machine.shape();
   for (MatrixShape& matrix : shape.matrices) matrix.layer = UINT32_MAX - kLayers + 1 + matrix.layer;
   const Result<Plan> plan = plan_within_slowdown(shape, 0.05, [&machine](const StepShape& used) -> Result<Plan> { return machine.plan(used); });
