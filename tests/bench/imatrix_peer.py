@@ -2,7 +2,7 @@
 """Compressed models beside llama.cpp's types with an importance matrix of the same text, at the same bits of the layers' matrices.
 
 imatrix_peer.py --outrigger TOOL --llama-imatrix TOOL --llama-quantize TOOL --model FILE.gguf --calibration TEXT --like TEXT --other TEXT
-                [--types Q2_K Q3_K_S ...] [--chunks 14] [--document FILE.md]
+                [--types Q2_K Q3_K_S ...] [--chunks 14] [--more='--levels codebook'] [--document FILE.md]
 
 Each type is a file made by llama-quantize (embedding and head left as the model has them, so that only the layers differ) and, beside it, one of `compress --bits mixed:B` with B the bits that
 the type's layers really take, at most 4.5: rows that are no multiple of 256 make llama.cpp take larger types. Both are compared with the model by `eval --reference`. Some three minutes a type on two cores for
@@ -11,6 +11,7 @@ the type's layers really take, at most 4.5: rows that are no multiple of 256 mak
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -77,8 +78,9 @@ def table(options, folder):
         rows = [(f"llama.cpp {kind} ({', '.join(names)})", bits, distances(options, theirs))]
         if bits >= LEAST_BITS:
             mixed = int(100 * min(bits, MOST_BITS)) / 100
-            tool_json(options, "compress", options.model, "-o", ours, "--bits", f"mixed:{mixed}", "--calibration", options.calibration, "--chunks", options.calibration_chunks, "--quality-chunks", 0)
-            rows.append((f"compress --bits mixed:{mixed}", layer_bits(options, ours), distances(options, ours)))
+            tool_json(options, "compress", options.model, "-o", ours, "--bits", f"mixed:{mixed}", "--calibration", options.calibration, "--chunks", options.calibration_chunks, "--quality-chunks", 0,
+                      *shlex.split(options.more))
+            rows.append((" ".join(filter(None, (f"compress --bits mixed:{mixed}", options.more))), layer_bits(options, ours), distances(options, ours)))
         for name, stored, cells in rows:
             lines.append(f"| {name} | {stored:.2f} | {' | '.join(cells)} |")
             print(lines[-1], flush=True)
@@ -92,6 +94,7 @@ def main():
     parser.add_argument("--types", nargs="+", default=list(TYPES))
     parser.add_argument("--calibration-chunks", type=int, default=32, help="of 512 tokens, for both programs")
     parser.add_argument("--chunks", type=int, default=14)
+    parser.add_argument("--more", default="", help="options of compress besides: --more='--levels codebook'")
     parser.add_argument("--document", help="a file whose table between the markers is replaced")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
