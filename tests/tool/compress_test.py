@@ -162,6 +162,7 @@ class Compress(BrowserTest):
         self.refuse(INVALID_ARGUMENT, "compress", MODEL, "-o", self.folder / "again.gguf", "--branch-budget", "10", *self.args, naming="too little")
         self.refuse(UNSUPPORTED, "compress", self.out, "-o", self.folder / "again.gguf", *self.args, naming="already")
 
+    @tool.long
     def test_factors_of_eight_bits_take_nearly_twice_the_bytes_and_lose_less_by_rounding(self):
         left = {}
         for bits, budget in ((4, "4.2bpw"), (8, "8bpw")):
@@ -428,6 +429,7 @@ class Compress(BrowserTest):
                 page.write_text(text)
                 self.assertEqual(self.check_rendered(page), runs[name][1])
 
+    @tool.long
     def test_the_report_has_what_was_measured_on_text_that_was_not_used(self):
         page = self.folder / "report.html"
         command = ("compress", MODEL, "-o", self.out, "--bits", "2", "--polish", "off", "--report", page)
