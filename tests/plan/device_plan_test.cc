@@ -259,8 +259,8 @@ TEST_CASE("Planner: within an allowed slowdown a plan has at least the largest s
     ++(plan.branch_share < 1 ? some : all);
   }
   CHECK(all > seeds(20));
-  CHECK((some > 0 || kIsSanitized));
-  CHECK((windows > 0 || kIsSanitized));  // of an eighth of the cases perhaps none
+  CHECK(some > seeds(10));
+  CHECK((windows > 0 || kIsSanitized));  // of an eighth of the cases none
   Workload workload;
   workload.max_slowdown = -0.5;
   CHECK(PlacementPlanner::plan(small_model(), two_cores(), {0}, workload).status().message().find("max_slowdown") != std::string::npos);
