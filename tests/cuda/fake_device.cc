@@ -124,11 +124,20 @@ bool FakeDevice::is_reachable(const void* address, uint64_t bytes) const {
   return holds(memory_, [](const Memory& memory) { return memory.bytes; }) || holds(pinned_, [](uint64_t pinned) { return pinned; });
 }
 
+// A device that is made to hang is soon given up, on a busy machine even before it hangs: what it has not done yet is no misuse.
+bool FakeDevice::counts_use() const { return !is_hung_ && !is_broken_ && (fault_at_ == 0 || fault_ != CudaFault::kHang); }
+
 // What was running when the device failed ends soon, and may be using anything.
-bool FakeDevice::is_in_use(Lock& lock, const void* address, uint64_t bytes) {
-  if (is_hung_ || is_broken_) changed_.wait(lock, [this] { return running_ == 0; });
+void FakeDevice::settle(Lock& lock) {
+  const auto is_idle = [this] {
+    return std::all_of(streams_.begin(), streams_.end(), [](const auto& stream) { return stream->size == 0; });
+  };
+  changed_.wait(lock, [&] { return running_ == 0 && (is_hung_ || is_broken_ || is_idle()); });
+}
+
+bool FakeDevice::is_in_use(const void* address, uint64_t bytes) const {
   for (const auto& stream : streams_) {
-    for (size_t i = 0; i < stream->size && !is_hung_ && !is_broken_; ++i) {
+    for (size_t i = 0; i < stream->size; ++i) {
       const Task& task = stream->ring[(stream->first + i) % kQueueDepth];
       if (task.kind != Task::Kind::kCopy && task.kind != Task::Kind::kClear) continue;
       if (overlap(task.dst, task.bytes, address, bytes) || (task.src != nullptr && overlap(task.src, task.bytes, address, bytes)))
@@ -138,10 +147,9 @@ bool FakeDevice::is_in_use(Lock& lock, const void* address, uint64_t bytes) {
   return false;
 }
 
-bool FakeDevice::is_in_use(Lock& lock, const Graph* graph) {
-  if (is_hung_ || is_broken_) changed_.wait(lock, [this] { return running_ == 0; });
+bool FakeDevice::is_in_use(const Graph* graph) const {
   for (const auto& stream : streams_) {
-    for (size_t i = 0; i < stream->size && !is_hung_ && !is_broken_; ++i) {
+    for (size_t i = 0; i < stream->size; ++i) {
       const Task& task = stream->ring[(stream->first + i) % kQueueDepth];
       if (task.kind == Task::Kind::kGraph && task.graph == graph) return true;
     }
@@ -292,7 +300,8 @@ struct FakeCalls {
       const auto found = device.memory_.find(reinterpret_cast<uintptr_t>(data));
       if (found == device.memory_.end()) return device.leave(kInvalidValue);
       const auto [base, bytes] = found->second;
-      if (device.is_in_use(lock, data, bytes)) ++device.misuses_;
+      if (device.counts_use() && device.is_in_use(data, bytes)) ++device.misuses_;
+      device.settle(lock);
       device.used_bytes_ -= bytes;
       device.memory_.erase(found);
       --device.live_;
@@ -311,7 +320,8 @@ struct FakeCalls {
     return give_back(CudaCall::kUnpin, [=](FakeDevice& device, Lock& lock) {
       const auto found = device.pinned_.find(reinterpret_cast<uintptr_t>(data));
       if (found == device.pinned_.end()) return device.leave(kInvalidValue);
-      if (device.is_in_use(lock, data, found->second)) ++device.misuses_;
+      if (device.counts_use() && device.is_in_use(data, found->second)) ++device.misuses_;
+      device.settle(lock);
       device.pinned_.erase(found);
       --device.live_;
       return kCudaOk;
@@ -336,6 +346,8 @@ struct FakeCalls {
       lock.unlock();
       of(stream)->thread.join();
       lock.lock();
+      of(stream)->size = 0, of(stream)->done = of(stream)->submitted;
+      device.changed_.notify_all();
       --device.live_;
       return kCudaOk;
     });
@@ -443,7 +455,8 @@ struct FakeCalls {
   }
   static CudaCode destroy_graph(GraphHandle graph) {
     return give_back(CudaCall::kDestroyGraph, [=](FakeDevice& device, Lock& lock) {
-      if (device.is_in_use(lock, of(graph))) ++device.misuses_;
+      if (device.counts_use() && device.is_in_use(of(graph))) ++device.misuses_;
+      device.settle(lock);
       delete of(graph);
       --device.live_;
       return kCudaOk;

@@ -59,8 +59,8 @@ struct FakeFacts {
 };
 
 /// Submitting returns at once; each stream's work is done in order, streams run beside each other, kernels one at a time. Steady work
-/// allocates nothing. Calls that give back do so whatever they say. Memory of less than 1 MiB is aligned to 256 bytes only, and full of
-/// rubbish. Threads: any.
+/// allocates nothing. Calls that give back do so whatever they say, and wait for all work, as the runtime's do. Memory of less than 1 MiB
+/// is aligned to 256 bytes only, and full of rubbish. Threads: any.
 class FakeDevice {
  public:
   /// The only one: a table's functions have no object.
@@ -69,7 +69,7 @@ class FakeDevice {
 
   /// As new. Precondition: live_objects() is 0.
   void reset(const FakeFacts& facts = {});
-  /// The `nth` call from the last reset() on, from 1, fails so.
+  /// The `nth` call from the last reset() on, from 1, fails so. With kHang no memory is counted as given back in use.
   void inject(CudaCall call, uint64_t nth, CudaFault fault);
   bool has_happened() const;
   uint64_t calls(CudaCall call) const;
@@ -95,8 +95,10 @@ class FakeDevice {
   void run_stream(Stream* stream);
   static void run_task(const Task& task);
   bool is_reachable(const void* address, uint64_t bytes) const;
-  bool is_in_use(Lock& lock, const void* address, uint64_t bytes);
-  bool is_in_use(Lock& lock, const Graph* graph);
+  bool counts_use() const;
+  void settle(Lock& lock);
+  bool is_in_use(const void* address, uint64_t bytes) const;
+  bool is_in_use(const Graph* graph) const;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

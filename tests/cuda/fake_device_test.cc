@@ -70,6 +70,17 @@ TEST_CASE("fake device: a stream waits for what the event stood for when it was 
   REQUIRE(bench.floats[0] == 50);
 }
 
+TEST_CASE("fake device: memory is given back when what was submitted is done, and that it was still in use is counted") {
+  const Bench bench;
+  void* data = nullptr;
+  REQUIRE(bench.api.allocate(&data, sizeof(float)) == kCudaOk);
+  for (int i = 0; i < 50; ++i) REQUIRE(bench.add(bench.stream) == kCudaOk);
+  REQUIRE(bench.api.copy(bench.stream, data, bench.floats + 1, sizeof(float)) == kCudaOk);
+  REQUIRE(bench.api.release(data) == kCudaOk);
+  REQUIRE(bench.floats[1] == 50);
+  REQUIRE(FakeDevice::get().misuses() == 1);
+}
+
 TEST_CASE("fake device: counts what touches memory that is not there, and fails where it is told to, once") {
   const Bench bench;
   REQUIRE(bench.api.copy(bench.stream, bench.floats + 1, bench.floats, 2 * sizeof(float)) == 1);
