@@ -4,13 +4,14 @@
 # An entry is a folder, or one header of it. See docs/architecture.md.
 set(may_base "")
 set(may_tensor src/base)
+set(may_page src/base)
 set(may_io src/base src/tensor)
 set(may_kernels src/base src/tensor)
 set(may_device src/base src/tensor src/io src/kernels)
 set(may_graph src/base src/tensor src/device/backend.h)
 set(may_memory src/base src/tensor src/io src/device src/graph)
-set(may_plan src/base src/tensor)
-set(may_model src/base src/tensor src/io src/kernels src/device src/graph src/memory src/plan)
+set(may_plan src/base src/tensor src/page)
+set(may_model src/base src/tensor src/page src/io src/kernels src/device src/graph src/memory src/plan)
 set(may_forward ${may_model} src/model)
 set(may_training ${may_forward} src/forward)
 set(may_compress ${may_training} src/training)
@@ -73,7 +74,7 @@ function(check_file file folder allowed)
   set(violations "${violations}" PARENT_SCOPE)
 endfunction()
 
-foreach(folder include src/base src/tensor src/io src/kernels src/device src/graph src/memory src/plan src/model src/forward src/training src/compress src/decode
+foreach(folder include src/base src/tensor src/page src/io src/kernels src/device src/graph src/memory src/plan src/model src/forward src/training src/compress src/decode
         src/tool capi cuda examples)
   get_filename_component(name ${folder} NAME)
   file(GLOB_RECURSE files RELATIVE ${SOURCE_DIR} ${SOURCE_DIR}/${folder}/*.h ${SOURCE_DIR}/${folder}/*.c ${SOURCE_DIR}/${folder}/*.cc

@@ -7,6 +7,7 @@
 
 #include "src/base/bytes.h"
 #include "src/base/formatted.h"
+#include "src/page/chart.h"
 
 namespace outrigger {
 namespace {
@@ -28,16 +29,6 @@ double left_of(const std::vector<std::string>& kinds) { return kinds.size() > 7 
 
 uint32_t layers_of(const CompressReport& report) { return report.matrices.empty() ? 0 : report.matrices.back().layer + 1; }
 
-// A round number at or above `most`, of which a fourth or a fifth is round too.
-double round_above(double most) {
-  if (!(most > 0)) return 1;
-  const double ten = std::pow(10.0, std::floor(std::log10(most)));
-  for (const double step : {1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 6.0, 8.0}) {
-    if (step * ten >= most * 0.999) return step * ten;
-  }
-  return 10 * ten;
-}
-
 // Layers whose numbers are written: all, or as many as have room.
 uint32_t layer_step(uint32_t layers, double column) {
   for (const uint32_t step : {1u, 2u, 5u, 10u, 20u, 50u}) {
@@ -45,20 +36,6 @@ uint32_t layer_step(uint32_t layers, double column) {
   }
   return std::max(1u, layers / 10);
 }
-
-/// A frame with horizontal rules at fourths, and numbers at the left of them.
-struct Frame {
-  double left, top, width, height, most;
-
-  double y(double value) const { return top + height - std::clamp(value / most, 0.0, 1.0) * height; }
-  void rules(Canvas* canvas, const std::function<std::string(double)>& text) const {
-    for (int i = 0; i <= 4; ++i) {
-      const double at = top + height - height * i / 4;
-      canvas->line(left, at, left + width, at, i == 0 ? "edge" : "rule");
-      canvas->text(left - 8, at + 4, "soft small right", text(most * i / 4));
-    }
-  }
-};
 
 std::string three_digits(double value) { return formatted("{:.3g}", value); }
 

@@ -7,7 +7,7 @@
 #include <functional>
 #include <string>
 
-#include "src/plan/canvas.h"
+#include "src/page/canvas.h"
 
 namespace outrigger {
 

@@ -8,7 +8,7 @@
 #include "src/base/bytes.h"
 #include "src/base/formatted.h"
 #include "src/compress/compress_drawings.h"
-#include "src/plan/html_page.h"
+#include "src/page/html_page.h"
 
 namespace outrigger {
 namespace {

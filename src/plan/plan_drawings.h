@@ -8,7 +8,7 @@
 
 #include <vector>
 
-#include "src/plan/canvas.h"
+#include "src/page/canvas.h"
 #include "src/plan/schedule.h"
 
 namespace outrigger {

@@ -7,7 +7,7 @@
 #include "src/base/bytes.h"
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
-#include "src/plan/html_page.h"
+#include "src/page/html_page.h"
 #include "src/plan/plan_drawings.h"
 #include "src/plan/plan_words.h"
 

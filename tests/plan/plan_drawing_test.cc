@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "src/plan/canvas.h"
+#include "src/page/canvas.h"
 #include "tests/plan/random_shape.h"
 #include "tests/support/catch.h"
 

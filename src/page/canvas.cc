@@ -1,5 +1,5 @@
 // Canvas: SVG elements, escaping, and the style sheet.
-#include "src/plan/canvas.h"
+#include "src/page/canvas.h"
 
 #include <cstdint>
 

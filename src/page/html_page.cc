@@ -1,5 +1,5 @@
 // HtmlPage: the style sheet, and what every page begins and ends with.
-#include "src/plan/html_page.h"
+#include "src/page/html_page.h"
 
 namespace outrigger {
 namespace {

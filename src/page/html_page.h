@@ -1,13 +1,13 @@
 // HtmlPage: a page of figures, drawings and tables that needs nothing but itself.
-#ifndef OUTRIGGER_SRC_PLAN_HTML_PAGE_H_
-#define OUTRIGGER_SRC_PLAN_HTML_PAGE_H_
+#ifndef OUTRIGGER_SRC_PAGE_HTML_PAGE_H_
+#define OUTRIGGER_SRC_PAGE_HTML_PAGE_H_
 
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "src/base/formatted.h"
-#include "src/plan/canvas.h"
+#include "src/page/canvas.h"
 
 namespace outrigger {
 
@@ -35,4 +35,4 @@ class HtmlPage {
 
 }  // namespace outrigger
 
-#endif  // OUTRIGGER_SRC_PLAN_HTML_PAGE_H_
+#endif  // OUTRIGGER_SRC_PAGE_HTML_PAGE_H_

@@ -1,6 +1,6 @@
 // Canvas: the shapes and texts of a drawing in SVG, and text that is safe inside markup.
-#ifndef OUTRIGGER_SRC_PLAN_CANVAS_H_
-#define OUTRIGGER_SRC_PLAN_CANVAS_H_
+#ifndef OUTRIGGER_SRC_PAGE_CANVAS_H_
+#define OUTRIGGER_SRC_PAGE_CANVAS_H_
 
 #include <string>
 #include <string_view>
@@ -48,4 +48,4 @@ std::string_view dark_colours();
 
 }  // namespace outrigger
 
-#endif  // OUTRIGGER_SRC_PLAN_CANVAS_H_
+#endif  // OUTRIGGER_SRC_PAGE_CANVAS_H_
