@@ -59,7 +59,8 @@ struct ExpertReport {
   uint64_t right_guesses = 0;  ///< of these, used
 };
 
-/// How long each lane worked during some steps, of which the trace holds every event. To be compared with StepPrediction::lanes.
+/// How long each lane worked during some steps, of which the trace holds every event: the host without its waits for what is read from disk. To be compared with
+/// StepPrediction::lanes.
 struct LaneBusy {
   uint64_t steps = 0;        ///< how many; 0 when the engine keeps no trace
   double wall_ms = 0;        ///< their own time; what lies between steps does not count

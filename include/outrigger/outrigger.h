@@ -686,7 +686,7 @@ typedef struct otr_expert_report {
   uint64_t right_guesses; /**< of these, used */
 } otr_expert_report;
 
-/** How long each lane worked during some steps, of which the trace holds every event. */
+/** How long each lane worked during some steps, of which the trace holds every event: the host without its waits for what is read from disk. */
 typedef struct otr_lane_busy {
   uint32_t struct_size; /**< set by the caller: sizeof(otr_lane_busy) */
   uint32_t reserved;

@@ -38,7 +38,7 @@ void Tracer::end_step(bool is_complete) {
   step_->is_complete = is_complete;
 }
 
-TraceTotals Tracer::totals(uint64_t most_steps) const {
+TraceTotals Tracer::totals(uint64_t most_steps, WaitTeller waits) const {
   const uint64_t end = first_kept_step() + steps_.count;
   uint64_t first = std::max(first_kept_step(), end - std::min(end, most_steps));
   // A lane that dropped anything may have dropped part of the oldest step that it still knows.
@@ -54,7 +54,9 @@ TraceTotals Tracer::totals(uint64_t most_steps) const {
   for (size_t lane = 0; lane < kLanes; ++lane) {
     for (uint64_t i = 0; i < lanes_[lane].count; ++i) {
       const TraceEvent& event = lanes_[lane].at(i);
-      if (event.step >= first) totals.busy_ns[lane] += event.end_ns - event.begin_ns;
+      if (event.step < first) continue;
+      const TaskGraph& graph = *steps_.at(event.step - first_kept_step()).graph;
+      if (waits == nullptr || !waits(graph, event.node, static_cast<Lane>(lane))) totals.busy_ns[lane] += event.end_ns - event.begin_ns;
     }
   }
   return totals;

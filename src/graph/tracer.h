@@ -45,6 +45,9 @@ struct NodeLabel {
 };
 using NodeNamer = std::function<NodeLabel(const TaskGraph& graph, NodeId node, Lane lane)>;
 
+/// Whether a node, on the track of that lane, only waits for another lane.
+using WaitTeller = bool (*)(const TaskGraph& graph, NodeId node, Lane lane);
+
 /// The steps whose every event is still kept, and how long each lane was busy in them.
 struct TraceTotals {
   uint64_t steps = 0;
@@ -81,8 +84,8 @@ class Tracer {
   /// Events that made room for later ones.
   uint64_t dropped(Lane lane) const { return lanes_[static_cast<size_t>(lane)].dropped; }
 
-  /// Over the latest `most_steps` of the steps that are kept whole. Allocates nothing.
-  TraceTotals totals(uint64_t most_steps) const;
+  /// Over the latest `most_steps` of the steps that are kept whole. What waits, by `waits`, is not busy; null: nothing does. Allocates nothing.
+  TraceTotals totals(uint64_t most_steps, WaitTeller waits = nullptr) const;
   /// The trace as JSON that ui.perfetto.dev and chrome://tracing open: a track for the steps, one for each lane that did anything, and one for
   /// `drafts` if there were any. That may be null.
   std::string to_json(const NodeNamer& name_of, const DraftTrack* drafts = nullptr) const;

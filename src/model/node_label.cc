@@ -69,11 +69,16 @@ bool is_of_a_wave(StepOp op) { return op == StepOp::kExperts || op == StepOp::kA
 
 }  // namespace
 
+bool is_wait(const TaskGraph& graph, NodeId node, Lane lane) {
+  const auto op = static_cast<StepOp>(graph.nodes()[node].op);
+  return (op == StepOp::kArrive || op == StepOp::kArriveExperts) && lane == Lane::kHost;
+}
+
 NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency, const TaskGraph& graph, NodeId node, Lane lane) {
   const TaskNode& task = graph.nodes()[node];
   const auto op = static_cast<StepOp>(task.op);
   NodeLabel label;
-  const bool waits = (op == StepOp::kArrive || op == StepOp::kArriveExperts) && lane == Lane::kHost;
+  const bool waits = is_wait(graph, node, lane);
   label.name = !waits ? op_name(op) : op == StepOp::kArrive ? "wait for unit" : "wait for experts";
   if (is_of_a_unit(op) || is_of_a_device_unit(op)) {
     const StreamUnit& unit = (is_of_a_unit(op) ? residency.stream() : residency.device()->stream()).units[task.argument];

@@ -113,6 +113,20 @@ TEST_CASE("Engine trace: it holds the latest steps when there are more than it h
   CHECK(traced.engine.lane_busy().steps < 50);
 }
 
+TEST_CASE("Engine trace: the host is not busy while it waits for the disk") {
+  Traced traced;
+  must(traced.session.prefill(std::vector<Token>(20, 7)));
+  must(traced.session.step(9));
+  double worked_ms = 0, waited_ms = 0;
+  for (const json& event : written(traced.engine)["traceEvents"]) {
+    if (event["ph"] != "X" || event["cat"] != "host") continue;
+    const bool is_waiting = event["name"].get<std::string>().starts_with("wait for");
+    (is_waiting ? waited_ms : worked_ms) += event["dur"].get<double>() / 1000;
+  }
+  CHECK(waited_ms > 0);
+  CHECK(traced.engine.lane_busy().host_ms == Approx(worked_ms).epsilon(0.02));
+}
+
 TEST_CASE("Engine trace: an engine without one has nothing to write, and bits do not depend on it") {
   const Model model = must(Model::open(tiny_model_path("tied-q4_1")));
   const Engine plain = open_engine(model);
