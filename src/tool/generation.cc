@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "src/tool/files.h"
 #include "src/tool/interrupt.h"
 #include "src/tool/loading.h"
 
@@ -146,6 +147,16 @@ Json speculation_json(const SpeculationReport& report) {
           {"quoted_passes", report.quoted_passes},
           {"drafted_at", first(report.drafted_at)},
           {"accepted_at", first(report.accepted_at)}};
+}
+
+Status check_report(const RunOptions& options) {
+  return options.report_file.empty() ? Status() : AtomicFile::create(options.report_file).status();
+}
+
+Status write_report(const RunOptions& options, const Engine& engine, const RunReport& report) {
+  if (options.report_file.empty()) return Status();
+  const auto page = run_to_html(engine, report);
+  return page.is_ok() ? write_file(options.report_file, page.value()) : page.status();
 }
 
 void add_report(const SpeculationReport& report, SpeculationReport* sum) {

@@ -2,6 +2,7 @@
 #ifndef OUTRIGGER_SRC_TOOL_GENERATION_H_
 #define OUTRIGGER_SRC_TOOL_GENERATION_H_
 
+#include <outrigger/run_report.h>
 #include <outrigger/session.h>
 #include <outrigger/tokenizer.h>
 
@@ -21,6 +22,7 @@ struct RunOptions {
   std::string model;
   std::optional<std::string> prompt;
   std::string prompt_file, prompts_file;
+  std::string report_file;  ///< empty: none
   std::optional<uint32_t> new_tokens;
   uint32_t context_tokens = 0;  ///< 0: what the prompt and the new tokens need
   bool chat = false;
@@ -62,6 +64,10 @@ void say_branches(const RunOptions& options, const BranchUse& use);
 Json predictions_json(const Plan& plan);
 /// What speculation did.
 Json speculation_json(const SpeculationReport& report);
+/// Whether --report, if it was given, can be written: known before the work. Errors: kNotFound, kIo.
+Status check_report(const RunOptions& options);
+/// Writes --report, if it was given: before the result, as write_trace. Errors: kIo.
+Status write_report(const RunOptions& options, const Engine& engine, const RunReport& report);
 /// Sums of several generations' reports.
 void add_report(const SpeculationReport& report, SpeculationReport* sum);
 /// One line for a person on stderr, and one about the draft if there was one, unless progress is off.

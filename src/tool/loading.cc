@@ -98,7 +98,7 @@ Result<Engine> load_engine(const Model& model, const CommonOptions& options, con
   engine_options.progress = progress.callback();
   engine_options.cancel = interrupt_token();
   if (options.spill_directory != kNoSpill) engine_options.spill_directory = options.spill_directory;
-  if (!options.trace_file.empty()) engine_options.trace_events = kTraceEvents;
+  if (!options.trace_file.empty() || options.keeps_lane_times) engine_options.trace_events = kTraceEvents;
   auto engine = Engine::open(model, plan.value(), engine_options);
   if (load_ms != nullptr) *load_ms = watch.ms();
   return engine;
@@ -119,6 +119,12 @@ Json tier_json(const TierUse& tier) {
 Json memory_json(const Engine& engine) {
   const MemoryReport memory = engine.memory();
   return {{"host", tier_json(memory.host)}, {"device", tier_json(memory.device)}};
+}
+
+Json lanes_json(const Engine& engine) {
+  const LaneBusy busy = engine.lane_busy();
+  return {{"steps", busy.steps},   {"wall_ms", busy.wall_ms}, {"disk_ms", busy.disk_ms},    {"host_ms", busy.host_ms},
+          {"h2d_ms", busy.h2d_ms}, {"d2h_ms", busy.d2h_ms},   {"device_ms", busy.device_ms}};
 }
 
 Json streamed_json(const Engine& engine) {

@@ -32,6 +32,7 @@ struct CommonOptions {
   std::optional<uint64_t> seed;
   std::string plan_file;
   std::string trace_file;
+  bool keeps_lane_times = false;  ///< a trace is kept though none is written
   Numerics numerics = Numerics::kFast;
   CorrectionPlace corrections = CorrectionPlace::kAsItPays;
   bool corrects_in_turn = false;

@@ -218,9 +218,20 @@ Json document_of(const Model& model, const PromptsRun& run, const PromptResults&
                    {"speculation", speculation_json(totals.speculation)},
                    {"model", model_json(model)},
                    {"seed", run.options.sampling.seed}};
+  if (run.engine.lane_busy().steps > 0) document["lanes"] = lanes_json(run.engine);
   if (all.batch) document["batch"] = batch_json(*all.batch);
   if (all.branches.follows_load) document["branches"] = branches_json(all.branches);
   return document;
+}
+
+RunReport report_of(const PromptsRun& run, const PromptResults& all, const Totals& totals) {
+  return {fmt::format("{} prompts, {} at once", totals.runs, run.at_once),
+          totals.prompt_tokens,
+          totals.tokens,
+          totals.prefill_rate(),
+          totals.decode_rate(),
+          Totals::per_s(totals.tokens, all.wall_ms),
+          totals.speculation};
 }
 
 // A model that drafts for itself takes steps of its own.
@@ -251,6 +262,7 @@ Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOpti
   if (Status status = write_trace(engine.value(), options.common); !status.is_ok()) return status;
   Totals totals;
   for (size_t i = 0; i < all.results.size(); ++i) totals.add(prompts.value()[i], all.results[i]);
+  if (Status status = write_report(options, engine.value(), report_of(run, all, totals)); !status.is_ok()) return status;
   if (run.streams()) {
     say_summary(options, engine.value(), totals.tokens, totals.prefill_rate(), totals.decode_rate(), totals.speculation);
     say_branches(options, all.branches);

@@ -19,6 +19,7 @@ Json run_json(const Model& model, const Engine& engine, const RunOptions& option
   Json document = generation_json(prompt, result, load_ms);
   document["memory"] = memory_json(engine);
   document["streamed"] = streamed_json(engine);
+  if (engine.lane_busy().steps > 0) document["lanes"] = lanes_json(engine);
   document["experts"] = experts_json(engine);
   document["plan"] = predictions_json(engine.plan());
   document["speculation"] = speculation_json(result.speculation);
@@ -47,6 +48,10 @@ Status run_prompt(const Model& model, const Tokenizer& tokenizer, const RunOptio
   if (!result.is_ok()) return result.status();
 
   if (Status status = write_trace(engine.value(), options.common); !status.is_ok()) return status;
+  const Timings& timings = result.value().timings;
+  const RunReport report{"", prompt.value().size(), result.value().tokens.size(), timings.prefill_tokens_per_s, timings.decode_tokens_per_s, 0,
+                         result.value().speculation};
+  if (Status status = write_report(options, engine.value(), report); !status.is_ok()) return status;
   if (!stream) return write_json(run_json(model, engine.value(), options, prompt.value(), result.value(), open_ms + load_ms));
   // A prompt that follows on the same line is ugly; a file gets the text and nothing else.
   if (isatty(STDOUT_FILENO) == 1 && !result.value().text.ends_with('\n')) {
@@ -73,6 +78,8 @@ Status run(RunOptions options) {
   if (options.future.groups == "2" && options.future.batch.front() < 2) {
     return Status(StatusCode::kInvalidArgument, "--groups: got 2, need 1, since one text alone has none to alternate with; several come with --prompts FILE.jsonl --batch N");
   }
+  if (Status status = check_report(options); !status.is_ok()) return status;
+  options.common.keeps_lane_times = !options.report_file.empty();
   options.sampling.seed = options.common.seed ? *options.common.seed : drawn_seed();
   if (Status status = options.sampling.validate(); !status.is_ok()) return status;
   const Stopwatch watch;
@@ -108,6 +115,7 @@ void add_run_options(CLI::App& command, RunOptions& options) {
       ->type_name("TEXT")
       ->allow_extra_args(false);
   command.add_flag("--ignore-eos", options.ignore_eos, "Go on after an end of text");
+  command.add_option("--report", options.report_file, "Write a page about the run: rates, memory, lanes, what was accepted of drafts")->type_name("FILE.html");
 
   SamplingOptions& sampling = options.sampling;
   for (CLI::Option* option : {
@@ -138,7 +146,7 @@ void add_run(CLI::App& app, Action& action) {
       "  outrigger run model.gguf --host-budget 64MiB --chat -p \"Why is the sky blue?\"\n"
       "  outrigger run model.gguf --chat --system \"Answer briefly.\"      # a conversation; /quit ends it\n"
       "  outrigger run model.gguf --draft small.gguf -p \"Once upon a time\"  # a small model proposes, the large one decides\n"
-      "  outrigger run model.gguf --draft ngram --draft-tokens 8 -f notes.txt\n"
+      "  outrigger run model.gguf --draft ngram --draft-tokens 8 -f notes.txt --report run.html\n"
       "  outrigger run compressed.gguf --branch follow --max-slowdown 5% -f notes.txt  # as much of the branches as the host has time for\n"
       "  outrigger run model.gguf --host-budget 4GiB --temp 0 --draft self -f notes.txt  # low-bit copies of what streams propose\n"
       "  outrigger run model.gguf --prompts prompts.jsonl --batch 8 --json > answers.json\n");
@@ -146,6 +154,7 @@ void add_run(CLI::App& app, Action& action) {
     const bool prompted = options->prompt || !options->prompt_file.empty() || !options->prompts_file.empty();
     if (!prompted && !options->chat) throw CLI::ValidationError("need one of --prompt, --file, --prompts and --chat");
     if (!prompted && options->common.json) throw CLI::ValidationError("--json: a conversation has no document; need a prompt");
+    if (!prompted && !options->report_file.empty()) throw CLI::ValidationError("--report: a conversation has none; need a prompt");
     if (!options->chat && !(options->system.empty() && options->chat_template.empty())) {
       throw CLI::ValidationError("--system and --chat-template need --chat");
     }

@@ -58,6 +58,6 @@ class BrowserTest(tool.ToolTest):
         measured.unlink()
         self.assertEqual(said, [])
         elements, outside = re.search(r"elements (\d+) outside (.*)</p>", measured_document, re.DOTALL).groups()
-        self.assertGreater(int(elements), 60)
+        self.assertGreater(int(elements), 30)
         self.assertEqual(outside.split("</p>")[0].strip(), "0")
         return document.count("<svg")
