@@ -60,7 +60,11 @@ void add_memory(Text* text, const Plan& plan) {
     text->line("Of it {} are {}-bit copies of what streams, for the model to draft with: {:.1f} tokens a pass are expected, {}.", format_bytes(plan.host.breakdown.draft),
                plan.self_draft_bits, plan.draft_tokens_per_pass, rate_text(plan.predicted_draft_tokens_per_s));
   } else if (plan.host.breakdown.draft > 0) {
-    text->line("Of it {} are kept for a draft model.", format_bytes(plan.host.breakdown.draft));
+    const std::string expected = plan.draft_tokens_per_pass > 1 ? formatted(": {:.1f} tokens a pass are expected, {}", plan.draft_tokens_per_pass,
+                                                                            rate_text(plan.predicted_draft_tokens_per_s))
+                                 : plan.draft_tokens_per_pass > 0 ? ", which is not expected to pay"
+                                                                  : "";
+    text->line("Of it {} are kept for a draft model{}.", format_bytes(plan.host.breakdown.draft), expected);
   }
   if (plan.branch_share < 1) text->line("Of branches and residuals {:.0f} % are used, as the slowdown that is allowed asks.", 100 * plan.branch_share);
   if (const std::string left_out = uncorrected_matrices(plan); !left_out.empty()) {

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "src/tool/draft_plan.h"
 #include "src/tool/files.h"
 #include "src/tool/interrupt.h"
 #include "src/tool/profile_store.h"
@@ -12,14 +13,6 @@ namespace {
 
 // The last 200 tokens of a model of 30 layers, 270 nodes each: 6 MiB of memory, and a file of 10 MB that a browser opens at once.
 constexpr size_t kTraceEvents = 1 << 16;
-
-Result<uint64_t> bytes_for_draft(const CommonOptions& options, const Workload& workload, uint32_t threads) {
-  const auto draft = Model::open(options.draft_file, {options.disk_direct});
-  if (!draft.is_ok()) return draft.status();
-  const uint32_t context_tokens = workload.context_tokens != 0 ? workload.context_tokens : workload.prompt_tokens + workload.new_tokens;
-  const auto bytes = draft_model_bytes(draft.value(), context_tokens, threads, workload.batch);
-  return bytes.is_ok() ? bytes : bytes.status().in_file(options.draft_file);
-}
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 
 #include "src/tool/command_line.h"
 #include "src/tool/commands.h"
+#include "src/tool/draft_plan.h"
 #include "src/tool/files.h"
 #include "src/tool/generation.h"
 #include "src/tool/loading.h"
@@ -66,8 +67,9 @@ Status plan(PlanCommandOptions options) {
   Workload workload = fitting(options, model.value().info());
   plan_for_draft(options.future, {}, &options.common, &workload);
   const MachineProfile* const known = options.profile_file.empty() ? nullptr : &given;
-  const auto made = make_plan(model.value(), options.common, workload, known);
+  auto made = make_plan(model.value(), options.common, workload, known);
   if (!made.is_ok()) return made.status();
+  if (Status status = expect_draft(model.value(), options.common, workload, known, &made.value()); !status.is_ok()) return status;
   if (Status status = draw(options, model.value(), made.value(), known); !status.is_ok()) return status;
   std::string text = options.common.json ? plan_to_json(made.value()) : plan_to_text(made.value());
   if (!text.ends_with('\n')) text += '\n';

@@ -58,11 +58,13 @@ MachineProfile of_host(const MachineProfile& profile) {
 
 }  // namespace
 
-std::string profile_path() {
-  if (const char* cache = std::getenv("OUTRIGGER_CACHE"); cache != nullptr && *cache != 0) return std::string(cache) + "/profile.json";
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home != 0) return std::string(home) + "/.cache/outrigger/profile.json";
+std::string cache_path(const char* name) {
+  if (const char* cache = std::getenv("OUTRIGGER_CACHE"); cache != nullptr && *cache != 0) return std::string(cache) + "/" + name;
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home != 0) return std::string(home) + "/.cache/outrigger/" + name;
   return "";
 }
+
+std::string profile_path() { return cache_path("profile.json"); }
 
 std::optional<MachineProfile> stored_profile(uint32_t threads, const std::string& disk_path, const std::string& device) {
   const auto text = read_file(profile_path());

@@ -13,7 +13,9 @@
 
 namespace outrigger::tool {
 
-/// ${OUTRIGGER_CACHE:-~/.cache/outrigger}/profile.json; empty when neither is known.
+/// A file of ${OUTRIGGER_CACHE:-~/.cache/outrigger}; empty when neither is known.
+std::string cache_path(const char* name);
+/// That of the profile.
 std::string profile_path();
 
 /// What is stored there, if it holds for this machine, for `threads` (0: the default), for the disk that `disk_path` lies on and for `device`, as

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "src/tool/draft_plan.h"
 #include "src/tool/files.h"
 #include "src/tool/generation.h"
 #include "src/tool/interrupt.h"
@@ -262,6 +263,7 @@ Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOpti
   if (Status status = write_trace(engine.value(), options.common); !status.is_ok()) return status;
   Totals totals;
   for (size_t i = 0; i < all.results.size(); ++i) totals.add(prompts.value()[i], all.results[i]);
+  keep_acceptance(model, options.common, totals.speculation);
   if (Status status = write_report(options, engine.value(), report_of(run, all, totals)); !status.is_ok()) return status;
   if (run.streams()) {
     say_summary(options, engine.value(), totals.tokens, totals.prefill_rate(), totals.decode_rate(), totals.speculation);

@@ -7,6 +7,7 @@
 
 #include "src/tool/command_line.h"
 #include "src/tool/commands.h"
+#include "src/tool/draft_plan.h"
 #include "src/tool/files.h"
 #include "src/tool/generation.h"
 #include "src/tool/loading.h"
@@ -47,6 +48,7 @@ Status run_prompt(const Model& model, const Tokenizer& tokenizer, const RunOptio
   const auto result = generate_text(session.value(), prompt.value(), options, new_tokens, stream);
   if (!result.is_ok()) return result.status();
 
+  keep_acceptance(model, options.common, result.value().speculation);
   if (Status status = write_trace(engine.value(), options.common); !status.is_ok()) return status;
   const Timings& timings = result.value().timings;
   const RunReport report{"", prompt.value().size(), result.value().tokens.size(), timings.prefill_tokens_per_s, timings.decode_tokens_per_s, 0,

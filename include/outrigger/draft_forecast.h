@@ -1,0 +1,42 @@
+// DraftForecast: what a draft model is expected to give a plan, before it has drafted anything.
+#ifndef OUTRIGGER_DRAFT_FORECAST_H_
+#define OUTRIGGER_DRAFT_FORECAST_H_
+
+#include <outrigger/export.h>
+#include <outrigger/machine_profile.h>
+#include <outrigger/plan.h>
+#include <outrigger/status.h>
+#include <outrigger/step_shape.h>
+
+#include <array>
+#include <cstdint>
+
+namespace outrigger {
+
+/// What is known of a draft.
+struct DraftExpectation {
+  double step_ms = 0;       ///< a step of the draft with a token of each session of the plan's batch, on the host
+  double half_step_ms = 0;  ///< the same for half of them, rounded up, as with two groups; 0 where the batch is one
+  /// Chance that a draft is accepted up to and with its token i, as SpeculationReport::accepted_at is of drafted_at. What is above the one before counts as that.
+  std::array<double, kMostDraftTokens> accepted = {};
+};
+/// Of a draft that was never tried: 0.6 for a token if those before it were right, about what a small model of the same family gets.
+OTR_API std::array<double, kMostDraftTokens> unknown_acceptance();
+
+/// The draft that is worth most.
+struct DraftForecast {
+  uint32_t tokens = 0;             ///< of its length; 0: plain steps are as fast
+  uint32_t groups = 1;             ///< 2: one drafts beside the other's pass (BatchOptions::groups)
+  double tokens_per_pass = 1;      ///< of a session
+  double tokens_per_s = 0;         ///< of all sessions together
+  double plain_tokens_per_s = 0;   ///< the same without a draft, by the same plan
+};
+
+/// Lengths from 1 to plan.draft_tokens, in one group or two, are compared by what passes give for what they and their drafts take. With two groups a draft is
+/// made beside a pass of half of the sessions, and takes from it the time that the host computes for both. Pure. Cost: some 20 us for each length and 200 matrices. Any thread.
+/// Errors: those of predict_step; kInvalidArgument for a time that is not above 0, and a chance that is not one.
+OTR_API Result<DraftForecast> forecast_draft(const Plan& plan, const StepShape& shape, const MachineProfile& machine, const DraftExpectation& draft);
+
+}  // namespace outrigger
+
+#endif  // OUTRIGGER_DRAFT_FORECAST_H_

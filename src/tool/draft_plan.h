@@ -1,0 +1,27 @@
+// A plan with a draft model: what it is expected to give, by what was accepted of it before.
+#ifndef OUTRIGGER_SRC_TOOL_DRAFT_PLAN_H_
+#define OUTRIGGER_SRC_TOOL_DRAFT_PLAN_H_
+
+#include <outrigger/model.h>
+#include <outrigger/plan.h>
+#include <outrigger/speculation.h>
+#include <outrigger/status.h>
+
+#include "src/tool/options.h"
+
+namespace outrigger::tool {
+
+/// Bytes that the plan of `workload` is to keep for --draft FILE. Errors: those of Model::open and draft_model_bytes.
+Result<uint64_t> bytes_for_draft(const CommonOptions& options, const Workload& workload, uint32_t threads);
+
+/// Says in `plan`, which keeps memory for --draft FILE, what is expected of it, and adds the plan without it to the alternatives. A line on stderr, unless
+/// progress is off, tells on what that rests. Nothing is said without a draft model, and of a plan that was given. Errors: those of Model::open,
+/// PlacementPlanner::plan and forecast_draft.
+Status expect_draft(const Model& model, const CommonOptions& options, const Workload& workload, const MachineProfile* given, Plan* plan);
+
+/// Keeps what a run's draft model had accepted, for later plans. Failures are remarks.
+void keep_acceptance(const Model& model, const CommonOptions& options, const SpeculationReport& report);
+
+}  // namespace outrigger::tool
+
+#endif  // OUTRIGGER_SRC_TOOL_DRAFT_PLAN_H_

@@ -1,0 +1,79 @@
+"""`plan --draft FILE`: what is expected of a draft model, and that it learns from runs."""
+import json
+
+import tool
+from tool import BUDGET, NOT_FOUND, ToolTest, valid
+
+# A draft that is the model itself is always right.
+RUN = ("-p", "ab ab ab", "-n", "40", "--temp", "0", "--ignore-eos", "--draft-shape", "chain", "--draft-tokens", "4")
+
+
+class DraftPlan(ToolTest):
+    def setUp(self):
+        self.kept = tool.options.scratch / "cache" / "acceptance.json"
+        self.kept.unlink(missing_ok=True)
+
+    def planned(self, *more):
+        return self.document("plan", valid(), "--draft", valid(), "--draft-tokens", "4", "--workload", "prompt=32,new=32", *more)
+
+    def drafted(self):
+        return self.document("run", valid(), "--draft", valid(), *RUN)["speculation"]
+
+    def test_a_draft_that_was_never_tried_is_expected_to_be_right_with_60_percent(self):
+        plan = self.planned()
+        self.assertEqual(plan["draft"]["kind"], "model")
+        # Tokens of a pass with drafts of 0 to 4.
+        lengths = [sum(0.6 ** i for i in range(n + 1)) for n in range(5)]
+        self.assertLess(min(abs(plan["draft"]["expected_tokens_per_pass"] - tokens) for tokens in lengths), 1e-9)
+        self.assertGreater(plan["draft"]["predicted_decode_tokens_per_s"], 0)
+        self.assertIn("without the draft model", [other["what"] for other in plan["alternatives"]])
+        text = self.succeed("plan", valid(), "--draft", valid())
+        self.assertIn("kept for a draft model", text.out)
+        self.assertIn("never tried with this model", text.err)
+
+    def test_what_was_accepted_is_kept_and_expected_again(self):
+        told = self.drafted()
+        self.assertEqual(told["accepted_at"], told["drafted_at"])
+        (pair,) = json.loads(self.kept.read_text())["pairs"].values()
+        self.assertEqual(pair["drafted"][:4], told["drafted_at"])
+        self.assertEqual(pair["accepted"][:4], told["accepted_at"])
+        self.drafted()
+        (pair,) = json.loads(self.kept.read_text())["pairs"].values()
+        self.assertEqual(pair["drafted"][:4], [2 * count for count in told["drafted_at"]])
+        if self.planned()["draft"]["expected_tokens_per_pass"] > 1:
+            self.assertIn(self.planned()["draft"]["expected_tokens_per_pass"], (2, 3, 4, 5))
+        self.assertIn("drafts of earlier runs", self.succeed("plan", valid(), "--draft", valid()).err)
+        self.assertEqual(list(self.kept.parent.glob("acceptance.json.*")), [])
+
+    def test_prompts_are_kept_together(self):
+        prompts = tool.options.scratch / "draft_prompts.jsonl"
+        prompts.write_text('{"prompt": "ab", "n": 20}\n{"prompt": "ba", "n": 20}\n')
+        told = self.document("run", valid(), "--prompts", prompts, "--batch", "2", "--draft", valid(), *RUN[4:])["speculation"]
+        (pair,) = json.loads(self.kept.read_text())["pairs"].values()
+        self.assertEqual(pair["drafted"][: len(told["drafted_at"])], told["drafted_at"])
+
+    def test_other_drafts_are_not_kept(self):
+        for more in (("--draft", "ngram"), ("--draft", "none")):
+            self.succeed("run", valid(), *more, *RUN[:6])
+        self.succeed("run", valid(), "--draft", valid(), "-p", "ab", "-n", "20", "--temp", "0", "--draft-shape", "tree")
+        self.assertFalse(self.kept.exists())
+
+    def test_a_file_that_is_none_of_ours_is_as_none(self):
+        plan = self.planned()["draft"]
+        self.drafted()
+        (pair,) = json.loads(self.kept.read_text())["pairs"]
+        for text in ("", "{", "[]", '{"pairs": 3}', json.dumps({"pairs": {pair: []}}), json.dumps({"pairs": {pair: {"drafted": [9], "accepted": ["x"]}}}),
+                     json.dumps({"pairs": {pair: {"drafted": [-1] * 16, "accepted": [0]}}}), json.dumps({"pairs": {pair: {"drafted": [9] * 17, "accepted": [0]}}}),
+                     json.dumps({"pairs": {pair: {"drafted": [1e300], "accepted": [1]}}}), '{"pairs": {"%s": {"drafted": [NaN], "accepted": [1]}}}' % pair):
+            self.kept.write_text(text)
+            self.assertEqual(self.planned()["draft"]["expected_tokens_per_pass"], plan["expected_tokens_per_pass"], text)
+            self.drafted()
+            self.assertIn(pair, json.loads(self.kept.read_text())["pairs"], text)
+
+    def test_a_draft_that_is_not_there_or_does_not_fit_is_an_error_as_in_a_run(self):
+        self.refuse(NOT_FOUND, "plan", valid(), "--draft", tool.options.scratch / "none.gguf", naming="none.gguf")
+        self.refuse(BUDGET, "plan", valid(), "--draft", valid(), "--host-budget", "1KiB")
+
+
+if __name__ == "__main__":
+    tool.main()
