@@ -12,6 +12,9 @@ namespace outrigger {
 /// take is kept by how many tokens the texts of a step drafted on average. Pure: knows no clock.
 class BatchDraftLength {
  public:
+  /// `growth`: as DraftLength's, a token being one of each text.
+  explicit BatchDraftLength(double growth = DraftLength::kLeastGrowth) : length_(kMostDraftTokens, false, true, 1, growth) {}
+
   /// Tokens to ask each text's draft for in the next step; 0: none.
   uint32_t next() {
     asked_ = length_.next();
@@ -33,7 +36,7 @@ class BatchDraftLength {
   void tell_given_up(SpeculationReport* report) const { length_.tell_given_up(report); }
 
  private:
-  DraftLength length_{kMostDraftTokens, false, true};
+  DraftLength length_;
   uint32_t asked_ = 0, texts_ = 0, drafted_ = 0;
 };
 

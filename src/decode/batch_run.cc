@@ -22,6 +22,8 @@ BatchRun::BatchRun(Engine::Impl& engine, std::span<const BatchRequest> requests,
     : engine_(engine),
       requests_(requests),
       options_(options),
+      all_(planned_growth(engine.plan)),
+      halves_{Group(planned_growth(engine.plan) / 2), Group(planned_growth(engine.plan) / 2)},
       groups_(options.groups, least_pass_ms(engine.plan)),
       step_(engine, sequences, branch_share) {
   if (options.follow_load) follower_ = LoadFollower::make(engine.layout(), *options.follow_load, branch_share);

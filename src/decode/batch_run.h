@@ -38,6 +38,7 @@ class BatchRun {
 
   /// Places next to each other whose texts share a step.
   struct Group {
+    explicit Group(double growth) : length(growth) {}
     size_t begin = 0, end = 0;
     size_t turn = 0;          ///< the place that has the first share of its next step
     bool is_ready = false;    ///< shares and drafts are those of its next step, and someone has a share

@@ -13,7 +13,7 @@ constexpr uint32_t kPassesPerTrial = 256;
 
 }  // namespace
 
-DraftChoice::DraftChoice(const DraftOptions& options, uint32_t most_tokens, uint32_t width) {
+DraftChoice::DraftChoice(const DraftOptions& options, uint32_t most_tokens, uint32_t width, double growth) {
   const bool is_fixed = options.tokens != DraftOptions::kAsItPays;
   const bool may_give_up = !is_fixed || options.kind == DraftKind::kAuto;
   most_chain_tokens_ = std::min(is_fixed ? options.tokens : kMostDraftTokens, most_tokens);
@@ -22,8 +22,8 @@ DraftChoice::DraftChoice(const DraftOptions& options, uint32_t most_tokens, uint
   const bool has_tree =
       width > 1 && most_tree_tokens_ > 1 &&
       (options.shape == DraftShape::kTree || (options.shape == DraftShape::kAuto && !is_fixed && most_tree_tokens_ > width));
-  if (has_tree) tree_.emplace(std::min((most_tree_tokens_ + width - 1) / width, kMostDraftTokens), is_fixed, may_give_up, width);
-  if (!has_tree || options.shape != DraftShape::kTree) chain_.emplace(most_chain_tokens_, is_fixed, may_give_up);
+  if (has_tree) tree_.emplace(std::min((most_tree_tokens_ + width - 1) / width, kMostDraftTokens), is_fixed, may_give_up, width, growth);
+  if (!has_tree || options.shape != DraftShape::kTree) chain_.emplace(most_chain_tokens_, is_fixed, may_give_up, 1, growth);
   prefers_tree_ = !chain_;
 }
 

@@ -15,8 +15,8 @@ namespace outrigger {
 /// since texts change. Pure: knows no clock.
 class DraftChoice {
  public:
-  /// `most_tokens`: that a step has rows for, behind its first. `width`: of trees; 1: only chains are possible.
-  DraftChoice(const DraftOptions& options, uint32_t most_tokens, uint32_t width);
+  /// `most_tokens`: that a step has rows for, behind its first. `width`: of trees; 1: only chains are possible. `growth`: as DraftLength's.
+  DraftChoice(const DraftOptions& options, uint32_t most_tokens, uint32_t width, double growth = DraftLength::kLeastGrowth);
 
   /// What to ask for next; no tokens: a plain step.
   DraftSize next();

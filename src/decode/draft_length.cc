@@ -12,9 +12,6 @@ constexpr double kFirstAcceptance = 0.6, kFirstTrials = 2;
 constexpr double kKeptOfRates = 0.98, kNewOfTimes = 0.125;
 // One slow step, when the machine was busy elsewhere, is not to be believed at once.
 constexpr double kMostSlower = 2;
-// Of a step of one token, what each further one takes where nothing is known: next to nothing, as when reading the weights takes all the
-// time.
-constexpr double kLeastGrowth = 0.02;
 // A draft is to be worth a little more than the noise of what is measured.
 constexpr double kLeastGain = 1.02;
 // Nor on less than this many plain steps.
@@ -24,6 +21,13 @@ constexpr uint32_t kPassesPerPlain = 64;
 constexpr uint32_t kTrialPasses = 3;
 
 }  // namespace
+
+double planned_growth(const Plan& plan) {
+  const StepPrediction &few = plan.decode, &many = plan.prefill;
+  if (many.tokens <= few.tokens || !(few.predicted_ms > 0)) return DraftLength::kLeastGrowth;
+  const double token_ms = (many.predicted_ms - few.predicted_ms) / (many.tokens - few.tokens);
+  return std::clamp(few.tokens * token_ms / few.predicted_ms, DraftLength::kLeastGrowth, 1.0);
+}
 
 void DraftLength::Time::add(double sample_ms) {
   ++count;
@@ -36,16 +40,26 @@ double DraftLength::acceptance(uint32_t place) const {
   return believed;
 }
 
-// Between two measured sizes on the line through them; beyond the largest one, or below the smallest one, at the least growth there can be.
+// By what is measured of steps of one token and of more, the most of which a step is measured; as long as that is not known, or where it is kinder, by what
+// is believed.
+double DraftLength::growth() const {
+  size_t most = verify_.size() - 1;
+  while (most > 1 && verify_[most].count == 0) --most;
+  if (most <= 1 || verify_[1].count == 0) return growth_;
+  const double measured = (verify_[most].ms / verify_[1].ms - 1) / static_cast<double>(most - 1);
+  return std::clamp(measured, kLeastGrowth, growth_);
+}
+
+// Between two measured sizes on the line through them; beyond the largest one, or below the smallest one, by growth().
 double DraftLength::verify_ms(uint32_t tokens) const {
   if (verify_[tokens].count > 0) return verify_[tokens].ms;
   uint32_t below = tokens, above = tokens;
   while (below > 0 && verify_[below].count == 0) --below;
   while (above < verify_.size() && verify_[above].count == 0) ++above;
-  const auto growth = [](uint32_t of_tokens) { return 1 + kLeastGrowth * (of_tokens - 1); };
-  if (below == 0 && above == verify_.size()) return growth(tokens);
-  if (below == 0) return verify_[above].ms * growth(tokens) / growth(above);
-  if (above == verify_.size()) return verify_[below].ms * growth(tokens) / growth(below);
+  const auto times = [by = growth()](uint32_t of_tokens) { return 1 + by * (of_tokens - 1); };
+  if (below == 0 && above == verify_.size()) return times(tokens);
+  if (below == 0) return verify_[above].ms * times(tokens) / times(above);
+  if (above == verify_.size()) return verify_[below].ms * times(tokens) / times(below);
   const double share = static_cast<double>(tokens - below) / (above - below);
   return verify_[below].ms + share * (verify_[above].ms - verify_[below].ms);
 }

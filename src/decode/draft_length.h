@@ -4,6 +4,7 @@
 
 #include <outrigger/speculation.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -18,6 +19,9 @@ struct PassRecord {
   double draft_ms = 0, verify_ms = 0;
 };
 
+/// What each further token of a step adds, of a step of decoding, by the plan: from a decode step to a prompt's. A batch's token is one of each of its texts.
+double planned_growth(const Plan& plan);
+
 /// Maximises tokens over time: a draft of n tokens yields 1 + a1 + a1 a2 + ... of them on average, a_i being how often the i-th is taken
 /// when those before it were, and takes n steps of the draft and one of n + 1 tokens of the model. Both sides are measured as the
 /// generation goes, with memories that fade: texts change, and steps grow with the context. Where no length is worth its time, it drafts
@@ -25,9 +29,10 @@ struct PassRecord {
 class DraftLength {
  public:
   /// Lengths up to `most`, 1 to kMostDraftTokens; most * width is less than kMostTreeTokens + width.
-  /// `fixed`: that length or, if it may give up, none.
-  DraftLength(uint32_t most, bool is_fixed, bool may_give_up, uint32_t width = 1)
-      : most_(most), width_(width), is_fixed_(is_fixed), may_give_up_(may_give_up) {}
+  /// `fixed`: that length or, if it may give up, none. `growth`: what each further token of a step is believed to add until it was measured, of a step of one
+  /// token; never less than kLeastGrowth.
+  DraftLength(uint32_t most, bool is_fixed, bool may_give_up, uint32_t width = 1, double growth = kLeastGrowth)
+      : most_(most), width_(width), is_fixed_(is_fixed), may_give_up_(may_give_up), growth_(std::max(growth, kLeastGrowth)) {}
 
   /// Length to ask the draft for next; 0: a plain step.
   uint32_t next();
@@ -50,11 +55,13 @@ class DraftLength {
 
   /// Expected number of tokens that are accepted of a draft of this length.
   double expected_accepted(uint32_t length) const;
-  /// Expected time of a token with drafts of this length, in ms; what was not measured yet is judged kindly, so that it is tried.
+  /// Expected time of a token with drafts of this length, in ms; what was not measured yet is judged kindly, so that it is tried: of steps by what is believed of their growth.
   double ms_per_token(uint32_t length) const;
 
   /// Nothing is given up on less than so many drafts.
   static constexpr uint32_t kLeastDrafted = 4;
+  /// Next to nothing, as when reading the weights takes all the time.
+  static constexpr double kLeastGrowth = 0.02;
 
  private:
   struct Rate {
@@ -66,11 +73,13 @@ class DraftLength {
     void add(double sample_ms);
   };
   double acceptance(uint32_t place) const;
+  double growth() const;
   double verify_ms(uint32_t tokens) const;
   void give_up(double drafted_ms, double plain_ms);
 
   const uint32_t most_, width_;
   const bool is_fixed_, may_give_up_;
+  const double growth_;
   std::array<Rate, kMostDraftTokens> rates_;
   std::array<Time, kMostTreeDraftTokens + 2> verify_;  ///< by tokens of the step
   Time draft_;                                         ///< of a length of 1

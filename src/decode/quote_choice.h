@@ -13,8 +13,8 @@ namespace outrigger {
 /// likely to be repeated, and as long as that is measured to be faster. Pure: knows no clock.
 class QuoteChoice {
  public:
-  /// Quotes up to `most` tokens, 1 to kMostDraftTokens.
-  explicit QuoteChoice(uint32_t most) : length_(most, false, false) {}
+  /// Quotes up to `most` tokens, 1 to kMostDraftTokens. `growth`: as DraftLength's.
+  explicit QuoteChoice(uint32_t most, double growth = DraftLength::kLeastGrowth) : length_(most, false, false, 1, growth) {}
 
   /// Tokens to quote next, behind a text whose last `match` tokens stand in it before; 0: the other source is to be asked, with whose
   /// drafts a token is expected to take `other_ms`; 0 where that is not known yet.

@@ -63,7 +63,7 @@ Result<SpeculativeDecoder> SpeculativeDecoder::with_model(Session::Impl& session
 
 // Nothing is drawn: a quote stands for itself as the copies' drafts do.
 void SpeculativeDecoder::quote_too() {
-  quotes_.emplace(Quotes{NgramDraft(session_->context_tokens), QuoteChoice(choice_->most_tokens())});
+  quotes_.emplace(Quotes{NgramDraft(session_->context_tokens), QuoteChoice(choice_->most_tokens(), planned_growth(session_->engine->plan))});
 }
 
 Result<SpeculativeDecoder> SpeculativeDecoder::with_source(Session::Impl& session, const GenerateOptions& options,
@@ -74,7 +74,7 @@ Result<SpeculativeDecoder> SpeculativeDecoder::with_source(Session::Impl& sessio
     decoder.ends_.emplace(std::move(tokenizer).value());
   if (source == nullptr) return decoder;
   const uint32_t width = session.cache.takes_trees() ? source->tree_width() : 1;
-  decoder.choice_.emplace(options.draft, session.engine->plan.logit_rows - 1, width);
+  decoder.choice_.emplace(options.draft, session.engine->plan.logit_rows - 1, width, planned_growth(session.engine->plan));
   decoder.draft_.emplace(decoder.choice_->most_tokens(),
                          options.sampling.temperature > 0 && !source->is_certain() ? kMostDraftCandidates : 0);
   decoder.source_ = std::move(source);

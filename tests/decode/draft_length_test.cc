@@ -78,6 +78,55 @@ TEST_CASE("DraftLength: comes within a tenth of the best fixed length, whatever 
   }
 }
 
+TEST_CASE("DraftLength: what a plan says of growth, right or wrong, is what it begins with and not where it ends") {
+  for (const double growth : {0.0, 0.2, 1.0}) {
+    for (const double acceptance : {0.5, 0.95}) {
+      for (const std::function<double(uint32_t)>& verify : std::initializer_list<std::function<double(uint32_t)>>{kFlat, kLinear, kSteps}) {
+        const World world{acceptance, 0.1, verify};
+        DraftLength length(16, false, true, 1, growth);
+        run(length, world, 200);
+        const Run settled = run(length, world, 4000, 2);
+        CAPTURE(growth, acceptance, verify(1), verify(16));
+        CHECK(settled.ms / static_cast<double>(settled.tokens) < 1.1 * best_ms(world, 16));
+      }
+    }
+  }
+}
+
+TEST_CASE("DraftLength: a plan that knows that tokens cost time loses less by trying in a short text") {
+  const auto in_memory = [](uint32_t tokens) { return 8.0 + 2 * tokens; };  // as of a small model with everything resident
+  const World hopeless{0.05, 0, in_memory, 0.3};
+  double lost[2];
+  for (const bool knows : {false, true}) {
+    double ms = 0, tokens = 0;
+    for (uint32_t seed = 1; seed <= 50; ++seed) {
+      DraftLength length(16, false, true, 1, knows ? 0.2 : 0);
+      const Run text = run(length, hopeless, 100, seed);
+      ms += text.ms, tokens += static_cast<double>(text.tokens);
+    }
+    lost[knows] = ms / (tokens * in_memory(1)) - 1;
+  }
+  CAPTURE(lost[0], lost[1]);
+  CHECK(lost[1] < 0.025);
+  CHECK(lost[1] < 0.7 * lost[0]);
+}
+
+TEST_CASE("DraftLength: a plan's growth is what a prompt's step adds for each token, of a step of decoding") {
+  Plan plan;
+  plan.decode.tokens = 1, plan.decode.predicted_ms = 10;
+  plan.prefill.tokens = 101, plan.prefill.predicted_ms = 210;
+  CHECK(planned_growth(plan) == Approx(0.2));
+  plan.decode.tokens = 4;  // of four texts: a token of each adds four times as much
+  plan.prefill.tokens = 104;
+  CHECK(planned_growth(plan) == Approx(0.8));
+  plan.prefill.predicted_ms = 10000;
+  CHECK(planned_growth(plan) == 1);
+  plan.prefill.predicted_ms = 9;
+  CHECK(planned_growth(plan) == DraftLength::kLeastGrowth);
+  plan.prefill.tokens = 4;  // no longer step there
+  CHECK(planned_growth(plan) == DraftLength::kLeastGrowth);
+}
+
 TEST_CASE("DraftLength: where each further token reads further experts it widens as far as that pays, and no further") {
   for (const double acceptance : {0.7, 0.8, 0.85}) {
     const World world{acceptance, 0.1, kMixture};
