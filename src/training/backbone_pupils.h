@@ -42,6 +42,11 @@ class BackbonePupils {
     norms_.step(norm_gradients_, scales_.finest() * options.rate_of(step, options.norm_rate));
     return scales_.step(options.rate_of(step, options.scale_rate));
   }
+  /// Leaves so much of the way that steps went.
+  Status retreat(float part) {
+    norms_.retreat(part);
+    return scales_.retreat(part);
+  }
   /// As it was in the beginning.
   Status reset() {
     norms_.reset();

@@ -46,6 +46,11 @@ void NormPupils::step(std::span<const float> gradients, float rate) {
   show();
 }
 
+void NormPupils::retreat(float part) {
+  for (float& multiple : multiples_) multiple = 1 + part * (multiple - 1);
+  show();
+}
+
 void NormPupils::reset() {
   std::fill(multiples_.begin(), multiples_.end(), 1.0f);
   show();

@@ -32,6 +32,8 @@ class NormPupils {
   void step(std::span<const float> gradients, float rate);
 
   std::vector<TrainedNorm> norms() const;
+  /// Leaves so much of the way that they went.
+  void retreat(float part);
   /// Puts them back as they were in the beginning.
   void reset();
 

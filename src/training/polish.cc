@@ -22,6 +22,9 @@ Result<double> mean_loss(BranchTrainer& trainer, size_t pieces) {
   return sum / static_cast<double>(pieces);
 }
 
+// What went too far is taken back by half, so often at most.
+constexpr int kMostRetreats = 2;
+
 }  // namespace
 
 Result<PolishReport> polish_branches(const Model::Impl& model, const MatrixReader& student, std::span<const Token> tokens,
@@ -60,6 +63,13 @@ Result<PolishReport> polish_branches(const Model::Impl& model, const MatrixReade
   }
   OTR_ASSIGN(report.held_out_after, mean_loss(*trainer, task.held_out));
   report.is_kept = report.held_out_after < report.held_out_before;
+  for (int retreats = 0; retreats < kMostRetreats && !report.is_kept && std::isfinite(report.held_out_after); ++retreats) {
+    if (options.moves_branches) OTR_TRY(pupils.retreat(*branches, 0.5f));
+    if (backbone_pupils) OTR_TRY(backbone_pupils->retreat(0.5f));
+    report.part /= 2;
+    OTR_ASSIGN(report.held_out_after, mean_loss(*trainer, task.held_out));
+    report.is_kept = report.held_out_after < report.held_out_before;
+  }
   for (size_t i = 0; report.is_kept && options.moves_branches && i < branches->size(); ++i) pupils.give_back(i, &(*branches)[i]);
   if (report.is_kept && backbone_pupils) *backbone = backbone_pupils->give_back();
   return report;

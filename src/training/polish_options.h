@@ -43,6 +43,7 @@ struct PolishReport {
   std::vector<double> losses;                      ///< end to end: of each step's piece, before the step
   std::vector<PolishedLayer> layers;               ///< block by block: of the layers that have branches
   bool is_kept = false;                            ///< held_out_after is the smaller one: the branches are the new ones
+  double part = 1;                                 ///< end to end: of the way that steps went, what held_out_after is of: 1, 1/2 or 1/4
 };
 
 /// What is done, of how much, in about equal parts; an error stops.

@@ -50,6 +50,21 @@ Status Pupils::step(float rate) {
   return {};
 }
 
+// In place: what training may allocate is counted beforehand.
+Status Pupils::retreat(std::span<const TrainedBranch> first, float part) {
+  const auto leave = [part](float was, float* is) { *is = was + part * (*is - was); };
+  for (size_t i = 0; i < pupils_.size(); ++i) {
+    Pupil& pupil = pupils_[i];
+    const size_t rows = pupil.matrix->rows(), rank = pupil.scales.size(), columns = pupil.a.size() / rank;
+    for (size_t j = 0; j < rank; ++j) {
+      for (size_t c = 0; c < columns; ++c) leave(first[i].a[j * columns + c] / pupil.scales[j], &pupil.a[j * columns + c]);
+      for (size_t r = 0; r < rows; ++r) leave(first[i].b[r * rank + j] * pupil.scales[j], &pupil.b[j * rows + r]);
+    }
+    OTR_TRY(show(&pupil));
+  }
+  return {};
+}
+
 void Pupils::give_back(size_t i, TrainedBranch* branch) const { restore(pupils_[i], branch); }
 
 void Pupils::restore(const Pupil& pupil, TrainedBranch* branch) {

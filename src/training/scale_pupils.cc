@@ -98,6 +98,15 @@ float ScalePupils::finest() const {
   return finest;
 }
 
+Status ScalePupils::retreat(float part) {
+  for (const auto& pupil : pupils_) {
+    for (float& multiple : pupil->multiples) multiple = 1 + part * (multiple - 1);
+    for (float& distance : pupil->distances) distance *= part;
+    OTR_TRY(show(*pupil));
+  }
+  return {};
+}
+
 Status ScalePupils::reset() {
   for (const auto& pupil : pupils_) {
     std::fill(pupil->multiples.begin(), pupil->multiples.end(), 1.0f);

@@ -45,6 +45,8 @@ class ScalePupils {
   /// of a step each, whatever the bits.
   Status step(float rate);
 
+  /// Leaves so much of the way that they went.
+  Status retreat(float part);
   /// Back to how they were added.
   Status reset();
 

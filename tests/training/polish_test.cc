@@ -84,6 +84,31 @@ TEST_CASE("polish_branches: branches stay as they are when the held-out text bec
   CHECK(are_equal(trained, compressed.branches));
 }
 
+TEST_CASE("polish_branches: of steps that went too far half is kept, or a quarter, where that is of use") {
+  const TwoBitModel compressed(tiny_model_path("dense-f16"));
+  const std::vector<Token> tokens = random_text(64);
+  bool was_halved = false, was_whole = false;
+  for (float rate = 2e-3f; rate < 0.2f; rate *= 1.3f) {
+    std::vector<TrainedBranch> trained = compressed.branches;
+    PolishOptions options = few_steps(12);
+    options.learning_rate = rate;
+    const PolishReport report = must(polish(compressed, tokens, options, 2, &trained));
+    CAPTURE(rate, report.part, report.held_out_before, report.held_out_after);
+    CHECK(report.is_kept == (report.held_out_after < report.held_out_before));
+    if (!report.is_kept) {
+      CHECK(report.part == 0.25);
+      CHECK(are_equal(trained, compressed.branches));
+      continue;
+    }
+    (report.part < 1 ? was_halved : was_whole) = true;
+    // What comes back is what was measured.
+    const PolishReport again = must(polish(compressed, tokens, few_steps(1), 2, &trained));
+    CHECK(std::abs(again.held_out_before / report.held_out_after - 1) < 1e-4);
+  }
+  CHECK(was_halved);
+  CHECK(was_whole);
+}
+
 TEST_CASE("polish_branches: matrices without a branch are frozen, and branches of several ranks go together") {
   const TwoBitModel compressed(tiny_model_path("dense-f16"));
   const LayerLayout& first = compressed.layout().layers[0];
