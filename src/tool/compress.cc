@@ -224,7 +224,7 @@ void add_compress(CLI::App& app, Action& action) {
       ->capture_default_str();
   add_choice<PolishTargetChoice>(*command, "--polish-target", options->polish_target,
                                  "What is trained: the branches; the backbone's scales and norms, which take no byte more; or both. auto: both "
-                                 "with two and three bits, without residuals and --host-budget, where the whole model is trained together, else the branches",
+                                 "with two bits, and without branches with three, without residuals and --host-budget, where the whole model is trained together, else the branches",
                                  {{"auto", PolishTargetChoice::kAuto}, {"branches", PolishTargetChoice::kBranches},
                                   {"backbone", PolishTargetChoice::kBackbone}, {"both", PolishTargetChoice::kBoth}});
   add_choice<PolishScope>(*command, "--polish-scope", options->polish_scope,

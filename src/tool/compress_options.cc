@@ -94,17 +94,17 @@ PolishScope choose_polish_scope(const CompressCommandOptions& options, const Ste
   return is_large ? PolishScope::kBlock : options.polish_scope;
 }
 
-// With two and three bits the backbone's own scales restore much for no byte more, with four nothing; trained layer by layer they take
-// long and bring half. What has residuals keeps its scales, so that little would be left to train; who states a budget of memory may have
+// With two and three bits the backbone's own scales restore much for no byte more, with four nothing; beside branches they help with two, and with
+// three they lost what the branches' own steps had gained. Trained layer by layer they take long and bring half. What has residuals keeps its scales, so that little would be left to train; who states a budget of memory may have
 // none for it.
 PolishTarget choose_polish_target(const CompressCommandOptions& options, const StepShape& shape, double code_bits,
                                   const CompressOptions& result) {
-  constexpr double kMostBits = 3.5;
+  const double most_bits = result.branch_bytes > 0 ? 2.5 : 3.5;
   if (options.polish_target != PolishTargetChoice::kAuto) return static_cast<PolishTarget>(options.polish_target);
   const bool has_residuals = result.branch_read_bytes > 0 || options.max_slowdown > 0 || options.form == BranchForm::kSparse,
              sees_all = options.polish_scope != PolishScope::kBlock && result.host_bytes == 0 && whole_training_bytes(shape) <= kMostWholeBytes,
              can_train = !is_mixture(shape) && options.method == BranchMethod::kWeighed;
-  return code_bits <= kMostBits && !has_residuals && sees_all && can_train ? PolishTarget::kBoth : PolishTarget::kBranches;
+  return code_bits <= most_bits && !has_residuals && sees_all && can_train ? PolishTarget::kBoth : PolishTarget::kBranches;
 }
 
 Status read_branches(const CompressCommandOptions& options, const Model& model, double stored_bits, CompressOptions* result) {

@@ -355,6 +355,13 @@ class Compress(BrowserTest):
         for options in (("--bits", "mixed:4.1"), ("--bits", "4"), ("--bits", "2", "--polish-scope", "block"), ("--bits", "2", "--host-budget", "1GB"), ("--bits", "2", "--method", "hcinfer"),
                         ("--bits", "2", "--form", "sparse", "--branch-reads", "1bpw"), ("--bits", "2", "--polish-target", "branches")):
             self.assertIsNone(self.document(*command, *options)["polish"], options)
+        # Beside branches it is with two bits, and with three it is not.
+        for bits, is_trained in (("2", True), ("3", False)):
+            branched = (*command, "--bits", bits, "--branch-budget", "60kB", "--form", "low-rank", "--polish", "8")
+            self.succeed(*branched)
+            chosen = self.out.read_bytes()
+            self.succeed(*branched, "--polish-target", "branches")
+            self.assertEqual(chosen != self.out.read_bytes(), is_trained, bits)
 
     @tool.long
     def test_a_mixture_of_experts_is_compressed_and_as_near_as_the_dense_model_that_it_was_made_from(self):
