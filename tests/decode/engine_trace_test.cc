@@ -118,7 +118,8 @@ TEST_CASE("Engine trace: the host is not busy while it waits for the disk") {
   must(traced.session.prefill(std::vector<Token>(20, 7)));
   must(traced.session.step(9));
   double worked_ms = 0, waited_ms = 0;
-  for (const json& event : written(traced.engine)["traceEvents"]) {
+  const json trace = written(traced.engine);
+  for (const json& event : trace["traceEvents"]) {
     if (event["ph"] != "X" || event["cat"] != "host") continue;
     const bool is_waiting = event["name"].get<std::string>().starts_with("wait for");
     (is_waiting ? waited_ms : worked_ms) += event["dur"].get<double>() / 1000;
