@@ -20,7 +20,9 @@ struct DraftExpectation {
   /// Chance that a draft is accepted up to and with its token i, as SpeculationReport::accepted_at is of drafted_at. What is above the one before counts as that.
   std::array<double, kMostDraftTokens> accepted = {};
 };
-/// Of a draft that was never tried: 0.6 for a token if those before it were right, about what a small model of the same family gets.
+/// What is believed of a token of a draft that was never tried, if those before it were right: about what a small model of the same family gets.
+inline constexpr double kUnknownAcceptance = 0.6;
+/// DraftExpectation::accepted of such a draft.
 OTR_API std::array<double, kMostDraftTokens> unknown_acceptance();
 
 /// The draft that is worth most.

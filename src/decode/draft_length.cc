@@ -1,13 +1,15 @@
 // How many tokens to draft: expected tokens over expected time.
 #include "src/decode/draft_length.h"
 
+#include <outrigger/draft_forecast.h>
+
 #include <algorithm>
 
 namespace outrigger {
 namespace {
 
-// What is believed of a place that was never tried, with the weight of so many trials. About what a small model of the same family gets.
-constexpr double kFirstAcceptance = 0.6, kFirstTrials = 2;
+// What is believed of a place that was never tried has the weight of so many trials.
+constexpr double kFirstTrials = 2;
 // Of rates: the last 50 trials or so count. Of times: the last 8 steps, evenly as long as there were fewer.
 constexpr double kKeptOfRates = 0.98, kNewOfTimes = 0.125;
 // One slow step, when the machine was busy elsewhere, is not to be believed at once.
@@ -35,7 +37,7 @@ void DraftLength::Time::add(double sample_ms) {
 }
 
 double DraftLength::acceptance(uint32_t place) const {
-  double believed = kFirstAcceptance;
+  double believed = kUnknownAcceptance;
   for (uint32_t i = 0; i <= place; ++i) believed = (rates_[i].hits + kFirstTrials * believed) / (rates_[i].trials + kFirstTrials);
   return believed;
 }

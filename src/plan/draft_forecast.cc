@@ -10,9 +10,6 @@
 namespace outrigger {
 namespace {
 
-// Of a place that was never tried, if those before it were right: what a session believes at first (src/decode/draft_length.cc).
-constexpr double kUnknown = 0.6;
-
 Status check(const DraftExpectation& draft, bool has_halves) {
   const auto is_time = [](double ms) { return std::isfinite(ms) && ms > 0; };
   if (!is_time(draft.step_ms) || (has_halves && !is_time(draft.half_step_ms))) {
@@ -63,7 +60,7 @@ void take_if_faster(uint32_t drafted, uint32_t groups, double tokens, double tok
 std::array<double, kMostDraftTokens> unknown_acceptance() {
   std::array<double, kMostDraftTokens> accepted{};
   double chance = 1;
-  for (double& of : accepted) of = chance *= kUnknown;
+  for (double& of : accepted) of = chance *= kUnknownAcceptance;
   return accepted;
 }
 

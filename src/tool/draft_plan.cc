@@ -57,7 +57,7 @@ void say_basis(const CommonOptions& options, const KnownAcceptance& known) {
   if (options.progress == ProgressMode::kNone) return;
   const bool is_known = known.chances() != unknown_acceptance();
   say(is_known ? fmt::format("of the draft is expected what was accepted of {:.0f} drafts of earlier runs", known.drafted[0])
-               : "the draft was never tried with this model: each of its tokens is expected to be accepted with 60 %");
+               : fmt::format("the draft was never tried with this model: each of its tokens is expected to be accepted with {:.0f} %", 100 * kUnknownAcceptance));
 }
 
 }  // namespace

@@ -47,8 +47,8 @@ class BrowserTest(tool.ToolTest):
         self.assertEqual(process.returncode, 0, process.stderr[-2000:])
         return process.stdout.decode(), [line for line in process.stderr.decode(errors="replace").splitlines() if "CONSOLE" in line]
 
-    def check_rendered(self, page):
-        """It is shown whole, nothing lies outside of its drawings, and the console is silent. How many drawings there are."""
+    def check_rendered(self, page, more_than=60):
+        """It is shown whole, nothing lies outside of its drawings, which have more than so many elements, and the console is silent. How many drawings there are."""
         document, said = self.rendered(page)
         self.assertEqual(said, [])
         self.assertIn("</html>", document)
@@ -58,6 +58,6 @@ class BrowserTest(tool.ToolTest):
         measured.unlink()
         self.assertEqual(said, [])
         elements, outside = re.search(r"elements (\d+) outside (.*)</p>", measured_document, re.DOTALL).groups()
-        self.assertGreater(int(elements), 30)
+        self.assertGreater(int(elements), more_than)
         self.assertEqual(outside.split("</p>")[0].strip(), "0")
         return document.count("<svg")
