@@ -18,6 +18,9 @@ constexpr Ring kRings[] = {{2, 256 << 10}, {3, 1 << 20}, {4, 1 << 20}, {4, 4 << 
 constexpr uint32_t kFromTokens[] = {8, 32, 128};
 // Every feed-forward part streams, every second, or every third: the host computes the others while the link is busy.
 constexpr uint32_t kStrides[] = {1, 2, 3};
+// So many beginnings of an order, evenly spaced, are tried with streams beside them, so that a 64th of a model's parts is what a device may
+// have room for and not hold. All 200 parts of 100 layers take three times as long to go through.
+constexpr size_t kLengthsWithStreams = 64;
 // A search for the rest of a model takes about 0.1 us for each of its matrices.
 constexpr size_t kMostSearched = 40000;
 // Where the host reads from disk too, one way of streaming to the device is tried: the middle of each of these.
@@ -135,14 +138,14 @@ void DeviceCandidates::add_streams(std::vector<PartPlace> places, const std::vec
 
 void DeviceCandidates::add_all() {
   for (const std::vector<uint32_t>& order : orders_) {
-    const std::vector<bool> with_streams = spaced(order.size(), 1.6);
+    const size_t gap = order.size() / kLengthsWithStreams + 1;
     std::vector<PartPlace> places(chain_.parts.size(), PartPlace::kHost);
     for (size_t length = 0; length <= order.size(); ++length) {
       if (length > 0) {
         places[order[length - 1]] = PartPlace::kDevice;
         for (const bool beside : besides_) candidates_.push_back(of(places, 0, beside));
       }
-      if (length == 0 || with_streams[length]) add_streams(places, order, length);
+      if (length % gap == 0 || length == order.size()) add_streams(places, order, length);
     }
   }
 }

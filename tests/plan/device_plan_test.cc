@@ -310,35 +310,58 @@ double best_planning_ms(const StepShape& shape, const MachineProfile& machine, c
   return best_thread_ms(5, [&] { REQUIRE(PlacementPlanner::plan(shape, machine, budgets, workload).is_ok()); });
 }
 
+StepShape hundred_layers(bool has_experts) {
+  StepShape shape = small_model();
+  const MatrixShape head = shape.matrices.back();
+  shape.matrices.clear();
+  for (uint32_t layer = 0; layer < 100; ++layer) {
+    const std::string prefix = "blk." + std::to_string(layer) + ".";
+    const auto add = [&](const char* name, uint64_t rows, uint64_t columns, MatrixPart part) {
+      shape.matrices.push_back(matrix_of(prefix + name + ".weight", rows, columns));
+      shape.matrices.back().layer = layer;
+      shape.matrices.back().part = part;
+    };
+    for (const char* name : {"attn_q", "attn_k", "attn_v", "attn_output"}) add(name, 4096, 4096, MatrixPart::kAttention);
+    for (const char* name : {"ffn_gate", "ffn_up", "ffn_down"}) {
+      add(name, has_experts ? 1536 : 14336, 4096, has_experts ? MatrixPart::kHost : MatrixPart::kFeedForward);
+      MatrixShape& matrix = shape.matrices.back();
+      if (!has_experts) continue;
+      matrix.use = MatrixUse::kRouted;
+      matrix.experts = 128;
+      matrix.packed_bytes *= 128;
+      matrix.file_bytes *= 128;
+    }
+  }
+  shape.matrices.push_back(head);
+  shape.matrices.back().layer = 100;
+  shape.kv_layers = 100;
+  shape.kv_runs = 16;
+  shape.kv_bytes_per_token = 100 * 4096;
+  shape.used_experts = has_experts ? 8 : 0;
+  return shape;
+}
+
+// Lengths of an order that lie far apart leave a device between them to choose what it can hold and no stream, and prompts to the host.
+TEST_CASE("Planner: whatever share of a model a device holds, a prompt's step brings it the rest where the link is faster than the host") {
+  const StepShape shape = hundred_layers(false);
+  uint64_t all_bytes = 0;
+  for (const MatrixShape& matrix : shape.matrices) all_bytes += matrix.packed_bytes;
+  MachineProfile machine = with_device(two_cores(), UINT64_MAX);
+  machine.host_int8_ops.per_s = machine.host_small_batch_ops.per_s = 500e9;
+  for (const double share : {0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9}) {
+    Budgets budgets{uint64_t{200} << 30};
+    budgets.device_bytes = static_cast<uint64_t>(share * static_cast<double>(all_bytes));
+    const Plan plan = planned(shape, machine, budgets, workload_of(512, 128));
+    CAPTURE(share, plan.device.planned_bytes, plan.prefill.predicted_ms);
+    CHECK(plan.prefill.h2d_bytes > 0);
+    CHECK(plan.prefill.predicted_ms < 2.5e3 * static_cast<double>(all_bytes) / machine.h2d_bytes.per_s);
+    CHECK(plan.device.planned_bytes > budgets.device_bytes * 95 / 100);
+  }
+}
+
 TEST_CASE("Planner: 100 layers with a device, dense or of 128 experts, are planned in a moment") {
   for (const bool has_experts : {false, true}) {
-    StepShape shape = small_model();
-    const MatrixShape head = shape.matrices.back();
-    shape.matrices.clear();
-    for (uint32_t layer = 0; layer < 100; ++layer) {
-      const std::string prefix = "blk." + std::to_string(layer) + ".";
-      const auto add = [&](const char* name, uint64_t rows, uint64_t columns, MatrixPart part) {
-        shape.matrices.push_back(matrix_of(prefix + name + ".weight", rows, columns));
-        shape.matrices.back().layer = layer;
-        shape.matrices.back().part = part;
-      };
-      for (const char* name : {"attn_q", "attn_k", "attn_v", "attn_output"}) add(name, 4096, 4096, MatrixPart::kAttention);
-      for (const char* name : {"ffn_gate", "ffn_up", "ffn_down"}) {
-        add(name, has_experts ? 1536 : 14336, 4096, has_experts ? MatrixPart::kHost : MatrixPart::kFeedForward);
-        MatrixShape& matrix = shape.matrices.back();
-        if (!has_experts) continue;
-        matrix.use = MatrixUse::kRouted;
-        matrix.experts = 128;
-        matrix.packed_bytes *= 128;
-        matrix.file_bytes *= 128;
-      }
-    }
-    shape.matrices.push_back(head);
-    shape.matrices.back().layer = 100;
-    shape.kv_layers = 100;
-    shape.kv_runs = 16;
-    shape.kv_bytes_per_token = 100 * 4096;
-    shape.used_experts = has_experts ? 8 : 0;
+    const StepShape shape = hundred_layers(has_experts);
     for (const uint64_t host_gib : {4, 20, 200, 0}) {
       for (const uint64_t device_gib : {2, 8, 24, 80}) {
         if (has_experts && host_gib == 0) continue;
