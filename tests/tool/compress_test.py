@@ -274,6 +274,11 @@ class Compress(BrowserTest):
         self.assertEqual(self.document(*run, "--own-text")["calibration_tokens"], 12 * 64)
         self.assertNotEqual(self.out.read_bytes(), first)
 
+    def test_the_models_own_text_needs_no_more_memory_than_a_piece_of_it(self):
+        run = ("compress", MODEL, "-o", self.out, "--bits", "2", "--ctx", "64", "--chunks", "8")
+        self.refuse(tool.BUDGET, *run, "--host-budget", "100kB", naming="activations")  # one piece needs 168 KiB, eight at once 280
+        self.refuse(tool.BUDGET, *run, "--host-budget", "200kB", naming="for matrices as floats")
+
     def test_mixed_bits_are_what_was_asked_for_and_between_their_neighbours(self):
         document = self.document("compress", MODEL, "-o", self.out, "--bits", "mixed:3", "--polish", "off", *self.args)
         self.assertLessEqual(document["bits_per_weight"]["backbone"], 3)
