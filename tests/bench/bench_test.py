@@ -22,6 +22,7 @@ import compare_llamacpp
 import export_peer
 import models
 import report
+import slot_schedule
 import targets
 
 
@@ -274,6 +275,25 @@ class Models(unittest.TestCase):
             self.make(options)
         self.assertIn("ended with 3", str(ended.exception))
         self.assertEqual(os.listdir(options.folder), [])
+
+
+class SlotSchedule(unittest.TestCase):
+    TARGET = slot_schedule.TARGETS[0]
+
+    def test_drafts_that_take_no_longer_than_a_pass_are_free_where_groups_take_turns(self):
+        hidden = slot_schedule.rates(self.TARGET, 50e9, 4e9, 0.8, 1)
+        self.assertGreater(slot_schedule.pass_s(self.TARGET, 320, 9, 50e9, 4e9), slot_schedule.draft_s(self.TARGET))
+        in_turn_s, interleaved_s = (320 * slot_schedule.NEW_TOKENS / hidden[name] for name in ("in turn", "interleaved"))
+        rounds = slot_schedule.NEW_TOKENS / sum(0.8**i for i in range(9))
+        self.assertAlmostEqual(in_turn_s - interleaved_s, rounds * slot_schedule.draft_s(self.TARGET), places=3)
+
+    def test_a_pass_whose_copies_bind_takes_as_long_for_one_text_as_for_hundred(self):
+        one, hundred = (slot_schedule.pass_s(self.TARGET, texts, 1, 2e12, 4e9) for texts in (1, 100))
+        self.assertLess(hundred / one, 1.02)
+
+    def test_an_order_other_than_the_published_one_is_never_fitted(self):
+        self.assertEqual(slot_schedule.worst((2e12, 24e9, 0.5), 1), math.inf)
+        self.assertLess(slot_schedule.worst((92e9, 8.3e9, 0.96), 0.5), math.log(1.35))
 
 
 if __name__ == "__main__":
