@@ -49,6 +49,12 @@ Status draw(const PlanCommandOptions& options, const Model& model, const Plan& p
   return Status();
 }
 
+// Without a budget a plan is made for the memory that is here, also where the profile is another machine's.
+void say_whose_memory(const CommonOptions& options, const MachineProfile* given) {
+  if (given == nullptr || options.host_budget || options.progress == ProgressMode::kNone || given->machine == machine_fingerprint()) return;
+  say("the host budget is the memory of this machine, and the profile is another's: give --host-budget");
+}
+
 Status plan(PlanCommandOptions options) {
   apply_log_level(options.common);
   if (Status status = check_future(options.future); !status.is_ok()) return status;
@@ -67,6 +73,7 @@ Status plan(PlanCommandOptions options) {
   Workload workload = fitting(options, model.value().info());
   plan_for_draft(options.future, {}, &options.common, &workload);
   const MachineProfile* const known = options.profile_file.empty() ? nullptr : &given;
+  say_whose_memory(options.common, known);
   auto made = make_plan(model.value(), options.common, workload, known);
   if (!made.is_ok()) return made.status();
   if (Status status = expect_draft(model.value(), options.common, workload, known, &made.value()); !status.is_ok()) return status;

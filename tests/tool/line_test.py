@@ -270,6 +270,12 @@ class DevicePlan(ToolTest):
         unlimited = self.document("plan", valid(), "--profile", path, "--device-budget", "0")
         self.assertEqual(unlimited["tiers"]["device"]["budget_bytes"], 1 << 30)
 
+    def test_for_another_machine_it_says_whose_memory_the_host_budget_is(self):
+        path = self.machine(machine="another")
+        self.assertIn("--host-budget", self.succeed("plan", valid(), "--profile", path).err)
+        self.assertNotIn("--host-budget", self.succeed("plan", valid(), "--profile", path, "--host-budget", "64MiB").err)
+        self.assertNotIn("--host-budget", self.succeed("plan", valid(), "--profile", self.machine()).err)
+
     def test_the_table_fits_a_screen_and_says_what_is_where(self):
         out = self.succeed("plan", valid(), "--profile", self.machine(), "--host-budget", "64MiB").out
         self.assertLessEqual(len(out.splitlines()), 28)
