@@ -16,13 +16,17 @@ constexpr Ring kRings[] = {{2, 256 << 10}, {3, 1 << 20}, {4, 1 << 20}, {4, 4 << 
 // Copying what is used once pays from where products take longer than the copy: a few tokens where the link is fast, some tens where it is
 // not.
 constexpr uint32_t kFromTokens[] = {8, 32, 128};
-// Every feed-forward part streams, every second, or every third: the host computes the others while the link is busy.
-constexpr uint32_t kStrides[] = {1, 2, 3};
+// How many of the feed-forward parts stream, evenly spaced: the host computes the others while the link is busy.
+constexpr PartShare kShares[] = {{1, 1}, {1, 2}, {1, 3}};
+// Where the host reads from disk those that stream have to be in its memory, so that it decides how many there may be.
+constexpr PartShare kSharesBesideDisk[] = {{1, 1}, {9, 10}, {4, 5}, {2, 3}, {1, 2}, {1, 3}};
 // So many beginnings of an order, evenly spaced, are tried with streams beside them, so that a 64th of a model's parts is what a device may
 // have room for and not hold. All 200 parts of 100 layers take three times as long to go through.
 constexpr size_t kLengthsWithStreams = 64;
-// A search for the rest of a model takes about 0.1 us for each of its matrices.
-constexpr size_t kMostSearched = 40000;
+// A search for the rest of a model takes about 0.1 us for each of its matrices, and a bound spares most of them theirs: of so many searches
+// times matrices no more than a tenth is made.
+constexpr size_t kMostSearched = 1000000;
+constexpr size_t kFewestCandidates = 4, kMostCandidates = 1200;
 // Where the host reads from disk too, one way of streaming to the device is tried: the middle of each of these.
 constexpr Ring kRingBesideDisk = {4, 1 << 20};
 constexpr uint32_t kFromTokensBesideDisk = 32;
@@ -97,12 +101,12 @@ DeviceCandidate DeviceCandidates::of(const std::vector<PartPlace>& places, uint3
   return candidate;
 }
 
-// Every so many-th of the feed-forward parts from `length` on.
-void DeviceCandidates::stream_feed_forward(const std::vector<uint32_t>& order, size_t length, uint32_t stride,
+// Of the feed-forward parts from `length` on.
+void DeviceCandidates::stream_feed_forward(const std::vector<uint32_t>& order, size_t length, PartShare share,
                                            std::vector<PartPlace>* places) const {
   uint32_t at = 0;
   for (size_t i = length; i < order.size(); ++i) {
-    if (chain_.parts[order[i]].part == MatrixPart::kFeedForward && at++ % stride == 0) (*places)[order[i]] = PartPlace::kStreamed;
+    if (chain_.parts[order[i]].part == MatrixPart::kFeedForward && share.has(at++)) (*places)[order[i]] = PartPlace::kStreamed;
   }
 }
 
@@ -128,8 +132,8 @@ void DeviceCandidates::add_streams(std::vector<PartPlace> places, const std::vec
     add(1, with_head);
     for (const uint32_t from_tokens : kFromTokens) {
       if (with_head && logit_rows_ < from_tokens) break;  // of few rows the head is not worth the way
-      for (const uint32_t stride : kStrides) {
-        stream_feed_forward(order, length, stride, &places);
+      for (const PartShare share : kShares) {
+        stream_feed_forward(order, length, share, &places);
         add(from_tokens, with_head);
       }
     }
@@ -151,28 +155,32 @@ void DeviceCandidates::add_all() {
 }
 
 void DeviceCandidates::add_beside_disk() {
-  const size_t searches = std::clamp<size_t>(kMostSearched / std::max<size_t>(1, shape_.matrices.size()), 4, 100);
-  // A ratio that leaves each order its share of them.
-  const double lengths = static_cast<double>(searches) / static_cast<double>(std::max<size_t>(1, orders_.size()));
+  if (orders_.empty()) return;
+  const size_t candidates = std::clamp(kMostSearched / std::max<size_t>(1, shape_.matrices.size()), kFewestCandidates, kMostCandidates);
+  // A ratio that leaves each order its share of a quarter of them.
+  const double lengths = static_cast<double>(candidates) / 4 / static_cast<double>(orders_.size());
   for (const std::vector<uint32_t>& order : orders_) {
     if (order.empty()) continue;
-    const std::vector<bool> taken = spaced(order.size(), std::max(1.2, std::pow(static_cast<double>(order.size()), 1 / lengths)));
+    const std::vector<bool> taken = spaced(order.size(), std::max(1.05, std::pow(static_cast<double>(order.size()), 1 / lengths)));
     std::vector<PartPlace> places(chain_.parts.size(), PartPlace::kHost);
     for (size_t length = 1; length <= order.size(); ++length) {
       places[order[length - 1]] = PartPlace::kDevice;
       if (taken[length]) beside_disk_.push_back(of(places, 0, besides_.front()));
     }
   }
-  if (orders_.empty() || searches < 20) return;
-  const std::vector<uint32_t>& order = orders_.front();
-  const std::vector<bool> taken = spaced(order.size(), 2);
+  for (const std::vector<uint32_t>& order : orders_) add_streams_beside_disk(order, candidates * 3 / 4 / orders_.size());
+}
+
+// About so many, of evenly spaced lengths.
+void DeviceCandidates::add_streams_beside_disk(const std::vector<uint32_t>& order, size_t candidates) {
+  const size_t gap = order.size() * std::size(kSharesBesideDisk) / std::max<size_t>(1, candidates) + 1;
   std::vector<PartPlace> places(chain_.parts.size(), PartPlace::kHost);
   for (size_t length = 0; length <= order.size(); ++length) {
     if (length > 0) places[order[length - 1]] = PartPlace::kDevice;
-    if (length > 0 && !taken[length]) continue;
-    for (const uint32_t stride : kStrides) {
+    if (length % gap != 0) continue;
+    for (const PartShare share : kSharesBesideDisk) {
       std::vector<PartPlace> with_streams = places;
-      stream_feed_forward(order, length, stride, &with_streams);
+      stream_feed_forward(order, length, share, &with_streams);
       DeviceCandidate candidate = of(with_streams, kFromTokensBesideDisk, besides_.front());
       if (candidate.least_slot_bytes == 0) continue;
       candidate.load.slots = kRingBesideDisk.slots;

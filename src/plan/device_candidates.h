@@ -23,6 +23,13 @@ struct DeviceCandidate {
   uint64_t least_slot_bytes = 0;  ///< of the device's ring; 0: nothing streams there
 };
 
+/// How many of some parts: `of` of each `each`, evenly spaced, the first among them.
+struct PartShare {
+  uint32_t of, each;
+
+  bool has(uint32_t at) const { return (uint64_t{at} * of + of + each - 1) / each > (uint64_t{at} * of + each - 1) / each; }
+};
+
 /// The beginnings of a few orders of a model's parts, of every length; and beside them what else may stream to the device. See
 /// docs/design/0010-placing-on-a-device.md. Keeps a reference to `shape`.
 class DeviceCandidates {
@@ -45,7 +52,8 @@ class DeviceCandidates {
   void add_all();
   void add_streams(std::vector<PartPlace> places, const std::vector<uint32_t>& order, size_t length);
   void add_beside_disk();
-  void stream_feed_forward(const std::vector<uint32_t>& order, size_t length, uint32_t stride, std::vector<PartPlace>* places) const;
+  void add_streams_beside_disk(const std::vector<uint32_t>& order, size_t candidates);
+  void stream_feed_forward(const std::vector<uint32_t>& order, size_t length, PartShare share, std::vector<PartPlace>* places) const;
   static DeviceCandidate with_ring(DeviceCandidate candidate, size_t ring);
   static size_t rings();
 

@@ -7,8 +7,7 @@
 namespace outrigger {
 
 // What a candidate leaves to the host, to be searched.
-struct DeviceSearch::Rest {
-  DeviceCandidate candidate;
+struct DeviceSearch::Rest::Made {
   StepShape shape;
   std::vector<uint32_t> matrices;  ///< of the whole shape, for each of this one's
   std::unique_ptr<PlacementSearch> search;
@@ -50,7 +49,10 @@ DeviceSearch::DeviceSearch(const StepShape& shape, const Demand& demand, const C
 
   bare_ = shape;
   for (MatrixShape& matrix : bare_.matrices) matrix.name.clear();
-  for (const DeviceCandidate& candidate : candidates_.beside_disk()) add_rest(candidate);
+  for (const DeviceCandidate& candidate : candidates_.beside_disk()) {
+    rests_.push_back(std::make_unique<Rest>());
+    rests_.back()->candidate = candidate;
+  }
 }
 
 uint64_t DeviceSearch::device_bytes(const DeviceCandidate& candidate, size_t step) const {
@@ -75,10 +77,11 @@ std::vector<bool> DeviceSearch::steps_within(const DeviceCandidate& candidate, u
   return steps;
 }
 
-void DeviceSearch::add_rest(const DeviceCandidate& candidate) {
-  auto rest = std::make_unique<Rest>();
-  rest->candidate = candidate;
-  StepShape& shape = rest->shape;
+const DeviceSearch::Rest::Made& DeviceSearch::made(Rest& rest) const {
+  if (rest.made) return *rest.made;
+  rest.made = std::make_unique<Rest::Made>();
+  const DeviceCandidate& candidate = rest.candidate;
+  StepShape& shape = rest.made->shape;
   uint64_t streamed = 0;  // to the device, or correcting what is there: resident here
   shape.matrices.reserve(bare_.matrices.size());
   for (uint32_t i = 0; i < bare_.matrices.size(); ++i) {
@@ -88,7 +91,7 @@ void DeviceSearch::add_rest(const DeviceCandidate& candidate) {
     if (place == PartPlace::kStreamed || is_beside) streamed = add_bytes(streamed, resident_bytes(bare_.matrices[i]));
     if (place != PartPlace::kHost) continue;
     shape.matrices.push_back(bare_.matrices[i]);
-    rest->matrices.push_back(i);
+    rest.made->matrices.push_back(i);
   }
   const uint32_t layers = shape_.kv_layers - candidate.attention_layers;
   shape.used_experts = shape_.used_experts;
@@ -102,11 +105,9 @@ void DeviceSearch::add_rest(const DeviceCandidate& candidate) {
   shape.activations = shape_.activations;
   shape.activation_bytes_per_thread = shape_.activation_bytes_per_thread;
   shape.logits_row_bytes = shape_.logits_row_bytes;
-  rests_.push_back(std::move(rest));
-  Rest& kept = *rests_.back();
-  HostRest beside{largest_row_block(shape_), candidate.row_bytes,  candidate.row_reads,
-                  candidate.transfer_bytes,  &kept.candidate.load, true};
-  kept.search = std::make_unique<PlacementSearch>(kept.shape, demand_, cost_, 0, beside);
+  const HostRest beside{largest_row_block(shape_), candidate.row_bytes, candidate.row_reads, candidate.transfer_bytes, &candidate.load, true};
+  rest.made->search = std::make_unique<PlacementSearch>(shape, demand_, cost_, 0, beside);
+  return *rest.made;
 }
 
 uint64_t DeviceSearch::minimum_host_bytes(uint64_t device_budget) const {
@@ -116,8 +117,15 @@ uint64_t DeviceSearch::minimum_host_bytes(uint64_t device_budget) const {
       if (takes_step(candidate, step, device_budget)) least = std::min(least, host_bytes(candidate, step));
     }
   });
-  for (const std::unique_ptr<Rest>& rest : rests_)
-    least = std::min(least, rest->search->minimum_bytes(steps_within(rest->candidate, device_budget)));
+  for (const std::unique_ptr<Rest>& rest : rests_) {
+    const std::vector<bool> steps = steps_within(rest->candidate, device_budget);
+    const uint64_t streamed = streamed_bytes(rest->candidate);
+    uint64_t needed = UINT64_MAX;
+    for (size_t step = 0; step < steps.size(); ++step) {
+      if (steps[step]) needed = std::min(needed, bytes_without_layers(rest->candidate, streamed, step));
+    }
+    if (needed < least) least = std::min(least, made(*rest).search->minimum_bytes(steps));
+  }
   return least;
 }
 
@@ -145,23 +153,36 @@ DevicePlacement DeviceSearch::placement_of(const DeviceCandidate& candidate, siz
   return placement;
 }
 
-// No placement of the rest is faster: as if everything but the layers needed no memory, and reading did nothing but read.
-double DeviceSearch::least_time_s(const DeviceCandidate& candidate, const std::vector<bool>& steps, uint64_t host_budget) const {
-  uint64_t on_device = 0, streamed = 0;
+// Of the host's memory, whatever else happens to be there: weights that stream to the device, and branches that correct there from here.
+uint64_t DeviceSearch::streamed_bytes(const DeviceCandidate& candidate) const {
+  uint64_t streamed = 0;
   for (size_t i = 0; i < candidate.places.size(); ++i) {
     const DevicePart& part = candidates_.chain().parts[i];
-    const uint64_t beside = candidate.beside ? part.branch_arena_bytes : 0;
-    if (candidate.places[i] == PartPlace::kDevice && part.part != MatrixPart::kHead) {
-      on_device = add_bytes(on_device, part.arena_bytes - beside);
-      streamed = add_bytes(streamed, beside);
-    }
+    if (candidate.places[i] == PartPlace::kDevice && part.part != MatrixPart::kHead && candidate.beside)
+      streamed = add_bytes(streamed, part.branch_arena_bytes);
     if (candidate.places[i] == PartPlace::kStreamed) streamed = add_bytes(streamed, part.arena_bytes);
+  }
+  return streamed;
+}
+
+uint64_t DeviceSearch::bytes_without_layers(const DeviceCandidate& candidate, uint64_t streamed, size_t step) const {
+  return add_bytes(add_bytes(add_bytes(fixed_arena_bytes(shape_), streamed), candidate.transfer_bytes),
+                   add_bytes(kv_bytes_[shape_.kv_layers - candidate.attention_layers], host_step_bytes_[step]));
+}
+
+// No placement of the rest is faster: as if everything but the layers needed no memory, and reading did nothing but read.
+double DeviceSearch::least_time_s(const DeviceCandidate& candidate, const std::vector<bool>& steps, uint64_t host_budget) const {
+  const uint64_t streamed = streamed_bytes(candidate);
+  uint64_t on_device = 0;
+  for (size_t i = 0; i < candidate.places.size(); ++i) {
+    const DevicePart& part = candidates_.chain().parts[i];
+    if (candidate.places[i] == PartPlace::kDevice && part.part != MatrixPart::kHead)
+      on_device = add_bytes(on_device, part.arena_bytes - (candidate.beside ? part.branch_arena_bytes : 0));
   }
   double least = HUGE_VAL;
   for (size_t step = 0; step < steps.size(); ++step) {
     if (!steps[step]) continue;
-    const uint64_t others = add_bytes(add_bytes(add_bytes(fixed_arena_bytes(shape_), streamed), candidate.transfer_bytes),
-                                      add_bytes(kv_bytes_[shape_.kv_layers - candidate.attention_layers], host_step_bytes_[step]));
+    const uint64_t others = bytes_without_layers(candidate, streamed, step);
     if (others > host_budget) continue;
     const uint64_t layers = layer_bytes_ - std::min(layer_bytes_, add_bytes(on_device, streamed)), room = host_budget - others;
     const double missing = layers > room ? static_cast<double>(layers - room) * least_file_share_ : 0;
@@ -192,14 +213,15 @@ std::optional<DevicePlacement> DeviceSearch::best(uint64_t host_budget, uint64_t
   for (const std::unique_ptr<Rest>& rest : rests_) {
     const std::vector<bool> steps = steps_within(rest->candidate, device_budget);
     if (!best.is_beaten_by(least_time_s(rest->candidate, steps, host_budget))) continue;
-    const std::optional<Placement> found = rest->search->best(host_budget, &steps);
+    const Rest::Made& left = made(*rest);
+    const std::optional<Placement> found = left.search->best(host_budget, &steps);
     if (!found || !best.is_beaten_by(found->time.total_s)) continue;
     DevicePlacement placement = placement_of(rest->candidate, found->step);
     placement.time = found->time;
     placement.slots = found->slots;
     placement.host_bytes = found->planned_bytes;
-    const std::vector<bool> resident = rest->search->resident(*found);
-    for (size_t i = 0; i < resident.size(); ++i) placement.resident[rest->matrices[i]] = resident[i];
+    const std::vector<bool> resident = left.search->resident(*found);
+    for (size_t i = 0; i < resident.size(); ++i) placement.resident[left.matrices[i]] = resident[i];
     best.take(std::move(placement));
   }
   return std::move(best).placement();

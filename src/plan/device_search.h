@@ -43,7 +43,11 @@ class DeviceSearch {
   std::optional<DevicePlacement> everything() const;
 
  private:
-  struct Rest;
+  struct Rest {
+    struct Made;
+    DeviceCandidate candidate;
+    std::unique_ptr<Made> made;  ///< its search, when it was needed; most never are
+  };
   class Best;
 
   uint64_t device_bytes(const DeviceCandidate& candidate, size_t step) const;
@@ -51,7 +55,9 @@ class DeviceSearch {
   bool takes_step(const DeviceCandidate& candidate, size_t step, uint64_t device_budget) const;
   std::vector<bool> steps_within(const DeviceCandidate& candidate, uint64_t device_budget) const;
   double least_time_s(const DeviceCandidate& candidate, const std::vector<bool>& steps, uint64_t host_budget) const;
-  void add_rest(const DeviceCandidate& candidate);
+  uint64_t streamed_bytes(const DeviceCandidate& candidate) const;
+  uint64_t bytes_without_layers(const DeviceCandidate& candidate, uint64_t streamed, size_t step) const;
+  const Rest::Made& made(Rest& rest) const;
   DevicePlacement placement_of(const DeviceCandidate& candidate, size_t step) const;
 
   const StepShape& shape_;

@@ -41,6 +41,7 @@ class Card:
 I9_10980XE = Host("i9-10980XE", 18, 256 * GB, 70 * GB, 4.5 * TERA, 1.0 * TERA)     # 4 channels of DDR4-2933; AVX-512 VNNI
 EPYC_7542 = Host("EPYC 7542", 32, 448 * GB, 150 * GB, 3.2 * TERA, 0.9 * TERA)      # 8 channels of DDR4-3200; AVX2
 I7_13700K = Host("i7-13700K", 8, 128 * GB, 67 * GB, 1.2 * TERA, 0.4 * TERA)        # 2 channels of DDR5-5600, 8 large cores; AVX-VNNI
+I7_32GB = dataclasses.replace(I7_13700K, name="i7-13700K with 32 GB", memory_bytes=32 * GB)
 RTX_4090 = Card("RTX 4090", 24 * GIB, 0.9 * 1008 * GB, 660 * TERA)
 RTX_4080S = Card("RTX 4080 SUPER", 16 * GIB, 0.9 * 736 * GB, 418 * TERA)
 RTX_4070TI = Card("RTX 4070 Ti", 12 * GIB, 0.9 * 504 * GB, 321 * TERA)
@@ -93,6 +94,7 @@ ROWS = (
     Row(I7_13700K, RTX_4090, PCIE4, "llama-3.1-70b-q4_0", "8.6 with trees of an 8B model", draft="llama-3.1-8b-q4_0"),
     Row(I7_13700K, RTX_4080S, PCIE4, "llama-3.1-70b-q4_0", "8.4 with trees of an 8B model", draft="llama-3.1-8b-q4_0"),
     Row(I7_13700K, RTX_4070TI, PCIE4, "llama-3.1-70b-q4_0", "6.1 with trees of a 1B model", draft="llama-3.2-1b-bf16"),
+    Row(I7_32GB, RTX_4070TI, PCIE4, "llama-3.1-70b-q4_0", "none"),
     Row(I7_13700K, RTX_4090, PCIE4, "qwen2.5-7b-f16", "24.3 with trees of its own 4-bit copies", card_bytes=8 * GIB, draft="self"),
     Row(I7_13700K, RTX_4090, PCIE4, "qwen2.5-32b-f16", "6.5 with trees of its own 4-bit copies", draft="self"),
 )

@@ -359,6 +359,25 @@ TEST_CASE("Planner: whatever share of a model a device holds, a prompt's step br
   }
 }
 
+// What streams to a device has to be in the host's memory, so how much of it may depends on how much the host reads from disk.
+TEST_CASE("Planner: where the disk serves what neither memory holds, a prompt's step still brings the device most of what the host has") {
+  const StepShape shape = hundred_layers(false);
+  uint64_t all_bytes = 0;
+  for (const MatrixShape& matrix : shape.matrices) all_bytes += matrix.packed_bytes;
+  MachineProfile machine = with_device(two_cores(), UINT64_MAX);
+  machine.host_int8_ops.per_s = machine.host_small_batch_ops.per_s = 500e9;
+  const auto share_of_all = [all_bytes](double share) { return static_cast<uint64_t>(share * static_cast<double>(all_bytes)); };
+  for (const double on_device : {0.15, 0.2, 0.25, 0.3, 0.35, 0.4}) {
+    for (const double on_host : {0.4, 0.45, 0.5}) {
+      const Plan plan = planned(shape, machine, {share_of_all(on_host), share_of_all(on_device)}, workload_of(512, 128));
+      CAPTURE(on_device, on_host, plan.prefill.h2d_bytes, plan.decode.streamed_bytes);
+      CHECK(plan.decode.streamed_bytes > 0);
+      CHECK(plan.prefill.h2d_bytes > share_of_all(on_host) / 2);
+      CHECK(plan.device.planned_bytes > share_of_all(on_device) * 9 / 10);
+    }
+  }
+}
+
 TEST_CASE("Planner: 100 layers with a device, dense or of 128 experts, are planned in a moment") {
   for (const bool has_experts : {false, true}) {
     const StepShape shape = hundred_layers(has_experts);
