@@ -13,9 +13,9 @@
 
 namespace outrigger {
 
-/// The step sizes on offer to the planner, in tokens. 128 is where the matrix kernels reach their best rate; 512 halves the times that weights
-/// stream during a long prompt.
-inline constexpr uint32_t kStepTokens[] = {1, 8, 16, 32, 64, 128, 256, 512};
+/// The step sizes on offer to the planner, in tokens. 128 is where the matrix kernels reach their best rate; each one above halves the times
+/// that weights stream during a long prompt.
+inline constexpr uint32_t kStepTokens[] = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048};
 
 /// What a model's weights ask of the buffers besides their widths: roundings of activations (float32 is always there), and room for branches.
 struct PanelKinds {

@@ -71,6 +71,11 @@ bool DeviceSearch::takes_step(const DeviceCandidate& candidate, size_t step, uin
   return bytes <= device_budget && bytes != UINT64_MAX && shape_.activations[step].tokens >= candidate.load.from_tokens;
 }
 
+// Where the host has everything else in memory.
+bool DeviceSearch::is_too_large(const DeviceCandidate& candidate, size_t step) const {
+  return candidate.least_slot_bytes == 0 && shape_.activations[step].tokens > kMostTokensInPlace;
+}
+
 std::vector<bool> DeviceSearch::steps_within(const DeviceCandidate& candidate, uint64_t device_budget) const {
   std::vector<bool> steps;
   for (size_t step = 0; step < shape_.activations.size(); ++step) steps.push_back(takes_step(candidate, step, device_budget));
@@ -199,7 +204,7 @@ std::optional<DevicePlacement> DeviceSearch::best(uint64_t host_budget, uint64_t
     StreamLoad load;
     load.row_reads = candidate.row_reads;
     for (size_t step = 0; step < shape_.activations.size(); ++step) {
-      if (!takes_step(candidate, step, device_budget)) continue;
+      if (!takes_step(candidate, step, device_budget) || is_too_large(candidate, step)) continue;
       const uint64_t bytes = host_bytes(candidate, step);
       if (bytes > host_budget || bytes == UINT64_MAX) continue;
       const WorkloadTime time = cost_.workload(shape_.activations[step].tokens, load, &candidate.load);
@@ -235,7 +240,7 @@ std::optional<DevicePlacement> DeviceSearch::everything() const {
   load.row_reads = candidate.row_reads;
   std::optional<DevicePlacement> best;
   for (size_t step = 0; step < shape_.activations.size(); ++step) {
-    if (!takes_step(candidate, step, UINT64_MAX - 1) || host_bytes(candidate, step) == UINT64_MAX) continue;
+    if (!takes_step(candidate, step, UINT64_MAX - 1) || is_too_large(candidate, step) || host_bytes(candidate, step) == UINT64_MAX) continue;
     const WorkloadTime time = cost_.workload(shape_.activations[step].tokens, load, &candidate.load);
     if (best && time.total_s >= best->time.total_s) continue;
     best = placement_of(candidate, step);

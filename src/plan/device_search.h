@@ -53,6 +53,7 @@ class DeviceSearch {
   uint64_t device_bytes(const DeviceCandidate& candidate, size_t step) const;
   uint64_t host_bytes(const DeviceCandidate& candidate, size_t step) const;
   bool takes_step(const DeviceCandidate& candidate, size_t step, uint64_t device_budget) const;
+  bool is_too_large(const DeviceCandidate& candidate, size_t step) const;
   std::vector<bool> steps_within(const DeviceCandidate& candidate, uint64_t device_budget) const;
   double least_time_s(const DeviceCandidate& candidate, const std::vector<bool>& steps, uint64_t host_budget) const;
   uint64_t streamed_bytes(const DeviceCandidate& candidate) const;

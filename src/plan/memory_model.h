@@ -19,6 +19,7 @@ inline constexpr uint64_t kWeightAlignment = 64;  ///< a matrix starts at a mult
 inline constexpr uint32_t kLeastSlots = 2;        ///< one is filled while another is read
 inline constexpr uint32_t kMostSlots = 6;         ///< as many reads as pay are then in flight while one slot is computed with
 inline constexpr uint32_t kMostReads = 4;         ///< in flight: docs/design/0005-reading-the-disk.md
+inline constexpr uint32_t kMostTokensInPlace = 512;  ///< of a step for which nothing is brought: beyond it memory is all that grows
 inline constexpr uint32_t kLeastExpertSlots = 1;  ///< what an expert is packed into; it arrives elsewhere
 
 // Sums that stay at the largest value instead of wrapping: no budget reaches it, so what does not fit 64 bits is never planned.

@@ -192,10 +192,12 @@ uint64_t PlacementSearch::minimum_bytes(const std::vector<bool>& steps) const {
 void PlacementSearch::consider(const PlacementFamily& family, const KvChoice& kv, uint64_t budget_bytes, const std::vector<bool>* steps,
                                std::optional<Placement>* best) const {
   const bool streams = family.slot_bytes > 0;
+  const bool is_in_place = !streams && family.experts_resident && kv.spilled_layers == 0 && (rest_.device == nullptr || rest_.device->slots == 0);
   for (uint32_t ring = streams ? kLeastSlots : 0; ring <= (streams ? kMostSlots : 0); ring += rest_.is_coarse ? 2 : 1) {
     if (streams && !can_use_slots(family, ring)) return;
     for (size_t step = 0; step < step_bytes_.size(); ++step) {
       if ((steps != nullptr && !(*steps)[step]) || (*best && kv.least_s[step] > (*best)->time.total_s)) continue;
+      if (is_in_place && shape_.activations[step].tokens > kMostTokensInPlace) continue;
       consider_one({&family, step, least_slots(family, ring), kv.spilled_layers}, kv, budget_bytes, best);
     }
   }

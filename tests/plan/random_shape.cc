@@ -12,7 +12,7 @@ double log_uniform(Random& random, double low, double high) {
 }
 
 void add_steps(StepShape* shape, uint64_t bytes_per_token) {
-  for (uint32_t tokens = 1; tokens <= 512; tokens *= 2) shape->activations.push_back({tokens, tokens * bytes_per_token + 1000});
+  for (uint32_t tokens = 1; tokens <= 2048; tokens *= 2) shape->activations.push_back({tokens, tokens * bytes_per_token + 1000});
 }
 
 // Some of a part's matrices become factors of branches of those before them, some have residuals.

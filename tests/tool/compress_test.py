@@ -275,7 +275,7 @@ class Compress(BrowserTest):
         self.assertNotEqual(self.out.read_bytes(), first)
 
     def test_the_models_own_text_needs_no_more_memory_than_a_piece_of_it(self):
-        run = ("compress", MODEL, "-o", self.out, "--bits", "2", "--ctx", "64", "--chunks", "8")
+        run = ("compress", MODEL, "-o", self.out, "--bits", "2", "--ctx", "64", "--chunks", "8", "--progress", "none")
         self.refuse(tool.BUDGET, *run, "--host-budget", "100kB", naming="activations")  # one piece needs 168 KiB, eight at once 280
         self.refuse(tool.BUDGET, *run, "--host-budget", "200kB", naming="for matrices as floats")
 
