@@ -23,8 +23,8 @@ constexpr PartShare kSharesBesideDisk[] = {{1, 1}, {9, 10}, {4, 5}, {2, 3}, {1, 
 // So many beginnings of an order, evenly spaced, are tried with streams beside them, so that a 64th of a model's parts is what a device may
 // have room for and not hold. All 200 parts of 100 layers take three times as long to go through.
 constexpr size_t kLengthsWithStreams = 64;
-// A search for the rest of a model takes about 0.1 us for each of its matrices, and a bound spares most of them theirs: of so many searches
-// times matrices no more than a tenth is made.
+// A search for the rest of a model takes about 0.1 us for each of its matrices; so many of them are bounded, and a bound spares most
+// candidates theirs.
 constexpr size_t kMostSearched = 1000000;
 constexpr size_t kFewestCandidates = 4, kMostCandidates = 1200;
 // Where the host reads from disk too, one way of streaming to the device is tried: the middle of each of these.
