@@ -22,21 +22,26 @@ def copy_fields(reader, writer, skip=()):
             writer.add_key_value(name, field.contents(), field.types[0])
 
 
+def add_llama_fields(writer, name, sizes, vocabulary_tokens, context_tokens, rope_base):
+    """The metadata of a llama of sizes.layers, width, heads, kv_heads and ffn."""
+    writer.add_name(name)
+    writer.add_block_count(sizes.layers)
+    writer.add_context_length(context_tokens)
+    writer.add_embedding_length(sizes.width)
+    writer.add_feed_forward_length(sizes.ffn)
+    writer.add_head_count(sizes.heads)
+    writer.add_head_count_kv(sizes.kv_heads)
+    writer.add_rope_freq_base(rope_base)
+    writer.add_rope_dimension_count(sizes.width // sizes.heads)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(vocabulary_tokens)
+
+
 def llama_writer(options, reader, name):
-    """A writer of options.target with the metadata of a llama of options.layers, width, heads, kv_heads and ffn, and the reader's vocabulary."""
+    """A writer of options.target for a llama of the options' sizes, with the reader's vocabulary."""
     writer = gguf.GGUFWriter(options.target, "llama")
     copy_fields(reader, writer, skip={field for field in reader.fields if not field.startswith("tokenizer.")})
-    writer.add_name(name)
-    writer.add_block_count(options.layers)
-    writer.add_context_length(8192)
-    writer.add_embedding_length(options.width)
-    writer.add_feed_forward_length(options.ffn)
-    writer.add_head_count(options.heads)
-    writer.add_head_count_kv(options.kv_heads)
-    writer.add_rope_freq_base(100000.0)
-    writer.add_rope_dimension_count(options.width // options.heads)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_vocab_size(len(value(reader, "tokenizer.ggml.tokens")))
+    add_llama_fields(writer, name, options, len(value(reader, "tokenizer.ggml.tokens")), context_tokens=8192, rope_base=100000.0)
     return writer
 
 

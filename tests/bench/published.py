@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 
 import shapes
 import tables
@@ -20,7 +19,7 @@ GB, GIB, TERA = 10**9, 2**30, 10**12
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """Rates that programs reach: three quarters of the memory's, a third of the multipliers'."""
+    """Rates that programs reach: three quarters of the memory's, a quarter to a third of the multipliers'."""
     name: str
     threads: int
     memory_bytes: int
@@ -101,7 +100,7 @@ ROWS = (
 
 
 def planned(options, folder, row, card, *words):
-    """The plan's document with the card or without one (None); None where the tool refuses, having told why on stderr."""
+    """The plan's document with the card or without one (None)."""
     file = os.path.join(folder, "profile.json")
     with open(file, "w", encoding="utf-8") as out:
         json.dump(profile(row.host, card, row.link_bytes), out)
@@ -110,8 +109,7 @@ def planned(options, folder, row, card, *words):
     done = subprocess.run([options.outrigger, "plan", os.path.join(folder, row.model + ".gguf"), "--profile", file, "--workload", workload, "--json", *budgets, *words],
                           capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        print(done.stderr.strip(), file=sys.stderr)
-        return None
+        sys.exit(f"published: {row.model}: {done.stderr.strip()}")
     return json.loads(done.stdout)
 
 
@@ -128,13 +126,11 @@ def end_to_end(row, plan):
 
 
 def with_draft(options, folder, row):
-    """What is expected with the draft: tokens a pass and tokens/s, or what the tool says instead."""
+    """What is expected with the draft: tokens a pass and tokens/s, where a plan has one."""
     if not row.draft:
         return ""
     draft = row.draft if row.draft == "self" else os.path.join(folder, row.draft + ".gguf")
     plan = planned(options, folder, row, row.card, "--draft", draft)
-    if plan is None:
-        return "refused"
     draft = plan["draft"]
     if not draft.get("predicted_decode_tokens_per_s"):
         return "no copies"
@@ -143,8 +139,6 @@ def with_draft(options, folder, row):
 
 def cells(options, folder, row):
     plan = planned(options, folder, row, row.card)
-    if plan is None:
-        return "refused"
     alone = planned(options, folder, row, None)
     step, prompt = plan["step"]["decode"], plan["step"]["prefill"]
     work = f"{row.batch} x ({row.prompt} + {row.new})"

@@ -12,6 +12,8 @@ import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as T
 
+import gguf_copy
+
 ALIGNMENT = 32  # of tensors in a file
 
 
@@ -77,17 +79,7 @@ def stored_bytes(extents, kind):
 
 def write(path, name, shape):
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_name(name)
-    writer.add_block_count(shape.layers)
-    writer.add_context_length(32768)
-    writer.add_embedding_length(shape.width)
-    writer.add_feed_forward_length(shape.ffn)
-    writer.add_head_count(shape.heads)
-    writer.add_head_count_kv(shape.kv_heads)
-    writer.add_rope_freq_base(1e6)
-    writer.add_rope_dimension_count(shape.width // shape.heads)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_vocab_size(shape.vocabulary)
+    gguf_copy.add_llama_fields(writer, name, shape, shape.vocabulary, context_tokens=32768, rope_base=1e6)
     if shape.experts:
         writer.add_expert_count(shape.experts)
         writer.add_expert_used_count(shape.experts_used)

@@ -341,39 +341,42 @@ StepShape hundred_layers(bool has_experts) {
   return shape;
 }
 
+// A host that multiplies slowly beside a link of 12 GB/s, and budgets as shares of what a model takes.
+struct SlowHost {
+  StepShape shape = hundred_layers(false);
+  MachineProfile machine = with_device(two_cores(), UINT64_MAX);
+  uint64_t all_bytes = 0;
+
+  SlowHost() {
+    for (const MatrixShape& matrix : shape.matrices) all_bytes += matrix.packed_bytes;
+    machine.host_int8_ops.per_s = machine.host_small_batch_ops.per_s = 500e9;
+  }
+  uint64_t bytes(double share) const { return static_cast<uint64_t>(share * static_cast<double>(all_bytes)); }
+  Plan plan(const Budgets& budgets) const { return planned(shape, machine, budgets, workload_of(512, 128)); }
+};
+
 // Lengths of an order that lie far apart leave a device between them to choose what it can hold and no stream, and prompts to the host.
 TEST_CASE("Planner: whatever share of a model a device holds, a prompt's step brings it the rest where the link is faster than the host") {
-  const StepShape shape = hundred_layers(false);
-  uint64_t all_bytes = 0;
-  for (const MatrixShape& matrix : shape.matrices) all_bytes += matrix.packed_bytes;
-  MachineProfile machine = with_device(two_cores(), UINT64_MAX);
-  machine.host_int8_ops.per_s = machine.host_small_batch_ops.per_s = 500e9;
+  const SlowHost slow;
   for (const double share : {0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9}) {
-    Budgets budgets{uint64_t{200} << 30};
-    budgets.device_bytes = static_cast<uint64_t>(share * static_cast<double>(all_bytes));
-    const Plan plan = planned(shape, machine, budgets, workload_of(512, 128));
+    const Plan plan = slow.plan({uint64_t{200} << 30, slow.bytes(share)});
     CAPTURE(share, plan.device.planned_bytes, plan.prefill.predicted_ms);
     CHECK(plan.prefill.h2d_bytes > 0);
-    CHECK(plan.prefill.predicted_ms < 2.5e3 * static_cast<double>(all_bytes) / machine.h2d_bytes.per_s);
-    CHECK(plan.device.planned_bytes > budgets.device_bytes * 95 / 100);
+    CHECK(plan.prefill.predicted_ms < 2.5e3 * static_cast<double>(slow.all_bytes) / slow.machine.h2d_bytes.per_s);
+    CHECK(plan.device.planned_bytes > slow.bytes(share) * 95 / 100);
   }
 }
 
 // What streams to a device has to be in the host's memory, so how much of it may depends on how much the host reads from disk.
 TEST_CASE("Planner: where the disk serves what neither memory holds, a prompt's step still brings the device most of what the host has") {
-  const StepShape shape = hundred_layers(false);
-  uint64_t all_bytes = 0;
-  for (const MatrixShape& matrix : shape.matrices) all_bytes += matrix.packed_bytes;
-  MachineProfile machine = with_device(two_cores(), UINT64_MAX);
-  machine.host_int8_ops.per_s = machine.host_small_batch_ops.per_s = 500e9;
-  const auto share_of_all = [all_bytes](double share) { return static_cast<uint64_t>(share * static_cast<double>(all_bytes)); };
+  const SlowHost slow;
   for (const double on_device : {0.15, 0.2, 0.25, 0.3, 0.35, 0.4}) {
     for (const double on_host : {0.4, 0.45, 0.5}) {
-      const Plan plan = planned(shape, machine, {share_of_all(on_host), share_of_all(on_device)}, workload_of(512, 128));
+      const Plan plan = slow.plan({slow.bytes(on_host), slow.bytes(on_device)});
       CAPTURE(on_device, on_host, plan.prefill.h2d_bytes, plan.decode.streamed_bytes);
       CHECK(plan.decode.streamed_bytes > 0);
-      CHECK(plan.prefill.h2d_bytes > share_of_all(on_host) / 2);
-      CHECK(plan.device.planned_bytes > share_of_all(on_device) * 9 / 10);
+      CHECK(plan.prefill.h2d_bytes > slow.bytes(on_host) / 2);
+      CHECK(plan.device.planned_bytes > slow.bytes(on_device) * 9 / 10);
     }
   }
 }

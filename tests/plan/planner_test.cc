@@ -129,6 +129,19 @@ TEST_CASE("Planner: a tied head that streams needs a buffer for the rows that ar
   REQUIRE(plan.row_buffer_bytes == (18 * 34 + 63) / 64 * 64);
 }
 
+TEST_CASE("Planner: steps of more than 512 tokens are for what streams, and where all is in memory they are not taken") {
+  MachineProfile machine = two_cores();
+  machine.disk_bytes.per_s = machine.disk_bytes_busy.per_s = 10e6;
+  Workload workload = workload_of(8000, 1);
+  workload.kv_spilled_layers = 0;
+  const auto step_tokens = [&](uint64_t budget) { return PlacementPlanner::plan(small_model(), machine, {budget}, workload).value().step_tokens; };
+  CHECK(step_tokens(uint64_t{8} << 30) == 512);
+  uint64_t budget = PlacementPlanner::plan(small_model(), machine, {uint64_t{8} << 30}, workload).value().host.planned_bytes;
+  uint32_t most = 0;
+  for (int i = 0; i < 20; ++i) most = std::max(most, step_tokens(budget -= budget / 50));
+  CHECK(most > 512);
+}
+
 TEST_CASE("Planner: a long prompt in chunks makes layers worth more than the head") {
   // Layers are read once for each chunk, the head once for the prompt.
   Workload workload = workload_of(2000, 1, 1, 0, 1);
