@@ -43,6 +43,23 @@ class Model(ToolTest):
         self.assertGreater(tight["streamed"]["disk_bytes"], 0)
         self.assertEqual(free["streamed"]["disk_bytes"], 0)
 
+    def test_a_long_prompt_in_two_large_steps_changes_no_token(self):
+        """By the profile of a machine whose disk is so slow that a prompt is worth all memory that a step can use."""
+        folder = tool.options.scratch / "large_steps"
+        folder.mkdir(parents=True, exist_ok=True)
+        rates = {"host_stream_bytes": 40e9, "host_int8_ops": 6e12, "host_small_batch_ops": 6e12, "host_attention_flops": 2e12, "host_repack_bytes": 4e9, "disk_bytes": 1e6}
+        profile = {name: {"per_s": rate, "spread": 0.0, "how": "by hand"} for name, rate in rates.items()}
+        profile.update(machine="a slow disk", threads=2, host_step_overhead_us=50.0)
+        (folder / "profile.json").write_text(json.dumps(profile))
+        plan = self.document("plan", model(), "--profile", folder / "profile.json", "--host-budget", "236MiB", "--workload", "prompt=8100,new=1")
+        self.assertEqual((plan["step_tokens"], plan["threads"]), (2048, 2))
+        (folder / "plan.json").write_text(json.dumps(plan))
+        (folder / "prompt.txt").write_text(" ".join(f"{n} and {n * n};" for n in range(330)))
+        question = ("run", model(), "-f", folder / "prompt.txt", "-n", "8", "--temp", "0", "--draft", "none")
+        plain = self.document(*question)
+        self.assertGreater(len(plain["prompt_tokens"]), 2048)
+        self.assertEqual(self.document(*question, "--plan", folder / "plan.json")["tokens"], plain["tokens"])
+
     def test_copies_of_what_streams_draft_within_the_budget_and_change_no_token(self):
         free = self.document("run", model(), *QUESTION, "--host-budget", "0", "--draft", "none")
         drafted = self.document("run", model(), *QUESTION, "--host-budget", "88MiB", "--draft", "self", "--draft-tokens", "4")
