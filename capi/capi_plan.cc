@@ -141,6 +141,7 @@ otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, con
     workload.max_slowdown = known.max_slowdown < 0 ? outrigger::Workload::kAnySlowdown : known.max_slowdown;
     workload.draft_tokens = known.draft_tokens;
     workload.draft_bytes = known.draft_bytes;
+    workload.draft_device_bytes = known.draft_device_bytes;
     workload.stand_ins = static_cast<outrigger::StandIns>(known.stand_ins);
     OTR_CAPI_ASSIGN(machine, profile_for(model, profile, known.threads));
     outrigger::Budgets budgets;
@@ -162,6 +163,25 @@ otr_status otr_model_draft_batch_bytes(const otr_model* draft, uint32_t context_
     OTR_CAPI_TRY(require(bytes, "bytes"));
     OTR_CAPI_ASSIGN(needed, outrigger::draft_model_bytes(draft->model, context_tokens, threads, texts));
     *bytes = needed;
+    return {};
+  });
+}
+
+otr_status otr_model_draft_device_bytes(const otr_model* draft, const otr_profile* profile, uint32_t context_tokens, uint32_t texts, uint64_t* host_bytes,
+                                        uint64_t* device_bytes, otr_error* error) {
+  for (uint64_t* const bytes : {host_bytes, device_bytes}) {
+    if (bytes != nullptr) *bytes = 0;
+  }
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(draft, "draft"));
+    OTR_CAPI_TRY(require(profile, "profile"));
+    OTR_CAPI_TRY(require(host_bytes, "host_bytes"));
+    OTR_CAPI_TRY(require(device_bytes, "device_bytes"));
+    const outrigger::MachineProfile& machine = profile->profile;
+    if (machine.device_threads == 0) return invalid("profile: has no device, need one for a draft to compute on");
+    OTR_CAPI_ASSIGN(needed, outrigger::draft_model_device_bytes(draft->model, context_tokens, machine.threads, machine.device_threads, texts));
+    *host_bytes = needed.host;
+    *device_bytes = needed.device;
     return {};
   });
 }
@@ -236,6 +256,7 @@ otr_status otr_plan_get_summary(const otr_plan* plan, otr_plan_summary* summary,
     full.kv_disk_bytes_per_token = known.decode.kv_disk_bytes;
     full.self_draft_bits = known.self_draft_bits;
     full.draft_bytes = known.host.breakdown.draft;
+    full.draft_device_bytes = known.device.breakdown.draft;
     full.draft_tokens_per_pass = known.draft_tokens_per_pass;
     full.predicted_draft_tokens_per_s = known.predicted_draft_tokens_per_s;
     give_info(full, summary);

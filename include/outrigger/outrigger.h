@@ -530,6 +530,7 @@ typedef struct otr_plan_options {
   uint32_t draft_tokens;        /**< room for drafts of so many tokens, of each session of the batch, up to OTR_MOST_TREE_DRAFT_TOKENS; default 0 */
   int32_t stand_ins;            /**< OTR_STAND_INS_NONE (default), ...; the others need draft_tokens and no draft_bytes */
   uint64_t draft_bytes;         /**< of host memory, kept for a draft model: otr_model_draft_bytes of it; default 0 */
+  uint64_t draft_device_bytes;  /**< of the device's, for a draft model that computes there: otr_model_draft_device_bytes, which says draft_bytes too; default 0 */
 } otr_plan_options;
 
 /** A plan in figures; otr_plan_to_json has all of it. The text belongs to the plan and is valid until it is closed. */
@@ -567,6 +568,7 @@ typedef struct otr_plan_summary {
   uint64_t draft_bytes;                 /**< of host_planned_bytes, for the copies or a draft model */
   double draft_tokens_per_pass;         /**< as expected of the copies: of a step that verifies their draft, */
   double predicted_draft_tokens_per_s;  /**< and of decoding with them; 0 without */
+  uint64_t draft_device_bytes;          /**< of device_planned_bytes, for a draft model that computes there */
 } otr_plan_summary;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
@@ -589,6 +591,11 @@ OTR_C_API otr_status otr_model_draft_bytes(const otr_model* draft, uint32_t cont
 /** The same for a model that drafts for `texts` texts of a batch at once, each of so many tokens at most. Since 0.1, stable. */
 OTR_C_API otr_status otr_model_draft_batch_bytes(const otr_model* draft, uint32_t context_tokens, uint32_t threads, uint32_t texts, uint64_t* bytes,
                                                  otr_error* error);
+
+/** The same for a model that drafts on its target's device, which `profile` has: otr_plan_options.draft_bytes and .draft_device_bytes. Errors: also OTR_INVALID_ARGUMENT for
+ * a profile without a device, OTR_UNSUPPORTED when a device would compute nothing of the model. Since 0.1, stable. */
+OTR_C_API otr_status otr_model_draft_device_bytes(const otr_model* draft, const otr_profile* profile, uint32_t context_tokens, uint32_t texts, uint64_t* host_bytes,
+                                                  uint64_t* device_bytes, otr_error* error);
 
 /** A picture of the plan as an SVG file: lanes over time in a decoding step and in one of the prompt, memory against the budget, what of each
  * layer is resident. `profile` has the rates that the steps are drawn by; NULL: the machine is measured as in otr_plan_make.

@@ -63,6 +63,7 @@ struct Workload {
   /// steps without a draft.
   uint32_t draft_tokens = 0;
   uint64_t draft_bytes = 0;      ///< of host memory, kept for a draft model: draft_model_bytes() of it
+  uint64_t draft_device_bytes = 0;  ///< of the device's, for one that computes there: draft_model_device_bytes(), which says draft_bytes too. 0: it computes on the host
   /// Of what streams from disk, resident, for the model to draft with; beside them fewer weights are resident. Other than kNone needs draft_tokens, and
   /// goes without draft_bytes. kAsItPays and kAsFit have none where nothing streams, or where branches are what a draft leaves out. Where kAsItPays takes
   /// copies, there is room for drafts of kMostDraftTokens at least.
@@ -102,7 +103,8 @@ struct TensorPlacement {
 ///   stream_slots      its ring (device_slots * device_slot_bytes)
 ///   kv_cache          one for each session, for the layers whose attention it computes; the host's is for the others
 ///   activations       one, as the host's, with scratch of device_threads, and with corrections_beside StepShape::correction_row_bytes for each token
-/// All of it is 0 when nothing is computed there; otherwise the host's `other` is what is uploaded through while loading, one of transfer_bytes.
+///   draft             kept for a draft model that computes there
+/// All but the last is 0 when nothing of the model is computed there; otherwise the host's `other` is what is uploaded through while loading, one of transfer_bytes.
 struct TierBreakdown {
   uint64_t weights_resident = 0;
   uint64_t stream_slots = 0;       ///< the ring, the staging memory, the row buffer
@@ -120,6 +122,8 @@ struct TierPlan {
   uint64_t budget_bytes = 0;       ///< 0: no limit
   uint64_t planned_bytes = 0;      ///< = breakdown.total(); never above the budget
   TierBreakdown breakdown;
+  /// Without what a draft has. Of a device: 0 where nothing of the model itself is computed there.
+  uint64_t own_bytes() const { return breakdown.total() - breakdown.draft; }
 };
 
 /// Predicted busy time of each lane in one step.
@@ -181,7 +185,7 @@ struct Plan {
   /// device multiplies with the matrix.
   bool corrections_beside = false;
   float branch_share = 1;          ///< of branches and residuals what sessions use, unless they are told otherwise: Session::set_branch_share()
-  uint32_t device_threads = 0;     ///< as many scratch buffers as StepShape::activation_bytes_per_thread says has the device; 0 when it does nothing
+  uint32_t device_threads = 0;     ///< as many scratch buffers as StepShape::activation_bytes_per_thread says has the device; 0 when it does nothing, nor has a draft
   uint64_t transfer_bytes = 0;     ///< of host memory, for what the device loads; 0 when it does nothing
   std::vector<TensorPlacement> tensors;  ///< in the order of StepShape::matrices
   StepPrediction decode;           ///< a token of each session, or of as many as a step has tokens, at the middle of what is generated

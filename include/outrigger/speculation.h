@@ -74,6 +74,15 @@ struct SpeculationReport {
 /// kInvalidArgument.
 OTR_API Result<uint64_t> draft_model_bytes(const Model& draft, uint32_t context_tokens, uint32_t threads, uint32_t texts = 1);
 
+/// Workload::draft_bytes and draft_device_bytes of a draft model that computes on its target's device.
+struct DraftDeviceBytes {
+  uint64_t host = 0;    ///< what steps begin and end with, and what a device does not compute: a mixture's experts, sparse residuals
+  uint64_t device = 0;  ///< all else
+};
+/// The same of a draft that computes on a device: all of it that can be there is resident there. `device_threads`: MachineProfile's. Pure. Errors: also
+/// kUnsupported when a device would compute nothing of the model.
+OTR_API Result<DraftDeviceBytes> draft_model_device_bytes(const Model& draft, uint32_t context_tokens, uint32_t threads, uint32_t device_threads, uint32_t texts = 1);
+
 }  // namespace outrigger
 
 #endif  // OUTRIGGER_SPECULATION_H_

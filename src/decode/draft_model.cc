@@ -19,7 +19,7 @@ namespace {
 constexpr uint32_t kDraftStepTokens = 64;
 
 // Nothing is left to decide by rates where everything is resident.
-MachineProfile any_machine(uint32_t threads) {
+MachineProfile any_machine(uint32_t threads, uint32_t device_threads) {
   MachineProfile machine;
   machine.machine = "any";
   machine.threads = threads;
@@ -29,27 +29,59 @@ MachineProfile any_machine(uint32_t threads) {
   machine.host_attention_flops.per_s = 50e9;
   machine.host_repack_bytes.per_s = 4e9;
   machine.disk_bytes.per_s = 1e9;
+  if (device_threads == 0) return machine;
+  machine.device = "any";
+  machine.device_memory_bytes = UINT64_MAX / 2;
+  machine.device_threads = device_threads;
+  machine.h2d_bytes.per_s = machine.d2h_bytes.per_s = 10e9;
+  machine.device_stream_bytes.per_s = 500e9;
+  machine.device_int8_ops.per_s = machine.device_small_batch_ops.per_s = 10e12;
+  machine.device_attention_flops.per_s = 5e12;
   return machine;
 }
 
-Result<Plan> plan_draft(const Model& draft, const DraftTexts& texts, uint32_t threads, uint64_t budget_bytes) {
+// With threads of a device on it.
+Result<Plan> plan_draft(const Model& draft, const DraftTexts& texts, uint32_t threads, uint32_t device_threads, const Budgets& budgets) {
   OTR_ASSIGN(const StepShape shape, draft.step_shape());
   Workload workload;
   workload.context_tokens = static_cast<uint32_t>(std::min<uint64_t>(texts.context_tokens, shape.context_tokens));
   workload.prompt_tokens = workload.context_tokens;
   workload.new_tokens = 0;
   workload.batch = texts.count;
-  // A level of a tree is one step, and wants all of its logits; several texts draft chains.
-  workload.draft_tokens = texts.count == 1 ? kModelTreeWidth - 1 : 0;
-  return resident_plan(shape, any_machine(threads), budget_bytes, workload, kDraftStepTokens);
+  // A level of a tree is one step, and wants all of its logits; several texts draft chains, as does one on a device.
+  workload.draft_tokens = texts.count == 1 && device_threads == 0 ? kModelTreeWidth - 1 : 0;
+  const MachineProfile machine = any_machine(threads, device_threads);
+  return device_threads == 0 ? resident_plan(shape, machine, budgets.host_bytes, workload, kDraftStepTokens)
+                             : device_resident_plan(shape, machine, budgets, workload, kDraftStepTokens);
 }
 
-Status beyond_budget(const std::string& path, uint64_t needed, uint64_t given) {
+Status beyond_budget(const std::string& path, const char* tier, uint64_t needed, uint64_t given) {
   return Status(StatusCode::kBudget,
-                formatted("the draft model: got {} ({} bytes), need {} ({} bytes); plan with as many draft bytes, or use a smaller draft",
-                          format_bytes(given), given, format_bytes(needed), needed))
+                formatted("the draft model: got {} ({} bytes) of {} memory, need {} ({} bytes); plan with as many draft bytes, or use a smaller draft",
+                          format_bytes(given), given, tier, format_bytes(needed), needed))
       .with_bytes(needed, given)
       .in_file(path);
+}
+
+// What the target's plan keeps for drafts and has not given to one yet.
+Budgets left_for_drafts(const Engine::Impl& target) {
+  const auto left = [](const TierPlan& planned, const TierUse& use) { return planned.breakdown.draft - std::min(use.current.draft, planned.breakdown.draft); };
+  const DeviceResidency* const device = std::as_const(*target.residency).device();
+  return {left(target.plan.host, target.residency->report()), device == nullptr ? 0 : left(target.plan.device, device->report())};
+}
+
+// The draft's plan within what is left: nothing is too little for it, and no limit to a planner.
+Result<Plan> plan_within(const Budgets& left, const Engine::Impl& target, const Model& model, const std::string& path, const DraftTexts& texts) {
+  const uint32_t device_threads = target.plan.device.breakdown.draft > 0 ? target.plan.device_threads : 0;
+  const auto plan_in = [&](const Budgets& budgets) { return plan_draft(model, texts, target.plan.threads, device_threads, budgets); };
+  if (left.host_bytes == 0 || (device_threads > 0 && left.device_bytes == 0)) {
+    OTR_ASSIGN(const Plan whole, plan_in({Budgets::kUnlimited, Budgets::kUnlimited}));
+    return left.host_bytes == 0 ? beyond_budget(path, "host", whole.host.planned_bytes, 0) : beyond_budget(path, "the device's", whole.device.planned_bytes, 0);
+  }
+  Result<Plan> plan = plan_in(left);
+  if (plan.status().code() != StatusCode::kBudget) return plan;
+  const uint64_t given = plan.status().given_bytes();
+  return beyond_budget(path, given == left.host_bytes ? "host" : "the device's", plan.status().needed_bytes(), given);
 }
 
 }  // namespace
@@ -59,8 +91,19 @@ Result<uint64_t> draft_model_bytes(const Model& draft, uint32_t context_tokens, 
     return Status(StatusCode::kInvalidArgument, formatted("draft: got {} tokens of context, {} threads and {} texts, need at least 1 of each",
                                                           context_tokens, threads, texts));
   }
-  OTR_ASSIGN(const Plan plan, plan_draft(draft, {context_tokens, texts}, threads, Budgets::kUnlimited));
+  OTR_ASSIGN(const Plan plan, plan_draft(draft, {context_tokens, texts}, threads, 0, {Budgets::kUnlimited, Budgets::kUnlimited}));
   return plan.host.planned_bytes;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
+}
+
+Result<DraftDeviceBytes> draft_model_device_bytes(const Model& draft, uint32_t context_tokens, uint32_t threads, uint32_t device_threads, uint32_t texts) try {
+  if (context_tokens == 0 || threads == 0 || device_threads == 0 || texts == 0) {
+    return Status(StatusCode::kInvalidArgument, formatted("draft: got {} tokens of context, {} threads, {} of the device and {} texts, need at least 1 of each",
+                                                          context_tokens, threads, device_threads, texts));
+  }
+  OTR_ASSIGN(const Plan plan, plan_draft(draft, {context_tokens, texts}, threads, device_threads, {Budgets::kUnlimited, Budgets::kUnlimited}));
+  return DraftDeviceBytes{plan.host.planned_bytes, plan.device.planned_bytes};
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }
@@ -71,24 +114,21 @@ Result<OpenedDraft> open_draft(Engine::Impl& target, const std::string& path, co
   if (!model.info().can_run)
     return Status(StatusCode::kUnsupported, formatted("the draft model cannot run: {}", model.info().why_not)).in_file(path);
   if (Status status = check_same_vocabulary(target.model, model); !status.is_ok()) return std::move(status).in_file(path);
-  const uint64_t taken = target.residency->report().current.draft;
-  const uint64_t left = target.plan.host.breakdown.draft - std::min(taken, target.plan.host.breakdown.draft);
-  if (left == 0) {
-    OTR_ASSIGN(const uint64_t needed, draft_model_bytes(model, texts.context_tokens, target.plan.threads, texts.count));
-    return beyond_budget(path, needed, left);
+  OTR_ASSIGN(const Plan plan, plan_within(left_for_drafts(target), target, model, path, texts));
+  OTR_ASSIGN(MemoryClaim claim, target.residency->claim(MemoryUse::kDraft, plan.host.planned_bytes));
+  const bool is_on_device = plan.device.planned_bytes > 0;
+  MemoryClaim device_claim;
+  if (is_on_device) {
+    OTR_ASSIGN(device_claim, target.residency->device()->claim(MemoryUse::kDraft, plan.device.planned_bytes));
   }
-  const Result<Plan> plan = plan_draft(model, texts, target.plan.threads, left);
-  if (plan.status().code() == StatusCode::kBudget) return beyond_budget(path, plan.status().needed_bytes(), left);
-  OTR_TRY(plan.status());
-  OTR_ASSIGN(MemoryClaim claim, target.residency->claim(MemoryUse::kDraft, plan.value().host.planned_bytes));
   EngineOptions options;
   options.numerics = target.numerics;
   options.progress = progress;
   options.cancel = cancel;
-  OTR_ASSIGN(Engine engine, Engine::open(model, plan.value(), options));
+  OTR_ASSIGN(Engine engine, is_on_device ? open_engine_on(target.backend, model, plan, options, kDraftStreams) : Engine::open(model, plan, options));
   engine.impl()->drafts_on = target.draft_track;
   const size_t vocabulary = std::min(target.layout().vocabulary, engine.impl()->layout().vocabulary);
-  return OpenedDraft{std::move(claim), std::move(engine), vocabulary};
+  return OpenedDraft{std::move(claim), std::move(device_claim), std::move(engine), vocabulary};
 }
 
 Result<std::unique_ptr<DraftModel>> DraftModel::open(Engine::Impl& target, const std::string& path, uint32_t context_tokens,
@@ -148,7 +188,10 @@ Status ModelDraft::propose(std::span<const Token> tokens, uint32_t most, const C
 }
 
 // A plan of steps of one token, in the least bytes of all, has no logits for the nodes of a level.
-uint32_t ModelDraft::tree_width() const { return model_.session().impl().engine->plan.logit_rows < kModelTreeWidth ? 1 : kModelTreeWidth; }
+uint32_t ModelDraft::tree_width() const {
+  const Session::Impl& session = model_.session().impl();
+  return session.engine->plan.logit_rows < kModelTreeWidth || !session.cache.takes_trees() ? 1 : kModelTreeWidth;
+}
 
 Status ModelDraft::propose_tree(std::span<const Token> tokens, const DraftSize& size, const CancelToken& cancel, Draft* draft) {
   Session::Impl& session = model_.session().impl();

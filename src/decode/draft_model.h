@@ -19,7 +19,7 @@ namespace outrigger {
 
 /// A draft's engine, in memory that the target's plan keeps for it.
 struct OpenedDraft {
-  MemoryClaim claim;  ///< given back after the memory
+  MemoryClaim claim, device_claim;  ///< given back after the memory
   Engine engine;
   size_t vocabulary = 0;  ///< ids that the target knows too
 };
@@ -30,8 +30,8 @@ struct DraftTexts {
   uint32_t count = 1;           ///< at once
 };
 
-/// All of the draft is resident. Its planned bytes are within the plan's TierBreakdown::draft, together with those of other drafts, and count in the target's
-/// ledger as long as `claim` lives. Errors: as Session::prepare_draft().
+/// All of the draft is resident, on the target's device where the plan has bytes for it there, with streams of its own. Its planned bytes are within the plan's
+/// TierBreakdown::draft, together with those of other drafts, and count in the target's ledgers as long as the claims live. Errors: as Session::prepare_draft().
 Result<OpenedDraft> open_draft(Engine::Impl& target, const std::string& path, const DraftTexts& texts, const Progress& progress,
                                const CancelToken& cancel);
 

@@ -17,7 +17,7 @@ namespace {
 
 // A plan can only have been told how much the device's attention needs.
 Status check_scratch(const Engine::Impl& engine, const Plan& plan) {
-  return plan.device.planned_bytes == 0 ? Status() : DeviceRunner::check_scratch(*engine.backend, engine.layout().config, plan.device_threads);
+  return plan.device.own_bytes() == 0 ? Status() : DeviceRunner::check_scratch(*engine.backend, engine.layout().config, plan.device_threads);
 }
 
 Status build(Engine::Impl& engine, const EngineOptions& options) {
@@ -26,7 +26,7 @@ Status build(Engine::Impl& engine, const EngineOptions& options) {
   OTR_ASSIGN(engine.team, ThreadTeam::create(engine.plan.threads));
   OTR_ASSIGN(engine.executor, GraphExecutor::create());
   const GgufFile& file = engine.model.impl()->file;
-  OTR_ASSIGN(engine.residency, TensorResidency::create(*engine.backend, file.shared_source(), layout.shape, layout.weights, engine.plan, device));
+  OTR_ASSIGN(engine.residency, TensorResidency::create(*engine.backend, file.shared_source(), layout.shape, layout.weights, engine.plan, device, engine.streams));
   OTR_TRY(check_scratch(engine, engine.plan));
   engine.trace_events = options.trace_events;
   engine.corrects_in_turn = options.corrects_in_turn;
@@ -40,6 +40,12 @@ Status check_cache_room(const char* side, uint64_t taken, uint64_t planned) {
                                                         format_bytes(taken), side, format_bytes(planned)));
 }
 
+Status check_draft_bytes(const char* side, uint64_t taken, uint64_t planned) {
+  if (taken <= planned) return {};
+  return Status(StatusCode::kInvalidArgument, formatted("replan: open sessions hold a draft model of {} on the {}, the new plan has {} for it; plan with as many draft bytes, or close sessions",
+                                                        format_bytes(taken), side, format_bytes(planned)));
+}
+
 // Whether the sessions that are open can go on under the plan.
 Status check_caches(const Engine::Impl& engine, const Plan& plan) {
   if (plan.kv_type != engine.plan.kv_type) {
@@ -48,11 +54,8 @@ Status check_caches(const Engine::Impl& engine, const Plan& plan) {
   const TensorResidency& residency = *engine.residency;
   // Copies are the engine's and made anew: sessions hold draft models alone.
   const uint64_t of_copies = engine.stand_ins ? engine.plan.host.breakdown.draft : 0;
-  const uint64_t draft = residency.report().current.draft - of_copies, draft_planned = plan.self_draft_bits > 0 ? 0 : plan.host.breakdown.draft;
-  if (draft > draft_planned) {
-    return Status(StatusCode::kInvalidArgument, formatted("replan: open sessions hold a draft model of {}, the new plan has {} for it; plan with as many draft bytes, or close sessions",
-                                                          format_bytes(draft), format_bytes(draft_planned)));
-  }
+  OTR_TRY(check_draft_bytes("host", residency.report().current.draft - of_copies, plan.self_draft_bits > 0 ? 0 : plan.host.breakdown.draft));
+  if (residency.device() != nullptr) OTR_TRY(check_draft_bytes("device", residency.device()->report().current.draft, plan.device.breakdown.draft));
   const uint64_t taken = residency.report().current.kv_cache, taken_there = residency.device() == nullptr ? 0 : residency.device()->report().current.kv_cache;
   const bool same_layers = engine.kv_spill ? engine.kv_spill->suits(plan) : plan.kv_spilled_layers == 0;
   const bool has_sessions = (engine.kv_spill ? engine.kv_spill->has_parts() : taken > 0) || taken_there > 0;
@@ -78,11 +81,12 @@ Result<Engine> Engine::open(const Model& model, const Plan& plan, const EngineOp
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
-Result<Engine> open_engine_on(std::unique_ptr<Backend> backend, const Model& model, const Plan& plan, const EngineOptions& options) try {
+Result<Engine> open_engine_on(std::shared_ptr<Backend> backend, const Model& model, const Plan& plan, const EngineOptions& options, const StreamSet& streams) try {
   OTR_ASSIGN(const StepShape shape, model.step_shape());
   OTR_TRY(check_plan(plan, shape));
   auto engine = std::make_shared<Engine::Impl>(model, plan, options.numerics);
   engine->backend = std::move(backend);
+  engine->streams = streams;
   OTR_TRY(build(*engine, options));
   return Engine(std::move(engine));
 } catch (const std::bad_alloc&) {
@@ -144,11 +148,11 @@ Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& 
   for (const StepGraphs::Bucket& bucket : graphs.buckets()) OTR_TRY(executor->reserve(bucket.graph(true, true)));
   if (stand_ins) OTR_TRY(executor->reserve(graphs.draft()));
   if (trace_events > 0) {
-    OTR_ASSIGN(tracer, Tracer::create(trace_events, plan.device.planned_bytes > 0 ? kLanes : static_cast<size_t>(Lane::kDisk) + 1));
+    OTR_ASSIGN(tracer, Tracer::create(trace_events, plan.device.own_bytes() > 0 ? kLanes : static_cast<size_t>(Lane::kDisk) + 1));
     if (!draft_track) draft_track = std::make_shared<DraftTrack>(trace_events);  // open drafts go on with the one that they know
   }
   const StepBuffers buffers = StepBuffers::place(activations.data(), layout().config, layout().panels, plan.step_tokens, plan.threads);
-  if (plan.device.planned_bytes > 0) OTR_TRY(prepare_device(buffers));
+  if (plan.device.own_bytes() > 0) OTR_TRY(prepare_device(buffers));
   if (stand_ins) {
     draft_runner.emplace(stand_ins->layout(), *residency, *team, stand_ins->buffers(), fixed, numerics, stand_ins.get());
     draft_runner->trace_to(tracer.get());

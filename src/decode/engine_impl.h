@@ -31,7 +31,8 @@ struct Engine::Impl {
   Model model;
   Plan plan;
   Numerics numerics;
-  std::unique_ptr<Backend> backend;
+  std::shared_ptr<Backend> backend;  // a draft that computes on a device has its target's
+  StreamSet streams;
   std::unique_ptr<ThreadTeam> team;
   std::unique_ptr<TensorResidency> residency;
   std::unique_ptr<KvSpill> kv_spill;  // null: keys and values of all layers are resident; sessions hold parts of it
@@ -86,7 +87,7 @@ struct Engine::Impl {
 };
 
 /// Engine::open on a backend that is open already; options.device is not looked at.
-Result<Engine> open_engine_on(std::unique_ptr<Backend> backend, const Model& model, const Plan& plan, const EngineOptions& options);
+Result<Engine> open_engine_on(std::shared_ptr<Backend> backend, const Model& model, const Plan& plan, const EngineOptions& options, const StreamSet& streams = {});
 
 }  // namespace outrigger
 

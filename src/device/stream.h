@@ -17,6 +17,13 @@ enum class Stream : uint8_t {
 };
 inline constexpr size_t kStreams = 4;
 
+/// The streams of one model's work, by kind.
+struct StreamSet {
+  Stream compute = Stream::kCompute, to_device = Stream::kToDevice, to_host = Stream::kToHost;
+};
+/// A draft model's copies are few and small, and go with its computing: behind its target's they would wait for weights.
+inline constexpr StreamSet kDraftStreams{Stream::kDraft, Stream::kDraft, Stream::kDraft};
+
 /// A point in a stream: ready once all that was submitted before it is done. Plain data, nothing to free. A new one is ready at once.
 ///
 /// It is a place in the order and not an object of the device, so that the emulated device needs no pool, and one of CUDA's events can serve

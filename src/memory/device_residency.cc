@@ -31,7 +31,7 @@ Status DeviceResidency::place(const Plan& plan) {
   ring_.emplace(shape_, layout_device_stream(shape_, plan), plan.device_slot_bytes);
   arrivals_.assign(plan.device_slots, Event());
   resident_.assign(shape_.matrices.size(), nullptr);
-  if (plan.device.planned_bytes == 0) return {};
+  if (plan.device.own_bytes() == 0) return {};
   const auto stays = [&plan](size_t i) { return plan.tensors[i].tier == Tier::kDevice && plan.tensors[i].mode == Residence::kResident; };
   uint64_t bytes = shape_.fixed_bytes;
   for (size_t i = 0; i < resident_.size(); ++i) bytes += stays(i) ? shape_.matrices[i].packed_bytes : 0;
@@ -61,6 +61,11 @@ Result<MemoryLease> DeviceResidency::reserve(MemoryUse use, uint64_t bytes) {
   return leased(ledger_, use, whole, backend_.allocate(whole));
 }
 
+Result<MemoryClaim> DeviceResidency::claim(MemoryUse use, uint64_t bytes) {
+  OTR_TRY(ledger_.charge(use, bytes));
+  return MemoryClaim(&ledger_, use, bytes);
+}
+
 Result<MemoryLease> DeviceResidency::reserve_pinned(MemoryLedger& ledger, MemoryUse use, uint64_t bytes) {
   if (bytes == 0) return MemoryLease();
   OTR_ASSIGN(const uint64_t whole, charge(ledger, use, bytes));
@@ -78,13 +83,13 @@ Status DeviceResidency::finish(Stream stream) {
 }
 
 Status DeviceResidency::upload(std::byte* device, const std::byte* host, uint64_t bytes) {
-  OTR_TRY(backend_.copy_to_device(Stream::kToDevice, device, host, bytes));
-  return finish(Stream::kToDevice);
+  OTR_TRY(backend_.copy_to_device(streams_.to_device, device, host, bytes));
+  return finish(streams_.to_device);
 }
 
 Status DeviceResidency::download(std::byte* host, const std::byte* device, uint64_t bytes) {
-  OTR_TRY(backend_.copy_to_host(Stream::kToHost, host, device, bytes));
-  return finish(Stream::kToHost);
+  OTR_TRY(backend_.copy_to_host(streams_.to_host, host, device, bytes));
+  return finish(streams_.to_host);
 }
 
 Status DeviceResidency::upload_through(std::span<std::byte> pinned, std::byte* device, const std::byte* host, uint64_t bytes) {
@@ -117,17 +122,17 @@ Status DeviceResidency::copy_out(std::byte* host, const std::byte* device, uint6
 
 Status DeviceResidency::submit_copy_in(std::byte* device, const std::byte* host, uint64_t bytes) {
   copied_in_bytes_.fetch_add(bytes, std::memory_order_relaxed);
-  OTR_TRY(backend_.copy_to_device(Stream::kToDevice, device, host, bytes));
-  OTR_ASSIGN(const Event there, backend_.record(Stream::kToDevice));
-  return backend_.wait(Stream::kCompute, there);
+  OTR_TRY(backend_.copy_to_device(streams_.to_device, device, host, bytes));
+  OTR_ASSIGN(const Event there, backend_.record(streams_.to_device));
+  return backend_.wait(streams_.compute, there);
 }
 
 Result<Event> DeviceResidency::submit_copy_out(std::byte* host, const std::byte* device, uint64_t bytes) {
   copied_out_bytes_.fetch_add(bytes, std::memory_order_relaxed);
-  OTR_ASSIGN(const Event computed, backend_.record(Stream::kCompute));
-  OTR_TRY(backend_.wait(Stream::kToHost, computed));
-  OTR_TRY(backend_.copy_to_host(Stream::kToHost, host, device, bytes));
-  return backend_.record(Stream::kToHost);
+  OTR_ASSIGN(const Event computed, backend_.record(streams_.compute));
+  OTR_TRY(backend_.wait(streams_.to_host, computed));
+  OTR_TRY(backend_.copy_to_host(streams_.to_host, host, device, bytes));
+  return backend_.record(streams_.to_host);
 }
 
 Status DeviceResidency::prime(const OperandSource& home) {
@@ -142,10 +147,10 @@ Status DeviceResidency::request(uint32_t unit, const OperandSource& home) {
   for (const StreamPiece& piece : stream().units[unit].pieces) {
     const uint64_t bytes = piece.blocks * shape_.matrices[piece.matrix].row_block_bytes;
     const std::byte* const from = home.operand({piece.matrix, piece.first_block, piece.blocks});
-    OTR_TRY(backend_.copy_to_device(Stream::kToDevice, ring_->slot(slot) + piece.slot_offset, from, bytes));
+    OTR_TRY(backend_.copy_to_device(streams_.to_device, ring_->slot(slot) + piece.slot_offset, from, bytes));
     copied_in_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   }
-  OTR_ASSIGN(arrivals_[slot], backend_.record(Stream::kToDevice));
+  OTR_ASSIGN(arrivals_[slot], backend_.record(streams_.to_device));
   ring_->fill(slot, unit);
   return {};
 }
@@ -153,7 +158,7 @@ Status DeviceResidency::request(uint32_t unit, const OperandSource& home) {
 Status DeviceResidency::arrive(uint32_t unit) { return backend_.synchronize(arrivals_[ring_->slot_of(unit)], kDevicePatience); }
 
 void DeviceResidency::invalidate() noexcept {
-  for (const Stream stream : {Stream::kCompute, Stream::kToDevice, Stream::kToHost}) (void)finish(stream);
+  for (const Stream stream : {streams_.compute, streams_.to_device, streams_.to_host}) (void)finish(stream);
   ring_->forget();
 }
 

@@ -30,15 +30,18 @@ inline constexpr std::chrono::seconds kDevicePatience{60};
 /// between steps.
 class DeviceResidency final : public OperandSource {
  public:
-  /// `backend` and `shape` must outlive it.
-  DeviceResidency(Backend& backend, const StepShape& shape) : backend_(backend), shape_(shape) {}
+  /// `backend` and `shape` must outlive it. Work of its model is submitted to `streams`.
+  DeviceResidency(Backend& backend, const StepShape& shape, const StreamSet& streams = {}) : backend_(backend), shape_(shape), streams_(streams) {}
 
   Backend& backend() const { return backend_; }
+  const StreamSet& streams() const { return streams_; }
   /// Reserves the weights and the ring of a plan, after give_back(). Errors: kBudget, kOutOfMemory, kDevice.
   Status place(const Plan& plan);
   void give_back() noexcept;
 
   Result<MemoryLease> reserve(MemoryUse use, uint64_t bytes);
+  /// As TensorResidency's.
+  Result<MemoryClaim> claim(MemoryUse use, uint64_t bytes);
   /// Host memory that copies can start from and end in; counted in a ledger of the host's.
   Result<MemoryLease> reserve_pinned(MemoryLedger& ledger, MemoryUse use, uint64_t bytes);
 
@@ -82,6 +85,7 @@ class DeviceResidency final : public OperandSource {
 
   Backend& backend_;
   const StepShape& shape_;
+  const StreamSet streams_;
   MemoryLedger ledger_{0, 0};
   MemoryLease resident_memory_, ring_memory_;
   std::byte* fixed_memory_ = nullptr;

@@ -77,15 +77,15 @@ Status check_all(const ByteSource& source, const StepShape& shape, const std::ve
 }  // namespace
 
 TensorResidency::TensorResidency(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape,
-                                 std::vector<WeightSource> weights, Backend* device)
+                                 std::vector<WeightSource> weights, Backend* device, const StreamSet& streams)
     : source_(std::move(source)), backend_(&backend), shape_(shape), weights_(std::move(weights)), ledger_(0, 0) {
-  if (device != nullptr) device_ = std::make_unique<DeviceResidency>(*device, shape_);
+  if (device != nullptr) device_ = std::make_unique<DeviceResidency>(*device, shape_, streams);
 }
 
 Result<std::unique_ptr<TensorResidency>> TensorResidency::create(Backend& backend, std::shared_ptr<const ByteSource> source,
                                                                  const StepShape& shape, std::vector<WeightSource> weights,
-                                                                 const Plan& plan, Backend* device) try {
-  std::unique_ptr<TensorResidency> residency(new TensorResidency(backend, std::move(source), shape, std::move(weights), device));
+                                                                 const Plan& plan, Backend* device, const StreamSet& streams) try {
+  std::unique_ptr<TensorResidency> residency(new TensorResidency(backend, std::move(source), shape, std::move(weights), device, streams));
   OTR_TRY(residency->place(plan));
   return residency;
 } catch (const std::bad_alloc&) {
@@ -94,7 +94,7 @@ Result<std::unique_ptr<TensorResidency>> TensorResidency::create(Backend& backen
 
 Result<std::unique_ptr<TensorResidency>> TensorResidency::create_empty(Backend& backend, uint64_t budget_bytes) try {
   static const StepShape kNothing;
-  std::unique_ptr<TensorResidency> residency(new TensorResidency(backend, nullptr, kNothing, {}, nullptr));
+  std::unique_ptr<TensorResidency> residency(new TensorResidency(backend, nullptr, kNothing, {}, nullptr, {}));
   residency->ledger_.set_limits(budget_bytes, 0);
   return residency;
 } catch (const std::bad_alloc&) {

@@ -37,11 +37,12 @@ namespace outrigger {
 class TensorResidency final : public OperandSource {
  public:
   /// A residency that is placed as the plan says. `device` is null, or `backend` once more where it has memory that the host cannot address: then
-  /// the host's is pinned. `shape` and `weights` must describe the same matrices; `backend` and `shape` must outlive the residency.
+  /// the host's is pinned, and work goes to `streams`. `shape` and `weights` must describe the same matrices; `backend` and `shape` must outlive the residency.
   /// Errors: kInvalidArgument (check_plan, weights that contradict the shape or reach beyond the source, buffers of the plan that are too
   /// small), kBudget, kOutOfMemory. Nothing is kept after a failure.
   static Result<std::unique_ptr<TensorResidency>> create(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape,
-                                                         std::vector<WeightSource> weights, const Plan& plan, Backend* device = nullptr);
+                                                         std::vector<WeightSource> weights, const Plan& plan, Backend* device = nullptr,
+                                                         const StreamSet& streams = {});
 
   /// A residency without weights, of what someone needs besides: reserve(), claim() and what tells of the ledger are all that may be called.
   /// `budget_bytes` 0: no limit. `backend` must outlive it. Errors: kOutOfMemory.
@@ -112,7 +113,8 @@ class TensorResidency final : public OperandSource {
  private:
   struct Loading;
 
-  TensorResidency(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape, std::vector<WeightSource> weights, Backend* device);
+  TensorResidency(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape, std::vector<WeightSource> weights, Backend* device,
+                  const StreamSet& streams);
   void give_back() noexcept;
   Status reserve_all(const Plan& plan);
 

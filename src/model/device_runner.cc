@@ -37,7 +37,7 @@ Status DeviceRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<co
   }
   if (lane != Lane::kDevice) return {};
   if (input_) return backend_.synchronize(*std::exchange(input_, std::nullopt), kDevicePatience);
-  OTR_ASSIGN(const Event done, backend_.record(Stream::kCompute));
+  OTR_ASSIGN(const Event done, backend_.record(residency_.streams().compute));
   return backend_.synchronize(done, kDevicePatience);
 }
 

@@ -35,10 +35,11 @@ DeviceSearch::DeviceSearch(const StepShape& shape, const Demand& demand, const C
     : shape_(shape), demand_(demand), cost_(cost), candidates_(shape, demand, corrections), threads_(machine.device_threads) {
   Demand there = demand;
   there.threads = threads_;
+  const uint64_t draft = whole_pages(demand.draft_device_bytes);
   for (const ActivationCost& step : shape.activations) {
     host_step_bytes_.push_back(outrigger::host_step_bytes(shape, demand, step));
-    device_step_bytes_.push_back(activation_bytes(shape, there, step));
-    beside_step_bytes_.push_back(activation_bytes(shape, there, step, true));
+    device_step_bytes_.push_back(add_bytes(draft, activation_bytes(shape, there, step)));
+    beside_step_bytes_.push_back(add_bytes(draft, activation_bytes(shape, there, step, true)));
   }
   for (uint32_t layers = 0; layers <= shape.kv_layers; ++layers) kv_bytes_.push_back(kv_cache_bytes(shape, demand, layers));
   for (const MatrixShape& matrix : shape.matrices) {
@@ -232,19 +233,23 @@ std::optional<DevicePlacement> DeviceSearch::best(uint64_t host_budget, uint64_t
   return std::move(best).placement();
 }
 
-std::optional<DevicePlacement> DeviceSearch::everything() const {
+std::optional<DevicePlacement> DeviceSearch::everything(size_t step) const {
   const std::vector<PartPlace> places(candidates_.chain().parts.size(), PartPlace::kDevice);
   if (places.empty()) return std::nullopt;
   const DeviceCandidate candidate = candidates_.of(places, 0, candidates_.besides().front());
+  if (!takes_step(candidate, step, UINT64_MAX - 1) || is_too_large(candidate, step) || host_bytes(candidate, step) == UINT64_MAX) return std::nullopt;
   StreamLoad load;
   load.row_reads = candidate.row_reads;
+  DevicePlacement placement = placement_of(candidate, step);
+  placement.time = cost_.workload(shape_.activations[step].tokens, load, &candidate.load);
+  return placement;
+}
+
+std::optional<DevicePlacement> DeviceSearch::everything() const {
   std::optional<DevicePlacement> best;
   for (size_t step = 0; step < shape_.activations.size(); ++step) {
-    if (!takes_step(candidate, step, UINT64_MAX - 1) || is_too_large(candidate, step) || host_bytes(candidate, step) == UINT64_MAX) continue;
-    const WorkloadTime time = cost_.workload(shape_.activations[step].tokens, load, &candidate.load);
-    if (best && time.total_s >= best->time.total_s) continue;
-    best = placement_of(candidate, step);
-    best->time = time;
+    std::optional<DevicePlacement> with_step = everything(step);
+    if (with_step && (!best || with_step->time.total_s < best->time.total_s)) best = std::move(with_step);
   }
   return best;
 }

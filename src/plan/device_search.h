@@ -39,7 +39,8 @@ class DeviceSearch {
   /// The fastest within both budgets. `reads`: whether weights may be read from disk in a step; what is not faster than `to_beat_s` is not
   /// found.
   std::optional<DevicePlacement> best(uint64_t host_bytes, uint64_t device_bytes, bool reads, double to_beat_s) const;
-  /// With everything on the device that can be there; nothing if that is beyond 64 bits.
+  /// With everything on the device that can be there, in steps of this size or the fastest; nothing if that is beyond 64 bits.
+  std::optional<DevicePlacement> everything(size_t step) const;
   std::optional<DevicePlacement> everything() const;
 
  private:

@@ -79,8 +79,9 @@ Result<DraftForecast> forecast_draft(const Plan& plan, const StepShape& shape, c
     take_if_faster(drafted, 1, tokens, sessions * tokens * 1e3 / (all.predicted_ms + drafted * draft.step_ms), &best);
     if (sessions == 1) continue;
     OTR_ASSIGN(const StepPrediction group, passes.pass(half, drafted));
-    // The host computes for the pass and for the draft, one after the other or both at half the rate.
-    const double turn_ms = std::max(group.predicted_ms, group.lanes.host_ms + drafted * draft.half_step_ms);
+    // Who drafts computes for the pass too, one after the other or both at half the rate.
+    const double computing_ms = draft.on_device ? group.lanes.device_ms : group.lanes.host_ms;
+    const double turn_ms = std::max(group.predicted_ms, computing_ms + drafted * draft.half_step_ms);
     take_if_faster(drafted, 2, tokens, sessions * tokens * 1e3 / (2 * turn_ms), &best);
   }
   return best;

@@ -36,6 +36,8 @@ struct Demand {
   uint32_t draft_tokens = 0;  ///< that a step is to verify: it then wants one row of logits more
   uint64_t draft_bytes = 0;   ///< of host memory, for a draft model
   uint32_t self_draft_bits = 0;  ///< of copies of what streams from disk; 0: there are none
+  uint64_t draft_device_bytes = 0;  ///< of the device's memory, for a draft model; the device then has so many threads
+  uint32_t device_threads = 0;
 
   uint32_t rows_of(const ActivationCost& step) const { return std::min(std::max(logit_rows, draft_tokens + 1), step.tokens); }
 };

@@ -97,8 +97,9 @@ Status check_device_ring(const Plan& plan, const StepShape& shape, const DeviceU
     if (device.is_streamed(i)) least_slot = std::max(least_slot, least_device_slot_bytes(shape.matrices[i]));
   }
   OTR_TRY(equal("transfer_bytes", plan.transfer_bytes, transfer_bytes(shape, device)));
-  if (!device.is_used()) OTR_TRY(equal("device_threads", plan.device_threads, 0));
-  if (device.is_used() && plan.device_threads == 0) return wrong("device_threads is 0, need at least 1");
+  const bool has_work = device.is_used() || plan.device.breakdown.draft > 0;
+  if (!has_work) OTR_TRY(equal("device_threads", plan.device_threads, 0));
+  if (has_work && plan.device_threads == 0) return wrong("device_threads is 0, need at least 1");
   if (least_slot == 0) {
     OTR_TRY(equal("device_from_tokens", plan.device_from_tokens, 0));
     OTR_TRY(equal("device_slots", plan.device_slots, 0));
@@ -269,6 +270,7 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
   OTR_TRY(check_stand_ins(plan, shape, resident));
   Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type, plan.kv_spilled_layers, 0, plan.host.breakdown.draft};
   demand.self_draft_bits = plan.self_draft_bits;
+  demand.draft_device_bytes = plan.device.breakdown.draft;
   OTR_TRY(check_spilled(plan, shape, demand));
   if (plan.kv_spilled_layers > 0 && device.is_used()) return wrong("keys and values are on disk and parts of the model on a device, need one or the other");
   OTR_TRY(check_breakdown("host", plan.host, host_breakdown(shape, demand, *step, resident, slots_of(plan, shape), device)));

@@ -170,6 +170,9 @@ Status check_workload(const Workload& workload, const StepShape& shape) {
   if (workload.stand_ins != StandIns::kNone && (workload.draft_tokens == 0 || workload.draft_bytes > 0)) {
     return invalid(formatted("workload: stand_ins with draft_tokens of {} and draft_bytes of {}, need at least 1 and 0", workload.draft_tokens, workload.draft_bytes));
   }
+  if (workload.draft_device_bytes > 0 && workload.draft_bytes == 0) {
+    return invalid(formatted("workload: draft_device_bytes of {} and draft_bytes of 0, need both of a draft on a device", workload.draft_device_bytes));
+  }
   if (workload.logit_rows == 0) return invalid("workload: logit_rows is 0, need at least 1");
   if (context < tokens) {
     return invalid(formatted("workload: {} prompt and {} new tokens in a context of {}, need a context of at least {}",

@@ -27,6 +27,8 @@ Demand demand_of(const MachineProfile& machine, const Workload& workload) {
   Demand demand{machine.threads, workload.batch, workload.context_tokens, rows, workload.kv_type};
   demand.draft_tokens = workload.draft_tokens;
   demand.draft_bytes = workload.draft_bytes;
+  demand.draft_device_bytes = workload.draft_device_bytes;
+  demand.device_threads = machine.device_threads;
   if (demand.context_tokens == 0) demand.context_tokens = workload.prompt_tokens + workload.new_tokens;
   return demand;
 }
@@ -73,7 +75,7 @@ Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const
   plan.device_slots = device.slots;
   plan.device_slot_bytes = device.slot_bytes;
   plan.device_from_tokens = placement.load.from_tokens;
-  plan.device_threads = device.threads;
+  plan.device_threads = demand.draft_device_bytes > 0 ? demand.device_threads : device.threads;
   plan.corrections_beside = device.is_used() && device.corrections_beside && shape.correction_row_bytes > 0;
   plan.transfer_bytes = device.transfer_bytes;
 

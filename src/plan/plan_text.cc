@@ -64,7 +64,8 @@ void add_memory(Text* text, const Plan& plan) {
                                                                             rate_text(plan.predicted_draft_tokens_per_s))
                                  : plan.draft_tokens_per_pass > 0 ? ", which is not expected to pay"
                                                                   : "";
-    text->line("Of it {} are kept for a draft model{}.", format_bytes(plan.host.breakdown.draft), expected);
+    const std::string there = plan.device.breakdown.draft > 0 ? formatted(", which computes on the device, and {} there", format_bytes(plan.device.breakdown.draft)) : "";
+    text->line("Of it {} are kept for a draft model{}{}.", format_bytes(plan.host.breakdown.draft), there, expected);
   }
   if (plan.branch_share < 1) text->line("Of branches and residuals {:.0f} % are used, as the slowdown that is allowed asks.", 100 * plan.branch_share);
   if (const std::string left_out = uncorrected_matrices(plan); !left_out.empty()) {

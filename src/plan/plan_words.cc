@@ -45,7 +45,7 @@ std::string headline(const Plan& plan) {
 
 const char* lane_words(const std::string& lane) { return lane == "h2d" ? "link" : lane == "disk" ? "disk" : lane == "device" ? "device" : "host"; }
 
-bool uses_device(const Plan& plan) { return plan.device.planned_bytes > 0; }
+bool uses_device(const Plan& plan) { return plan.device.own_bytes() > 0; }
 
 TensorGroup::Place TensorGroup::place_of(const TensorPlacement& tensor) {
   const bool resident = tensor.mode == Residence::kResident;

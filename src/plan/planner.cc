@@ -27,12 +27,12 @@ class Searches {
   Searches(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine, const Budgets& budgets, const Workload& workload)
       : host_(shape, demand, cost, workload.kv_spilled_layers) {
     const bool must_spill = workload.kv_spilled_layers != Workload::kAsItPays && workload.kv_spilled_layers > 0;  // which is the host's alone
-    if (!DeviceRates::are_known(machine) || must_spill) return;
+    if (!DeviceRates::are_known(machine) || (must_spill && workload.draft_device_bytes == 0)) return;
     most_device_bytes_ = machine.device_memory_bytes;
     device_budget_ = budgets.device_bytes == Budgets::kDefault     ? most_device_bytes_ / 10 * 9
                      : budgets.device_bytes == Budgets::kUnlimited ? most_device_bytes_
                                                                    : std::min(budgets.device_bytes, most_device_bytes_);
-    device_.emplace(shape, demand, cost, machine, workload.corrections);
+    if (!must_spill) device_.emplace(shape, demand, cost, machine, workload.corrections);
   }
 
   uint64_t device_budget() const { return device_budget_; }
@@ -79,7 +79,7 @@ std::vector<PlanAlternative> alternatives_to(const Plan& plan, const Searches& s
     alternatives.push_back({format_bytes(more) + " more host memory", budget, rate, plan.device.budget_bytes});
     so_far = rate;
   }
-  if (everything && plan.device.planned_bytes == 0) {
+  if (everything && plan.device.own_bytes() == 0) {
     alternatives.push_back({"everything resident", most_bytes, tokens_per_s(everything->time), plan.device.budget_bytes});
   }
   return alternatives;
@@ -104,7 +104,7 @@ void add_device_alternatives(const Searches& searches, Plan* plan) {
     plan->alternatives.push_back(
         {"everything on the device", everything->host_bytes, tokens_per_s(everything->time), everything->device_bytes});
   }
-  if (plan->device.planned_bytes == 0) return;
+  if (plan->device.own_bytes() == 0) return;
   const std::optional<DevicePlacement> alone = searches.without_device(plan->host.budget_bytes);
   if (alone) plan->alternatives.push_back({"without the device", plan->host.budget_bytes, tokens_per_s(alone->time), 0});
 }
@@ -172,6 +172,18 @@ const char* residence_name(Residence mode) noexcept { return mode == Residence::
 
 namespace {
 
+// What is kept on the device for a draft, before anything of the model itself goes there.
+Status check_draft_room(const Demand& demand, const MachineProfile& machine, uint64_t device_budget) {
+  const uint64_t needed = whole_pages(demand.draft_device_bytes);
+  if (needed > 0 && !DeviceRates::are_known(machine)) {
+    return Status(StatusCode::kInvalidArgument, formatted("workload: draft_device_bytes is {}, and the machine's profile has no device; let the draft compute on the host", demand.draft_device_bytes));
+  }
+  if (needed <= device_budget) return {};
+  return Status(StatusCode::kBudget, formatted("device memory budget: got {} ({} bytes), need at least {} ({} bytes) for the draft model; raise the budget, use a smaller draft, or let it compute on the host",
+                                               format_bytes(device_budget), device_budget, format_bytes(needed), needed))
+      .with_bytes(needed, device_budget);
+}
+
 // Steps use all that the shape says of branches and residuals. Preconditions: PlacementPlanner::plan's, checked.
 Result<Plan> plan_steps(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets, const Workload& workload) {
   const uint64_t budget = budgets.host_bytes;
@@ -179,6 +191,7 @@ Result<Plan> plan_steps(const StepShape& shape, const MachineProfile& machine, c
   const CostModel cost(shape, machine, workload);
   const Searches searches(shape, demand, cost, machine, budgets, workload);
   const uint64_t device_budget = searches.device_budget(), minimum = searches.minimum_bytes();
+  OTR_TRY(check_draft_room(demand, machine, device_budget));
   const std::optional<DevicePlacement> best = searches.best(budget, device_budget);
   if (!best) {
     if (budget == Budgets::kUnlimited || minimum == UINT64_MAX) {
@@ -191,6 +204,7 @@ Result<Plan> plan_steps(const StepShape& shape, const MachineProfile& machine, c
   plan.host.budget_bytes = budget;
   plan.device.budget_bytes = device_budget;
   plan.minimum_host_bytes = minimum;
+  plan.minimum_device_bytes = plan.device.breakdown.draft;
   plan.alternatives = alternatives_to(plan, searches);
   add_device_alternatives(searches, &plan);
   return plan;

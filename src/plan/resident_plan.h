@@ -1,4 +1,4 @@
-// A plan with everything in host memory, for a model that nothing is to be streamed of.
+// A plan with everything in memory, the host's or a device's, for a model that nothing is to be streamed of.
 #ifndef OUTRIGGER_SRC_PLAN_RESIDENT_PLAN_H_
 #define OUTRIGGER_SRC_PLAN_RESIDENT_PLAN_H_
 
@@ -12,6 +12,9 @@ namespace outrigger {
 /// kInvalidArgument as PlacementPlanner::plan.
 Result<Plan> resident_plan(const StepShape& shape, const MachineProfile& machine, uint64_t budget_bytes, const Workload& workload,
                            uint32_t most_step_tokens);
+/// The same with all on a device that can be there, of both budgets. `machine` has a device (DeviceRates::are_known).
+Result<Plan> device_resident_plan(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets, const Workload& workload,
+                                  uint32_t most_step_tokens);
 
 }  // namespace outrigger
 

@@ -37,7 +37,7 @@ class SlowdownSearch {
     OTR_ASSIGN(best_, plan_at(all_, 0));
     bare_s_ = 1 / best_.predicted_decode_tokens_per_s;
     most_s_ = bare_s_ * (1 + max_slowdown);
-    const bool has_device = best_.device.planned_bytes > 0;
+    const bool has_device = best_.device.own_bytes() > 0;
     OTR_ASSIGN(const bool all_fit, fits(all_, kSteps));
     if (!all_fit) OTR_TRY(take_largest_share());
     if (!all_fit && has_device) OTR_TRY(take_windows());

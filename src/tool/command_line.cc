@@ -103,6 +103,8 @@ std::vector<CLI::Option*> add_draft_options(CLI::App& command, FutureOptions& op
       command.add_option("--draft-tokens", options.draft_tokens, "Most tokens of a draft, 1 to 16, of a tree to 31; auto: as many as pay")->type_name("auto|N"),
       command.add_option("--draft-shape", options.draft_shape, "chain: one continuation; tree: several, of which the best is taken; auto: chain, and tree where it is measured to be faster")
           ->type_name("auto|chain|tree"),
+      add_choice<DraftPlace>(command, "--draft-place", options.draft_place, "Where a draft model computes: on the host, or on --device beside its target; auto: where more tokens a second are expected of it",
+                             {{"auto", DraftPlace::kAuto}, {"host", DraftPlace::kHost}, {"device", DraftPlace::kDevice}}),
   };
 }
 

@@ -16,33 +16,64 @@ uint32_t context_of(const Workload& workload) {
   return workload.context_tokens != 0 ? workload.context_tokens : workload.prompt_tokens + workload.new_tokens;
 }
 
-// What a token of each of so many texts takes the draft, all of it resident on the host.
-Result<double> draft_step_ms(const Model& draft, const MachineProfile& machine, Workload workload, uint32_t texts) {
+Status misplaced() {
+  return Status(StatusCode::kInvalidArgument, "--draft-place device: there is no device besides the cpu; give --device, or a --profile that has one");
+}
+
+bool has_device(const MachineProfile& machine) { return machine.device_memory_bytes > 0 && machine.device_threads > 0; }
+
+// What the draft is to have room for, and be timed with.
+Workload draft_workload(const Model& draft, const Workload& target, uint32_t texts) {
+  Workload workload;
+  workload.batch = texts;
+  workload.context_tokens = std::min(context_of(target), static_cast<uint32_t>(draft.info().context_tokens));
+  workload.new_tokens = std::max(1u, std::min(target.new_tokens, workload.context_tokens - 1));
+  workload.prompt_tokens = workload.context_tokens - workload.new_tokens;
+  return workload;
+}
+
+// What a token of each of so many texts takes the draft, all of it resident. So little of the host's memory that nothing else is as fast puts it on the device.
+Result<double> draft_step_ms(const Model& draft, const MachineProfile& machine, const Workload& target, bool on_device, uint32_t texts) {
   const auto shape = draft.step_shape();
   if (!shape.is_ok()) return shape.status();
-  const auto most = static_cast<uint32_t>(draft.info().context_tokens);
-  Workload of_draft;
-  of_draft.batch = texts;
-  of_draft.context_tokens = std::min(context_of(workload), most);
-  of_draft.new_tokens = std::max(1u, std::min(workload.new_tokens, of_draft.context_tokens - 1));
-  of_draft.prompt_tokens = of_draft.context_tokens - of_draft.new_tokens;
-  const auto plan = PlacementPlanner::plan(shape.value(), machine, {Budgets::kUnlimited, 0}, of_draft);
+  const Workload workload = draft_workload(draft, target, texts);
+  Budgets budgets{Budgets::kUnlimited, 0};
+  MachineProfile used = machine;
+  if (on_device) {
+    const auto bytes = draft_model_device_bytes(draft, workload.context_tokens, machine.threads, machine.device_threads, texts);
+    if (!bytes.is_ok()) return bytes.status();
+    budgets.host_bytes = bytes.value().host;
+  } else {
+    used.device_memory_bytes = 0;
+  }
+  const auto plan = PlacementPlanner::plan(shape.value(), used, budgets, workload);
   if (!plan.is_ok()) return plan.status();
   return plan.value().decode.predicted_ms;
 }
 
-Result<DraftExpectation> expectation_of(const Model& draft, const MachineProfile& machine, const Workload& workload, const KnownAcceptance& known) {
+Result<DraftExpectation> expectation_of(const Model& draft, const MachineProfile& machine, const Workload& workload, bool on_device, const KnownAcceptance& known) {
   DraftExpectation expectation;
   expectation.accepted = known.chances();
-  const auto step_ms = draft_step_ms(draft, machine, workload, workload.batch);
+  expectation.on_device = on_device;
+  const auto step_ms = draft_step_ms(draft, machine, workload, on_device, workload.batch);
   if (!step_ms.is_ok()) return step_ms.status();
   expectation.step_ms = step_ms.value();
   if (workload.batch > 1) {
-    const auto half_ms = draft_step_ms(draft, machine, workload, (workload.batch + 1) / 2);
+    const auto half_ms = draft_step_ms(draft, machine, workload, on_device, (workload.batch + 1) / 2);
     if (!half_ms.is_ok()) return half_ms.status();
     expectation.half_step_ms = half_ms.value();
   }
   return expectation;
+}
+
+KnownAcceptance known_of(const Model& model, const Model& draft) { return stored_acceptance(model_pair(model.info(), draft.info())); }
+
+Result<DraftForecast> forecast_of(const Model& model, const Model& draft, const MachineProfile& machine, const Workload& workload, const Plan& plan) {
+  const auto shape = model.step_shape();
+  if (!shape.is_ok()) return shape.status();
+  const auto expectation = expectation_of(draft, machine, workload, plan.device.breakdown.draft > 0, known_of(model, draft));
+  if (!expectation.is_ok()) return expectation.status();
+  return forecast_draft(plan, shape.value(), machine, expectation.value());
 }
 
 Result<PlanAlternative> without_draft(const Model& model, CommonOptions options, Workload workload, const MachineProfile& machine) {
@@ -62,11 +93,27 @@ void say_basis(const CommonOptions& options, const KnownAcceptance& known) {
 
 }  // namespace
 
-Result<uint64_t> bytes_for_draft(const CommonOptions& options, const Workload& workload, uint32_t threads) {
+Result<Plan> plan_with_draft(const Model& model, const CommonOptions& options, const MachineProfile& machine, const Budgets& budgets, Workload workload) {
+  if (options.draft_place == DraftPlace::kDevice && !has_device(machine)) return misplaced();
   const auto draft = open_draft(options);
   if (!draft.is_ok()) return draft.status();
-  const auto bytes = draft_model_bytes(draft.value(), context_of(workload), threads, workload.batch);
-  return bytes.is_ok() ? bytes : bytes.status().in_file(options.draft_file);
+  const auto shape = model.step_shape();
+  if (!shape.is_ok()) return shape.status();
+  const auto host_bytes = draft_model_bytes(draft.value(), context_of(workload), machine.threads, workload.batch);
+  if (!host_bytes.is_ok()) return host_bytes.status().in_file(options.draft_file);
+  workload.draft_bytes = host_bytes.value();
+  auto on_host = PlacementPlanner::plan(shape.value(), machine, budgets, workload);
+  if (options.draft_place == DraftPlace::kHost || !has_device(machine)) return on_host;
+  const auto bytes = draft_model_device_bytes(draft.value(), context_of(workload), machine.threads, machine.device_threads, workload.batch);
+  if (!bytes.is_ok()) return options.draft_place == DraftPlace::kAuto ? on_host : bytes.status().in_file(options.draft_file);
+  workload.draft_bytes = bytes.value().host;
+  workload.draft_device_bytes = bytes.value().device;
+  auto on_device = PlacementPlanner::plan(shape.value(), machine, budgets, workload);
+  if (options.draft_place == DraftPlace::kDevice) return on_device;
+  if (!on_host.is_ok() || !on_device.is_ok()) return on_device.is_ok() ? on_device : on_host;
+  const auto there = forecast_of(model, draft.value(), machine, workload, on_device.value()), here = forecast_of(model, draft.value(), machine, workload, on_host.value());
+  if (!there.is_ok() || !here.is_ok()) return there.is_ok() ? here.status() : there.status();
+  return there.value().tokens_per_s > here.value().tokens_per_s ? on_device : on_host;
 }
 
 Status expect_draft(const Model& model, const CommonOptions& options, const Workload& workload, const MachineProfile* given, Plan* plan) {
@@ -75,19 +122,14 @@ Status expect_draft(const Model& model, const CommonOptions& options, const Work
   if (!draft.is_ok()) return draft.status();
   const auto machine = plan_profile(model, options, given);
   if (!machine.is_ok()) return machine.status();
-  const auto shape = model.step_shape();
-  if (!shape.is_ok()) return shape.status();
-  const KnownAcceptance known = stored_acceptance(model_pair(model.info(), draft.value().info()));
-  const auto expectation = expectation_of(draft.value(), machine.value(), workload, known);
-  if (!expectation.is_ok()) return expectation.status();
-  const auto forecast = forecast_draft(*plan, shape.value(), machine.value(), expectation.value());
+  const auto forecast = forecast_of(model, draft.value(), machine.value(), workload, *plan);
   if (!forecast.is_ok()) return forecast.status();
   const auto plain = without_draft(model, options, workload, machine.value());
   if (!plain.is_ok()) return plain.status();
   plan->draft_tokens_per_pass = forecast.value().tokens_per_pass;
   plan->predicted_draft_tokens_per_s = forecast.value().tokens_per_s;
   plan->alternatives.push_back(plain.value());
-  say_basis(options, known);
+  say_basis(options, known_of(model, draft.value()));
   return Status();
 }
 

@@ -59,6 +59,7 @@ void plan_for_draft(const FutureOptions& future, const SamplingOptions& sampling
     workload->new_tokens = all - workload->prompt_tokens;
   }
   common->draft_file = draft.path;
+  common->draft_place = future.draft_place;
 }
 
 Result<Session> open_session(const Engine& engine, const RunOptions& options, double* load_ms) {

@@ -68,11 +68,7 @@ Result<Plan> make_plan(const Model& model, const CommonOptions& options, Workloa
                                ? static_cast<uint64_t>(static_cast<double>(memory) * options.device_budget->share)
                                : options.device_budget->bytes;
   }
-  if (!options.draft_file.empty()) {
-    const auto bytes = bytes_for_draft(options, workload, profile.value().threads);
-    if (!bytes.is_ok()) return bytes.status();
-    workload.draft_bytes = bytes.value();
-  }
+  if (!options.draft_file.empty()) return plan_with_draft(model, options, profile.value(), budgets, workload);
   return PlacementPlanner::plan(shape.value(), profile.value(), budgets, workload);
 }
 

@@ -95,6 +95,9 @@ Status check_future(const FutureOptions& options) {
   if (options.follows_load && draft.value().kind != DraftKind::kNone) {
     return Status(StatusCode::kUnsupported, fmt::format("--branch follow with --draft {}: got both, need one of them; use a share, or --draft none", options.draft));
   }
+  if (options.draft_place != DraftPlace::kAuto && draft.value().kind != DraftKind::kModel) {
+    return Status(StatusCode::kInvalidArgument, fmt::format("--draft-place with --draft {}: got both, need a FILE, which is all that has a place of its own", options.draft));
+  }
   if (options.groups != "auto" && options.groups != "1" && options.groups != "2") return not_one_of("--groups", options.groups, "auto, 1 or 2");
   return Status();
 }

@@ -22,6 +22,9 @@ namespace outrigger::tool {
 /// The command that the parsed line asks for.
 using Action = std::function<Status()>;
 
+/// Where a draft model computes.
+enum class DraftPlace { kAuto, kHost, kDevice };
+
 /// Options of the section "Everywhere" of docs/tool.md.
 struct CommonOptions {
   uint32_t threads = 0;
@@ -39,6 +42,7 @@ struct CommonOptions {
   double max_slowdown = Workload::kAnySlowdown;
   std::optional<KvType> kv_type;  ///< unset: float16, and float32 with the numerics of that name
   std::string draft_file;         ///< a draft model that memory is kept for; empty: none
+  DraftPlace draft_place = DraftPlace::kAuto;
   std::string spill_directory;    ///< empty: the library's choice; kNoSpill: keys and values stay in memory
   ProgressMode progress = ProgressMode::kAuto;
   int log_level = 1;
@@ -63,6 +67,7 @@ struct FutureOptions {
   float branch_share = SessionOptions::kAsPlanned;
   bool follows_load = false;  ///< --branch follow; then no share is given
   std::string draft = "auto", draft_tokens = "auto", draft_shape = "auto", groups = "auto";
+  DraftPlace draft_place = DraftPlace::kAuto;  ///< of a draft model
   std::vector<uint32_t> batch = {1};
 };
 Status check_future(const FutureOptions& options);

@@ -154,6 +154,7 @@ int main(void) {
   FIELD(otr_plan_options, draft_tokens);
   FIELD(otr_plan_options, stand_ins);
   FIELD(otr_plan_options, draft_bytes);
+  FIELD(otr_plan_options, draft_device_bytes);
   STRUCT(otr_plan_summary);
   FIELD(otr_plan_summary, struct_size);
   FIELD(otr_plan_summary, threads);
@@ -188,6 +189,7 @@ int main(void) {
   FIELD(otr_plan_summary, draft_bytes);
   FIELD(otr_plan_summary, draft_tokens_per_pass);
   FIELD(otr_plan_summary, predicted_draft_tokens_per_s);
+  FIELD(otr_plan_summary, draft_device_bytes);
   STRUCT(otr_engine_options);
   FIELD(otr_engine_options, struct_size);
   FIELD(otr_engine_options, numerics);

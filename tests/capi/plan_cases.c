@@ -122,21 +122,16 @@ static void runs_on_a_device_as_without(stack* s, const otr_plan* plan) {
   otr_engine_close(&engine);
 }
 
-void a_profile_with_a_device_makes_plans_for_it(void) {
+/* some_profile() with a device of 1 GiB that is faster at everything; NULL after a failed check. */
+static otr_profile* device_profile(void) {
   static const char kDevice[] =
       ",\"device\":\"a fast one\",\"device_memory_bytes\":1073741824,\"device_step_overhead_us\":0,\"link_latency_us\":0,\"device_threads\":4";
   static const char* const kRates[] = {"h2d_bytes", "d2h_bytes", "device_stream_bytes", "device_int8_ops", "device_small_batch_ops", "device_attention_flops"};
-  otr_plan_summary summary = {sizeof summary};
-  otr_plan_options options;
   otr_profile* profile = NULL;
-  otr_plan* plan = NULL;
-  char *json, *with_device;
+  char *json = profile_json(some_profile()), *with_device = json == NULL ? NULL : malloc(strlen(json) + 1000);
   size_t i;
-  stack s;
-  if (!stack_open(&s, 1, 64)) return;
-  json = profile_json(some_profile());
-  NEED_C(json != NULL && strrchr(json, '}') != NULL);
-  NEED_C((with_device = malloc(strlen(json) + 1000)) != NULL);
+  CHECK_C(with_device != NULL && strrchr(json, '}') != NULL);
+  if (with_device == NULL || strrchr(json, '}') == NULL) return NULL;
   *strrchr(json, '}') = '\0';
   strcpy(with_device, json);
   strcat(with_device, kDevice);
@@ -144,7 +139,20 @@ void a_profile_with_a_device_makes_plans_for_it(void) {
     sprintf(with_device + strlen(with_device), ",\"%s\":{\"per_s\":1e15,\"spread\":0,\"how\":\"by hand\"}", kRates[i]);
   }
   strcat(with_device, "}");
-  NEED_C(otr_profile_from_json(with_device, strlen(with_device), &profile, &s.error) == OTR_OK);
+  CHECK_C(otr_profile_from_json(with_device, strlen(with_device), &profile, NULL) == OTR_OK);
+  free(with_device);
+  free(json);
+  return profile;
+}
+
+void a_profile_with_a_device_makes_plans_for_it(void) {
+  otr_plan_summary summary = {sizeof summary};
+  otr_plan_options options;
+  otr_profile* profile = device_profile();
+  otr_plan* plan = NULL;
+  stack s;
+  NEED_C(profile != NULL);
+  if (!stack_open(&s, 1, 64)) return;
   otr_plan_options_init(&options, sizeof options);
   options.prompt_tokens = options.new_tokens = 32;
   options.host_budget_bytes = 0;
@@ -166,8 +174,60 @@ void a_profile_with_a_device_makes_plans_for_it(void) {
   CHECK_C(summary.device_budget_bytes == 4096 && summary.device_planned_bytes == 0 && summary.device_resident_tensors == 0);
   otr_plan_close(&plan);
   otr_profile_close(&profile);
-  free(with_device);
-  free(json);
+  stack_close(&s);
+}
+
+void a_draft_model_computes_on_the_device(void) {
+  static const int32_t prompt[] = {3, 14, 15, 92, 65};
+  otr_plan_summary summary = {sizeof summary};
+  otr_memory_report memory = {sizeof memory};
+  otr_generate_result result = {sizeof result};
+  otr_plan_options options;
+  otr_engine_options engine_options;
+  otr_generate_options generate;
+  otr_profile* profile = device_profile();
+  uint64_t host = 1, there = 1;
+  stack s;
+  NEED_C(profile != NULL);
+  if (!stack_open(&s, 1, 64)) return;
+  CHECK_C(otr_model_draft_device_bytes(s.model, some_profile(), 64, 1, &host, &there, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "no device"));
+  CHECK_C(host == 0 && there == 0);
+  CHECK_C(otr_model_draft_device_bytes(s.model, profile, 64, 1, &host, NULL, &s.error) == OTR_INVALID_ARGUMENT);
+  CHECK_C(otr_model_draft_device_bytes(s.model, profile, 0, 1, &host, &there, &s.error) == OTR_INVALID_ARGUMENT);
+  NEED_C(otr_model_draft_device_bytes(s.model, profile, 64, 1, &host, &there, &s.error) == OTR_OK);
+  CHECK_C(host > 0 && there > 0);
+  otr_plan_options_init(&options, sizeof options);
+  CHECK_C(options.draft_device_bytes == 0);
+  options.prompt_tokens = options.new_tokens = 32;
+  options.host_budget_bytes = 0;
+  options.draft_tokens = 4;
+  options.draft_bytes = host;
+  options.draft_device_bytes = there;
+  otr_session_close(&s.session);
+  otr_engine_close(&s.engine);
+  otr_plan_close(&s.plan);
+  CHECK_C(otr_plan_make(s.model, some_profile(), &options, &s.plan, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "no device"));
+  options.device_budget_bytes = there - 1;
+  CHECK_C(otr_plan_make(s.model, profile, &options, &s.plan, &s.error) == OTR_BUDGET && s.error.needed_bytes == there && s.error.given_bytes == there - 1);
+  options.device_budget_bytes = there;
+  NEED_C(otr_plan_make(s.model, profile, &options, &s.plan, &s.error) == OTR_OK);
+  CHECK_C(otr_plan_get_summary(s.plan, &summary, &s.error) == OTR_OK);
+  CHECK_C(summary.draft_device_bytes == there && summary.device_planned_bytes == there && summary.device_resident_tensors == 0);
+  otr_engine_options_init(&engine_options, sizeof engine_options);
+  engine_options.device = "emulated:memory=64MiB,link=50GB/s,latency=0us,threads=4";
+  NEED_C(otr_engine_open(s.model, s.plan, &engine_options, &s.engine, &s.error) == OTR_OK);
+  NEED_C(otr_session_open(s.engine, NULL, &s.session, &s.error) == OTR_OK);
+  otr_generate_options_init(&generate, sizeof generate);
+  generate.max_tokens = 20;
+  generate.ignore_eos = 1;
+  generate.draft = OTR_DRAFT_MODEL;
+  generate.draft_path = tiny_model_path();
+  generate.draft_tokens = 4;
+  NEED_C(otr_session_generate(s.session, prompt, 5, &generate, &result, &s.error) == OTR_OK);
+  /* It drafts for itself, so that all is right. */
+  CHECK_C(result.drafted_tokens > 0 && result.accepted_tokens == result.drafted_tokens);
+  CHECK_C(otr_engine_get_memory(s.engine, OTR_TIER_DEVICE, &memory, &s.error) == OTR_OK && memory.draft_bytes == there && memory.peak_bytes == there);
+  otr_profile_close(&profile);
   stack_close(&s);
 }
 

@@ -203,6 +203,50 @@ TEST_CASE("Planner: a device too small for anything, or of which a rate is not k
   }
 }
 
+TEST_CASE("Planner: what is kept on a device for a draft is there first, and the rest is planned as on a device that is smaller by it") {
+  uint64_t used = 0, alone = 0;
+  for (uint64_t seed = 0; seed < seeds(400); ++seed) {
+    Case c(seed);
+    if (c.workload.draft_bytes == 0) c.workload.draft_bytes = 10000;
+    const uint64_t draft = pick(c.random, 1, c.machine.device_memory_bytes / 2), device_budget = pages(draft) + pick(c.random, 1, c.machine.device_memory_bytes / 2 - 4096);
+    const uint64_t budget = c.minimum(1) + pick(c.random, 0, 1 << 22);
+    CAPTURE(seed, draft, device_budget);
+    Plan without = c.plan(budget, device_budget - pages(draft)).value();
+    c.workload.draft_device_bytes = draft;
+    Plan with = c.plan(budget, device_budget).value();
+    REQUIRE(check_plan(with, c.shape).to_string() == Status().to_string());
+    const Result<Plan> back = plan_from_json(plan_to_json(with));
+    REQUIRE(plan_to_json(back.value()) == plan_to_json(with));
+    REQUIRE(with.device.planned_bytes == without.device.planned_bytes + pages(draft));
+    REQUIRE(with.device_threads == c.machine.device_threads);
+    REQUIRE(with.minimum_device_bytes == pages(draft));
+    REQUIRE(c.plan(budget, pages(draft) - 1).status().code() == StatusCode::kBudget);
+    REQUIRE(c.plan(budget, pages(draft) - 1).status().needed_bytes() == pages(draft));
+    used += with.device.own_bytes() > 0;
+    alone += with.device.own_bytes() == 0;
+    with.device.breakdown.draft = with.minimum_device_bytes = 0;
+    with.device.planned_bytes = without.device.planned_bytes;
+    with.device.budget_bytes = without.device.budget_bytes;
+    with.device_threads = without.device_threads;
+    with.alternatives.clear(), without.alternatives.clear();  // steps of more memory are those of the whole budget
+    REQUIRE(plan_to_json(with) == plan_to_json(without));
+  }
+  CHECK(used > seeds(20));
+  CHECK(alone > seeds(20));
+}
+
+TEST_CASE("Planner: a draft on a device is refused where there is none, and without memory of the host's") {
+  Case c(3);
+  c.workload.draft_bytes = c.workload.draft_device_bytes = 4096;
+  MachineProfile alone = c.machine;
+  alone.device_memory_bytes = 0;
+  const Status none = PlacementPlanner::plan(c.shape, alone, {Budgets::kUnlimited}, c.workload).status();
+  CHECK(none.code() == StatusCode::kInvalidArgument);
+  CHECK(none.message().find("no device") != std::string::npos);
+  c.workload.draft_bytes = 0;
+  CHECK(c.plan(Budgets::kUnlimited, Budgets::kUnlimited).status().code() == StatusCode::kInvalidArgument);
+}
+
 TEST_CASE("Planner: a device's budget is 90 % of its memory, all of it, or what is asked for as far as it is there") {
   const Case c(1);
   const uint64_t memory = c.machine.device_memory_bytes;

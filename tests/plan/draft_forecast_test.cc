@@ -88,6 +88,8 @@ TEST_CASE("Draft forecast: two groups where drafts take as long as the disk, and
   CHECK(brief.tokens > 0);
   const double host_ms = resident.pass_ms(2, 4);
   CHECK(resident.forecast({host_ms / 4, host_ms / 8, draft_of(1, 0.9).accepted}).groups == 1);
+  // A device that does nothing else drafts meanwhile, whatever the host is busy with.
+  CHECK(resident.forecast({host_ms / 4, host_ms / 8, draft_of(1, 0.9).accepted, true}).groups == 2);
 }
 
 TEST_CASE("Draft forecast: random plans are never expected to lose by a draft, nor to lose by a better one") {

@@ -60,7 +60,7 @@ struct Machine {
   Plan plan(const StepShape& shape) {
     ++plans;
     Plan plan;
-    plan.device.planned_bytes = has_device ? 1 : 0;
+    plan.device.planned_bytes = plan.device.breakdown.weights_resident = has_device ? 1 : 0;
     plan.predicted_decode_tokens_per_s = 1000 / step_ms(shape);
     for (const MatrixShape& matrix : shape.matrices) plan.tensors.push_back({matrix.name, matrix.packed_bytes, 0});
     return plan;

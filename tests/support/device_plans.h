@@ -49,7 +49,8 @@ inline Plan placed_on_device(Plan plan, const StepShape& shape, const PlaceOf& p
   if (plan.device_slots > 0) plan.device_slot_bytes = std::max(slot_bytes, setup.slot_bytes), plan.device_from_tokens = std::min(setup.from_tokens, plan.step_tokens);
   plan.corrections_beside = setup.corrections_beside;
   DeviceUse device = device_use(plan);
-  plan.device_threads = device.threads = device.is_used() ? setup.threads : 0;
+  const uint64_t draft_there = plan.device.breakdown.draft;  // which stays
+  plan.device_threads = device.threads = device.is_used() || draft_there > 0 ? setup.threads : 0;
   plan.transfer_bytes = device.transfer_bytes = transfer_bytes(shape, device);
   bool rings = false;
   for (size_t i = 0; i < resident.size(); ++i) rings |= !resident[i] && is_multiplied(shape.matrices[i]);
@@ -58,7 +59,8 @@ inline Plan placed_on_device(Plan plan, const StepShape& shape, const PlaceOf& p
   plan.reads = reads_in_flight(largest_row_block(shape), slots);
   plan.staging_bytes = staging_bytes(largest_row_block(shape), plan.threads, slots);
   plan.row_buffer_bytes = row_buffer_bytes(shape, resident, device);
-  const Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type, 0, 0, plan.host.breakdown.draft};
+  Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type, 0, 0, plan.host.breakdown.draft};
+  demand.draft_device_bytes = draft_there;
   const ActivationCost step = *std::find_if(shape.activations.begin(), shape.activations.end(), [&](const ActivationCost& cost) { return cost.tokens == plan.step_tokens; });
   plan.host.breakdown = host_breakdown(shape, demand, step, resident, slots, device);
   plan.device.breakdown = device_breakdown(shape, demand, step, device);

@@ -2,7 +2,7 @@
 import json
 
 import tool
-from tool import BUDGET, NOT_FOUND, ToolTest, valid
+from tool import BUDGET, INVALID_ARGUMENT, NOT_FOUND, ToolTest, valid
 
 # A draft that is the model itself is always right.
 RUN = ("-p", "ab ab ab", "-n", "40", "--temp", "0", "--ignore-eos", "--draft-shape", "chain", "--draft-tokens", "4")
@@ -69,6 +69,22 @@ class DraftPlan(ToolTest):
             self.assertEqual(self.planned()["draft"]["expected_tokens_per_pass"], plan["expected_tokens_per_pass"], text)
             self.drafted()
             self.assertIn(pair, json.loads(self.kept.read_text())["pairs"], text)
+
+    def test_a_draft_has_a_place_on_the_device_where_there_is_one(self):
+        device = ("--device", "emulated:memory=64MiB,link=4GB/s,threads=1", "--device-budget", "32MiB")
+        plan = self.planned(*device, "--draft-place", "device")
+        there = plan["tiers"]["device"]["breakdown"]["draft"]
+        self.assertGreater(there, 0)
+        self.assertLess(plan["draft"]["expected_tokens_per_pass"], 5.001)
+        self.assertIn("which computes on the device", self.succeed("plan", valid(), "--draft", valid(), *device, "--draft-place", "device").out)
+        self.assertEqual(self.planned(*device, "--draft-place", "host")["tiers"]["device"]["breakdown"]["draft"], 0)
+        self.assertIn(self.planned(*device)["tiers"]["device"]["breakdown"]["draft"], (0, there))
+        texts = [self.document("run", valid(), "--draft", valid(), *RUN, *device, "--draft-place", place) for place in ("host", "device")]
+        self.assertEqual(texts[0]["tokens"], texts[1]["tokens"])
+        self.assertGreater(texts[1]["memory"]["device"]["peak_bytes"], 0)
+        self.refuse(INVALID_ARGUMENT, "plan", valid(), "--draft", valid(), "--draft-place", "device", naming="no device")
+        self.refuse(INVALID_ARGUMENT, "run", valid(), "-p", "a", "--draft-place", "device", naming="--draft-place")
+        self.refuse(BUDGET, "plan", valid(), "--draft", valid(), *device[:2], "--device-budget", "4KiB", "--draft-place", "device", naming="device memory budget")
 
     def test_a_draft_that_is_not_there_or_does_not_fit_is_an_error_as_in_a_run(self):
         self.refuse(NOT_FOUND, "plan", valid(), "--draft", tool.options.scratch / "none.gguf", naming="none.gguf")
