@@ -52,10 +52,10 @@ void plan_for_draft(const FutureOptions& future, const SamplingOptions& sampling
   if (draft.kind == DraftKind::kAuto && auto_takes_copies) workload->stand_ins = StandIns::kAsItPays;
   workload->draft_tokens = planned_draft_tokens(draft, workload->batch);
   // Steps are as long as pays for the prompt. A short one's are to have room for a draft that was asked for: so it counts for more tokens
-  // than it has, and what comes of it for fewer.
+  // than it has, and what comes of it for fewer; in a batch that of every text.
   if (draft.kind != DraftKind::kAuto && draft.kind != DraftKind::kNone && workload->new_tokens > 1) {
     const uint32_t all = workload->prompt_tokens + workload->new_tokens;
-    workload->prompt_tokens = std::max(workload->prompt_tokens, std::min(workload->draft_tokens + 1, all - 1));
+    workload->prompt_tokens = std::max(workload->prompt_tokens, std::min(workload->batch * (workload->draft_tokens + 1), all - 1));
     workload->new_tokens = all - workload->prompt_tokens;
   }
   common->draft_file = draft.path;

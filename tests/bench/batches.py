@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A batch of texts by turns: plain, with a draft model whose texts go together, in two groups, and as the tool chooses.
 
-batches.py --outrigger TOOL --model FILE.gguf --draft FILE.gguf --prompts FILE.jsonl [--batch 16] [--tokens 64] [--rounds 3] [--limit MIB] [--more="--device ..."]
+batches.py --outrigger TOOL --model FILE.gguf --draft FILE.gguf --prompts FILE.jsonl [--batch 16] [--tokens 64] [--rounds 3] [--draft-place device] [--limit MIB] [--more="--device ..."]
 
 Greedy, the first prompts of the file, each so many tokens. With --limit, as root, each run is in a memory cgroup of so many MiB with the page cache dropped before, and the budget is 24 MiB less. The
 tokens must be equal in every run. Prints a table: tokens a second of all texts, from the first step to the last text, medians; the ratio's over the rounds, and its range. Standard library only.
@@ -22,7 +22,7 @@ WAYS = {"plain": ("--draft", "none"), "together": ("--groups", "1"), "two groups
 
 def run(options, prompts, way):
     command = [options.outrigger, "run", options.model, "--prompts", prompts, "--batch", str(options.batch), "--ctx", str(options.context), "--temp", "0", "--ignore-eos", "--json",
-               "--progress", "none", *(() if way == "plain" else ("--draft", options.draft, "--draft-tokens", options.draft_tokens)), *WAYS[way], *shlex.split(options.more)]
+               "--progress", "none", *(() if way == "plain" else ("--draft", options.draft, "--draft-tokens", options.draft_tokens, "--draft-place", options.draft_place)), *WAYS[way], *shlex.split(options.more)]
     if not options.limit:
         return json.loads(subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout)
     limits.drop_caches()
@@ -62,6 +62,7 @@ def main():
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--draft-tokens", default="auto")
+    parser.add_argument("--draft-place", default="auto", help="with a device in --more: host or device")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=int, help="MiB, of the whole process")
     parser.add_argument("--more", default="", help="options for every run")

@@ -45,11 +45,19 @@ const Workload kWorkload = workload();
 
 TEST_CASE("CostModel: a step is bound by the reading of weights or by arithmetic, whichever is longer") {
   MachineProfile fast = machine();
-  fast.host_small_batch_ops.per_s = 1e13;
+  fast.host_small_batch_ops.per_s = 1e13;  // no faster than many tokens: as 1e12
   REQUIRE(CostModel(shape(), fast, kWorkload).step({1, 0, 1}, {}).host_s == Approx(1.5e-3));
   REQUIRE(CostModel(shape(), machine(), kWorkload).step({1, 0, 1}, {}).host_s == Approx(3e-3));
   REQUIRE(CostModel(shape(), machine(), kWorkload).step({1, 0, 0}, {}).host_s == Approx(2e-3));
   REQUIRE(CostModel(shape(), machine(), kWorkload).step({2000, 0, 0}, {}).host_s == Approx(4e-3));
+}
+
+TEST_CASE("CostModel: few tokens are multiplied no faster than many, whatever was measured") {
+  MachineProfile measured = machine(), same = machine();
+  measured.host_stream_bytes.per_s = same.host_stream_bytes.per_s = 1e15;
+  measured.host_int8_ops.per_s = same.host_int8_ops.per_s = same.host_small_batch_ops.per_s = 1e9;
+  measured.host_small_batch_ops.per_s = 2e9;
+  for (const uint32_t tokens : {1u, 4u, 8u, 9u}) CHECK(CostModel(shape(), measured, kWorkload).step({tokens, 0, 1}, {}).host_s == CostModel(shape(), same, kWorkload).step({tokens, 0, 1}, {}).host_s);
 }
 
 TEST_CASE("CostModel: each kind of product takes its own time") {

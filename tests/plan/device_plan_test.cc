@@ -162,13 +162,13 @@ double added_up_ms(const StepShape& shape, const MachineProfile& machine, const 
   if (step.logit_rows > 0 && device_bytes[1][0] + device_bytes[1][1] + device_bytes[1][2] + device_bytes[1][3] > 0) {
     seconds += machine.link_latency_us * 1e-6 + step.logit_rows * static_cast<double>(shape.logits_row_bytes) / machine.d2h_bytes.per_s;
   }
-  // The host has a rate for each kind, known or a share of int8's, and multiplies for two tokens at least; a device has one.
+  // The host has a rate for each kind, known or a share of int8's, for few tokens none that is above that of many, and multiplies for two tokens at least; a device has one.
   const auto host_product = [&](int heads, double n) {
-    const auto rate = [n](const Rate& few, const Rate& many) { return n <= 8 ? few.per_s : many.per_s; };
-    const auto known_or = [](double known, double share) { return known > 0 ? known : share; };
-    const double int8 = rate(machine.host_small_batch_ops, machine.host_int8_ops), of = 2 * std::max(n, 2.0);
-    const double float32 = known_or(rate(machine.host_float_small_batch_ops, machine.host_float_ops), int8 / 4),
-                 bf16 = known_or(rate(machine.host_bf16_small_batch_ops, machine.host_bf16_ops), int8 / 2);
+    const auto rate = [n](double few, double many) { return n <= 8 ? std::min(few, many) : many; };
+    const auto known_or = [](const Rate& known, double share) { return known.per_s > 0 ? known.per_s : share; };
+    const double many = machine.host_int8_ops.per_s, few = std::min(machine.host_small_batch_ops.per_s, many), int8 = rate(few, many), of = 2 * std::max(n, 2.0);
+    const double float32 = rate(known_or(machine.host_float_small_batch_ops, few / 4), known_or(machine.host_float_ops, many / 4)),
+                 bf16 = rate(known_or(machine.host_bf16_small_batch_ops, few / 2), known_or(machine.host_bf16_ops, many / 2));
     const double *weights = host_weights[heads], *bytes = host_bytes[heads], stream = machine.host_stream_bytes.per_s;
     return std::max((bytes[0] + bytes[1]) / stream, of * (weights[0] + weights[1]) / int8) + of * weights[1] / int8 +
            std::max(bytes[2] / stream, of * weights[2] / float32) + std::max(bytes[3] / stream, of * weights[3] / bf16);
