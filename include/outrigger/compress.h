@@ -210,6 +210,11 @@ struct CompressQuality {
 OTR_API Result<CompressReport> compress_model(const Model& model, std::span<const Token> calibration, const std::string& path,
                                               const CompressOptions& options = {});
 
+/// What compress_model() would refuse before any work, given a calibration of so many tokens: for a caller whose calibration takes work itself. What it says no more of is the tokens,
+/// a plan that turns out to need more than `host_bytes` at the least, and what happens on the way. Creates and removes a file of a name of its own beside each that is to be written. Cost: some milliseconds.
+/// Errors: those.
+OTR_API Status check_compress(const Model& model, uint64_t calibration_tokens, const std::string& path, const CompressOptions& options = {});
+
 /// Writes the page of options.report_file anew, with what was measured after compress_model() returned `report`; the other arguments are that call's. The page is
 /// replaced by a complete one, or stays. Errors: kInvalidArgument without a report_file; kIo; kOutOfMemory; where max_slowdown is above 0 also those of the call.
 OTR_API Status write_compress_page(const Model& model, const std::string& path, const CompressOptions& options, const CompressReport& report,

@@ -279,6 +279,31 @@ enum otr_polish_target {
   OTR_POLISH_BOTH = 2      /**< all of them together */
 };
 
+/** One matrix of a model that was compressed. */
+typedef struct otr_compressed_matrix {
+  uint32_t struct_size;
+  int32_t bits;                 /**< of a weight's code */
+  const char* name;             /**< of its tensor; as `kind`, there while the call lasts */
+  const char* kind;             /**< "q", "k", "v", "output", "gate", "up" or "down"; of the expert that every token passes "shared_gate", ... */
+  uint32_t layer;
+  uint32_t experts;             /**< of `rows` and `columns` each, that these are the matrices of; 1: it is no stack */
+  uint64_t rows, columns;
+  uint32_t rank;                /**< of its low-rank branch; 0: none */
+  uint32_t reserved;
+  double share;                 /**< of its residual's columns that a token reads on average; 0: it has none */
+  uint64_t backbone_bytes, branch_bytes;
+  uint64_t branch_read_bytes;   /**< of branch_bytes by each token, on average */
+  double loss;                  /**< mean square of what its outputs lost, relative to that of the outputs, on some of the calibration's inputs */
+  double loss_left;             /**< the same with branch or residual, before training */
+  double kl;                    /**< how much nearer the model was measured to come with this matrix as it was, nats a token; 0 where nothing was measured */
+  double restored;              /**< the part of it that branch or residual was expected to bring back when it was chosen */
+} otr_compressed_matrix;
+
+/** Told of a matrix, in the order of a step. The struct and its text are there while the call lasts; of a newer library it may be longer than yours. */
+typedef void (*otr_on_matrix)(void* user, const otr_compressed_matrix* matrix);
+/** Told that an interrupted call's work goes on: `is_surveying` 1 while the model is compressed without branches to be measured, and how many layers of it are done. */
+typedef void (*otr_on_resume)(void* user, int32_t is_surveying, uint32_t layers_done, uint32_t layers);
+
 /** How to compress a model. */
 typedef struct otr_compress_options {
   uint32_t struct_size;
@@ -310,6 +335,8 @@ typedef struct otr_compress_options {
   uint64_t host_bytes;          /**< at most so much memory for what the compressing holds; 0 (default): no limit */
   int32_t polish_target;        /**< what is trained: an otr_polish_target */
   uint32_t feedback_columns;    /**< an error is made up for by so many columns in turn, group_weights times a number: memory goes with their square; 0 (default): by all of a row where host_bytes has room for that, else by as many as it has */
+  otr_on_resume on_resume;      /**< called with `user` when a call goes on, on its thread; NULL (default): nobody is told */
+  otr_on_matrix on_matrix;      /**< called with `user` for each matrix when the file is there, on the call's thread; NULL (default): nobody is told */
 } otr_compress_options;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
@@ -329,6 +356,11 @@ typedef struct otr_compress_report {
   int32_t polish_scope;                      /**< how it was trained, an otr_polish_scope; OTR_POLISH_AUTO: it was not */
   int32_t is_polish_kept;                    /**< 1: the file is as it was after training; 0: as before, since it came no nearer, or without training */
   uint64_t polish_bytes;                     /**< of memory that training was counted to take at most; 0 without training */
+  uint64_t host_planned_bytes;               /**< of memory, what was found beforehand to do */
+  uint64_t used_weights;                     /**< of backbone_weights those that a token is multiplied with: of a mixture's experts the ones that it takes */
+  double survey_kl;                          /**< distance from the model with every matrix in few bits, before anything was chosen, nats a token; 0: it was not measured */
+  uint32_t feedback_columns;                 /**< options->feedback_columns, as it was used; 0: all of a row */
+  uint32_t reserved;                         /**< 0 */
 } otr_compress_report;
 
 /** Writes the model to `path` as one GGUF file in which the matrices of its layers are quantised; the rest stays as it is. It opens like any other

@@ -203,12 +203,18 @@ Result<CompressReport> compress_leased(const Model::Impl& model, std::span<const
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
-Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& given) {
+// What is wrong whatever the calibration is.
+Result<CompressOptions> checked_options(const Model::Impl& model, const std::string& path, const CompressOptions& given) {
   OTR_TRY(given.validate());
   OTR_TRY(check_compressible(model, given));
-  OTR_ASSIGN(const CompressOptions options, in_bytes(model, given));
+  OTR_ASSIGN(CompressOptions options, in_bytes(model, given));
   OTR_TRY(check_files(model, path, options));
   OTR_TRY(model.file.source().check_unchanged());
+  return options;
+}
+
+Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& given) {
+  OTR_ASSIGN(const CompressOptions options, checked_options(model, path, given));
   CpuBackend backend;
   OTR_ASSIGN(const std::unique_ptr<TensorResidency> memory, TensorResidency::create_empty(backend, options.host_bytes));
   const LeaseScope scope(*memory, MemoryUse::kMatrices);
@@ -225,6 +231,16 @@ Result<CompressReport> compress_model(const Model& model, std::span<const Token>
   return compress(*model.impl(), calibration, path, options);
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
+}
+
+Status check_compress(const Model& model, uint64_t calibration_tokens, const std::string& path, const CompressOptions& given) try {
+  OTR_ASSIGN(const CompressOptions options, checked_options(*model.impl(), path, given));
+  const uint64_t most = uint64_t{options.most_chunks} * options.chunk_tokens;
+  const std::vector<Token> stand_in(std::min(calibration_tokens, most));  // how much memory is needed does not hang on which tokens they are
+  OTR_ASSIGN(const LeasedVector<Token> tokens, choose_chunks(stand_in, model.impl()->layout->vocabulary, options));
+  return with_room_for_feedback(*model.impl(), tokens, options).status();
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
 Status write_compress_page(const Model& model, const std::string& path, const CompressOptions& options, const CompressReport& report,

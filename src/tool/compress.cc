@@ -148,6 +148,11 @@ Status compress(const CompressCommandOptions& options) {
   auto read = read_compress_options(options, model.value());
   if (!read.is_ok()) return read.status();
   CompressOptions& compress_options = read.value();
+  // A text that the model writes itself takes a minute: what cannot be compressed is not to wait for it.
+  if (options.own_text || options.calibration.empty()) {
+    const uint64_t tokens = uint64_t{options.chunks} * options.chunk_tokens;
+    if (Status status = check_compress(model.value(), tokens, options.output, compress_options); !status.is_ok()) return status;
+  }
   auto text = read_compress_text(options, model.value());
   if (!text.is_ok()) return text.status();
   const Stopwatch watch;

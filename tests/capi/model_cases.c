@@ -224,6 +224,31 @@ static void generate_some(const char* path, int32_t tokens[8]) {
   stack_close(&s);
 }
 
+/* What compressing tells of on its way. */
+typedef struct heard {
+  int resumed, matrices, corrected;
+  uint64_t backbone_bytes, branch_bytes, weights;
+  double kl;
+} heard;
+
+static void hear_resumption(void* user, int32_t is_surveying, uint32_t layers_done, uint32_t layers) {
+  ++((heard*)user)->resumed;
+  CHECK_C(is_surveying == 0 && layers_done == 0 && layers == 3);
+}
+
+static void hear_matrix(void* user, const otr_compressed_matrix* matrix) {
+  heard* all = user;
+  CHECK_C(matrix->struct_size == sizeof *matrix && strncmp(matrix->name, "blk.", 4) == 0 && strlen(matrix->kind) > 0);
+  CHECK_C(matrix->bits == 3 && matrix->experts == 1 && matrix->layer == (uint32_t)(all->matrices / 7) && matrix->reserved == 0);
+  CHECK_C(matrix->loss > 0 && matrix->loss_left <= matrix->loss && (matrix->rank > 0) == (matrix->branch_bytes > 0) && matrix->share == 0);
+  ++all->matrices;
+  all->corrected += matrix->rank > 0;
+  all->weights += matrix->rows * matrix->columns;
+  all->backbone_bytes += matrix->backbone_bytes;
+  all->branch_bytes += matrix->branch_bytes;
+  all->kl += matrix->kl;
+}
+
 static void check_training(const otr_compress_report* report, int32_t scope) {
   CHECK_C(report->polish_scope == scope && report->polish_bytes > 0);
   CHECK_C(report->polish_kl_before > 0 && report->polish_kl_after > 0);
@@ -236,6 +261,7 @@ void a_model_is_compressed(void) {
   otr_compress_options options;
   otr_model *model = NULL, *small = NULL;
   int32_t tokens[96];
+  heard all = {0};
   int calls = 0, i;
   char path[512], report_file[512];
   FILE* file;
@@ -271,8 +297,10 @@ void a_model_is_compressed(void) {
   calls = 0;
   CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_CANCELLED && calls == 3);
   options.progress = NULL;
+  options.user = &all;
+  options.on_resume = hear_resumption;
   NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
-  CHECK_C(report.resumed_windows == 2);
+  CHECK_C(report.resumed_windows == 2 && all.resumed == 1);
   options.resume = 0;
   NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
   CHECK_C(report.resumed_windows == 0);
@@ -298,9 +326,14 @@ void a_model_is_compressed(void) {
   CHECK_C(report.branch_read_bytes > 0);
   options.max_slowdown = 0;
   options.branch_bytes = 20000;
+  options.on_matrix = hear_matrix;
   options.polish_steps = 2;
   NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
   CHECK_C(report.branch_bytes > 0 && report.branch_bytes <= 20000 && report.branch_read_bytes == report.branch_bytes);
+  CHECK_C(all.resumed == 1 && all.matrices == 21 && all.corrected > 0 && all.kl > 0 && report.survey_kl > 0 && report.feedback_columns == 0);
+  CHECK_C(all.weights == report.backbone_weights && report.used_weights == report.backbone_weights && all.backbone_bytes == report.backbone_bytes && all.branch_bytes == report.branch_bytes);
+  CHECK_C(report.host_planned_bytes >= report.host_peak_bytes);
+  options.on_matrix = NULL;
   check_training(&report, OTR_POLISH_END_TO_END);
   options.polish_scope = OTR_POLISH_BLOCK;
   NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);

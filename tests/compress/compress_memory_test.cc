@@ -212,6 +212,31 @@ TEST_CASE("compress_model: a budget without room for a wide matrix' inputs makes
   CHECK(must(bench.compress()).memory.feedback_columns == 512);
 }
 
+TEST_CASE("check_compress: says what compress_model would, knowing no more of the text than how long it is") {
+  Bench bench(random_dense());
+  const auto both = [&](const std::string& path) {
+    const Status checked = check_compress(*bench.model, bench.text.size(), path, bench.options), made = compress_model(*bench.model, bench.text, path, bench.options).status();
+    CHECK(checked.to_string() == made.to_string());
+    return checked;
+  };
+  CHECK(both(bench.path).is_ok());
+  bench.options.host_bytes = 1000;
+  const Status small = both(bench.path);
+  CHECK(small.code() == StatusCode::kBudget);
+  std::filesystem::remove(bench.path);
+  bench.options.host_bytes = small.needed_bytes();
+  CHECK(check_compress(*bench.model, bench.text.size(), bench.path, bench.options).is_ok());
+  CHECK(!std::filesystem::exists(bench.path));
+  CHECK(both(bench.path).is_ok());
+  CHECK(both(bench.scratch / "model.gguf").code() == StatusCode::kInvalidArgument);
+  CHECK(!both(bench.scratch / "none/small.gguf").is_ok());
+  bench.options.bits = 5;
+  CHECK(both(bench.path).code() == StatusCode::kInvalidArgument);
+  bench.options.bits = 2;
+  bench.options.chunk_tokens = 401;
+  CHECK(both(bench.path).code() == StatusCode::kInvalidArgument);
+}
+
 TEST_CASE("compress_model: fewer chunks and threads are held in less") {
   Bench bench(random_dense(DenseKind::kLlama, kWide));
   const uint64_t all = must(bench.compress()).memory.peak_bytes;

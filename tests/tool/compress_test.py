@@ -274,10 +274,16 @@ class Compress(BrowserTest):
         self.assertEqual(self.document(*run, "--own-text")["calibration_tokens"], 12 * 64)
         self.assertNotEqual(self.out.read_bytes(), first)
 
-    def test_the_models_own_text_needs_no_more_memory_than_a_piece_of_it(self):
-        run = ("compress", MODEL, "-o", self.out, "--bits", "2", "--ctx", "64", "--chunks", "8", "--progress", "none")
-        self.refuse(tool.BUDGET, *run, "--host-budget", "100kB", naming="activations")  # one piece needs 168 KiB, eight at once 280
-        self.refuse(tool.BUDGET, *run, "--host-budget", "200kB", naming="for matrices as floats")
+    def test_the_models_own_text_needs_no_more_memory_than_compressing_does(self):
+        run = ("compress", MODEL, "-o", self.out, "--bits", "2", "--polish", "off", "--ctx", "64", "--chunks", "8", "--quality-chunks", "0")
+        least = self.refuse(tool.BUDGET, *run, "--host-budget", "100kB", naming="for matrices as floats")["minimum_bytes"]
+        self.succeed(*run, "--progress", "none", "--host-budget", str(least))
+
+    def test_no_text_is_written_for_what_cannot_be_compressed(self):
+        run = ("compress", MODEL, "--bits", "2", "--ctx", "64", "--chunks", "60000")  # a text that takes hours
+        self.refuse(tool.BUDGET, *run, "-o", self.out, "--host-budget", "1kB", naming="vectors", timeout=20)
+        self.refuse(INVALID_ARGUMENT, *run, "-o", MODEL, timeout=20)
+        self.refuse(tool.NOT_FOUND, *run, "-o", self.out.parent / "none" / "small.gguf", timeout=20)
 
     def test_mixed_bits_are_what_was_asked_for_and_between_their_neighbours(self):
         document = self.document("compress", MODEL, "-o", self.out, "--bits", "mixed:3", "--polish", "off", *self.args)

@@ -202,13 +202,13 @@ void Block::start(Fiber& fiber) {
 }
 
 void Block::run_block() {
-  happens_before(this);
   std::fill(shared.begin(), shared.end(), U4{0xdeadbeef, 0xdeadbeef, 0xdeadbeef, 0xdeadbeef});  // no kernel may count on zeros
   gates_ = {};
   warps_.assign((threads + kWarp - 1) / kWarp, {});
   for (uint32_t i = 0; i < threads; ++i) start(fibers_[i]);
   turns_.resize(threads);
   std::iota(turns_.begin(), turns_.end(), 0u);
+  happens_before(this);  // all of the above: fibers that worked on another block know nothing of it yet
   for (uint32_t left = threads; left > 0;) {
     has_progress_ = false;
     std::shuffle(turns_.begin(), turns_.end(), order_);
