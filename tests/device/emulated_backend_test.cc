@@ -138,17 +138,22 @@ double seconds_of_copies(Backend& backend, size_t copies, uint64_t bytes, bool t
 }
 
 // Others may keep the last wake-up waiting for long, but nothing makes the link faster than it is: never below, and within 2 % when let alone.
-// The rates are low so that a sanitizer's memcpy is no limit.
+// The rates are low so that a sanitizer's memcpy is no limit; that of threads makes waking up one.
+#if defined(__SANITIZE_THREAD__)
+constexpr double kMostOfExact = 1.05;
+#else
+constexpr double kMostOfExact = 1.02;
+#endif
 void check_link_time(const std::function<double()>& run, double exact) {
   double best = 1e9;
-  for (int attempt = 0; attempt < 30 && best > exact * 1.02; ++attempt) {
+  for (int attempt = 0; attempt < 30 && best > exact * kMostOfExact; ++attempt) {
     const double seconds = run();
     CAPTURE(seconds, exact);
     REQUIRE(seconds >= exact);
     best = std::min(best, seconds);
   }
   CAPTURE(best, exact);
-  REQUIRE(best <= exact * 1.02);
+  REQUIRE(best <= exact * kMostOfExact);
 }
 
 TEST_CASE("emulated device: the link has its rate and latency, to 2 per cent over many copies") {

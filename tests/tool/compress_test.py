@@ -283,7 +283,7 @@ class Compress(BrowserTest):
         run = ("compress", MODEL, "--bits", "2", "--ctx", "64", "--chunks", "60000")  # a text that takes hours
         self.refuse(tool.BUDGET, *run, "-o", self.out, "--host-budget", "1kB", naming="vectors", timeout=20)
         self.refuse(INVALID_ARGUMENT, *run, "-o", MODEL, timeout=20)
-        self.refuse(tool.NOT_FOUND, *run, "-o", self.out.parent / "none" / "small.gguf", timeout=20)
+        self.refuse(tool.IO, *run, "-o", self.out.parent / "none" / "small.gguf", timeout=20)
 
     def test_mixed_bits_are_what_was_asked_for_and_between_their_neighbours(self):
         document = self.document("compress", MODEL, "-o", self.out, "--bits", "mixed:3", "--polish", "off", *self.args)
