@@ -2,7 +2,7 @@
 # Tests and measures the CUDA backend on this machine's GPU: run_on_gpu.sh [--programs FOLDER] [--out FOLDER] [PART...]
 #
 # Parts, in this order unless some are named, each within ten minutes and most within one:
-#   tests       the contract of all backends, and the bits of the host at every placement of a model's parts
+#   tests       the contract of all backends, and the bits of the host at every placement of a model's parts and of a draft
 #   sanitizers  compute-sanitizer's memcheck, racecheck, synccheck and initcheck over the contract
 #   kernels     the products' rates, as fractions of the memory's measured one
 #   model       a random llama of 8 billion parameters in 4 and in 3 bits: resident, and streamed with a quarter of it on the card
@@ -13,7 +13,7 @@
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 build="$root/build/release"
-programs_built=(decode/device_session_test decode/speculation_test cuda/gpu/gpu_backend_test cuda/gpu/make_random_llama cuda/gpu/operation_bench cuda/gpu/product_bench)
+programs_built=(decode/device_session_test decode/device_draft_test decode/speculation_test cuda/gpu/gpu_backend_test cuda/gpu/make_random_llama cuda/gpu/operation_bench cuda/gpu/product_bench)
 programs="" out="" parts=()
 
 die() { printf 'run_on_gpu: %s\n' "$*" >&2; exit 1; }
@@ -75,6 +75,7 @@ run_tests() {
   # They look for their files where they were built: on another machine $root must have the same path, or a link to it there.
   OUTRIGGER_TEST_DEVICE=cuda step "placements" "$programs/device_session_test"
   OUTRIGGER_CUDA_GRAPHS=0 OUTRIGGER_TEST_DEVICE=cuda step "placements without graphs" "$programs/device_session_test"
+  OUTRIGGER_TEST_DEVICE=cuda step "drafts on the card" "$programs/device_draft_test"
   OUTRIGGER_TEST_DEVICE=cuda step "speculation" "$programs/speculation_test" "Speculation: the same where steps of many tokens stream to a device*"
 }
 
