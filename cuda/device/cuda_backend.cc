@@ -72,6 +72,7 @@ Status CudaBackend::start() {
 
 Status CudaBackend::open_streams() {
   const Lock lock(mutex_);
+  if (uint64_t free_bytes = 0; api_.free_before(options_.device, &free_bytes)) free_before_ = free_bytes;
   thread_device = {};  // that an earlier backend chose it is not enough: this call makes the context
   const CudaCode code = use_device();
   if (code == kCudaOutOfMemory || is_no_kernel(code)) return ended(lock, code, "opening");
@@ -87,11 +88,24 @@ Status CudaBackend::open_streams() {
 }
 
 Inventory CudaBackend::inventory() const {
-  Inventory inventory{fmt::format("{}:{} {}", name(), options_.device, facts_.name), facts_.memory_bytes, 0, false};
+  Inventory inventory{fmt::format("{}:{} {}", name(), options_.device, facts_.name), facts_.memory_bytes, 0, 0, false};
   uint64_t all = 0;
-  if (use_device() != kCudaOk || api_.memory(&inventory.free_bytes, &all) != kCudaOk) inventory.free_bytes = 0;
+  if (use_device() != kCudaOk || api_.memory(&inventory.free_bytes, &all) != kCudaOk) {
+    inventory.free_bytes = 0;
+    return inventory;
+  }
   inventory.free_bytes = std::min(inventory.free_bytes, inventory.memory_bytes);
+  inventory.taken_bytes = taken_bytes(inventory.free_bytes);
   return inventory;
+}
+
+// What others took or gave back meanwhile is taken for ours: it is measured when a machine's profile is, and then once.
+uint64_t CudaBackend::taken_bytes(uint64_t free_bytes) const {
+  const Lock lock(mutex_);
+  if (!free_before_) return 0;
+  uint64_t allocated = 0;
+  for (const auto& [address, bytes] : memory_.ranges()) allocated += bytes;
+  return *free_before_ - std::min(*free_before_, free_bytes + allocated);
 }
 
 uint64_t CudaBackend::scratch_bytes(const DeviceOp& op) const {

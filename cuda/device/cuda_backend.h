@@ -5,6 +5,7 @@
 #include <array>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "cuda/device/cuda_api.h"
@@ -95,6 +96,7 @@ class CudaBackend final : public Backend, private MemoryOwner {
   CudaCode take(uint64_t bytes, Block* block) const;
   Status zero(std::byte* data, uint64_t bytes);
   bool keep(const Lock& lock, const Block& block, uint64_t bytes) noexcept;
+  uint64_t taken_bytes(uint64_t free_bytes) const;
   void* base_of(std::byte* data) const;
   static uint64_t pinned_piece_bytes(const std::byte* host);  // from there to the piece's end
   CudaCode pin(std::byte* data, uint64_t bytes) const;
@@ -105,6 +107,7 @@ class CudaBackend final : public Backend, private MemoryOwner {
   const DeviceFacts facts_;
   mutable std::mutex mutex_;  // of everything below
   Status failure_;
+  std::optional<uint64_t> free_before_;  // the first context here; none where that is not known
   bool is_lost_ = false;  // given up: nothing of the device is waited for
   std::array<CudaStream, kStreams + 1> streams_;
   std::array<Submitted, kStreams> submitted_;

@@ -5,6 +5,8 @@
 
 #include <cstdio>
 
+#include "cuda/device/free_memory.h"
+
 namespace outrigger::cuda {
 namespace {
 
@@ -25,6 +27,11 @@ CudaCode device_facts(int device, DeviceFacts* facts) {
   facts->multiprocessors = static_cast<uint32_t>(properties.multiProcessorCount);
   facts->memory_bytes = properties.totalGlobalMem;
   return kCudaOk;
+}
+
+bool free_before(int device, uint64_t* free_bytes) {
+  char bus_id[32] = "";
+  return cudaDeviceGetPCIBusId(bus_id, sizeof bus_id, device) == cudaSuccess && free_memory_of(bus_id, free_bytes);
 }
 
 CudaCode memory(uint64_t* free_bytes, uint64_t* total_bytes) {
@@ -61,6 +68,7 @@ CudaCode end_capture(StreamHandle stream, GraphHandle* graph) {
 constexpr CudaApi kApi = {
     .error_text = [](CudaCode code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); },
     .device_count = [](int* count) -> CudaCode { return cudaGetDeviceCount(count); },
+    .free_before = free_before,
     .use_device = [](int device) -> CudaCode { return cudaSetDevice(device); },
     .device_facts = device_facts,
     .memory = memory,

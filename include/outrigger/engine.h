@@ -23,7 +23,7 @@ enum class Numerics : int32_t {
 
 struct EngineOptions {
   /// "cpu"; for plans that use a device, "cuda" or "cuda:N", an NVIDIA GPU, which is kUnavailable without the shared object liboutrigger_cuda.so,
-  /// a driver or that GPU; or "emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N]", a device of this machine's own memory.
+  /// a driver or that GPU; or "emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N][,taken=SIZE]", a device of this machine's own memory.
   std::string device = "cpu";
   Numerics numerics = Numerics::kFast;
   Progress progress;             ///< of loading; empty: none

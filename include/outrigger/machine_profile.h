@@ -52,6 +52,7 @@ struct MachineProfile {
   Rate device_attention_flops;
   double link_latency_us = 0;       ///< from the request for a copy of few bytes to its end, seen from the host
   uint32_t device_threads = 0;      ///< how many scratch buffers of a host thread's size its attention needs
+  uint64_t device_taken_bytes = 0;  ///< of its memory, by using it at all: a context and kernels. It counts in budgets
   double device_step_overhead_us = 0; ///< of one step, whatever its size: submitting 200 operations and waiting for the last
 };
 

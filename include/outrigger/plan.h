@@ -104,7 +104,8 @@ struct TensorPlacement {
 ///   kv_cache          one for each session, for the layers whose attention it computes; the host's is for the others
 ///   activations       one, as the host's, with scratch of device_threads, and with corrections_beside StepShape::correction_row_bytes for each token
 ///   draft             kept for a draft model that computes there
-/// All but the last is 0 when nothing of the model is computed there; otherwise the host's `other` is what is uploaded through while loading, one of transfer_bytes.
+///   other             what the device takes by being used, MachineProfile::device_taken_bytes; of nobody's allocations
+/// All but the last two is 0 when nothing of the model is computed there; otherwise the host's `other` is what is uploaded through while loading, one of transfer_bytes.
 struct TierBreakdown {
   uint64_t weights_resident = 0;
   uint64_t stream_slots = 0;       ///< the ring, the staging memory, the row buffer
@@ -122,8 +123,8 @@ struct TierPlan {
   uint64_t budget_bytes = 0;       ///< 0: no limit
   uint64_t planned_bytes = 0;      ///< = breakdown.total(); never above the budget
   TierBreakdown breakdown;
-  /// Without what a draft has. Of a device: 0 where nothing of the model itself is computed there.
-  uint64_t own_bytes() const { return breakdown.total() - breakdown.draft; }
+  /// Of a device, the model's: without what a draft has and the device itself takes. 0 where nothing of the model is computed there.
+  uint64_t own_bytes() const { return breakdown.total() - breakdown.draft - breakdown.other; }
 };
 
 /// Predicted busy time of each lane in one step.

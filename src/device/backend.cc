@@ -17,7 +17,7 @@ Result<std::unique_ptr<Backend>> open_backend(const std::string& device) {
     return open_emulated_device(emulated);
   }
   return Status(StatusCode::kInvalidArgument,
-                formatted("device: got \"{}\", need \"cpu\", \"cuda[:N]\" or \"emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N]\"", device));
+                formatted("device: got \"{}\", need \"cpu\", \"cuda[:N]\" or \"emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N][,taken=SIZE]\"", device));
 }
 
 }  // namespace outrigger

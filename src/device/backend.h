@@ -21,6 +21,8 @@ struct Inventory {
   std::string name;            ///< "cpu", "cuda:0 NVIDIA H100 80GB HBM3", "emulated:memory=268435456B,..."
   uint64_t memory_bytes = 0;   ///< all of the device's memory
   uint64_t free_bytes = 0;     ///< what allocate() may still give, if it were one piece
+  /// Of it what the backend has besides allocations, as far as it can be known: a context, kernels and graphs so far, and what allocations are rounded up to.
+  uint64_t taken_bytes = 0;
   bool host_addressable = false;  ///< whether the host may read and write DeviceMemory::data() itself
 };
 
@@ -71,7 +73,7 @@ class Backend {
   virtual Status synchronize(const Event& event, std::chrono::nanoseconds timeout) = 0;
 };
 
-/// The backend that `device` names: "cpu", "cuda[:N]" (cuda_loader.h), or "emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N]"
+/// The backend that `device` names: "cpu", "cuda[:N]" (cuda_loader.h), or "emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N][,taken=SIZE]"
 /// (emulated_device.h). Errors: kUnavailable for "cuda[:N]" in a build or on a machine without it, kOutOfMemory, kInvalidArgument for anything
 /// else, with what is wrong.
 Result<std::unique_ptr<Backend>> open_backend(const std::string& device);

@@ -63,7 +63,7 @@ Status EmulatedBackend::start() try {
 
 Inventory EmulatedBackend::inventory() const {
   const std::lock_guard lock(mutex_);
-  return {emulated_device_name(device_), arena_->capacity(), arena_->free_bytes(), false};
+  return {emulated_device_name(device_), arena_->capacity() + device_.taken_bytes, arena_->free_bytes(), device_.taken_bytes, false};
 }
 
 Result<DeviceMemory> EmulatedBackend::allocate(uint64_t bytes) {
@@ -253,7 +253,7 @@ Result<std::unique_ptr<Backend>> open_emulated_device(const EmulatedDevice& devi
                                                       format_bytes(device.memory_bytes), format_bytes(most)))
         .with_bytes(device.memory_bytes, most);
   }
-  OTR_ASSIGN(std::unique_ptr<DeviceArena> arena, DeviceArena::create(device.memory_bytes));
+  OTR_ASSIGN(std::unique_ptr<DeviceArena> arena, DeviceArena::create(device.memory_bytes - device.taken_bytes));
   OTR_ASSIGN(std::unique_ptr<ThreadTeam> team, ThreadTeam::create(device.threads));
   auto backend = std::make_unique<EmulatedBackend>(device, std::move(arena), std::move(team));
   OTR_TRY(backend->start());

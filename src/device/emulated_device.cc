@@ -71,17 +71,25 @@ Status read_threads(const Part& part, EmulatedDevice* device) {
   return is_number ? Status() : part.need("1 to 256");
 }
 
+Status read_taken(const Part& part, EmulatedDevice* device) {
+  const Result<ByteSize> size = parse_size(part.value);
+  const bool has_unit = part.value.find_first_not_of("0123456789.") != std::string_view::npos;
+  if (!size.is_ok() || !has_unit || size.value().share > 0) return part.need("a size with a unit, such as 8MiB");
+  device->taken_bytes = size.value().bytes;
+  return {};
+}
+
 struct Key {
   std::string_view name;
   Status (*read)(const Part& part, EmulatedDevice* device);
   bool is_needed;
 };
 constexpr Key kKeys[] = {
-    {"memory", read_memory, true}, {"link", read_link, true}, {"latency", read_latency, false}, {"threads", read_threads, false}};
+    {"memory", read_memory, true}, {"link", read_link, true}, {"latency", read_latency, false}, {"threads", read_threads, false}, {"taken", read_taken, false}};
 
 Status wrong_name(std::string_view device, std::string_view what) {
   return Status(StatusCode::kInvalidArgument,
-                formatted("device: got \"{}\", {}; need emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N]", device, what));
+                formatted("device: got \"{}\", {}; need emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N][,taken=SIZE]", device, what));
 }
 
 }  // namespace
@@ -105,12 +113,14 @@ Result<EmulatedDevice> parse_emulated_device(std::string_view device) {
   for (size_t k = 0; k < std::size(kKeys); ++k) {
     if (kKeys[k].is_needed && !is_given[k]) return wrong_name(device, formatted("without {}", kKeys[k].name));
   }
+  if (result.taken_bytes > result.memory_bytes - kPageBytes) return wrong_name(device, "which takes all of its memory");
   return result;
 }
 
 std::string emulated_device_name(const EmulatedDevice& device) {
-  return formatted("{}memory={}B,link={}B/s,latency={}ns,threads={}", kPrefix, device.memory_bytes,
-                   static_cast<uint64_t>(device.link_bytes_per_s), device.latency.count(), device.threads);
+  const std::string taken = device.taken_bytes > 0 ? formatted(",taken={}B", device.taken_bytes) : "";
+  return formatted("{}memory={}B,link={}B/s,latency={}ns,threads={}{}", kPrefix, device.memory_bytes,
+                   static_cast<uint64_t>(device.link_bytes_per_s), device.latency.count(), device.threads, taken);
 }
 
 }  // namespace outrigger

@@ -1,4 +1,4 @@
-// The emulated device by name: "emulated:memory=256MiB,link=4GB/s,latency=10us,threads=1".
+// The emulated device by name: "emulated:memory=256MiB,link=4GB/s,latency=10us,threads=1,taken=8MiB".
 #ifndef OUTRIGGER_SRC_DEVICE_EMULATED_DEVICE_H_
 #define OUTRIGGER_SRC_DEVICE_EMULATED_DEVICE_H_
 
@@ -20,6 +20,7 @@ struct EmulatedDevice {
   double link_bytes_per_s = 0; ///< of each direction, at least 1 kB/s
   std::chrono::nanoseconds latency = std::chrono::microseconds(10);  ///< of each copy, at most 1 s; 10 us is a copy engine's
   size_t threads = 1;          ///< that compute: 1 to 256
+  uint64_t taken_bytes = 0;    ///< of the memory, by the device itself as by a GPU's context: less than all of it
 };
 
 /// Reads the whole name. Errors: kInvalidArgument that quotes the part that is wrong and says what it needs.

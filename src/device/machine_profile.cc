@@ -61,6 +61,7 @@ Status read_device(const JsonFields& json, MachineProfile* profile) {
   // Not in the first profiles of devices; without them no plan uses the device.
   if (json.has("link_latency_us")) OTR_TRY(json.read("link_latency_us", &profile->link_latency_us));
   if (json.has("device_threads")) OTR_TRY(json.read("device_threads", &profile->device_threads));
+  if (json.has("device_taken_bytes")) OTR_TRY(json.read("device_taken_bytes", &profile->device_taken_bytes));
   return {};
 }
 
@@ -115,6 +116,7 @@ std::string profile_to_json(const MachineProfile& profile) {
     json["device_step_overhead_us"] = profile.device_step_overhead_us;
     json["link_latency_us"] = profile.link_latency_us;
     json["device_threads"] = profile.device_threads;
+    json["device_taken_bytes"] = profile.device_taken_bytes;
   }
   return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }

@@ -215,6 +215,7 @@ Status measure_device(Backend& backend, double seconds, MachineProfile* profile)
   profile->device_threads = device_threads(backend);
   profile->device = inventory.name;
   profile->device_memory_bytes = inventory.memory_bytes;
+  profile->device_taken_bytes = backend.inventory().taken_bytes;  // with the kernels that have been used
   return {};
 }
 

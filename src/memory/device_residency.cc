@@ -31,6 +31,9 @@ Status DeviceResidency::place(const Plan& plan) {
   ring_.emplace(shape_, layout_device_stream(shape_, plan), plan.device_slot_bytes);
   arrivals_.assign(plan.device_slots, Event());
   resident_.assign(shape_.matrices.size(), nullptr);
+  if (plan.device.breakdown.other > 0) {
+    OTR_ASSIGN(taken_, claim(MemoryUse::kOther, plan.device.breakdown.other));
+  }
   if (plan.device.own_bytes() == 0) return {};
   const auto stays = [&plan](size_t i) { return plan.tensors[i].tier == Tier::kDevice && plan.tensors[i].mode == Residence::kResident; };
   uint64_t bytes = shape_.fixed_bytes;
@@ -51,6 +54,7 @@ Status DeviceResidency::place(const Plan& plan) {
 void DeviceResidency::give_back() noexcept {
   if (ring_) invalidate();
   for (MemoryLease* lease : {&resident_memory_, &ring_memory_}) *lease = MemoryLease();
+  taken_ = MemoryClaim();
   resident_.clear();
   fixed_memory_ = nullptr;
 }

@@ -87,6 +87,7 @@ class DeviceResidency final : public OperandSource {
   const StepShape& shape_;
   const StreamSet streams_;
   MemoryLedger ledger_{0, 0};
+  MemoryClaim taken_;  // by the device itself
   MemoryLease resident_memory_, ring_memory_;
   std::byte* fixed_memory_ = nullptr;
   std::vector<std::byte*> resident_;     // per matrix; null when it is not resident here

@@ -35,11 +35,11 @@ DeviceSearch::DeviceSearch(const StepShape& shape, const Demand& demand, const C
     : shape_(shape), demand_(demand), cost_(cost), candidates_(shape, demand, corrections), threads_(machine.device_threads) {
   Demand there = demand;
   there.threads = threads_;
-  const uint64_t draft = whole_pages(demand.draft_device_bytes);
+  const uint64_t before = add_bytes(whole_pages(demand.draft_device_bytes), whole_pages(demand.device_taken_bytes));
   for (const ActivationCost& step : shape.activations) {
     host_step_bytes_.push_back(outrigger::host_step_bytes(shape, demand, step));
-    device_step_bytes_.push_back(add_bytes(draft, activation_bytes(shape, there, step)));
-    beside_step_bytes_.push_back(add_bytes(draft, activation_bytes(shape, there, step, true)));
+    device_step_bytes_.push_back(add_bytes(before, activation_bytes(shape, there, step)));
+    beside_step_bytes_.push_back(add_bytes(before, activation_bytes(shape, there, step, true)));
   }
   for (uint32_t layers = 0; layers <= shape.kv_layers; ++layers) kv_bytes_.push_back(kv_cache_bytes(shape, demand, layers));
   for (const MatrixShape& matrix : shape.matrices) {

@@ -174,6 +174,7 @@ TierBreakdown host_breakdown(const StepShape& shape, const Demand& demand, const
 TierBreakdown device_breakdown(const StepShape& shape, const Demand& demand, const ActivationCost& step, const DeviceUse& device) {
   TierBreakdown breakdown;
   breakdown.draft = whole_pages(demand.draft_device_bytes);
+  if (device.is_used() || breakdown.draft > 0) breakdown.other = whole_pages(demand.device_taken_bytes);
   if (!device.is_used()) return breakdown;
   uint64_t weights = fixed_arena_bytes(shape);
   for (size_t i = 0; i < shape.matrices.size(); ++i) {

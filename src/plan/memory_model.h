@@ -38,6 +38,7 @@ struct Demand {
   uint32_t self_draft_bits = 0;  ///< of copies of what streams from disk; 0: there are none
   uint64_t draft_device_bytes = 0;  ///< of the device's memory, for a draft model; the device then has so many threads
   uint32_t device_threads = 0;
+  uint64_t device_taken_bytes = 0;  ///< of the device's memory, by using it at all
 
   uint32_t rows_of(const ActivationCost& step) const { return std::min(std::max(logit_rows, draft_tokens + 1), step.tokens); }
 };

@@ -271,6 +271,7 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
   Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type, plan.kv_spilled_layers, 0, plan.host.breakdown.draft};
   demand.self_draft_bits = plan.self_draft_bits;
   demand.draft_device_bytes = plan.device.breakdown.draft;
+  demand.device_taken_bytes = plan.device.breakdown.other;
   OTR_TRY(check_spilled(plan, shape, demand));
   if (plan.kv_spilled_layers > 0 && device.is_used()) return wrong("keys and values are on disk and parts of the model on a device, need one or the other");
   OTR_TRY(check_breakdown("host", plan.host, host_breakdown(shape, demand, *step, resident, slots_of(plan, shape), device)));

@@ -29,6 +29,7 @@ Demand demand_of(const MachineProfile& machine, const Workload& workload) {
   demand.draft_bytes = workload.draft_bytes;
   demand.draft_device_bytes = workload.draft_device_bytes;
   demand.device_threads = machine.device_threads;
+  demand.device_taken_bytes = machine.device_taken_bytes;
   if (demand.context_tokens == 0) demand.context_tokens = workload.prompt_tokens + workload.new_tokens;
   return demand;
 }

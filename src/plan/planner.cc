@@ -174,13 +174,15 @@ namespace {
 
 // What is kept on the device for a draft, before anything of the model itself goes there.
 Status check_draft_room(const Demand& demand, const MachineProfile& machine, uint64_t device_budget) {
-  const uint64_t needed = whole_pages(demand.draft_device_bytes);
-  if (needed > 0 && !DeviceRates::are_known(machine)) {
+  if (demand.draft_device_bytes == 0) return {};
+  const uint64_t taken = whole_pages(demand.device_taken_bytes), needed = add_bytes(whole_pages(demand.draft_device_bytes), taken);
+  if (!DeviceRates::are_known(machine)) {
     return Status(StatusCode::kInvalidArgument, formatted("workload: draft_device_bytes is {}, and the machine's profile has no device; let the draft compute on the host", demand.draft_device_bytes));
   }
   if (needed <= device_budget) return {};
-  return Status(StatusCode::kBudget, formatted("device memory budget: got {} ({} bytes), need at least {} ({} bytes) for the draft model; raise the budget, use a smaller draft, or let it compute on the host",
-                                               format_bytes(device_budget), device_budget, format_bytes(needed), needed))
+  return Status(StatusCode::kBudget, formatted("device memory budget: got {} ({} bytes), need at least {} ({} bytes) for the draft model{}; raise the budget, use a smaller draft, or let it compute on the host",
+                                               format_bytes(device_budget), device_budget, format_bytes(needed), needed,
+                                               taken > 0 ? formatted(", {} of them what the device takes by being used", format_bytes(taken)) : ""))
       .with_bytes(needed, device_budget);
 }
 
@@ -204,7 +206,7 @@ Result<Plan> plan_steps(const StepShape& shape, const MachineProfile& machine, c
   plan.host.budget_bytes = budget;
   plan.device.budget_bytes = device_budget;
   plan.minimum_host_bytes = minimum;
-  plan.minimum_device_bytes = plan.device.breakdown.draft;
+  plan.minimum_device_bytes = plan.device.breakdown.draft > 0 ? plan.device.breakdown.draft + plan.device.breakdown.other : 0;
   plan.alternatives = alternatives_to(plan, searches);
   add_device_alternatives(searches, &plan);
   return plan;

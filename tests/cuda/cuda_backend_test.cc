@@ -118,6 +118,22 @@ TEST_CASE("cuda backend: has the card's name, and the memory that is free") {
   REQUIRE(full.given_bytes() == before - (3 << 20));
 }
 
+TEST_CASE("cuda backend: tells what the card lost to it besides allocations, where that can be known") {
+  for (const bool knows_free : {true, false}) {
+    FakeFacts facts;
+    facts.context_bytes = 5 << 20;
+    facts.knows_free = knows_free;
+    const FreshDevice device(facts);
+    const std::unique_ptr<Backend> backend = open_fake();
+    const uint64_t taken = backend->inventory().taken_bytes;
+    CHECK(taken >= (knows_free ? 5 << 20 : 0));
+    CHECK(taken <= (knows_free ? (5 << 20) + 65536 : 0));  // memory of its own is rounded up
+    const DeviceMemory memory = must(backend->allocate(3 << 20));
+    CHECK(backend->inventory().taken_bytes <= taken + 4096);
+    CHECK(backend->inventory().free_bytes <= (64 << 20) - (8 << 20));
+  }
+}
+
 TEST_CASE("cuda backend: each thread works on the backend's device, whatever it had before") {
   FakeFacts facts;
   facts.devices = 2;

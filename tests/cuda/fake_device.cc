@@ -257,6 +257,13 @@ struct FakeCalls {
     return call(CudaCall::kDeviceCount,
                 [=](FakeDevice& device, Lock&) { return *count = device.facts_.devices, device.facts_.count_code; });
   }
+  // No call of the runtime, so that none of its faults hits it.
+  static bool free_before(int, uint64_t* free_bytes) {
+    FakeDevice& device = FakeDevice::get();
+    const std::lock_guard lock(device.mutex_);
+    if (device.facts_.knows_free) *free_bytes = device.facts_.memory_bytes - device.used_bytes_;
+    return device.facts_.knows_free;
+  }
   static CudaCode use_device(int number) {
     return call(CudaCall::kUseDevice, [=](FakeDevice& device, Lock&) {
       if (number < 0 || number >= device.facts_.devices) return kInvalidDevice;
@@ -276,7 +283,7 @@ struct FakeCalls {
   }
   static CudaCode memory(uint64_t* free_bytes, uint64_t* total_bytes) {
     return call(CudaCall::kMemory, [=](FakeDevice& device, Lock&) {
-      *total_bytes = device.facts_.memory_bytes, *free_bytes = device.facts_.memory_bytes - device.used_bytes_;
+      *total_bytes = device.facts_.memory_bytes, *free_bytes = device.facts_.memory_bytes - device.facts_.context_bytes - device.used_bytes_;
       return kCudaOk;
     });
   }
@@ -465,7 +472,7 @@ struct FakeCalls {
 };
 
 const CudaApi& FakeDevice::api() {
-  static constexpr CudaApi kApi = {FakeCalls::error_text,    FakeCalls::device_count,  FakeCalls::use_device,     FakeCalls::device_facts,
+  static constexpr CudaApi kApi = {FakeCalls::error_text,    FakeCalls::device_count,  FakeCalls::free_before,    FakeCalls::use_device,     FakeCalls::device_facts,
                                    FakeCalls::memory,        FakeCalls::allocate,      FakeCalls::release,        FakeCalls::pin,
                                    FakeCalls::unpin,         FakeCalls::create_stream, FakeCalls::destroy_stream, FakeCalls::create_event,
                                    FakeCalls::destroy_event, FakeCalls::record_event,  FakeCalls::wait_event,     FakeCalls::query_event,

@@ -56,6 +56,8 @@ struct FakeFacts {
   CudaCode count_code = kCudaOk;  ///< what counting them gives
   int compute_major = 9, compute_minor = 0;
   uint64_t memory_bytes = 64 << 20;
+  uint64_t context_bytes = 0;     ///< that are taken from the first use on
+  bool knows_free = true;         ///< before that
 };
 
 /// Submitting returns at once; each stream's work is done in order, streams run beside each other, kernels one at a time. Steady work

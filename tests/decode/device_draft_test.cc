@@ -19,7 +19,7 @@ DraftDeviceBytes bytes_of(const SimilarDraft& files, uint32_t texts = 1) {
 }
 
 // The target's parts as `place_of` says, and so many bytes for drafts.
-Plan plan_with(const SimilarDraft& files, const PlaceOf& place_of, const DraftDeviceBytes& bytes, uint32_t texts = 1) {
+Plan plan_with(const SimilarDraft& files, const PlaceOf& place_of, const DraftDeviceBytes& bytes, uint32_t texts = 1, uint64_t taken_bytes = 0) {
   const StepShape shape = must(files.target.step_shape());
   Workload workload;
   workload.context_tokens = kContext;
@@ -29,6 +29,7 @@ Plan plan_with(const SimilarDraft& files, const PlaceOf& place_of, const DraftDe
   workload.draft_bytes = bytes.host;
   Plan plan = must(PlacementPlanner::plan(shape, made_up_machine(2), {Budgets::kUnlimited, 0}, workload));
   plan.device.breakdown.draft = bytes.device;
+  plan.device.breakdown.other = taken_bytes;
   return placed_on_device(plan, shape, place_of, {.threads = test_device_threads()});
 }
 
@@ -74,10 +75,12 @@ TEST_CASE("Draft on a device: its bytes there are taken when it is opened, exact
   const DraftDeviceBytes needed = bytes_of(files);
   CHECK(needed.device > must(Model::open(files.draft)).info().bytes / 2);
   CHECK(needed.host < must(draft_model_bytes(must(Model::open(files.draft)), kContext, 2)) + (1 << 20));  // what the device loads passes through
-  const Plan plan = plan_with(files, kOnHost, needed, 2);
-  CHECK(plan.device.planned_bytes == needed.device);
-  const Engine engine = open_on_device(files.target, plan, test_device());
-  CHECK(engine.memory().device.planned_bytes == needed.device);
+  const Plan plan = plan_with(files, kOnHost, needed, 2, 8192);
+  CHECK(plan.device.own_bytes() == 0);
+  CHECK(plan.device.planned_bytes == needed.device + 8192);
+  Engine engine = open_on_device(files.target, plan, test_device());
+  CHECK(engine.memory().device.planned_bytes == needed.device + 8192);
+  CHECK(engine.memory().device.current.other == 8192);  // which nobody allocates, and which counts
   {
     Session session = must(Session::open(engine));
     CHECK(engine.memory().device.current.draft == 0);
@@ -96,6 +99,9 @@ TEST_CASE("Draft on a device: its bytes there are taken when it is opened, exact
   }
   CHECK(engine.memory().device.current.draft == 0);
   CHECK(engine.memory().host.current.draft == 0);
+  CHECK(engine.memory().device.peak_bytes == engine.memory().device.planned_bytes);
+  must(engine.replan(plan_with(files, kOnHost, {0, 0}, 2)));
+  CHECK(engine.memory().device.current.total() == 0);
 }
 
 TEST_CASE("Draft on a device: too few bytes on either side are refused with both numbers, and the session goes on") {

@@ -60,6 +60,15 @@ TEST_CASE("emulated device: host code that touches a device address faults") {
   REQUIRE(signal_of_touching(pinned.data(), true) == 0);
 }
 
+TEST_CASE("emulated device: gives out what it does not take itself") {
+  const std::unique_ptr<Backend> backend = must(open_backend("emulated:memory=1MiB,link=1GB/s,taken=256KiB"));
+  CHECK(backend->inventory().memory_bytes == 1 << 20);
+  CHECK(backend->inventory().taken_bytes == 256 << 10);
+  CHECK(backend->inventory().free_bytes == 768 << 10);
+  const DeviceMemory all = must(backend->allocate(768 << 10));
+  CHECK(backend->allocate(1).status().code() == StatusCode::kOutOfMemory);
+}
+
 TEST_CASE("emulated device: gives out its memory to the last page, and not a byte more") {
   const std::unique_ptr<Backend> backend = must(open_backend("emulated:memory=1030KiB,link=1GB/s"));
   REQUIRE(backend->inventory().memory_bytes == 1028 << 10);  // whole pages

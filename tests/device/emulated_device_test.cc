@@ -25,12 +25,13 @@ TEST_CASE("emulated device's name: sizes, rates and times with units, in any ord
 }
 
 TEST_CASE("emulated device's name: reads back as what it was written for") {
-  const EmulatedDevice device = parse_emulated_device("emulated:memory=1.5GiB,link=3.5GB/s,latency=7us,threads=2").value();
+  const EmulatedDevice device = parse_emulated_device("emulated:memory=1.5GiB,link=3.5GB/s,latency=7us,threads=2,taken=1MiB").value();
   const EmulatedDevice back = parse_emulated_device(emulated_device_name(device)).value();
   REQUIRE(back.memory_bytes == device.memory_bytes);
   REQUIRE(back.link_bytes_per_s == device.link_bytes_per_s);
   REQUIRE(back.latency == device.latency);
   REQUIRE(back.threads == device.threads);
+  REQUIRE(back.taken_bytes == 1 << 20);
 }
 
 TEST_CASE("emulated device's name: what is wrong is quoted, with what is needed") {
@@ -57,6 +58,9 @@ TEST_CASE("emulated device's name: what is wrong is quoted, with what is needed"
            {"memory=1MiB,link=4GB/s,latency=2s", "\"2s\"", "at most 1s"},
            {"memory=1MiB,link=4GB/s,latency=1h", "\"1h\"", "a time with a unit"},
            {"memory=1MiB,link=4GB/s,threads=0", "\"0\"", "1 to 256"},
+           {"memory=1MiB,link=4GB/s,taken=1", "\"1\"", "a size with a unit"},
+           {"memory=1MiB,link=4GB/s,taken=10%", "\"10%\"", "a size with a unit"},
+           {"memory=1MiB,link=4GB/s,taken=1MiB", "takes all of its memory", "need emulated:memory=SIZE"},
            {"memory=1MiB,link=4GB/s,threads=257", "\"257\"", "1 to 256"},
            {"memory=1MiB,link=4GB/s,threads=2x", "\"2x\"", "1 to 256"},
            {"memory=1MiB", "without link", "need emulated:memory=SIZE"},

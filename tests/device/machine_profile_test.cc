@@ -65,6 +65,7 @@ MachineProfile profile_of_a_device() {
   profile.device_step_overhead_us = 130.25;
   profile.link_latency_us = 7.5;
   profile.device_threads = 132;
+  profile.device_taken_bytes = 560 << 20;
   return profile;
 }
 
@@ -89,6 +90,7 @@ TEST_CASE("profile JSON: a device's rates and those of busy lanes are read back 
   REQUIRE(back.value().device_step_overhead_us == 130.25);
   REQUIRE(back.value().link_latency_us == 7.5);
   REQUIRE(back.value().device_threads == 132);
+  REQUIRE(back.value().device_taken_bytes == 560 << 20);
 }
 
 constexpr const char* kFloatRates[] = {"host_float_ops", "host_float_small_batch_ops", "host_bf16_ops", "host_bf16_small_batch_ops", "host_float_repack_bytes"};
@@ -127,14 +129,16 @@ TEST_CASE("profile JSON: one from before there were devices has none, and nothin
   REQUIRE(profile.disk_bytes_busy.per_s == 0);
 }
 
-TEST_CASE("profile JSON: the first profiles of devices did not say the link's latency, nor the device's threads") {
+TEST_CASE("profile JSON: the first profiles of devices did not say the link's latency, the device's threads, nor what it takes by being used") {
   nlohmann::json json = nlohmann::json::parse(profile_to_json(profile_of_a_device()));
   json.erase("link_latency_us");
   json.erase("device_threads");
+  json.erase("device_taken_bytes");
   const Result<MachineProfile> profile = profile_from_json(json.dump());
   REQUIRE(profile.is_ok());
   REQUIRE(profile.value().link_latency_us == 0);
   REQUIRE(profile.value().device_threads == 0);
+  REQUIRE(profile.value().device_taken_bytes == 0);
   json["device_threads"] = "many";
   REQUIRE(profile_from_json(json.dump()).status().message().find("device_threads") != std::string::npos);
 }

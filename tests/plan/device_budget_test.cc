@@ -203,28 +203,31 @@ TEST_CASE("Planner: a device too small for anything, or of which a rate is not k
   }
 }
 
-TEST_CASE("Planner: what is kept on a device for a draft is there first, and the rest is planned as on a device that is smaller by it") {
+TEST_CASE("Planner: what is kept on a device for a draft is there first, with what the device itself takes, and the rest is planned as on a smaller device") {
   uint64_t used = 0, alone = 0;
   for (uint64_t seed = 0; seed < seeds(400); ++seed) {
     Case c(seed);
     if (c.workload.draft_bytes == 0) c.workload.draft_bytes = 10000;
-    const uint64_t draft = pick(c.random, 1, c.machine.device_memory_bytes / 2), device_budget = pages(draft) + pick(c.random, 1, c.machine.device_memory_bytes / 2 - 4096);
+    const uint64_t draft = pick(c.random, 1, c.machine.device_memory_bytes / 4), taken = seed % 3 == 0 ? pick(c.random, 1, c.machine.device_memory_bytes / 4) : 0, before = pages(draft) + pages(taken);
+    const uint64_t device_budget = before + pick(c.random, 1, c.machine.device_memory_bytes / 2 - 8192);
     const uint64_t budget = c.minimum(1) + pick(c.random, 0, 1 << 22);
     CAPTURE(seed, draft, device_budget);
-    Plan without = c.plan(budget, device_budget - pages(draft)).value();
+    Plan without = c.plan(budget, device_budget - before).value();
     c.workload.draft_device_bytes = draft;
+    c.machine.device_taken_bytes = taken;
     Plan with = c.plan(budget, device_budget).value();
     REQUIRE(check_plan(with, c.shape).to_string() == Status().to_string());
     const Result<Plan> back = plan_from_json(plan_to_json(with));
     REQUIRE(plan_to_json(back.value()) == plan_to_json(with));
-    REQUIRE(with.device.planned_bytes == without.device.planned_bytes + pages(draft));
+    REQUIRE(with.device.planned_bytes == without.device.planned_bytes + before);
+    REQUIRE(with.device.breakdown.other == pages(taken));
     REQUIRE(with.device_threads == c.machine.device_threads);
-    REQUIRE(with.minimum_device_bytes == pages(draft));
-    REQUIRE(c.plan(budget, pages(draft) - 1).status().code() == StatusCode::kBudget);
-    REQUIRE(c.plan(budget, pages(draft) - 1).status().needed_bytes() == pages(draft));
+    REQUIRE(with.minimum_device_bytes == before);
+    REQUIRE(c.plan(budget, before - 1).status().code() == StatusCode::kBudget);
+    REQUIRE(c.plan(budget, before - 1).status().needed_bytes() == before);
     used += with.device.own_bytes() > 0;
     alone += with.device.own_bytes() == 0;
-    with.device.breakdown.draft = with.minimum_device_bytes = 0;
+    with.device.breakdown.draft = with.device.breakdown.other = with.minimum_device_bytes = 0;
     with.device.planned_bytes = without.device.planned_bytes;
     with.device.budget_bytes = without.device.budget_bytes;
     with.device_threads = without.device_threads;
@@ -233,6 +236,28 @@ TEST_CASE("Planner: what is kept on a device for a draft is there first, and the
   }
   CHECK(used > seeds(20));
   CHECK(alone > seeds(20));
+}
+
+TEST_CASE("Planner: what a device takes by being used counts in its budget if anything is computed there, and else not") {
+  uint64_t used = 0, alone = 0;
+  for (uint64_t seed = 0; seed < seeds(300); ++seed) {
+    Case c(seed);
+    const uint64_t device_budget = c.some_device_budget(), budget = c.minimum(1) + pick(c.random, 0, 1 << 22);
+    const uint64_t taken = pick(c.random, 1, c.machine.device_memory_bytes / 4);
+    CAPTURE(seed, device_budget, taken);
+    const Plan smaller = c.plan(budget, std::max<uint64_t>(1, device_budget - std::min(device_budget, pages(taken)))).value();
+    c.machine.device_taken_bytes = taken;
+    const Plan plan = c.plan(budget, device_budget).value();
+    REQUIRE(check_plan(plan, c.shape).to_string() == Status().to_string());
+    const bool is_used = plan.device.own_bytes() > 0;
+    REQUIRE(plan.device.breakdown.other == (is_used ? pages(taken) : 0));
+    REQUIRE(plan.device.own_bytes() == smaller.device.planned_bytes);
+    REQUIRE(plan.predicted_decode_tokens_per_s == smaller.predicted_decode_tokens_per_s);
+    REQUIRE(plan.minimum_device_bytes == 0);
+    used += is_used, alone += !is_used;
+  }
+  CHECK(used > seeds(25));
+  CHECK(alone > seeds(50));
 }
 
 TEST_CASE("Planner: a draft on a device is refused where there is none, and without memory of the host's") {

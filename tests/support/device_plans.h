@@ -61,6 +61,7 @@ inline Plan placed_on_device(Plan plan, const StepShape& shape, const PlaceOf& p
   plan.row_buffer_bytes = row_buffer_bytes(shape, resident, device);
   Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type, 0, 0, plan.host.breakdown.draft};
   demand.draft_device_bytes = draft_there;
+  demand.device_taken_bytes = plan.device.breakdown.other;
   const ActivationCost step = *std::find_if(shape.activations.begin(), shape.activations.end(), [&](const ActivationCost& cost) { return cost.tokens == plan.step_tokens; });
   plan.host.breakdown = host_breakdown(shape, demand, step, resident, slots, device);
   plan.device.breakdown = device_breakdown(shape, demand, step, device);
