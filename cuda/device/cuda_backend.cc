@@ -88,7 +88,7 @@ Status CudaBackend::open_streams() {
 }
 
 Inventory CudaBackend::inventory() const {
-  Inventory inventory{fmt::format("{}:{} {}", name(), options_.device, facts_.name), facts_.memory_bytes, 0, 0, false};
+  Inventory inventory{fmt::format("{}:{} {}", name(), options_.device, facts_.name), facts_.memory_bytes};
   uint64_t all = 0;
   if (use_device() != kCudaOk || api_.memory(&inventory.free_bytes, &all) != kCudaOk) {
     inventory.free_bytes = 0;

@@ -21,9 +21,9 @@ struct Inventory {
   std::string name;            ///< "cpu", "cuda:0 NVIDIA H100 80GB HBM3", "emulated:memory=268435456B,..."
   uint64_t memory_bytes = 0;   ///< all of the device's memory
   uint64_t free_bytes = 0;     ///< what allocate() may still give, if it were one piece
-  /// Of it what the backend has besides allocations, as far as it can be known: a context, kernels and graphs so far, and what allocations are rounded up to.
-  uint64_t taken_bytes = 0;
   bool host_addressable = false;  ///< whether the host may read and write DeviceMemory::data() itself
+  /// Of its memory what the backend has besides allocations, as far as it can be known: a context, kernels and graphs so far, and what allocations are rounded up to.
+  uint64_t taken_bytes = 0;
 };
 
 /// One device. Any thread may call anything at any time. Only allocating allocates: submitting and waiting use fixed pools.

@@ -63,7 +63,7 @@ Status EmulatedBackend::start() try {
 
 Inventory EmulatedBackend::inventory() const {
   const std::lock_guard lock(mutex_);
-  return {emulated_device_name(device_), arena_->capacity() + device_.taken_bytes, arena_->free_bytes(), device_.taken_bytes, false};
+  return {emulated_device_name(device_), arena_->capacity() + device_.taken_bytes, arena_->free_bytes(), false, device_.taken_bytes};
 }
 
 Result<DeviceMemory> EmulatedBackend::allocate(uint64_t bytes) {
