@@ -105,7 +105,7 @@ struct TensorPlacement {
 ///   activations       one, as the host's, with scratch of device_threads, and with corrections_beside StepShape::correction_row_bytes for each token
 ///   draft             kept for a draft model that computes there
 ///   other             what the device takes by being used, MachineProfile::device_taken_bytes; of nobody's allocations
-/// All but the last two is 0 when nothing of the model is computed there; otherwise the host's `other` is what is uploaded through while loading, one of transfer_bytes.
+/// All but the last two are 0 when nothing of the model is computed there; otherwise the host's `other` is what is uploaded through while loading, one of transfer_bytes.
 struct TierBreakdown {
   uint64_t weights_resident = 0;
   uint64_t stream_slots = 0;       ///< the ring, the staging memory, the row buffer

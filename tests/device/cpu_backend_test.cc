@@ -16,6 +16,12 @@ TEST_CASE("cpu backend: keeps the contract of streams") { contract::check_stream
 TEST_CASE("cpu backend: keeps the contract of failures") { contract::check_failure_contract(make_cpu_backend); }
 TEST_CASE("cpu backend: keeps the contract of operations") { contract::check_op_contract(make_cpu_backend); }
 
+TEST_CASE("cpu backend: its memory is the host's, and none is taken by using it") {
+  const Inventory inventory = make_cpu_backend()->inventory();
+  CHECK(inventory.host_addressable);
+  CHECK(inventory.taken_bytes == 0);
+}
+
 TEST_CASE("cpu backend: large memory begins at a huge page") {
   const std::unique_ptr<Backend> backend = make_cpu_backend();
   for (int i = 0; i < 5; ++i) {
