@@ -11,12 +11,13 @@ function(otr_room)
   set_property(GLOBAL APPEND PROPERTY OTR_LINK ${ROOM_LINK})
 endfunction()
 
-# otr_test(NAME gguf_test SOURCES gguf_test.cc ROOMS base tensor io [LINK ...] [LABELS model])
-# ROOMS "all" means every room. Each test binary is one ctest test. Those that run engines may run beside others: with sanitizers they keep about one
-# processor busy. Those with the label "long" or "model" run with sanitizers in `bootstrap test --all` only. The longest then takes six minutes on a machine that
-# has nothing else to do, of the thirty that it may.
+# otr_test(NAME gguf_test SOURCES gguf_test.cc [SUPPORT gguf_writer ...] ROOMS base tensor io [LINK ...] [LABELS model])
+# ROOMS "all" means every room; SUPPORT names sources of tests/support. Each test binary is one ctest test. Those that run engines may run beside others: with
+# sanitizers they keep about one processor busy. Those with the label "long" or "model" run with sanitizers in `bootstrap test --all` only; those with
+# "not-tsan" have nothing for the thread sanitizer: they start no thread, or those of another test. The longest takes six minutes on a machine that has nothing
+# else to do, of the thirty that it may.
 function(otr_test)
-  cmake_parse_arguments(TEST "" "NAME" "SOURCES;ROOMS;LINK;LABELS;ARGS" ${ARGN})
+  cmake_parse_arguments(TEST "" "NAME" "SOURCES;SUPPORT;ROOMS;LINK;LABELS;ARGS" ${ARGN})
   if(TEST_ROOMS STREQUAL "all")
     get_property(TEST_ROOMS GLOBAL PROPERTY OTR_ROOMS)
   endif()
@@ -24,6 +25,9 @@ function(otr_test)
   set(objects)
   foreach(room ${TEST_ROOMS})
     list(APPEND objects $<TARGET_OBJECTS:otr_${room}>)
+  endforeach()
+  foreach(support ${TEST_SUPPORT})
+    list(APPEND objects $<TARGET_OBJECTS:otr_support_${support}>)
   endforeach()
   add_executable(${TEST_NAME} ${TEST_SOURCES} ${objects})
   target_include_directories(${TEST_NAME} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include ${PROJECT_BINARY_DIR}/include)

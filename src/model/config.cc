@@ -6,18 +6,12 @@
 
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
+#include "src/model/config_limits.h"
 #include "src/model/config_reader.h"
 
 namespace outrigger {
 namespace {
 
-// Far above any model in use, and small enough that no product of a few of them overflows 64 bits.
-constexpr uint64_t kMostLayers = 4096;
-constexpr uint64_t kMostHeads = 65536;
-constexpr uint64_t kMostHeadDim = 4096;
-constexpr uint64_t kMostWidth = 1 << 20;
-constexpr uint64_t kMostFfnWidth = 1 << 24;
-constexpr uint64_t kMostContext = 1 << 30;
 constexpr uint64_t kMostExperts = 4096;    // what a router's scores take of a step's scratch grows with it
 constexpr uint64_t kMostUsedExperts = 64;  // the largest in use are 10
 

@@ -3,6 +3,7 @@
 
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
+#include "src/model/config_limits.h"
 #include "src/model/hf_experts.h"
 #include "src/model/hf_fields.h"
 #include "src/model/hf_rope.h"
@@ -11,13 +12,6 @@
 namespace outrigger {
 namespace {
 
-// The limits of read_config, so that a number out of range is named as this file has it.
-constexpr uint64_t kMostLayers = 4096;
-constexpr uint64_t kMostHeads = 65536;
-constexpr uint64_t kMostHeadDim = 4096;
-constexpr uint64_t kMostWidth = 1 << 20;
-constexpr uint64_t kMostFfnWidth = 1 << 24;
-constexpr uint64_t kMostContext = 1 << 30;
 constexpr uint64_t kMostTokens = INT32_MAX;
 
 struct Family {

@@ -6,12 +6,11 @@
 
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
+#include "src/model/config_limits.h"
 #include "src/model/hf_fields.h"
 
 namespace outrigger {
 namespace {
-
-constexpr uint64_t kMostFfnWidth = 1 << 24;  // as for the width that is not the experts'
 
 struct Name {
   std::string_view mixtral, others, ours;

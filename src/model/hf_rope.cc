@@ -6,13 +6,12 @@
 
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
+#include "src/model/config_limits.h"
 #include "src/model/hf_fields.h"
 #include "src/model/tokenizer_spelling.h"
 
 namespace outrigger {
 namespace {
-
-constexpr uint64_t kMostContext = 1 << 30;
 
 // What yarn multiplies queries and keys by where the file states no factor of its own.
 double usual_attention_factor(double factor, double scale = 1) { return factor <= 1 ? 1 : 0.1 * scale * std::log(factor) + 1; }

@@ -7,11 +7,11 @@
 
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
+#include "src/model/config_limits.h"
 
 namespace outrigger {
 namespace {
 
-constexpr uint64_t kMostContext = 1 << 30;
 constexpr double kMostMagnitude = 1e6;  // models have 1 to 2; float32 must hold the angles' cosines
 constexpr double kTurn = 2 * std::numbers::pi;
 

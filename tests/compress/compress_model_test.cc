@@ -15,7 +15,7 @@
 #include "src/model/model_impl.h"
 #include "src/tensor/dequantize.h"
 #include "src/tensor/own_form.h"
-#include "tests/plan/random_shape.h"
+#include "tests/support/random_shape.h"
 #include "tests/support/engines.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"

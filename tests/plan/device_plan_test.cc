@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "src/plan/branch_share.h"
-#include "tests/plan/random_shape.h"
+#include "tests/support/random_shape.h"
 #include "tests/support/catch.h"
 #include "tests/support/thread_time.h"
 

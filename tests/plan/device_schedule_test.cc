@@ -7,7 +7,7 @@
 #include "src/plan/memory_model.h"
 #include "src/plan/schedule.h"
 #include "src/tensor/stream_layout.h"
-#include "tests/plan/random_shape.h"
+#include "tests/support/random_shape.h"
 #include "tests/plan/scheduled.h"
 #include "tests/support/catch.h"
 

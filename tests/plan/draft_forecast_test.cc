@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tests/plan/random_shape.h"
+#include "tests/support/random_shape.h"
 #include "tests/support/catch.h"
 
 namespace outrigger {

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "src/plan/memory_model.h"
-#include "tests/plan/random_shape.h"
+#include "tests/support/random_shape.h"
 #include "tests/support/catch.h"
 
 namespace outrigger {

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "src/plan/memory_model.h"
-#include "tests/plan/random_shape.h"
+#include "tests/support/random_shape.h"
 #include "tests/support/catch.h"
 
 namespace outrigger {

@@ -1,7 +1,7 @@
 // check_plan: every way to tamper with a plan is found, and named.
 #include <functional>
 
-#include "tests/plan/random_shape.h"
+#include "tests/support/random_shape.h"
 #include "tests/support/catch.h"
 
 namespace outrigger {

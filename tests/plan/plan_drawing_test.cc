@@ -6,7 +6,7 @@
 #include <fstream>
 
 #include "src/page/canvas.h"
-#include "tests/plan/random_shape.h"
+#include "tests/support/random_shape.h"
 #include "tests/support/catch.h"
 
 namespace outrigger {

@@ -2,7 +2,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
-#include "tests/plan/random_shape.h"
+#include "tests/support/random_shape.h"
 #include "tests/support/catch.h"
 
 namespace outrigger {

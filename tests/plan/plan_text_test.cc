@@ -1,7 +1,7 @@
 // plan_to_text: the whole table, as a person sees it.
 #include <algorithm>
 
-#include "tests/plan/random_shape.h"
+#include "tests/support/random_shape.h"
 #include "tests/support/catch.h"
 
 namespace outrigger {

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "tests/plan/random_shape.h"
+#include "tests/support/random_shape.h"
 #include "tests/support/catch.h"
 #include "tests/support/thread_time.h"
 

@@ -1,5 +1,5 @@
 // Shapes, machines and workloads for the planner's tests.
-#include "tests/plan/random_shape.h"
+#include "tests/support/random_shape.h"
 
 #include <algorithm>
 #include <cmath>

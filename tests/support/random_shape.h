@@ -1,6 +1,6 @@
 // Shapes, machines and workloads for the planner's tests: random ones by seed, and one that looks like a small model.
-#ifndef OUTRIGGER_TESTS_PLAN_RANDOM_SHAPE_H_
-#define OUTRIGGER_TESTS_PLAN_RANDOM_SHAPE_H_
+#ifndef OUTRIGGER_TESTS_SUPPORT_RANDOM_SHAPE_H_
+#define OUTRIGGER_TESTS_SUPPORT_RANDOM_SHAPE_H_
 
 #include <outrigger/plan.h>
 
@@ -41,4 +41,4 @@ double predicted_ms(const Plan& plan, const Workload& workload);
 
 }  // namespace outrigger
 
-#endif  // OUTRIGGER_TESTS_PLAN_RANDOM_SHAPE_H_
+#endif  // OUTRIGGER_TESTS_SUPPORT_RANDOM_SHAPE_H_
