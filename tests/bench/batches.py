@@ -20,9 +20,10 @@ import limits
 WAYS = {"plain": ("--draft", "none"), "together": ("--groups", "1"), "two groups": ("--groups", "2"), "auto": ("--groups", "auto")}
 
 
-def run(options, prompts, way):
-    command = [options.outrigger, "run", options.model, "--prompts", prompts, "--batch", str(options.batch), "--ctx", str(options.context), "--temp", "0", "--ignore-eos", "--json",
-               "--progress", "none", *(() if way == "plain" else ("--draft", options.draft, "--draft-tokens", options.draft_tokens, "--draft-place", options.draft_place)), *WAYS[way], *shlex.split(options.more)]
+def run(options, prompts, *choice):
+    """One run with the options of `choice`: how many at once, and how they draft."""
+    command = [options.outrigger, "run", options.model, "--prompts", prompts, "--ctx", str(options.context), "--temp", "0", "--ignore-eos", "--json", "--progress", "none",
+               *map(str, choice), *shlex.split(options.more)]
     if not options.limit:
         return json.loads(subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout)
     limits.drop_caches()
@@ -30,19 +31,24 @@ def run(options, prompts, way):
         return json.loads(group.run([*command, "--host-budget", f"{options.limit - limits.OUTSIDE_MIB}MiB"]))
 
 
-def write_prompts(options, path):
+def write_prompts(options, path, texts):
     with open(options.prompts, encoding="utf-8") as source, open(path, "w", encoding="utf-8") as out:
-        for line, unused in zip(source, range(options.texts or options.batch)):
+        for line, unused in zip(source, range(texts)):
             out.write(json.dumps({"prompt": json.loads(line)["prompt"][:options.letters], "n": options.tokens}) + "\n")
+
+
+def need_equal_texts(runs):
+    if len({tuple(tuple(text["tokens"]) for text in one["results"]) for one in runs}) != 1:
+        sys.exit("the texts are not the same in all runs")
 
 
 def table(options, prompts):
     found = {way: [] for way in WAYS}
     for _ in range(options.rounds):
         for way, runs in found.items():
-            runs.append(run(options, prompts, way))
-    if len({tuple(tuple(text["tokens"]) for text in one["results"]) for runs in found.values() for one in runs}) != 1:
-        sys.exit("batches: the texts are not the same in all runs")
+            draft = () if way == "plain" else ("--draft", options.draft, "--draft-tokens", options.draft_tokens, "--draft-place", options.draft_place)
+            runs.append(run(options, prompts, "--batch", options.batch, *draft, *WAYS[way]))
+    need_equal_texts(one for runs in found.values() for one in runs)
     print("| | tokens/s | of plain | steps | beside the other group's drafts | accepted of drafted |\n|---|---|---|---|---|---|")
     rates = {way: [one["timings"]["total_tokens_per_s"] for one in runs] for way, runs in found.items()}
     for way, runs in found.items():
@@ -52,24 +58,30 @@ def table(options, prompts):
               f"{spoken['accepted']} of {spoken['drafted']} |", flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def new_parser(about):
+    """The options that any comparison of batches has."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
     for name in ("outrigger", "model", "draft", "prompts"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--texts", type=int, help="as many as the batch if it is not given")
+    parser.add_argument("--texts", type=int)
     parser.add_argument("--letters", type=int, default=300, help="of each prompt, at most")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--context", type=int, default=256)
-    parser.add_argument("--draft-tokens", default="auto")
     parser.add_argument("--draft-place", default="auto", help="with a device in --more: host or device")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=int, help="MiB, of the whole process")
     parser.add_argument("--more", default="", help="options for every run")
+    return parser
+
+
+def main():
+    parser = new_parser(__doc__)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--draft-tokens", default="auto")
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         prompts = os.path.join(scratch, "prompts.jsonl")
-        write_prompts(options, prompts)
+        write_prompts(options, prompts, options.texts or options.batch)
         table(options, prompts)
 
 

@@ -20,6 +20,7 @@ import busy
 import chart
 import compare_llamacpp
 import export_peer
+import grid
 import models
 import report
 import slot_schedule
@@ -275,6 +276,25 @@ class Models(unittest.TestCase):
             self.make(options)
         self.assertIn("ended with 3", str(ended.exception))
         self.assertEqual(os.listdir(options.folder), [])
+
+
+class Grid(unittest.TestCase):
+    def options(self):
+        return argparse.Namespace(batches=[4, 16], groups=[1, 2], lengths=[3, 5], draft="d", draft_place="auto")
+
+    def test_it_has_a_point_without_drafts_for_each_batch_and_one_for_each_length_and_groups(self):
+        options = self.options()
+        self.assertEqual(len(grid.points(options)), 2 + 2 * 2 * 2)
+        self.assertEqual(grid.arguments(options, (4, 1, 0)), ("--batch", 4, "--draft", "none"))
+        self.assertIn("--groups", grid.arguments(options, (16, 2, 5)))
+
+    def test_the_choice_is_beside_the_best_point_by_its_median(self):
+        options = self.options()
+        rates = dict.fromkeys(grid.points(options), 10.0) | {(16, 2, 5): 20.0}
+        lines = grid.table(options, rates, [30.0, 18.0, 1.0])
+        self.assertEqual(lines[2], "| 4 | 1 | 10.0 | 10.0 | 10.0 |")
+        self.assertEqual(lines[3], "| 4 | 2 |  | 10.0 | 10.0 |")
+        self.assertEqual(lines[-1], "chosen 18.0 (1.0 to 30.0, 3 runs), 90 % of the best of 10: 16 at once, 2 groups, 5 tokens, 20.0")
 
 
 class SlotSchedule(unittest.TestCase):
