@@ -108,7 +108,8 @@ class Draft(ToolTest):
         report = document["speculation"]
         self.assertEqual(report["passes"] + report["accepted"], len(document["tokens"]) - 1)
         self.assertAlmostEqual(report["tokens_per_pass"], (len(document["tokens"]) - 1) / report["passes"], places=6)
-        self.assertEqual(sum(report["drafted_at"]), report["drafted"])
+        # A tree has more tokens than depths; one is drafted where times as measured speak for it.
+        (self.assertLess if report["tree_passes"] > 0 else self.assertEqual)(sum(report["drafted_at"]), report["drafted"])
         self.assertEqual(sum(report["accepted_at"]), report["accepted"])
         self.assertEqual(report["auto_off"], report["ms_per_token_plain"] > 0)
         self.assertEqual(report["auto_off"], report["ms_per_token_drafted"] > 0)
