@@ -35,7 +35,8 @@ gather() {
   done | sort -u | xargs -r cp -t "$folder"
   (cd "$folder" && strip outrigger "${programs_built[@]##*/}")
   if [[ "$1" == *.tar.xz ]]; then
-    tar -C "$folder" -cJf "$1" .
+    tar -C "$folder" -cJf "$1.part" .
+    mv -f "$1.part" "$1"
     rm -rf "$folder"
   fi
 }
