@@ -27,6 +27,8 @@
 #include <string_view>
 #include <vector>
 
+#include "capi/capi_struct_sizes.h"
+
 // The handles. `mutable` parts are guarded: a const handle may be used by several threads.
 struct otr_cancel {
   outrigger::CancelToken token;
@@ -88,66 +90,6 @@ namespace outrigger::capi {
 /// A struct larger than this is taken for an uninitialised struct_size: reading it could leave the caller's memory.
 inline constexpr uint32_t kLargestStructBytes = 4096;
 
-/// sizeof each struct in 0.1: the least a caller may have. Never changes when a struct grows; capi/abi.txt has the layouts.
-template <typename T>
-inline constexpr uint32_t kFirstBytes = 0;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_error> = 1184;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_build_info> = 48;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_model_options> = 8;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_model_info> = 152;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_tensor_info> = 48;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_pack_options> = 32;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_compress_options> = 48;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_compress_report> = 48;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_export_options> = 40;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_export_report> = 56;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_profile_options> = 24;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_plan_options> = 48;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_plan_summary> = 128;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_engine_options> = 40;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_memory_report> = 96;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_stream_report> = 32;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_expert_report> = 48;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_lane_busy> = 64;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_sampling_options> = 40;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_session_options> = 8;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_prefill_options> = 32;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_evaluate_options> = 32;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_generate_options> = 72;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_generate_result> = 72;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_follow_load_options> = 16;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_branch_use> = 32;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_batch_options> = 24;
-template <>
-inline constexpr uint32_t kFirstBytes<otr_batch_report> = 64;
-
 /// Writes the outcome into the caller's error, if there is one.
 otr_status report(const Status& status, otr_error* error) noexcept;
 /// The same without a Status, for when there is no memory to make one.
@@ -206,6 +148,14 @@ void init(Options* options, uint32_t struct_size, Options defaults) noexcept {
   std::memset(static_cast<void*>(options), 0, struct_size);
   defaults.struct_size = struct_size;
   std::memcpy(static_cast<void*>(options), &defaults, std::min<size_t>(struct_size, sizeof defaults));
+}
+
+/// Options of which 0 is the default of every field.
+template <typename Options>
+Options only_size() {
+  Options options = {};
+  options.struct_size = sizeof options;
+  return options;
 }
 
 /// The caller's options, of this version or another one, over `defaults`; `given` may be null.

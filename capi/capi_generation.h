@@ -8,6 +8,8 @@ namespace outrigger::capi {
 
 /// The caller's options, which may be null. Errors: kInvalidArgument naming `what`.
 Status read_follow_load(const otr_follow_load_options* given, const char* what, FollowLoad* wanted);
+/// The same.
+Status read_sampling(const otr_sampling_options* given, const char* what, SamplingOptions* sampling);
 /// The caller's options, which may be null. What they point to must outlive *wanted, but for texts and numbers. Errors: kInvalidArgument.
 Status read_generate_options(const otr_generate_options* given, GenerateOptions* wanted);
 /// All but the tokens and the text.
