@@ -73,6 +73,8 @@ struct Engine::Impl {
     return {};
   }
 
+  /// Whether the device has the room to compute that the plan was told. Errors: kInvalidArgument.
+  Status check_scratch(const Plan& next) const;
   /// Gives up slots and file where another plan needs others, or none. Under the placement's lock.
   void drop_unsuitable_spill(const Plan& next) noexcept;
   /// After the residency was placed as `plan` says: loads it and makes everything a step needs.
