@@ -15,7 +15,6 @@ namespace {
 
 using Rows = std::vector<std::pair<std::string, std::string>>;
 
-std::string percent(double part) { return formatted("{:.{}f} %", 100 * part, part < 0.0995 ? 1 : 0); }
 std::string number(double value) { return value == 0 ? "" : formatted("{:.0f}", value); }
 
 class ReportPage {
@@ -221,9 +220,9 @@ class ReportPage {
           "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</"
           "td><td>{}</td></tr>\n",
           markup_text(matrix.name), matrix.rows, matrix.columns, matrix.bits, matrix.rank == 0 ? "" : std::to_string(matrix.rank),
-          matrix.share == 0 ? "" : percent(matrix.share), format_bytes(matrix.backbone_bytes),
-          matrix.branch_bytes == 0 ? "" : format_bytes(matrix.branch_bytes), percent(matrix.loss), percent(matrix.loss_left),
-          matrix.kl == 0 ? "" : formatted("{:.4f}", matrix.kl), matrix.restored == 0 ? "" : percent(matrix.restored));
+          matrix.share == 0 ? "" : percent_text(matrix.share), format_bytes(matrix.backbone_bytes),
+          matrix.branch_bytes == 0 ? "" : format_bytes(matrix.branch_bytes), percent_text(matrix.loss), percent_text(matrix.loss_left),
+          matrix.kl == 0 ? "" : formatted("{:.4f}", matrix.kl), matrix.restored == 0 ? "" : percent_text(matrix.restored));
     }
     page_.add("</table></div></details>\n");
   }

@@ -19,9 +19,6 @@ double add_key(Canvas* canvas, double x, double y, const char* style, const std:
   return x + 17 + Canvas::small_width(text) + 16;
 }
 
-// "0 %", "1.2 %", "57 %"
-std::string percent(double part) { return formatted("{:.{}f} %", 100 * part, part > 0 && part < 0.0995 ? 1 : 0); }
-
 }  // namespace
 
 Drawing draw_lanes(const LaneBusy& busy) {
@@ -45,7 +42,7 @@ Drawing draw_lanes(const LaneBusy& busy) {
     canvas.text(0, y + 18, "strong", lane.name);
     canvas.rect(kLeft, y, kBar, kHeight, "track", {}, 3);
     canvas.rect(kLeft, y, std::max(0.5, kBar * share), kHeight, lane.style, formatted("{}: {} of {}", lane.name, time_text(lane.ms), time_text(busy.wall_ms)), 3);
-    canvas.text(kLeft + kBar + 14, y + 18, "strong", percent(share));
+    canvas.text(kLeft + kBar + 14, y + 18, "strong", percent_text(share));
     canvas.text(Canvas::kWidth, y + 18, "soft small right", time_text(lane.ms));
     y += kRow;
   }
@@ -83,10 +80,10 @@ Drawing draw_acceptance(const SpeculationReport& report) {
   for (size_t depth = 0; depth < depths; ++depth) {
     const auto drafted = static_cast<double>(report.drafted_at[depth]), accepted = static_cast<double>(report.accepted_at[depth]);
     const double x = frame.left + column * static_cast<double>(depth), share = drafted > 0 ? accepted / drafted : 0;
-    const std::string text = formatted("depth {}: {} drafted, {} accepted, {}", depth + 1, report.drafted_at[depth], report.accepted_at[depth], percent(share));
+    const std::string text = formatted("depth {}: {} drafted, {} accepted, {}", depth + 1, report.drafted_at[depth], report.accepted_at[depth], percent_text(share));
     canvas.rect(x + column * 0.12, frame.y(drafted), column * 0.76, std::max(0.5, frame.bottom() - frame.y(drafted)), "other", text, 2);
     canvas.rect(x + column * 0.12, frame.y(accepted), column * 0.76, std::max(0.5, frame.bottom() - frame.y(accepted)), "head", text, 2);
-    canvas.text(x + column / 2, frame.y(drafted) - 6, "strong middle", percent(share));
+    canvas.text(x + column / 2, frame.y(drafted) - 6, "strong middle", percent_text(share));
     canvas.text(x + column / 2, frame.bottom() + 16, "soft small middle", std::to_string(depth + 1));
   }
   const double next = add_key(&canvas, kLeft, frame.bottom() + 28, "other", "drafted");

@@ -59,6 +59,8 @@ std::string shortened(std::string_view text, size_t most) {
   return std::string(text);
 }
 
+std::string percent_text(double part) { return formatted("{:.{}f} %", 100 * part, part > 0 && part < 0.0995 ? 1 : 0); }
+
 void Canvas::rect(double x, double y, double width, double height, std::string_view style, std::string_view tooltip, double radius) {
   append_formatted(&elements_, R"(<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}")", style, x, y, width, height);
   if (radius > 0) append_formatted(&elements_, R"( rx="{:.1f}")", radius);

@@ -14,6 +14,9 @@ std::string markup_text(std::string_view text);
 /// At most `most` characters (not bytes) of it, the last one "…" if something was cut.
 std::string shortened(std::string_view text, size_t most);
 
+/// A part of 1 with two digits where it is small: "0 %", "1.2 %", "57 %".
+std::string percent_text(double part);
+
 /// Collects elements. Coordinates are in the drawing's own units; everything is to lie in [0, kWidth] x [0, height]. `style` is one or more
 /// classes of drawing_style(). Texts and tooltips are escaped here.
 class Canvas {
