@@ -17,23 +17,6 @@ constexpr uint64_t kFirstRead = 256_KiB;
 
 }  // namespace
 
-std::string printable(std::string_view text, size_t limit) {
-  const bool cut = text.size() > limit;
-  if (cut) {
-    while (limit > 0 && (static_cast<uint8_t>(text[limit]) & 0xc0) == 0x80) --limit;  // not inside a character
-    text = text.substr(0, limit);
-  }
-  std::string shown;
-  for (char c : text) {
-    const auto code = static_cast<uint8_t>(c);
-    if (c == '\n')
-      shown += "\\n";
-    else
-      shown += code < 0x20 || code == 0x7f ? '?' : c;
-  }
-  return cut ? shown + "..." : shown;
-}
-
 Status GgufCursor::skip(uint64_t count, uint64_t element_bytes, const char* what) {
   const CheckedSize bytes = CheckedSize(count) * element_bytes;
   if (!bytes.fits(remaining())) {

@@ -13,11 +13,9 @@
 #include <vector>
 
 #include "src/io/byte_source.h"
+#include "src/io/printable.h"
 
 namespace outrigger {
-
-/// Text from a file as a message may show it: control characters replaced, cut at a character to about `limit` bytes.
-std::string printable(std::string_view text, size_t limit = 80);
 
 /// Position in a header, the bytes read so far, and what is being read, for messages. A move past the end of the file is an error with
 /// the offset, never a read; nothing is allocated for a length before that check.

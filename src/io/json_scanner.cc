@@ -8,7 +8,7 @@
 
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
-#include "src/io/gguf_cursor.h"
+#include "src/io/printable.h"
 
 namespace outrigger {
 namespace {

@@ -6,8 +6,8 @@
 #include "src/base/bytes.h"
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
-#include "src/io/gguf_cursor.h"
 #include "src/io/json_scanner.h"
+#include "src/io/printable.h"
 
 namespace outrigger {
 namespace {

@@ -8,8 +8,8 @@
 #include "src/base/checked.h"
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
-#include "src/io/gguf_cursor.h"
 #include "src/io/json_text.h"
+#include "src/io/printable.h"
 
 namespace outrigger {
 namespace {

@@ -3,11 +3,11 @@
 
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
+#include "src/io/printable.h"
 #include "src/model/config_limits.h"
 #include "src/model/hf_experts.h"
 #include "src/model/hf_fields.h"
 #include "src/model/hf_rope.h"
-#include "src/model/tokenizer_spelling.h"
 
 namespace outrigger {
 namespace {

@@ -6,9 +6,9 @@
 
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
+#include "src/io/printable.h"
 #include "src/model/config_limits.h"
 #include "src/model/hf_fields.h"
-#include "src/model/tokenizer_spelling.h"
 
 namespace outrigger {
 namespace {

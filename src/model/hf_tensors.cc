@@ -6,7 +6,7 @@
 
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
-#include "src/io/gguf_cursor.h"
+#include "src/io/printable.h"
 #include "src/model/hf_experts.h"
 
 namespace outrigger {

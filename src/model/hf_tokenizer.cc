@@ -6,6 +6,7 @@
 
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
+#include "src/io/printable.h"
 #include "src/model/hf_fields.h"
 #include "src/model/hf_pretokenizer.h"
 #include "src/model/hf_vocabulary.h"

@@ -5,7 +5,7 @@
 
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
-#include "src/model/tokenizer_spelling.h"
+#include "src/io/printable.h"
 
 namespace outrigger {
 namespace {

@@ -8,6 +8,7 @@
 
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
+#include "src/io/printable.h"
 #include "src/model/tokenizer_impl.h"
 #include "src/model/tokenizer_spelling.h"
 

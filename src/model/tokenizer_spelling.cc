@@ -1,4 +1,4 @@
-// How files spell the bytes of tokens, and how messages show them.
+// How files spell the bytes of tokens.
 #include "src/model/tokenizer_spelling.h"
 
 #include <array>
@@ -71,18 +71,6 @@ bool has_inner_space(std::string_view bytes) {
     if (bytes[i] == ' ' && bytes[i - 1] != ' ') return true;
   }
   return false;
-}
-
-std::string printable(std::string_view text) {
-  static constexpr int kMostCharacters = 40;
-  std::string shown;
-  for (int i = 0; !text.empty(); ++i) {
-    if (i == kMostCharacters) return shown + "...";
-    const Utf8Char c = decode_utf8(text);
-    append_utf8(c.code == kInvalidCode || c.code < 0x20 || c.code == 0x7f ? 0xfffd : c.code, shown);
-    text.remove_prefix(c.bytes);
-  }
-  return shown;
 }
 
 }  // namespace outrigger

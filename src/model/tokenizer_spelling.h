@@ -1,4 +1,4 @@
-// How files spell the bytes of tokens, and how messages show them.
+// How files spell the bytes of tokens.
 #ifndef OUTRIGGER_SRC_MODEL_TOKENIZER_SPELLING_H_
 #define OUTRIGGER_SRC_MODEL_TOKENIZER_SPELLING_H_
 
@@ -20,9 +20,6 @@ int byte_from_name(std::string_view text);
 
 /// Whether a space stands behind another character.
 bool has_inner_space(std::string_view bytes);
-
-/// At most 40 characters of a file's text for a message: on one line, well-formed, "..." where it was cut.
-std::string printable(std::string_view text);
 
 }  // namespace outrigger
 
