@@ -4,6 +4,7 @@
 
 #include <outrigger/export.h>
 #include <outrigger/machine_profile.h>
+#include <outrigger/model.h>
 #include <outrigger/plan.h>
 #include <outrigger/status.h>
 #include <outrigger/step_shape.h>
@@ -13,9 +14,19 @@
 
 namespace outrigger {
 
+/// What a draft model's steps are of.
+struct DraftSteps {
+  uint32_t context_tokens = 0;  ///< of each text, or as many as the draft is made for
+  uint32_t new_tokens = 0;      ///< of these, at the end
+  uint32_t texts = 1;           ///< of each of which a step has a token
+};
+/// The predicted time of such a step half way through the new tokens, all of the draft resident on the host, or on the machine's device. Pure. Any thread.
+/// Errors: kUnsupported where the model cannot run, or a device computes nothing of it; kInvalidArgument.
+OTR_API Result<double> draft_model_step_ms(const Model& draft, const MachineProfile& machine, const DraftSteps& steps, bool on_device);
+
 /// What is known of a draft.
 struct DraftExpectation {
-  double step_ms = 0;       ///< a step of the draft with a token of each session of the plan's batch, where it computes
+  double step_ms = 0;       ///< a step of the draft with a token of each session of the plan's batch, where it computes: draft_model_step_ms()
   double half_step_ms = 0;  ///< the same for half of them, rounded up, as with two groups; 0 where the batch is one
   /// Chance that a draft is accepted up to and with its token i, as SpeculationReport::accepted_at is of drafted_at. What is above the one before counts as that.
   std::array<double, kMostDraftTokens> accepted = {};

@@ -10,50 +10,9 @@
 #include "src/base/macros.h"
 #include "src/decode/acceptance.h"
 #include "src/decode/vocabulary_match.h"
-#include "src/plan/resident_plan.h"
 
 namespace outrigger {
 namespace {
-
-// Prompts go through a draft in such steps: twice as large ones read it not noticeably faster, and take twice the activations.
-constexpr uint32_t kDraftStepTokens = 64;
-
-// Nothing is left to decide by rates where everything is resident.
-MachineProfile any_machine(uint32_t threads, uint32_t device_threads) {
-  MachineProfile machine;
-  machine.machine = "any";
-  machine.threads = threads;
-  machine.host_stream_bytes.per_s = 20e9;
-  machine.host_int8_ops.per_s = 300e9;
-  machine.host_small_batch_ops.per_s = 150e9;
-  machine.host_attention_flops.per_s = 50e9;
-  machine.host_repack_bytes.per_s = 4e9;
-  machine.disk_bytes.per_s = 1e9;
-  if (device_threads == 0) return machine;
-  machine.device = "any";
-  machine.device_memory_bytes = UINT64_MAX / 2;
-  machine.device_threads = device_threads;
-  machine.h2d_bytes.per_s = machine.d2h_bytes.per_s = 10e9;
-  machine.device_stream_bytes.per_s = 500e9;
-  machine.device_int8_ops.per_s = machine.device_small_batch_ops.per_s = 10e12;
-  machine.device_attention_flops.per_s = 5e12;
-  return machine;
-}
-
-// With threads of a device on it.
-Result<Plan> plan_draft(const Model& draft, const DraftTexts& texts, uint32_t threads, uint32_t device_threads, const Budgets& budgets) {
-  OTR_ASSIGN(const StepShape shape, draft.step_shape());
-  Workload workload;
-  workload.context_tokens = static_cast<uint32_t>(std::min<uint64_t>(texts.context_tokens, shape.context_tokens));
-  workload.prompt_tokens = workload.context_tokens;
-  workload.new_tokens = 0;
-  workload.batch = texts.count;
-  // A level of a tree is one step, and wants all of its logits; several texts draft chains, as does one on a device.
-  workload.draft_tokens = texts.count == 1 && device_threads == 0 ? kModelTreeWidth - 1 : 0;
-  const MachineProfile machine = any_machine(threads, device_threads);
-  return device_threads == 0 ? resident_plan(shape, machine, budgets.host_bytes, workload, kDraftStepTokens)
-                             : device_resident_plan(shape, machine, budgets, workload, kDraftStepTokens);
-}
 
 Status beyond_budget(const std::string& path, const char* tier, uint64_t needed, uint64_t given) {
   return Status(StatusCode::kBudget,
@@ -73,40 +32,18 @@ Budgets left_for_drafts(const Engine::Impl& target) {
 // The draft's plan within what is left: nothing is too little for it, and no limit to a planner.
 Result<Plan> plan_within(const Budgets& left, const Engine::Impl& target, const Model& model, const std::string& path, const DraftTexts& texts) {
   const uint32_t device_threads = target.plan.device.breakdown.draft > 0 ? target.plan.device_threads : 0;
-  const auto plan_in = [&](const Budgets& budgets) { return plan_draft(model, texts, target.plan.threads, device_threads, budgets); };
+  const auto plan_in = [&](const Budgets& budgets) { return plan_draft(model, texts, DraftThreads{target.plan.threads, device_threads}, budgets); };
   if (left.host_bytes == 0 || (device_threads > 0 && left.device_bytes == 0)) {
     OTR_ASSIGN(const Plan whole, plan_in({Budgets::kUnlimited, Budgets::kUnlimited}));
     return left.host_bytes == 0 ? beyond_budget(path, "host", whole.host.planned_bytes, 0) : beyond_budget(path, "the device's", whole.device.planned_bytes, 0);
   }
   Result<Plan> plan = plan_in(left);
   if (plan.status().code() != StatusCode::kBudget) return plan;
-  const uint64_t given = plan.status().given_bytes();
-  return beyond_budget(path, given == left.host_bytes ? "host" : "the device's", plan.status().needed_bytes(), given);
+  const bool host_suffices = plan_in({left.host_bytes, Budgets::kUnlimited}).is_ok();
+  return beyond_budget(path, host_suffices ? "the device's" : "host", plan.status().needed_bytes(), plan.status().given_bytes());
 }
 
 }  // namespace
-
-Result<uint64_t> draft_model_bytes(const Model& draft, uint32_t context_tokens, uint32_t threads, uint32_t texts) try {
-  if (context_tokens == 0 || threads == 0 || texts == 0) {
-    return Status(StatusCode::kInvalidArgument, formatted("draft: got {} tokens of context, {} threads and {} texts, need at least 1 of each",
-                                                          context_tokens, threads, texts));
-  }
-  OTR_ASSIGN(const Plan plan, plan_draft(draft, {context_tokens, texts}, threads, 0, {Budgets::kUnlimited, Budgets::kUnlimited}));
-  return plan.host.planned_bytes;
-} catch (const std::bad_alloc&) {
-  return Status(StatusCode::kOutOfMemory, "out of memory");
-}
-
-Result<DraftDeviceBytes> draft_model_device_bytes(const Model& draft, uint32_t context_tokens, uint32_t threads, uint32_t device_threads, uint32_t texts) try {
-  if (context_tokens == 0 || threads == 0 || device_threads == 0 || texts == 0) {
-    return Status(StatusCode::kInvalidArgument, formatted("draft: got {} tokens of context, {} threads, {} of the device and {} texts, need at least 1 of each",
-                                                          context_tokens, threads, device_threads, texts));
-  }
-  OTR_ASSIGN(const Plan plan, plan_draft(draft, {context_tokens, texts}, threads, device_threads, {Budgets::kUnlimited, Budgets::kUnlimited}));
-  return DraftDeviceBytes{plan.host.planned_bytes, plan.device.planned_bytes};
-} catch (const std::bad_alloc&) {
-  return Status(StatusCode::kOutOfMemory, "out of memory");
-}
 
 Result<OpenedDraft> open_draft(Engine::Impl& target, const std::string& path, const DraftTexts& texts, const Progress& progress,
                                const CancelToken& cancel) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "src/decode/draft_plan.h"
 #include "src/decode/draft_source.h"
 #include "src/decode/engine_impl.h"
 #include "src/decode/random.h"
@@ -22,12 +23,6 @@ struct OpenedDraft {
   MemoryClaim claim, device_claim;  ///< given back after the memory
   Engine engine;
   size_t vocabulary = 0;  ///< ids that the target knows too
-};
-
-/// What a draft is to have caches for.
-struct DraftTexts {
-  uint32_t context_tokens = 0;  ///< of each, or as many as the draft is made for
-  uint32_t count = 1;           ///< at once
 };
 
 /// All of the draft is resident, on the target's device where the plan has bytes for it there, with streams of its own. Its planned bytes are within the plan's

@@ -22,44 +22,17 @@ Status misplaced() {
 
 bool has_device(const MachineProfile& machine) { return machine.device_memory_bytes > 0 && machine.device_threads > 0; }
 
-// What the draft is to have room for, and be timed with.
-Workload draft_workload(const Model& draft, const Workload& target, uint32_t texts) {
-  Workload workload;
-  workload.batch = texts;
-  workload.context_tokens = std::min(context_of(target), static_cast<uint32_t>(draft.info().context_tokens));
-  workload.new_tokens = std::max(1u, std::min(target.new_tokens, workload.context_tokens - 1));
-  workload.prompt_tokens = workload.context_tokens - workload.new_tokens;
-  return workload;
-}
-
-// What a token of each of so many texts takes the draft, all of it resident. So little of the host's memory that nothing else is as fast puts it on the device.
-Result<double> draft_step_ms(const Model& draft, const MachineProfile& machine, const Workload& target, bool on_device, uint32_t texts) {
-  const auto shape = draft.step_shape();
-  if (!shape.is_ok()) return shape.status();
-  const Workload workload = draft_workload(draft, target, texts);
-  Budgets budgets{Budgets::kUnlimited, 0};
-  MachineProfile used = machine;
-  if (on_device) {
-    const auto bytes = draft_model_device_bytes(draft, workload.context_tokens, machine.threads, machine.device_threads, texts);
-    if (!bytes.is_ok()) return bytes.status();
-    budgets.host_bytes = bytes.value().host;
-  } else {
-    used.device_memory_bytes = 0;
-  }
-  const auto plan = PlacementPlanner::plan(shape.value(), used, budgets, workload);
-  if (!plan.is_ok()) return plan.status();
-  return plan.value().decode.predicted_ms;
-}
-
 Result<DraftExpectation> expectation_of(const Model& draft, const MachineProfile& machine, const Workload& workload, bool on_device, const KnownAcceptance& known) {
   DraftExpectation expectation;
   expectation.accepted = known.chances();
   expectation.on_device = on_device;
-  const auto step_ms = draft_step_ms(draft, machine, workload, on_device, workload.batch);
+  DraftSteps steps{context_of(workload), workload.new_tokens, workload.batch};
+  const auto step_ms = draft_model_step_ms(draft, machine, steps, on_device);
   if (!step_ms.is_ok()) return step_ms.status();
   expectation.step_ms = step_ms.value();
   if (workload.batch > 1) {
-    const auto half_ms = draft_step_ms(draft, machine, workload, on_device, (workload.batch + 1) / 2);
+    steps.texts = (workload.batch + 1) / 2;
+    const auto half_ms = draft_model_step_ms(draft, machine, steps, on_device);
     if (!half_ms.is_ok()) return half_ms.status();
     expectation.half_step_ms = half_ms.value();
   }
