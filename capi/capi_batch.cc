@@ -31,7 +31,8 @@ Status read_batch_options(const otr_batch_options* given, BatchOptions* wanted) 
   wanted->branch_share = known.branch_share;
   wanted->groups = known.groups;
   wanted->cancel = token_of(known.cancel);
-  if (known.follow_load != nullptr) OTR_CAPI_TRY(read_follow_load(known.follow_load, "batch_options.follow_load", &wanted->follow_load.emplace()));
+  if (known.follow_load != nullptr)
+    OTR_CAPI_TRY(read_follow_load(known.follow_load, "batch_options.follow_load", &wanted->follow_load.emplace()));
   return {};
 }
 

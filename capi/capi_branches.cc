@@ -31,7 +31,9 @@ otr_status otr_session_set_branch_share(otr_session* session, float share, otr_e
   return with_session(session, error, [&]() -> Status { return session->session.set_branch_share(share); });
 }
 
-void otr_follow_load_options_init(otr_follow_load_options* options, uint32_t struct_size) { init(options, struct_size, follow_load_defaults()); }
+void otr_follow_load_options_init(otr_follow_load_options* options, uint32_t struct_size) {
+  init(options, struct_size, follow_load_defaults());
+}
 
 otr_status otr_session_follow_load(otr_session* session, const otr_follow_load_options* options, otr_error* error) {
   return with_session(session, error, [&]() -> Status {

@@ -58,7 +58,9 @@ outrigger::CompressOptions compress_options_of(const otr_compress_options& given
   options.resume = given.resume != 0;
   if (given.report_file != nullptr) options.report_file = given.report_file;
   if (given.on_resume != nullptr) {
-    options.on_resume = [given](const outrigger::CompressResumption& work) { given.on_resume(given.user, work.is_surveying ? 1 : 0, work.layers_done, work.layers); };
+    options.on_resume = [given](const outrigger::CompressResumption& work) {
+      given.on_resume(given.user, work.is_surveying ? 1 : 0, work.layers_done, work.layers);
+    };
   }
   options.progress = progress_of(given.progress, given.user);
   options.cancel = token_of(given.cancel);
@@ -114,8 +116,8 @@ void tell_matrix(const outrigger::CompressedMatrixReport& made, const otr_compre
 
 void otr_compress_options_init(otr_compress_options* options, uint32_t struct_size) { init(options, struct_size, compress_defaults()); }
 
-otr_status otr_model_compress(const otr_model* model, const int32_t* calibration, size_t count, const char* path, const otr_compress_options* options,
-                              otr_compress_report* report, otr_error* error) {
+otr_status otr_model_compress(const otr_model* model, const int32_t* calibration, size_t count, const char* path,
+                              const otr_compress_options* options, otr_compress_report* report, otr_error* error) {
   return guard(error, [&]() -> Status {
     OTR_CAPI_TRY(require(model, "model"));
     OTR_CAPI_TRY(require_array(calibration, count, "calibration"));
@@ -124,7 +126,8 @@ otr_status otr_model_compress(const otr_model* model, const int32_t* calibration
     otr_compress_options known = compress_defaults();
     OTR_CAPI_TRY(read_options(options, "options", &known));
     OTR_CAPI_TRY(check_reserved(known.reserved, "options"));
-    if (known.resume > 1) return Status(outrigger::StatusCode::kInvalidArgument, "options: resume is " + std::to_string(known.resume) + ", need 0 or 1");
+    if (known.resume > 1)
+      return Status(outrigger::StatusCode::kInvalidArgument, "options: resume is " + std::to_string(known.resume) + ", need 0 or 1");
     OTR_CAPI_ASSIGN(made, outrigger::compress_model(model->model, std::span(calibration, count), path, compress_options_of(known)));
     if (known.on_matrix != nullptr) {
       for (const outrigger::CompressedMatrixReport& matrix : made.matrices) tell_matrix(matrix, known);

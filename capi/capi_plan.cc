@@ -167,8 +167,8 @@ otr_status otr_model_draft_batch_bytes(const otr_model* draft, uint32_t context_
   });
 }
 
-otr_status otr_model_draft_device_bytes(const otr_model* draft, const otr_profile* profile, uint32_t context_tokens, uint32_t texts, uint64_t* host_bytes,
-                                        uint64_t* device_bytes, otr_error* error) {
+otr_status otr_model_draft_device_bytes(const otr_model* draft, const otr_profile* profile, uint32_t context_tokens, uint32_t texts,
+                                        uint64_t* host_bytes, uint64_t* device_bytes, otr_error* error) {
   for (uint64_t* const bytes : {host_bytes, device_bytes}) {
     if (bytes != nullptr) *bytes = 0;
   }
@@ -179,7 +179,8 @@ otr_status otr_model_draft_device_bytes(const otr_model* draft, const otr_profil
     OTR_CAPI_TRY(require(device_bytes, "device_bytes"));
     const outrigger::MachineProfile& machine = profile->profile;
     if (machine.device_threads == 0) return invalid("profile: has no device, need one for a draft to compute on");
-    OTR_CAPI_ASSIGN(needed, outrigger::draft_model_device_bytes(draft->model, context_tokens, machine.threads, machine.device_threads, texts));
+    OTR_CAPI_ASSIGN(needed,
+                    outrigger::draft_model_device_bytes(draft->model, context_tokens, machine.threads, machine.device_threads, texts));
     *host_bytes = needed.host;
     *device_bytes = needed.device;
     return {};

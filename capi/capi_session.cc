@@ -58,7 +58,8 @@ otr_status otr_session_step(otr_session* session, int32_t token, otr_error* erro
   return with_session(session, error, [&] { return session->session.step(token); });
 }
 
-otr_status otr_session_step_together(otr_session* const* sessions, const int32_t* tokens, size_t count, const otr_cancel* cancel, otr_error* error) {
+otr_status otr_session_step_together(otr_session* const* sessions, const int32_t* tokens, size_t count, const otr_cancel* cancel,
+                                     otr_error* error) {
   return guard(error, [&]() -> Status {
     OTR_CAPI_TRY(require_array(sessions, count, "sessions"));
     OTR_CAPI_TRY(require_array(tokens, count, "tokens"));

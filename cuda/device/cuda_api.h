@@ -49,7 +49,8 @@ struct DeviceFacts {
 struct CudaApi {
   const char* (*error_text)(CudaCode code);                                           // cudaGetErrorString
   CudaCode (*device_count)(int* count);                                               // cudaGetDeviceCount
-  bool (*free_before)(int device, uint64_t* free_bytes);                              // of no context, and false where that is not known: free_memory.h
+  // Of no context, and false where that is not known: free_memory.h
+  bool (*free_before)(int device, uint64_t* free_bytes);
   CudaCode (*use_device)(int device);                                                 // cudaSetDevice, and makes its context
   CudaCode (*device_facts)(int device, DeviceFacts* facts);                           // cudaGetDeviceProperties
   CudaCode (*memory)(uint64_t* free_bytes, uint64_t* total_bytes);                    // cudaMemGetInfo

@@ -106,7 +106,8 @@ CudaCode launch_op(const Launcher& launcher, const AttentionArgs& args) {
   const size_t positions = launcher.first_position_at != nullptr ? args.capacity : args.first_position + args.tokens;
   const uint64_t parts = parts_of(positions);
   // Four blocks for each multiprocessor keep it busy without being cut.
-  const bool is_split = parts > 1 && has_room_for_results(args, positions) && job.row_blocks * heads < 4 * uint64_t{launcher.multiprocessors};
+  const bool is_split =
+      parts > 1 && has_room_for_results(args, positions) && job.row_blocks * heads < 4 * uint64_t{launcher.multiprocessors};
   job.parts = is_split ? static_cast<uint32_t>(parts) : 0;
   job.results = reinterpret_cast<float*>(args.scratch);
   const LaunchSize size{{job.row_blocks * (is_split ? job.parts : 1), static_cast<uint32_t>(heads)},

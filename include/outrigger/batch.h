@@ -30,9 +30,10 @@ struct BatchOptions {
   uint32_t sequences = 0;                           ///< most texts at once; 0: the plan's batch
   uint32_t context_tokens = 0;                      ///< of each; 0: the plan's
   float branch_share = SessionOptions::kAsPlanned;  ///< as Session::set_branch_share(), of all
-  std::optional<FollowLoad> follow_load;            ///< as Session::follow_load(), one share for a step's texts, which begins with branch_share; texts then depend on time
-  /// Groups that alternate where a model drafts: while a pass verifies one's drafts, the other's are made. 1: all texts go together; 2; 0: two
-  /// as long as that is measured to be faster, as where drafting takes longer than reading the weights.
+  /// As Session::follow_load(), one share for a step's texts, which begins with branch_share; texts then depend on time
+  std::optional<FollowLoad> follow_load;
+  /// Groups that alternate where a model drafts: while a pass verifies one's drafts, the other's are made. 1: all texts go together; 2; 0:
+  /// two as long as that is measured to be faster, as where drafting takes longer than reading the weights.
   uint32_t groups = 0;
   /// Called as soon as a text is done, in the order in which they are, on the calling thread.
   std::function<void(size_t index, const Result<GenerateResult>& result)> on_result;
@@ -64,13 +65,14 @@ struct BatchResult {
 /// every text that is being written, then, as far as the plan's step_tokens go, the prompts of those that were begun last, and with what is
 /// left drafts, as many for each text. Where a step has less room than texts, they take turns. The next request takes the place of a text
 /// as soon as that is done. Tokens, text and callbacks of each are exactly those that it has alone, whatever it is together with: greedy,
-/// drawn with its seed, and with a draft by n-grams; drawn with a draft model's they have the distribution that they have alone. Timings count from when it was begun, and a step's time is everyone's. Sessions are
-/// taken from the plan for the length of the call, as many as texts are at once. A plan's rows of logits limit how many texts and drafts a
-/// step has: Workload::batch and draft_tokens ask for all. Steps allocate nothing once they are under way, but for the texts themselves.
-/// Errors of a request are its result and do not concern the others: those of Session::generate(); kUnsupported for drafts by the model
-/// itself and by a second draft model, and for any but kAuto, which then is none, while the load is followed. A step that fails fails for every text that was in it; of a draft that fails a warning says that it is given up. Errors of the call: those of Session::open() and of validate();
-/// kInvalidArgument for more sequences than the plan's batch. Threads: any; the engine's other sessions may be used meanwhile, and take
-/// turns with it.
+/// drawn with its seed, and with a draft by n-grams; drawn with a draft model's they have the distribution that they have alone. Timings
+/// count from when it was begun, and a step's time is everyone's. Sessions are taken from the plan for the length of the call, as many as
+/// texts are at once. A plan's rows of logits limit how many texts and drafts a step has: Workload::batch and draft_tokens ask for all.
+/// Steps allocate nothing once they are under way, but for the texts themselves. Errors of a request are its result and do not concern the
+/// others: those of Session::generate(); kUnsupported for drafts by the model itself and by a second draft model, and for any but kAuto,
+/// which then is none, while the load is followed. A step that fails fails for every text that was in it; of a draft that fails a warning
+/// says that it is given up. Errors of the call: those of Session::open() and of validate(); kInvalidArgument for more sequences than the
+/// plan's batch. Threads: any; the engine's other sessions may be used meanwhile, and take turns with it.
 OTR_API Result<BatchResult> generate_batch(const Engine& engine, std::span<const BatchRequest> requests, const BatchOptions& options = {});
 
 /// Session::step() of several sessions of one engine, in one pass over the weights, or in as many as the plan's rows of logits ask for:

@@ -22,15 +22,17 @@ enum class Numerics : int32_t {
 };
 
 struct EngineOptions {
-  /// "cpu"; for plans that use a device, "cuda" or "cuda:N", an NVIDIA GPU, which is kUnavailable without the shared object liboutrigger_cuda.so,
-  /// a driver or that GPU; or "emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N][,taken=SIZE]", a device of this machine's own memory.
+  /// "cpu"; for plans that use a device, "cuda" or "cuda:N", an NVIDIA GPU, which is kUnavailable without the shared object
+  /// liboutrigger_cuda.so, a driver or that GPU; or "emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N][,taken=SIZE]", a device of
+  /// this machine's own memory.
   std::string device = "cpu";
   Numerics numerics = Numerics::kFast;
   Progress progress;             ///< of loading; empty: none
   CancelToken cancel;            ///< of loading
   size_t trace_events = 0;       ///< latest events of each lane to keep for write_trace(), a node of a step being one; 0: no trace.
                                  ///< Takes about 32 bytes an event and lane and 40 more, beside the budgets, and less than 1 % of the time
-  bool corrects_in_turn = false; ///< with Plan::corrections_beside: the device multiplies after the host has corrected; slower, to see what side by side is worth
+  /// With Plan::corrections_beside: the device multiplies after the host has corrected; slower, to see what side by side is worth
+  bool corrects_in_turn = false;
   std::string spill_directory;   ///< where Plan::kv_spill_bytes are taken; a directory on a disk. Empty: TMPDIR, or /var/tmp
 };
 
@@ -59,8 +61,8 @@ struct ExpertReport {
   uint64_t right_guesses = 0;  ///< of these, used
 };
 
-/// How long each lane worked during some steps, of which the trace holds every event: the host without its waits for what is read from disk. To be compared with
-/// StepPrediction::lanes.
+/// How long each lane worked during some steps, of which the trace holds every event: the host without its waits for what is read from
+/// disk. To be compared with StepPrediction::lanes.
 struct LaneBusy {
   uint64_t steps = 0;        ///< how many; 0 when the engine keeps no trace
   double wall_ms = 0;        ///< their own time; what lies between steps does not count
@@ -75,16 +77,17 @@ class OTR_API Engine {
 
   /// Reserves every byte of `plan`, starts plan.threads - 1 threads, reads and packs what is resident.
   /// Errors: kUnsupported with the reason when the model cannot run; kInvalidArgument when the plan is not this model's (check_plan);
-  /// kOutOfMemory; kIo when the file can no longer be read or has changed, or the disk has no room for keys and values; kCorruptFile; kCancelled; of the
-  /// device kInvalidArgument when it is not the one that the plan is for, kUnavailable, kDevice.
-  /// Nothing is kept after a failure.
+  /// kOutOfMemory; kIo when the file can no longer be read or has changed, or the disk has no room for keys and values; kCorruptFile;
+  /// kCancelled; of the device kInvalidArgument when it is not the one that the plan is for, kUnavailable, kDevice. Nothing is kept after a
+  /// failure.
   static Result<Engine> open(const Model& model, const Plan& plan, const EngineOptions& options = {});
 
-  /// Places the weights anew as another plan says, under a lower or a higher budget: between steps, with every session as it is. The memory of the
-  /// old placement is given back before that of the new one is taken. `plan` must have room for the caches of the sessions that are open, in the
-  /// same type and with the same layers on disk (Workload::kv_spilled_layers), and where there are any, for the same batch and context; a plan() that was asked for before is no longer to be used. Cost: as open().
-  /// Errors: kInvalidArgument, then nothing has changed; otherwise as open(): no weights are in memory then and steps are kUnavailable until a
-  /// replan() succeeds. A trace starts anew.
+  /// Places the weights anew as another plan says, under a lower or a higher budget: between steps, with every session as it is. The memory
+  /// of the old placement is given back before that of the new one is taken. `plan` must have room for the caches of the sessions that are
+  /// open, in the same type and with the same layers on disk (Workload::kv_spilled_layers), and where there are any, for the same batch and
+  /// context; a plan() that was asked for before is no longer to be used. Cost: as open().
+  /// Errors: kInvalidArgument, then nothing has changed; otherwise as open(): no weights are in memory then and steps are kUnavailable
+  /// until a replan() succeeds. A trace starts anew.
   Status replan(const Plan& plan, const Progress& progress = {}, const CancelToken& cancel = {});
 
   const Model& model() const;

@@ -25,7 +25,8 @@ struct MachineProfile {
   Rate host_int8_ops;               ///< low-bit matrix product over many tokens, all threads; 2 operations a multiply-add
   Rate host_small_batch_ops;        ///< the same for steps of 1 to 8 tokens
   Rate host_attention_flops;
-  Rate host_repack_bytes;           ///< turning file bytes that were just read into packed ones, a thread while all of them do: packed bytes
+  /// Turning file bytes that were just read into packed ones, a thread while all of them do: packed bytes
+  Rate host_repack_bytes;
 
   // The same for float weights. 0: not known, and taken to be a quarter of host_int8_ops, half of it for bf16, and host_repack_bytes, as
   // vector instructions have them.
@@ -58,7 +59,8 @@ struct MachineProfile {
 
 struct ProfileOptions {
   uint32_t threads = 0;             ///< 0: the physical cores this process may use
-  std::string disk_path;            ///< a file of some MiB on the disk to measure, usually the model, also a directory; empty: disk_bytes stays 0
+  /// A file of some MiB on the disk to measure, usually the model, also a directory; empty: disk_bytes stays 0
+  std::string disk_path;
   double seconds_per_lane = 0.1;    ///< time to spend on each figure
   std::string device = "cpu";       ///< as in EngineOptions; what has memory of its own is measured too
 };

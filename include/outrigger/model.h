@@ -59,8 +59,9 @@ class OTR_API Model {
   struct Impl;
 
   /// Opens a GGUF file, or a Hugging Face directory (its path, or that of its config.json, model.safetensors or
-  /// model.safetensors.index.json), and reads its header, vocabulary and catalogue. Succeeds for a well-formed file that cannot be run (another
-  /// architecture, a weight type without kernels, a vocabulary alone): info().can_run says so and Engine::open refuses it with the reason.
+  /// model.safetensors.index.json), and reads its header, vocabulary and catalogue. Succeeds for a well-formed file that cannot be run
+  /// (another architecture, a weight type without kernels, a vocabulary alone): info().can_run says so and Engine::open refuses it with the
+  /// reason.
   /// Cost: proportional to the header; about 30 ms and 4 MiB for 50,000 tokens.
   /// Errors: kNotFound, kCorruptFile (offset, key or tensor), kUnsupported (format version, by name), kIo, kOutOfMemory.
   static Result<Model> open(const std::string& path, const ModelOptions& options = {});

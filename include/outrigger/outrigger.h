@@ -7,11 +7,11 @@
  *
  * 1. Every call that can fail returns an otr_status and, if `error` is not NULL, fills the caller's otr_error. Nothing is printed, aborted
  *    or thrown. A failed call leaves its objects as they were unless it says otherwise, and sets the handle it was to make to NULL.
- * 2. Handles are opaque. `otr_<object>_close` takes the handle's address, accepts NULL and a NULL handle, and sets the handle to NULL. Handles
- *    may be closed in any order: what is still in use by another object lives until that one is closed.
- * 3. Structs that may grow begin with struct_size. Options are filled by `otr_<object>_options_init(&options, sizeof options)`; a NULL options
- *    pointer means the defaults. In a struct to be filled by a call, and in otr_error, the caller sets struct_size to its sizeof before.
- *    Fields whose names begin with `reserved` are 0.
+ * 2. Handles are opaque. `otr_<object>_close` takes the handle's address, accepts NULL and a NULL handle, and sets the handle to NULL.
+ *    Handles may be closed in any order: what is still in use by another object lives until that one is closed.
+ * 3. Structs that may grow begin with struct_size. Options are filled by `otr_<object>_options_init(&options, sizeof options)`; a NULL
+ *    options pointer means the defaults. In a struct to be filled by a call, and in otr_error, the caller sets struct_size to its sizeof
+ *    before. Fields whose names begin with `reserved` are 0.
  * 4. Text in is UTF-8: names, paths and stop texts end with NUL, everything else comes with its length in bytes and may contain NUL. Text
  *    out goes to a buffer of `capacity` bytes and is NUL-terminated; *bytes is its length without the NUL, so `capacity` must be at least
  *    *bytes + 1. Arrays out are the same without the NUL. A NULL buffer asks for the length alone; a buffer that is too small is
@@ -19,9 +19,9 @@
  * 5. Sizes are bytes, times are milliseconds, unless a name says otherwise.
  * 6. Callbacks run on the thread that made the call, while the call lasts, but for the log sink. They return 0 to go on. They must not
  *    throw or longjmp, and may call anything but the object whose call they came from (otr_cancel is always allowed).
- * 7. Threads: models, profiles, plans, engines, batches and cancel tokens may be used by any number of threads at once. Sessions, samplers and text
- *    streams take one thread at a time; a session answers a second one with OTR_INVALID_ARGUMENT ("busy"). Closing a handle while another
- *    thread uses it is the caller's mistake.
+ * 7. Threads: models, profiles, plans, engines, batches and cancel tokens may be used by any number of threads at once. Sessions, samplers
+ *    and text streams take one thread at a time; a session answers a second one with OTR_INVALID_ARGUMENT ("busy"). Closing a handle while
+ *    another thread uses it is the caller's mistake.
  * 8. Every function can return OTR_INVALID_ARGUMENT (a NULL it does not allow, a struct_size it does not know, a value out of range),
  *    OTR_OUT_OF_MEMORY and OTR_INTERNAL (our own mistake; please report it); the lists of errors name the others.
  */
@@ -114,8 +114,8 @@ enum otr_log_level_values { OTR_LOG_ERROR = 0, OTR_LOG_WARNING = 1, OTR_LOG_INFO
 /** Gets one line of `bytes` bytes, without a newline and without a NUL. */
 typedef void (*otr_log_sink)(void* user, int32_t level, const char* line, size_t bytes);
 
-/** Installs the process's sink for levels up to and including `most_verbose`; a NULL sink makes the library silent again, as it is at first.
- * When the call returns the sink before it is not running and will not be called any more.
+/** Installs the process's sink for levels up to and including `most_verbose`; a NULL sink makes the library silent again, as it is at
+ * first. When the call returns the sink before it is not running and will not be called any more.
  * Threads: call it at any time, but not from within a sink. The sink is called by one thread at a time, on any thread of the library or of
  * the caller. Since 0.1, stable. */
 OTR_C_API otr_status otr_log_set_sink(otr_log_sink sink, void* user, int32_t most_verbose, otr_error* error);
@@ -206,8 +206,8 @@ typedef struct otr_tensor_info {
 OTR_C_API void otr_model_options_init(otr_model_options* options, uint32_t struct_size);
 
 /** Opens a GGUF file, or a Hugging Face directory (its path, or that of its config.json, model.safetensors or
- * model.safetensors.index.json), and reads its header, vocabulary and catalogue; no weight is read. Succeeds for a well-formed file that cannot be run
- * (another architecture, a weight type without kernels, a vocabulary alone): otr_model_info.can_run tells.
+ * model.safetensors.index.json), and reads its header, vocabulary and catalogue; no weight is read. Succeeds for a well-formed file that
+ * cannot be run (another architecture, a weight type without kernels, a vocabulary alone): otr_model_info.can_run tells.
  * Cost: proportional to the header, about 30 ms and 4 MiB for 50,000 tokens.
  * Errors: OTR_NOT_FOUND, OTR_CORRUPT_FILE (byte_offset, subject), OTR_UNSUPPORTED (the message names what), OTR_IO.
  * Since 0.1, stable. */
@@ -238,9 +238,9 @@ typedef struct otr_pack_options {
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
 OTR_C_API void otr_pack_options_init(otr_pack_options* options, uint32_t struct_size);
 
-/** Writes the model to `path` as one packed GGUF file: the same metadata and the same values, its matrices in the layout and the order in which
- * steps read them, aligned for direct reads. It opens like any other model and gives the same bits. The file appears under its name complete,
- * replacing what stood there, or not at all. At most about 8 MiB of weights are in memory at once.
+/** Writes the model to `path` as one packed GGUF file: the same metadata and the same values, its matrices in the layout and the order in
+ * which steps read them, aligned for direct reads. It opens like any other model and gives the same bits. The file appears under its name
+ * complete, replacing what stood there, or not at all. At most about 8 MiB of weights are in memory at once.
  * Errors: OTR_UNSUPPORTED with the reason when the model cannot run; OTR_INVALID_ARGUMENT also when `path` is the model's own file, or one
  * of its directory; OTR_IO when the model cannot be read or has changed, or `path` cannot be written; OTR_CANCELLED. Since 0.1, stable. */
 OTR_C_API otr_status otr_model_pack(const otr_model* model, const char* path, const otr_pack_options* options, otr_error* error);
@@ -254,9 +254,10 @@ enum otr_branch_allocation {
 
 /** What a matrix may be corrected by. */
 enum otr_branch_form {
-  OTR_BRANCHES_AUTO = 0,     /**< each by whichever brings the model nearer within the budgets (default); where nothing is measured, all by residuals if these fit */
+  /** Each by whichever brings the model nearer within the budgets (default); where nothing is measured, all by residuals if these fit */
+  OTR_BRANCHES_AUTO = 0,
   OTR_BRANCHES_LOW_RANK = 1, /**< low-rank branches, all of which a token reads */
-  OTR_BRANCHES_SPARSE = 2    /**< residuals: what a matrix lost in four bits, of which each token reads the columns that matter most to it */
+  OTR_BRANCHES_SPARSE = 2 /**< residuals: what a matrix lost in four bits, of which each token reads the columns that matter most to it */
 };
 
 /** What a weight's code stands for, in steps of its scale. */
@@ -284,7 +285,7 @@ typedef struct otr_compressed_matrix {
   uint32_t struct_size;
   int32_t bits;                 /**< of a weight's code */
   const char* name;             /**< of its tensor; as `kind`, there while the call lasts */
-  const char* kind;             /**< "q", "k", "v", "output", "gate", "up" or "down"; of the expert that every token passes "shared_gate", ... */
+  const char* kind; /**< "q", "k", "v", "output", "gate", "up" or "down"; of the expert that every token passes "shared_gate", ... */
   uint32_t layer;
   uint32_t experts;             /**< of `rows` and `columns` each, that these are the matrices of; 1: it is no stack */
   uint64_t rows, columns;
@@ -293,21 +294,26 @@ typedef struct otr_compressed_matrix {
   double share;                 /**< of its residual's columns that a token reads on average; 0: it has none */
   uint64_t backbone_bytes, branch_bytes;
   uint64_t branch_read_bytes;   /**< of branch_bytes by each token, on average */
-  double loss;                  /**< mean square of what its outputs lost, relative to that of the outputs, on some of the calibration's inputs */
+  /** Mean square of what its outputs lost, relative to that of the outputs, on some of the calibration's inputs */
+  double loss;
   double loss_left;             /**< the same with branch or residual, before training */
-  double kl;                    /**< how much nearer the model was measured to come with this matrix as it was, nats a token; 0 where nothing was measured */
+  /** How much nearer the model was measured to come with this matrix as it was, nats a token; 0 where nothing was measured */
+  double kl;
   double restored;              /**< the part of it that branch or residual was expected to bring back when it was chosen */
 } otr_compressed_matrix;
 
-/** Told of a matrix, in the order of a step. The struct and its text are there while the call lasts; of a newer library it may be longer than yours. */
+/** Told of a matrix, in the order of a step. The struct and its text are there while the call lasts; of a newer library it may be longer
+ * than yours. */
 typedef void (*otr_on_matrix)(void* user, const otr_compressed_matrix* matrix);
-/** Told that an interrupted call's work goes on: `is_surveying` 1 while the model is compressed without branches to be measured, and how many layers of it are done. */
+/** Told that an interrupted call's work goes on: `is_surveying` 1 while the model is compressed without branches to be measured, and how
+ * many layers of it are done. */
 typedef void (*otr_on_resume)(void* user, int32_t is_surveying, uint32_t layers_done, uint32_t layers);
 
 /** How to compress a model. */
 typedef struct otr_compress_options {
   uint32_t struct_size;
-  int32_t bits;             /**< of a weight's code, 2 to 4 (default 4); a scale and a minimum for group_weights of them take half a bit more, or a quarter */
+  /** Of a weight's code, 2 to 4 (default 4); a scale and a minimum for group_weights of them take half a bit more, or a quarter */
+  int32_t bits;
   uint32_t chunk_tokens;    /**< the calibration is cut into pieces of so many tokens that know nothing of each other; default 512 */
   uint32_t most_chunks;     /**< pieces that are used, spread evenly over what is given; default 32 */
   uint32_t threads;         /**< 0 (default): one for each core */
@@ -315,28 +321,45 @@ typedef struct otr_compress_options {
   otr_progress progress;    /**< NULL (default): none */
   void* user;               /**< handed to `progress` */
   const otr_cancel* cancel; /**< stops the compressing; NULL (default): nothing does */
-  uint64_t branch_bytes;    /**< at most so many for what corrects the matrices, low-rank branches and residuals; 0 (default): as many as branch_read_bytes needs */
+  /** At most so many for what corrects the matrices, low-rank branches and residuals; 0 (default): as many as branch_read_bytes needs */
+  uint64_t branch_bytes;
   int32_t factor_bits;      /**< of a branch's factors, 4 (default) or 8 */
-  uint32_t rounds;          /**< how often a matrix with a branch is quantised anew, less what the branch restores (default 2); the best is kept */
-  double mixed_bits;        /**< instead of `bits`: 2.5 to 4.5 stored bits a weight on average, matrices having 2, 3 or 4 by measured loss; 0 (default): `bits` */
+  /** How often a matrix with a branch is quantised anew, less what the branch restores (default 2); the best is kept */
+  uint32_t rounds;
+  /** Instead of `bits`: 2.5 to 4.5 stored bits a weight on average, matrices having 2, 3 or 4 by measured loss; 0 (default): `bits` */
+  double mixed_bits;
   int32_t allocation;       /**< of both budgets: an otr_branch_allocation */
   uint32_t polish_steps;    /**< of training, block by block of each layer's; 0 (default): none; 50 is a good number */
-  int32_t method;           /**< how branches are found: 0 (default): the best for the inputs; 1: HCInfer's plain singular vectors, for comparison */
-  uint32_t resume;          /**< 1: keep what is done in `path`.progress until the file is there, and go on from what a call that was cancelled or killed left in it; 0 (default): not */
-  uint64_t branch_read_bytes;   /**< a token reads at most so many of them on average; 0 (default): no limit. Both 0: nothing is corrected */
-  const char* report_file;      /**< a page in HTML about what was measured, chosen and made, which appears complete or not at all; NULL (default): none */
-  double scattered_read_cost;   /**< what a byte of a residual counts as in branch_read_bytes, 1 to 100 (default 1); 3.5 where time is meant, which columns here and there take more of */
-  double max_slowdown;          /**< above 0, instead of branch_read_bytes: a token may take so much longer for them on the host of `profile`, the model being in its memory; 0.05 for a twentieth; default 0 */
+  /** How branches are found: 0 (default): the best for the inputs; 1: HCInfer's plain singular vectors, for comparison */
+  int32_t method;
+  /** 1: keep what is done in `path`.progress until the file is there, and go on from what a call that was cancelled or killed left in it; 0
+   * (default): not */
+  uint32_t resume;
+  /** A token reads at most so many of them on average; 0 (default): no limit. Both 0: nothing is corrected */
+  uint64_t branch_read_bytes;
+  /** A page in HTML about what was measured, chosen and made, which appears complete or not at all; NULL (default): none */
+  const char* report_file;
+  /** What a byte of a residual counts as in branch_read_bytes, 1 to 100 (default 1); 3.5 where time is meant, which columns here and there
+   * take more of */
+  double scattered_read_cost;
+  /** Above 0, instead of branch_read_bytes: a token may take so much longer for them on the host of `profile`, the model being in its
+   * memory; 0.05 for a twentieth; default 0 */
+  double max_slowdown;
   const struct otr_profile* profile; /**< needed for max_slowdown; NULL (default): none */
   int32_t form;                 /**< what matrices are corrected by: an otr_branch_form */
   int32_t polish_scope;         /**< how they are trained: an otr_polish_scope */
   int32_t levels;               /**< an otr_weight_levels */
-  uint32_t group_weights;       /**< that share a scale and a minimum, 64 (default) or 128; rows are a multiple of it. With 128 scales take a quarter of a bit, and mixed_bits is 2.25 to 4.25 */
+  /** That share a scale and a minimum, 64 (default) or 128; rows are a multiple of it. With 128 scales take a quarter of a bit, and
+   * mixed_bits is 2.25 to 4.25 */
+  uint32_t group_weights;
   uint64_t host_bytes;          /**< at most so much memory for what the compressing holds; 0 (default): no limit */
   int32_t polish_target;        /**< what is trained: an otr_polish_target */
-  uint32_t feedback_columns;    /**< an error is made up for by so many columns in turn, group_weights times a number: memory goes with their square; 0 (default): by all of a row where host_bytes has room for that, else by as many as it has */
+  /** An error is made up for by so many columns in turn, group_weights times a number: memory goes with their square; 0 (default): by all
+   * of a row where host_bytes has room for that, else by as many as it has */
+  uint32_t feedback_columns;
   otr_on_resume on_resume;      /**< called with `user` when a call goes on, on its thread; NULL (default): nobody is told */
-  otr_on_matrix on_matrix;      /**< called with `user` for each matrix when the file is there, on the call's thread; NULL (default): nobody is told */
+  /** Called with `user` for each matrix when the file is there, on the call's thread; NULL (default): nobody is told */
+  otr_on_matrix on_matrix;
 } otr_compress_options;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
@@ -352,26 +375,31 @@ typedef struct otr_compress_report {
   uint64_t branch_bytes;                     /**< of all branches' factors, and of residuals */
   uint64_t branch_read_bytes;                /**< of them by each token, on average */
   uint64_t host_peak_bytes;                  /**< of memory held, the most at any time */
-  double polish_kl_before, polish_kl_after;  /**< distance from the model, nats a token, on pieces that no step of training used; 0 without training */
+  /** Distance from the model, nats a token, on pieces that no step of training used; 0 without training */
+  double polish_kl_before, polish_kl_after;
   int32_t polish_scope;                      /**< how it was trained, an otr_polish_scope; OTR_POLISH_AUTO: it was not */
-  int32_t is_polish_kept;                    /**< 1: the file is as it was after training; 0: as before, since it came no nearer, or without training */
+  /** 1: the file is as it was after training; 0: as before, since it came no nearer, or without training */
+  int32_t is_polish_kept;
   uint64_t polish_bytes;                     /**< of memory that training was counted to take at most; 0 without training */
   uint64_t host_planned_bytes;               /**< of memory, what was found beforehand to do */
-  uint64_t used_weights;                     /**< of backbone_weights those that a token is multiplied with: of a mixture's experts the ones that it takes */
-  double survey_kl;                          /**< distance from the model with every matrix in few bits, before anything was chosen, nats a token; 0: it was not measured */
+  /** Of backbone_weights those that a token is multiplied with: of a mixture's experts the ones that it takes */
+  uint64_t used_weights;
+  /** Distance from the model with every matrix in few bits, before anything was chosen, nats a token; 0: it was not measured */
+  double survey_kl;
   uint32_t feedback_columns;                 /**< options->feedback_columns, as it was used; 0: all of a row */
   uint32_t reserved;                         /**< 0 */
 } otr_compress_report;
 
-/** Writes the model to `path` as one GGUF file in which the matrices of its layers are quantised; the rest stays as it is. It opens like any other
- * model. What an error in one weight does, and how those behind it make up for it, is told by the inputs that each matrix has on the
- * `count` tokens of `calibration`: a text like those that the model is for. The same input gives the same bytes, whatever the number of threads.
- * `report` may be NULL. Cost: 72 s for 135 million parameters and 16,000 tokens on two cores; memory for a matrix as float32, four times over its
- * inputs' width squared, and twice the tokens' vectors, within options->host_bytes; training the model twice as float32, or block by block one layer. The file appears under its name complete, or not at all.
- * Errors: OTR_UNSUPPORTED with the reason when the model cannot run, has rows of no multiple of group_weights, or is a mixture of experts and polish_steps is not 0; OTR_INVALID_ARGUMENT also
- * for matrices that have no more bits a weight than are asked for, tokens outside the vocabulary, fewer of them than a chunk, weights that are no numbers (subject), or a `path` that is the model's own file;
- * OTR_BUDGET with the bytes needed and given when host_bytes is not enough; OTR_IO;
- * OTR_CANCELLED. Since 0.1, stable. */
+/** Writes the model to `path` as one GGUF file in which the matrices of its layers are quantised; the rest stays as it is. It opens like
+ * any other model. What an error in one weight does, and how those behind it make up for it, is told by the inputs that each matrix has on
+ * the `count` tokens of `calibration`: a text like those that the model is for. The same input gives the same bytes, whatever the number of
+ * threads. `report` may be NULL. Cost: 72 s for 135 million parameters and 16,000 tokens on two cores; memory for a matrix as float32, four
+ * times over its inputs' width squared, and twice the tokens' vectors, within options->host_bytes; training the model twice as float32, or
+ * block by block one layer. The file appears under its name complete, or not at all.
+ * Errors: OTR_UNSUPPORTED with the reason when the model cannot run, has rows of no multiple of group_weights, or is a mixture of experts
+ * and polish_steps is not 0; OTR_INVALID_ARGUMENT also for matrices that have no more bits a weight than are asked for, tokens outside the
+ * vocabulary, fewer of them than a chunk, weights that are no numbers (subject), or a `path` that is the model's own file; OTR_BUDGET with
+ * the bytes needed and given when host_bytes is not enough; OTR_IO; OTR_CANCELLED. Since 0.1, stable. */
 OTR_C_API otr_status otr_model_compress(const otr_model* model, const int32_t* calibration, size_t count, const char* path,
                                         const otr_compress_options* options, otr_compress_report* report, otr_error* error);
 
@@ -396,19 +424,20 @@ typedef struct otr_export_report {
   uint64_t adapter_bytes;               /**< of the file; 0 without one */
   uint64_t recoded_matrices;            /**< of the backbone: those whose format other engines do not have */
   uint64_t branches;                    /**< that the model has: in the adapter, or left out */
-  double adapter_error;                 /**< the most that rounding changed a branch's factor: root mean square, relative to the factor's own */
+  /** The most that rounding changed a branch's factor: root mean square, relative to the factor's own */
+  double adapter_error;
 } otr_export_report;
 
-/** Writes a compressed model for other engines: to `backbone_path` an ordinary GGUF file with the same weights, its matrices in Q4_1, or where
- * their levels are a codebook's in float16, which rounds weights; and to options->adapter_path an ordinary GGUF LoRA adapter of it, the low-rank
- * branches, to be used with the scale 1. `report` may be NULL. Each file
- * appears under its name complete, replacing what stood there, or not at all; the adapter first, so that a backbone has its adapter. At most some
- * 16 MiB of weights are in memory at once, and a head's rows. Errors: OTR_UNSUPPORTED when the model cannot run, was packed, or has residuals of
- * which tokens read a part, which no other engine computes; OTR_INVALID_ARGUMENT also when it was not compressed, when an adapter is asked for
- * and there are no branches, and when a path is the model's own or both are one; OTR_IO when the model cannot be read or has changed, or a path
- * cannot be written; OTR_CANCELLED. Since 0.1, stable. */
-OTR_C_API otr_status otr_model_export(const otr_model* model, const char* backbone_path, const otr_export_options* options, otr_export_report* report,
-                                      otr_error* error);
+/** Writes a compressed model for other engines: to `backbone_path` an ordinary GGUF file with the same weights, its matrices in Q4_1, or
+ * where their levels are a codebook's in float16, which rounds weights; and to options->adapter_path an ordinary GGUF LoRA adapter of it,
+ * the low-rank branches, to be used with the scale 1. `report` may be NULL. Each file appears under its name complete, replacing what stood
+ * there, or not at all; the adapter first, so that a backbone has its adapter. At most some 16 MiB of weights are in memory at once, and a
+ * head's rows. Errors: OTR_UNSUPPORTED when the model cannot run, was packed, or has residuals of which tokens read a part, which no other
+ * engine computes; OTR_INVALID_ARGUMENT also when it was not compressed, when an adapter is asked for and there are no branches, and when a
+ * path is the model's own or both are one; OTR_IO when the model cannot be read or has changed, or a path cannot be written; OTR_CANCELLED.
+ * Since 0.1, stable. */
+OTR_C_API otr_status otr_model_export(const otr_model* model, const char* backbone_path, const otr_export_options* options,
+                                      otr_export_report* report, otr_error* error);
 
 /* ---- Tokens and text ---- */
 
@@ -530,7 +559,8 @@ enum otr_correction_places {
   OTR_CORRECTIONS_ON_HOST = 2 /**< while the device multiplies; residuals always are */
 };
 
-/** For otr_plan_options.stand_ins: low-bit copies of the weights that stream from disk, with which the model drafts for itself (OTR_DRAFT_SELF). */
+/** For otr_plan_options.stand_ins: low-bit copies of the weights that stream from disk, with which the model drafts for itself
+ * (OTR_DRAFT_SELF). */
 enum otr_stand_ins {
   OTR_STAND_INS_NONE = 0,
   OTR_STAND_INS_AS_IT_PAYS = 1, /**< where tokens are predicted to come faster with them, as _AS_FIT */
@@ -548,21 +578,26 @@ enum otr_stand_ins {
 typedef struct otr_plan_options {
   uint32_t struct_size;
   uint32_t threads;             /**< 0 (default): the profile's, or the physical cores this process may use */
-  uint64_t host_budget_bytes;   /**< everything counted: weights, KV cache, activations, scratch. Default: OTR_BUDGET_DEFAULT; 0: no limit */
+  /** Everything counted: weights, KV cache, activations, scratch. Default: OTR_BUDGET_DEFAULT; 0: no limit */
+  uint64_t host_budget_bytes;
   uint64_t device_budget_bytes; /**< the same of the memory of the profile's device, never more than it has; ignored without one */
   uint32_t prompt_tokens;       /**< default 512 */
   uint32_t new_tokens;          /**< default 128 */
-  uint32_t batch;               /**< sessions that exist at once, each with its own KV cache, and of which a step of decoding has a token each; default 1 */
+  /** Sessions that exist at once, each with its own KV cache, and of which a step of decoding has a token each; default 1 */
+  uint32_t batch;
   uint32_t context_tokens;      /**< of each session; 0 (default): prompt_tokens + new_tokens */
   uint32_t logit_rows;          /**< most tokens of one step whose logits are wanted; default 1 */
   int32_t kv_type;              /**< OTR_KV_F16 (default), _F32, _Q8_0 */
   uint32_t kv_spilled_layers;   /**< layers whose keys and values are on disk; default OTR_KV_SPILL_AS_IT_PAYS */
   int32_t corrections;          /**< where branches are computed whose matrices a device computes with: OTR_CORRECTIONS_... */
-  double max_slowdown;          /**< how much longer a step of decoding may take for branches and residuals, 0.05 for a twentieth; below 0 (default): any */
-  uint32_t draft_tokens;        /**< room for drafts of so many tokens, of each session of the batch, up to OTR_MOST_TREE_DRAFT_TOKENS; default 0 */
+  /** How much longer a step of decoding may take for branches and residuals, 0.05 for a twentieth; below 0 (default): any */
+  double max_slowdown;
+  /** Room for drafts of so many tokens, of each session of the batch, up to OTR_MOST_TREE_DRAFT_TOKENS; default 0 */
+  uint32_t draft_tokens;
   int32_t stand_ins;            /**< OTR_STAND_INS_NONE (default), ...; the others need draft_tokens and no draft_bytes */
   uint64_t draft_bytes;         /**< of host memory, kept for a draft model: otr_model_draft_bytes of it; default 0 */
-  uint64_t draft_device_bytes;  /**< of the device's, for a draft model that computes there: otr_model_draft_device_bytes, which says draft_bytes too; default 0 */
+  /** Of the device's, for a draft model that computes there: otr_model_draft_device_bytes, which says draft_bytes too; default 0 */
+  uint64_t draft_device_bytes;
 } otr_plan_options;
 
 /** A plan in figures; otr_plan_to_json has all of it. The text belongs to the plan and is valid until it is closed. */
@@ -609,30 +644,32 @@ OTR_C_API void otr_plan_options_init(otr_plan_options* options, uint32_t struct_
 /** Decides where every tensor lives, before any weight is read. With a profile it is pure: it touches no memory, disk or device.
  * `profile` NULL: this machine is measured once for each model handle and number of threads, which takes some tenths of a second and
  * 64 MiB for as long; a program that must stay below that, or wants the same plan every time, gives a profile.
- * Errors: OTR_BUDGET with needed_bytes when the budget is below the smallest feasible one; OTR_INVALID_ARGUMENT for a workload of zero tokens
- * or beyond the model's context; OTR_UNSUPPORTED with the reason when the model cannot run, or when stand_ins are asked for and there can be none (a
- * mixture of experts, branches, rows that are not whole blocks of 64, a device); those of otr_profile_measure.
+ * Errors: OTR_BUDGET with needed_bytes when the budget is below the smallest feasible one; OTR_INVALID_ARGUMENT for a workload of zero
+ * tokens or beyond the model's context; OTR_UNSUPPORTED with the reason when the model cannot run, or when stand_ins are asked for and
+ * there can be none (a mixture of experts, branches, rows that are not whole blocks of 64, a device); those of otr_profile_measure.
  * Since 0.1, stable. */
 OTR_C_API otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, const otr_plan_options* options, otr_plan** plan,
                                    otr_error* error);
 
-/** Host memory that a draft model takes, all of it resident, for a conversation of so many tokens: otr_plan_options.draft_bytes. `threads`: those of the plan
- * that it drafts under. Errors: OTR_UNSUPPORTED when the model cannot run; OTR_INVALID_ARGUMENT. Since 0.1, stable. */
-OTR_C_API otr_status otr_model_draft_bytes(const otr_model* draft, uint32_t context_tokens, uint32_t threads, uint64_t* bytes, otr_error* error);
+/** Host memory that a draft model takes, all of it resident, for a conversation of so many tokens: otr_plan_options.draft_bytes. `threads`:
+ * those of the plan that it drafts under. Errors: OTR_UNSUPPORTED when the model cannot run; OTR_INVALID_ARGUMENT. Since 0.1, stable. */
+OTR_C_API otr_status otr_model_draft_bytes(const otr_model* draft, uint32_t context_tokens, uint32_t threads, uint64_t* bytes,
+                                           otr_error* error);
 
 /** The same for a model that drafts for `texts` texts of a batch at once, each of so many tokens at most. Since 0.1, stable. */
-OTR_C_API otr_status otr_model_draft_batch_bytes(const otr_model* draft, uint32_t context_tokens, uint32_t threads, uint32_t texts, uint64_t* bytes,
-                                                 otr_error* error);
+OTR_C_API otr_status otr_model_draft_batch_bytes(const otr_model* draft, uint32_t context_tokens, uint32_t threads, uint32_t texts,
+                                                 uint64_t* bytes, otr_error* error);
 
-/** The same for a model that drafts on its target's device, which `profile` has: otr_plan_options.draft_bytes and .draft_device_bytes. Errors: also OTR_INVALID_ARGUMENT for
- * a profile without a device, OTR_UNSUPPORTED when a device would compute nothing of the model. Since 0.1, stable. */
-OTR_C_API otr_status otr_model_draft_device_bytes(const otr_model* draft, const otr_profile* profile, uint32_t context_tokens, uint32_t texts, uint64_t* host_bytes,
-                                                  uint64_t* device_bytes, otr_error* error);
+/** The same for a model that drafts on its target's device, which `profile` has: otr_plan_options.draft_bytes and .draft_device_bytes.
+ * Errors: also OTR_INVALID_ARGUMENT for a profile without a device, OTR_UNSUPPORTED when a device would compute nothing of the model. Since
+ * 0.1, stable. */
+OTR_C_API otr_status otr_model_draft_device_bytes(const otr_model* draft, const otr_profile* profile, uint32_t context_tokens,
+                                                  uint32_t texts, uint64_t* host_bytes, uint64_t* device_bytes, otr_error* error);
 
-/** A picture of the plan as an SVG file: lanes over time in a decoding step and in one of the prompt, memory against the budget, what of each
- * layer is resident. `profile` has the rates that the steps are drawn by; NULL: the machine is measured as in otr_plan_make.
- * Errors: OTR_INVALID_ARGUMENT for a plan that is not the model's; OTR_UNSUPPORTED as otr_plan_make, and for a plan of more than 2^22 units of
- * streamed weights. Since 0.1, stable. */
+/** A picture of the plan as an SVG file: lanes over time in a decoding step and in one of the prompt, memory against the budget, what of
+ * each layer is resident. `profile` has the rates that the steps are drawn by; NULL: the machine is measured as in otr_plan_make.
+ * Errors: OTR_INVALID_ARGUMENT for a plan that is not the model's; OTR_UNSUPPORTED as otr_plan_make, and for a plan of more than 2^22 units
+ * of streamed weights. Since 0.1, stable. */
 OTR_C_API otr_status otr_plan_to_svg(const otr_plan* plan, const otr_model* model, const otr_profile* profile, char* svg, size_t capacity,
                                      size_t* bytes, otr_error* error);
 
@@ -672,7 +709,7 @@ enum otr_numerics_values {
 typedef struct otr_engine_options {
   uint32_t struct_size;
   int32_t numerics;         /**< OTR_NUMERICS_FAST (default), _FLOAT32 */
-  const char* device;       /**< "cpu"; NULL (default) means that; "cuda[:N]" or "emulated:memory=SIZE,link=RATE" for plans that use a device */
+  const char* device; /**< "cpu"; NULL (default) means that; "cuda[:N]" or "emulated:memory=SIZE,link=RATE" for plans that use a device */
   otr_progress progress;    /**< of loading; NULL (default): none */
   void* user;               /**< handed to `progress` */
   const otr_cancel* cancel; /**< stops the loading; NULL (default): nothing does */
@@ -725,7 +762,8 @@ typedef struct otr_expert_report {
   uint64_t right_guesses; /**< of these, used */
 } otr_expert_report;
 
-/** How long each lane worked during some steps, of which the trace holds every event: the host without its waits for what is read from disk. */
+/** How long each lane worked during some steps, of which the trace holds every event: the host without its waits for what is read from
+ * disk. */
 typedef struct otr_lane_busy {
   uint32_t struct_size; /**< set by the caller: sizeof(otr_lane_busy) */
   uint32_t reserved;
@@ -742,8 +780,9 @@ typedef struct otr_lane_busy {
 OTR_C_API void otr_engine_options_init(otr_engine_options* options, uint32_t struct_size);
 
 /** Reserves every byte of the plan, starts its threads, reads and packs the weights that are resident.
- * Errors: OTR_UNSUPPORTED with the reason when the model cannot run; OTR_INVALID_ARGUMENT when the plan is not this model's; OTR_UNAVAILABLE
- * for a device that is not there; OTR_IO, OTR_CORRUPT_FILE, OTR_CANCELLED. Nothing is kept after a failure. Since 0.1, stable. */
+ * Errors: OTR_UNSUPPORTED with the reason when the model cannot run; OTR_INVALID_ARGUMENT when the plan is not this model's;
+ * OTR_UNAVAILABLE for a device that is not there; OTR_IO, OTR_CORRUPT_FILE, OTR_CANCELLED. Nothing is kept after a failure. Since 0.1,
+ * stable. */
 OTR_C_API otr_status otr_engine_open(const otr_model* model, const otr_plan* plan, const otr_engine_options* options, otr_engine** engine,
                                      otr_error* error);
 
@@ -755,8 +794,9 @@ OTR_C_API otr_status otr_engine_get_memory(const otr_engine* engine, int32_t tie
 
 /** Fills *report. Any time, any thread. Since 0.1, stable. */
 OTR_C_API otr_status otr_engine_get_streamed(const otr_engine* engine, otr_stream_report* report, otr_error* error);
-/** Places the weights anew as another plan says, under a lower or a higher budget: between steps, with every session as it is. The plan must have
- * room for the caches of the sessions that are open, with the same layers' keys and values on disk. `options` (NULL: none) gives progress and cancellation; its other fields are not looked at.
+/** Places the weights anew as another plan says, under a lower or a higher budget: between steps, with every session as it is. The plan
+ * must have room for the caches of the sessions that are open, with the same layers' keys and values on disk. `options` (NULL: none) gives
+ * progress and cancellation; its other fields are not looked at.
  * Errors: OTR_INVALID_ARGUMENT, then nothing has changed; others as otr_engine_open: no weights are in memory then, and steps are
  * OTR_UNAVAILABLE until a call succeeds. Waits for a running step. Any thread. Since 0.1, stable. */
 OTR_C_API otr_status otr_engine_replan(otr_engine* engine, const otr_plan* plan, const otr_engine_options* options, otr_error* error);
@@ -768,8 +808,8 @@ OTR_C_API otr_status otr_engine_get_experts(const otr_engine* engine, otr_expert
  * step. Any thread. Since 0.1, stable. */
 OTR_C_API otr_status otr_engine_lane_busy(const otr_engine* engine, uint64_t most_steps, otr_lane_busy* busy, otr_error* error);
 
-/** Writes the trace as JSON trace events, which ui.perfetto.dev and chrome://tracing open: a track for each lane, an event for each node that
- * ran and for each step. Waits for a running step; the file appears complete or not at all. Any thread.
+/** Writes the trace as JSON trace events, which ui.perfetto.dev and chrome://tracing open: a track for each lane, an event for each node
+ * that ran and for each step. Waits for a running step; the file appears complete or not at all. Any thread.
  * Errors: OTR_INVALID_ARGUMENT when trace_events was 0; OTR_IO. Since 0.1, stable. */
 OTR_C_API otr_status otr_engine_write_trace(const otr_engine* engine, const char* path, otr_error* error);
 
@@ -842,13 +882,15 @@ typedef struct otr_evaluate_options {
  * the end with token -1. Return 0 to go on, anything else to stop. */
 typedef int32_t (*otr_on_token)(void* user, int32_t token, const char* text, size_t bytes);
 
-/** Who proposes the tokens that one step verifies. What is generated is the model's own: the very tokens of plain decoding if greedy or with _AUTO and _NGRAM,
- * otherwise tokens drawn from the same distribution. */
+/** Who proposes the tokens that one step verifies. What is generated is the model's own: the very tokens of plain decoding if greedy or
+ * with _AUTO and _NGRAM, otherwise tokens drawn from the same distribution. */
 enum otr_draft_kinds {
   OTR_DRAFT_NONE = 0,
-  OTR_DRAFT_AUTO = 1,  /**< _SELF where the plan has stand-ins and nothing is drawn, else _NGRAM, while it pays and where the plan has room for it */
+  /** _SELF where the plan has stand-ins and nothing is drawn, else _NGRAM, while it pays and where the plan has room for it */
+  OTR_DRAFT_AUTO = 1,
   OTR_DRAFT_NGRAM = 2, /**< what followed the last tokens when they stood in the text before */
-  OTR_DRAFT_SELF = 3,  /**< a compressed model without its branches, for itself with them; or a model with otr_plan_options.stand_ins for itself */
+  /** A compressed model without its branches, for itself with them; or a model with otr_plan_options.stand_ins for itself */
+  OTR_DRAFT_SELF = 3,
   OTR_DRAFT_MODEL = 4  /**< another model of the same vocabulary */
 };
 
@@ -873,7 +915,8 @@ typedef struct otr_generate_options {
   void* user;                           /**< handed to both callbacks */
   const otr_cancel* cancel;             /**< NULL (default): nothing stops it */
   int32_t draft;                        /**< OTR_DRAFT_NONE (default), ... */
-  uint32_t draft_tokens;                /**< most tokens of a draft, up to OTR_MOST_DRAFT_TOKENS (_TREE_ for a tree) and what the plan has room for; 0 (default): as many as pay */
+  /** Most tokens of a draft, up to OTR_MOST_DRAFT_TOKENS (_TREE_ for a tree) and what the plan has room for; 0 (default): as many as pay */
+  uint32_t draft_tokens;
   const char* draft_path;               /**< of OTR_DRAFT_MODEL; NULL (default) for the others */
   int32_t draft_shape;                  /**< OTR_DRAFT_SHAPE_AUTO (default), ... */
   uint32_t reserved_too;
@@ -907,15 +950,18 @@ typedef struct otr_generate_result {
   double tokens_per_pass;
   uint64_t accepted_at[OTR_MOST_DRAFT_TOKENS]; /**< accepted_tokens by their place in the draft, which in a tree is their depth */
   uint64_t tree_passes;           /**< of the passes, those whose draft was a tree and no chain */
-  uint64_t quoted_passes;         /**< of the passes, those whose draft was copied from the text where OTR_DRAFT_AUTO otherwise drafts with the model */
+  /** Of the passes, those whose draft was copied from the text where OTR_DRAFT_AUTO otherwise drafts with the model */
+  uint64_t quoted_passes;
   uint64_t following_steps;       /**< decode steps whose share of branches followed the load (otr_session_follow_load); 0: it was fixed */
   double mean_branch_share;       /**< of these */
   double branch_slowdown;         /**< as otr_branch_use.slowdown, of these */
   double expected_accepted_tokens; /**< what accepted_tokens was expected to be, by what had been accepted before each pass */
-  uint64_t drafted_at[OTR_MOST_DRAFT_TOKENS]; /**< drafted_tokens by their place, as accepted_at: accepted_at[i] / drafted_at[i] is how often place i was accepted */
+  /** drafted_tokens by their place, as accepted_at: accepted_at[i] / drafted_at[i] is how often place i was accepted */
+  uint64_t drafted_at[OTR_MOST_DRAFT_TOKENS];
   double draft_ms;                /**< what the passes' drafts took, without reading the prompt; in a batch those of all texts of a step */
   double verify_ms;               /**< what the passes took; in a batch all of a step */
-  double ms_per_token_drafted;    /**< with draft_auto_off: what a token was expected to take with the best draft when it was given up; else 0 */
+  /** With draft_auto_off: what a token was expected to take with the best draft when it was given up; else 0 */
+  double ms_per_token_drafted;
   double ms_per_token_plain;      /**< the same without a draft */
 } otr_generate_result;
 
@@ -938,7 +984,8 @@ typedef struct otr_branch_use {
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
 OTR_C_API void otr_session_options_init(otr_session_options* options, uint32_t struct_size);
 
-/** Takes a KV cache from the engine's plan. Errors: OTR_BUDGET when the plan's batch x context is taken by other sessions; OTR_INVALID_ARGUMENT.
+/** Takes a KV cache from the engine's plan. Errors: OTR_BUDGET when the plan's batch x context is taken by other sessions;
+ * OTR_INVALID_ARGUMENT.
  * Since 0.1, stable. */
 OTR_C_API otr_status otr_session_open(const otr_engine* engine, const otr_session_options* options, otr_session** session,
                                       otr_error* error);
@@ -958,9 +1005,11 @@ OTR_C_API otr_status otr_session_prefill(otr_session* session, const int32_t* to
 /** otr_session_prefill of one token; allocates nothing. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_step(otr_session* session, int32_t token, otr_error* error);
 
-/** otr_session_step of `count` sessions of one engine, in one pass over the weights, or in as many as the plan's logit_rows ask for: tokens[i] is appended to
- * sessions[i]. `cancel` may be NULL. Errors: those of otr_session_step; OTR_INVALID_ARGUMENT for no session, one that is given twice, and sessions of different engines
- * branch shares, or ways to follow the load: nothing has changed then. Where all follow it, the first session's measurements count for all. After one of a pass, sessions whose pass was done keep their token. Since 0.1, stable. */
+/** otr_session_step of `count` sessions of one engine, in one pass over the weights, or in as many as the plan's logit_rows ask for:
+ * tokens[i] is appended to sessions[i]. `cancel` may be NULL. Errors: those of otr_session_step; OTR_INVALID_ARGUMENT for no session, one
+ * that is given twice, and sessions of different engines branch shares, or ways to follow the load: nothing has changed then. Where all
+ * follow it, the first session's measurements count for all. After one of a pass, sessions whose pass was done keep their token. Since 0.1,
+ * stable. */
 OTR_C_API otr_status otr_session_step_together(otr_session* const* sessions, const int32_t* tokens, size_t count, const otr_cancel* cancel,
                                                otr_error* error);
 
@@ -983,19 +1032,22 @@ OTR_C_API otr_status otr_session_sample(const otr_session* session, otr_sampler*
 /** All tokens so far. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_get_tokens(const otr_session* session, int32_t* tokens, size_t capacity, size_t* count, otr_error* error);
 
-/** Of a compressed model's branches: 1 for all of each (as a session opens), 0 for the bare weights, between for the components that matter most
- * (rounded to 32 of them). Holds for tokens that are computed from now on; nothing is loaded anew. A model without branches takes any share. Ends otr_session_follow_load.
+/** Of a compressed model's branches: 1 for all of each (as a session opens), 0 for the bare weights, between for the components that matter
+ * most (rounded to 32 of them). Holds for tokens that are computed from now on; nothing is loaded anew. A model without branches takes any
+ * share. Ends otr_session_follow_load.
  * Errors: OTR_INVALID_ARGUMENT for none from 0 to 1. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_set_branch_share(otr_session* session, float share, otr_error* error);
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
 OTR_C_API void otr_follow_load_options_init(otr_follow_load_options* options, uint32_t struct_size);
 
-/** From now on chooses the share for each decode step by what the steps before it took: the largest with which steps take no more than max_slowdown longer than
- * without branches, until otr_session_set_branch_share. Tokens and bits then depend on time: another run may say something else. Begins with the share there is, and anew
- * at each call. A decode step is one of otr_session_step, otr_session_step_together and of what otr_session_generate writes; to compare with, one uses no branches after
- * every 32nd, in the beginning after every second. Shares are eighths. Other steps take the share that is settled on. Of drafts such a session has OTR_DRAFT_NONE, and _AUTO as the same; others are OTR_UNSUPPORTED.
- * A model without branches goes on as it is. `options` may be NULL. Errors: OTR_INVALID_ARGUMENT. Since 0.1, stable. */
+/** From now on chooses the share for each decode step by what the steps before it took: the largest with which steps take no more than
+ * max_slowdown longer than without branches, until otr_session_set_branch_share. Tokens and bits then depend on time: another run may say
+ * something else. Begins with the share there is, and anew at each call. A decode step is one of otr_session_step,
+ * otr_session_step_together and of what otr_session_generate writes; to compare with, one uses no branches after every 32nd, in the
+ * beginning after every second. Shares are eighths. Other steps take the share that is settled on. Of drafts such a session has
+ * OTR_DRAFT_NONE, and _AUTO as the same; others are OTR_UNSUPPORTED. A model without branches goes on as it is. `options` may be NULL.
+ * Errors: OTR_INVALID_ARGUMENT. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_follow_load(otr_session* session, const otr_follow_load_options* options, otr_error* error);
 
 /** Fills *use with what was used since otr_session_follow_load. Since 0.1, stable. */
@@ -1008,16 +1060,18 @@ OTR_C_API otr_status otr_session_get_position(const otr_session* session, uint64
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
 OTR_C_API void otr_generate_options_init(otr_generate_options* options, uint32_t struct_size);
 
-/** Opens what otr_session_generate with this draft needs, which otherwise its first call does: a draft model, which the session keeps until another is asked
- * for. Of the options only those of the draft and cancel are looked at.
- * Errors: OTR_INVALID_ARGUMENT when the draft has another vocabulary (the first token that differs is named), the plan has no room for drafts, or
- * OTR_DRAFT_SELF is asked for with the branches off; OTR_UNSUPPORTED for OTR_DRAFT_SELF of a model without branches or stand-ins, and for a tree where a device computes attention or stand-ins draft; OTR_BUDGET when the plan's draft_bytes do not
- * hold the draft; those of otr_model_open and otr_engine_open. Since 0.1, stable. */
+/** Opens what otr_session_generate with this draft needs, which otherwise its first call does: a draft model, which the session keeps until
+ * another is asked for. Of the options only those of the draft and cancel are looked at.
+ * Errors: OTR_INVALID_ARGUMENT when the draft has another vocabulary (the first token that differs is named), the plan has no room for
+ * drafts, or OTR_DRAFT_SELF is asked for with the branches off; OTR_UNSUPPORTED for OTR_DRAFT_SELF of a model without branches or
+ * stand-ins, and for a tree where a device computes attention or stand-ins draft; OTR_BUDGET when the plan's draft_bytes do not hold the
+ * draft; those of otr_model_open and otr_engine_open. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_prepare_draft(otr_session* session, const otr_generate_options* options, otr_error* error);
 
 /** Prefills the prompt, then samples and steps until something stops it. The session then holds the prompt and the generated tokens.
  * `result` may be NULL. Being stopped by a callback or the cancel flag is a result, not an error (the tokens so far are valid, of a prompt
- * too the part that was computed); so is a context that fills up. Errors: those of otr_session_prefill and otr_sampler_create. Since 0.1, stable. */
+ * too the part that was computed); so is a context that fills up. Errors: those of otr_session_prefill and otr_sampler_create. Since 0.1,
+ * stable. */
 OTR_C_API otr_status otr_session_generate(otr_session* session, const int32_t* prompt, size_t prompt_count,
                                           const otr_generate_options* options, otr_generate_result* result, otr_error* error);
 
@@ -1038,8 +1092,8 @@ OTR_C_API otr_status otr_session_fork(const otr_session* session, otr_session** 
  * writing it. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_save(const otr_session* session, void* state, size_t capacity, size_t* bytes, otr_error* error);
 
-/** Puts a saved state in place of the session's own. Errors: OTR_CORRUPT_FILE; OTR_INVALID_ARGUMENT for another model's state or more tokens
- * than the context holds. Since 0.1, stable. */
+/** Puts a saved state in place of the session's own. Errors: OTR_CORRUPT_FILE; OTR_INVALID_ARGUMENT for another model's state or more
+ * tokens than the context holds. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_restore(otr_session* session, const void* state, size_t bytes, otr_error* error);
 
 /** otr_session_save to a file, which appears complete or not at all. Errors: OTR_IO. Since 0.1, stable. */
@@ -1060,8 +1114,11 @@ typedef struct otr_batch_options {
   uint32_t context_tokens;  /**< of each; 0 (default): the plan's */
   float branch_share;       /**< as otr_session_set_branch_share, of all; -1 (default): as planned */
   const otr_cancel* cancel; /**< ends all texts, each with what it has; NULL (default): nothing does */
-  const otr_follow_load_options* follow_load; /**< as otr_session_follow_load, one share for a step's texts, which begins with branch_share; NULL (default): it is fixed */
-  uint32_t groups;          /**< that alternate where a model drafts: while a pass verifies one's drafts, the other's are made. 1: all texts go together; 2; 0 (default): two as long as that is measured to be faster */
+  /** As otr_session_follow_load, one share for a step's texts, which begins with branch_share; NULL (default): it is fixed */
+  const otr_follow_load_options* follow_load;
+  /** That alternate where a model drafts: while a pass verifies one's drafts, the other's are made. 1: all texts go together; 2; 0
+   * (default): two as long as that is measured to be faster */
+  uint32_t groups;
   uint32_t reserved;
 } otr_batch_options;
 
@@ -1085,21 +1142,24 @@ typedef struct otr_batch_report {
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
 OTR_C_API void otr_batch_options_init(otr_batch_options* options, uint32_t struct_size);
 
-/** Generates a text for each of `count` prompts, up to `sequences` of them at once, with one pass over the weights for a token of each: the next prompt takes the
- * place of a text that is done. Every text, its tokens and its callbacks are those that otr_session_generate gives it alone, with the same seed.
- * prompts[i] has prompt_counts[i] tokens; options[i] is that text's, NULL for the defaults, as is a NULL `options`. Its cancel flag ends that text alone, between steps; of drafts
- * there are OTR_DRAFT_NONE, _NGRAM, _AUTO and _MODEL, one model for all texts, in the plan's draft_bytes (otr_model_draft_batch_bytes); while the load is followed _NONE, and _AUTO as the same, and texts depend on time. The plan's batch and draft_tokens say what a step has room for. Sessions are taken from the plan for the length of the call.
- * What is wrong with one text is the error of its otr_batch_get_result and does not concern the others; being cancelled is a result.
+/** Generates a text for each of `count` prompts, up to `sequences` of them at once, with one pass over the weights for a token of each: the
+ * next prompt takes the place of a text that is done. Every text, its tokens and its callbacks are those that otr_session_generate gives it
+ * alone, with the same seed. prompts[i] has prompt_counts[i] tokens; options[i] is that text's, NULL for the defaults, as is a NULL
+ * `options`. Its cancel flag ends that text alone, between steps; of drafts there are OTR_DRAFT_NONE, _NGRAM, _AUTO and _MODEL, one model
+ * for all texts, in the plan's draft_bytes (otr_model_draft_batch_bytes); while the load is followed _NONE, and _AUTO as the same, and
+ * texts depend on time. The plan's batch and draft_tokens say what a step has room for. Sessions are taken from the plan for the length of
+ * the call. What is wrong with one text is the error of its otr_batch_get_result and does not concern the others; being cancelled is a
+ * result.
  * Errors: those of otr_session_open; OTR_INVALID_ARGUMENT for more sequences than the plan's batch. Since 0.1, stable. */
 OTR_C_API otr_status otr_batch_generate(const otr_engine* engine, const int32_t* const* prompts, const size_t* prompt_counts, size_t count,
-                                        const otr_generate_options* const* options, const otr_batch_options* batch_options, otr_batch** batch,
-                                        otr_error* error);
+                                        const otr_generate_options* const* options, const otr_batch_options* batch_options,
+                                        otr_batch** batch, otr_error* error);
 
 /** Fills *report. Since 0.1, stable. */
 OTR_C_API otr_status otr_batch_get_report(const otr_batch* batch, otr_batch_report* report, otr_error* error);
 
-/** Fills *result with what came of prompt `index`. Errors: those of otr_session_generate for that text, a step's for every text that was in it, and
- * OTR_UNSUPPORTED for a draft that a batch does not have. Since 0.1, stable. */
+/** Fills *result with what came of prompt `index`. Errors: those of otr_session_generate for that text, a step's for every text that was in
+ * it, and OTR_UNSUPPORTED for a draft that a batch does not have. Since 0.1, stable. */
 OTR_C_API otr_status otr_batch_get_result(const otr_batch* batch, size_t index, otr_generate_result* result, otr_error* error);
 
 /** The tokens of text `index`. Errors: those of otr_batch_get_result. Since 0.1, stable. */

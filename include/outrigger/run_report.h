@@ -21,9 +21,9 @@ struct RunReport {
   SpeculationReport speculation;
 };
 
-/// One HTML page that needs nothing else: rates beside what the plan expected, memory, how long each lane worked where the engine keeps a trace
-/// (EngineOptions::trace_events), what drafts took and what was accepted of them by its depth, and the plan as text.
-/// Waits for a running step. Errors: kOutOfMemory.
+/// One HTML page that needs nothing else: rates beside what the plan expected, memory, how long each lane worked where the engine keeps a
+/// trace (EngineOptions::trace_events), what drafts took and what was accepted of them by its depth, and the plan as text. Waits for a
+/// running step. Errors: kOutOfMemory.
 OTR_API Result<std::string> run_to_html(const Engine& engine, const RunReport& report);
 
 }  // namespace outrigger

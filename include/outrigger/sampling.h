@@ -45,8 +45,8 @@ class OTR_API Sampler {
   /// NaN logits count as minus infinity. Cost: one pass over the vocabulary; allocates on the first call only.
   /// Errors: kInvalidArgument for empty logits or when all are minus infinity.
   Result<Token> sample(std::span<const float> logits, std::span<const Token> history);
-  /// What sample() would draw from, likeliest first: the tokens that are left after penalty and cuts, with probabilities that sum to 1; one token
-  /// of probability 1 at temperature 0. Draws nothing. Valid until the next call. Cost and errors: those of sample().
+  /// What sample() would draw from, likeliest first: the tokens that are left after penalty and cuts, with probabilities that sum to 1; one
+  /// token of probability 1 at temperature 0. Draws nothing. Valid until the next call. Cost and errors: those of sample().
   Result<std::span<const TokenProbability>> distribution(std::span<const float> logits, std::span<const Token> history);
 
  private:

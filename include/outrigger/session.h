@@ -55,8 +55,9 @@ struct GenerateOptions {
   SamplingOptions sampling;
   std::vector<std::string> stop;          ///< ends before the first of these texts, which is not part of the result
   bool ignore_eos = false;
-  /// Changes how long a generation takes and, greedy or with a draft that draws nothing (kAuto, kNgram), nothing else: tokens, text and callbacks are the same.
-  /// With kSelf and kModel drawn tokens are others of the same distribution; the same ones each time only with a fixed DraftOptions::tokens.
+  /// Changes how long a generation takes and, greedy or with a draft that draws nothing (kAuto, kNgram), nothing else: tokens, text and
+  /// callbacks are the same. With kSelf and kModel drawn tokens are others of the same distribution; the same ones each time only with a
+  /// fixed DraftOptions::tokens.
   DraftOptions draft;
   std::function<bool(const GeneratedToken&)> on_token;  ///< on the calling thread; return false to stop (kCancelled)
   Progress prefill_progress;              ///< return false to stop
@@ -87,7 +88,8 @@ class OTR_API Session {
   struct Impl;
 
   /// Takes a KV cache of options.context_tokens from the engine's plan.
-  /// Errors: kBudget when the plan's batch x context is taken by other sessions (needed_bytes says what a plan would need); kInvalidArgument.
+  /// Errors: kBudget when the plan's batch x context is taken by other sessions (needed_bytes says what a plan would need);
+  /// kInvalidArgument.
   static Result<Session> open(const Engine& engine, const SessionOptions& options = {});
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
@@ -99,15 +101,17 @@ class OTR_API Session {
   Status prefill(std::span<const Token> tokens, const Progress& progress = {}, const CancelToken& cancel = {});
   /// prefill of one token: allocates nothing.
   Status step(Token token);
-  /// Of a compressed model's branches: 1 for all of each, 0 for the bare weights, between for the components that matter most (rounded to 32 of them). Holds for
-  /// tokens that are computed from now on; nothing is loaded anew. A model without branches takes any share. Errors: kInvalidArgument for none from 0 to 1.
-  /// Ends follow_load().
+  /// Of a compressed model's branches: 1 for all of each, 0 for the bare weights, between for the components that matter most (rounded to
+  /// 32 of them). Holds for tokens that are computed from now on; nothing is loaded anew. A model without branches takes any share. Errors:
+  /// kInvalidArgument for none from 0 to 1. Ends follow_load().
   Status set_branch_share(float share);
-  /// From now on chooses the share for each decode step by what the steps before it took: the largest with which steps take no more than max_slowdown longer than
-  /// without branches, less of them while other programs make branches dear, more when these are gone. Tokens and bits then depend on time: another run may say something else.
-  /// Begins with the share there is, and anew at each call. A decode step is one of step(), step_together() and of what generate() writes; to compare with, one uses no branches after
-  /// every 32nd, in the beginning after every second. Shares are eighths. Prompts, evaluate() and prefill() of several tokens take the share that is settled on, and are not measured. Drafts are not
-  /// for sessions that follow: of them there is none for kAuto, and others are refused. A model without branches goes on as it is. Errors: those of options.validate().
+  /// From now on chooses the share for each decode step by what the steps before it took: the largest with which steps take no more than
+  /// max_slowdown longer than without branches, less of them while other programs make branches dear, more when these are gone. Tokens and
+  /// bits then depend on time: another run may say something else. Begins with the share there is, and anew at each call. A decode step is
+  /// one of step(), step_together() and of what generate() writes; to compare with, one uses no branches after every 32nd, in the beginning
+  /// after every second. Shares are eighths. Prompts, evaluate() and prefill() of several tokens take the share that is settled on, and are
+  /// not measured. Drafts are not for sessions that follow: of them there is none for kAuto, and others are refused. A model without
+  /// branches goes on as it is. Errors: those of options.validate().
   Status follow_load(const FollowLoad& options = {});
   /// Since follow_load().
   BranchUse branch_use() const;
@@ -115,17 +119,19 @@ class OTR_API Session {
   Status evaluate(std::span<const Token> tokens, const std::function<void(size_t index, std::span<const float> logits)>& on_logits,
                   const CancelToken& cancel = {});
 
-  /// Logits [vocabulary] after the last token; empty before the first and after truncate(). Valid until the next call that changes the session.
+  /// Logits [vocabulary] after the last token; empty before the first and after truncate(). Valid until the next call that changes the
+  /// session.
   std::span<const float> logits() const;
   std::span<const Token> tokens() const;   ///< all so far; its size is the position
   uint32_t context_tokens() const;
 
-  /// Opens what generate() with this draft needs, which otherwise its first call does: a draft model, which the session keeps until another is asked for.
-  /// It runs within the plan's draft bytes (Workload::draft_bytes), a cache of this session's context included; these count in the engine's budget.
-  /// Errors: kInvalidArgument when the draft has another vocabulary (the message names the first token that differs), the plan has no rows of
-  /// logits to verify with (Workload::draft_tokens), or kSelf is asked for with the branches off; kUnsupported in a session that follows the load, for kSelf of a model without branches
-  /// under a plan without low-bit copies (Workload::stand_ins); kBudget with
-  /// the bytes that the draft needs and those it was given; those of Model::open and Engine::open.
+  /// Opens what generate() with this draft needs, which otherwise its first call does: a draft model, which the session keeps until another
+  /// is asked for. It runs within the plan's draft bytes (Workload::draft_bytes), a cache of this session's context included; these count
+  /// in the engine's budget.
+  /// Errors: kInvalidArgument when the draft has another vocabulary (the message names the first token that differs), the plan has no rows
+  /// of logits to verify with (Workload::draft_tokens), or kSelf is asked for with the branches off; kUnsupported in a session that follows
+  /// the load, for kSelf of a model without branches under a plan without low-bit copies (Workload::stand_ins); kBudget with the bytes that
+  /// the draft needs and those it was given; those of Model::open and Engine::open.
   Status prepare_draft(const DraftOptions& options, const Progress& progress = {}, const CancelToken& cancel = {});
 
   /// prefill(prompt), then sample and step until a stop. The session then holds prompt and generated tokens (the last one is held but
@@ -139,8 +145,8 @@ class OTR_API Session {
   /// A second session with the same state. Errors: as open().
   Result<Session> fork() const;
   /// State as bytes: tokens and KV entries; only for the same model file and numerics. Restoring checks this and every size.
-  /// restore() errors: kCorruptFile, kInvalidArgument (another model, more tokens than the context); the session is then unchanged. Where layers'
-  /// keys and values are on disk, all three may be kIo; a session that was to be restored is then empty.
+  /// restore() errors: kCorruptFile, kInvalidArgument (another model, more tokens than the context); the session is then unchanged. Where
+  /// layers' keys and values are on disk, all three may be kIo; a session that was to be restored is then empty.
   Result<std::vector<std::byte>> save() const;
   Status restore(std::span<const std::byte> state);
   /// The same through a file, which appears complete or not at all.

@@ -81,10 +81,12 @@ struct StepShape {
   uint64_t fixed_bytes = 0;                       ///< always resident: norms, biases, tables
   uint64_t residual_bytes = 0;                    ///< of the matrices' sparse residuals: always in host memory
   uint64_t residual_read_bytes_per_token = 0;     ///< that one token reads of them on average, here and there
-  uint64_t correction_row_bytes = 0;              ///< one token's results of the widest window that branches or residuals correct; 0: none are
+  /// One token's results of the widest window that branches or residuals correct; 0: none are
+  uint64_t correction_row_bytes = 0;
   uint64_t kv_bytes_per_token = 0;                ///< of one session, all layers, as float16
   uint32_t kv_layers = 1;                         ///< layers that keep keys and values, each as many bytes
-  uint32_t kv_runs = 1;                           ///< pieces of a layer's that grow each on its own, one after the other: a head's keys, or its values
+  /// Pieces of a layer's that grow each on its own, one after the other: a head's keys, or its values
+  uint32_t kv_runs = 1;
   bool kv_takes_q8_0 = false;                     ///< heads are whole groups of 32 elements; kv_bytes_per_token is a multiple of 64
   uint32_t kv_granule_tokens = 1;                 ///< a session's cache is a multiple of this many tokens
   uint64_t context_tokens = 0;                    ///< the most the model was made for and the library computes
@@ -92,11 +94,13 @@ struct StepShape {
   std::vector<ActivationCost> activations;        ///< ascending in tokens: the step sizes on offer, from 1
   uint64_t activation_bytes_per_thread = 0;
   uint64_t logits_row_bytes = 0;                  ///< one token's logits
-  uint64_t draft_step_bytes = 0;                  ///< activations of a step of one token that multiplies with low-bit copies (Workload::stand_ins)
-  uint64_t residual_row_bytes = 0;                ///< one token's activations between two parts: what crosses the link where the next is elsewhere
+  /// Activations of a step of one token that multiplies with low-bit copies (Workload::stand_ins)
+  uint64_t draft_step_bytes = 0;
+  /// One token's activations between two parts: what crosses the link where the next is elsewhere
+  uint64_t residual_row_bytes = 0;
   double attention_flops_per_token_per_position = 0;
-  /// Of a token's activations besides products and attention (norms, rounding, SwiGLU, keys and values), all layers: as many operations at attention's
-  /// rate as take the same time.
+  /// Of a token's activations besides products and attention (norms, rounding, SwiGLU, keys and values), all layers: as many operations at
+  /// attention's rate as take the same time.
   double activation_flops_per_token = 0;
 };
 

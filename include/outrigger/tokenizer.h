@@ -44,8 +44,8 @@ class OTR_API Tokenizer {
     bool parse_special = false;  ///< turn the text of special tokens into those tokens; never set it for a user's content
   };
   /// Any bytes are accepted; invalid UTF-8 becomes the byte tokens of its bytes. A byte for which the vocabulary has no token is left out
-  /// (byte-level) or becomes the unknown token with its character (SentencePiece). Linear time in the length, but for a logarithm in that of
-  /// the longest word.
+  /// (byte-level) or becomes the unknown token with its character (SentencePiece). Linear time in the length, but for a logarithm in that
+  /// of the longest word.
   /// Errors: kInvalidArgument for more than 2^31 - 1 bytes.
   Result<std::vector<Token>> encode(std::string_view text, const EncodeOptions& options) const;
   Result<std::vector<Token>> encode(std::string_view text) const { return encode(text, EncodeOptions()); }
@@ -56,8 +56,8 @@ class OTR_API Tokenizer {
   /// The text of a sequence. The first token's leading space is dropped where the model's convention says so (SentencePiece).
   Result<std::string> decode(std::span<const Token> tokens, bool with_special = false) const;
 
-  /// The recognised chat template's name ("chatml", "smollm", "llama-2", "llama-3", "mistral", "qwen", "zephyr"), or "" if the file brings none that is
-  /// recognised.
+  /// The recognised chat template's name ("chatml", "smollm", "llama-2", "llama-3", "mistral", "qwen", "zephyr"), or "" if the file brings
+  /// none that is recognised.
   const std::string& chat_template() const;
   /// Names that `chat` takes.
   static std::span<const char* const> chat_template_names();

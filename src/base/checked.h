@@ -12,8 +12,12 @@ class CheckedSize {
  public:
   constexpr CheckedSize(uint64_t value) : value_(value) {}  // NOLINT: a plain size is a valid one
 
-  constexpr CheckedSize operator+(CheckedSize other) const { return combine(other, [](uint64_t a, uint64_t b, uint64_t* r) { return __builtin_add_overflow(a, b, r); }); }
-  constexpr CheckedSize operator*(CheckedSize other) const { return combine(other, [](uint64_t a, uint64_t b, uint64_t* r) { return __builtin_mul_overflow(a, b, r); }); }
+  constexpr CheckedSize operator+(CheckedSize other) const {
+    return combine(other, [](uint64_t a, uint64_t b, uint64_t* r) { return __builtin_add_overflow(a, b, r); });
+  }
+  constexpr CheckedSize operator*(CheckedSize other) const {
+    return combine(other, [](uint64_t a, uint64_t b, uint64_t* r) { return __builtin_mul_overflow(a, b, r); });
+  }
   /// Up to the next multiple of `unit`, which must not be 0.
   constexpr CheckedSize round_up(uint64_t unit) const {
     if (overflowed_) return *this;

@@ -44,13 +44,14 @@ class ThreadTeam {
 
   size_t threads() const;
 
-  /// run(), or, while other programs keep the processors busy, on fewer members, in the end on the calling thread alone: threads that wait for each
-  /// other at barriers lose a time slice at each of them, which made a decode beside a compiler three times slower than one thread that waits for nobody. For bodies whose
-  /// results do not depend on count(). Tries more members again after 0.1 to 6.4 seconds, or six times what
-  /// that disturbed region took if that is longer (team_width.h).
+  /// run(), or, while other programs keep the processors busy, on fewer members, in the end on the calling thread alone: threads that wait
+  /// for each other at barriers lose a time slice at each of them, which made a decode beside a compiler three times slower than one thread
+  /// that waits for nobody. For bodies whose results do not depend on count(). Tries more members again after 0.1 to 6.4 seconds, or six
+  /// times what that disturbed region took if that is longer (team_width.h).
   template <typename Body>
   void run_elastic(Body&& body) {
-    run_elastic_erased([](void* object, const TeamMember& member) { (*static_cast<std::remove_reference_t<Body>*>(object))(member); }, &body);
+    run_elastic_erased([](void* object, const TeamMember& member) { (*static_cast<std::remove_reference_t<Body>*>(object))(member); },
+                       &body);
   }
 
   /// Runs body(const TeamMember&) on every member and returns when all have finished. The body must not throw. Allocates nothing.

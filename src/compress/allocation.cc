@@ -18,7 +18,8 @@ struct Offer {
   double worth_per_weight = 0;
   size_t loss = 0;
   bool operator<(const Offer& other) const {
-    return worth_per_weight != other.worth_per_weight ? worth_per_weight < other.worth_per_weight : loss > other.loss;  // of equals the first
+    // Of equals the first
+    return worth_per_weight != other.worth_per_weight ? worth_per_weight < other.worth_per_weight : loss > other.loss;
   }
 };
 
@@ -33,7 +34,9 @@ Result<CompressSurvey> measure_losses(const ModelLayout& layout, KlMeter& meter,
     const auto matrices = compressed_matrices(layout.layers[layer]);
     for (size_t kind = 0; kind < kinds; ++kind) kind_of[matrices[kind]] = static_cast<uint32_t>(kind), layer_of[matrices[kind]] = layer;
   }
-  const auto restored = [&](auto is_restored) { return [&, is_restored](MatrixIndex part) { return is_restored(part.matrix) ? exact(part) : lossy(part); }; };
+  const auto restored = [&](auto is_restored) {
+    return [&, is_restored](MatrixIndex part) { return is_restored(part.matrix) ? exact(part) : lossy(part); };
+  };
   CompressSurvey survey;
   std::vector<double>&of_kind = survey.kl_by_kind, &of_layer = survey.kl_by_layer;
   of_kind.resize(kinds);
@@ -54,7 +57,8 @@ Result<CompressSurvey> measure_losses(const ModelLayout& layout, KlMeter& meter,
   if (has_begun && !is_over) OTR_TRY(meter.begin(lossy).status());  // for the layers to begin from
   survey.kl = nothing;
   for (uint32_t layer = 0; layer < layers; ++layer) {
-    OTR_ASSIGN(of_layer[layer], measured([&] { return meter.measure_from(restored([&](uint32_t matrix) { return layer_of[matrix] == layer; }), layer); }));
+    OTR_ASSIGN(of_layer[layer],
+               measured([&] { return meter.measure_from(restored([&](uint32_t matrix) { return layer_of[matrix] == layer; }), layer); }));
   }
   double sum = 0;
   for (double& kl : of_kind) kl = std::max(nothing - kl, 0.0);

@@ -86,7 +86,8 @@ Drawing draw_distances(const CompressReport& report) {
   const std::vector<std::string> kinds = kinds_of(report);
   draw_by_kind(&canvas, kinds, report.survey.kl_by_kind, kKindsWidth);
   draw_by_layer(&canvas, report.survey.kl_by_layer, kKindsWidth + kGap);
-  return {"How much nearer the model comes with some matrices as they were", 50 + 26 * static_cast<double>(kinds.size()), canvas.elements()};
+  return {"How much nearer the model comes with some matrices as they were", 50 + 26 * static_cast<double>(kinds.size()),
+          canvas.elements()};
 }
 
 Drawing draw_heat(const CompressReport& report, const HeatMap& map) {
@@ -191,7 +192,8 @@ Drawing draw_training(const CompressReport& report) {
 Drawing draw_layer_training(const CompressReport& report) {
   const std::vector<PolishedLayer>& layers = report.polish_layers;
   double most = 0;
-  for (const PolishedLayer& layer : layers) most = std::max(most, std::isfinite(layer.error_after) ? std::max(layer.error_before, layer.error_after) : layer.error_before);
+  for (const PolishedLayer& layer : layers)
+    most = std::max(most, std::isfinite(layer.error_after) ? std::max(layer.error_before, layer.error_after) : layer.error_before);
   const Frame frame{52, kTitleBottom + 20, Canvas::kWidth - 52 - 16, 200, round_above(100 * most)};
   Canvas canvas;
   canvas.text(0, kTitleBottom - 8, "title", "Training the branches, layer by layer");
@@ -202,7 +204,8 @@ Drawing draw_layer_training(const CompressReport& report) {
     std::string points;
     for (size_t i = 0; i < layers.size(); ++i) {
       points += formatted("{}{:.1f} {:.1f}", points.empty() ? "M" : "L",
-                          frame.left + frame.width * (static_cast<double>(i) + 0.5) / static_cast<double>(layers.size()), frame.y(100 * error(layers[i])));
+                          frame.left + frame.width * (static_cast<double>(i) + 0.5) / static_cast<double>(layers.size()),
+                          frame.y(100 * error(layers[i])));
     }
     return points;
   };

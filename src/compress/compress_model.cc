@@ -35,7 +35,8 @@ constexpr double kShareOfPolish = 0.35;
 Result<LeasedVector<Token>> choose_chunks(std::span<const Token> tokens, uint64_t vocabulary, const CompressOptions& options) {
   const auto is_known = [vocabulary](Token token) { return token >= 0 && static_cast<uint64_t>(token) < vocabulary; };
   if (!std::all_of(tokens.begin(), tokens.end(), is_known)) {
-    return Status(StatusCode::kInvalidArgument, formatted("the calibration has tokens that are not among the {} of the vocabulary", vocabulary));
+    return Status(StatusCode::kInvalidArgument,
+                  formatted("the calibration has tokens that are not among the {} of the vocabulary", vocabulary));
   }
   const size_t given = tokens.size() / options.chunk_tokens, used = std::min<size_t>(given, options.most_chunks);
   if (used == 0) {
@@ -53,14 +54,16 @@ Result<LeasedVector<Token>> choose_chunks(std::span<const Token> tokens, uint64_
 
 Status report(const CompressOptions& options, double share) {
   try {
-    if (options.cancel.is_cancelled() || (options.progress && !options.progress(share))) return Status(StatusCode::kCancelled, "compressing was cancelled");
+    if (options.cancel.is_cancelled() || (options.progress && !options.progress(share)))
+      return Status(StatusCode::kCancelled, "compressing was cancelled");
   } catch (...) {
     return Status(StatusCode::kInternal, "the progress callback threw");
   }
   return {};
 }
 
-std::vector<CompressedMatrixReport> matrix_reports(const ModelLayout& layout, const std::vector<MatrixPlan>& plans, const std::vector<CompressedMatrix>& made) {
+std::vector<CompressedMatrixReport> matrix_reports(const ModelLayout& layout, const std::vector<MatrixPlan>& plans,
+                                                   const std::vector<CompressedMatrix>& made) {
   std::vector<CompressedMatrixReport> reports;
   const std::vector<uint32_t> matrices = matrices_of_layers(layout);
   const std::vector<std::string> kinds = kinds_of(layout);
@@ -68,7 +71,14 @@ std::vector<CompressedMatrixReport> matrix_reports(const ModelLayout& layout, co
     const MatrixPlan& plan = plans[matrices[i]];
     const WeightSource& weight = layout.weights[matrices[i]];
     const CompressedMatrix& one = made[matrices[i]];
-    CompressedMatrixReport report{layout.shape.matrices[matrices[i]].name, kinds[i % kinds.size()], static_cast<uint32_t>(i / kinds.size()), weight.rows, weight.columns, plan.bits, plan.rank, plan.share};
+    CompressedMatrixReport report{layout.shape.matrices[matrices[i]].name,
+                                  kinds[i % kinds.size()],
+                                  static_cast<uint32_t>(i / kinds.size()),
+                                  weight.rows,
+                                  weight.columns,
+                                  plan.bits,
+                                  plan.rank,
+                                  plan.share};
     report.experts = weight.experts;
     report.backbone_bytes = weight.experts * weight.rows * *row_bytes(plan.type(), weight.columns);
     report.branch_bytes = one.branch.a.size() + one.branch.b.size() + one.residual.columns.bytes.size();
@@ -105,18 +115,20 @@ Status check_files(const Model::Impl& model, const std::string& path, const Comp
   const std::string& report = options.report_file;
   if (report.empty()) return {};
   OTR_TRY(check_output_path(model, report));
-  if (report == path || report == SavedWork::file_beside(path)) return Status(StatusCode::kInvalidArgument, "the report and the model are to have the same name").in_file(report);
+  if (report == path || report == SavedWork::file_beside(path))
+    return Status(StatusCode::kInvalidArgument, "the report and the model are to have the same name").in_file(report);
   return AtomicFile::create(report, 0666).status();
 }
 
 // `saved`: null where nothing is kept.
-Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const Token> tokens, const std::string& path, const CompressOptions& options, SavedWork* saved,
-                                        const MemoryLedger& ledger) {
+Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const Token> tokens, const std::string& path,
+                                       const CompressOptions& options, SavedWork* saved, const MemoryLedger& ledger) {
   CompressReport result;
   result.input_bytes = model.info.bytes;
   result.calibration_tokens = tokens.size();
   const double planning_share = needs_survey(options) ? kShareOfSurvey : 0;
-  OTR_ASSIGN(ModelPlan plan, plan_matrices(model, tokens, options, saved, [&](double share) { return report(options, planning_share * share); }));
+  OTR_ASSIGN(ModelPlan plan,
+             plan_matrices(model, tokens, options, saved, [&](double share) { return report(options, planning_share * share); }));
   const std::vector<MatrixPlan>& plans = plan.matrices;
   result.survey = std::move(plan.survey);
   OTR_ASSIGN(CompressedFile file, CompressedFile::create(model, path, plans, options.factor_bits));
@@ -147,7 +159,8 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const
     branches[matrix] = std::move(made);
     return Status();
   };
-  OTR_TRY(compressor->run(plans, sink, [&](uint32_t done, uint32_t all) { return report(options, planning_share + compressor_share * done / all); }));
+  OTR_TRY(compressor->run(plans, sink,
+                          [&](uint32_t done, uint32_t all) { return report(options, planning_share + compressor_share * done / all); }));
   compressor.reset();
   if (polishes) {
     const auto watch = [&](uint32_t done, uint32_t all) { return report(options, 1 - polish_share + polish_share * done / all); };
@@ -175,20 +188,22 @@ Result<CompressReport> compress_chunks(const Model::Impl& model, std::span<const
 
 // Whether going on can come further than the call that failed with it.
 bool may_go_away(StatusCode code) {
-  return code == StatusCode::kCancelled || code == StatusCode::kBudget || code == StatusCode::kIo || code == StatusCode::kOutOfMemory || code == StatusCode::kInternal;
+  return code == StatusCode::kCancelled || code == StatusCode::kBudget || code == StatusCode::kIo || code == StatusCode::kOutOfMemory ||
+         code == StatusCode::kInternal;
 }
 
 // With bytes in the place of time.
 Result<CompressOptions> in_bytes(const Model::Impl& model, CompressOptions options) {
   if (options.max_slowdown == 0) return options;
-  OTR_ASSIGN(options.branch_read_bytes, bytes_within_slowdown(*model.layout, *own_type(base_bits(options), form_of(options)), *options.machine, options.max_slowdown));
+  OTR_ASSIGN(options.branch_read_bytes,
+             bytes_within_slowdown(*model.layout, *own_type(base_bits(options), form_of(options)), *options.machine, options.max_slowdown));
   options.scattered_read_cost = kScatteredReadCost;
   return options;
 }
 
 // Within the thread's residency, of which `ledger` is.
-Result<CompressReport> compress_leased(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& given,
-                                       const MemoryLedger& ledger) try {
+Result<CompressReport> compress_leased(const Model::Impl& model, std::span<const Token> calibration, const std::string& path,
+                                       const CompressOptions& given, const MemoryLedger& ledger) try {
   OTR_ASSIGN(const LeasedVector<Token> tokens, choose_chunks(calibration, model.layout->vocabulary, given));
   OTR_ASSIGN(const CompressOptions options, with_room_for_feedback(model, tokens, given));
   std::unique_ptr<SavedWork> saved;
@@ -213,7 +228,8 @@ Result<CompressOptions> checked_options(const Model::Impl& model, const std::str
   return options;
 }
 
-Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& given) {
+Result<CompressReport> compress(const Model::Impl& model, std::span<const Token> calibration, const std::string& path,
+                                const CompressOptions& given) {
   OTR_ASSIGN(const CompressOptions options, checked_options(model, path, given));
   CpuBackend backend;
   OTR_ASSIGN(const std::unique_ptr<TensorResidency> memory, TensorResidency::create_empty(backend, options.host_bytes));
@@ -227,7 +243,8 @@ Result<CompressReport> compress(const Model::Impl& model, std::span<const Token>
 
 }  // namespace
 
-Result<CompressReport> compress_model(const Model& model, std::span<const Token> calibration, const std::string& path, const CompressOptions& options) try {
+Result<CompressReport> compress_model(const Model& model, std::span<const Token> calibration, const std::string& path,
+                                      const CompressOptions& options) try {
   return compress(*model.impl(), calibration, path, options);
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");  // short enough to need none
@@ -236,7 +253,8 @@ Result<CompressReport> compress_model(const Model& model, std::span<const Token>
 Status check_compress(const Model& model, uint64_t calibration_tokens, const std::string& path, const CompressOptions& given) try {
   OTR_ASSIGN(const CompressOptions options, checked_options(*model.impl(), path, given));
   const uint64_t most = uint64_t{options.most_chunks} * options.chunk_tokens;
-  const std::vector<Token> stand_in(std::min(calibration_tokens, most));  // how much memory is needed does not hang on which tokens they are
+  // How much memory is needed does not hang on which tokens they are
+  const std::vector<Token> stand_in(std::min(calibration_tokens, most));
   OTR_ASSIGN(const LeasedVector<Token> tokens, choose_chunks(stand_in, model.impl()->layout->vocabulary, options));
   return with_room_for_feedback(*model.impl(), tokens, options).status();
 } catch (const std::bad_alloc&) {

@@ -73,17 +73,20 @@ class ReportPage {
   }
 
   void add_quality() {
-    if (!quality_->compensated) return page_.figure(formatted("{:.3f} nats", quality_->backbone.value), "from the model on text that was not used");
+    if (!quality_->compensated)
+      return page_.figure(formatted("{:.3f} nats", quality_->backbone.value), "from the model on text that was not used");
     page_.figure(formatted("{:.3f} nats", quality_->compensated->value),
                  formatted("from the model on text that was not used; {:.3f} without {}", quality_->backbone.value, corrections()));
   }
 
   bool is_trained() const { return report_.polish_scope != PolishScope::kAuto; }
   static bool has_ranks(const CompressReport& report) {
-    return std::any_of(report.matrices.begin(), report.matrices.end(), [](const CompressedMatrixReport& matrix) { return matrix.rank > 0; });
+    return std::any_of(report.matrices.begin(), report.matrices.end(),
+                       [](const CompressedMatrixReport& matrix) { return matrix.rank > 0; });
   }
   static bool has_residuals(const CompressReport& report) {
-    return std::any_of(report.matrices.begin(), report.matrices.end(), [](const CompressedMatrixReport& matrix) { return matrix.share > 0; });
+    return std::any_of(report.matrices.begin(), report.matrices.end(),
+                       [](const CompressedMatrixReport& matrix) { return matrix.share > 0; });
   }
   static std::string corrections_of(const CompressReport& report) {
     return !has_residuals(report) ? "low-rank branches" : has_ranks(report) ? "low-rank branches and residuals" : "residuals";
@@ -173,10 +176,12 @@ class ReportPage {
     if (!quality_->compensated) return void(rows->emplace_back("distance on text that was not used", nats(quality_->backbone)));
     rows->emplace_back("distance on text that was not used",
                        formatted("{}; without {} {}", nats(*quality_->compensated), corrections(), nats(quality_->backbone)));
-    rows->emplace_back("recovered by " + corrections(), formatted("{:.1f} ± {:.1f} %", 100 * quality_->recovered.value, 100 * quality_->recovered.error));
+    rows->emplace_back("recovered by " + corrections(),
+                       formatted("{:.1f} ± {:.1f} %", 100 * quality_->recovered.value, 100 * quality_->recovered.error));
   }
 
-  // As it was found beforehand: what was held in the end is less where the run went on after an interruption, and the page is to be the same.
+  // As it was found beforehand: what was held in the end is less where the run went on after an interruption, and the page is to be the
+  // same.
   std::string memory_text() const {
     const CompressMemory& memory = report_.memory;
     return format_bytes(memory.planned_bytes) + (memory.budget_bytes > 0 ? formatted(" of {}", format_bytes(memory.budget_bytes)) : "");

@@ -125,7 +125,8 @@ std::string make_header(const GgufFile& file, std::span<const Target> targets, u
 
 }  // namespace
 
-Result<CompressedFile> CompressedFile::create(const Model::Impl& model, const std::string& path, std::span<const MatrixPlan> plans, int factor_bits) {
+Result<CompressedFile> CompressedFile::create(const Model::Impl& model, const std::string& path, std::span<const MatrixPlan> plans,
+                                              int factor_bits) {
   OTR_ASSIGN(const GgufFile with_arrays, read_header_again(model));
   uint64_t bytes = 0, residual_reads = 0;
   const std::vector<Target> targets = choose_targets(model, plans, factor_bits, &residual_reads);

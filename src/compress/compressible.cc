@@ -17,7 +17,8 @@ Status unsupported(const std::string& message) { return Status(StatusCode::kUnsu
 
 Status check_matrix(const ModelLayout& layout, uint32_t matrix, const CompressOptions& options) {
   const WeightSource& weight = layout.weights[matrix];
-  if (is_own_type(weight.type) || layout.branches[matrix].rank > 0) return unsupported("the model is compressed already; compress the one it was made from");
+  if (is_own_type(weight.type) || layout.branches[matrix].rank > 0)
+    return unsupported("the model is compressed already; compress the one it was made from");
   if (weight.columns % options.group_weights == 0) return {};
   return unsupported(formatted("rows of {} weights cannot be compressed, need a multiple of {}", weight.columns, options.group_weights));
 }
@@ -50,7 +51,9 @@ Status check_compressible(const Model::Impl& model, const CompressOptions& optio
   if (!model.layout) return model.run_status;
   const ModelLayout& layout = *model.layout;
   if (layout.config.experts > 0 && options.polish_steps > 0) {
-    return unsupported("a mixture of experts cannot be trained by this version, neither its branches nor its backbone; set polish_steps to 0").in_file(model.info.file);
+    return unsupported(
+               "a mixture of experts cannot be trained by this version, neither its branches nor its backbone; set polish_steps to 0")
+        .in_file(model.info.file);
   }
   for (const uint32_t matrix : matrices_of_layers(layout)) {
     Status status = check_matrix(layout, matrix, options);

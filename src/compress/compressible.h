@@ -8,8 +8,8 @@
 
 namespace outrigger {
 
-/// Precondition: the options are valid. Errors: why the model cannot run; kUnsupported for a mixture of experts that is to be trained, what is compressed
-/// already, and rows of no multiple of group_weights; kInvalidArgument where the matrices have as few bits as are asked for.
+/// Precondition: the options are valid. Errors: why the model cannot run; kUnsupported for a mixture of experts that is to be trained, what
+/// is compressed already, and rows of no multiple of group_weights; kInvalidArgument where the matrices have as few bits as are asked for.
 Status check_compressible(const Model::Impl& model, const CompressOptions& options);
 
 }  // namespace outrigger

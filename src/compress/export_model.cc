@@ -32,9 +32,10 @@ Status check_model(const Model::Impl& model, bool wants_adapter) {
   const auto tensors = model.file.tensors();
   const bool branches = std::any_of(layout.branches.begin(), layout.branches.end(), has_branch);
   if (std::any_of(layout.residuals.begin(), layout.residuals.end(), has_residual)) {
-    return refused(StatusCode::kUnsupported, model,
-                   "sparse residuals cannot be exported, since no other engine computes them; compress with --form low-rank (BranchForm::kLowRank) "
-                   "instead, or without");
+    return refused(
+        StatusCode::kUnsupported, model,
+        "sparse residuals cannot be exported, since no other engine computes them; compress with --form low-rank (BranchForm::kLowRank) "
+        "instead, or without");
   }
   if (!branches && std::none_of(tensors.begin(), tensors.end(), is_own)) {
     return refused(StatusCode::kInvalidArgument, model,

@@ -18,8 +18,8 @@
 
 namespace outrigger {
 
-/// What of a model's metadata holds for its exported backbone, and what is said of it anew. `file` has its arrays; `recoded` is what matrices in
-/// types of our own become, if there are some.
+/// What of a model's metadata holds for its exported backbone, and what is said of it anew. `file` has its arrays; `recoded` is what
+/// matrices in types of our own become, if there are some.
 GgufHeader backbone_header(const GgufFile& file, const ModelConfig& config, std::optional<DType> recoded);
 /// A LoRA adapter's. Its alpha is 0: readers then take factors as they are, whatever their rank.
 GgufHeader adapter_header(const GgufFile& file, const ModelConfig& config, std::span<const ExportedTensor> tensors);

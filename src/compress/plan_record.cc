@@ -56,7 +56,8 @@ uint64_t plan_record_bytes(const ModelLayout& layout) {
 
 std::vector<std::byte> write_plan(const ModelPlan& plan, const ModelLayout& layout) {
   std::vector<SavedPlan> saved;
-  for (const MatrixPlan& one : plan.matrices) saved.push_back({one.bits, one.rank, one.share, one.kl, one.restored, one.form.has_codebook, one.form.block});
+  for (const MatrixPlan& one : plan.matrices)
+    saved.push_back({one.bits, one.rank, one.share, one.kl, one.restored, one.form.has_codebook, one.form.block});
   const std::vector<double> numbers = numbers_of(plan.survey, layout);
   std::vector<std::byte> record;
   for (const auto bytes : {std::as_bytes(std::span(saved)), std::as_bytes(std::span(numbers))})

@@ -28,7 +28,8 @@ class Planning {
 
   CompressNeed need() const {
     if (!needs_survey(options_)) return {};
-    return need_of_survey({layout_, options_, tokens_.size(), compressing_threads(options_)}, plans_, components(), measures() && forms().residual);
+    return need_of_survey({layout_, options_, tokens_.size(), compressing_threads(options_)}, plans_, components(),
+                          measures() && forms().residual);
   }
 
   Result<ModelPlan> run(const std::function<Status(double share)>& watch) {

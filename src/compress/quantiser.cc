@@ -35,8 +35,8 @@ class RowStrip {
     const uint64_t live = std::min<uint64_t>(kScaleLanes, rows_ - first_row);
     take(first_row, live);
     for (uint64_t block = 0; block < columns_; block += block_) {
-      const BlockScales scales = search_scales({turned_.data() + block * kScaleLanes, block_ * kScaleLanes}, inputs_.column_weights.subspan(block, block_), levels_,
-                                               options_.searches_scales);
+      const BlockScales scales = search_scales({turned_.data() + block * kScaleLanes, block_ * kScaleLanes},
+                                               inputs_.column_weights.subspan(block, block_), levels_, options_.searches_scales);
       round_block(block, scales);
       if (!inputs_.feedback.empty()) make_up_behind(block);
       for (uint64_t lane = 0; lane < live; ++lane) store(first_row + lane, block, lane, scales, out);

@@ -39,9 +39,9 @@ struct LowBitMatrix {
   LeasedVector<std::byte> bytes{MemoryUse::kBackbone};
 };
 
-/// Quantises `weights` [rows, columns], row-major; `columns` is whole blocks. A block's scale and minimum are searched when its first column's turn comes, with
-/// the errors of all columns before it already made up for.
-/// Bits do not depend on the number of threads. Allocates the result and some 100 KB a thread for each 1,000 columns.
+/// Quantises `weights` [rows, columns], row-major; `columns` is whole blocks. A block's scale and minimum are searched when its first
+/// column's turn comes, with the errors of all columns before it already made up for. Bits do not depend on the number of threads.
+/// Allocates the result and some 100 KB a thread for each 1,000 columns.
 /// Errors: kInvalidArgument for weights that are not finite, or columns that are not whole blocks; kOutOfMemory.
 /// @source GPTQ (arXiv 2210.17323), section 3; the search begins with clipped ranges and refines them by weighted least squares.
 Result<LowBitMatrix> quantise_matrix(std::span<const float> weights, uint64_t rows, uint64_t columns, const InputStatistics& inputs,

@@ -70,7 +70,11 @@ class SavedWork {
 
  private:
   SavedWork(const Model::Impl& model, const CompressOptions& options, std::string file, Journal journal)
-      : layout_(*model.layout), windows_of_layer_(outrigger::windows_of_layer(layout_)), options_(options), file_(std::move(file)), journal_(std::move(journal)) {}
+      : layout_(*model.layout),
+        windows_of_layer_(outrigger::windows_of_layer(layout_)),
+        options_(options),
+        file_(std::move(file)),
+        journal_(std::move(journal)) {}
   void give_up(const Status& status);
   Status tell() const;
   std::optional<double> read_number(uint32_t index) const;

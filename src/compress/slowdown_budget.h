@@ -11,9 +11,9 @@
 
 namespace outrigger {
 
-/// Bytes, read in order, that take as long as the part `slowdown` of a token of the model with its matrices in `type`, all of it in the memory of `machine`
-/// and computed by its host, with what every window's branches take beside their bytes already taken off. Errors: kInvalidArgument for a
-/// slowdown that is less than that, with the least that is not; those of the planner.
+/// Bytes, read in order, that take as long as the part `slowdown` of a token of the model with its matrices in `type`, all of it in the
+/// memory of `machine` and computed by its host, with what every window's branches take beside their bytes already taken off. Errors:
+/// kInvalidArgument for a slowdown that is less than that, with the least that is not; those of the planner.
 Result<uint64_t> bytes_within_slowdown(const ModelLayout& layout, DType type, const MachineProfile& machine, double slowdown);
 
 }  // namespace outrigger

@@ -30,8 +30,9 @@ std::vector<Token> measured_chunks(std::span<const Token> tokens, size_t chunk_t
 
 }  // namespace
 
-Result<SurveyResult> survey_model(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options, uint32_t most_rank, bool columns,
-                                             SavedWork* saved, const std::function<Status(double share)>& watch) try {
+Result<SurveyResult> survey_model(const Model::Impl& model, std::span<const Token> tokens, const CompressOptions& options,
+                                  uint32_t most_rank, bool columns, SavedWork* saved,
+                                  const std::function<Status(double share)>& watch) try {
   const ModelLayout& layout = *model.layout;
   std::vector<MatrixPlan> plans(layout.weights.size());
   for (const uint32_t matrix : matrices_of_layers(layout)) plans[matrix].bits = base_bits(options), plans[matrix].form = form_of(options);
@@ -53,7 +54,8 @@ Result<SurveyResult> survey_model(const Model::Impl& model, std::span<const Toke
 
   compressor.reset();
   OTR_ASSIGN(const std::unique_ptr<ThreadTeam> team, ThreadTeam::create(options.threads > 0 ? options.threads : usable_cores()));
-  OTR_ASSIGN(const std::unique_ptr<KlMeter> meter, KlMeter::create(model, measured_chunks(tokens, options.chunk_tokens), options.chunk_tokens, *team));
+  OTR_ASSIGN(const std::unique_ptr<KlMeter> meter,
+             KlMeter::create(model, measured_chunks(tokens, options.chunk_tokens), options.chunk_tokens, *team));
   const MatrixReader exact = [&](MatrixIndex part) { return read_matrix(model.file.source(), layout.weights[part.matrix], part.expert); };
   const MatrixReader lossy = [&](MatrixIndex part) -> Result<LeasedVector<float>> {
     const WeightSource& weight = layout.weights[part.matrix];

@@ -16,8 +16,9 @@ Status check_draft(const DraftOptions& draft) {
                   "draft: got a tree, need a chain in a batch; generate the texts one after the other, or draft chains");
   }
   if (draft.kind != DraftKind::kSelf) return {};
-  return Status(StatusCode::kUnsupported,
-                "draft: got 'self', need none, auto, ngram or a model in a batch; generate the texts one after the other, or use another draft");
+  return Status(
+      StatusCode::kUnsupported,
+      "draft: got 'self', need none, auto, ngram or a model in a batch; generate the texts one after the other, or use another draft");
 }
 
 }  // namespace

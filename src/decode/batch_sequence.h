@@ -48,8 +48,8 @@ class BatchSequence {
   /// Of the step, once its rows are judged.
   uint32_t drafted() const { return static_cast<uint32_t>(state_.tokens.size() - base_); }
   uint32_t accepted() const { return next_.in_cache; }
-  /// After the step that it joined: what the model took to draft for all its texts, and what it took itself. Empty: it goes on; else it is done, and
-  /// the place is free.
+  /// After the step that it joined: what the model took to draft for all its texts, and what it took itself. Empty: it goes on; else it is
+  /// done, and the place is free.
   std::optional<Result<GenerateResult>> end_step(const Status& step, double draft_ms, double step_ms);
   /// Ends it with what it has.
   Result<GenerateResult> stop(StopReason reason);

@@ -79,8 +79,9 @@ class SessionCalls {
 Status check_follower(const Session::Impl& session, const Session::Impl& first, size_t index) {
   const auto slowdown = [](const Session::Impl& of) { return of.follower ? of.follower->max_slowdown() : 0; };
   if (slowdown(session) == slowdown(first)) return {};
-  return Status(StatusCode::kInvalidArgument, formatted("session {}: follows the load with a slowdown of {}, need that of session 0, {} (0: it does not)", index,
-                                                        slowdown(session), slowdown(first)));
+  return Status(StatusCode::kInvalidArgument,
+                formatted("session {}: follows the load with a slowdown of {}, need that of session 0, {} (0: it does not)", index,
+                          slowdown(session), slowdown(first)));
 }
 
 Status check_together(std::span<Session* const> sessions, std::span<const Token> tokens) {

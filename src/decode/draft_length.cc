@@ -42,8 +42,8 @@ double DraftLength::acceptance(uint32_t place) const {
   return believed;
 }
 
-// By what is measured of steps of one token and of more, the most of which a step is measured; as long as that is not known, or where it is kinder, by what
-// is believed.
+// By what is measured of steps of one token and of more, the most of which a step is measured; as long as that is not known, or where it is
+// kinder, by what is believed.
 double DraftLength::growth() const {
   size_t most = verify_.size() - 1;
   while (most > 1 && verify_[most].count == 0) --most;

@@ -19,7 +19,8 @@ struct PassRecord {
   double draft_ms = 0, verify_ms = 0;
 };
 
-/// What each further token of a step adds, of a step of decoding, by the plan: from a decode step to a prompt's. A batch's token is one of each of its texts.
+/// What each further token of a step adds, of a step of decoding, by the plan: from a decode step to a prompt's. A batch's token is one of
+/// each of its texts.
 double planned_growth(const Plan& plan);
 
 /// Maximises tokens over time: a draft of n tokens yields 1 + a1 + a1 a2 + ... of them on average, a_i being how often the i-th is taken
@@ -29,8 +30,8 @@ double planned_growth(const Plan& plan);
 class DraftLength {
  public:
   /// Lengths up to `most`, 1 to kMostDraftTokens; most * width is less than kMostTreeTokens + width.
-  /// `fixed`: that length or, if it may give up, none. `growth`: what each further token of a step is believed to add until it was measured, of a step of one
-  /// token; never less than kLeastGrowth.
+  /// `fixed`: that length or, if it may give up, none. `growth`: what each further token of a step is believed to add until it was
+  /// measured, of a step of one token; never less than kLeastGrowth.
   DraftLength(uint32_t most, bool is_fixed, bool may_give_up, uint32_t width = 1, double growth = kLeastGrowth)
       : most_(most), width_(width), is_fixed_(is_fixed), may_give_up_(may_give_up), growth_(std::max(growth, kLeastGrowth)) {}
 
@@ -55,7 +56,8 @@ class DraftLength {
 
   /// Expected number of tokens that are accepted of a draft of this length.
   double expected_accepted(uint32_t length) const;
-  /// Expected time of a token with drafts of this length, in ms; what was not measured yet is judged kindly, so that it is tried: of steps by what is believed of their growth.
+  /// Expected time of a token with drafts of this length, in ms; what was not measured yet is judged kindly, so that it is tried: of steps
+  /// by what is believed of their growth.
   double ms_per_token(uint32_t length) const;
 
   /// Nothing is given up on less than so many drafts.

@@ -15,27 +15,33 @@ namespace outrigger {
 namespace {
 
 Status beyond_budget(const std::string& path, const char* tier, uint64_t needed, uint64_t given) {
-  return Status(StatusCode::kBudget,
-                formatted("the draft model: got {} ({} bytes) of {} memory, need {} ({} bytes); plan with as many draft bytes, or use a smaller draft",
-                          format_bytes(given), given, tier, format_bytes(needed), needed))
+  return Status(StatusCode::kBudget, formatted("the draft model: got {} ({} bytes) of {} memory, need {} ({} bytes); plan with as many "
+                                               "draft bytes, or use a smaller draft",
+                                               format_bytes(given), given, tier, format_bytes(needed), needed))
       .with_bytes(needed, given)
       .in_file(path);
 }
 
 // What the target's plan keeps for drafts and has not given to one yet.
 Budgets left_for_drafts(const Engine::Impl& target) {
-  const auto left = [](const TierPlan& planned, const TierUse& use) { return planned.breakdown.draft - std::min(use.current.draft, planned.breakdown.draft); };
+  const auto left = [](const TierPlan& planned, const TierUse& use) {
+    return planned.breakdown.draft - std::min(use.current.draft, planned.breakdown.draft);
+  };
   const DeviceResidency* const device = std::as_const(*target.residency).device();
   return {left(target.plan.host, target.residency->report()), device == nullptr ? 0 : left(target.plan.device, device->report())};
 }
 
 // The draft's plan within what is left: nothing is too little for it, and no limit to a planner.
-Result<Plan> plan_within(const Budgets& left, const Engine::Impl& target, const Model& model, const std::string& path, const DraftTexts& texts) {
+Result<Plan> plan_within(const Budgets& left, const Engine::Impl& target, const Model& model, const std::string& path,
+                         const DraftTexts& texts) {
   const uint32_t device_threads = target.plan.device.breakdown.draft > 0 ? target.plan.device_threads : 0;
-  const auto plan_in = [&](const Budgets& budgets) { return plan_draft(model, texts, DraftThreads{target.plan.threads, device_threads}, budgets); };
+  const auto plan_in = [&](const Budgets& budgets) {
+    return plan_draft(model, texts, DraftThreads{target.plan.threads, device_threads}, budgets);
+  };
   if (left.host_bytes == 0 || (device_threads > 0 && left.device_bytes == 0)) {
     OTR_ASSIGN(const Plan whole, plan_in({Budgets::kUnlimited, Budgets::kUnlimited}));
-    return left.host_bytes == 0 ? beyond_budget(path, "host", whole.host.planned_bytes, 0) : beyond_budget(path, "the device's", whole.device.planned_bytes, 0);
+    return left.host_bytes == 0 ? beyond_budget(path, "host", whole.host.planned_bytes, 0)
+                                : beyond_budget(path, "the device's", whole.device.planned_bytes, 0);
   }
   Result<Plan> plan = plan_in(left);
   if (plan.status().code() != StatusCode::kBudget) return plan;
@@ -62,7 +68,8 @@ Result<OpenedDraft> open_draft(Engine::Impl& target, const std::string& path, co
   options.numerics = target.numerics;
   options.progress = progress;
   options.cancel = cancel;
-  OTR_ASSIGN(Engine engine, is_on_device ? open_engine_on(target.backend, model, plan, options, kDraftStreams) : Engine::open(model, plan, options));
+  OTR_ASSIGN(Engine engine,
+             is_on_device ? open_engine_on(target.backend, model, plan, options, kDraftStreams) : Engine::open(model, plan, options));
   engine.impl()->drafts_on = target.draft_track;
   const size_t vocabulary = std::min(target.layout().vocabulary, engine.impl()->layout().vocabulary);
   return OpenedDraft{std::move(claim), std::move(device_claim), std::move(engine), vocabulary};

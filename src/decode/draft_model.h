@@ -25,8 +25,9 @@ struct OpenedDraft {
   size_t vocabulary = 0;  ///< ids that the target knows too
 };
 
-/// All of the draft is resident, on the target's device where the plan has bytes for it there, with streams of its own. Its planned bytes are within the plan's
-/// TierBreakdown::draft, together with those of other drafts, and count in the target's ledgers as long as the claims live. Errors: as Session::prepare_draft().
+/// All of the draft is resident, on the target's device where the plan has bytes for it there, with streams of its own. Its planned bytes
+/// are within the plan's TierBreakdown::draft, together with those of other drafts, and count in the target's ledgers as long as the claims
+/// live. Errors: as Session::prepare_draft().
 Result<OpenedDraft> open_draft(Engine::Impl& target, const std::string& path, const DraftTexts& texts, const Progress& progress,
                                const CancelToken& cancel);
 

@@ -21,15 +21,18 @@ Status no_rows(const Plan& plan) {
 }
 
 Status no_trees() {
-  return Status(StatusCode::kUnsupported,
-                "draft.shape: a tree needs attention on the host; here a device computes it, whose kernels know chains only; use a chain, or plan "
-                "for the host alone");
+  return Status(
+      StatusCode::kUnsupported,
+      "draft.shape: a tree needs attention on the host; here a device computes it, whose kernels know chains only; use a chain, or plan "
+      "for the host alone");
 }
 
 // A share is judged by what steps of one token take, and drafts make steps of any size.
 Status no_follower(DraftKind kind) {
-  return Status(StatusCode::kUnsupported,
-                formatted("draft: got '{}', need none or auto, which is none, while the branch share follows the load; set a share, or draft nothing", draft_kind_name(kind)));
+  return Status(
+      StatusCode::kUnsupported,
+      formatted("draft: got '{}', need none or auto, which is none, while the branch share follows the load; set a share, or draft nothing",
+                draft_kind_name(kind)));
 }
 
 }  // namespace

@@ -40,16 +40,19 @@ MachineProfile any_machine(const DraftThreads& threads) {
   return machine;
 }
 
-Result<Plan> plan_resident(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets, const Workload& workload, bool on_device) {
+Result<Plan> plan_resident(const StepShape& shape, const MachineProfile& machine, const Budgets& budgets, const Workload& workload,
+                           bool on_device) {
   // Prompts go through a draft in such steps: twice as large ones read it not noticeably faster, and take twice the activations.
   static constexpr uint32_t kStepTokens = 64;
-  return on_device ? device_resident_plan(shape, machine, budgets, workload, kStepTokens) : resident_plan(shape, machine, budgets.host_bytes, workload, kStepTokens);
+  return on_device ? device_resident_plan(shape, machine, budgets, workload, kStepTokens)
+                   : resident_plan(shape, machine, budgets.host_bytes, workload, kStepTokens);
 }
 
 Status check_room(const DraftTexts& texts, const DraftThreads& threads, bool on_device) {
   if (texts.context_tokens > 0 && texts.count > 0 && threads.host > 0 && (!on_device || threads.device > 0)) return {};
-  return Status(StatusCode::kInvalidArgument, formatted("draft: got {} tokens of context, {} texts, {} threads{}, need at least 1 of each", texts.context_tokens, texts.count,
-                                                        threads.host, on_device ? formatted(" and {} of the device", threads.device) : ""));
+  return Status(StatusCode::kInvalidArgument,
+                formatted("draft: got {} tokens of context, {} texts, {} threads{}, need at least 1 of each", texts.context_tokens,
+                          texts.count, threads.host, on_device ? formatted(" and {} of the device", threads.device) : ""));
 }
 
 }  // namespace
@@ -75,7 +78,8 @@ Result<uint64_t> draft_model_bytes(const Model& draft, uint32_t context_tokens, 
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
-Result<DraftDeviceBytes> draft_model_device_bytes(const Model& draft, uint32_t context_tokens, uint32_t threads, uint32_t device_threads, uint32_t texts) try {
+Result<DraftDeviceBytes> draft_model_device_bytes(const Model& draft, uint32_t context_tokens, uint32_t threads, uint32_t device_threads,
+                                                  uint32_t texts) try {
   const DraftTexts room{context_tokens, texts};
   OTR_TRY(check_room(room, {threads, device_threads}, true));
   OTR_ASSIGN(const Plan plan, plan_draft(draft, room, {threads, device_threads}, kUnlimited));
@@ -86,7 +90,8 @@ Result<DraftDeviceBytes> draft_model_device_bytes(const Model& draft, uint32_t c
 
 Result<double> draft_model_step_ms(const Model& draft, const MachineProfile& machine, const DraftSteps& steps, bool on_device) try {
   OTR_TRY(check_room({steps.context_tokens, steps.texts}, {machine.threads, machine.device_threads}, on_device));
-  if (on_device && !DeviceRates::are_known(machine)) return Status(StatusCode::kInvalidArgument, "draft: the machine's profile has no device; let it compute on the host");
+  if (on_device && !DeviceRates::are_known(machine))
+    return Status(StatusCode::kInvalidArgument, "draft: the machine's profile has no device; let it compute on the host");
   OTR_ASSIGN(const StepShape shape, draft.step_shape());
   Workload workload;
   workload.batch = steps.texts;

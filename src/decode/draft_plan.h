@@ -21,8 +21,8 @@ struct DraftThreads {
   uint32_t device = 0;  ///< 0: it computes on the host
 };
 
-/// A plan that decides by bytes alone; its predictions say nothing. Pure. Errors: kBudget; kUnsupported where a device computes nothing of the model;
-/// kInvalidArgument.
+/// A plan that decides by bytes alone; its predictions say nothing. Pure. Errors: kBudget; kUnsupported where a device computes nothing of
+/// the model; kInvalidArgument.
 Result<Plan> plan_draft(const Model& draft, const DraftTexts& texts, const DraftThreads& threads, const Budgets& budgets);
 
 }  // namespace outrigger

@@ -18,7 +18,8 @@ Status build(Engine::Impl& engine, const EngineOptions& options) {
   OTR_ASSIGN(engine.team, ThreadTeam::create(engine.plan.threads));
   OTR_ASSIGN(engine.executor, GraphExecutor::create());
   const GgufFile& file = engine.model.impl()->file;
-  OTR_ASSIGN(engine.residency, TensorResidency::create(*engine.backend, file.shared_source(), layout.shape, layout.weights, engine.plan, device, engine.streams));
+  OTR_ASSIGN(engine.residency, TensorResidency::create(*engine.backend, file.shared_source(), layout.shape, layout.weights, engine.plan,
+                                                       device, engine.streams));
   OTR_TRY(engine.check_scratch(engine.plan));
   engine.trace_events = options.trace_events;
   engine.corrects_in_turn = options.corrects_in_turn;
@@ -35,7 +36,8 @@ Result<Engine> Engine::open(const Model& model, const Plan& plan, const EngineOp
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
-Result<Engine> open_engine_on(std::shared_ptr<Backend> backend, const Model& model, const Plan& plan, const EngineOptions& options, const StreamSet& streams) try {
+Result<Engine> open_engine_on(std::shared_ptr<Backend> backend, const Model& model, const Plan& plan, const EngineOptions& options,
+                              const StreamSet& streams) try {
   OTR_ASSIGN(const StepShape shape, model.step_shape());
   OTR_TRY(check_plan(plan, shape));
   auto engine = std::make_shared<Engine::Impl>(model, plan, options.numerics);
@@ -117,9 +119,10 @@ Status Engine::Impl::prepare_device(const StepBuffers& host) {
   DeviceResidency& device = *residency->device();
   if (layout().shape.fixed_bytes > 0) OTR_TRY(device.upload(device.fixed_memory(), residency->fixed_memory(), layout().shape.fixed_bytes));
   OTR_ASSIGN(device_activations, device.reserve(MemoryUse::kActivations, plan.device.breakdown.activations));
-  const StepBuffers there = StepBuffers::place(device_activations.data(), layout().config, layout().panels, plan.step_tokens, plan.device_threads,
-                                               plan.corrections_beside ? layout().shape.correction_row_bytes : 0);
-  device_runner.emplace(layout(), device, *residency, SideBuffers{host, there}, reinterpret_cast<const float*>(device.fixed_memory()), numerics);
+  const StepBuffers there = StepBuffers::place(device_activations.data(), layout().config, layout().panels, plan.step_tokens,
+                                               plan.device_threads, plan.corrections_beside ? layout().shape.correction_row_bytes : 0);
+  device_runner.emplace(layout(), device, *residency, SideBuffers{host, there}, reinterpret_cast<const float*>(device.fixed_memory()),
+                        numerics);
   return {};
 }
 
@@ -147,7 +150,8 @@ Status Engine::Impl::run_step_locked(const StepInput& input, const CancelToken& 
 // Beside the ring, which goes on to fill itself for the step that verifies.
 Status Engine::Impl::run_draft_step(const StepInput& input, const CancelToken& cancel) {
   if (!draft_runner) return Status(StatusCode::kUnavailable, "the plan has no copies to draft with any more");
-  if (tracer) tracer->begin_step(graphs.draft(), static_cast<uint32_t>(input.tokens.size()), static_cast<uint32_t>(input.logit_tokens.size()));
+  if (tracer)
+    tracer->begin_step(graphs.draft(), static_cast<uint32_t>(input.tokens.size()), static_cast<uint32_t>(input.logit_tokens.size()));
   draft_runner->begin(input, 1, cancel);
   const Status status = executor->run(graphs.draft(), *draft_runner, cancel);
   if (tracer) tracer->end_step(status.is_ok());
@@ -172,7 +176,8 @@ ExpertReport Engine::experts() const {
 
 StreamReport Engine::streamed() const {
   const std::shared_lock lock(impl_->placement_mutex);
-  StreamReport report{impl_->residency->streamed_bytes() - impl_->copied_bytes, 0, 0, impl_->past_kv_read_bytes, impl_->past_kv_written_bytes};
+  StreamReport report{impl_->residency->streamed_bytes() - impl_->copied_bytes, 0, 0, impl_->past_kv_read_bytes,
+                      impl_->past_kv_written_bytes};
   if (const DeviceResidency* device = std::as_const(*impl_->residency).device()) {
     report.h2d_bytes = device->copied_in_bytes();
     report.d2h_bytes = device->copied_out_bytes();

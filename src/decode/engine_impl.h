@@ -59,9 +59,9 @@ struct Engine::Impl {
 
   const ModelLayout& layout() const { return *model.impl()->layout; }
 
-  /// Runs one step and, if it wants logits, hands row i of them to `on_logits(i, logits)` before another step may begin. Any thread; waits for
-  /// its turn. Allocates nothing. Errors: kIo, kCancelled: the slices' caches then hold undefined entries beyond their old positions; kUnavailable, also
-  /// for a draft's step where there are no copies.
+  /// Runs one step and, if it wants logits, hands row i of them to `on_logits(i, logits)` before another step may begin. Any thread; waits
+  /// for its turn. Allocates nothing. Errors: kIo, kCancelled: the slices' caches then hold undefined entries beyond their old positions;
+  /// kUnavailable, also for a draft's step where there are no copies.
   template <typename OnLogits>
   Status run_step(const StepInput& input, const CancelToken& cancel, OnLogits&& on_logits) {
     const std::lock_guard lock(step_mutex);
@@ -89,7 +89,8 @@ struct Engine::Impl {
 };
 
 /// Engine::open on a backend that is open already; options.device is not looked at.
-Result<Engine> open_engine_on(std::shared_ptr<Backend> backend, const Model& model, const Plan& plan, const EngineOptions& options, const StreamSet& streams = {});
+Result<Engine> open_engine_on(std::shared_ptr<Backend> backend, const Model& model, const Plan& plan, const EngineOptions& options,
+                              const StreamSet& streams = {});
 
 }  // namespace outrigger
 

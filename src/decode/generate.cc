@@ -11,7 +11,9 @@
 namespace outrigger {
 namespace {
 
-double ms_between(Generation::Clock::time_point from, Generation::Clock::time_point to) { return std::chrono::duration<double, std::milli>(to - from).count(); }
+double ms_between(Generation::Clock::time_point from, Generation::Clock::time_point to) {
+  return std::chrono::duration<double, std::milli>(to - from).count();
+}
 
 double per_second(double count, double ms) { return ms > 0 ? count * 1000 / ms : 0; }
 
@@ -63,7 +65,8 @@ void Generation::end_prompt(size_t prompt_tokens) {
 
 uint32_t Generation::most_wanted() const {
   if (result_.tokens.size() >= options_.max_tokens || session_.tokens.size() >= session_.context_tokens) return 0;
-  return static_cast<uint32_t>(std::min<size_t>(options_.max_tokens - result_.tokens.size(), session_.context_tokens - session_.tokens.size()));
+  return static_cast<uint32_t>(
+      std::min<size_t>(options_.max_tokens - result_.tokens.size(), session_.context_tokens - session_.tokens.size()));
 }
 
 Status Generation::decode() {
@@ -83,8 +86,8 @@ Status Generation::decode() {
   return {};
 }
 
-// Appends the tokens one after the other, as if each had been computed alone; false when one of them ends it. Of those in the cache all are computed then
-// but the last one, or but none where what ends it is not appended.
+// Appends the tokens one after the other, as if each had been computed alone; false when one of them ends it. Of those in the cache all are
+// computed then but the last one, or but none where what ends it is not appended.
 Result<bool> Generation::take(const NextTokens& next) {
   if (result_.tokens.empty()) result_.timings.time_to_first_token_ms = ms_between(start_, first_token_ = Clock::now());
   const size_t base = session_.tokens.size();
@@ -130,7 +133,8 @@ GenerateResult Generation::finish() {
   return std::move(result_);
 }
 
-Result<GenerateResult> generate_with(SpeculativeDecoder decoder, Session::Impl& session, std::span<const Token> prompt, const GenerateOptions& options) {
+Result<GenerateResult> generate_with(SpeculativeDecoder decoder, Session::Impl& session, std::span<const Token> prompt,
+                                     const GenerateOptions& options) {
   return Generation(session, options, std::move(decoder)).run(prompt);
 }
 

@@ -15,8 +15,8 @@ struct CycleRecord {
   uint32_t tokens = 0;  ///< that texts grew by
 };
 
-/// What a pass of the plan is expected to take however few tokens it has: from a decode step down to none by what each further token of a prompt's step adds, and
-/// never less than reading what it streams.
+/// What a pass of the plan is expected to take however few tokens it has: from a decode step down to none by what each further token of a
+/// prompt's step adds, and never less than reading what it streams.
 double least_pass_ms(const Plan& plan);
 
 /// Two groups hide drafting behind the other group's pass, and read the weights twice for as many texts: with a for what a pass takes

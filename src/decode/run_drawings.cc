@@ -41,7 +41,8 @@ Drawing draw_lanes(const LaneBusy& busy) {
     const double share = std::min(1.0, lane.ms / whole);
     canvas.text(0, y + 18, "strong", lane.name);
     canvas.rect(kLeft, y, kBar, kHeight, "track", {}, 3);
-    canvas.rect(kLeft, y, std::max(0.5, kBar * share), kHeight, lane.style, formatted("{}: {} of {}", lane.name, time_text(lane.ms), time_text(busy.wall_ms)), 3);
+    canvas.rect(kLeft, y, std::max(0.5, kBar * share), kHeight, lane.style,
+                formatted("{}: {} of {}", lane.name, time_text(lane.ms), time_text(busy.wall_ms)), 3);
     canvas.text(kLeft + kBar + 14, y + 18, "strong", percent_text(share));
     canvas.text(Canvas::kWidth, y + 18, "soft small right", time_text(lane.ms));
     y += kRow;
@@ -59,7 +60,8 @@ Drawing draw_passes(const SpeculationReport& report) {
   canvas.text(0, kFirst + 18, "strong", "a pass");
   canvas.rect(kLeft, kFirst, kBar, kHeight, "host", formatted("verifying: {} a pass", time_text(report.verify_ms / passes)), 3);
   if (report.draft_ms > 0)
-    canvas.rect(kLeft, kFirst, std::max(0.5, draft), kHeight, "head", formatted("drafting: {} a pass", time_text(report.draft_ms / passes)), 3);
+    canvas.rect(kLeft, kFirst, std::max(0.5, draft), kHeight, "head", formatted("drafting: {} a pass", time_text(report.draft_ms / passes)),
+                3);
   canvas.text(kLeft + kBar + 14, kFirst + 18, "strong", time_text(whole / passes));
   const double next = add_key(&canvas, kLeft, kFirst + kRow + 2, "head", formatted("drafting {}", time_text(report.draft_ms / passes)));
   add_key(&canvas, next, kFirst + kRow + 2, "host", formatted("verifying {}", time_text(report.verify_ms / passes)));
@@ -74,13 +76,15 @@ Drawing draw_acceptance(const SpeculationReport& report) {
   Canvas canvas;
   canvas.text(0, 16, "title", "What was accepted");
   canvas.text(Canvas::kWidth, 16, "soft small right",
-              formatted("{} of {} tokens of {}; by the depth in a draft", report.accepted, report.drafted, report.draft_name == "none" ? "drafts" : shortened(report.draft_name, 60)));
+              formatted("{} of {} tokens of {}; by the depth in a draft", report.accepted, report.drafted,
+                        report.draft_name == "none" ? "drafts" : shortened(report.draft_name, 60)));
   frame.rules(&canvas, [](double value) { return formatted("{:.3g}", value); });
   const double column = std::min(120.0, frame.width / static_cast<double>(depths));
   for (size_t depth = 0; depth < depths; ++depth) {
     const auto drafted = static_cast<double>(report.drafted_at[depth]), accepted = static_cast<double>(report.accepted_at[depth]);
     const double x = frame.left + column * static_cast<double>(depth), share = drafted > 0 ? accepted / drafted : 0;
-    const std::string text = formatted("depth {}: {} drafted, {} accepted, {}", depth + 1, report.drafted_at[depth], report.accepted_at[depth], percent_text(share));
+    const std::string text = formatted("depth {}: {} drafted, {} accepted, {}", depth + 1, report.drafted_at[depth],
+                                       report.accepted_at[depth], percent_text(share));
     canvas.rect(x + column * 0.12, frame.y(drafted), column * 0.76, std::max(0.5, frame.bottom() - frame.y(drafted)), "other", text, 2);
     canvas.rect(x + column * 0.12, frame.y(accepted), column * 0.76, std::max(0.5, frame.bottom() - frame.y(accepted)), "head", text, 2);
     canvas.text(x + column / 2, frame.y(drafted) - 6, "strong middle", percent_text(share));

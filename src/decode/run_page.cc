@@ -25,12 +25,14 @@ void add_figures(HtmlPage* page, const Engine& engine, const RunReport& report) 
   const MemoryReport memory = engine.memory();
   const StreamReport streamed = engine.streamed();
   const auto of_budget = [](const TierUse& tier, const char* where) {
-    return tier.budget_bytes > 0 ? formatted("peak of {} {} memory", format_bytes(tier.budget_bytes), where) : formatted("peak of {} memory, no limit", where);
+    return tier.budget_bytes > 0 ? formatted("peak of {} {} memory", format_bytes(tier.budget_bytes), where)
+                                 : formatted("peak of {} memory, no limit", where);
   };
   page->begin_figures();
   if (report.total_tokens_per_s > 0) page->figure(rate_text(report.total_tokens_per_s), "of all texts together");
   if (report.decode_tokens_per_s > 0)
-    page->figure(rate_text(report.decode_tokens_per_s), formatted("decoding a text; {} expected without drafts", rate_text(plan.predicted_decode_tokens_per_s)));
+    page->figure(rate_text(report.decode_tokens_per_s),
+                 formatted("decoding a text; {} expected without drafts", rate_text(plan.predicted_decode_tokens_per_s)));
   if (report.prefill_tokens_per_s > 0)
     page->figure(rate_text(report.prefill_tokens_per_s), formatted("reading {} tokens of prompts", report.prompt_tokens));
   page->figure(format_bytes(memory.host.peak_bytes), of_budget(memory.host, "host"));

@@ -32,7 +32,8 @@ Status SamplingOptions::validate() const {
   if (top_k < 0) return out_of_range("top_k", top_k, "0 (all) or more");
   if (!(top_p > 0 && top_p <= 1)) return out_of_range("top_p", top_p, "more than 0, at most 1");
   if (!(min_p >= 0 && min_p <= 1)) return out_of_range("min_p", min_p, "0 to 1");
-  if (!(repeat_penalty > 0 && std::isfinite(repeat_penalty))) return out_of_range("repeat_penalty", repeat_penalty, "more than 0; 1 is off");
+  if (!(repeat_penalty > 0 && std::isfinite(repeat_penalty)))
+    return out_of_range("repeat_penalty", repeat_penalty, "more than 0; 1 is off");
   if (repeat_last_tokens < -1) return out_of_range("repeat_last_tokens", repeat_last_tokens, "-1 (all) or more");
   return {};
 }
@@ -64,7 +65,8 @@ struct Sampler::State {
     candidates.clear();
     candidates.reserve(logits.size());
     for (size_t i = 0; i < logits.size(); ++i) {
-      if (logits[i] > -std::numeric_limits<float>::infinity()) candidates.push_back({logits[i], static_cast<Token>(i)});  // leaves NaN out too
+      // Leaves NaN out too
+      if (logits[i] > -std::numeric_limits<float>::infinity()) candidates.push_back({logits[i], static_cast<Token>(i)});
     }
     const size_t keep = options.top_k == 0 ? candidates.size() : std::min<size_t>(candidates.size(), options.top_k);
     std::partial_sort(candidates.begin(), candidates.begin() + static_cast<ptrdiff_t>(keep), candidates.end(), before);
@@ -152,7 +154,8 @@ Result<std::span<const TokenProbability>> Sampler::distribution(std::span<const 
   } else {
     state.collect(judged);
     const double total = state.weigh();
-    for (size_t i = 0; i < state.candidates.size(); ++i) state.probabilities.push_back({state.candidates[i].token, state.weights[i] / total});
+    for (size_t i = 0; i < state.candidates.size(); ++i)
+      state.probabilities.push_back({state.candidates[i].token, state.weights[i] / total});
   }
   return std::span<const TokenProbability>(state.probabilities);
 }

@@ -10,7 +10,8 @@ Status check_self_draft(const Session::Impl& session) {
   if (session.engine->plan.self_draft_bits > 0) return {};
   if (session.engine->layout().shape.correction_row_bytes == 0) {
     return Status(StatusCode::kUnsupported,
-                  "a draft by the model itself: this file has no branches and the plan no low-bit copies of what streams, so there is no cheaper form of "
+                  "a draft by the model itself: this file has no branches and the plan no low-bit copies of what streams, so there is no "
+                  "cheaper form of "
                   "it; use a compressed file, a plan with copies and a smaller budget, or another draft");
   }
   if (session.branch_share == 0) {

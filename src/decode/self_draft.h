@@ -1,4 +1,5 @@
-// SelfDraft: a compressed model without its branches drafts for itself with them, or a model with low-bit copies of what streams for itself as it is.
+// SelfDraft: a compressed model without its branches drafts for itself with them, or a model with low-bit copies of what streams for itself
+// as it is.
 #ifndef OUTRIGGER_SRC_DECODE_SELF_DRAFT_H_
 #define OUTRIGGER_SRC_DECODE_SELF_DRAFT_H_
 
@@ -13,13 +14,13 @@
 
 namespace outrigger {
 
-/// Ok where the plan has copies to draft with. Errors: kUnsupported where there are neither these nor branches, kInvalidArgument where the session does not
-/// use them: the draft would be the model itself.
+/// Ok where the plan has copies to draft with. Errors: kUnsupported where there are neither these nor branches, kInvalidArgument where the
+/// session does not use them: the draft would be the model itself.
 Status check_self_draft(const Session::Impl& session);
 
-/// Shares the session's cache. Its steps attend to the keys and values that the model computed with all it has, and write theirs behind them,
-/// at the places that the step which verifies them fills anew, before it attends to them: so the draft needs neither memory nor a reading
-/// of the prompt, its guesses are those of a model that has read correctly, and nothing of it is ever seen by another step.
+/// Shares the session's cache. Its steps attend to the keys and values that the model computed with all it has, and write theirs behind
+/// them, at the places that the step which verifies them fills anew, before it attends to them: so the draft needs neither memory nor a
+/// reading of the prompt, its guesses are those of a model that has read correctly, and nothing of it is ever seen by another step.
 class SelfDraft final : public DraftSource {
  public:
   /// The session must outlive this. `options`: draft_sampling().

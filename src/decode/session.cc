@@ -24,12 +24,14 @@ Status Session::Impl::check_tokens(std::span<const Token> more) const {
   const uint64_t vocabulary = engine->layout().vocabulary;
   for (size_t i = 0; i < more.size(); ++i) {
     if (more[i] < 0 || static_cast<uint64_t>(more[i]) >= vocabulary) {
-      return Status(StatusCode::kInvalidArgument, formatted("token {} of {}: got id {}, need 0 to {}", i, more.size(), more[i], vocabulary - 1));
+      return Status(StatusCode::kInvalidArgument,
+                    formatted("token {} of {}: got id {}, need 0 to {}", i, more.size(), more[i], vocabulary - 1));
     }
   }
   if (more.size() > context_tokens - tokens.size()) {
-    return Status(StatusCode::kInvalidArgument, formatted("the context is full: got {} tokens after {}, need at most {} in all; plan for a larger context",
-                                                          more.size(), tokens.size(), context_tokens));
+    return Status(StatusCode::kInvalidArgument,
+                  formatted("the context is full: got {} tokens after {}, need at most {} in all; plan for a larger context", more.size(),
+                            tokens.size(), context_tokens));
   }
   return {};
 }
@@ -61,7 +63,8 @@ Status Session::Impl::compute(const Progress& progress, const CancelToken& cance
       logit_tokens.push_back(count - 1);
     }
     const SequenceSlice slice{&cache, computed, 0, count};
-    const StepInput input{std::span(tokens).subspan(computed, count), {&slice, 1}, logit_tokens, is_decoding ? follower->next_share(1) : settled_share()};
+    const StepInput input{
+        std::span(tokens).subspan(computed, count), {&slice, 1}, logit_tokens, is_decoding ? follower->next_share(1) : settled_share()};
     double step_ms = 0;
     OTR_TRY(engine->run_step(input, cancel, [&](size_t i, std::span<const float> row) {
       step_ms = engine->step_ms;
@@ -78,7 +81,8 @@ Status Session::Impl::compute(const Progress& progress, const CancelToken& cance
   return {};
 }
 
-Status Session::Impl::compute_rows(std::span<const Token> drafted, const TokenTree* tree, const CancelToken& cancel, const OnLogits& on_logits) {
+Status Session::Impl::compute_rows(std::span<const Token> drafted, const TokenTree* tree, const CancelToken& cancel,
+                                   const OnLogits& on_logits) {
   if (cancel.is_cancelled()) return Status(StatusCode::kCancelled, "cancelled between steps");
   step_tokens.assign(1, tokens.back());
   step_tokens.insert(step_tokens.end(), drafted.begin(), drafted.end());
@@ -109,10 +113,13 @@ Session::~Session() = default;
 namespace {
 
 // The plan's share for caches is what sessions may take together, even where the budget would still hold another one.
-Status check_room(const ModelLayout& layout, const Plan& plan, const TierPlan& tier, const TierUse& use, uint32_t context, uint32_t layers) {
-  const uint64_t taken = use.current.kv_cache, more = KvCache::bytes(layout.config, plan.kv_type, context, layers), planned = tier.breakdown.kv_cache;
+Status check_room(const ModelLayout& layout, const Plan& plan, const TierPlan& tier, const TierUse& use, uint32_t context,
+                  uint32_t layers) {
+  const uint64_t taken = use.current.kv_cache, more = KvCache::bytes(layout.config, plan.kv_type, context, layers),
+                 planned = tier.breakdown.kv_cache;
   if (taken + more <= planned) return {};
-  return Status(StatusCode::kBudget, formatted("no room for another session: its cache needs {}, the plan has {} for caches, of which {} are taken; plan for a larger batch",
+  return Status(StatusCode::kBudget, formatted("no room for another session: its cache needs {}, the plan has {} for caches, of which {} "
+                                               "are taken; plan for a larger batch",
                                                format_bytes(more), format_bytes(planned), format_bytes(taken)))
       .with_bytes(tier.planned_bytes + taken + more - planned, tier.planned_bytes);
 }
@@ -120,10 +127,12 @@ Status check_room(const ModelLayout& layout, const Plan& plan, const TierPlan& t
 // The same of the slots that spilled layers pass through, each of which has a place for every session.
 Status check_slot_room(const ModelLayout& layout, const Plan& plan, const KvPlaces& places, uint32_t context) {
   if (places.spilled_layers == 0) return {};
-  if (places.spill == nullptr) return Status(StatusCode::kUnavailable, "no memory for keys and values is taken since a change of the plan failed; change it again");
+  if (places.spill == nullptr)
+    return Status(StatusCode::kUnavailable, "no memory for keys and values is taken since a change of the plan failed; change it again");
   const uint64_t more = whole_kv_pages(KvCache::bytes(layout.config, plan.kv_type, context, 1));
   if (places.spill->has_room(more)) return {};
-  return Status(StatusCode::kBudget, formatted("no room for another session: it needs {} of each slot for keys and values on disk, and the slots of {} have no such gap; plan for a larger batch",
+  return Status(StatusCode::kBudget, formatted("no room for another session: it needs {} of each slot for keys and values on disk, and the "
+                                               "slots of {} have no such gap; plan for a larger batch",
                                                format_bytes(more), format_bytes(plan.kv_slot_bytes)))
       .with_bytes(plan.host.planned_bytes + plan.kv_slots * more, plan.host.planned_bytes);
 }
@@ -159,7 +168,8 @@ Result<Session> Session::open(const Engine& engine, const SessionOptions& option
   const Plan& plan = engine.plan();
   const uint32_t context = options.context_tokens == 0 ? plan.context_tokens : options.context_tokens;
   if (context > plan.context_tokens) {
-    return Status(StatusCode::kInvalidArgument, formatted("context: got {} tokens, need at most the plan's {}; plan for a larger context", context, plan.context_tokens));
+    return Status(StatusCode::kInvalidArgument,
+                  formatted("context: got {} tokens, need at most the plan's {}; plan for a larger context", context, plan.context_tokens));
   }
   auto impl = std::make_unique<Impl>();
   impl->engine = engine.impl();
@@ -193,14 +203,17 @@ Status Session::prefill(std::span<const Token> tokens, const Progress& progress,
 
 Status Session::step(Token token) { return prefill({&token, 1}, {}, impl_->never); }
 
-Status Session::evaluate(std::span<const Token> tokens, const std::function<void(size_t, std::span<const float>)>& on_logits, const CancelToken& cancel) {
+Status Session::evaluate(std::span<const Token> tokens, const std::function<void(size_t, std::span<const float>)>& on_logits,
+                         const CancelToken& cancel) {
   SessionCall call(*impl_);
   OTR_TRY(call.status());
   if (impl_->computed < impl_->tokens.size()) OTR_TRY(impl_->compute({}, cancel, {}));
   return impl_->extend(tokens, {}, cancel, on_logits);
 }
 
-std::span<const float> Session::logits() const { return impl_->has_logits ? std::span<const float>(impl_->logits) : std::span<const float>(); }
+std::span<const float> Session::logits() const {
+  return impl_->has_logits ? std::span<const float>(impl_->logits) : std::span<const float>();
+}
 std::span<const Token> Session::tokens() const { return impl_->tokens; }
 uint32_t Session::context_tokens() const { return impl_->context_tokens; }
 

@@ -42,9 +42,9 @@ struct Session::Impl {
   Status extend(std::span<const Token> more, const Progress& progress, const CancelToken& cancel, const OnLogits& on_logits);
   /// Computes tokens[computed, tokens.size()), in chunks.
   Status compute(const Progress& progress, const CancelToken& cancel, const OnLogits& on_logits);
-  /// Computes the last of `tokens` and `drafted` behind it in one step, and gives each one's logits while the engine is held; what is held of the session stays
-  /// as it is, but for what lies in the cache behind it. `tree`: of all of these; null: they are a chain. Preconditions: no more of them than the plan's logit_rows,
-  /// all of `tokens` but the last are computed. Errors: as a step's.
+  /// Computes the last of `tokens` and `drafted` behind it in one step, and gives each one's logits while the engine is held; what is held
+  /// of the session stays as it is, but for what lies in the cache behind it. `tree`: of all of these; null: they are a chain.
+  /// Preconditions: no more of them than the plan's logit_rows, all of `tokens` but the last are computed. Errors: as a step's.
   Status compute_rows(std::span<const Token> drafted, const TokenTree* tree, const CancelToken& cancel, const OnLogits& on_logits);
   /// After a step over a tree whose root is the last token: KvCache::keep_path.
   Status keep_path(const TokenTree& tree, size_t node) const;
@@ -69,7 +69,9 @@ class SessionCall {
   SessionCall& operator=(const SessionCall&) = delete;
 
   Status status() const {
-    return entered_ ? Status() : Status(StatusCode::kInvalidArgument, "session is busy: another thread is inside one of its calls; use a session per thread");
+    return entered_ ? Status()
+                    : Status(StatusCode::kInvalidArgument,
+                             "session is busy: another thread is inside one of its calls; use a session per thread");
   }
 
  private:

@@ -59,10 +59,13 @@ Status check_header(const StateHeader& header, uint64_t state_bytes, const Sessi
     return Status(StatusCode::kInvalidArgument, "the session state is of another model file, or of other numerics");
   }
   if (header.tokens > session.context_tokens) {
-    return Status(StatusCode::kInvalidArgument, formatted("the session state holds {} tokens, this session at most {}", header.tokens, session.context_tokens));
+    return Status(StatusCode::kInvalidArgument,
+                  formatted("the session state holds {} tokens, this session at most {}", header.tokens, session.context_tokens));
   }
-  if (header.computed > header.tokens || header.tokens - header.computed > 1) return broken("computed tokens", header.computed, header.tokens, offsetof(StateHeader, computed));
-  if (header.logits != 0 && header.logits != session.logits.size()) return broken("logits", header.logits, session.logits.size(), offsetof(StateHeader, logits));
+  if (header.computed > header.tokens || header.tokens - header.computed > 1)
+    return broken("computed tokens", header.computed, header.tokens, offsetof(StateHeader, computed));
+  if (header.logits != 0 && header.logits != session.logits.size())
+    return broken("logits", header.logits, session.logits.size(), offsetof(StateHeader, logits));
   const uint64_t kv_bytes = session.cache.prefix_bytes(header.computed);
   if (header.kv_bytes != kv_bytes) return broken("bytes of keys and values", header.kv_bytes, kv_bytes, offsetof(StateHeader, kv_bytes));
   const uint64_t need = sizeof header + header.tokens * sizeof(Token) + header.logits * sizeof(float) + kv_bytes + sizeof(uint64_t);
@@ -111,17 +114,20 @@ Status Session::restore(std::span<const std::byte> state) {
   OTR_TRY(check_header(header, state.size(), session));
   uint64_t sum = 0;
   std::memcpy(&sum, state.data() + state.size() - sizeof sum, sizeof sum);
-  if (sum != checksum(state.first(state.size() - sizeof sum))) return broken("checksum", sum, checksum(state.first(state.size() - sizeof sum)), state.size() - sizeof sum);
+  if (sum != checksum(state.first(state.size() - sizeof sum)))
+    return broken("checksum", sum, checksum(state.first(state.size() - sizeof sum)), state.size() - sizeof sum);
 
   const std::byte* at = state.data() + sizeof header;
   for (uint32_t i = 0; i < header.tokens; ++i) {
     Token token = 0;
     std::memcpy(&token, at + i * sizeof token, sizeof token);
     if (token < 0 || static_cast<uint64_t>(token) >= session.engine->layout().vocabulary) {
-      return broken("token id", static_cast<uint64_t>(static_cast<uint32_t>(token)), session.engine->layout().vocabulary - 1, sizeof header + i * sizeof token);
+      return broken("token id", static_cast<uint64_t>(static_cast<uint32_t>(token)), session.engine->layout().vocabulary - 1,
+                    sizeof header + i * sizeof token);
     }
   }
-  const std::span<const std::byte> keys_and_values = state.subspan(sizeof header + header.tokens * sizeof(Token) + header.logits * sizeof(float), header.kv_bytes);
+  const std::span<const std::byte> keys_and_values =
+      state.subspan(sizeof header + header.tokens * sizeof(Token) + header.logits * sizeof(float), header.kv_bytes);
   {
     const std::lock_guard lock(session.engine->step_mutex);
     if (Status status = session.cache.copy_prefix_from(header.computed, keys_and_values, *session.engine->residency); !status.is_ok()) {

@@ -63,7 +63,8 @@ Result<SpeculativeDecoder> SpeculativeDecoder::with_model(Session::Impl& session
 
 // Nothing is drawn: a quote stands for itself as the copies' drafts do.
 void SpeculativeDecoder::quote_too() {
-  quotes_.emplace(Quotes{NgramDraft(session_->context_tokens), QuoteChoice(choice_->most_tokens(), planned_growth(session_->engine->plan))});
+  quotes_.emplace(
+      Quotes{NgramDraft(session_->context_tokens), QuoteChoice(choice_->most_tokens(), planned_growth(session_->engine->plan))});
 }
 
 Result<SpeculativeDecoder> SpeculativeDecoder::with_source(Session::Impl& session, const GenerateOptions& options,
@@ -88,7 +89,8 @@ DraftSize SpeculativeDecoder::next_size(uint32_t most_tokens) {
   const uint32_t rows = std::min({plan.logit_rows, plan.step_tokens, session_->context_tokens - size + 1}) - 1,
                  depth = std::min(most_tokens - 1, rows);
   if (depth == 0 || source_ == nullptr || size - session_->computed != 1) return {};
-  const uint32_t quoted = quotes_ ? std::min(depth, quotes_->choice.next(quotes_->ngrams.match_length(session_->tokens), choice_->ms_per_token())) : 0;
+  const uint32_t quoted =
+      quotes_ ? std::min(depth, quotes_->choice.next(quotes_->ngrams.match_length(session_->tokens), choice_->ms_per_token())) : 0;
   is_quoting_ = quoted > 0;
   if (is_quoting_) return {quoted, quoted, 1, quoted};
   const DraftSize wanted = choice_->next();

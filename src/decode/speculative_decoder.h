@@ -46,10 +46,11 @@ class SpeculativeDecoder {
   /// Errors: as Session::step(); nothing has changed then but what is computed.
   Status next(uint32_t most, const CancelToken& cancel, NextTokens* next);
 
-  /// next() in parts, for who runs a step of several sessions; of chains only. begin() drafts up to `most` - 1 tokens. The step computes what of the session's tokens is
-  /// not, with drafted() behind them, and wants the logits of the last token and of those; each row goes to judge(), in order, `base` being how many
-  /// tokens the session has without the draft. Then end(), once the session is without it again, with what the step took and what it took before begin() to
-  /// make a draft for several sessions, and with the errors of next(). Nothing after a step that failed.
+  /// next() in parts, for who runs a step of several sessions; of chains only. begin() drafts up to `most` - 1 tokens. The step computes
+  /// what of the session's tokens is not, with drafted() behind them, and wants the logits of the last token and of those; each row goes to
+  /// judge(), in order, `base` being how many tokens the session has without the draft. Then end(), once the session is without it again,
+  /// with what the step took and what it took before begin() to make a draft for several sessions, and with the errors of next(). Nothing
+  /// after a step that failed.
   void begin(uint32_t most, const CancelToken& cancel, NextTokens* next);
   std::span<const Token> drafted() const { return draft_ ? draft_->tokens() : std::span<const Token>(); }
   void judge(size_t row, std::span<const float> logits, size_t base, NextTokens* next) {

@@ -16,8 +16,11 @@ Result<std::unique_ptr<Backend>> open_backend(const std::string& device) {
     OTR_ASSIGN(const EmulatedDevice emulated, parse_emulated_device(device));
     return open_emulated_device(emulated);
   }
-  return Status(StatusCode::kInvalidArgument,
-                formatted("device: got \"{}\", need \"cpu\", \"cuda[:N]\" or \"emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N][,taken=SIZE]\"", device));
+  return Status(
+      StatusCode::kInvalidArgument,
+      formatted(
+          "device: got \"{}\", need \"cpu\", \"cuda[:N]\" or \"emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N][,taken=SIZE]\"",
+          device));
 }
 
 }  // namespace outrigger

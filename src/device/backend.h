@@ -22,14 +22,15 @@ struct Inventory {
   uint64_t memory_bytes = 0;   ///< all of the device's memory
   uint64_t free_bytes = 0;     ///< what allocate() may still give, if it were one piece
   bool host_addressable = false;  ///< whether the host may read and write DeviceMemory::data() itself
-  /// Of its memory what the backend has besides allocations, as far as it can be known: a context, kernels and graphs so far, and what allocations are rounded up to.
+  /// Of its memory what the backend has besides allocations, as far as it can be known: a context, kernels and graphs so far, and what
+  /// allocations are rounded up to.
   uint64_t taken_bytes = 0;
 };
 
 /// One device. Any thread may call anything at any time. Only allocating allocates: submitting and waiting use fixed pools.
 ///
-/// Work is submitted to streams (stream.h) and runs on its own; a call that submits returns at once, or, when the stream's queue is full, as
-/// soon as there is room. Buffers stay with the caller: until the work is done they may be neither released (release waits) nor changed.
+/// Work is submitted to streams (stream.h) and runs on its own; a call that submits returns at once, or, when the stream's queue is full,
+/// as soon as there is room. Buffers stay with the caller: until the work is done they may be neither released (release waits) nor changed.
 ///
 /// Failures. What the host can see to be wrong is kInvalidArgument, and nothing is submitted. A failure of the device, an address outside
 /// its allocations or an alignment it does not have, is kDevice and stays: whatever was submitted is dropped, and every later call but
@@ -68,14 +69,14 @@ class Backend {
   virtual Status wait(Stream stream, const Event& event) = 0;
   /// Whether the event is ready; does not wait.
   virtual Result<bool> query(const Event& event) = 0;
-  /// Waits until the event is ready. Errors: kDevice; also when it is not ready after `timeout`, which does not stay and after which the same
-  /// event may be waited for again.
+  /// Waits until the event is ready. Errors: kDevice; also when it is not ready after `timeout`, which does not stay and after which the
+  /// same event may be waited for again.
   virtual Status synchronize(const Event& event, std::chrono::nanoseconds timeout) = 0;
 };
 
-/// The backend that `device` names: "cpu", "cuda[:N]" (cuda_loader.h), or "emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N][,taken=SIZE]"
-/// (emulated_device.h). Errors: kUnavailable for "cuda[:N]" in a build or on a machine without it, kOutOfMemory, kInvalidArgument for anything
-/// else, with what is wrong.
+/// The backend that `device` names: "cpu", "cuda[:N]" (cuda_loader.h), or
+/// "emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N][,taken=SIZE]" (emulated_device.h). Errors: kUnavailable for "cuda[:N]" in a
+/// build or on a machine without it, kOutOfMemory, kInvalidArgument for anything else, with what is wrong.
 Result<std::unique_ptr<Backend>> open_backend(const std::string& device);
 
 }  // namespace outrigger

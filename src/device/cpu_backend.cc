@@ -52,7 +52,8 @@ uint64_t CpuBackend::scratch_bytes(const DeviceOp& op) const {
 
 Status CpuBackend::fail(Status status) { return failure_ = std::move(status); }
 
-Status CpuBackend::copy(Stream stream, std::byte* dst, const std::byte* src, const std::byte* device, const std::byte* host, uint64_t bytes) {
+Status CpuBackend::copy(Stream stream, std::byte* dst, const std::byte* src, const std::byte* device, const std::byte* host,
+                        uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   if (!failure_.is_ok()) return failure_;
   OTR_TRY(check_stream(stream));

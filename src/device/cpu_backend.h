@@ -10,8 +10,8 @@
 
 namespace outrigger {
 
-/// Copies are memcpy, operations run on the calling thread, one at a time, events are ready. The host's own steps do not come this way: they
-/// run on a team of their own, with the memory that this backend allocates.
+/// Copies are memcpy, operations run on the calling thread, one at a time, events are ready. The host's own steps do not come this way:
+/// they run on a team of their own, with the memory that this backend allocates.
 class CpuBackend : public Backend, protected MemoryOwner {
  public:
   Inventory inventory() const override;

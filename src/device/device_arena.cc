@@ -82,8 +82,9 @@ Result<std::byte*> DeviceArena::take(uint64_t bytes) {
     });
   }
   if (found == nullptr) {
-    return Status(StatusCode::kOutOfMemory, formatted("device memory: got {} free of {}, the largest piece {}, need {}", format_bytes(free_bytes()),
-                                                      format_bytes(capacity_), format_bytes(largest_hole()), format_bytes(bytes)))
+    return Status(StatusCode::kOutOfMemory,
+                  formatted("device memory: got {} free of {}, the largest piece {}, need {}", format_bytes(free_bytes()),
+                            format_bytes(capacity_), format_bytes(largest_hole()), format_bytes(bytes)))
         .with_bytes(bytes, free_bytes());
   }
   if (!table_.insert(found, bytes)) return Status(StatusCode::kOutOfMemory, "the system refused memory for an allocation's entry");

@@ -1,4 +1,5 @@
-// DeviceArena: the emulated device's memory. Its addresses are of a range that nobody can read or write; the memory itself is mapped elsewhere.
+// DeviceArena: the emulated device's memory. Its addresses are of a range that nobody can read or write; the memory itself is mapped
+// elsewhere.
 #ifndef OUTRIGGER_SRC_DEVICE_DEVICE_ARENA_H_
 #define OUTRIGGER_SRC_DEVICE_DEVICE_ARENA_H_
 
@@ -12,8 +13,8 @@
 
 namespace outrigger {
 
-/// Host code that takes a device address for one of its own is killed by the processor at once, as it should be, instead of working here and
-/// failing on a real device. Not thread-safe.
+/// Host code that takes a device address for one of its own is killed by the processor at once, as it should be, instead of working here
+/// and failing on a real device. Not thread-safe.
 class DeviceArena {
  public:
   /// `bytes` are rounded down to whole pages, and become host memory as they are written. Errors: kOutOfMemory, kInvalidArgument for less

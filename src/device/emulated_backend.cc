@@ -249,8 +249,9 @@ Result<std::unique_ptr<Backend>> open_emulated_device(const EmulatedDevice& devi
   const uint64_t most =
       static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_PHYS_PAGES))) * static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_PAGESIZE)));
   if (device.memory_bytes > most) {
-    return Status(StatusCode::kOutOfMemory, formatted("device: memory: got {}, need at most this machine's {}, of which it takes what is used",
-                                                      format_bytes(device.memory_bytes), format_bytes(most)))
+    return Status(StatusCode::kOutOfMemory,
+                  formatted("device: memory: got {}, need at most this machine's {}, of which it takes what is used",
+                            format_bytes(device.memory_bytes), format_bytes(most)))
         .with_bytes(device.memory_bytes, most);
   }
   OTR_ASSIGN(std::unique_ptr<DeviceArena> arena, DeviceArena::create(device.memory_bytes - device.taken_bytes));

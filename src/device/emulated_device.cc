@@ -84,12 +84,16 @@ struct Key {
   Status (*read)(const Part& part, EmulatedDevice* device);
   bool is_needed;
 };
-constexpr Key kKeys[] = {
-    {"memory", read_memory, true}, {"link", read_link, true}, {"latency", read_latency, false}, {"threads", read_threads, false}, {"taken", read_taken, false}};
+constexpr Key kKeys[] = {{"memory", read_memory, true},
+                         {"link", read_link, true},
+                         {"latency", read_latency, false},
+                         {"threads", read_threads, false},
+                         {"taken", read_taken, false}};
 
 Status wrong_name(std::string_view device, std::string_view what) {
-  return Status(StatusCode::kInvalidArgument,
-                formatted("device: got \"{}\", {}; need emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N][,taken=SIZE]", device, what));
+  return Status(
+      StatusCode::kInvalidArgument,
+      formatted("device: got \"{}\", {}; need emulated:memory=SIZE,link=RATE[,latency=TIME][,threads=N][,taken=SIZE]", device, what));
 }
 
 }  // namespace

@@ -9,8 +9,8 @@
 
 namespace outrigger {
 
-/// One direction of a link: one copy at a time, each `latency` and then its bytes. Ends are absolute: a copy that was ready in time begins where
-/// the one before it ended, however late the thread that waits for both wakes up, so that the rate over many copies is exact.
+/// One direction of a link: one copy at a time, each `latency` and then its bytes. Ends are absolute: a copy that was ready in time begins
+/// where the one before it ended, however late the thread that waits for both wakes up, so that the rate over many copies is exact.
 class LinkClock {
  public:
   using Clock = std::chrono::steady_clock;

@@ -65,7 +65,8 @@ Status keep_link_busy(Backend& device, const std::atomic<bool>& stop) {
 
 }  // namespace
 
-Status measure_busy(Backend& host, ThreadTeam& team, const HostProduct& product, const BusyLanes& lanes, double seconds, MachineProfile* profile) {
+Status measure_busy(Backend& host, ThreadTeam& team, const HostProduct& product, const BusyLanes& lanes, double seconds,
+                    MachineProfile* profile) {
   const bool has_disk = !lanes.disk_path.empty();
   if (!has_disk && lanes.device == nullptr) return {};
   Rate disk_rate;  // outlives the lane that writes it

@@ -20,7 +20,8 @@ struct BusyLanes {
 
 /// Runs the product over and over on all threads while the disk is read and the link copies both ways, all for `seconds`, and fills
 /// host_stream_bytes_busy and, with a disk, disk_bytes_busy. Errors: those of measure_disk; kDevice; kOutOfMemory.
-Status measure_busy(Backend& host, ThreadTeam& team, const HostProduct& product, const BusyLanes& lanes, double seconds, MachineProfile* profile);
+Status measure_busy(Backend& host, ThreadTeam& team, const HostProduct& product, const BusyLanes& lanes, double seconds,
+                    MachineProfile* profile);
 
 }  // namespace outrigger
 

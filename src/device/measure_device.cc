@@ -90,8 +90,8 @@ constexpr Link kToHost = {Stream::kToHost, "from the device to pinned memory",
                             return backend.copy_to_host(Stream::kToHost, host.data(), device.data(), bytes);
                           }};
 
-// Copies as streamed weights make them, a few behind each other: as large as fits the time that a sample has, since a slow link would take minutes
-// for what a fast one needs to be measured.
+// Copies as streamed weights make them, a few behind each other: as large as fits the time that a sample has, since a slow link would take
+// minutes for what a fast one needs to be measured.
 Result<Rate> measure_link(Measurement& measurement, const Link& link) {
   constexpr uint64_t kSmallest = 64_KiB, kLargest = 4_MiB;
   constexpr int kCopies = 4, kSamples = 8;
@@ -134,8 +134,8 @@ Result<Samples> measure_products(Measurement& measurement, size_t rows, size_t c
   OTR_TRY(backend.launch(Stream::kCompute, QuantizeArgs{reinterpret_cast<float*>(src.data()), columns, panel.data(), tokens, columns}));
   return measurement.collect(amount, Stream::kCompute, [&]() -> Status {
     for (size_t i = 0; i < count; ++i) {
-      OTR_TRY(backend.launch(Stream::kCompute, MatmulArgs{kMeasuredKind, weights.data() + i * bytes, rows, columns, nullptr, 0, panel.data(),
-                                                          reinterpret_cast<float*>(dst.data()), rows, tokens, false}));
+      OTR_TRY(backend.launch(Stream::kCompute, MatmulArgs{kMeasuredKind, weights.data() + i * bytes, rows, columns, nullptr, 0,
+                                                          panel.data(), reinterpret_cast<float*>(dst.data()), rows, tokens, false}));
     }
     return {};
   });

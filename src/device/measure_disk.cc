@@ -69,7 +69,8 @@ class Reader {
  private:
   Status ask(uint64_t buffer) {
     if (at_ + request_bytes_ > source_->size_bytes()) at_ = 0;  // the last piece of a file is a request of another size
-    const ReadRequest request{at_, request_bytes_, std::span(memory_.data(), memory_.bytes()).subspan(buffer * buffer_bytes_, buffer_bytes_), buffer};
+    const ReadRequest request{at_, request_bytes_,
+                              std::span(memory_.data(), memory_.bytes()).subspan(buffer * buffer_bytes_, buffer_bytes_), buffer};
     at_ += request_bytes_;
     return queue_->submit(request);
   }

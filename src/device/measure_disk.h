@@ -11,9 +11,9 @@
 
 namespace outrigger {
 
-/// Reads the file, or the largest .safetensors file of a directory, in order, with several requests in flight as streaming has them, past the page
-/// cache where the file system allows it, for `seconds`, from the start again at its end. Errors: kNotFound, kIo (no regular file, no
-/// permission, an empty file), kOutOfMemory.
+/// Reads the file, or the largest .safetensors file of a directory, in order, with several requests in flight as streaming has them, past
+/// the page cache where the file system allows it, for `seconds`, from the start again at its end. Errors: kNotFound, kIo (no regular file,
+/// no permission, an empty file), kOutOfMemory.
 Result<Rate> measure_disk(Backend& backend, const std::string& path, double seconds);
 
 }  // namespace outrigger

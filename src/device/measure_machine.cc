@@ -34,7 +34,8 @@ Rate measure_stream(const HostProduct& product, ThreadTeam& team, double seconds
       formatted("one token's product with {} of Q4_1 weights, {} threads", format_bytes(product.weight_bytes()), team.threads()));
 }
 
-// A kind of product, and the shape of what is multiplied: weights that stay in the second-level cache, so that the figure is one of arithmetic.
+// A kind of product, and the shape of what is multiplied: weights that stay in the second-level cache, so that the figure is one of
+// arithmetic.
 struct Arithmetic {
   PackedKind kind;
   size_t rows_of_thread;
@@ -47,12 +48,12 @@ constexpr Arithmetic kInt8 = {kMeasuredKind, 1536, "Q4_1", "int8"},
 Result<Rate> measure_ops(Backend& backend, ThreadTeam& team, const Arithmetic& of, size_t tokens, double seconds) {
   constexpr size_t kColumns = 576;
   OTR_ASSIGN(const HostProduct product, HostProduct::create(backend, team, of.kind, of.rows_of_thread * team.threads(), kColumns, tokens));
-  // Starting a region would be a tenth of a short product. One region, since wherever threads meet on a busy machine one may have to wait a time slice for
-  // another: eight meetings in a sample made this rate a thirtieth of what it is.
+  // Starting a region would be a tenth of a short product. One region, since wherever threads meet on a busy machine one may have to wait a
+  // time slice for another: eight meetings in a sample made this rate a thirtieth of what it is.
   const int runs = tokens < 64 ? 8 : 1;
   const Samples samples = Samples::collect(product.ops() * runs, seconds, [&] { product.run(team, runs); });
-  return samples.rate(formatted("product of {} x {} {} weights a thread with {} tokens, {} activations, {} threads", of.rows_of_thread, kColumns, of.weights, tokens,
-                                of.activations, team.threads()));
+  return samples.rate(formatted("product of {} x {} {} weights a thread with {} tokens, {} activations, {} threads", of.rows_of_thread,
+                                kColumns, of.weights, tokens, of.activations, team.threads()));
 }
 
 Result<Rate> measure_attention(Backend& backend, ThreadTeam& team, double seconds) {
@@ -82,14 +83,15 @@ Result<Rate> measure_attention(Backend& backend, ThreadTeam& team, double second
                                 kHeadDim, team.threads()));
 }
 
-// As steps do it: rows that no cache has, since the disk wrote them, some at a time into a buffer that stays in one. From the cache it would be twice
-// as fast for Q4_1 (14.6 GB/s of two threads against 7.8).
+// As steps do it: rows that no cache has, since the disk wrote them, some at a time into a buffer that stays in one. From the cache it
+// would be twice as fast for Q4_1 (14.6 GB/s of two threads against 7.8).
 Result<Rate> measure_repack(Backend& backend, ThreadTeam& team, DType type, double seconds) {
   constexpr uint64_t kColumns = 2048, kPieces = 10;  // of a thread: 1.25 MiB
   const PackedKind kind = *packed_kind(type);
   const std::optional<uint64_t> row = row_bytes(type, kColumns);
   if (!row) return Status(StatusCode::kInternal, formatted("no row size for {}", traits(type).name));
-  const uint64_t rows = kUnpackBytes / packed_block_bytes(kind, kColumns) * kPackRows, piece_bytes = rows * *row, buffer_bytes = packed_bytes(kind, rows, kColumns);
+  const uint64_t rows = kUnpackBytes / packed_block_bytes(kind, kColumns) * kPackRows, piece_bytes = rows * *row,
+                 buffer_bytes = packed_bytes(kind, rows, kColumns);
   OTR_ASSIGN(const DeviceMemory src, backend.allocate(team.threads() * kPieces * piece_bytes));
   OTR_ASSIGN(const DeviceMemory dst, backend.allocate(team.threads() * buffer_bytes));
   fill_weights(src.data(), src.bytes());
@@ -100,9 +102,12 @@ Result<Rate> measure_repack(Backend& backend, ThreadTeam& team, DType type, doub
       pack_rows(type, piece, rows, kColumns, dst.data() + member.index() * buffer_bytes);
     }
   };
-  const auto clean = [&] { team.run([&](const TeamMember& member) { evict(src.data() + member.index() * kPieces * piece_bytes, kPieces * piece_bytes); }); };
+  const auto clean = [&] {
+    team.run([&](const TeamMember& member) { evict(src.data() + member.index() * kPieces * piece_bytes, kPieces * piece_bytes); });
+  };
   const Samples samples = Samples::collect(static_cast<double>(kPieces * buffer_bytes), seconds, [&] { team.run(pack); }, clean);
-  return samples.rate(formatted("packing {} of {} rows from memory, each of {} threads", format_bytes(kPieces * buffer_bytes), traits(type).name, team.threads()));
+  return samples.rate(formatted("packing {} of {} rows from memory, each of {} threads", format_bytes(kPieces * buffer_bytes),
+                                traits(type).name, team.threads()));
 }
 
 // A region and the barriers between the operators of thirty layers: what a step of a small model costs besides its arithmetic.

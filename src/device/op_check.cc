@@ -34,7 +34,9 @@ Status check(const MatmulArgs& args) {
   check.need(args.kind <= kLastPackedKind, "kind", static_cast<uint64_t>(args.kind), "a packed kind");
   check.size("rows", args.rows).size("columns", args.columns).size("tokens", args.tokens);
   check.stride("dst_stride", args.dst_stride, args.rows);
-  if (args.stored_columns != 0) check.size("stored_columns", args.stored_columns).need(args.stored_columns >= args.columns, "stored_columns", args.stored_columns, "at least columns");
+  if (args.stored_columns != 0)
+    check.size("stored_columns", args.stored_columns)
+        .need(args.stored_columns >= args.columns, "stored_columns", args.stored_columns, "at least columns");
   if (args.panel == nullptr) check.stride("src_stride", args.src_stride, args.columns);
   if (const GroupLayout* layout = find_group_layout(args.kind)) {
     check.need(args.columns % traits(layout->type).block_elements == 0, "columns", args.columns, "whole blocks of the weights' type");
@@ -56,7 +58,11 @@ Status check(const QuantizeArgs& args) { return check_panel("quantize", args); }
 Status check(const RemainderArgs& args) { return check_panel("remainder", args.of); }
 
 Status check(const RoundArgs& args) {
-  return Check("round").size("tokens", args.tokens).size("width", args.of.width).stride("src_stride", args.of.src_stride, args.of.width).status();
+  return Check("round")
+      .size("tokens", args.tokens)
+      .size("width", args.of.width)
+      .stride("src_stride", args.of.src_stride, args.of.width)
+      .status();
 }
 
 Status check(const RmsNormArgs& args) { return Check("rms_norm").size("tokens", args.tokens).size("width", args.width).status(); }
@@ -72,7 +78,8 @@ Status check(const RopeArgs& args) {
 }
 
 void check_cache(Check& check, KvType type, size_t kv_heads, size_t head_dim, size_t capacity, size_t first_position, size_t tokens) {
-  check.need(type == KvType::kF16 || type == KvType::kF32 || type == KvType::kQ8_0, "type", static_cast<uint64_t>(type), "a type of the cache");
+  check.need(type == KvType::kF16 || type == KvType::kF32 || type == KvType::kQ8_0, "type", static_cast<uint64_t>(type),
+             "a type of the cache");
   check.size("tokens", tokens).size("kv_heads", kv_heads).size("head_dim", head_dim).size("capacity", capacity);
   check.need(kv_type_fits(type, head_dim), "head_dim", head_dim, "a multiple of 32");
   check.need(capacity % kKvInterleave == 0, "capacity", capacity, "a multiple of 16");

@@ -9,8 +9,8 @@
 
 namespace outrigger {
 
-/// kInvalidArgument, naming the operation and the field, if dimensions or strides do not fit together: after it no kernel divides by zero or
-/// takes a wrong branch, and its extents can be computed. Does not look at addresses.
+/// kInvalidArgument, naming the operation and the field, if dimensions or strides do not fit together: after it no kernel divides by zero
+/// or takes a wrong branch, and its extents can be computed. Does not look at addresses.
 Status check_op(const DeviceOp& op);
 
 /// Replaces the addresses by those at which they can be reached. kDevice for the first that is misaligned or whose bytes are not inside one

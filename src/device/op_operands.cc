@@ -15,7 +15,8 @@ constexpr size_t kCacheAlignment = 32;  // a layer is whole blocks of kKvInterle
 
 class Translation {
  public:
-  Translation(const AllocationTable& memory, uint64_t scratch_bytes, const char* op) : memory_(memory), scratch_bytes_(scratch_bytes), op_(op) {}
+  Translation(const AllocationTable& memory, uint64_t scratch_bytes, const char* op)
+      : memory_(memory), scratch_bytes_(scratch_bytes), op_(op) {}
 
   template <typename T>
   void place(T*& address, CheckedSize bytes, size_t alignment, const char* name) {
@@ -44,7 +45,8 @@ class Translation {
 };
 
 void translate(Translation& t, MatmulArgs& args) {
-  t.place(args.weights, packed_bytes(args.kind, args.rows, args.stored_columns == 0 ? args.columns : args.stored_columns), kPackAlignment, "weights");
+  t.place(args.weights, packed_bytes(args.kind, args.rows, args.stored_columns == 0 ? args.columns : args.stored_columns), kPackAlignment,
+          "weights");
   if (args.panel == nullptr) {
     t.place(args.src, rows_of(args.tokens, args.src_stride, args.columns), kFloatAlignment, "src");
   } else {

@@ -26,9 +26,9 @@ inline constexpr StreamSet kDraftStreams{Stream::kDraft, Stream::kDraft, Stream:
 
 /// A point in a stream: ready once all that was submitted before it is done. Plain data, nothing to free. A new one is ready at once.
 ///
-/// It is a place in the order and not an object of the device, so that the emulated device needs no pool, and one of CUDA's events can serve
-/// many: a backend that keeps a ring of them may take a later event of the same stream for an earlier one. All that an event waits for was
-/// submitted before it, so that cannot make a circle.
+/// It is a place in the order and not an object of the device, so that the emulated device needs no pool, and one of CUDA's events can
+/// serve many: a backend that keeps a ring of them may take a later event of the same stream for an earlier one. All that an event waits
+/// for was submitted before it, so that cannot make a circle.
 struct Event {
   Stream stream = Stream::kCompute;
   uint64_t sequence = 0;  ///< how much work had been submitted to the stream, or how often a point of it recorded: the backend's to count

@@ -203,8 +203,8 @@ struct GraphExecutor::State : std::enable_shared_from_this<State> {
 struct GraphExecutor::Arena {
   // One worker for each lane beside the host, no place kept for a caller. High priority: its tasks are few, and somebody waits for each.
   std::optional<tbb::task_arena> arena;
-  // oneTBB has a worker less than there are processors, on a single one none, and complains on stderr when asked for more. Lanes mostly wait, for
-  // a disk or a device, which needs no processor: each is worth a worker.
+  // oneTBB has a worker less than there are processors, on a single one none, and complains on stderr when asked for more. Lanes mostly
+  // wait, for a disk or a device, which needs no processor: each is worth a worker.
   std::optional<tbb::global_control> more_workers;
 
   // Before a graph that has so many lanes beside the host's.
@@ -213,7 +213,8 @@ struct GraphExecutor::Arena {
     prepared_lanes_ = lanes;
     try {
       arena.emplace(static_cast<int>(lanes), 0u, tbb::task_arena::priority::high);
-      if (static_cast<size_t>(tbb::info::default_concurrency()) <= lanes) more_workers.emplace(tbb::global_control::max_allowed_parallelism, lanes + 1);
+      if (static_cast<size_t>(tbb::info::default_concurrency()) <= lanes)
+        more_workers.emplace(tbb::global_control::max_allowed_parallelism, lanes + 1);
     } catch (...) {
       // Without it the host takes the work over.
     }

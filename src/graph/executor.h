@@ -17,7 +17,8 @@ class NodeRunner {
  public:
   virtual ~NodeRunner() = default;
   /// Runs `nodes`, one segment of `lane`, in order. Called from one thread at a time per lane, from several lanes at once: the host lane
-  /// always on the thread that called run(), the others mostly on a worker of TBB, and on that thread too when no worker came. Must not throw.
+  /// always on the thread that called run(), the others mostly on a worker of TBB, and on that thread too when no worker came. Must not
+  /// throw.
   virtual Status run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) = 0;
 };
 
@@ -32,12 +33,12 @@ class GraphExecutor {
   Status reserve(const TaskGraph& graph);
   /// Runs every segment once its dependencies are complete and returns when all are done. The first failure wins: segments not yet
   /// started are then skipped, running ones are waited for, and its Status is returned. A cancelled token counts as such a failure.
-  /// The host never waits idly for a segment that no worker has begun, so a caller whose own tasks fill all of oneTBB's workers is slower, but
-  /// never stuck.
+  /// The host never waits idly for a segment that no worker has begun, so a caller whose own tasks fill all of oneTBB's workers is slower,
+  /// but never stuck.
   /// Cost: a graph of one lane costs two loads a segment; another lane's segment about 2-10 us to start, nothing when it follows one of its
   /// lane at once. Own code allocates nothing after the first run of the largest graph.
-  /// Errors: what run_segment returned; kCancelled; kOutOfMemory, or kInternal for anything else that run_segment threw against the rule, and
-  /// for a graph that was not finished. The executor is as good as new after each.
+  /// Errors: what run_segment returned; kCancelled; kOutOfMemory, or kInternal for anything else that run_segment threw against the rule,
+  /// and for a graph that was not finished. The executor is as good as new after each.
   Status run(const TaskGraph& graph, NodeRunner& runner, const CancelToken& cancel);
 
  private:

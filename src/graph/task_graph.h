@@ -47,14 +47,19 @@ class TaskGraph {
  public:
   /// Appends a node. Dependencies on earlier nodes of the same lane are implied and may be left out.
   /// Precondition: every dependency is the id of an earlier node, so that a cycle cannot be written down.
-  NodeId add(Lane lane, uint16_t op, uint32_t argument, std::span<const OperandRef> operands = {}, std::span<const NodeId> dependencies = {});
+  NodeId add(Lane lane, uint16_t op, uint32_t argument, std::span<const OperandRef> operands = {},
+             std::span<const NodeId> dependencies = {});
   /// Cuts the lanes into segments. Errors: kInternal for a dependency on a node that does not come earlier. No add() afterwards.
   Status finish();
 
   std::span<const TaskNode> nodes() const { return nodes_; }
   std::span<const NodeId> lane_nodes(Lane lane) const { return lanes_[static_cast<size_t>(lane)]; }
-  std::span<const OperandRef> operands(const TaskNode& node) const { return std::span(operands_).subspan(node.first_operand, node.operand_count); }
-  std::span<const NodeId> dependencies(const TaskNode& node) const { return std::span(dependencies_).subspan(node.first_dependency, node.dependency_count); }
+  std::span<const OperandRef> operands(const TaskNode& node) const {
+    return std::span(operands_).subspan(node.first_operand, node.operand_count);
+  }
+  std::span<const NodeId> dependencies(const TaskNode& node) const {
+    return std::span(dependencies_).subspan(node.first_dependency, node.dependency_count);
+  }
   /// In an order in which running them one by one is correct.
   std::span<const TaskSegment> segments() const { return segments_; }
   /// Segments of other lanes, or of the same one just before, that must be complete before `segment` starts.

@@ -43,15 +43,15 @@ class TraceText {
     const NodeText& node = text_of(*step.graph, event.node, lane);
     add(R"(,
 {{"ph":"X","pid":1,"tid":{},"cat":"{}","name":{},"ts":{:.3f},"dur":{:.3f},"args":{{"step":{},"tokens":{}{}{}}}}})",
-        track, lane_name(lane), node.name, us(event.begin_ns - origin_ns_), us(event.end_ns - event.begin_ns), event.step, step.tokens, node.arguments,
-        event.pages > 0 ? formatted(",\"bytes\":{}", event.pages * kTracePageBytes) : "");
+        track, lane_name(lane), node.name, us(event.begin_ns - origin_ns_), us(event.end_ns - event.begin_ns), event.step, step.tokens,
+        node.arguments, event.pages > 0 ? formatted(",\"bytes\":{}", event.pages * kTracePageBytes) : "");
   }
 
   void add_draft_step(const DraftStep& step) {
     add(R"(,
 {{"ph":"X","pid":1,"tid":{},"cat":"draft","name":"draft step: {} {}","ts":{:.3f},"dur":{:.3f},"args":{{"tokens":{},"texts":{}}}}})",
-        kDraftTrack, step.tokens, step.tokens == 1 ? "token" : "tokens", us(step.begin_ns - origin_ns_), us(step.end_ns - step.begin_ns), step.tokens,
-        step.texts);
+        kDraftTrack, step.tokens, step.tokens == 1 ? "token" : "tokens", us(step.begin_ns - origin_ns_), us(step.end_ns - step.begin_ns),
+        step.tokens, step.texts);
   }
 
   std::string finish(const std::string& dropped) {

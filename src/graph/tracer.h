@@ -61,8 +61,8 @@ struct TraceTotals {
 /// GraphExecutor::run begins and returns.
 class Tracer {
  public:
-  /// Room for `events` of each of the first `lanes` lanes and as many steps: 32 bytes an event and lane, 40 a step. Nothing may be recorded of
-  /// other lanes. Errors: kInvalidArgument for 0, kOutOfMemory.
+  /// Room for `events` of each of the first `lanes` lanes and as many steps: 32 bytes an event and lane, 40 a step. Nothing may be recorded
+  /// of other lanes. Errors: kInvalidArgument for 0, kOutOfMemory.
   static Result<std::unique_ptr<Tracer>> create(uint64_t events, size_t lanes = kLanes);
 
   static int64_t now_ns() {
@@ -84,10 +84,11 @@ class Tracer {
   /// Events that made room for later ones.
   uint64_t dropped(Lane lane) const { return lanes_[static_cast<size_t>(lane)].dropped; }
 
-  /// Over the latest `most_steps` of the steps that are kept whole. What waits, by `waits`, is not busy; null: nothing does. Allocates nothing.
+  /// Over the latest `most_steps` of the steps that are kept whole. What waits, by `waits`, is not busy; null: nothing does. Allocates
+  /// nothing.
   TraceTotals totals(uint64_t most_steps, WaitTeller waits = nullptr) const;
-  /// The trace as JSON that ui.perfetto.dev and chrome://tracing open: a track for the steps, one for each lane that did anything, and one for
-  /// `drafts` if there were any. That may be null.
+  /// The trace as JSON that ui.perfetto.dev and chrome://tracing open: a track for the steps, one for each lane that did anything, and one
+  /// for `drafts` if there were any. That may be null.
   std::string to_json(const NodeNamer& name_of, const DraftTrack* drafts = nullptr) const;
 
  private:

@@ -40,8 +40,8 @@ inline constexpr uint32_t kGgufPackedLayout = 1;          ///< increases with ev
 inline constexpr uint64_t kGgufPackedAlignment = 4096;    ///< of a packed file, at least: for direct reads
 inline constexpr const char* kGgufPackedLayoutKey = "outrigger.packed.layout";
 
-/// Tensors of our own types stand as bytes (I8, rows of so many bytes), so that any program opens the file; these two arrays say which they are: names, and
-/// the types' numbers.
+/// Tensors of our own types stand as bytes (I8, rows of so many bytes), so that any program opens the file; these two arrays say which they
+/// are: names, and the types' numbers.
 inline constexpr uint32_t kGgufOwnTypeBase = 900'000;
 inline constexpr const char* kGgufOwnNamesKey = "outrigger.own.names";
 inline constexpr const char* kGgufOwnTypesKey = "outrigger.own.types";
@@ -109,7 +109,8 @@ class GgufFile {
  public:
   /// Reads the header only. Every count, length and size is checked against the bytes that remain before anything is allocated for it:
   /// at most 8 x header + 1 MiB in all, linear time. Errors: kCorruptFile with offset and key or tensor; kUnsupported for another
-  /// version, a big-endian file, an unknown tensor type (named), another layout of packed tensors or a header beyond kGgufMaxHeaderBytes; kIo.
+  /// version, a big-endian file, an unknown tensor type (named), another layout of packed tensors or a header beyond kGgufMaxHeaderBytes;
+  /// kIo.
   /// `most_name_bytes`: of a tensor, for headers that were made from another format.
   static Result<GgufFile> open(std::shared_ptr<const ByteSource> source, uint64_t most_name_bytes = kGgufMaxNameBytes);
 

@@ -1,4 +1,5 @@
-// GgufHeader: writes a GGUF v3 header: for files that are made, and for a model that is presented as one file, whose weights stay where they are.
+// GgufHeader: writes a GGUF v3 header: for files that are made, and for a model that is presented as one file, whose weights stay where
+// they are.
 #ifndef OUTRIGGER_SRC_IO_GGUF_HEADER_H_
 #define OUTRIGGER_SRC_IO_GGUF_HEADER_H_
 

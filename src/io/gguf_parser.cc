@@ -169,7 +169,8 @@ Status GgufParser::take_own_types() {
   if (names == nullptr && types == nullptr) return {};
   const GgufValue& one = names != nullptr ? *names : *types;
   if (names == nullptr || types == nullptr || names->count_ != types->count_) {
-    return corrupt(one.key_, one.offset_, formatted("{} and {} need each other, with as many elements", kGgufOwnNamesKey, kGgufOwnTypesKey));
+    return corrupt(one.key_, one.offset_,
+                   formatted("{} and {} need each other, with as many elements", kGgufOwnNamesKey, kGgufOwnTypesKey));
   }
   OTR_ASSIGN(const std::vector<std::string_view> all_names, names->as_strings());
   OTR_ASSIGN(const std::vector<int32_t> all_types, types->as_i32s());
@@ -192,12 +193,14 @@ Status GgufParser::take_own_type(std::string_view name, int32_t type, const Gguf
   if (tensor.type == layout->type) return {};
   if (tensor.type != DType::kI8 || tensor.dims[0] % layout->block_bytes != 0) {
     return corrupt(name, types.offset_,
-                   formatted("rows of {} elements of type {} cannot be blocks of {}, which are {} bytes", tensor.dims[0], traits(tensor.type).name, layout->name,
-                             layout->block_bytes));
+                   formatted("rows of {} elements of type {} cannot be blocks of {}, which are {} bytes", tensor.dims[0],
+                             traits(tensor.type).name, layout->name, layout->block_bytes));
   }
   tensor.type = layout->type;
   tensor.dims[0] = tensor.dims[0] / layout->block_bytes * layout->block_elements;
-  if ((CheckedSize(tensor.dims[0]) * CheckedSize(tensor.dims[1]) * CheckedSize(tensor.dims[2]) * CheckedSize(tensor.dims[3])).fits(INT64_MAX)) return {};
+  if ((CheckedSize(tensor.dims[0]) * CheckedSize(tensor.dims[1]) * CheckedSize(tensor.dims[2]) * CheckedSize(tensor.dims[3]))
+          .fits(INT64_MAX))
+    return {};
   return corrupt(name, types.offset_, "the tensor has more than 2^63 elements");
 }
 

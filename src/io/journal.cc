@@ -87,7 +87,8 @@ Result<Journal> Journal::open(const std::string& path, uint64_t identity, std::s
   struct stat there;
   if (::fstat(journal.file_, &there) != 0) return journal.failed("cannot open", errno);
   if (journal.is_of_another_kind(static_cast<uint64_t>(there.st_size))) {
-    return Status(StatusCode::kInvalidArgument, "a file of another kind has the name that what is done is kept under; move it away").in_file(path);
+    return Status(StatusCode::kInvalidArgument, "a file of another kind has the name that what is done is kept under; move it away")
+        .in_file(path);
   }
   if (there.st_size > 0) journal.dropped_ = journal.what_differs();
   if (there.st_size == 0 || !journal.dropped_.empty()) {

@@ -15,13 +15,15 @@ namespace outrigger {
 
 /// Records, which are only added, and slots, which are written over. Each has a checksum that also knows its place and whose it is: what
 /// was being written when the process, or the machine, stopped reads as not there. Nothing is trusted that is read: sizes are checked
-/// against the file's before memory is taken. The file is locked while the object lives. Errors are kIo where nothing else is said. Threads: one.
+/// against the file's before memory is taken. The file is locked while the object lives. Errors are kIo where nothing else is said.
+/// Threads: one.
 class Journal {
  public:
   static constexpr size_t kMostSlots = 4, kMostNote = 4096;
 
   /// Opens or makes the file. What another `identity`, other slots, or another version of the file wrote is dropped, but for the note.
-  /// Errors: kIo, also when another process has it, or it is no regular file; kInvalidArgument when there is a file of another kind, which is left as it is.
+  /// Errors: kIo, also when another process has it, or it is no regular file; kInvalidArgument when there is a file of another kind, which
+  /// is left as it is.
   static Result<Journal> open(const std::string& path, uint64_t identity, std::span<const uint64_t> slot_bytes);
 
   Journal(Journal&& other) noexcept;

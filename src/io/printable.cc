@@ -13,7 +13,8 @@ std::string printable(std::string_view text, size_t most_characters) {
     utf8proc_int32_t code = 0;
     // Four bytes are enough of any character, and their number fits the library's signed sizes.
     const std::string_view front = text.substr(0, 4);
-    const utf8proc_ssize_t found = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(front.data()), static_cast<utf8proc_ssize_t>(front.size()), &code);
+    const utf8proc_ssize_t found =
+        utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(front.data()), static_cast<utf8proc_ssize_t>(front.size()), &code);
     const size_t bytes = found > 0 ? static_cast<size_t>(found) : 1;
     if (code == '\n') {
       shown += "\\n";

@@ -8,8 +8,8 @@
 
 namespace outrigger {
 
-/// The first `most_characters` of `text` on one line and well-formed: a line's end as \n, other control characters and bytes of no character as U+FFFD,
-/// "..." where it was cut.
+/// The first `most_characters` of `text` on one line and well-formed: a line's end as \n, other control characters and bytes of no
+/// character as U+FFFD, "..." where it was cut.
 std::string printable(std::string_view text, size_t most_characters = 80);
 
 }  // namespace outrigger

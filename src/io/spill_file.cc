@@ -18,7 +18,8 @@
 namespace outrigger {
 namespace {
 
-// Transfers in a row that bring less than a page before it counts as an error: a signal may interrupt some, a device that does nothing else is broken.
+// Transfers in a row that bring less than a page before it counts as an error: a signal may interrupt some, a device that does nothing else
+// is broken.
 constexpr int kMostStalls = 100;
 
 std::string reason(int error) { return std::generic_category().message(error); }
@@ -49,13 +50,15 @@ std::string default_spill_directory() {
 Result<std::unique_ptr<SpillFile>> SpillFile::create(const std::string& directory, uint64_t bytes, DirectIo direct) {
   const int handle = open_nameless(directory);
   if (handle < 0) {
-    return Status(StatusCode::kIo, formatted("cannot make a file of {} for keys and values: {}; name another directory", format_bytes(bytes), reason(errno)))
+    return Status(StatusCode::kIo,
+                  formatted("cannot make a file of {} for keys and values: {}; name another directory", format_bytes(bytes), reason(errno)))
         .in_file(directory);
   }
   std::unique_ptr<SpillFile> file(new SpillFile(directory, handle, bytes));
   struct statfs system;
   if (::fstatfs(handle, &system) == 0 && is_memory(system)) {
-    return Status(StatusCode::kInvalidArgument, "this directory is memory itself, and what spills there would be beside the budget; name one on a disk")
+    return Status(StatusCode::kInvalidArgument,
+                  "this directory is memory itself, and what spills there would be beside the budget; name one on a disk")
         .in_file(directory);
   }
   OTR_TRY(file->reserve());
@@ -101,9 +104,10 @@ Status SpillFile::reserve() {
   } while (error == EINTR);
   if (error == EOPNOTSUPP || error == ENOSYS) error = ::posix_fallocate(file_, 0, static_cast<off_t>(bytes_));
   if (error == 0) return {};
-  return Status(StatusCode::kIo, formatted("cannot take {} ({} bytes) for keys and values: {}; name a directory with more room, or raise the budget "
-                                           "so that they stay in memory",
-                                           format_bytes(bytes_), bytes_, reason(error)))
+  return Status(StatusCode::kIo,
+                formatted("cannot take {} ({} bytes) for keys and values: {}; name a directory with more room, or raise the budget "
+                          "so that they stay in memory",
+                          format_bytes(bytes_), bytes_, reason(error)))
       .in_file(directory_);
 }
 
@@ -120,7 +124,8 @@ void SpillFile::go_direct() {
 }
 
 Status SpillFile::failed(const char* what, uint64_t offset, uint64_t bytes, int error) const {
-  return Status(StatusCode::kIo, formatted("cannot {} {} bytes of keys and values: {}", what, bytes, error == 0 ? "nothing more comes" : reason(error)))
+  return Status(StatusCode::kIo,
+                formatted("cannot {} {} bytes of keys and values: {}", what, bytes, error == 0 ? "nothing more comes" : reason(error)))
       .at_offset(offset)
       .in_file(directory_);
 }
@@ -132,7 +137,8 @@ Status SpillFile::transfer(const char* what, uint64_t offset, uint64_t bytes, Tr
   for (int stalls = 0; done < bytes;) {
     const ssize_t count = once(done);
     if (count < 0 && errno != EINTR) return failed(what, offset + done, bytes - done, errno);
-    const uint64_t some = count < 0 ? 0 : static_cast<uint64_t>(count), whole = done + some == bytes ? some : some / kDirectAlignment * kDirectAlignment;
+    const uint64_t some = count < 0 ? 0 : static_cast<uint64_t>(count),
+                   whole = done + some == bytes ? some : some / kDirectAlignment * kDirectAlignment;
     done += whole;
     stalls = whole > 0 ? 0 : stalls + 1;
     if (stalls == kMostStalls) return failed(what, offset + done, bytes - done, count < 0 ? EINTR : 0);

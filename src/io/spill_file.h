@@ -17,8 +17,8 @@ namespace outrigger {
 /// Where it is when nobody says: TMPDIR, unless there is none or it is memory, as /tmp often is; then /var/tmp.
 std::string default_spill_directory();
 
-/// Gone with the process, however that ends. Its space is taken when it is made, so that no later write finds the disk full. Reads and writes
-/// go past the page cache where the file system lets them; where not, what they leave in the cache is written out and dropped.
+/// Gone with the process, however that ends. Its space is taken when it is made, so that no later write finds the disk full. Reads and
+/// writes go past the page cache where the file system lets them; where not, what they leave in the cache is written out and dropped.
 /// Threads: any, for ranges that do not overlap. Reading and writing allocate nothing but the text of an error.
 class SpillFile {
  public:

@@ -19,10 +19,10 @@ struct AppendKvArgs {
   KvType type = KvType::kF16;
 };
 
-/// Stores the tokens' keys and values of heads [kv_head_begin, kv_head_end); as float16 rounded to the nearest (beyond its range: infinity);
-/// as q8_0 in steps of a 127th of a group's largest magnitude, halves rounded away from zero, a scale beyond float16's range being infinite,
-/// and a group with an infinity or a NaN all NaN. Precondition: kv_type_fits(type, head_dim).
-/// Any thread; threads take disjoint heads or tokens. Allocates nothing. The bits are the same at every instruction level, NaN payloads aside.
+/// Stores the tokens' keys and values of heads [kv_head_begin, kv_head_end); as float16 rounded to the nearest (beyond its range:
+/// infinity); as q8_0 in steps of a 127th of a group's largest magnitude, halves rounded away from zero, a scale beyond float16's range
+/// being infinite, and a group with an infinity or a NaN all NaN. Precondition: kv_type_fits(type, head_dim). Any thread; threads take
+/// disjoint heads or tokens. Allocates nothing. The bits are the same at every instruction level, NaN payloads aside.
 void append_kv(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end);
 
 void append_kv_ref(const AppendKvArgs& args, size_t kv_head_begin, size_t kv_head_end);     ///< the definition

@@ -22,8 +22,8 @@ struct AttentionArgs {
   float scale;            ///< of the scores, 1 / sqrt(head_dim) as a rule
   std::byte* scratch;     ///< attention_scratch_bytes(head_dim) for each member of the team, one after the other, 64-byte aligned
   KvType type = KvType::kF16;
-  /// Of which the tokens are those from `tree_begin` on, in order of their depth; the keys and values of those before it are in the cache too.
-  /// null: each token follows the one before it.
+  /// Of which the tokens are those from `tree_begin` on, in order of their depth; the keys and values of those before it are in the cache
+  /// too. null: each token follows the one before it.
   const TokenTree* tree = nullptr;
   size_t tree_begin = 0;
 };
@@ -38,8 +38,8 @@ uint64_t attention_scratch_bytes(size_t head_dim);
 /// whoever computed them: many queries are shared among the members, few queries' parts are, with barriers inside.
 ///
 /// The bits are the same at every level (NaN payloads aside) and depend on the query and the positions it sees alone: not on the other
-/// queries of the call or the members, nor on whether what it sees lies at other places, being a tree's. Within 2e-6 * max |v| of the exact value for scores below 30 in magnitude. A query whose scores hold
-/// a NaN gives NaN.
+/// queries of the call or the members, nor on whether what it sees lies at other places, being a tree's. Within 2e-6 * max |v| of the exact
+/// value for scores below 30 in magnitude. A query whose scores hold a NaN gives NaN.
 /// @source Milakov and Gimelshein 2018 (arXiv 1805.02867): softmax in one pass
 void attention(const AttentionArgs& args, const TeamMember& member);
 

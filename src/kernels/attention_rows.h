@@ -15,8 +15,8 @@ namespace {
 constexpr size_t kRowBlock = 24;
 /// Positions after which the running softmax is rescaled. The same for every query, so that a query's bits are its own.
 constexpr size_t kPositionBlock = 128;
-/// Positions of a part, which has a softmax of its own. Fixed for the same reason. Half of it would cost 5 % of attention's time in folding,
-/// twice as many would save 1 % and leave threads with less to share.
+/// Positions of a part, which has a softmax of its own. Fixed for the same reason. Half of it would cost 5 % of attention's time in
+/// folding, twice as many would save 1 % and leave threads with less to share.
 constexpr size_t kPartPositions = 512;
 
 /// One unit of work: rows [row_begin, row_end) of one key-value head. Row r is token r / group and the (r % group)-th query head of the

@@ -46,7 +46,9 @@ struct AttentionCut {
   bool is_split;
 
   AttentionCut(const AttentionArgs& args, size_t threads)
-      : units(attention_units(args)), rows(std::min(kRowBlock, args.tokens * head_group(args))), positions(token_positions(args, args.tokens - 1)) {
+      : units(attention_units(args)),
+        rows(std::min(kRowBlock, args.tokens * head_group(args))),
+        positions(token_positions(args, args.tokens - 1)) {
     parts = parts_of(positions);
     slots_per_thread = kSlotRows / rows;
     wave_items = slots_per_thread * threads - 2;

@@ -122,8 +122,8 @@ class AttentionWork {
     }
   }
 
-  // What rows see of a tree lies at places of its own, and a score's bits are the same wherever its key lies. So the scores of all places are
-  // computed at once, and each row takes those of its positions.
+  // What rows see of a tree lies at places of its own, and a score's bits are the same wherever its key lies. So the scores of all places
+  // are computed at once, and each row takes those of its positions.
   void score_tree(size_t first_row) {
     tree_.head_dim = block_.head_dim, tree_.padded_dim = block_.padded_dim;
     tree_.queries = block_.queries, tree_.scores = tree_scores_, tree_.results = block_.results;

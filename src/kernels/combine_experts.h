@@ -20,10 +20,10 @@ struct CombineExpertsArgs {
   size_t width;
 };
 
-/// dst[t] += sum_i weights[t][i] * results[row_of[t][i]], summed in the order of i and then added at once; and, where there is a shared expert,
-/// plus sigmoid(input[t] . shared_gate) * shared[t] in that sum. So a token's bits depend on that token alone, whatever the order in which
-/// its experts were computed. Tokens [token_begin, token_end). Any thread; threads take disjoint tokens. Allocates nothing. One version for
-/// all instruction levels: `used` multiplications beside the experts' thousands.
+/// dst[t] += sum_i weights[t][i] * results[row_of[t][i]], summed in the order of i and then added at once; and, where there is a shared
+/// expert, plus sigmoid(input[t] . shared_gate) * shared[t] in that sum. So a token's bits depend on that token alone, whatever the order
+/// in which its experts were computed. Tokens [token_begin, token_end). Any thread; threads take disjoint tokens. Allocates nothing. One
+/// version for all instruction levels: `used` multiplications beside the experts' thousands.
 void combine_experts(const CombineExpertsArgs& args, size_t token_begin, size_t token_end);
 
 }  // namespace outrigger

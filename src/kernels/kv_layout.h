@@ -38,7 +38,8 @@ inline constexpr uint64_t kv_head_offset(KvType type, size_t head_dim, size_t ca
   return kv_head * (capacity / kKvInterleave) * kv_block_bytes(type, head_dim);
 }
 
-/// float16 and float32: index of element d of a position's key, counted in elements from its head's first block; a value's is position * head_dim + d.
+/// float16 and float32: index of element d of a position's key, counted in elements from its head's first block; a value's is position *
+/// head_dim + d.
 inline constexpr size_t key_index(size_t position, size_t d, size_t head_dim) {
   return (position / kKvInterleave * head_dim + d) * kKvInterleave + position % kKvInterleave;
 }

@@ -40,7 +40,8 @@ void decode_group(const std::byte* block, size_t group, float* dst) {
     const __m512i byte = _mm512_and_si512(_mm512_srli_epi32(quads[k / 4], static_cast<unsigned>(k % 4 * 8)), _mm512_set1_epi32(255));
     const __m512i code = _mm512_sub_epi32(byte, _mm512_set1_epi32(kLayout.zero_point));
     __m512 weights = _mm512_mul_ps(halves[k / 16].scale, _mm512_cvtepi32_ps(code));
-    if constexpr (kLayout.has_minimum()) weights = _mm512_add_ps(weights, halves[k / 16].minimum);  // not fused: the bits are dequantize()'s
+    // Not fused: the bits are dequantize()'s
+    if constexpr (kLayout.has_minimum()) weights = _mm512_add_ps(weights, halves[k / 16].minimum);
     _mm512_store_ps(dst + k * kPackRows, weights);
   }
 }

@@ -124,8 +124,8 @@ struct Int8Tile {
     constexpr GroupLayout kLayout = group_layout(kKind);
     __m512 sums[kTokens];
     OTR_UNROLLED(kTokens, t, { sums[t] = _mm512_setzero_ps(); });
-    // Where sums will go. The rows of 128 tokens are more streams than the processor follows by itself: waiting for each line of them took 5 %
-    // of a prompt where they are 8192 floats long, and 15 % at 24576.
+    // Where sums will go. The rows of 128 tokens are more streams than the processor follows by itself: waiting for each line of them took
+    // 5 % of a prompt where they are 8192 floats long, and 15 % at 24576.
     if constexpr (kTokens == kTokenTile) OTR_UNROLLED(kTokens, t, { __builtin_prefetch(tile.dst + t * args.dst_stride, 1); });
     const std::byte* unit = tile.block;
     Record<kTokens> record = {tile.panel};

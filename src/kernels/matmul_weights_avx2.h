@@ -52,7 +52,8 @@ inline Scales load_unit_scales(const std::byte* unit, int rows) {
   if constexpr (kLayout.has_unit_scale()) scales.scale = load_halves(unit + rows * 16);
   if constexpr (kLayout.has_unit_scale() && kLayout.has_minimum()) {
     scales.minimum = load_halves(unit + kHalfRow + rows * 16);
-    if constexpr (kLayout.takes_minimum_off() && !kLayout.has_halves()) scales.minimum = _mm256_xor_ps(scales.minimum, _mm256_set1_ps(-0.0f));
+    if constexpr (kLayout.takes_minimum_off() && !kLayout.has_halves())
+      scales.minimum = _mm256_xor_ps(scales.minimum, _mm256_set1_ps(-0.0f));
   }
   return scales;
 }

@@ -56,7 +56,8 @@ inline Scales load_unit_scales(const std::byte* unit) {
   if constexpr (kLayout.has_unit_scale()) scales.scale = load_halves(unit);
   if constexpr (kLayout.has_unit_scale() && kLayout.has_minimum()) {
     scales.minimum = load_halves(unit + kHalfRow);
-    if constexpr (kLayout.takes_minimum_off() && !kLayout.has_halves()) scales.minimum = _mm512_xor_ps(scales.minimum, _mm512_set1_ps(-0.0f));
+    if constexpr (kLayout.takes_minimum_off() && !kLayout.has_halves())
+      scales.minimum = _mm512_xor_ps(scales.minimum, _mm512_set1_ps(-0.0f));
   }
   return scales;
 }

@@ -17,8 +17,8 @@ struct RouteArgs {
   float* weights;       ///< [tokens, used]: their shares of the softmax over all experts, or, normalised, over the chosen ones
 };
 
-/// Routes tokens [token_begin, token_end). A logit that is no number counts as the smallest. Any thread; threads take disjoint tokens. Allocates
-/// nothing. One version for all instruction levels: some hundred exponentials a token, and a choice must not depend on the level.
+/// Routes tokens [token_begin, token_end). A logit that is no number counts as the smallest. Any thread; threads take disjoint tokens.
+/// Allocates nothing. One version for all instruction levels: some hundred exponentials a token, and a choice must not depend on the level.
 void route(const RouteArgs& args, size_t token_begin, size_t token_end);
 
 }  // namespace outrigger

@@ -9,6 +9,8 @@ size_t choose_columns(const float* x, const float* norms, size_t columns, float 
   return OTR_VERSION(choose_columns)(x, norms, columns, threshold, chosen);
 }
 
-void sparse_residual(const SparseResidualArgs& args, size_t row_begin, size_t row_end) { OTR_VERSION(sparse_residual)(args, row_begin, row_end); }
+void sparse_residual(const SparseResidualArgs& args, size_t row_begin, size_t row_end) {
+  OTR_VERSION(sparse_residual)(args, row_begin, row_end);
+}
 
 }  // namespace outrigger

@@ -14,8 +14,8 @@ namespace outrigger {
 namespace {
 
 constexpr size_t kBlockBytes = 18;
-// Sums of all tokens at once: 8 KiB, which leaves most of a first-level cache to the columns. A token alone walks strips of 2048 rows, several tokens
-// narrower ones.
+// Sums of all tokens at once: 8 KiB, which leaves most of a first-level cache to the columns. A token alone walks strips of 2048 rows,
+// several tokens narrower ones.
 constexpr size_t kMostSums = 2048;
 constexpr size_t kMostBlocks = kMostSums / kResidualGroup;
 constexpr size_t kMostTokens = 8;
@@ -23,7 +23,8 @@ constexpr size_t kMostTokens = 8;
 constexpr size_t kTogether = 4;
 // Of several tokens: bytes of columns that stay in the second-level cache from one token to the next.
 constexpr size_t kSharedBytes = 256 * 1024;
-// Chosen columns lie anywhere, which no hardware foresees: without asking for so much of them ahead, columns of 324 bytes arrive half as fast.
+// Chosen columns lie anywhere, which no hardware foresees: without asking for so much of them ahead, columns of 324 bytes arrive half as
+// fast.
 constexpr size_t kAheadBytes = 8 * 1024;
 
 /// [c * kMostBlocks + b] = x of column c * the scale of its block b.
@@ -31,8 +32,8 @@ template <size_t kCount>
 struct Factors {
   alignas(32) float values[kCount * kMostBlocks];
 
-  // The scales are brought together first, since converting one at a time takes as long as two of the vector operations of its block. Not a column
-  // at a time: it would be read right after it was written, in smaller pieces, which processors are slow at.
+  // The scales are brought together first, since converting one at a time takes as long as two of the vector operations of its block. Not a
+  // column at a time: it would be read right after it was written, in smaller pieces, which processors are slow at.
   Factors(const std::byte* const* columns, const float* x, size_t blocks) {
     alignas(16) uint16_t scales[kCount * kMostBlocks];
     for (size_t c = 0; c < kCount; ++c) {
@@ -59,7 +60,8 @@ class StripWalk {
         blocks_(rows / kResidualGroup),
         ahead_(std::max(kTogether, kAheadBytes / strip_bytes())) {}
 
-  /// sums [tokens][rows] = what the columns of the tokens from `first` on make. A stretch of columns after the other: tokens share what was read.
+  /// sums [tokens][rows] = what the columns of the tokens from `first` on make. A stretch of columns after the other: tokens share what was
+  /// read.
   void walk(size_t first, size_t tokens, float* sums) const {
     std::memset(sums, 0, tokens * blocks_ * kResidualGroup * sizeof(float));
     if (tokens == 1) return add(first, 0, args_.counts[first], sums);

@@ -16,9 +16,9 @@ struct ThresholdTable {
   std::array<float, kSteps + 1> at{};
 
   /// The threshold for any share; 0 and less: +infinity; 1 and more, or a NaN: below zero. Never rises with the share.
-  /// Linear between the steps, where thresholds differ by little. Below the first step the threshold rises by as much, each time the share is
-  /// halved, as from the second step to the first: normal inputs' largest worths thin out about so. Inputs with outliers have more of them: a share
-  /// below 1 / kSteps is then exceeded.
+  /// Linear between the steps, where thresholds differ by little. Below the first step the threshold rises by as much, each time the share
+  /// is halved, as from the second step to the first: normal inputs' largest worths thin out about so. Inputs with outliers have more of
+  /// them: a share below 1 / kSteps is then exceeded.
   float threshold(double share) const;
 };
 

@@ -26,12 +26,13 @@ namespace outrigger {
 /// A device that has not answered for so long is taken for dead: a step's longest piece of work takes seconds on the slowest.
 inline constexpr std::chrono::seconds kDevicePatience{60};
 
-/// Addresses are the device's. Threads: reserve() and report() any; request() and arrive() one at a time (the link's lane); operand() any; the rest
-/// between steps.
+/// Addresses are the device's. Threads: reserve() and report() any; request() and arrive() one at a time (the link's lane); operand() any;
+/// the rest between steps.
 class DeviceResidency final : public OperandSource {
  public:
   /// `backend` and `shape` must outlive it. Work of its model is submitted to `streams`.
-  DeviceResidency(Backend& backend, const StepShape& shape, const StreamSet& streams = {}) : backend_(backend), shape_(shape), streams_(streams) {}
+  DeviceResidency(Backend& backend, const StepShape& shape, const StreamSet& streams = {})
+      : backend_(backend), shape_(shape), streams_(streams) {}
 
   Backend& backend() const { return backend_; }
   const StreamSet& streams() const { return streams_; }
@@ -61,8 +62,8 @@ class DeviceResidency final : public OperandSource {
   Status copy_in(std::byte* device, const std::byte* host, uint64_t bytes);
   Status copy_out(std::byte* host, const std::byte* device, uint64_t bytes);
 
-  /// Submitted only, and ordered with what the device computes: the copy out comes after what was launched so far, and its event is ready when it is
-  /// there; what is launched later comes after the copy in. They count.
+  /// Submitted only, and ordered with what the device computes: the copy out comes after what was launched so far, and its event is ready
+  /// when it is there; what is launched later comes after the copy in. They count.
   Status submit_copy_in(std::byte* device, const std::byte* host, uint64_t bytes);
   Result<Event> submit_copy_out(std::byte* host, const std::byte* device, uint64_t bytes);
 

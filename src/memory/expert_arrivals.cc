@@ -9,8 +9,8 @@
 
 namespace outrigger {
 
-ExpertArrivals::ExpertArrivals(std::shared_ptr<const ByteSource> source, const std::vector<WeightSource>& weights, std::vector<ExpertLayer> layers,
-                               std::span<std::byte> memory, uint32_t places)
+ExpertArrivals::ExpertArrivals(std::shared_ptr<const ByteSource> source, const std::vector<WeightSource>& weights,
+                               std::vector<ExpertLayer> layers, std::span<std::byte> memory, uint32_t places)
     : source_(std::move(source)),
       weights_(weights),
       layers_(std::move(layers)),
@@ -22,8 +22,9 @@ ExpertArrivals::ExpertArrivals(std::shared_ptr<const ByteSource> source, const s
   waiting_.reserve(places);
 }
 
-Result<std::unique_ptr<ExpertArrivals>> ExpertArrivals::create(std::shared_ptr<const ByteSource> source, const std::vector<WeightSource>& weights,
-                                                               std::vector<ExpertLayer> layers, std::span<std::byte> memory, uint32_t places) try {
+Result<std::unique_ptr<ExpertArrivals>> ExpertArrivals::create(std::shared_ptr<const ByteSource> source,
+                                                               const std::vector<WeightSource>& weights, std::vector<ExpertLayer> layers,
+                                                               std::span<std::byte> memory, uint32_t places) try {
   std::unique_ptr<ExpertArrivals> arrivals(new ExpertArrivals(std::move(source), weights, std::move(layers), memory, places));
   ReadQueueOptions options;
   options.depth = static_cast<uint32_t>(std::clamp<size_t>(arrivals->data_.size(), 1, ReadQueueOptions::kMostReads));
@@ -75,10 +76,12 @@ Status ExpertArrivals::start_read(uint32_t index) {
   const ExpertLayer& layer = layers_[place.layer];
   const ExpertPart& part = layer.parts[place.next_part];
   const WeightSource& weight = weights_[part.matrix];
-  const uint64_t first = place.expert * weight.blocks_per_expert() + place.next_block, blocks = std::min(part.blocks_of_read, part.blocks - place.next_block);
+  const uint64_t first = place.expert * weight.blocks_per_expert() + place.next_block,
+                 blocks = std::min(part.blocks_of_read, part.blocks - place.next_block);
   const uint64_t bytes = weight.file_bytes(first, blocks);
   const uint32_t number = read_number(layer, place.next_part, place.next_block);
-  std::byte* const room = memory_ + index * place_bytes_ + part.arrival_offset + place.next_block / part.blocks_of_read * part.read_room_bytes;
+  std::byte* const room =
+      memory_ + index * place_bytes_ + part.arrival_offset + place.next_block / part.blocks_of_read * part.read_room_bytes;
   OTR_TRY(queue_->submit({weight.offset_of(first), bytes, {room, part.read_room_bytes}, uint64_t{index} * most_reads_ + number}));
   bytes_read_.fetch_add(bytes, std::memory_order_relaxed);
   place.next_block += static_cast<uint32_t>(blocks);

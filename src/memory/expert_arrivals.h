@@ -1,4 +1,5 @@
-// ExpertArrivals: experts on their way from the file: places in which their rows arrive as the file has them, to be packed by whoever computes.
+// ExpertArrivals: experts on their way from the file: places in which their rows arrive as the file has them, to be packed by whoever
+// computes.
 #ifndef OUTRIGGER_SRC_MEMORY_EXPERT_ARRIVALS_H_
 #define OUTRIGGER_SRC_MEMORY_EXPERT_ARRIVALS_H_
 
@@ -24,8 +25,10 @@ struct ArrivedRows {
   uint32_t blocks = 0;
 };
 
-/// A place is free, or holds an expert that was asked for, from request() to release(). Reads go on by themselves once they are with the queue.
-/// Threads: one call at a time; rows() any, while the expert is there; bytes_read() any. After create() nothing is allocated, but for the text of an error.
+/// A place is free, or holds an expert that was asked for, from request() to release(). Reads go on by themselves once they are with the
+/// queue.
+/// Threads: one call at a time; rows() any, while the expert is there; bytes_read() any. After create() nothing is allocated, but for the
+/// text of an error.
 class ExpertArrivals {
  public:
   static constexpr uint32_t kNone = UINT32_MAX;

@@ -15,10 +15,10 @@ struct ExpertCacheOptions {
 
 /// Decides; holds no memory and reads nothing. An expert is in a slot from claim() on, and in memory from loaded() on.
 ///
-/// The expected wait for an expert's next use is the way to its layer plus, for each time that it is then passed over, a whole step: with p the
-/// probability that a step uses it, distance + layers * (1/p - 1) layers. p is a mean of how often steps used it, over about 4 and about 64 of them: recency
-/// and frequency. A long prompt uses every expert of a layer, p is 1, and the one just used is the one that is given up, where
-/// the least recently used would be the one needed next.
+/// The expected wait for an expert's next use is the way to its layer plus, for each time that it is then passed over, a whole step: with p
+/// the probability that a step uses it, distance + layers * (1/p - 1) layers. p is a mean of how often steps used it, over about 4 and
+/// about 64 of them: recency and frequency. A long prompt uses every expert of a layer, p is 1, and the one just used is the one that is
+/// given up, where the least recently used would be the one needed next.
 /// Threads: one at a time. Allocates in the constructor only.
 class ExpertCache {
  public:

@@ -10,8 +10,8 @@
 namespace outrigger {
 namespace {
 
-// Reads of a layer are shared out over so many waves, though room would allow fewer: then computing the first overlaps reading the next, and more would
-// only be more of the team's regions.
+// Reads of a layer are shared out over so many waves, though room would allow fewer: then computing the first overlaps reading the next,
+// and more would only be more of the team's regions.
 constexpr uint32_t kOverlappingWaves = 4;
 // With fewer right guesses, reading the wrong ones costs the disk more time than the right ones save it.
 constexpr double kWorthwhileShare = 0.6;
@@ -40,7 +40,8 @@ ExpertPool::ExpertPool(const Plan& plan, std::vector<ExpertLayer> layers, std::b
 }
 
 Result<std::unique_ptr<ExpertPool>> ExpertPool::create(std::shared_ptr<const ByteSource> source, const std::vector<WeightSource>& weights,
-                                                       const StepShape& shape, const Plan& plan, std::byte* slots, std::span<std::byte> arrivals) try {
+                                                       const StepShape& shape, const Plan& plan, std::byte* slots,
+                                                       std::span<std::byte> arrivals) try {
   std::vector<ExpertLayer> layers = expert_layers(shape);
   const ExpertCacheOptions cache = cache_options(shape, layers, plan.expert_slots);
   OTR_ASSIGN(std::unique_ptr<ExpertArrivals> places,
@@ -72,7 +73,8 @@ void ExpertPool::route(uint32_t index, std::span<ExpertUse> uses, std::span<uint
   settle_guesses(index);
   arrivals_->release_unless([&](uint32_t layer, uint32_t expert) { return layer == index && is_wanted(expert); });
   cache_.begin_layer(index);
-  const auto missing = std::partition(uses.begin(), uses.end(), [&](const ExpertUse& use) { return cache_.slot_of(index, use.expert) != ExpertCache::kNone; });
+  const auto missing = std::partition(uses.begin(), uses.end(),
+                                      [&](const ExpertUse& use) { return cache_.slot_of(index, use.expert) != ExpertCache::kNone; });
   std::partition(missing, uses.end(), [&](const ExpertUse& use) { return arrivals_->find(index, use.expert) != ExpertArrivals::kNone; });
   for (const ExpertUse& use : uses) cache_.note_use(index, use.expert);
 
@@ -166,7 +168,8 @@ void ExpertPool::settle_guesses(uint32_t index) {
   const bool counts = guessed_layer_ == index && !is_certain_;
   guessed_layer_ = UINT32_MAX;
   if (!counts) return;
-  const auto right = static_cast<uint64_t>(std::count_if(guesses_.begin(), guesses_.end(), [this](uint32_t expert) { return is_wanted(expert); }));
+  const auto right =
+      static_cast<uint64_t>(std::count_if(guesses_.begin(), guesses_.end(), [this](uint32_t expert) { return is_wanted(expert); }));
   count(&ExpertReport::guesses, guesses_.size());
   count(&ExpertReport::right_guesses, right);
   latest_guesses_ += guesses_.size();
@@ -175,7 +178,8 @@ void ExpertPool::settle_guesses(uint32_t index) {
 }
 
 bool ExpertPool::guesses_pay() const {
-  return is_certain_ || latest_guesses_ < kTrialGuesses || static_cast<double>(latest_right_) >= kWorthwhileShare * static_cast<double>(latest_guesses_);
+  return is_certain_ || latest_guesses_ < kTrialGuesses ||
+         static_cast<double>(latest_right_) >= kWorthwhileShare * static_cast<double>(latest_guesses_);
 }
 
 // A guess that comes to nothing has held a place, and no slot.

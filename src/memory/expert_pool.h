@@ -28,16 +28,17 @@ struct ExpertUse {
   uint32_t arrival = ExpertArrivals::kNone;  ///< where its rows have arrived, still to be packed into the slot; kNone: it was in the slot
 };
 
-/// A step goes through its layers in order, and each layer so: route(), request(), then for each wave w > 0 arrive(w), and for all of them release(w) once they
-/// are computed. Wave 0 holds experts that are in their slots. Those of the others have arrived as the file's rows: whoever multiplies with them packs them
-/// into their slots on the way, all of them before release().
+/// A step goes through its layers in order, and each layer so: route(), request(), then for each wave w > 0 arrive(w), and for all of them
+/// release(w) once they are computed. Wave 0 holds experts that are in their slots. Those of the others have arrived as the file's rows:
+/// whoever multiplies with them packs them into their slots on the way, all of them before release().
 /// Threads: one call at a time; part(), arrived(), report() and bytes_read() any.
 class ExpertPool {
  public:
-  /// `slots` has plan.expert_slots times plan.expert_slot_bytes bytes, `arrivals` a place of expert_arrival_bytes for each of expert_arrivals(plan.expert_slots).
-  /// They and `weights` must outlive the pool. Errors: those of ExpertArrivals::create.
+  /// `slots` has plan.expert_slots times plan.expert_slot_bytes bytes, `arrivals` a place of expert_arrival_bytes for each of
+  /// expert_arrivals(plan.expert_slots). They and `weights` must outlive the pool. Errors: those of ExpertArrivals::create.
   static Result<std::unique_ptr<ExpertPool>> create(std::shared_ptr<const ByteSource> source, const std::vector<WeightSource>& weights,
-                                                    const StepShape& shape, const Plan& plan, std::byte* slots, std::span<std::byte> arrivals);
+                                                    const StepShape& shape, const Plan& plan, std::byte* slots,
+                                                    std::span<std::byte> arrivals);
 
   /// Waves of a layer in which a step uses up to `needed` experts: enough of them, and as many as reading and computing can share out.
   uint32_t waves(uint32_t needed) const;
@@ -45,10 +46,11 @@ class ExpertPool {
   uint32_t most_guesses() const { return most_guesses_; }
 
   /// The layer at `index` among those with experts uses these, each once. Puts those in memory first and cuts all into as many waves as
-  /// `wave_ends` has: uses [wave_ends[w - 1], wave_ends[w]) are wave w. Both spans are kept until the next route(). Asks nothing of the disk.
+  /// `wave_ends` has: uses [wave_ends[w - 1], wave_ends[w]) are wave w. Both spans are kept until the next route(). Asks nothing of the
+  /// disk.
   void route(uint32_t index, std::span<ExpertUse> uses, std::span<uint32_t> wave_ends);
-  /// Begins to read what the layer needs and then what was guessed, as far as there is room; never waits. To be called when something may have
-  /// changed. Errors: kIo; the step has to be given up, and invalidate() comes next.
+  /// Begins to read what the layer needs and then what was guessed, as far as there is room; never waits. To be called when something may
+  /// have changed. Errors: kIo; the step has to be given up, and invalidate() comes next.
   Status request();
   /// Waits until the wave's experts have arrived, and gives them slots. Errors: as request().
   Status arrive(uint32_t wave);
@@ -57,12 +59,14 @@ class ExpertPool {
   UnitTimes times(uint32_t wave) const;
 
   /// Address in its slot of the expert's part in its layer's stack `part` (0: the first of ExpertLayer::parts).
-  std::byte* part(uint32_t index, const ExpertUse& use, uint32_t part) const { return slots_ + use.slot * slot_bytes_ + layers_[index].parts[part].slot_offset; }
+  std::byte* part(uint32_t index, const ExpertUse& use, uint32_t part) const {
+    return slots_ + use.slot * slot_bytes_ + layers_[index].parts[part].slot_offset;
+  }
   /// The part's rows from row block `block` on, of an expert that has arrived.
   ArrivedRows arrived(const ExpertUse& use, uint32_t part, uint32_t block) const { return arrivals_->rows(use.arrival, part, block); }
 
-  /// These experts of the layer at `index` are likely to be used next; those in memory are passed over. Before its route(). What is as good as
-  /// certain is read whatever became of earlier guesses, and not counted among them.
+  /// These experts of the layer at `index` are likely to be used next; those in memory are passed over. Before its route(). What is as good
+  /// as certain is read whatever became of earlier guesses, and not counted among them.
   void guess(uint32_t index, std::span<const uint32_t> experts, bool is_certain = false);
 
   /// After a step that did not complete.
@@ -72,7 +76,8 @@ class ExpertPool {
   uint64_t bytes_read() const { return arrivals_->bytes_read(); }
 
  private:
-  ExpertPool(const Plan& plan, std::vector<ExpertLayer> layers, std::byte* slots, const ExpertCacheOptions& cache, std::unique_ptr<ExpertArrivals> arrivals);
+  ExpertPool(const Plan& plan, std::vector<ExpertLayer> layers, std::byte* slots, const ExpertCacheOptions& cache,
+             std::unique_ptr<ExpertArrivals> arrivals);
   Status request_guesses();
   bool guesses_pay() const;
   bool is_wanted(uint32_t expert) const;

@@ -62,8 +62,8 @@ Result<KvSpillPart> KvSpill::take(uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   const uint64_t offset = first_gap(bytes);
   if (offset == kNowhere) {
-    return Status(StatusCode::kBudget, formatted("no room for {} in slots of {} for keys and values; plan for a larger batch", format_bytes(bytes),
-                                                 format_bytes(slot_bytes_)))
+    return Status(StatusCode::kBudget, formatted("no room for {} in slots of {} for keys and values; plan for a larger batch",
+                                                 format_bytes(bytes), format_bytes(slot_bytes_)))
         .with_bytes(slots_.bytes() + kKvSlots * bytes, slots_.bytes());
   }
   parts_.emplace(offset, bytes);
@@ -75,7 +75,8 @@ void KvSpill::give_back(uint64_t offset) noexcept {
   parts_.erase(offset);
 }
 
-// A read that has no company is made here: handing it over and being woken takes longer than a small one. Of the others as many are in flight as may be.
+// A read that has no company is made here: handing it over and being woken takes longer than a small one. Of the others as many are in
+// flight as may be.
 Status KvSpill::submit(uint64_t offset, std::span<std::byte> dst) {
   if (reads_->in_flight() == reads_->depth()) OTR_TRY(reads_->wait().status);
   return reads_->submit({offset, dst.size(), dst, 0});

@@ -22,8 +22,8 @@ namespace outrigger {
 
 class KvSpill;
 
-/// A session's part of every slot, and of every spilled layer's place in the file: at the same offset in all of them. Given back when it goes.
-/// Movable; must not outlive what it is a part of.
+/// A session's part of every slot, and of every spilled layer's place in the file: at the same offset in all of them. Given back when it
+/// goes. Movable; must not outlive what it is a part of.
 class KvSpillPart {
  public:
   KvSpillPart() = default;
@@ -40,13 +40,13 @@ class KvSpillPart {
   uint64_t offset_ = 0;
 };
 
-/// Slots are numbered by the spilled layer that is in them: `number` is kv_spilled_before() of it. Nothing is taken to be in a slot but between the
-/// fetch of a layer and its store.
+/// Slots are numbered by the spilled layer that is in them: `number` is kv_spilled_before() of it. Nothing is taken to be in a slot but
+/// between the fetch of a layer and its store.
 /// Threads: fetch() and store() from one at a time; everything else from any.
 class KvSpill {
  public:
-  /// Takes the slots from the residency's budget and the space on the disk. Precondition: plan.kv_spilled_layers > 0, a plan that check_plan takes;
-  /// the residency outlives it. Errors: kBudget, kOutOfMemory, those of SpillFile::create.
+  /// Takes the slots from the residency's budget and the space on the disk. Precondition: plan.kv_spilled_layers > 0, a plan that
+  /// check_plan takes; the residency outlives it. Errors: kBudget, kOutOfMemory, those of SpillFile::create.
   static Result<std::unique_ptr<KvSpill>> create(TensorResidency& residency, const Plan& plan, const std::string& directory);
 
   /// Whether parts that were taken can stay under another plan.
@@ -61,7 +61,8 @@ class KvSpill {
 
   /// Brings what each run holds in bytes [begin, end) from the disk into the layer's slot. Allocates nothing. Errors: kIo.
   Status fetch(const KvSpillPart& part, uint32_t number, const KvRuns& runs, uint64_t begin, uint64_t end);
-  /// Writes bytes [begin, end) of each run back. Precondition: [0, begin) or just these were fetched, as their pages go along. Allocates nothing. Errors: kIo.
+  /// Writes bytes [begin, end) of each run back. Precondition: [0, begin) or just these were fetched, as their pages go along. Allocates
+  /// nothing. Errors: kIo.
   Status store(const KvSpillPart& part, uint32_t number, const KvRuns& runs, uint64_t begin, uint64_t end);
 
   uint64_t bytes_read() const { return bytes_read_.load(std::memory_order_relaxed); }

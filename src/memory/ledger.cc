@@ -77,10 +77,11 @@ Status MemoryLedger::charge(MemoryUse use, uint64_t bytes) {
   const bool overflows = __builtin_add_overflow(used, bytes, &needed);
   if (overflows || (budget_bytes_ != 0 && needed > budget_bytes_)) {
     if (overflows) needed = UINT64_MAX;
-    last_refusal_ = Status(StatusCode::kBudget, formatted("{} for {} beside the {} in use make {}; the budget is {}: raise it, or plan for less",
-                                                   format_bytes(bytes), use_name(use), format_bytes(used), format_bytes(needed),
-                                                   budget_bytes_ == 0 ? "all memory" : format_bytes(budget_bytes_)))
-        .with_bytes(needed, budget_bytes_);
+    last_refusal_ =
+        Status(StatusCode::kBudget, formatted("{} for {} beside the {} in use make {}; the budget is {}: raise it, or plan for less",
+                                              format_bytes(bytes), use_name(use), format_bytes(used), format_bytes(needed),
+                                              budget_bytes_ == 0 ? "all memory" : format_bytes(budget_bytes_)))
+            .with_bytes(needed, budget_bytes_);
     return last_refusal_;
   }
   part(current_, use) += bytes;

@@ -4,7 +4,10 @@
 namespace outrigger {
 
 MemoryLease::MemoryLease(MemoryLease&& other) noexcept
-    : ledger_(std::exchange(other.ledger_, nullptr)), use_(other.use_), memory_(std::move(other.memory_)), pinned_(std::move(other.pinned_)) {}
+    : ledger_(std::exchange(other.ledger_, nullptr)),
+      use_(other.use_),
+      memory_(std::move(other.memory_)),
+      pinned_(std::move(other.pinned_)) {}
 
 MemoryLease& MemoryLease::operator=(MemoryLease&& other) noexcept {
   if (this != &other) {

@@ -33,7 +33,8 @@ class MemoryLease {
   PinnedMemory pinned_;
 };
 
-/// Bytes counted in a ledger for as long as the claim lives, which someone else takes and counts too: a draft model's, in its target's. Movable.
+/// Bytes counted in a ledger for as long as the claim lives, which someone else takes and counts too: a draft model's, in its target's.
+/// Movable.
 class MemoryClaim {
  public:
   MemoryClaim() = default;

@@ -21,7 +21,8 @@ Status invalid(std::string message) { return Status(StatusCode::kInvalidArgument
 Status check_place(const MatrixShape& matrix, const WeightSource& weight, uint64_t source_bytes) {
   const auto check = [&](uint64_t offset, uint64_t bytes) {
     if ((CheckedSize(offset) + bytes).fits(source_bytes)) return Status();
-    return invalid(formatted("{} bytes from byte {} on do not lie in a source of {} bytes", bytes, offset, source_bytes)).about(matrix.name);
+    return invalid(formatted("{} bytes from byte {} on do not lie in a source of {} bytes", bytes, offset, source_bytes))
+        .about(matrix.name);
   };
   if (weight.expert_offsets.empty()) return check(weight.file_offset, matrix.file_bytes);
   if (weight.expert_offsets.size() != weight.experts) return invalid("not every expert has a place in the file").about(matrix.name);
@@ -43,9 +44,10 @@ Status check_weight(const MatrixShape& matrix, const WeightSource& weight, uint6
         .about(matrix.name);
   }
   const uint64_t file_block = weight.is_packed ? matrix.row_block_bytes : weight.row_bytes * kPackRows;
-  if (matrix.experts == 0 || matrix.experts != weight.experts || matrix.row_block_bytes != packed_block_bytes(weight.kind, weight.columns) ||
-      matrix.packed_bytes != packed_bytes(weight.kind, weight.rows, weight.columns) * weight.experts || matrix.row_file_bytes != weight.row_bytes ||
-      matrix.is_packed != weight.is_packed || matrix.row_block_file_bytes != file_block ||
+  if (matrix.experts == 0 || matrix.experts != weight.experts ||
+      matrix.row_block_bytes != packed_block_bytes(weight.kind, weight.columns) ||
+      matrix.packed_bytes != packed_bytes(weight.kind, weight.rows, weight.columns) * weight.experts ||
+      matrix.row_file_bytes != weight.row_bytes || matrix.is_packed != weight.is_packed || matrix.row_block_file_bytes != file_block ||
       matrix.file_bytes != weight.expert_file_bytes() * weight.experts) {
     return invalid("the sizes in the step's shape are not those of its rows and columns").about(matrix.name);
   }
@@ -104,8 +106,10 @@ Result<std::unique_ptr<TensorResidency>> TensorResidency::create_empty(Backend& 
 Status TensorResidency::check(const Plan& plan) const {
   OTR_TRY(check_all(*source_, shape_, weights_, plan));
   if (device_ || plan.device.planned_bytes == 0) return {};
-  return invalid(formatted("the plan wants {} of a device's memory, and \"{}\" is none with memory of its own; open the engine with the device that the plan is for",
-                           format_bytes(plan.device.planned_bytes), backend_->name()));
+  return invalid(
+      formatted("the plan wants {} of a device's memory, and \"{}\" is none with memory of its own; open the engine with the device that "
+                "the plan is for",
+                format_bytes(plan.device.planned_bytes), backend_->name()));
 }
 
 Status TensorResidency::place(const Plan& plan) try {
@@ -126,7 +130,8 @@ void TensorResidency::give_back() noexcept {
   experts_.reset();
   streams_.reset();
   if (device_) device_->give_back();
-  for (MemoryLease* lease : {&resident_memory_, &ring_memory_, &staging_memory_, &row_memory_, &expert_memory_, &transfer_memory_}) *lease = MemoryLease();
+  for (MemoryLease* lease : {&resident_memory_, &ring_memory_, &staging_memory_, &row_memory_, &expert_memory_, &transfer_memory_})
+    *lease = MemoryLease();
   std::fill(resident_.begin(), resident_.end(), nullptr);
   fixed_memory_ = nullptr;
 }

@@ -32,37 +32,40 @@
 
 namespace outrigger {
 
-/// Threads: reserve() and report() from any thread; place(), load(), prime(), request(), arrive() and invalidate() from one at a time; operand() and
-/// read_row() as stated.
+/// Threads: reserve() and report() from any thread; place(), load(), prime(), request(), arrive() and invalidate() from one at a time;
+/// operand() and read_row() as stated.
 class TensorResidency final : public OperandSource {
  public:
-  /// A residency that is placed as the plan says. `device` is null, or `backend` once more where it has memory that the host cannot address: then
-  /// the host's is pinned, and work goes to `streams`. `shape` and `weights` must describe the same matrices; `backend` and `shape` must outlive the residency.
+  /// A residency that is placed as the plan says. `device` is null, or `backend` once more where it has memory that the host cannot
+  /// address: then the host's is pinned, and work goes to `streams`. `shape` and `weights` must describe the same matrices; `backend` and
+  /// `shape` must outlive the residency.
   /// Errors: kInvalidArgument (check_plan, weights that contradict the shape or reach beyond the source, buffers of the plan that are too
   /// small), kBudget, kOutOfMemory. Nothing is kept after a failure.
   static Result<std::unique_ptr<TensorResidency>> create(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape,
                                                          std::vector<WeightSource> weights, const Plan& plan, Backend* device = nullptr,
                                                          const StreamSet& streams = {});
 
-  /// A residency without weights, of what someone needs besides: reserve(), claim() and what tells of the ledger are all that may be called.
-  /// `budget_bytes` 0: no limit. `backend` must outlive it. Errors: kOutOfMemory.
+  /// A residency without weights, of what someone needs besides: reserve(), claim() and what tells of the ledger are all that may be
+  /// called. `budget_bytes` 0: no limit. `backend` must outlive it. Errors: kOutOfMemory.
   static Result<std::unique_ptr<TensorResidency>> create_empty(Backend& backend, uint64_t budget_bytes);
 
   /// Whether place() would take the plan. Errors: kInvalidArgument, kUnsupported.
   Status check(const Plan& plan) const;
-  /// Gives back the memory of all weights and reserves that of another plan: resident weights, ring, expert slots, staging and row buffer, each in
-  /// whole pages of 4096 bytes; reads nothing, so load() comes next. Leases stay as they are and count in the new budget.
-  /// Errors: as create(); after kInvalidArgument nothing has changed, after the others no weights are left, and place() may be called again.
+  /// Gives back the memory of all weights and reserves that of another plan: resident weights, ring, expert slots, staging and row buffer,
+  /// each in whole pages of 4096 bytes; reads nothing, so load() comes next. Leases stay as they are and count in the new budget.
+  /// Errors: as create(); after kInvalidArgument nothing has changed, after the others no weights are left, and place() may be called
+  /// again.
   Status place(const Plan& plan);
 
   /// Reads and packs every resident matrix, in chunks shared by the team's threads. `progress` is called on the calling thread.
-  /// Then, one after the other, what is resident on a device. The threads' buffers lie in the ring, which is idle, or are counted in the ledger while the call lasts and stay within
-  /// Plan::host.planned_bytes, given that activations and KV caches are reserved afterwards.
+  /// Then, one after the other, what is resident on a device. The threads' buffers lie in the ring, which is idle, or are counted in the
+  /// ledger while the call lasts and stay within Plan::host.planned_bytes, given that activations and KV caches are reserved afterwards.
   /// Errors: kIo, also when the file has changed; kCancelled; kBudget when not even one row block of each matrix can be buffered within the
   /// budget; kOutOfMemory; kInternal when `progress` throws. After any of them the residency is good for place() or to be destroyed.
   Status load(ThreadTeam& team, const Progress& progress, const CancelToken& cancel);
 
-  /// StepShape::fixed_bytes of zeroed memory, aligned to 64 bytes, for the model to fill. Null when that is 0. Lives as long as the residency.
+  /// StepShape::fixed_bytes of zeroed memory, aligned to 64 bytes, for the model to fill. Null when that is 0. Lives as long as the
+  /// residency.
   std::byte* fixed_memory() const { return fixed_memory_; }
 
   /// Takes memory within the budget, zeroed, aligned to 4096 bytes, in whole pages of 4096. Errors: kBudget, kOutOfMemory.
@@ -70,8 +73,9 @@ class TensorResidency final : public OperandSource {
   /// Counts bytes that another residency takes within this one's budget. The claim must not outlive this. Errors: kBudget.
   Result<MemoryClaim> claim(MemoryUse use, uint64_t bytes);
 
-  /// Packed row blocks of a resident matrix. Of a streamed one the rows as the file has them, aligned to nothing (StreamRing::rows); its operand lies inside
-  /// one StreamPiece whose unit has arrived. Any thread. Cost: for a streamed one a search among the pieces of its matrix.
+  /// Packed row blocks of a resident matrix. Of a streamed one the rows as the file has them, aligned to nothing (StreamRing::rows); its
+  /// operand lies inside one StreamPiece whose unit has arrived. Any thread. Cost: for a streamed one a search among the pieces of its
+  /// matrix.
   const std::byte* operand(const OperandRef& ref) const override;
   /// Where a thread of the team packs what streams, before it multiplies with it: at least a row block. Empty when nothing streams.
   std::span<std::byte> unpack_buffer(size_t member) const { return {staging_memory_.data() + member * unpack_bytes_, unpack_bytes_}; }
@@ -87,8 +91,9 @@ class TensorResidency final : public OperandSource {
   const StreamLayout& stream() const { return ring_->layout(); }
   /// Brings the ring to the state a step starts from: its first units asked for. Free when it is already so. Errors: as request().
   Status prime();
-  /// Begins to read `unit` into the slot that is next in the ring; does not wait for the disk. Units are requested in cyclic order of a step. A
-  /// step's j-th request reuses the slot of its j-th unit. Errors: kIo, also when the file has changed; the ring must then be invalidated.
+  /// Begins to read `unit` into the slot that is next in the ring; does not wait for the disk. Units are requested in cyclic order of a
+  /// step. A step's j-th request reuses the slot of its j-th unit. Errors: kIo, also when the file has changed; the ring must then be
+  /// invalidated.
   Status request(uint32_t unit);
   /// Waits until a requested unit is in its slot. Errors: as request().
   Status arrive(uint32_t unit);
@@ -113,8 +118,8 @@ class TensorResidency final : public OperandSource {
  private:
   struct Loading;
 
-  TensorResidency(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape, std::vector<WeightSource> weights, Backend* device,
-                  const StreamSet& streams);
+  TensorResidency(Backend& backend, std::shared_ptr<const ByteSource> source, const StepShape& shape, std::vector<WeightSource> weights,
+                  Backend* device, const StreamSet& streams);
   void give_back() noexcept;
   Status reserve_all(const Plan& plan);
 
@@ -125,7 +130,8 @@ class TensorResidency final : public OperandSource {
   uint64_t blocks_in_staging(uint32_t matrix, uint64_t staging_bytes, uint64_t most) const;
   /// Reads row blocks through `staging` and packs them to `dst`. While `try_cache` holds, what the page cache has is taken from there; the
   /// first read that finds it wanting clears it.
-  Status load_blocks(uint32_t matrix, uint64_t first_block, uint64_t blocks, std::span<std::byte> staging, bool& try_cache, std::byte* dst) const;
+  Status load_blocks(uint32_t matrix, uint64_t first_block, uint64_t blocks, std::span<std::byte> staging, bool& try_cache,
+                     std::byte* dst) const;
   /// Gives each of up to `threads` readers a buffer for at least one row block; the lease holds what is not the ring's.
   Result<MemoryLease> share_staging(Loading& loading, size_t threads, uint64_t largest_block);
   Status load_all(Loading& loading, ThreadTeam& team);

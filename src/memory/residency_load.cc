@@ -41,7 +41,8 @@ struct TensorResidency::Loading {
   static void cut(uint32_t matrix, const WeightSource& weight, std::vector<Chunk>& chunks) {
     const uint64_t blocks = weight.blocks_per_expert(), at_once = std::max<uint64_t>(1, kChunkBytes / weight.block_file_bytes());
     for (uint64_t expert = 0; expert < weight.experts; ++expert) {
-      for (uint64_t first = 0; first < blocks; first += at_once) chunks.push_back({matrix, expert * blocks + first, std::min(at_once, blocks - first)});
+      for (uint64_t first = 0; first < blocks; first += at_once)
+        chunks.push_back({matrix, expert * blocks + first, std::min(at_once, blocks - first)});
     }
   }
 

@@ -12,7 +12,11 @@ constexpr uint32_t kNoUnit = UINT32_MAX;
 }  // namespace
 
 SlotRing::SlotRing(const StepShape& shape, StreamLayout layout, uint64_t slot_bytes)
-    : shape_(shape), layout_(std::move(layout)), slot_bytes_(slot_bytes), slot_of_unit_(layout_.units.size(), 0), unit_in_slot_(layout_.ring_slots, kNoUnit) {
+    : shape_(shape),
+      layout_(std::move(layout)),
+      slot_bytes_(slot_bytes),
+      slot_of_unit_(layout_.units.size(), 0),
+      unit_in_slot_(layout_.ring_slots, kNoUnit) {
   places_begin_.assign(shape.matrices.size() + 1, 0);
   for (const StreamUnit& unit : layout_.units) {
     for (const StreamPiece& piece : unit.pieces) ++places_begin_[piece.matrix + 1];
@@ -22,7 +26,8 @@ SlotRing::SlotRing(const StepShape& shape, StreamLayout layout, uint64_t slot_by
   std::vector<uint32_t> next(places_begin_.begin(), places_begin_.end() - 1);
   uint32_t number = 0;
   for (uint32_t unit = 0; unit < layout_.units.size(); ++unit) {
-    for (const StreamPiece& piece : layout_.units[unit].pieces) places_[next[piece.matrix]++] = {piece.first_block, unit, number++, piece.slot_offset};
+    for (const StreamPiece& piece : layout_.units[unit].pieces)
+      places_[next[piece.matrix]++] = {piece.first_block, unit, number++, piece.slot_offset};
   }
 }
 
@@ -35,7 +40,8 @@ const SlotRing::PiecePlace& SlotRing::place_of(const OperandRef& ref) const {
 
 const std::byte* SlotRing::operand(const OperandRef& ref) const {
   const PiecePlace& place = place_of(ref);
-  return slot(slot_of_unit_[place.unit]) + place.slot_offset + (ref.first_block - place.first_block) * shape_.matrices[ref.matrix].row_block_bytes;
+  return slot(slot_of_unit_[place.unit]) + place.slot_offset +
+         (ref.first_block - place.first_block) * shape_.matrices[ref.matrix].row_block_bytes;
 }
 
 bool SlotRing::is_primed() const {

@@ -13,8 +13,8 @@
 
 namespace outrigger {
 
-/// Bookkeeping only: it neither owns the slots nor reads into them. Units come in the cyclic order of a step, each into the slot that is next, so
-/// that a step's j-th request reuses the slot of its j-th unit.
+/// Bookkeeping only: it neither owns the slots nor reads into them. Units come in the cyclic order of a step, each into the slot that is
+/// next, so that a step's j-th request reuses the slot of its j-th unit.
 /// Threads: operand() any, as long as the unit is not replaced; the rest one at a time.
 class SlotRing {
  public:

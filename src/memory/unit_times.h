@@ -11,7 +11,9 @@ namespace outrigger {
 struct UnitTimes {
   int64_t requested_ns = 0, arrived_ns = 0;
 
-  static int64_t now_ns() { return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+  static int64_t now_ns() {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  }
 };
 
 }  // namespace outrigger

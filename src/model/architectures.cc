@@ -54,7 +54,8 @@ constexpr ArchitectureTraits kArchitectures[] = {
 }  // namespace
 
 const ArchitectureTraits* find_architecture(std::string_view name) {
-  const auto found = std::find_if(std::begin(kArchitectures), std::end(kArchitectures), [name](const ArchitectureTraits& row) { return row.name == name; });
+  const auto found = std::find_if(std::begin(kArchitectures), std::end(kArchitectures),
+                                  [name](const ArchitectureTraits& row) { return row.name == name; });
   return found == std::end(kArchitectures) ? nullptr : found;
 }
 

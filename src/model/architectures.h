@@ -13,7 +13,8 @@ namespace outrigger {
 /// Whether files of an architecture hold a tensor. With kIfPresent the first layer decides for all.
 enum class Presence : uint8_t { kNever, kIfPresent, kAlways };
 
-/// All of them: RMSNorm, RoPE, grouped-query attention, SwiGLU; sizes are in the file. Experts' weights are a softmax over all of a layer's.
+/// All of them: RMSNorm, RoPE, grouped-query attention, SwiGLU; sizes are in the file. Experts' weights are a softmax over all of a
+/// layer's.
 struct ArchitectureTraits {
   std::string_view name;    ///< general.architecture
   std::string_view models;  ///< for people
@@ -24,7 +25,8 @@ struct ArchitectureTraits {
   bool query_key_norm;      ///< RMSNorm of each head of q and k before RoPE: attn_q_norm, attn_k_norm [head_dim]
   Presence experts = Presence::kNever;      ///< a mixture of experts in every layer instead of one gate, up and down; expert_count decides
   bool normalises_expert_weights = false;   ///< where the file does not say: the weights of the selected experts are divided by their sum
-  bool shared_expert = false;               ///< of a mixture: one more expert for every token, times sigmoid(dot(input, ffn_gate_inp_shexp))
+  /// Of a mixture: one more expert for every token, times sigmoid(dot(input, ffn_gate_inp_shexp))
+  bool shared_expert = false;
 };
 
 /// Null for one this version does not compute. The traits live as long as the program.

@@ -18,16 +18,19 @@ constexpr uint64_t kMostUsedExperts = 64;  // the largest in use are 10
 Status read_attention(const ConfigReader& reader, ModelConfig& config) {
   OTR_ASSIGN(const uint64_t heads, reader.size("attention.head_count", 1, kMostHeads));
   OTR_ASSIGN(const uint64_t kv_heads, reader.size_or("attention.head_count_kv", heads, 1, kMostHeads));
-  if (heads % kv_heads != 0) return reader.bad("attention.head_count_kv", formatted("{}", kv_heads), formatted("a divisor of {} heads", heads));
+  if (heads % kv_heads != 0)
+    return reader.bad("attention.head_count_kv", formatted("{}", kv_heads), formatted("a divisor of {} heads", heads));
   if (reader.find("attention.key_length") == nullptr && config.width % heads != 0) {
     return reader.bad("attention.head_count", formatted("{}", heads), formatted("a divisor of the width, {}", config.width));
   }
   OTR_ASSIGN(const uint64_t head_dim, reader.size_or("attention.key_length", std::max<uint64_t>(1, config.width / heads), 1, kMostHeadDim));
   OTR_ASSIGN(const uint64_t value_dim, reader.size_or("attention.value_length", head_dim, 1, kMostHeadDim));
   if (value_dim != head_dim) {
-    return Status(StatusCode::kUnsupported, formatted("keys of {} and values of {} elements: this version needs them equal", head_dim, value_dim));
+    return Status(StatusCode::kUnsupported,
+                  formatted("keys of {} and values of {} elements: this version needs them equal", head_dim, value_dim));
   }
-  if (head_dim > kMostHeadDim) return reader.bad("attention.head_count", formatted("heads of {} elements", head_dim), formatted("at most {}", kMostHeadDim));
+  if (head_dim > kMostHeadDim)
+    return reader.bad("attention.head_count", formatted("heads of {} elements", head_dim), formatted("at most {}", kMostHeadDim));
   config.heads = static_cast<uint32_t>(heads);
   config.kv_heads = static_cast<uint32_t>(kv_heads);
   config.head_dim = static_cast<uint32_t>(head_dim);
@@ -51,7 +54,8 @@ Status refuse_other_mixtures(const ConfigReader& reader, const ArchitectureTrait
 Status read_experts(const ConfigReader& reader, ModelConfig& config) {
   const ArchitectureTraits& traits = *config.traits;
   const bool needed = traits.experts == Presence::kAlways;
-  OTR_ASSIGN(const uint64_t experts, needed ? reader.size("expert_count", 1, UINT32_MAX) : reader.size_or("expert_count", 0, 0, UINT32_MAX));
+  OTR_ASSIGN(const uint64_t experts,
+             needed ? reader.size("expert_count", 1, UINT32_MAX) : reader.size_or("expert_count", 0, 0, UINT32_MAX));
   if (experts == 0) return {};
   if (traits.experts == Presence::kNever) {
     return reader.unsupported("expert_count",
@@ -110,7 +114,8 @@ Result<ModelConfig> read_config(const GgufFile& file) {
   config.architecture = std::string(name);
   config.traits = find_architecture(name);
   if (config.traits == nullptr) {
-    return Status(StatusCode::kUnsupported, formatted("architecture \"{}\" is not computed by this version ({} are)", name, known_architectures()))
+    return Status(StatusCode::kUnsupported,
+                  formatted("architecture \"{}\" is not computed by this version ({} are)", name, known_architectures()))
         .in_file(file.source().name());
   }
   const ConfigReader reader(file, config.architecture);
@@ -125,7 +130,8 @@ Result<ModelConfig> read_config(const GgufFile& file) {
   OTR_TRY(read_rope(reader, config));
   OTR_ASSIGN(const double epsilon, reader.positive("attention.layer_norm_rms_epsilon"));
   config.norm_epsilon = static_cast<float>(epsilon);
-  if (!(config.norm_epsilon > 0)) return reader.bad("attention.layer_norm_rms_epsilon", formatted("{}", epsilon), "a number that float32 holds");
+  if (!(config.norm_epsilon > 0))
+    return reader.bad("attention.layer_norm_rms_epsilon", formatted("{}", epsilon), "a number that float32 holds");
   return config;
 }
 

@@ -14,7 +14,8 @@
 
 namespace outrigger {
 
-/// RMSNorm, RoPE, grouped-query attention, SwiGLU; what differs beyond sizes is in the traits. Every field is within the limits of read_config.
+/// RMSNorm, RoPE, grouped-query attention, SwiGLU; what differs beyond sizes is in the traits. Every field is within the limits of
+/// read_config.
 struct ModelConfig {
   std::string architecture;
   const ArchitectureTraits* traits = nullptr;  ///< the architecture's row of the table
@@ -40,10 +41,11 @@ struct ModelConfig {
   uint64_t kv_width() const { return uint64_t{kv_heads} * head_dim; }
 };
 
-/// Keys are those of GGUF files, and "<architecture>.rope.halves", a bool: true if the rows of q and k stand as Hugging Face stores them, so
-/// that pairs are halves of a head whatever the architecture's own style.
+/// Keys are those of GGUF files, and "<architecture>.rope.halves", a bool: true if the rows of q and k stand as Hugging Face stores them,
+/// so that pairs are halves of a head whatever the architecture's own style.
 /// Errors: kCorruptFile, naming the key, its value and its limits; kUnsupported for an architecture that is not in the table, by name, or a
-/// variant that is not computed yet (another RoPE scaling, another way to select experts or more of them, head counts that differ by layer).
+/// variant that is not computed yet (another RoPE scaling, another way to select experts or more of them, head counts that differ by
+/// layer).
 Result<ModelConfig> read_config(const GgufFile& file);
 
 }  // namespace outrigger

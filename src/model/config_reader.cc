@@ -11,13 +11,16 @@ namespace outrigger {
 std::string ConfigReader::key(std::string_view name) const { return formatted("{}.{}", architecture_, name); }
 
 Status ConfigReader::bad(std::string_view name, const std::string& got, const std::string& need) const {
-  return Status(StatusCode::kCorruptFile, formatted("{}: got {}, need {}", key(name), got, need)).in_file(file_.source().name()).about(key(name));
+  return Status(StatusCode::kCorruptFile, formatted("{}: got {}, need {}", key(name), got, need))
+      .in_file(file_.source().name())
+      .about(key(name));
 }
 
 Result<uint64_t> ConfigReader::size(std::string_view name, uint64_t least, uint64_t most) const {
   OTR_ASSIGN(const GgufValue* value, file_.require(key(name)));
   if (value->type() == GgufType::kArray) {
-    return Status(StatusCode::kUnsupported, formatted("{} differs by layer, which this version does not compute", key(name))).about(key(name));
+    return Status(StatusCode::kUnsupported, formatted("{} differs by layer, which this version does not compute", key(name)))
+        .about(key(name));
   }
   OTR_ASSIGN(const uint64_t n, value->as_u64());
   if (n < least || n > most) return bad(name, formatted("{}", n), formatted("{} to {}", least, most));

@@ -17,11 +17,13 @@ DeviceRunner::DeviceRunner(const ModelLayout& layout, DeviceResidency& residency
 
 Status DeviceRunner::check_scratch(const Backend& backend, const ModelConfig& config, uint32_t threads) {
   AttentionArgs args{};
-  args.tokens = 1, args.heads = config.heads, args.kv_heads = config.kv_heads, args.head_dim = config.head_dim, args.capacity = kKvInterleave;
+  args.tokens = 1, args.heads = config.heads, args.kv_heads = config.kv_heads, args.head_dim = config.head_dim,
+  args.capacity = kKvInterleave;
   const uint64_t needed = backend.scratch_bytes(args), planned = threads * attention_scratch_bytes(config.head_dim);
   if (needed <= planned) return {};
-  return Status(StatusCode::kInvalidArgument, formatted("device: its attention needs {} of scratch, the plan has {} for {}; plan with this device's profile",
-                                                        format_bytes(needed), format_bytes(planned), threads));
+  return Status(StatusCode::kInvalidArgument,
+                formatted("device: its attention needs {} of scratch, the plan has {} for {}; plan with this device's profile",
+                          format_bytes(needed), format_bytes(planned), threads));
 }
 
 Status DeviceRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) {
@@ -50,10 +52,12 @@ Status DeviceRunner::run_copy(const TaskNode& node) {
     case StepOp::kArriveOnDevice: return residency_.arrive(node.argument);
     case StepOp::kRequestToDevice: return residency_.request(node.argument, home_);
     case StepOp::kUpload: return residency_.copy_in(bytes(device.residual), bytes(host.residual), residual_bytes);
-    case StepOp::kUploadAngles: return residency_.copy_in(bytes(device.cos_sin), bytes(host.cos_sin), tokens * config_.rope_dim * sizeof(float));
+    case StepOp::kUploadAngles:
+      return residency_.copy_in(bytes(device.cos_sin), bytes(host.cos_sin), tokens * config_.rope_dim * sizeof(float));
     case StepOp::kDownload: return residency_.copy_out(bytes(host.residual), bytes(device.residual), residual_bytes);
     case StepOp::kDownloadLogits:
-      return residency_.copy_out(bytes(host.logits), bytes(device.logits), args_.input().logit_tokens.size() * StepBuffers::logits_row_bytes(layout_.vocabulary));
+      return residency_.copy_out(bytes(host.logits), bytes(device.logits),
+                                 args_.input().logit_tokens.size() * StepBuffers::logits_row_bytes(layout_.vocabulary));
     default: return Status(StatusCode::kInternal, "a node that copies nothing on a lane of the link");
   }
 }
@@ -105,7 +109,8 @@ Status DeviceRunner::output_norm() {
 Status DeviceRunner::norm_heads(uint64_t weight, float* first, uint32_t heads) {
   if (weight == kNoTensor) return {};
   const uint64_t width = config_.attention_width() + 2 * config_.kv_width();
-  for (size_t t = 0; t < args_.input().tokens.size(); ++t) OTR_TRY(norm(first + t * width, weight, first + t * width, heads, config_.head_dim));
+  for (size_t t = 0; t < args_.input().tokens.size(); ++t)
+    OTR_TRY(norm(first + t * width, weight, first + t * width, heads, config_.head_dim));
   return {};
 }
 
@@ -165,7 +170,8 @@ Status DeviceRunner::upload_correction(const BranchWindow& window) {
   for (const WindowResults& results : host_args_.results_of(window)) {
     if (results.data == nullptr) continue;
     const uint64_t floats = args_.input().tokens.size() * results.width;
-    OTR_TRY(residency_.submit_copy_in(reinterpret_cast<std::byte*>(correction), reinterpret_cast<const std::byte*>(results.data), floats * sizeof(float)));
+    OTR_TRY(residency_.submit_copy_in(reinterpret_cast<std::byte*>(correction), reinterpret_cast<const std::byte*>(results.data),
+                                      floats * sizeof(float)));
     correction += floats;
   }
   return {};

@@ -24,15 +24,15 @@ struct SideBuffers {
   StepBuffers host, device;
 };
 
-/// Operations of a lane are submitted one after the other; the end of a segment waits for them, since another lane may depend on it. The bits are
-/// StepRunner's: each operation is the whole of what its threads share there.
-/// Owns nothing but views. Threads: as NodeRunner. Allocates nothing.
+/// Operations of a lane are submitted one after the other; the end of a segment waits for them, since another lane may depend on it. The
+/// bits are StepRunner's: each operation is the whole of what its threads share there. Owns nothing but views. Threads: as NodeRunner.
+/// Allocates nothing.
 class DeviceRunner final : public NodeRunner {
  public:
-  /// `home` is where weights that stream to the device are resident; `fixed`, an address of the device, the layout's fixed tensors. All references must
-  /// outlive the runner.
-  DeviceRunner(const ModelLayout& layout, DeviceResidency& residency, const OperandSource& home, const SideBuffers& buffers, const float* fixed,
-               Numerics numerics);
+  /// `home` is where weights that stream to the device are resident; `fixed`, an address of the device, the layout's fixed tensors. All
+  /// references must outlive the runner.
+  DeviceRunner(const ModelLayout& layout, DeviceResidency& residency, const OperandSource& home, const SideBuffers& buffers,
+               const float* fixed, Numerics numerics);
 
   void begin(const StepInput& input) {
     args_.begin(input);

@@ -39,7 +39,11 @@ constexpr Family kFamilies[] = {
     {.model_type = "qwen2", .causal_lm = "Qwen2ForCausalLM", .architecture = "qwen2"},
     {.model_type = "qwen2_moe", .causal_lm = "Qwen2MoeForCausalLM", .architecture = "qwen2moe", .has_experts = true},
     {.model_type = "qwen3", .causal_lm = "Qwen3ForCausalLM", .architecture = "qwen3", .may_have_biases = true, .states_head_dim = true},
-    {.model_type = "qwen3_moe", .causal_lm = "Qwen3MoeForCausalLM", .architecture = "qwen3moe", .may_have_biases = true, .has_experts = true},
+    {.model_type = "qwen3_moe",
+     .causal_lm = "Qwen3MoeForCausalLM",
+     .architecture = "qwen3moe",
+     .may_have_biases = true,
+     .has_experts = true},
 };
 
 class ConfigImporter {

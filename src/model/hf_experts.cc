@@ -44,9 +44,10 @@ Status read_count(const HfFields& fields, HfExperts& experts) {
 Status refuse_dense_layers(const HfFields& fields, HfExperts& experts) {
   OTR_ASSIGN(const uint64_t step, fields.size_or("decoder_sparse_step", 1, 1, UINT32_MAX));
   if (step != 1) {
-    experts.cannot_run = fields.find("decoder_sparse_step")
-                             ->error(StatusCode::kUnsupported, "decoder_sparse_step",
-                                     formatted("experts in one of {} layers are not computed by this version; in every layer they are", step));
+    experts.cannot_run =
+        fields.find("decoder_sparse_step")
+            ->error(StatusCode::kUnsupported, "decoder_sparse_step",
+                    formatted("experts in one of {} layers are not computed by this version; in every layer they are", step));
   }
   const std::optional<JsonValue> dense = fields.find("mlp_only_layers");
   if (!dense) return {};

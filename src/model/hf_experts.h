@@ -40,8 +40,8 @@ struct HfExpertPart {
 std::optional<std::string_view> behind_number(std::string_view name, std::string_view prefix, uint64_t* number);
 
 /// Names of a mixture's tensors, without what names the layer: "block_sparse_moe.experts.3.w1.weight" (Mixtral, "llama") and
-/// "mlp.experts.3.gate_proj.weight" (the others) are "ffn_gate_exps.3.weight". Nothing for other tensors. Experts of a directory lie anywhere
-/// in its files, so that they do not become the stacks that GGUF files have, but one tensor each.
+/// "mlp.experts.3.gate_proj.weight" (the others) are "ffn_gate_exps.3.weight". Nothing for other tensors. Experts of a directory lie
+/// anywhere in its files, so that they do not become the stacks that GGUF files have, but one tensor each.
 std::optional<std::string> gguf_mixture_name(std::string_view theirs, std::string_view architecture);
 std::optional<std::string> hf_mixture_name(std::string_view ours, std::string_view architecture);
 std::optional<HfExpertPart> expert_part(std::string_view ours);

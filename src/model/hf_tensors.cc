@@ -215,6 +215,8 @@ Result<std::vector<HfPlace>> add_hf_tensors(const std::vector<SafetensorsFile>& 
   return TensorImporter(files, source.root(), *config, *header).import();
 }
 
-std::optional<std::string> hf_tensor_name(std::string_view name, std::string_view architecture) { return renamed(name, architecture, false); }
+std::optional<std::string> hf_tensor_name(std::string_view name, std::string_view architecture) {
+  return renamed(name, architecture, false);
+}
 
 }  // namespace outrigger

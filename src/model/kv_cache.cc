@@ -13,7 +13,8 @@ uint64_t KvCache::bytes(const ModelConfig& config, KvType type, uint32_t context
   return uint64_t{layers} * 2 * kv_head_offset(type, config.head_dim, kv_positions(context_tokens), config.kv_heads);
 }
 
-Result<KvCache> KvCache::reserve(TensorResidency& residency, const ModelConfig& config, KvType type, uint32_t context_tokens, const KvPlaces& places) {
+Result<KvCache> KvCache::reserve(TensorResidency& residency, const ModelConfig& config, KvType type, uint32_t context_tokens,
+                                 const KvPlaces& places) {
   KvCache cache;
   cache.type_ = type;
   cache.kv_heads_ = config.kv_heads;
@@ -48,12 +49,14 @@ uint64_t KvCache::head_bytes(size_t positions) const { return kv_head_offset(typ
 
 uint64_t KvCache::prefix_bytes(uint32_t positions) const { return uint64_t{layers_.size()} * 2 * kv_heads_ * head_bytes(positions); }
 
-// Blocks that the step begins hold what another layer or session left in the slot: cleared, so that what is saved is the same wherever it was.
+// Blocks that the step begins hold what another layer or session left in the slot: cleared, so that what is saved is the same wherever it
+// was.
 Status KvCache::fetch(uint32_t layer, uint32_t first_position, uint32_t tokens, uint64_t* moved) const {
   KvSpill& spill = *part_.spill();
   const uint64_t before = spill.bytes_read(), prefix = head_bytes(first_position), end = head_bytes(first_position + tokens);
   OTR_TRY(spill.fetch(part_, layers_[layer].spilled, runs(), 0, prefix));
-  for (uint32_t run = 0; run < 2 * kv_heads_ && end > prefix; ++run) std::memset(keys(layer) + run * head_bytes(capacity_) + prefix, 0, end - prefix);
+  for (uint32_t run = 0; run < 2 * kv_heads_ && end > prefix; ++run)
+    std::memset(keys(layer) + run * head_bytes(capacity_) + prefix, 0, end - prefix);
   if (moved != nullptr) *moved += spill.bytes_read() - before;
   return {};
 }

@@ -24,8 +24,9 @@ struct KvPlaces {
   uint32_t spilled_layers = 0;     ///< not together with a device's
 };
 
-/// Each layer's keys, then its values, each in the layout of src/kernels/kv_layout.h: in host memory one layer after the other, in a device's those
-/// whose attention it computes, and on disk the spilled ones, from where they pass through the slots of a KvSpill. Owned by one session; movable.
+/// Each layer's keys, then its values, each in the layout of src/kernels/kv_layout.h: in host memory one layer after the other, in a
+/// device's those whose attention it computes, and on disk the spilled ones, from where they pass through the slots of a KvSpill. Owned by
+/// one session; movable.
 /// Threads: what moves layers is for whoever holds the engine's lock on steps; the rest for whoever has the session.
 class KvCache {
  public:
@@ -42,19 +43,20 @@ class KvCache {
   std::byte* keys(uint32_t layer) const { return layers_[layer].keys; }
   std::byte* values(uint32_t layer) const { return layers_[layer].keys + side_bytes_; }
 
-  /// Before a step's rows are appended to a spilled layer, and after they have attended: brings what is before them into the slot, and writes them
-  /// back. `*moved` (where given) gets the bytes that this took. Allocate nothing. Errors: kIo.
+  /// Before a step's rows are appended to a spilled layer, and after they have attended: brings what is before them into the slot, and
+  /// writes them back. `*moved` (where given) gets the bytes that this took. Allocate nothing. Errors: kIo.
   Status fetch(uint32_t layer, uint32_t first_position, uint32_t tokens, uint64_t* moved = nullptr) const;
   Status store(uint32_t layer, uint32_t first_position, uint32_t tokens, uint64_t* moved = nullptr) const;
 
   /// Whether a step's tokens may be a tree: not where a device computes the attention, whose kernels know chains only.
   bool takes_trees() const;
-  /// Of a tree whose root lies at `root` moves the path to `node` together behind it, in every layer; a spilled layer's part with the tree passes
-  /// through its slot. Precondition: takes_trees(). Allocates nothing. Errors: kIo, for spilled layers only: what is behind the root is undefined then.
+  /// Of a tree whose root lies at `root` moves the path to `node` together behind it, in every layer; a spilled layer's part with the tree
+  /// passes through its slot. Precondition: takes_trees(). Allocates nothing. Errors: kIo, for spilled layers only: what is behind the root
+  /// is undefined then.
   Status keep_path(uint32_t root, const TokenTree& tree, size_t node) const;
 
-  /// Bytes that the first `positions` take when written out, and the copying of them, head after head. What is on a device passes through the
-  /// residency's transfer buffer. Errors: kIo, for spilled layers only; kDevice.
+  /// Bytes that the first `positions` take when written out, and the copying of them, head after head. What is on a device passes through
+  /// the residency's transfer buffer. Errors: kIo, for spilled layers only; kDevice.
   uint64_t prefix_bytes(uint32_t positions) const;
   Status copy_prefix_to(uint32_t positions, std::span<std::byte> dst, TensorResidency& residency) const;
   Status copy_prefix_from(uint32_t positions, std::span<const std::byte> src, TensorResidency& residency);

@@ -120,14 +120,16 @@ class LayoutBuilder {
       rows += layout_.weights[matrix].rows;
       is_corrected |= layout_.residuals[matrix].file_bytes > 0;
     }
-    if (is_corrected) layout_.shape.correction_row_bytes = std::max(layout_.shape.correction_row_bytes, (rows * sizeof(float) + 63) / 64 * 64);
+    if (is_corrected)
+      layout_.shape.correction_row_bytes = std::max(layout_.shape.correction_row_bytes, (rows * sizeof(float) + 63) / 64 * 64);
     layout_.panels.most_components = std::max(layout_.panels.most_components, components);
     tensors_.next_window();
     if (components == 0) return {};
     for (const auto& [matrix, part] : window) {
       BranchLayout& branch = layout_.branches[matrix];
       if (branch.rank == 0) continue;
-      OTR_ASSIGN(const uint32_t b, tensors_.add_matrix(layer_tensor_name(layer, part, "branch_b"), layer, layout_.weights[matrix].rows, branch.rank));
+      OTR_ASSIGN(const uint32_t b,
+                 tensors_.add_matrix(layer_tensor_name(layer, part, "branch_b"), layer, layout_.weights[matrix].rows, branch.rank));
       layout_.branches[matrix].b = b;
       layout_.corrects[b] = matrix;
       layout_.shape.matrices[b].is_branch = layout_.shape.matrices[b].adds_to_window = true;
@@ -162,7 +164,8 @@ class LayoutBuilder {
     tensors_.next_window();
     if (config.shared_ffn_width > 0) {
       OTR_ASSIGN(parts.shared_gate, tensors_.add_fixed(layer_tensor_name(layer, "ffn_gate_inp_shexp"), config.width));
-      OTR_TRY(add_ffn(layer, {"ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"}, config.shared_ffn_width, Presence::kNever, parts.shared));
+      OTR_TRY(
+          add_ffn(layer, {"ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"}, config.shared_ffn_width, Presence::kNever, parts.shared));
     }
     OTR_ASSIGN(parts.ffn.gate, tensors_.add_stack("ffn_gate", layer, config.expert_ffn_width, config.width));
     OTR_ASSIGN(parts.ffn.up, tensors_.add_stack("ffn_up", layer, config.expert_ffn_width, config.width));
@@ -186,8 +189,11 @@ class LayoutBuilder {
     if (!tensors_.has(name)) return {};
     const RopeScalingKind kind = layout_.config.rope_scaling.kind;
     if (kind == RopeScalingKind::kLlama3 || kind == RopeScalingKind::kYarn) {
-      return Status(StatusCode::kUnsupported, formatted("{} and {} both scale RoPE's frequencies by index; this version computes one of them", name,
-                                                        layout_.config.architecture + ".rope.scaling.type")).in_file(file_.source().name()).about(name);
+      return Status(StatusCode::kUnsupported,
+                    formatted("{} and {} both scale RoPE's frequencies by index; this version computes one of them", name,
+                              layout_.config.architecture + ".rope.scaling.type"))
+          .in_file(file_.source().name())
+          .about(name);
     }
     OTR_ASSIGN(layout_.rope_factors, tensors_.add_fixed(name, layout_.config.rope_dim / 2));
     return {};
@@ -196,7 +202,8 @@ class LayoutBuilder {
   Status add_head() {
     const ModelConfig& config = layout_.config;
     const bool tied = !tensors_.has("output.weight");
-    OTR_ASSIGN(layout_.head, tensors_.add_matrix(tied ? "token_embd.weight" : "output.weight", config.layers, layout_.vocabulary, config.width));
+    OTR_ASSIGN(layout_.head,
+               tensors_.add_matrix(tied ? "token_embd.weight" : "output.weight", config.layers, layout_.vocabulary, config.width));
     layout_.shape.matrices[layout_.head].use = MatrixUse::kLogits;
     layout_.shape.matrices[layout_.head].part = MatrixPart::kHead;
     layout_.shape.matrices[layout_.head].also_rows = tied;
@@ -243,7 +250,9 @@ class LayoutBuilder {
     shape.context_tokens = config.context_tokens;
     if (config.window_tokens != 0 && config.window_tokens < shape.context_tokens) {
       shape.context_tokens = config.window_tokens;
-      shape.context_note = formatted("its attention looks back over {} tokens, and longer contexts with such a window are not computed by this version", config.window_tokens);
+      shape.context_note =
+          formatted("its attention looks back over {} tokens, and longer contexts with such a window are not computed by this version",
+                    config.window_tokens);
     }
     for (const uint32_t tokens : kStepTokens) shape.activations.push_back({tokens, StepBuffers::bytes(config, layout_.panels, tokens)});
     shape.activation_bytes_per_thread = attention_scratch_bytes(config.head_dim) + StepBuffers::residual_scratch_bytes(layout_.panels);
@@ -255,8 +264,10 @@ class LayoutBuilder {
     shape.draft_step_bytes = StepBuffers::bytes(config, of_copies, 1);
     // Of a 135M model of 30 layers 0.14 ms a token, with everything resident, where attention ran at 181 Gflop/s on the same two cores.
     constexpr double kFlopsOfElement = 100;
-    const double ffn = 3.0 * (config.experts > 0 ? config.shared_ffn_width + uint64_t{config.used_experts} * config.expert_ffn_width : config.ffn_width);
-    const double elements = 4.0 * static_cast<double>(config.width) + 2.0 * static_cast<double>(config.attention_width() + config.kv_width()) + ffn;
+    const double ffn =
+        3.0 * (config.experts > 0 ? config.shared_ffn_width + uint64_t{config.used_experts} * config.expert_ffn_width : config.ffn_width);
+    const double elements =
+        4.0 * static_cast<double>(config.width) + 2.0 * static_cast<double>(config.attention_width() + config.kv_width()) + ffn;
     shape.activation_flops_per_token = kFlopsOfElement * elements * config.layers;
     // A score and a weighted value: two multiply-adds of head_dim elements for each head.
     shape.attention_flops_per_token_per_position = 4.0 * static_cast<double>(config.attention_width()) * config.layers;

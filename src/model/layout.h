@@ -48,22 +48,23 @@ inline constexpr const char* kResidualReadsKey = "outrigger.residual.read_bytes_
 
 inline constexpr uint32_t kNoMatrix = UINT32_MAX;
 
-/// What corrects a matrix: y += B (A x). The window's A are multiplied with it; their results, the components of all its branches side by side, are what its B are
-/// multiplied with.
+/// What corrects a matrix: y += B (A x). The window's A are multiplied with it; their results, the components of all its branches side by
+/// side, are what its B are multiplied with.
 struct BranchLayout {
   uint32_t a = kNoMatrix, b = kNoMatrix;  ///< indices into StepShape::matrices: [rank, columns] and [rows, rank]
   uint32_t rank = 0;                      ///< 0: the matrix has none
   uint32_t first_component = 0;           ///< among the window's
 };
 
-/// What a matrix lost, of which each token reads the columns that matter to it: y += bias + R (x - means), by columns (src/kernels/sparse_residual.h).
-/// Of a stack all of it is there for each expert, one after the other.
+/// What a matrix lost, of which each token reads the columns that matter to it: y += bias + R (x - means), by columns
+/// (src/kernels/sparse_residual.h). Of a stack all of it is there for each expert, one after the other.
 struct ResidualLayout {
   DType type = DType::kQ4_0;
   uint64_t file_offset = 0, file_bytes = 0;  ///< [columns, rows] in the type's blocks; 0 bytes: the matrix has none
   uint64_t offset = 0;                       ///< into the residuals' memory
   uint32_t experts = 1;
-  uint64_t norms = kNoTensor, means = kNoTensor, bias = kNoTensor, thresholds = kNoTensor;  ///< fixed tensors: [columns], [columns], [rows], [33]
+  /// Fixed tensors: [columns], [columns], [rows], [33]
+  uint64_t norms = kNoTensor, means = kNoTensor, bias = kNoTensor, thresholds = kNoTensor;
 };
 
 enum class MatrixRole : uint8_t { kWeights, kBranchIn, kBranchOut };
@@ -92,11 +93,12 @@ struct ModelLayout {
 
 /// Precondition: `config` was read from `file`.
 /// An optional bias (Presence::kIfPresent) that the first layer has is needed in all of them. The experts of a layer are one tensor
-/// "ffn_gate_exps.weight" [width, ffn, experts], or a tensor for each: "ffn_gate_exps.E.weight", or "ffn_gate.E.weight" as files of 2023 have them.
-/// A layer's matrix "blk.N.attn_q.weight" [columns, rows] may have a branch, "blk.N.attn_q.branch_a" [columns, rank] and "blk.N.attn_q.branch_b" [rank, rows], of types that are
-/// multiplied with int8; rank is a multiple of 32. It may have a sparse residual "blk.N.attn_q.residual" [rows, columns] of Q4_0 or IQ4_NL, with
-/// "residual_norms" [columns], "residual_means" [columns], "residual_bias" [rows] and "residual_thresholds" [33]. So may a layer's experts, "blk.N.ffn_up_exps.residual"
-/// [rows, columns, experts], each of the others with the experts as one more dimension; they have no branches.
+/// "ffn_gate_exps.weight" [width, ffn, experts], or a tensor for each: "ffn_gate_exps.E.weight", or "ffn_gate.E.weight" as files of 2023
+/// have them. A layer's matrix "blk.N.attn_q.weight" [columns, rows] may have a branch, "blk.N.attn_q.branch_a" [columns, rank] and
+/// "blk.N.attn_q.branch_b" [rank, rows], of types that are multiplied with int8; rank is a multiple of 32. It may have a sparse residual
+/// "blk.N.attn_q.residual" [rows, columns] of Q4_0 or IQ4_NL, with "residual_norms" [columns], "residual_means" [columns], "residual_bias"
+/// [rows] and "residual_thresholds" [33]. So may a layer's experts, "blk.N.ffn_up_exps.residual" [rows, columns, experts], each of the
+/// others with the experts as one more dimension; they have no branches.
 /// Errors: kCorruptFile for a tensor that is missing or has another shape than the config implies (named, with both shapes); kUnsupported
 /// for a weight type without kernels, and for tensors this architecture's computation has no place for (named: they would be ignored).
 Result<ModelLayout> lay_out_model(const GgufFile& file, const ModelConfig& config);

@@ -42,8 +42,10 @@ Result<const GgufTensor*> LayoutTensors::require(const std::string& name) const 
   const GgufTensor* tensor = file_.find_tensor(name);
   if (tensor != nullptr) return tensor;
   const ModelConfig& config = layout_.config;
-  return Status(StatusCode::kCorruptFile, formatted("tensor {} is missing, which \"{}\" with {} layers needs", name, config.architecture, config.layers))
-      .in_file(file_.source().name()).about(name);
+  return Status(StatusCode::kCorruptFile,
+                formatted("tensor {} is missing, which \"{}\" with {} layers needs", name, config.architecture, config.layers))
+      .in_file(file_.source().name())
+      .about(name);
 }
 
 Status LayoutTensors::wrong_shape(const GgufTensor& tensor, const std::string& need) const {
@@ -54,8 +56,11 @@ Status LayoutTensors::wrong_shape(const GgufTensor& tensor, const std::string& n
 
 Result<PackedKind> LayoutTensors::kind_of(const GgufTensor& tensor) const {
   if (const std::optional<PackedKind> kind = packed_kind(tensor.type)) return *kind;
-  return Status(StatusCode::kUnsupported, formatted("weights of type {} cannot be run by this version (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS and MXFP4 can)",
-                                                    traits(tensor.type).name)).in_file(file_.source().name()).about(tensor.name);
+  return Status(StatusCode::kUnsupported, formatted("weights of type {} cannot be run by this version (F32, F16, BF16, Q8_0, Q4_0, Q4_1, "
+                                                    "Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL, IQ4_XS and MXFP4 can)",
+                                                    traits(tensor.type).name))
+      .in_file(file_.source().name())
+      .about(tensor.name);
 }
 
 uint32_t LayoutTensors::enter(const std::string& name, uint32_t layer, MatrixUse use, WeightSource source) {
@@ -94,11 +99,15 @@ Result<uint32_t> LayoutTensors::add_matrix(const std::string& name, uint32_t lay
 Result<uint32_t> LayoutTensors::rank_of_branch(const std::string& name) const {
   OTR_ASSIGN(const GgufTensor* tensor, require(name));
   const uint64_t rank = tensor->rank == 2 ? tensor->dims[1] : 0;
-  if (rank == 0 || rank % kGroup != 0 || rank > kMostComponents) return wrong_shape(*tensor, formatted("[columns, a multiple of {} up to {}]", kGroup, kMostComponents));
+  if (rank == 0 || rank % kGroup != 0 || rank > kMostComponents)
+    return wrong_shape(*tensor, formatted("[columns, a multiple of {} up to {}]", kGroup, kMostComponents));
   const std::optional<PackedKind> kind = packed_kind(tensor->type);
   if (kind && takes_int8_activations(*kind)) return static_cast<uint32_t>(rank);
-  return Status(StatusCode::kUnsupported, formatted("a branch of type {} cannot be run by this version (Q8_0, Q4_0 and other types of few bits can)", traits(tensor->type).name))
-      .in_file(file_.source().name()).about(name);
+  return Status(StatusCode::kUnsupported,
+                formatted("a branch of type {} cannot be run by this version (Q8_0, Q4_0 and other types of few bits can)",
+                          traits(tensor->type).name))
+      .in_file(file_.source().name())
+      .about(name);
 }
 
 Result<ResidualLayout> LayoutTensors::take_residual(const std::string& name, uint64_t rows, uint64_t columns,
@@ -111,8 +120,10 @@ Result<ResidualLayout> LayoutTensors::take_residual(const std::string& name, uin
                                           experts ? formatted(", {}", *experts) : "", kResidualGroup));
   }
   if ((tensor->type != DType::kQ4_0 && tensor->type != DType::kIQ4_NL) || tensor->is_packed) {
-    return Status(StatusCode::kUnsupported, formatted("a residual of type {} cannot be run by this version (Q4_0 and IQ4_NL can)", traits(tensor->type).name))
-        .in_file(file_.source().name()).about(name);
+    return Status(StatusCode::kUnsupported,
+                  formatted("a residual of type {} cannot be run by this version (Q4_0 and IQ4_NL can)", traits(tensor->type).name))
+        .in_file(file_.source().name())
+        .about(name);
   }
   used_.insert(name);
   ResidualLayout residual;
@@ -148,8 +159,11 @@ Result<WeightSource> LayoutTensors::single_experts(const char* part, uint32_t la
       source.experts = layout_.config.experts;
     }
     if (tensor->type != source.type || tensor->is_packed != source.is_packed) {
-      return Status(StatusCode::kUnsupported, formatted("expert {} is {} and expert 0 {}; this version needs the experts of a layer to be of one type", expert,
-                                                        traits(tensor->type).name, traits(source.type).name)).in_file(file_.source().name()).about(name);
+      return Status(StatusCode::kUnsupported,
+                    formatted("expert {} is {} and expert 0 {}; this version needs the experts of a layer to be of one type", expert,
+                              traits(tensor->type).name, traits(source.type).name))
+          .in_file(file_.source().name())
+          .about(name);
     }
     source.expert_offsets.push_back(tensor->offset);
     used_.insert(name);
@@ -193,11 +207,15 @@ Status LayoutTensors::refuse_leftovers() const {
   for (const GgufTensor& tensor : file_.tensors()) {
     if (used_.count(tensor.name) != 0) continue;
     if (const uint64_t layer = layer_of(tensor.name); layer >= layout_.config.layers && layer != kNoLayer) {
-      return Status(StatusCode::kCorruptFile, formatted("tensor {} is of layer {}, though the file says {} layers", tensor.name, layer, layout_.config.layers))
-          .in_file(file_.source().name()).about(tensor.name);
+      return Status(StatusCode::kCorruptFile,
+                    formatted("tensor {} is of layer {}, though the file says {} layers", tensor.name, layer, layout_.config.layers))
+          .in_file(file_.source().name())
+          .about(tensor.name);
     }
-    return Status(StatusCode::kUnsupported, formatted("tensor {} has no place in the computation of \"{}\"", tensor.name, layout_.config.architecture))
-        .in_file(file_.source().name()).about(tensor.name);
+    return Status(StatusCode::kUnsupported,
+                  formatted("tensor {} has no place in the computation of \"{}\"", tensor.name, layout_.config.architecture))
+        .in_file(file_.source().name())
+        .about(tensor.name);
   }
   return {};
 }

@@ -77,15 +77,18 @@ Status find_tokenizer(Model::Impl& model) {
 // A contradiction in a file that we claim to know is an error; something we do not do is a reason.
 Status lay_out(Model::Impl& model) {
   const GgufFile& file = model.file;
-  if (file.tensors().empty()) return Status(StatusCode::kUnsupported, "the file holds a vocabulary and no weights").in_file(file.source().name());
+  if (file.tensors().empty())
+    return Status(StatusCode::kUnsupported, "the file holds a vocabulary and no weights").in_file(file.source().name());
   if (string_or_empty(file, "general.type") == "adapter") {
     return Status(StatusCode::kUnsupported, "the file is an adapter, which changes a model, and not a model").in_file(file.source().name());
   }
   OTR_ASSIGN(const ModelConfig config, read_config(file));
   OTR_ASSIGN(ModelLayout layout, lay_out_model(file, config));
   if (model.info.vocabulary_tokens != 0 && model.info.vocabulary_tokens != layout.vocabulary) {
-    return Status(StatusCode::kCorruptFile, formatted("the vocabulary has {} tokens, but token_embd.weight has {} rows", model.info.vocabulary_tokens, layout.vocabulary))
-        .in_file(file.source().name()).about("token_embd.weight");
+    return Status(StatusCode::kCorruptFile, formatted("the vocabulary has {} tokens, but token_embd.weight has {} rows",
+                                                      model.info.vocabulary_tokens, layout.vocabulary))
+        .in_file(file.source().name())
+        .about("token_embd.weight");
   }
   model.info.vocabulary_tokens = layout.vocabulary;
   model.info.context_tokens = layout.shape.context_tokens;
@@ -132,7 +135,9 @@ Result<Model> open_folder(const HfFolder& folder, DirectIo direct) {
 }  // namespace
 
 Result<Model> Model::open(const std::string& path, const ModelOptions& options) try {
-  const DirectIo direct = options.disk_direct == DiskDirect::kOn ? DirectIo::kOn : options.disk_direct == DiskDirect::kOff ? DirectIo::kOff : DirectIo::kAuto;
+  const DirectIo direct = options.disk_direct == DiskDirect::kOn    ? DirectIo::kOn
+                          : options.disk_direct == DiskDirect::kOff ? DirectIo::kOff
+                                                                    : DirectIo::kAuto;
   if (const std::optional<HfFolder> folder = HfFolder::find(path)) return open_folder(*folder, direct);
   OTR_ASSIGN(std::shared_ptr<const ByteSource> source, open_file(path, direct));
   return build_model(std::move(source));
@@ -152,7 +157,13 @@ std::vector<TensorInfo> Model::tensors() const {
   std::vector<TensorInfo> all;
   for (const GgufTensor& tensor : impl_->file.tensors()) {
     BytePlace place = impl_->file.source().locate(tensor.offset);
-    all.push_back({tensor.name, traits(tensor.type).name, {tensor.dims.begin(), tensor.dims.begin() + tensor.rank}, tensor.bytes, place.offset, std::move(place.file), tensor.is_packed});
+    all.push_back({tensor.name,
+                   traits(tensor.type).name,
+                   {tensor.dims.begin(), tensor.dims.begin() + tensor.rank},
+                   tensor.bytes,
+                   place.offset,
+                   std::move(place.file),
+                   tensor.is_packed});
   }
   return all;
 }

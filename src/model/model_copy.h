@@ -19,7 +19,8 @@ namespace outrigger {
 /// Replacing what is being read would destroy it with the first mistake; a directory's settings are read as well. Errors: kInvalidArgument.
 Status check_output_path(const Model::Impl& model, const std::string& path);
 
-/// The model's header with the arrays that an open model no longer holds, a directory's made anew. Errors: kIo, also when it has changed; those of opening it.
+/// The model's header with the arrays that an open model no longer holds, a directory's made anew. Errors: kIo, also when it has changed;
+/// those of opening it.
 Result<GgufFile> read_header_again(const Model::Impl& model);
 
 /// The file's entries in their order, so that writing them again gives the same bytes.

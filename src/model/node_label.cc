@@ -98,7 +98,8 @@ NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency
     label.name = formatted("blk.{} {}", task.argument, label.name);
     label.layer = task.argument;
   }
-  for (const OperandRef& operand : graph.operands(task)) label.bytes += operand.blocks * layout.shape.matrices[operand.matrix].row_block_bytes;
+  for (const OperandRef& operand : graph.operands(task))
+    label.bytes += operand.blocks * layout.shape.matrices[operand.matrix].row_block_bytes;
   return label;
 }
 

@@ -20,14 +20,15 @@ struct PieceOfMatrix {
   OperandRef operand;
 };
 
-/// A step of N units has N arrivals and N requests, on one lane: once unit j was used last, unit (j + ring slots) mod N is requested into its slot. On
-/// the lane of those who use the units each comes just where it is needed, and nobody has to be told.
+/// A step of N units has N arrivals and N requests, on one lane: once unit j was used last, unit (j + ring slots) mod N is requested into
+/// its slot. On the lane of those who use the units each comes just where it is needed, and nobody has to be told.
 class RingNodes {
  public:
   RingNodes(const StreamLayout& layout, size_t matrices, Lane lane, StepOp arrive, StepOp request)
       : layout_(layout), lane_(lane), arrive_(arrive), request_(request), pieces_(matrices) {
     for (uint32_t unit = 0; unit < layout.units.size(); ++unit) {
-      for (const StreamPiece& piece : layout.units[unit].pieces) pieces_[piece.matrix].push_back({unit, {piece.matrix, piece.first_block, piece.blocks}});
+      for (const StreamPiece& piece : layout.units[unit].pieces)
+        pieces_[piece.matrix].push_back({unit, {piece.matrix, piece.first_block, piece.blocks}});
     }
   }
 
@@ -41,12 +42,13 @@ class RingNodes {
   bool is_last_use(uint32_t unit, size_t user) const { return last_use_[unit] == user; }
 
   NodeId arrival(TaskGraph& graph, uint32_t unit) {
-    while (arrivals_.size() <= unit) arrivals_.push_back(graph.add(lane_, static_cast<uint16_t>(arrive_), static_cast<uint32_t>(arrivals_.size())));
+    while (arrivals_.size() <= unit)
+      arrivals_.push_back(graph.add(lane_, static_cast<uint16_t>(arrive_), static_cast<uint32_t>(arrivals_.size())));
     return arrivals_[unit];
   }
 
-  /// The next unit's arrival comes before the request, so that it is taken care of while this unit is still computed with. A ring of one slot has
-  /// room for it only afterwards.
+  /// The next unit's arrival comes before the request, so that it is taken care of while this unit is still computed with. A ring of one
+  /// slot has room for it only afterwards.
   void release(TaskGraph& graph, uint32_t unit, NodeId last_user) {
     if (lane_ != Lane::kHost && unit + 1 < units_ && layout_.ring_slots > 1) (void)arrival(graph, unit + 1);
     graph.add(lane_, static_cast<uint16_t>(request_), (unit + layout_.ring_slots) % units_, {}, {&last_user, 1});

@@ -14,7 +14,8 @@ class RopeAngles {
   /// `fixed`: the layout's fixed tensors.
   RopeAngles(const ModelLayout& layout, const float* fixed);
 
-  /// dst[2 i] and dst[2 i + 1], rope_dim floats: cosine and sine of pair i's angle at a position, times the scaling's magnitude. Any thread.
+  /// dst[2 i] and dst[2 i + 1], rope_dim floats: cosine and sine of pair i's angle at a position, times the scaling's magnitude. Any
+  /// thread.
   void fill(size_t position, float* dst) const;
 
  private:

@@ -67,8 +67,10 @@ Status read_yarn(const ConfigReader& reader, double base, uint32_t rope_dim, uin
   const Ramp ramp = yarn_ramp(scaling, base, rope_dim);
   // Other programs disagree on what a ramp that runs backwards means, so no model can want one.
   if (ramp.begin > ramp.end) {
-    return reader.bad("rope.scaling.yarn_beta_fast", formatted("{} with yarn_beta_slow {} and an original context of {} tokens", scaling.beta_fast, scaling.beta_slow, original),
-                      "numbers whose ramp over the frequencies does not run backwards");
+    return reader.bad(
+        "rope.scaling.yarn_beta_fast",
+        formatted("{} with yarn_beta_slow {} and an original context of {} tokens", scaling.beta_fast, scaling.beta_slow, original),
+        "numbers whose ramp over the frequencies does not run backwards");
   }
   const double own = scaling.factor > 1 ? 0.1 * std::log(scaling.factor) + 1 : 1;
   OTR_ASSIGN(scaling.magnitude, reader.positive_or("rope.scaling.yarn_attn_factor", own));
@@ -96,14 +98,16 @@ Result<RopeScaling> read_rope_scaling(const ConfigReader& reader, double base, u
     scaling.kind = RopeScalingKind::kYarn;
     OTR_TRY(read_yarn(reader, base, rope_dim, context_tokens, scaling));
   } else if (type != "none") {
-    return Status(StatusCode::kUnsupported, formatted("RoPE scaling \"{}\" is not computed by this version (none, linear, llama3 and yarn are)", type))
+    return Status(StatusCode::kUnsupported,
+                  formatted("RoPE scaling \"{}\" is not computed by this version (none, linear, llama3 and yarn are)", type))
         .about(reader.key("rope.scaling.type"));
   }
   OTR_TRY(reader.only("rope.scaling.alpha", 0));
   OTR_ASSIGN(const double magnitude, reader.positive_or("rope.scaling.attn_factor", 1));
   scaling.magnitude *= magnitude;
   if (scaling.magnitude > kMostMagnitude) {
-    return reader.bad("rope.scaling.attn_factor", formatted("cosines and sines times {}", scaling.magnitude), formatted("at most {}", kMostMagnitude));
+    return reader.bad("rope.scaling.attn_factor", formatted("cosines and sines times {}", scaling.magnitude),
+                      formatted("at most {}", kMostMagnitude));
   }
   return scaling;
 }

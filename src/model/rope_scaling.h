@@ -30,8 +30,8 @@ struct RopeScaling {
 /// Reads rope.scaling.*. `base` is the frequencies' base, `rope_dim` the elements of a head that turn, `context_tokens` what the model was
 /// trained for: the original context where the file states none.
 /// Keys: type ("none", "linear", "yarn" as in GGUF files, and "llama3", which there is a tensor instead), factor, original_context_length,
-/// low_freq_factor, high_freq_factor, yarn_beta_fast, yarn_beta_slow, yarn_attn_factor (replaces yarn's own magnitude, as attention_factor does
-/// in transformers), attn_factor (multiplies the magnitude). A factor without a type is linear, and so is the older rope.scale_linear.
+/// low_freq_factor, high_freq_factor, yarn_beta_fast, yarn_beta_slow, yarn_attn_factor (replaces yarn's own magnitude, as attention_factor
+/// does in transformers), attn_factor (multiplies the magnitude). A factor without a type is linear, and so is the older rope.scale_linear.
 /// Errors: kCorruptFile for numbers that mean nothing, with the key; kUnsupported for any other type, by name.
 Result<RopeScaling> read_rope_scaling(const ConfigReader& reader, double base, uint32_t rope_dim, uint64_t context_tokens);
 

@@ -37,7 +37,9 @@ struct SequenceSlice {
   uint32_t tree_begin = 0;
 
   /// Of the slice's i-th token: how many tokens it follows, and where in the cache its keys and values go.
-  uint32_t position(uint32_t i) const { return first_position + (tree == nullptr ? i : static_cast<uint32_t>(tree->depth(tree_begin + i))); }
+  uint32_t position(uint32_t i) const {
+    return first_position + (tree == nullptr ? i : static_cast<uint32_t>(tree->depth(tree_begin + i)));
+  }
   uint32_t place(uint32_t i) const { return first_position + tree_begin + i; }
 };
 
@@ -82,7 +84,9 @@ class StepArgs {
   const StepBuffers& buffers() const { return buffers_; }
   const float* fixed(uint64_t offset) const { return fixed_ + offset; }
   /// Tokens whose rows an operation works on.
-  size_t tokens_of(StepOp op) const { return op == StepOp::kHead || op == StepOp::kOutputNorm ? input_.logit_tokens.size() : input_.tokens.size(); }
+  size_t tokens_of(StepOp op) const {
+    return op == StepOp::kHead || op == StepOp::kOutputNorm ? input_.logit_tokens.size() : input_.tokens.size();
+  }
 
   Activations activations_of(uint32_t matrix) const;
   /// Of the window that begins with `matrix`: what its panel holds; kFloat32 for no panel.

@@ -94,7 +94,8 @@ uint64_t StepBuffers::component_panel_offset(size_t tokens, uint32_t first_compo
   return first_component / kGroup * activation_panel_bytes(tokens, kGroup);
 }
 
-StepBuffers StepBuffers::place(std::byte* arena, const ModelConfig& config, PanelKinds panels, uint32_t tokens, uint32_t threads, uint64_t correction_row_bytes) {
+StepBuffers StepBuffers::place(std::byte* arena, const ModelConfig& config, PanelKinds panels, uint32_t tokens, uint32_t threads,
+                               uint64_t correction_row_bytes) {
   StepBuffers buffers;
   buffers.scratch = arena + walk(arena, config, panels, tokens, &buffers);
   buffers.residual_scratch = buffers.scratch + threads * attention_scratch_bytes(config.head_dim);

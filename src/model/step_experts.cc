@@ -25,8 +25,8 @@ uint32_t matrix_of(const FfnLayout& ffn, uint32_t part) { return part == kGate ?
 void StepRunner::route_tokens(uint32_t layer, const TeamMember& member) {
   const ExpertBuffers& experts = buffers_.experts;
   const Share mine = share_of(member, input_.tokens.size());
-  route({experts.router_logits, config_.experts, config_.used_experts, config_.normalise_expert_weights, experts.chosen, experts.weights}, mine.begin,
-        mine.end);
+  route({experts.router_logits, config_.experts, config_.used_experts, config_.normalise_expert_weights, experts.chosen, experts.weights},
+        mine.begin, mine.end);
   member.barrier();
   if (member.index() == 0) assign_rows(layer);
   member.barrier();
@@ -84,8 +84,8 @@ void StepRunner::fill_rows(uint32_t layer, const TeamMember& member) {
     const ExpertUse& use = experts.uses[i];
     const size_t begin = std::max<size_t>(mine.begin, use.first_row), end = std::min<size_t>(mine.end, use.first_row + use.rows);
     if (begin >= end) continue;
-    quantize(experts.rows + use.first_row * width, expert_panel(experts.input_panel, gate, use.first_row), gate, use.rows, begin - use.first_row,
-             end - use.first_row);
+    quantize(experts.rows + use.first_row * width, expert_panel(experts.input_panel, gate, use.first_row), gate, use.rows,
+             begin - use.first_row, end - use.first_row);
   }
 }
 
@@ -110,15 +110,17 @@ void StepRunner::guess_experts(uint32_t layer, const TeamMember& member) {
   member.barrier();
   const WeightSource& weights = layout_.weights[router];
   const Share blocks = share_of(member, weights.blocks());
-  matmul({weights.kind, residency_.operand({router, 0, static_cast<uint32_t>(weights.blocks())}), weights.rows, weights.columns, normed, weights.columns,
-          nullptr, experts.router_logits, config_.experts, tokens, false},
+  matmul({weights.kind, residency_.operand({router, 0, static_cast<uint32_t>(weights.blocks())}), weights.rows, weights.columns, normed,
+          weights.columns, nullptr, experts.router_logits, config_.experts, tokens, false},
          blocks.begin, blocks.end);
   member.barrier();
   if (member.index() != 0) return;
   // The sums of a token's weights are not needed; its rows of this layer stay where they are.
   float shares[64];
   for (size_t t = 0; t < tokens; ++t) {
-    route({experts.router_logits + t * config_.experts, config_.experts, config_.used_experts, true, experts.guesses + t * config_.used_experts, shares}, 0, 1);
+    route({experts.router_logits + t * config_.experts, config_.experts, config_.used_experts, true,
+           experts.guesses + t * config_.used_experts, shares},
+          0, 1);
   }
   std::sort(experts.guesses, experts.guesses + wanted);
   pool.guess(next, {experts.guesses, std::unique(experts.guesses, experts.guesses + wanted)});
@@ -168,7 +170,8 @@ void StepRunner::expert_product(uint32_t layer, const ExpertUse& use, uint32_t p
   if (is_corrected) add_expert_residual(use, matrix, args, {mine.begin * kPackRows, mine.end * kPackRows}, member);
 }
 
-// Rows that have just come from the file: some at a time packed into the expert's slot, and multiplied with while they are in this thread's cache.
+// Rows that have just come from the file: some at a time packed into the expert's slot, and multiplied with while they are in this thread's
+// cache.
 void StepRunner::pack_and_multiply(const MatmulArgs& args, uint32_t layer, const ExpertUse& use, uint32_t part, const Share& blocks) const {
   const ExpertPool& pool = *residency_.experts();
   const uint32_t matrix = matrix_of(layout_.layers[layer].ffn, part);
@@ -215,8 +218,8 @@ void StepRunner::combine(uint32_t layer, const TeamMember& member) {
   const ExpertBuffers& experts = buffers_.experts;
   const bool is_shared = config_.shared_ffn_width > 0;
   const Share mine = share_of(member, input_.tokens.size());
-  combine_experts({experts.rows, experts.row_of, experts.weights, config_.used_experts, is_shared ? buffers_.attention : nullptr, buffers_.normed,
-                   is_shared ? fixed_ + layout_.layers[layer].shared_gate : nullptr, buffers_.residual, config_.width},
+  combine_experts({experts.rows, experts.row_of, experts.weights, config_.used_experts, is_shared ? buffers_.attention : nullptr,
+                   buffers_.normed, is_shared ? fixed_ + layout_.layers[layer].shared_gate : nullptr, buffers_.residual, config_.width},
                   mine.begin, mine.end);
 }
 

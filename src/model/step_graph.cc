@@ -1,4 +1,5 @@
-// Builds the step's graph in two passes: first what is computed, in order, then the copies and reads between, each where it is first possible.
+// Builds the step's graph in two passes: first what is computed, in order, then the copies and reads between, each where it is first
+// possible.
 #include "src/model/step_graph.h"
 
 #include <algorithm>
@@ -33,7 +34,8 @@ class StepGraphBuilder {
       : layout_(layout), plan_(plan), residency_(residency), options_(options),
         ring_(residency.stream(), layout.weights.size(), Lane::kHost, StepOp::kArrive, StepOp::kRequest) {
     if (options.streams_to_device) {
-      link_.emplace(residency.device()->stream(), layout.weights.size(), Lane::kToDevice, StepOp::kArriveOnDevice, StepOp::kRequestToDevice);
+      link_.emplace(residency.device()->stream(), layout.weights.size(), Lane::kToDevice, StepOp::kArriveOnDevice,
+                    StepOp::kRequestToDevice);
     }
   }
 
@@ -93,8 +95,8 @@ class StepGraphBuilder {
     }
   }
 
-  // The shared expert while the disk reads those that were chosen. Guesses are asked for behind the experts of this layer, and once more when these have
-  // left room.
+  // The shared expert while the disk reads those that were chosen. Guesses are asked for behind the experts of this layer, and once more
+  // when these have left room.
   void add_mixture(uint32_t l, const LayerLayout& layer) {
     add_product(StepOp::kRouter, l, {&layer.router, 1});
     add(StepOp::kRoute, l);
@@ -169,9 +171,10 @@ class StepGraphBuilder {
     if (has_residuals) add(StepOp::kResidual, window);
   }
 
-  // The device goes on to multiply while the window's input travels and the host corrects. What streams is several nodes that the link waits for, so that
-  // there the host begins after the copy and not after the product that follows it in the same segment.
-  void add_window_beside(StepOp op, uint32_t layer, std::initializer_list<uint32_t> matrices, const BranchFactors& factors, bool has_residuals) {
+  // The device goes on to multiply while the window's input travels and the host corrects. What streams is several nodes that the link
+  // waits for, so that there the host begins after the copy and not after the product that follows it in the same segment.
+  void add_window_beside(StepOp op, uint32_t layer, std::initializer_list<uint32_t> matrices, const BranchFactors& factors,
+                         bool has_residuals) {
     const std::vector<uint32_t> own(matrices);
     const bool is_corrected = options_.is_corrected && plan_.tensors[own.front()].is_corrected;
     if (!is_corrected || (factors.first.empty() && !has_residuals)) return add_product(op, layer, own);
@@ -260,7 +263,8 @@ class StepGraphBuilder {
 
 }  // namespace
 
-Result<TaskGraph> build_step_graph(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency, const StepGraphOptions& options) {
+Result<TaskGraph> build_step_graph(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency,
+                                   const StepGraphOptions& options) {
   return StepGraphBuilder(layout, plan, residency, options).build();
 }
 

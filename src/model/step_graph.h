@@ -55,8 +55,9 @@ enum class StepOp : uint16_t {
   kUpload,            ///< residual -> the device's, where the next part is computed there; the argument is the layer
   kDownload,          ///< and back
   kDownloadLogits,    ///< the device's logits -> the host's
-  // Of a window on the device that the host corrects; the argument is a BranchWindow's. Between the second and the third the host computes the branches as its own.
-  // The copies are the device lane's: they are put in the order of its work, and the host waits for no more than the first.
+  // Of a window on the device that the host corrects; the argument is a BranchWindow's. Between the second and the third the host computes
+  // the branches as its own. The copies are the device lane's: they are put in the order of its work, and the host waits for no more than
+  // the first.
   kDownloadInput,     ///< the window's input -> the host's; the segment is complete when that is there, whatever follows it in the segment
   kBeginCorrection,   ///< host: that -> panel; 0 -> the window's results
   kUploadCorrection,  ///< the host's results -> the device's buffer of corrections
@@ -90,15 +91,16 @@ struct StepGraphOptions {
 };
 
 /// Builds the step's graph. A product whose matrices stream is cut into one node per unit it needs, so that computing begins with
-/// the first unit. A step of N units has N arrivals and N requests: once unit j was used last, unit (j + ring slots) mod N is requested into
-/// its slot; so a step ends with the ring as it found it, and the next one starts at once. Both are the host lane's: neither takes long but for waiting.
-/// Experts that are not all resident are computed in waves: those in memory at once, the others as they come.
-/// What the plan computes on a device is nodes of the device's lane, with the same ops; the residual moves where the next part is elsewhere. A ring of
-/// the device's is served by the link's lane.
-/// A layer whose keys and values are spilled is fetched into a slot before its rows are appended and stored after it has attended; the next but one's
-/// fetch follows, as the slot is free then. Both slots' first layers are fetched as the step begins.
+/// the first unit. A step of N units has N arrivals and N requests: once unit j was used last, unit (j + ring slots) mod N is requested
+/// into its slot; so a step ends with the ring as it found it, and the next one starts at once. Both are the host lane's: neither takes
+/// long but for waiting. Experts that are not all resident are computed in waves: those in memory at once, the others as they come. What
+/// the plan computes on a device is nodes of the device's lane, with the same ops; the residual moves where the next part is elsewhere. A
+/// ring of the device's is served by the link's lane. A layer whose keys and values are spilled is fetched into a slot before its rows are
+/// appended and stored after it has attended; the next but one's fetch follows, as the slot is free then. Both slots' first layers are
+/// fetched as the step begins.
 /// Errors: kInternal only.
-Result<TaskGraph> build_step_graph(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency, const StepGraphOptions& options);
+Result<TaskGraph> build_step_graph(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency,
+                                   const StepGraphOptions& options);
 
 }  // namespace outrigger
 

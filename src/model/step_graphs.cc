@@ -18,7 +18,8 @@ Result<StepGraphs> StepGraphs::build(const ModelLayout& layout, const Plan& plan
   for (const uint32_t tokens : sizes) {
     if (tokens > plan.step_tokens) break;
     const uint32_t needed = static_cast<uint32_t>(std::min<uint64_t>(layout.config.experts, uint64_t{tokens} * layout.config.used_experts));
-    const StepGraphOptions options{false, pool == nullptr ? 1 : pool->waves(needed), plan.device_from_tokens > 0 && tokens >= plan.device_from_tokens};
+    const StepGraphOptions options{false, pool == nullptr ? 1 : pool->waves(needed),
+                                   plan.device_from_tokens > 0 && tokens >= plan.device_from_tokens};
     if (!graphs.buckets_.empty() && graphs.buckets_.back().is_for(options)) {
       graphs.buckets_.back().most_tokens = tokens;
       continue;
@@ -28,7 +29,8 @@ Result<StepGraphs> StepGraphs::build(const ModelLayout& layout, const Plan& plan
       if (!is_corrected && !plan.corrections_beside) continue;
       for (const bool with_logits : {false, true}) {
         OTR_ASSIGN((is_corrected ? bucket.corrected : bucket.bare)[with_logits ? 1 : 0],
-                   build_step_graph(layout, plan, residency, {with_logits, options.expert_waves, options.streams_to_device, corrects_in_turn, is_corrected}));
+                   build_step_graph(layout, plan, residency,
+                                    {with_logits, options.expert_waves, options.streams_to_device, corrects_in_turn, is_corrected}));
       }
     }
     graphs.buckets_.push_back(std::move(bucket));

@@ -12,9 +12,9 @@
 
 namespace outrigger {
 
-/// Steps differ in whether logits are wanted, and, by their size, in how many waves of experts there are where these are read as they are needed, and
-/// in whether weights stream to a device; where the host corrects what a device computes also in whether it does. A draft's, by copies of what streams, are
-/// of one token whose logits are wanted.
+/// Steps differ in whether logits are wanted, and, by their size, in how many waves of experts there are where these are read as they are
+/// needed, and in whether weights stream to a device; where the host corrects what a device computes also in whether it does. A draft's, by
+/// copies of what streams, are of one token whose logits are wanted.
 class StepGraphs {
  public:
   struct Bucket {
@@ -32,7 +32,8 @@ class StepGraphs {
   };
 
   /// For steps of up to the plan's step_tokens. Errors: kInternal only.
-  static Result<StepGraphs> build(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency, bool corrects_in_turn = false);
+  static Result<StepGraphs> build(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency,
+                                  bool corrects_in_turn = false);
 
   /// Precondition: 1 to the plan's step_tokens.
   const Bucket& bucket(size_t tokens) const;

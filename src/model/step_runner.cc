@@ -12,10 +12,17 @@
 
 namespace outrigger {
 
-StepRunner::StepRunner(const ModelLayout& layout, TensorResidency& residency, ThreadTeam& team, const StepBuffers& buffers, const float* fixed,
-                       Numerics numerics, const OperandSource* in_memory)
-    : layout_(layout), config_(layout.config), residency_(residency), team_(team), is_all_in_memory_(in_memory != nullptr), buffers_(buffers), fixed_(fixed),
-      args_(layout, in_memory != nullptr ? *in_memory : residency, buffers, fixed, numerics), angles_(layout, fixed) {}
+StepRunner::StepRunner(const ModelLayout& layout, TensorResidency& residency, ThreadTeam& team, const StepBuffers& buffers,
+                       const float* fixed, Numerics numerics, const OperandSource* in_memory)
+    : layout_(layout),
+      config_(layout.config),
+      residency_(residency),
+      team_(team),
+      is_all_in_memory_(in_memory != nullptr),
+      buffers_(buffers),
+      fixed_(fixed),
+      args_(layout, in_memory != nullptr ? *in_memory : residency, buffers, fixed, numerics),
+      angles_(layout, fixed) {}
 
 void StepRunner::begin(const StepInput& input, uint32_t expert_waves, const CancelToken& cancel) {
   input_ = input;
@@ -46,8 +53,8 @@ Status StepRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<cons
   return {};
 }
 
-// What waits for the disk or asks it for more is the calling thread's alone; between, the team computes in one region. A wait inside a region would
-// look to the team as if others kept it from running.
+// What waits for the disk or asks it for more is the calling thread's alone; between, the team computes in one region. A wait inside a
+// region would look to the team as if others kept it from running.
 Status StepRunner::run_host_segment(const TaskGraph& graph, std::span<const NodeId> nodes) {
   const auto is_disk_side = [&graph](NodeId id) {
     const auto op = static_cast<StepOp>(graph.nodes()[id].op);
@@ -181,8 +188,10 @@ void StepRunner::embed(const TeamMember& member) {
 void StepRunner::fill_angles(const TeamMember& member) {
   const Share mine = share_of(member, input_.tokens.size());
   for (const SequenceSlice& slice : input_.slices) {
-    const size_t begin = std::max<size_t>(mine.begin, slice.first_token), end = std::min<size_t>(mine.end, slice.first_token + slice.tokens);
-    for (size_t t = begin; t < end; ++t) angles_.fill(slice.position(static_cast<uint32_t>(t - slice.first_token)), buffers_.cos_sin + t * config_.rope_dim);
+    const size_t begin = std::max<size_t>(mine.begin, slice.first_token),
+                 end = std::min<size_t>(mine.end, slice.first_token + slice.tokens);
+    for (size_t t = begin; t < end; ++t)
+      angles_.fill(slice.position(static_cast<uint32_t>(t - slice.first_token)), buffers_.cos_sin + t * config_.rope_dim);
   }
 }
 
@@ -212,7 +221,8 @@ void StepRunner::output_norm(const TeamMember& member) {
   const uint64_t width = config_.width;
   const Share mine = share_of(member, input_.logit_tokens.size());
   for (size_t i = mine.begin; i < mine.end; ++i) {
-    rms_norm({buffers_.residual + input_.logit_tokens[i] * width, fixed_ + layout_.output_norm, buffers_.normed + i * width, 1, width, config_.norm_epsilon});
+    rms_norm({buffers_.residual + input_.logit_tokens[i] * width, fixed_ + layout_.output_norm, buffers_.normed + i * width, 1, width,
+              config_.norm_epsilon});
   }
   quantize_finely(layout_.head, input_.logit_tokens.size(), mine.begin, mine.end);
 }
@@ -234,7 +244,8 @@ void StepRunner::rope_and_append(uint32_t layer, const TeamMember& member) {
   norm_queries_and_keys(layer, mine.begin, mine.end);
   if (mine.begin < mine.end) rope(args_.turning(mine.begin, mine.end));
   for (const SequenceSlice& slice : input_.slices) {
-    const size_t begin = std::max<size_t>(mine.begin, slice.first_token), end = std::min<size_t>(mine.end, slice.first_token + slice.tokens);
+    const size_t begin = std::max<size_t>(mine.begin, slice.first_token),
+                 end = std::min<size_t>(mine.end, slice.first_token + slice.tokens);
     if (begin < end) append_kv(args_.append(layer, slice, begin, end), 0, config_.kv_heads);
   }
 }

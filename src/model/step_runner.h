@@ -38,8 +38,8 @@ class StepRunner final : public NodeRunner {
  public:
   /// `fixed` is the residency's fixed memory, filled with the layout's fixed tensors. All references must outlive the runner.
   /// `in_memory`: where all is that products name, whatever the residency streams; null: products are the residency's.
-  StepRunner(const ModelLayout& layout, TensorResidency& residency, ThreadTeam& team, const StepBuffers& buffers, const float* fixed, Numerics numerics,
-             const OperandSource* in_memory = nullptr);
+  StepRunner(const ModelLayout& layout, TensorResidency& residency, ThreadTeam& team, const StepBuffers& buffers, const float* fixed,
+             Numerics numerics, const OperandSource* in_memory = nullptr);
 
   /// Sets what the next graph run computes, in as many waves of experts as the graph has. Preconditions as in StepInput.
   /// `cancel` is looked at between units that stream; it must outlive the run.
@@ -80,7 +80,8 @@ class StepRunner final : public NodeRunner {
   void begin_correction(const BranchWindow& window, const TeamMember& member);
   void branch_panels(const BranchWindow& window, const TeamMember& member);
   void fine_product(const MatmulArgs& args, size_t begin, size_t end) const;
-  void unpack_and_multiply(const MatmulArgs& args, const OperandRef& operand, bool is_fine, const Share& blocks, const TeamMember& member) const;
+  void unpack_and_multiply(const MatmulArgs& args, const OperandRef& operand, bool is_fine, const Share& blocks,
+                           const TeamMember& member) const;
   /// Rows [begin, end) of `src` [tokens, width] into `panel`, as the window that begins with `matrix` asks; which it is: kFloat32 for none.
   Activations quantize(const float* src, std::byte* panel, uint32_t matrix, size_t tokens, size_t begin, size_t end);
   /// quantize() of rows of `normed`, into both panels if it is int8, for the windows that keep about 15 bits of their input.

@@ -56,9 +56,10 @@ bool has_too_many_marks(std::string_view text) {
 void append_composed(std::string_view text, std::string& out) {
   utf8proc_uint8_t* composed = nullptr;
   const utf8proc_ssize_t bytes =
-      has_too_many_marks(text) ? -1
-                               : utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()), &composed,
-                                              static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+      has_too_many_marks(text)
+          ? -1
+          : utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()), &composed,
+                         static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   out.append(bytes < 0 ? text : std::string_view(reinterpret_cast<const char*>(composed), static_cast<size_t>(bytes)));
   std::free(composed);
 }

@@ -83,8 +83,8 @@ void Canvas::text(double x, double y, std::string_view style, std::string_view t
   append_formatted(&elements_, R"(<text class="{}" x="{:.2f}" y="{:.2f}">{}</text>)" "\n", style, x, y, markup_text(text));
 }
 
-// What comes from the disk is amber wherever it appears, what stays in memory blue, keys and values violet; what is the device's is green, and what goes
-// to it or comes from it red.
+// What comes from the disk is amber wherever it appears, what stays in memory blue, keys and values violet; what is the device's is green,
+// and what goes to it or comes from it red.
 std::string_view light_colours() {
   return R"(--page:#ffffff;--panel:#f7f8fa;--track:#eceff3;--rule:#dfe4ea;--ink:#17212b;--soft:#5b6875;
 --disk:#f0a02c;--disk2:#d98712;--host:#3f7fd6;--host2:#2c63b4;--attention:#8a63d2;--head:#d6568c;--rows:#7b8794;

@@ -30,7 +30,8 @@ std::vector<LayerWindow> layer_windows(const StepShape& shape) {
     is_second = is_same_part && (is_second || (matrix.window != before->window && !matrix.adds_to_window));
     before = &matrix;
     const bool is_attention = matrix.part == MatrixPart::kAttention;
-    windows.push_back(is_second ? (is_attention ? LayerWindow::kOutput : LayerWindow::kDown) : (is_attention ? LayerWindow::kQkv : LayerWindow::kGateUp));
+    windows.push_back(is_second ? (is_attention ? LayerWindow::kOutput : LayerWindow::kDown)
+                                : (is_attention ? LayerWindow::kQkv : LayerWindow::kGateUp));
   }
   return windows;
 }

@@ -14,12 +14,12 @@ namespace {
 constexpr double kUnitOverheadS = 60e-6;
 // A row of an embedding: mostly from the page cache, where it takes 2 us; from the disk itself 80.
 constexpr double kRowReadS = 20e-6;
-// What is brought over the link, and keys and values, are not all equal, nor is the work between them: the share of the shorter lane that is
-// not hidden, with two slots.
+// What is brought over the link, and keys and values, are not all equal, nor is the work between them: the share of the shorter lane that
+// is not hidden, with two slots.
 constexpr double kUnevenness = 0.1;
 
-// What fewer reads than were in flight when the disk was measured get of its rate: on a virtio disk 1.04 GB/s for one of 1 MiB and 3.1 for four; between
-// them the first is worth most.
+// What fewer reads than were in flight when the disk was measured get of its rate: on a virtio disk 1.04 GB/s for one of 1 MiB and 3.1 for
+// four; between them the first is worth most.
 constexpr double kRateOfReads[kMostReads] = {0.4, 0.7, 0.9, 1};
 static_assert(kKvReads <= kMostReads);
 
@@ -90,7 +90,9 @@ double CostModel::disk_slowdown(double host_s, double disk_s) const {
   return disk_s > 0 ? 1 + std::min(host_s / disk_s, slowest) * (1 - 1 / slowest) : 1;
 }
 
-double CostModel::read_s(double file_bytes, uint32_t reads) const { return file_bytes / (disk_alone_ * kRateOfReads[std::clamp(reads, 1u, kMostReads) - 1]); }
+double CostModel::read_s(double file_bytes, uint32_t reads) const {
+  return file_bytes / (disk_alone_ * kRateOfReads[std::clamp(reads, 1u, kMostReads) - 1]);
+}
 
 double CostModel::disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const {
   return read_s(static_cast<double>(file_bytes), load.reads) + units(packed_bytes, load.slot_bytes) * kUnitOverheadS;
@@ -127,7 +129,8 @@ CorrectionTime CostModel::corrections(const DeviceSums& sums, double tokens, boo
   CorrectionTime all;
   for (const CorrectedWindows& windows : sums.corrected) {
     if (windows.count == 0) continue;
-    const double host = correction_s(windows, tokens, beside_link), add = windows.count * take_over_s(tokens * windows.result_bytes / windows.count);
+    const double host = correction_s(windows, tokens, beside_link),
+                 add = windows.count * take_over_s(tokens * windows.result_bytes / windows.count);
     const double input = windows.count * device_.input_s(tokens * windows.input_bytes / windows.count),
                  result = windows.count * device_.result_s(tokens * windows.result_bytes / windows.count);
     all.host_s += host, all.input_s += input, all.result_s += result, all.add_s += add;
@@ -137,12 +140,13 @@ CorrectionTime CostModel::corrections(const DeviceSums& sums, double tokens, boo
   return all;
 }
 
-// Experts are read once their layer's router has spoken, so nothing of them overlaps with the rest of the step; what does is the reading of one
-// with the packing and computing of another. Tokens are taken to be routed evenly and apart from each other.
+// Experts are read once their layer's router has spoken, so nothing of them overlaps with the rest of the step; what does is the reading of
+// one with the packing and computing of another. Tokens are taken to be routed evenly and apart from each other.
 ExpertTime CostModel::experts(const StepWork& work, double absent_share, uint32_t reads) const {
   ExpertTime time;
   if (experts_ == 0) return time;
-  const double tokens = work.tokens, needed = experts_ * (1 - std::pow(1 - used_experts_ / experts_, tokens)), absent = needed * absent_share;
+  const double tokens = work.tokens, needed = experts_ * (1 - std::pow(1 - used_experts_ / experts_, tokens)),
+               absent = needed * absent_share;
   time.host_s = needed * host_.partly_streamed_product_s(expert_, tokens * used_experts_ / needed, absent_share, false);
   const double reading = absent * read_s(expert_file_bytes_, reads);
   time.disk_s = reading * disk_slowdown(time.host_s, reading) + expert_layers_ * std::min(absent, 1.0) * kUnitOverheadS;
@@ -153,8 +157,8 @@ ExpertTime CostModel::experts(const StepWork& work, double absent_share, uint32_
 
 // The longer lane, what is left bare of the shorter one, and the product with the last slot, which nothing is left to hide. A disk shares
 // itself among all that it was asked for, so that units asked for one after the other come about together, and while the first of them is
-// computed nothing is asked for: what is computed with one slot of a ring full is not hidden. Through 3 slots of 2 MiB, 64 MB in 55 ms, work
-// of 9, 19 and 28 ms between the units made 58 to 62, 62 and 66 to 69.
+// computed nothing is asked for: what is computed with one slot of a ring full is not hidden. Through 3 slots of 2 MiB, 64 MB in 55 ms,
+// work of 9, 19 and 28 ms between the units made 58 to 62, 62 and 66 to 69.
 // `elsewhere`: what the host waits for meanwhile.
 double CostModel::overlapped_s(double host, double elsewhere, double weights, double kv, const StreamLoad& load) const {
   const double disk = weights + kv, waiting_host = host + elsewhere;
@@ -183,7 +187,8 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load, const Dev
     elsewhere_work.products += windows.here;
     corrected_bytes += windows.residual_bytes;
   }
-  const double host_layers = host_products(layers_, elsewhere_work, load.layer_packed, tokens) + host_attention + step_overhead_s(work.tokens, corrected_bytes);
+  const double host_layers =
+      host_products(layers_, elsewhere_work, load.layer_packed, tokens) + host_attention + step_overhead_s(work.tokens, corrected_bytes);
   const double host_heads = rows > 0 ? host_products(heads_, there.heads, load.head_packed, rows) : 0;
 
   const double fetch = load.kv_spilled_layers > 0 ? kv_fetch_s(work) : 0, store = load.kv_spilled_layers > 0 ? kv_store_s(work) : 0;
@@ -211,8 +216,8 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load, const Dev
         kUnevenness / (device->slots - 1) * std::min(time.host_s + elsewhere, other.upload_s) + std::min(other.upload_s, other.last_slot_s);
   }
   time.total_s += row_reads;
-  // Nothing hides the first layer's fetch from a step that begins with it, nor the last one's store; between them there are two slots, whatever the
-  // ring has.
+  // Nothing hides the first layer's fetch from a step that begins with it, nor the last one's store; between them there are two slots,
+  // whatever the ring has.
   time.total_s += fetch + store + kUnevenness * std::min(host_layers, kv);
   time.host_s += corrections.host_s;
   time.d2h_s += corrections.input_s;
@@ -227,7 +232,8 @@ StepTime CostModel::step(const StepWork& work, const StreamLoad& load, const Dev
 }
 
 double CostModel::steps(uint32_t step_tokens) const {
-  return std::ceil(static_cast<double>(workload_.prompt_tokens) / step_tokens) + static_cast<double>(workload_.new_tokens) / decode_work(step_tokens).tokens;
+  return std::ceil(static_cast<double>(workload_.prompt_tokens) / step_tokens) +
+         static_cast<double>(workload_.new_tokens) / decode_work(step_tokens).tokens;
 }
 
 StepWork CostModel::decode_work(uint32_t step_tokens) const {

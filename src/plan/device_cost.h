@@ -119,8 +119,8 @@ class DeviceRates {
  private:
   double product_s(double bytes, double weights, double tokens) const;
 
-  /// From the end of a unit's product over two lanes' threads to the copy into its slot. On an H100, whose link takes 28 us for a MiB, units
-  /// of that size came every 40.
+  /// From the end of a unit's product over two lanes' threads to the copy into its slot. On an H100, whose link takes 28 us for a MiB,
+  /// units of that size came every 40.
   static constexpr double kUnitHandOverS = 25e-6;
 
   double stream_ = 1, int8_ = 1, small_ = 1, attention_ = 1, h2d_ = 1, d2h_ = 1, latency_s_ = 0, overhead_s_ = 0;

@@ -44,8 +44,8 @@ struct PartChain {
   uint32_t kv_layers = 1;
 };
 
-/// `streams`: whether the step is one that streams weights to the device, and computes with them there. `beside`: whether the host corrects what is
-/// computed there.
+/// `streams`: whether the step is one that streams weights to the device, and computes with them there. `beside`: whether the host corrects
+/// what is computed there.
 DeviceSums device_sums(const PartChain& chain, const std::vector<PartPlace>& places, bool streams, bool beside);
 
 /// Where a plan puts each part. Precondition: the plan was checked.

@@ -31,7 +31,8 @@ class DeviceSearch::Best {
 
 DeviceSearch::~DeviceSearch() = default;
 
-DeviceSearch::DeviceSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine, CorrectionPlace corrections)
+DeviceSearch::DeviceSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine,
+                           CorrectionPlace corrections)
     : shape_(shape), demand_(demand), cost_(cost), candidates_(shape, demand, corrections), threads_(machine.device_threads) {
   Demand there = demand;
   there.threads = threads_;
@@ -57,8 +58,9 @@ DeviceSearch::DeviceSearch(const StepShape& shape, const Demand& demand, const C
 }
 
 uint64_t DeviceSearch::device_bytes(const DeviceCandidate& candidate, size_t step) const {
-  return add_bytes(add_bytes(candidate.device_weights, multiply_bytes(candidate.load.slots, candidate.load.slot_bytes)),
-                   add_bytes(kv_bytes_[candidate.attention_layers], candidate.beside ? beside_step_bytes_[step] : device_step_bytes_[step]));
+  return add_bytes(
+      add_bytes(candidate.device_weights, multiply_bytes(candidate.load.slots, candidate.load.slot_bytes)),
+      add_bytes(kv_bytes_[candidate.attention_layers], candidate.beside ? beside_step_bytes_[step] : device_step_bytes_[step]));
 }
 
 uint64_t DeviceSearch::host_bytes(const DeviceCandidate& candidate, size_t step) const {
@@ -111,7 +113,8 @@ const DeviceSearch::Rest::Made& DeviceSearch::made(Rest& rest) const {
   shape.activations = shape_.activations;
   shape.activation_bytes_per_thread = shape_.activation_bytes_per_thread;
   shape.logits_row_bytes = shape_.logits_row_bytes;
-  const HostRest beside{largest_row_block(shape_), candidate.row_bytes, candidate.row_reads, candidate.transfer_bytes, &candidate.load, true};
+  const HostRest beside{largest_row_block(shape_), candidate.row_bytes, candidate.row_reads,
+                        candidate.transfer_bytes,  &candidate.load,     true};
   rest.made->search = std::make_unique<PlacementSearch>(shape, demand_, cost_, 0, beside);
   return *rest.made;
 }
@@ -237,7 +240,8 @@ std::optional<DevicePlacement> DeviceSearch::everything(size_t step) const {
   const std::vector<PartPlace> places(candidates_.chain().parts.size(), PartPlace::kDevice);
   if (places.empty()) return std::nullopt;
   const DeviceCandidate candidate = candidates_.of(places, 0, candidates_.besides().front());
-  if (!takes_step(candidate, step, UINT64_MAX - 1) || is_too_large(candidate, step) || host_bytes(candidate, step) == UINT64_MAX) return std::nullopt;
+  if (!takes_step(candidate, step, UINT64_MAX - 1) || is_too_large(candidate, step) || host_bytes(candidate, step) == UINT64_MAX)
+    return std::nullopt;
   StreamLoad load;
   load.row_reads = candidate.row_reads;
   DevicePlacement placement = placement_of(candidate, step);

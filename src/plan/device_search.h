@@ -31,7 +31,8 @@ struct DevicePlacement {
 class DeviceSearch {
  public:
   /// Precondition: DeviceRates::are_known(machine).
-  DeviceSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine, CorrectionPlace corrections);
+  DeviceSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine,
+               CorrectionPlace corrections);
   ~DeviceSearch();
 
   /// The fewest bytes of host memory that any candidate needs which fits the device; UINT64_MAX if none does.

@@ -64,7 +64,8 @@ std::array<double, kMostDraftTokens> unknown_acceptance() {
   return accepted;
 }
 
-Result<DraftForecast> forecast_draft(const Plan& plan, const StepShape& shape, const MachineProfile& machine, const DraftExpectation& draft) {
+Result<DraftForecast> forecast_draft(const Plan& plan, const StepShape& shape, const MachineProfile& machine,
+                                     const DraftExpectation& draft) {
   const Passes passes(plan, shape, machine);
   const uint32_t sessions = passes.sessions(), half = passes.half();
   OTR_TRY(check(draft, sessions > 1));

@@ -64,7 +64,8 @@ std::vector<Row> rows_of(const StepShape& shape, const Plan& plan) {
   const std::vector<TensorGroup> groups = group_tensors(plan);
   for (size_t i = 0; i < groups.size(); ++i) {
     const bool is_rest = groups.size() > kMostRows && i + 1 >= kMostRows;
-    if (!is_rest || i + 1 == kMostRows) rows.push_back({is_rest ? formatted("{} more kinds", groups.size() - i) : short_name(groups[i].name)});
+    if (!is_rest || i + 1 == kMostRows)
+      rows.push_back({is_rest ? formatted("{} more kinds", groups.size() - i) : short_name(groups[i].name)});
     for (const uint32_t tensor : groups[i].tensors) {
       rows.back().is_of_layers |= shape.matrices[tensor].use == MatrixUse::kEveryToken;
       rows.back().all.add(plan.tensors[tensor]);

@@ -19,10 +19,14 @@ struct Part {
 
 // In the order of the bar; what is none is left out of the legend too.
 std::vector<Part> parts_of(const TierBreakdown& breakdown) {
-  std::vector<Part> parts = {{"host", "resident weights", breakdown.weights_resident}, {"disk", "ring and buffers", breakdown.stream_slots},
-                             {"attention", "KV cache", breakdown.kv_cache},            {"activations", "activations", breakdown.activations},
-                             {"head", "draft", breakdown.draft},                       {"rows", "branches", breakdown.branches},
-                             {"disk2", "experts", breakdown.experts},                  {"other", "other", breakdown.other}};
+  std::vector<Part> parts = {{"host", "resident weights", breakdown.weights_resident},
+                             {"disk", "ring and buffers", breakdown.stream_slots},
+                             {"attention", "KV cache", breakdown.kv_cache},
+                             {"activations", "activations", breakdown.activations},
+                             {"head", "draft", breakdown.draft},
+                             {"rows", "branches", breakdown.branches},
+                             {"disk2", "experts", breakdown.experts},
+                             {"other", "other", breakdown.other}};
   std::erase_if(parts, [](const Part& part) { return part.bytes == 0; });
   return parts;
 }
@@ -36,7 +40,8 @@ double add_tier(Canvas& canvas, double y, const char* name, const TierPlan& tier
   for (const Part& part : parts_of(tier.breakdown)) {
     const double width = units(part.bytes);
     const std::string text = formatted("{} {}", part.name, format_bytes(part.bytes));
-    canvas.rect(x, y, std::max(0.4, width - (width > 3 ? 0.6 : 0)), kHeight, part.style, formatted("{}\n{:.1f} % of the bar", text, 100 * width / kBar));
+    canvas.rect(x, y, std::max(0.4, width - (width > 3 ? 0.6 : 0)), kHeight, part.style,
+                formatted("{}\n{:.1f} % of the bar", text, 100 * width / kBar));
     if (width - 8 >= Canvas::small_width(text)) canvas.text(x + 4, y + kHeight / 2 + 4, "inside", text);
     x += width;
     const double legend_width = 17 + Canvas::small_width(text);
@@ -60,9 +65,11 @@ double add_tier(Canvas& canvas, double y, const char* name, const TierPlan& tier
 // What stays there, and what of it a token needs.
 // What the disk holds and is read for, a line for weights and one for keys and values.
 std::vector<std::string> disk_lines(const Plan& plan) {
-  const std::string per = plan.decode.tokens == 1 ? "for each decoded token" : formatted("for {} decoded together", tokens_text(plan.decode.tokens));
+  const std::string per =
+      plan.decode.tokens == 1 ? "for each decoded token" : formatted("for {} decoded together", tokens_text(plan.decode.tokens));
   uint64_t streamed = 0;
-  for (const TensorPlacement& tensor : plan.tensors) streamed += TensorGroup::place_of(tensor) == TensorGroup::kDisk ? tensor.file_bytes : 0;
+  for (const TensorPlacement& tensor : plan.tensors)
+    streamed += TensorGroup::place_of(tensor) == TensorGroup::kDisk ? tensor.file_bytes : 0;
   std::vector<std::string> lines;
   if (streamed > 0) {
     lines.push_back(formatted("{} of weights stay there; {} are read {}", format_bytes(streamed),

@@ -242,12 +242,14 @@ Drawing draw_step(const StepShape& shape, const Plan& plan, const StepSchedule& 
 Result<std::vector<Drawing>> draw_plan(const Plan& plan, const StepShape& shape, const MachineProfile& machine) {
   std::vector<Drawing> drawings;
   const auto add = [&](const StepPrediction& step, const std::string& what) -> Status {
-    const Result<StepSchedule> schedule = schedule_step(shape, plan, machine, {step.tokens, step.position, step.logit_rows, step.sequences});
+    const Result<StepSchedule> schedule =
+        schedule_step(shape, plan, machine, {step.tokens, step.position, step.logit_rows, step.sequences});
     if (schedule.is_ok()) drawings.push_back(draw_step(shape, plan, schedule.value(), what, step.predicted_ms));
     return schedule.status();
   };
   const std::string of = plan.decode.sequences == 1 ? std::string() : std::string(" of as many sessions, each");
-  if (Status status = add(plan.decode, formatted("Decoding {}{}, after {:.0f} others", tokens_text(plan.decode.tokens), of, plan.decode.position));
+  if (Status status =
+          add(plan.decode, formatted("Decoding {}{}, after {:.0f} others", tokens_text(plan.decode.tokens), of, plan.decode.position));
       !status.is_ok()) {
     return status;
   }

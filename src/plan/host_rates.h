@@ -23,8 +23,9 @@ class HostRates {
   }
   /// Of weights that stream.
   double streamed_product_s(const ProductWork& work, double tokens) const { return partly_streamed_product_s(work, tokens, 1, false); }
-  /// Of weights of which a share streams, the same of each kind: packed first, by the threads that multiply with it, and multiplied with in the cache
-  /// that it was packed into. Packing and arithmetic add up there; of weights in memory the longer of reading and arithmetic counts.
+  /// Of weights of which a share streams, the same of each kind: packed first, by the threads that multiply with it, and multiplied with in
+  /// the cache that it was packed into. Packing and arithmetic add up there; of weights in memory the longer of reading and arithmetic
+  /// counts.
   double partly_streamed_product_s(const ProductWork& work, double tokens, double streamed, bool beside_link) const;
   double stream() const { return stream_; }
 

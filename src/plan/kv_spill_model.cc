@@ -31,7 +31,8 @@ KvSpillShape kv_spill_shape(const StepShape& shape, KvType type, uint64_t contex
 
 // A step that a plan speaks of may reach beyond a context that is smaller than its workload.
 KvExtent KvSpillShape::extent(double position, uint32_t tokens) const {
-  const auto first = static_cast<uint64_t>(std::min(position, static_cast<double>(context_tokens))), last = std::min(first + tokens, context_tokens);
+  const auto first = static_cast<uint64_t>(std::min(position, static_cast<double>(context_tokens))),
+             last = std::min(first + tokens, context_tokens);
   const auto whole = [this](uint64_t positions) { return (positions + granule_tokens - 1) / granule_tokens * granule_bytes; };
   return {whole(first), first / granule_tokens * granule_bytes, whole(last)};
 }
@@ -64,7 +65,9 @@ std::vector<uint32_t> kv_spill_choices(const StepShape& shape, const Demand& dem
   for (uint32_t quarter = 1; quarter <= 4; ++quarter) {
     Demand spilled = demand;
     spilled.kv_spilled_layers = static_cast<uint32_t>(uint64_t{layers} * quarter / 4);
-    if (spilled.kv_spilled_layers == choices.back() || kv_cache_bytes(shape, spilled, shape.kv_layers) >= kv_cache_bytes(shape, demand, shape.kv_layers)) continue;
+    if (spilled.kv_spilled_layers == choices.back() ||
+        kv_cache_bytes(shape, spilled, shape.kv_layers) >= kv_cache_bytes(shape, demand, shape.kv_layers))
+      continue;
     choices.push_back(spilled.kv_spilled_layers);
   }
   return choices;

@@ -42,8 +42,8 @@ uint64_t kv_range_bytes(const KvRuns& runs, uint64_t begin, uint64_t end);
 /// Read and written by one session's step, all spilled layers, to the byte.
 uint64_t kv_disk_bytes(const StepShape& shape, const Demand& demand, double position, uint32_t tokens);
 
-/// Numbers of spilled layers to choose from, ascending: none, quarters, all; only what needs less memory than none does. They depend on nothing but
-/// sizes, so that a larger budget has no fewer to choose from. With a number that was asked for, only that.
+/// Numbers of spilled layers to choose from, ascending: none, quarters, all; only what needs less memory than none does. They depend on
+/// nothing but sizes, so that a larger budget has no fewer to choose from. With a number that was asked for, only that.
 std::vector<uint32_t> kv_spill_choices(const StepShape& shape, const Demand& demand, uint32_t asked_for);
 
 }  // namespace outrigger

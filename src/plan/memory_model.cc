@@ -72,7 +72,8 @@ uint64_t stand_ins_bytes(const StepShape& shape, const Demand& demand, const std
     if (has_stand_in(shape.matrices[i], stays[i])) copies = add_bytes(copies, stand_in_bytes(shape.matrices[i], demand.self_draft_bits));
   }
   const CheckedSize scratch = CheckedSize(demand.threads) * CheckedSize(shape.activation_bytes_per_thread);
-  return add_bytes(whole_pages(copies), saturated((CheckedSize(shape.draft_step_bytes) + scratch + CheckedSize(shape.logits_row_bytes)).round_up(kPageBytes)));
+  return add_bytes(whole_pages(copies),
+                   saturated((CheckedSize(shape.draft_step_bytes) + scratch + CheckedSize(shape.logits_row_bytes)).round_up(kPageBytes)));
 }
 
 uint32_t reads_in_flight(uint64_t row_block_bytes, const Slots& slots) {
@@ -160,8 +161,9 @@ TierBreakdown host_breakdown(const StepShape& shape, const Demand& demand, const
   }
   TierBreakdown breakdown;
   breakdown.weights_resident = whole_pages(weights);
-  breakdown.stream_slots = add_bytes(add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), staging_bytes(largest_row_block(shape), demand.threads, slots)),
-                                     whole_pages(row_buffer_bytes(shape, resident, device)));
+  breakdown.stream_slots = add_bytes(
+      add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), staging_bytes(largest_row_block(shape), demand.threads, slots)),
+      whole_pages(row_buffer_bytes(shape, resident, device)));
   breakdown.kv_cache = kv_cache_bytes(shape, demand, shape.kv_layers - device.attention_layers(shape));
   breakdown.activations = activation_bytes(shape, demand, step);
   breakdown.experts = multiply_bytes(slots.experts, slots.of_expert.slot_bytes);

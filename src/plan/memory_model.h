@@ -49,8 +49,8 @@ uint64_t kv_bytes_per_token(const StepShape& shape, KvType type);
 Status check_kv_type(const char* what, KvType type, const StepShape& shape);
 /// Every session's cache of so many layers, as far as it is in memory, and the slots that the spilled ones of them pass through.
 uint64_t kv_cache_bytes(const StepShape& shape, const Demand& demand, uint32_t layers);
-/// Activations, scratch and logits of steps of up to step.tokens; a step wants the logits of at most all its tokens. `has_corrections`: and the results
-/// of the host's corrections, on a device.
+/// Activations, scratch and logits of steps of up to step.tokens; a step wants the logits of at most all its tokens. `has_corrections`: and
+/// the results of the host's corrections, on a device.
 uint64_t activation_bytes(const StepShape& shape, const Demand& demand, const ActivationCost& step, bool has_corrections = false);
 
 /// What the host needs for steps of up to step.tokens whatever is resident: activations, residuals, a draft model.
@@ -79,7 +79,8 @@ struct Slots {
   uint32_t experts = 0;
   ExpertSizes of_expert;
 };
-/// Reads in flight: while one slot is computed with, the others may be read, each in as many reads as it takes; of experts all that are on their way.
+/// Reads in flight: while one slot is computed with, the others may be read, each in as many reads as it takes; of experts all that are on
+/// their way.
 uint32_t reads_in_flight(uint64_t row_block_bytes, const Slots& slots);
 /// The threads' buffers for unpacking, if there is a ring, then the places in which experts arrive.
 uint64_t staging_bytes(uint64_t row_block_bytes, uint32_t threads, const Slots& slots);
@@ -88,7 +89,8 @@ uint64_t staging_bytes(uint64_t row_block_bytes, uint32_t threads, const Slots& 
 inline bool has_stand_in(const MatrixShape& matrix, bool stays) { return !stays && is_multiplied(matrix); }
 /// A matrix's copy, and its place in the arena of copies. Precondition: 2 to 4 bits.
 uint64_t stand_in_bytes(const MatrixShape& matrix, uint32_t bits);
-/// All that drafting with copies takes, by the rule of TierBreakdown: the copies, and what the steps of a draft compute in. `stays`: per matrix.
+/// All that drafting with copies takes, by the rule of TierBreakdown: the copies, and what the steps of a draft compute in. `stays`: per
+/// matrix.
 uint64_t stand_ins_bytes(const StepShape& shape, const Demand& demand, const std::vector<bool>& stays);
 
 /// Layers times experts: more slots would stay empty.

@@ -70,7 +70,8 @@ struct PlacementSearch::Groups {
   uint32_t rest_row_reads;
 };
 
-PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, uint32_t kv_spilled_layers, const HostRest& rest)
+PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, uint32_t kv_spilled_layers,
+                                 const HostRest& rest)
     : shape_(shape),
       cost_(cost),
       rest_(rest),
@@ -78,7 +79,8 @@ PlacementSearch::PlacementSearch(const StepShape& shape, const Demand& demand, c
       expert_sizes_(expert_sizes(shape)),
       expert_count_(expert_count(shape)),
       row_block_bytes_(std::max(largest_row_block(shape), rest.row_block_bytes)) {
-  for (const ActivationCost& step : shape.activations) step_bytes_.push_back(add_bytes(rest.other_bytes, host_step_bytes(shape, demand, step)));
+  for (const ActivationCost& step : shape.activations)
+    step_bytes_.push_back(add_bytes(rest.other_bytes, host_step_bytes(shape, demand, step)));
   add_kv_choices(demand, kv_spilled_layers);
 
   const Groups groups(shape, rest);
@@ -136,7 +138,8 @@ void PlacementSearch::add_family(PlacementFamily family, const std::shared_ptr<c
 // what is resident only because its row blocks are too large is all that a smaller slot can save.
 uint64_t PlacementSearch::find_minimum(const Groups& groups) {
   const size_t step = static_cast<size_t>(std::min_element(step_bytes_.begin(), step_bytes_.end()) - step_bytes_.begin());
-  const KvChoice& kv = *std::min_element(kv_choices_.begin(), kv_choices_.end(), [](const KvChoice& a, const KvChoice& b) { return a.bytes < b.bytes; });
+  const KvChoice& kv =
+      *std::min_element(kv_choices_.begin(), kv_choices_.end(), [](const KvChoice& a, const KvChoice& b) { return a.bytes < b.bytes; });
   uint64_t best_slot = 0;
   const auto consider_slot = [&](uint64_t slot_bytes) {
     for (unsigned outside = 0; outside < 16; ++outside) {
@@ -166,7 +169,8 @@ Slots PlacementSearch::least_slots(const PlacementFamily& family, uint32_t ring)
 }
 
 uint64_t PlacementSearch::bytes_without_choice(const PlacementFamily& family, size_t step, const Slots& slots, const KvChoice& kv) const {
-  const uint64_t rings = add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), multiply_bytes(slots.experts, slots.of_expert.slot_bytes));
+  const uint64_t rings =
+      add_bytes(multiply_bytes(slots.ring, slots.ring_slot_bytes), multiply_bytes(slots.experts, slots.of_expert.slot_bytes));
   return add_bytes(add_bytes(add_bytes(whole_pages(family.base_weight_bytes), rings), staging_bytes(row_block_bytes_, threads_, slots)),
                    add_bytes(family.row_buffer_bytes, add_bytes(kv.bytes, step_bytes_[step])));
 }
@@ -192,7 +196,8 @@ uint64_t PlacementSearch::minimum_bytes(const std::vector<bool>& steps) const {
 void PlacementSearch::consider(const PlacementFamily& family, const KvChoice& kv, uint64_t budget_bytes, const std::vector<bool>* steps,
                                std::optional<Placement>* best) const {
   const bool streams = family.slot_bytes > 0;
-  const bool is_in_place = !streams && family.experts_resident && kv.spilled_layers == 0 && (rest_.device == nullptr || rest_.device->slots == 0);
+  const bool is_in_place =
+      !streams && family.experts_resident && kv.spilled_layers == 0 && (rest_.device == nullptr || rest_.device->slots == 0);
   for (uint32_t ring = streams ? kLeastSlots : 0; ring <= (streams ? kMostSlots : 0); ring += rest_.is_coarse ? 2 : 1) {
     if (streams && !can_use_slots(family, ring)) return;
     for (size_t step = 0; step < step_bytes_.size(); ++step) {

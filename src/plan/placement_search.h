@@ -49,9 +49,9 @@ struct HostRest {
 };
 
 /// More budget never finds a slower way: a family, a step size and a number of slots cost a fixed number of bytes; what is left goes to the
-/// layers by FirstFit, which never saves less with more; and the candidates do not depend on the budget. Slots for experts beyond the least are bought only
-/// where nothing else streams: a byte of any other matrix is read by every step, one of an expert by some.
-/// Keeps references to `shape` and `cost`.
+/// layers by FirstFit, which never saves less with more; and the candidates do not depend on the budget. Slots for experts beyond the least
+/// are bought only where nothing else streams: a byte of any other matrix is read by every step, one of an expert by some. Keeps references
+/// to `shape` and `cost`.
 class PlacementSearch {
  public:
   /// Keys and values are spilled as kv_spill_choices() says.
@@ -78,8 +78,8 @@ class PlacementSearch {
   void add_families(const Groups& groups, uint64_t slot_bytes);
   uint64_t find_minimum(const Groups& groups);
   void add_family(PlacementFamily family, const std::shared_ptr<const FirstFit>& choice);
-  /// A number of spilled layers, what caches then take in memory, and what each step size is predicted to take when nothing else comes from disk:
-  /// the least that any placement with it takes.
+  /// A number of spilled layers, what caches then take in memory, and what each step size is predicted to take when nothing else comes from
+  /// disk: the least that any placement with it takes.
   struct KvChoice {
     uint32_t spilled_layers = 0;
     uint64_t bytes = 0;

@@ -36,7 +36,8 @@ Status check_tensors(const Plan& plan, const StepShape& shape, std::vector<bool>
           .about(tensor.name);
     }
     if ((tensor.tier != Tier::kHost && tensor.tier != Tier::kDevice) || tensor.compute != tensor.tier) {
-      return wrong(formatted("placed on {} and computed on {}, need host or device, and the same", tier_name(tensor.tier), tier_name(tensor.compute)))
+      return wrong(formatted("placed on {} and computed on {}, need host or device, and the same", tier_name(tensor.tier),
+                             tier_name(tensor.compute)))
           .about(tensor.name);
     }
     resident->push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
@@ -50,12 +51,14 @@ Status check_corrected_windows(const Plan& plan, const StepShape& shape) {
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
     const TensorPlacement& tensor = plan.tensors[i];
     if (windows[i] == LayerWindow::kNone) {
-      if (!tensor.is_corrected) return wrong("its corrections are left out, which only those of a layer's dense matrices can be").about(tensor.name);
+      if (!tensor.is_corrected)
+        return wrong("its corrections are left out, which only those of a layer's dense matrices can be").about(tensor.name);
       continue;
     }
     const bool joins = i > 0 && windows[i - 1] == windows[i] && shape.matrices[i - 1].layer == shape.matrices[i].layer;
     if (joins && plan.tensors[i - 1].is_corrected != tensor.is_corrected) {
-      return wrong(formatted("corrected or not otherwise than '{}', which belongs to the same window", plan.tensors[i - 1].name)).about(tensor.name);
+      return wrong(formatted("corrected or not otherwise than '{}', which belongs to the same window", plan.tensors[i - 1].name))
+          .about(tensor.name);
     }
   }
   return {};
@@ -67,16 +70,23 @@ Status check_parts(const Plan& plan, const StepShape& shape) {
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
     const TensorPlacement& tensor = plan.tensors[i];
     const MatrixShape& matrix = shape.matrices[i];
-    if (tensor.tier == Tier::kDevice && matrix.part == MatrixPart::kHost) return wrong("placed on the device, which does not compute with it").about(tensor.name);
-    if (tensor.tier == Tier::kDevice && tensor.mode == Residence::kStreamed && matrix.part == MatrixPart::kAttention && plan.device_from_tokens != 1) {
-      return wrong(formatted("streams to the device from {} tokens on, need 1, since its keys and values are there", plan.device_from_tokens)).about(tensor.name);
+    if (tensor.tier == Tier::kDevice && matrix.part == MatrixPart::kHost)
+      return wrong("placed on the device, which does not compute with it").about(tensor.name);
+    if (tensor.tier == Tier::kDevice && tensor.mode == Residence::kStreamed && matrix.part == MatrixPart::kAttention &&
+        plan.device_from_tokens != 1) {
+      return wrong(
+                 formatted("streams to the device from {} tokens on, need 1, since its keys and values are there", plan.device_from_tokens))
+          .about(tensor.name);
     }
-    const bool joins = i > 0 && matrix.part != MatrixPart::kHost && shape.matrices[i - 1].layer == matrix.layer && shape.matrices[i - 1].part == matrix.part;
+    const bool joins = i > 0 && matrix.part != MatrixPart::kHost && shape.matrices[i - 1].layer == matrix.layer &&
+                       shape.matrices[i - 1].part == matrix.part;
     if (!joins) first = i;
     const TensorPlacement& of_part = plan.tensors[first];
     if (of_part.tier == Tier::kDevice && plan.corrections_beside && matrix.is_branch) {
       if (tensor.tier == Tier::kHost && tensor.mode == Residence::kResident) continue;
-      return wrong(formatted("placed on {}, {}, need host, resident, since it corrects there what is on the device", tier_name(tensor.tier), residence_name(tensor.mode))).about(tensor.name);
+      return wrong(formatted("placed on {}, {}, need host, resident, since it corrects there what is on the device", tier_name(tensor.tier),
+                             residence_name(tensor.mode)))
+          .about(tensor.name);
     }
     if (tensor.tier == Tier::kDevice && matrix.residual_read_bytes > 0 && !plan.corrections_beside) {
       return wrong("placed on the device, and its residual, which only the host computes with, does not correct it").about(tensor.name);
@@ -86,7 +96,8 @@ Status check_parts(const Plan& plan, const StepShape& shape) {
   }
   OTR_TRY(check_corrected_windows(plan, shape));
   if (!(plan.branch_share >= 0 && plan.branch_share <= 1)) return wrong(formatted("branch_share is {}, need 0 to 1", plan.branch_share));
-  if (plan.corrections_beside && (shape.correction_row_bytes == 0 || !device_use(plan).is_used())) return wrong("corrections_beside is true, and there is nothing to correct on a device");
+  if (plan.corrections_beside && (shape.correction_row_bytes == 0 || !device_use(plan).is_used()))
+    return wrong("corrections_beside is true, and there is nothing to correct on a device");
   return {};
 }
 
@@ -175,7 +186,8 @@ Status check_streamed_bytes(const Plan& plan, const StepShape& shape, const std:
 // Old plans know nothing of keys and values on disk, and have none there.
 Status check_spilled(const Plan& plan, const StepShape& shape, const Demand& demand) {
   const bool spills = plan.kv_spilled_layers > 0;
-  if (plan.kv_spilled_layers > shape.kv_layers) return wrong(formatted("kv.spilled_layers is {}, need at most {}", plan.kv_spilled_layers, shape.kv_layers));
+  if (plan.kv_spilled_layers > shape.kv_layers)
+    return wrong(formatted("kv.spilled_layers is {}, need at most {}", plan.kv_spilled_layers, shape.kv_layers));
   if (spills) OTR_TRY(equal("kv.layers", plan.kv_layers, shape.kv_layers));
   OTR_TRY(equal("kv.slots", plan.kv_slots, spills ? kKvSlots : 0));
   OTR_TRY(equal("kv.slot_bytes", plan.kv_slot_bytes, spills ? kv_slot_bytes(shape, demand) : 0));
@@ -209,12 +221,15 @@ Status check_breakdown(const char* tier, const TierPlan& got, const TierBreakdow
 Status check_predictions(const Plan& plan) {
   for (const auto& [name, step] : {std::pair{"step.decode", &plan.decode}, {"step.prefill", &plan.prefill}}) {
     if (step->sequences == 0 || step->sequences > plan.batch || step->tokens % step->sequences != 0) {
-      return wrong(formatted("{} has {} tokens of {} sessions, need as many of each, and at most the batch's {}", name, step->tokens, step->sequences, plan.batch));
+      return wrong(formatted("{} has {} tokens of {} sessions, need as many of each, and at most the batch's {}", name, step->tokens,
+                             step->sequences, plan.batch));
     }
   }
   for (double value :
-       {plan.draft_tokens_per_pass, plan.predicted_draft_tokens_per_s, plan.decode.position, plan.prefill.position, plan.decode.predicted_ms, plan.decode.lanes.disk_ms, plan.decode.lanes.host_ms, plan.decode.lanes.h2d_ms, plan.decode.lanes.device_ms, plan.prefill.predicted_ms,
-        plan.prefill.lanes.disk_ms, plan.prefill.lanes.host_ms, plan.prefill.lanes.h2d_ms, plan.prefill.lanes.device_ms, plan.predicted_prefill_ms, plan.predicted_decode_tokens_per_s}) {
+       {plan.draft_tokens_per_pass, plan.predicted_draft_tokens_per_s, plan.decode.position, plan.prefill.position,
+        plan.decode.predicted_ms, plan.decode.lanes.disk_ms, plan.decode.lanes.host_ms, plan.decode.lanes.h2d_ms,
+        plan.decode.lanes.device_ms, plan.prefill.predicted_ms, plan.prefill.lanes.disk_ms, plan.prefill.lanes.host_ms,
+        plan.prefill.lanes.h2d_ms, plan.prefill.lanes.device_ms, plan.predicted_prefill_ms, plan.predicted_decode_tokens_per_s}) {
     if (!std::isfinite(value) || value < 0) return wrong(formatted("a predicted time is {}, need a finite number of at least 0", value));
   }
   for (const char* lane : {"disk", "host", "h2d", "device"}) {
@@ -226,15 +241,19 @@ Status check_predictions(const Plan& plan) {
 // Copies to draft with, of all that streams from disk.
 Status check_stand_ins(const Plan& plan, const StepShape& shape, const std::vector<bool>& resident) {
   if (plan.self_draft_bits == 0) return {};
-  if (plan.self_draft_bits < 2 || plan.self_draft_bits > 4) return wrong(formatted("draft.bits is {}, need 0 or 2 to 4", plan.self_draft_bits));
+  if (plan.self_draft_bits < 2 || plan.self_draft_bits > 4)
+    return wrong(formatted("draft.bits is {}, need 0 or 2 to 4", plan.self_draft_bits));
   if (plan.draft_tokens == 0) return wrong("draft.bits is not 0, and draft.tokens is");
-  if (device_use(plan).is_used() || shape.correction_row_bytes > 0) return wrong("there are copies to draft with beside a device or branches, need none");
+  if (device_use(plan).is_used() || shape.correction_row_bytes > 0)
+    return wrong("there are copies to draft with beside a device or branches, need none");
   bool has_any = false;
   for (size_t i = 0; i < resident.size(); ++i) {
     const MatrixShape& matrix = shape.matrices[i];
-    if (matrix.use == MatrixUse::kRouted) return wrong("there are copies to draft with of a mixture of experts, need none").about(matrix.name);
+    if (matrix.use == MatrixUse::kRouted)
+      return wrong("there are copies to draft with of a mixture of experts, need none").about(matrix.name);
     if (!has_stand_in(matrix, resident[i])) continue;
-    if (matrix.columns % kCopyColumns != 0) return wrong(formatted("rows of {} weights have no copy to draft with", matrix.columns)).about(matrix.name);
+    if (matrix.columns % kCopyColumns != 0)
+      return wrong(formatted("rows of {} weights have no copy to draft with", matrix.columns)).about(matrix.name);
     has_any = true;
   }
   return has_any ? Status() : wrong(formatted("draft.bits is {}, need 0 where nothing streams from disk", plan.self_draft_bits));
@@ -266,14 +285,17 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
   OTR_TRY(check_ring(plan, shape, resident));
   OTR_TRY(check_streamed_bytes(plan, shape, resident));
   OTR_TRY(check_predictions(plan));
-  if (plan.draft_tokens >= plan.logit_rows) return wrong(formatted("draft.tokens is {}, need less than the {} of logit_rows", plan.draft_tokens, plan.logit_rows));
+  if (plan.draft_tokens >= plan.logit_rows)
+    return wrong(formatted("draft.tokens is {}, need less than the {} of logit_rows", plan.draft_tokens, plan.logit_rows));
   OTR_TRY(check_stand_ins(plan, shape, resident));
-  Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type, plan.kv_spilled_layers, 0, plan.host.breakdown.draft};
+  Demand demand{plan.threads,           plan.batch, plan.context_tokens,      plan.logit_rows, plan.kv_type,
+                plan.kv_spilled_layers, 0,          plan.host.breakdown.draft};
   demand.self_draft_bits = plan.self_draft_bits;
   demand.draft_device_bytes = plan.device.breakdown.draft;
   demand.device_taken_bytes = plan.device.breakdown.other;
   OTR_TRY(check_spilled(plan, shape, demand));
-  if (plan.kv_spilled_layers > 0 && device.is_used()) return wrong("keys and values are on disk and parts of the model on a device, need one or the other");
+  if (plan.kv_spilled_layers > 0 && device.is_used())
+    return wrong("keys and values are on disk and parts of the model on a device, need one or the other");
   OTR_TRY(check_breakdown("host", plan.host, host_breakdown(shape, demand, *step, resident, slots_of(plan, shape), device)));
   OTR_TRY(check_breakdown("device", plan.device, device_breakdown(shape, demand, *step, device)));
   if (plan.minimum_host_bytes > plan.host.planned_bytes) {
@@ -281,7 +303,8 @@ Status check_plan(const Plan& plan, const StepShape& shape) {
         formatted("minimum.host_bytes is {}, need at most the {} bytes planned", plan.minimum_host_bytes, plan.host.planned_bytes));
   }
   if (plan.minimum_device_bytes <= plan.device.planned_bytes) return {};
-  return wrong(formatted("minimum.device_bytes is {}, need at most the {} bytes planned", plan.minimum_device_bytes, plan.device.planned_bytes));
+  return wrong(
+      formatted("minimum.device_bytes is {}, need at most the {} bytes planned", plan.minimum_device_bytes, plan.device.planned_bytes));
 }
 
 }  // namespace outrigger

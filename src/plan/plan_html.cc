@@ -28,8 +28,9 @@ class Page {
     if (uses_device(plan_))
       figure(format_bytes(plan_.device.planned_bytes), formatted("of {} device memory", format_bytes(plan_.device.budget_bytes)));
     const uint64_t disk_bytes = plan_.decode.streamed_bytes + plan_.decode.expert_bytes + plan_.decode.kv_disk_bytes;
-    figure(disk_bytes > 0 ? format_bytes(disk_bytes) : "nothing", formatted("{} for {}", plan_.kv_spilled_layers > 0 ? "from disk and to it" : "read from disk",
-                                                                                plan_.decode.tokens == 1 ? "a token" : tokens_text(plan_.decode.tokens)));
+    figure(disk_bytes > 0 ? format_bytes(disk_bytes) : "nothing",
+           formatted("{} for {}", plan_.kv_spilled_layers > 0 ? "from disk and to it" : "read from disk",
+                     plan_.decode.tokens == 1 ? "a token" : tokens_text(plan_.decode.tokens)));
     page_.end_figures();
   }
 

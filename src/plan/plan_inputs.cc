@@ -32,7 +32,8 @@ Status check_matrix(const MatrixShape& matrix) {
     return wrong(formatted("got {} experts, need 1, or more where tokens are routed", matrix.experts));
   }
   if (matrix.packed_bytes % (uint64_t{matrix.experts} * kWeightAlignment) != 0 || matrix.file_bytes % matrix.experts != 0) {
-    return wrong(formatted("{} packed bytes and {} in the file are not those of {} equal experts", matrix.packed_bytes, matrix.file_bytes, matrix.experts));
+    return wrong(formatted("{} packed bytes and {} in the file are not those of {} equal experts", matrix.packed_bytes, matrix.file_bytes,
+                           matrix.experts));
   }
   if (is_looked_up(matrix) && (matrix.row_file_bytes == 0 || matrix.row_file_bytes > matrix.row_block_bytes)) {
     return wrong(formatted("a row to be looked up has {} bytes in the file, need 1 to the {} of a row block", matrix.row_file_bytes,
@@ -85,19 +86,21 @@ Status check_shape(const StepShape& shape) {
                              shape.attention_flops_per_token_per_position));
   }
   if (!std::isfinite(shape.activation_flops_per_token) || shape.activation_flops_per_token < 0) {
-    return invalid(formatted("step shape: {} operations on a token's activations, need a finite number of at least 0", shape.activation_flops_per_token));
+    return invalid(formatted("step shape: {} operations on a token's activations, need a finite number of at least 0",
+                             shape.activation_flops_per_token));
   }
   if (shape.kv_takes_q8_0 && shape.kv_bytes_per_token % 64 != 0) {
     return invalid(
         formatted("step shape: {} bytes of keys and values a token, need a multiple of 64 for q8_0", shape.kv_bytes_per_token));
   }
   if (shape.kv_layers == 0 || shape.kv_bytes_per_token % (uint64_t{shape.kv_layers} * (shape.kv_takes_q8_0 ? 64 : 1)) != 0) {
-    return invalid(formatted("step shape: {} bytes of keys and values a token are not those of {} equal layers", shape.kv_bytes_per_token, shape.kv_layers));
+    return invalid(formatted("step shape: {} bytes of keys and values a token are not those of {} equal layers", shape.kv_bytes_per_token,
+                             shape.kv_layers));
   }
   OTR_TRY(check_parts(shape));
   if (shape.kv_runs == 0 || multiply_bytes(shape.kv_bytes_per_token / shape.kv_layers, shape.kv_granule_tokens) % shape.kv_runs != 0) {
-    return invalid(formatted("step shape: a layer's {} bytes of keys and values a token are not those of {} equal runs", shape.kv_bytes_per_token / shape.kv_layers,
-                             shape.kv_runs));
+    return invalid(formatted("step shape: a layer's {} bytes of keys and values a token are not those of {} equal runs",
+                             shape.kv_bytes_per_token / shape.kv_layers, shape.kv_runs));
   }
   uint32_t experts = 0;
   for (const MatrixShape& matrix : shape.matrices) {
@@ -153,12 +156,15 @@ Status check_workload(const Workload& workload, const StepShape& shape) {
   if (workload.batch == 0) return invalid("workload: batch is 0, need at least 1 session");
   OTR_TRY(check_kv_type("workload", workload.kv_type, shape));
   if (workload.kv_spilled_layers != Workload::kAsItPays && workload.kv_spilled_layers > shape.kv_layers) {
-    return invalid(formatted("workload: keys and values of {} layers are to be on disk, the model has {}", workload.kv_spilled_layers, shape.kv_layers));
+    return invalid(formatted("workload: keys and values of {} layers are to be on disk, the model has {}", workload.kv_spilled_layers,
+                             shape.kv_layers));
   }
   if (workload.max_slowdown != Workload::kAnySlowdown && !(workload.max_slowdown >= 0 && std::isfinite(workload.max_slowdown))) {
-    return invalid(formatted("workload: max_slowdown is {}, need at least 0, or {} for any", workload.max_slowdown, Workload::kAnySlowdown));
+    return invalid(
+        formatted("workload: max_slowdown is {}, need at least 0, or {} for any", workload.max_slowdown, Workload::kAnySlowdown));
   }
-  const bool is_place = workload.corrections == CorrectionPlace::kAsItPays || workload.corrections == CorrectionPlace::kOnDevice || workload.corrections == CorrectionPlace::kOnHost;
+  const bool is_place = workload.corrections == CorrectionPlace::kAsItPays || workload.corrections == CorrectionPlace::kOnDevice ||
+                        workload.corrections == CorrectionPlace::kOnHost;
   if (!is_place) return invalid(formatted("workload: corrections is {}, need 0 to 2", static_cast<int>(workload.corrections)));
   if (workload.draft_tokens > kMostTreeDraftTokens) {
     return invalid(formatted("workload: draft_tokens is {}, need at most {}", workload.draft_tokens, kMostTreeDraftTokens));
@@ -168,10 +174,12 @@ Status check_workload(const Workload& workload, const StepShape& shape) {
     return invalid(formatted("workload: stand_ins is {}, need 0 to 5", stand_ins));
   }
   if (workload.stand_ins != StandIns::kNone && (workload.draft_tokens == 0 || workload.draft_bytes > 0)) {
-    return invalid(formatted("workload: stand_ins with draft_tokens of {} and draft_bytes of {}, need at least 1 and 0", workload.draft_tokens, workload.draft_bytes));
+    return invalid(formatted("workload: stand_ins with draft_tokens of {} and draft_bytes of {}, need at least 1 and 0",
+                             workload.draft_tokens, workload.draft_bytes));
   }
   if (workload.draft_device_bytes > 0 && workload.draft_bytes == 0) {
-    return invalid(formatted("workload: draft_device_bytes of {} and draft_bytes of 0, need both of a draft on a device", workload.draft_device_bytes));
+    return invalid(formatted("workload: draft_device_bytes of {} and draft_bytes of 0, need both of a draft on a device",
+                             workload.draft_device_bytes));
   }
   if (workload.logit_rows == 0) return invalid("workload: logit_rows is 0, need at least 1");
   if (context < tokens) {

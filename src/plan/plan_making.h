@@ -22,8 +22,8 @@ inline double tokens_per_s(const WorkloadTime& time) { return 1 / std::max(time.
 /// The same of the host's alone as of what a device shares.
 DevicePlacement without_device(const PlacementSearch& search, const Placement& placement);
 
-/// Everything of a plan but what lies beyond its placement: budgets, least budgets, alternatives. Counted again from the list of tensors, not taken
-/// from the search.
+/// Everything of a plan but what lies beyond its placement: budgets, least budgets, alternatives. Counted again from the list of tensors,
+/// not taken from the search.
 Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const DevicePlacement& placement);
 
 }  // namespace outrigger

@@ -37,7 +37,8 @@ svg.plan{{{3}}}
   svg += header.elements();
   double y = kHeader + kMargin;
   for (const Drawing& drawing : drawings) {
-    svg += formatted("<g transform=\"translate({:.0f} {:.0f})\"><title>{}</title>\n{}</g>\n", kMargin, y, markup_text(drawing.title), drawing.elements);
+    svg += formatted("<g transform=\"translate({:.0f} {:.0f})\"><title>{}</title>\n{}</g>\n", kMargin, y, markup_text(drawing.title),
+                     drawing.elements);
     y += drawing.height + kGap;
   }
   return svg + "</svg>\n";

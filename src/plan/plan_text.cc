@@ -57,24 +57,29 @@ void add_memory(Text* text, const Plan& plan) {
   if (plan.device.planned_bytes > 0) add_tier(text, "device", plan.device);
   text->line("The least that would do: {}.", format_bytes(plan.minimum_host_bytes));
   if (plan.self_draft_bits > 0) {
-    text->line("Of it {} are {}-bit copies of what streams, for the model to draft with: {:.1f} tokens a pass are expected, {}.", format_bytes(plan.host.breakdown.draft),
-               plan.self_draft_bits, plan.draft_tokens_per_pass, rate_text(plan.predicted_draft_tokens_per_s));
+    text->line("Of it {} are {}-bit copies of what streams, for the model to draft with: {:.1f} tokens a pass are expected, {}.",
+               format_bytes(plan.host.breakdown.draft), plan.self_draft_bits, plan.draft_tokens_per_pass,
+               rate_text(plan.predicted_draft_tokens_per_s));
   } else if (plan.host.breakdown.draft > 0) {
-    const std::string expected = plan.draft_tokens_per_pass > 1 ? formatted(": {:.1f} tokens a pass are expected, {}", plan.draft_tokens_per_pass,
-                                                                            rate_text(plan.predicted_draft_tokens_per_s))
-                                 : plan.draft_tokens_per_pass > 0 ? ", which is not expected to pay"
-                                                                  : "";
-    const std::string there = plan.device.breakdown.draft > 0 ? formatted(", which computes on the device, and {} there", format_bytes(plan.device.breakdown.draft)) : "";
+    const std::string expected =
+        plan.draft_tokens_per_pass > 1
+            ? formatted(": {:.1f} tokens a pass are expected, {}", plan.draft_tokens_per_pass, rate_text(plan.predicted_draft_tokens_per_s))
+        : plan.draft_tokens_per_pass > 0 ? ", which is not expected to pay"
+                                         : "";
+    const std::string there = plan.device.breakdown.draft > 0
+                                  ? formatted(", which computes on the device, and {} there", format_bytes(plan.device.breakdown.draft))
+                                  : "";
     text->line("Of it {} are kept for a draft model{}{}.", format_bytes(plan.host.breakdown.draft), there, expected);
   }
-  if (plan.branch_share < 1) text->line("Of branches and residuals {:.0f} % are used, as the slowdown that is allowed asks.", 100 * plan.branch_share);
+  if (plan.branch_share < 1)
+    text->line("Of branches and residuals {:.0f} % are used, as the slowdown that is allowed asks.", 100 * plan.branch_share);
   if (const std::string left_out = uncorrected_matrices(plan); !left_out.empty()) {
     text->line("Branches and residuals of {} are left out, as the slowdown that is allowed asks.", left_out);
   }
   if (plan.corrections_beside) text->line("Branches and residuals of what the device multiplies with are computed on the host meanwhile.");
   if (plan.kv_spilled_layers > 0) {
-    text->line("Keys and values of {} of {} layers are on disk, where they take {}, and pass through {} slots of {}.", plan.kv_spilled_layers, plan.kv_layers,
-               format_bytes(plan.kv_spill_bytes), plan.kv_slots, format_bytes(plan.kv_slot_bytes));
+    text->line("Keys and values of {} of {} layers are on disk, where they take {}, and pass through {} slots of {}.",
+               plan.kv_spilled_layers, plan.kv_layers, format_bytes(plan.kv_spill_bytes), plan.kv_slots, format_bytes(plan.kv_slot_bytes));
   }
 }
 

@@ -39,11 +39,13 @@ std::string bytes_or_none(uint64_t bytes) { return bytes == 0 ? "-" : format_byt
 std::string tokens_text(uint32_t tokens) { return formatted("{} {}", tokens, tokens == 1 ? "token" : "tokens"); }
 
 std::string headline(const Plan& plan) {
-  return formatted("Decode at {}, bound by the {}; the prompt in {}.", rate_text(plan.predicted_decode_tokens_per_s), lane_words(plan.binding_lane),
-                   time_text(plan.predicted_prefill_ms));
+  return formatted("Decode at {}, bound by the {}; the prompt in {}.", rate_text(plan.predicted_decode_tokens_per_s),
+                   lane_words(plan.binding_lane), time_text(plan.predicted_prefill_ms));
 }
 
-const char* lane_words(const std::string& lane) { return lane == "h2d" ? "link" : lane == "disk" ? "disk" : lane == "device" ? "device" : "host"; }
+const char* lane_words(const std::string& lane) {
+  return lane == "h2d" ? "link" : lane == "disk" ? "disk" : lane == "device" ? "device" : "host";
+}
 
 bool uses_device(const Plan& plan) { return plan.device.own_bytes() > 0; }
 

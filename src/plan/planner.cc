@@ -24,9 +24,11 @@ namespace {
 // A search with and without the device, if there is one.
 class Searches {
  public:
-  Searches(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine, const Budgets& budgets, const Workload& workload)
+  Searches(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine, const Budgets& budgets,
+           const Workload& workload)
       : host_(shape, demand, cost, workload.kv_spilled_layers) {
-    const bool must_spill = workload.kv_spilled_layers != Workload::kAsItPays && workload.kv_spilled_layers > 0;  // which is the host's alone
+    // Which is the host's alone
+    const bool must_spill = workload.kv_spilled_layers != Workload::kAsItPays && workload.kv_spilled_layers > 0;
     if (!DeviceRates::are_known(machine) || (must_spill && workload.draft_device_bytes == 0)) return;
     most_device_bytes_ = machine.device_memory_bytes;
     device_budget_ = budgets.device_bytes == Budgets::kDefault     ? most_device_bytes_ / 10 * 9
@@ -70,7 +72,8 @@ std::vector<PlanAlternative> alternatives_to(const Plan& plan, const Searches& s
   const std::optional<DevicePlacement> everything = searches.everything_resident();
   const uint64_t most_bytes = everything ? everything->host_bytes : UINT64_MAX - 1;
   double so_far = plan.predicted_decode_tokens_per_s;
-  uint64_t more = std::max<uint64_t>(uint64_t{8} << 20, std::bit_floor((plan.decode.streamed_bytes + plan.decode.expert_bytes + plan.decode.kv_disk_bytes) / 16));
+  uint64_t more = std::max<uint64_t>(
+      uint64_t{8} << 20, std::bit_floor((plan.decode.streamed_bytes + plan.decode.expert_bytes + plan.decode.kv_disk_bytes) / 16));
   for (int i = 0; i < 3; ++i, more *= 2) {
     const uint64_t budget = add_bytes(plan.host.budget_bytes, more);
     if (budget >= most_bytes) break;
@@ -112,7 +115,8 @@ void add_device_alternatives(const Searches& searches, Plan* plan) {
 Status below_minimum(const Plan& least, const Demand& demand, uint64_t given_bytes) {
   const TierBreakdown& parts = least.host.breakdown;
   const uint64_t needed = least.host.planned_bytes,
-                 most = std::max({parts.weights_resident, parts.stream_slots, parts.kv_cache, parts.activations, parts.experts, parts.draft});
+                 most =
+                     std::max({parts.weights_resident, parts.stream_slots, parts.kv_cache, parts.activations, parts.experts, parts.draft});
   std::string what, remedy;
   if (most == parts.kv_cache) {
     what = formatted("the KV cache of {} tokens", demand.context_tokens);
@@ -177,12 +181,17 @@ Status check_draft_room(const Demand& demand, const MachineProfile& machine, uin
   if (demand.draft_device_bytes == 0) return {};
   const uint64_t taken = whole_pages(demand.device_taken_bytes), needed = add_bytes(whole_pages(demand.draft_device_bytes), taken);
   if (!DeviceRates::are_known(machine)) {
-    return Status(StatusCode::kInvalidArgument, formatted("workload: draft_device_bytes is {}, and the machine's profile has no device; let the draft compute on the host", demand.draft_device_bytes));
+    return Status(
+        StatusCode::kInvalidArgument,
+        formatted("workload: draft_device_bytes is {}, and the machine's profile has no device; let the draft compute on the host",
+                  demand.draft_device_bytes));
   }
   if (needed <= device_budget) return {};
-  return Status(StatusCode::kBudget, formatted("device memory budget: got {} ({} bytes), need at least {} ({} bytes) for the draft model{}; raise the budget, use a smaller draft, or let it compute on the host",
-                                               format_bytes(device_budget), device_budget, format_bytes(needed), needed,
-                                               taken > 0 ? formatted(", {} of them what the device takes by being used", format_bytes(taken)) : ""))
+  return Status(StatusCode::kBudget,
+                formatted("device memory budget: got {} ({} bytes), need at least {} ({} bytes) for the draft model{}; raise the budget, "
+                          "use a smaller draft, or let it compute on the host",
+                          format_bytes(device_budget), device_budget, format_bytes(needed), needed,
+                          taken > 0 ? formatted(", {} of them what the device takes by being used", format_bytes(taken)) : ""))
       .with_bytes(needed, device_budget);
 }
 

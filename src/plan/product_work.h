@@ -39,7 +39,9 @@ struct ProductWork {
 inline ProductWork product_work(const MatrixShape& matrix, uint64_t rows, uint64_t packed_bytes) {
   ProductWork work;
   const double share = matrix.used_share;
-  ProductWork::Part& part = matrix.product == ProductKind::kFloat32 ? work.float32 : matrix.product == ProductKind::kBf16 ? work.bf16 : work.int8;
+  ProductWork::Part& part = matrix.product == ProductKind::kFloat32 ? work.float32
+                            : matrix.product == ProductKind::kBf16  ? work.bf16
+                                                                    : work.int8;
   part.bytes = share * static_cast<double>(packed_bytes);
   part.ready_bytes = matrix.is_packed ? part.bytes : 0;
   part.weights = share * static_cast<double>(rows) * static_cast<double>(matrix.columns);

@@ -42,10 +42,9 @@ std::vector<size_t> steps_up_to(const StepShape& shape, uint32_t most_step_token
 bool holds(uint64_t budget_bytes, uint64_t bytes) { return budget_bytes == Budgets::kUnlimited || bytes <= budget_bytes; }
 
 Status too_small(const char* tier, uint64_t needed_bytes, uint64_t given_bytes) {
-  return Status(
-             StatusCode::kBudget,
-             formatted("{} memory: got {} ({} bytes), need {} ({} bytes) for all of the model; raise the budget or use a smaller model", tier,
-                       format_bytes(given_bytes), given_bytes, format_bytes(needed_bytes), needed_bytes))
+  return Status(StatusCode::kBudget,
+                formatted("{} memory: got {} ({} bytes), need {} ({} bytes) for all of the model; raise the budget or use a smaller model",
+                          tier, format_bytes(given_bytes), given_bytes, format_bytes(needed_bytes), needed_bytes))
       .with_bytes(needed_bytes, given_bytes);
 }
 
@@ -88,7 +87,8 @@ Result<Plan> device_resident_plan(const StepShape& shape, const MachineProfile& 
     return plan;
   }
   if (least_device == UINT64_MAX) return Status(StatusCode::kUnsupported, "nothing of this model is computed on a device; use the host");
-  return holds(budgets.host_bytes, least_host) ? too_small("device", least_device, budgets.device_bytes) : too_small("host", least_host, budgets.host_bytes);
+  return holds(budgets.host_bytes, least_host) ? too_small("device", least_device, budgets.device_bytes)
+                                               : too_small("host", least_host, budgets.host_bytes);
 }
 
 }  // namespace outrigger

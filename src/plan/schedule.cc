@@ -180,7 +180,8 @@ Result<StepSchedule> schedule_step(const StepShape& whole, const Plan& plan, con
   }
   const CostModel cost(shape, machine, workload_of(plan));
   const double absent = plan.expert_slots == 0 ? 0 : 1 - static_cast<double>(plan.expert_slots) / expert_count(shape);
-  StepPlayer player(shape, cost, resident, plan.slot_bytes, plan.stream_slots, absent, plan.reads, plan.kv_spilled_layers, device, plan.device_from_tokens);
+  StepPlayer player(shape, cost, resident, plan.slot_bytes, plan.stream_slots, absent, plan.reads, plan.kv_spilled_layers, device,
+                    plan.device_from_tokens);
   const StepTime time = player.play(work);
   StepSchedule schedule;
   schedule.work = work;
@@ -188,11 +189,14 @@ Result<StepSchedule> schedule_step(const StepShape& whole, const Plan& plan, con
   for (const std::vector<ScheduledTask>* others : {&player.expert_fetches(), &player.kv_tasks(), &player.brought()}) {
     schedule.tasks.insert(schedule.tasks.end(), others->begin(), others->end());
   }
-  std::stable_sort(schedule.tasks.begin(), schedule.tasks.end(), [](const ScheduledTask& a, const ScheduledTask& b) { return std::pair(a.begin_s, a.end_s) < std::pair(b.begin_s, b.end_s); });
+  std::stable_sort(schedule.tasks.begin(), schedule.tasks.end(), [](const ScheduledTask& a, const ScheduledTask& b) {
+    return std::pair(a.begin_s, a.end_s) < std::pair(b.begin_s, b.end_s);
+  });
   const auto at = static_cast<std::ptrdiff_t>(schedule.tasks.size());
   schedule.tasks.insert(schedule.tasks.end(), player.host_tasks().begin(), player.host_tasks().end());
   // Corrections stand behind what they run beside.
-  std::stable_sort(schedule.tasks.begin() + at, schedule.tasks.end(), [](const ScheduledTask& a, const ScheduledTask& b) { return a.begin_s < b.begin_s; });
+  std::stable_sort(schedule.tasks.begin() + at, schedule.tasks.end(),
+                   [](const ScheduledTask& a, const ScheduledTask& b) { return a.begin_s < b.begin_s; });
   // The link's lane has both of what is brought and of the residual's ways.
   std::inplace_merge(schedule.tasks.begin(), schedule.tasks.begin() + at, schedule.tasks.end(),
                      [](const ScheduledTask& a, const ScheduledTask& b) { return a.begin_s < b.begin_s; });

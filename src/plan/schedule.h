@@ -45,7 +45,8 @@ struct StepSchedule {
 std::string task_label(const StepShape& shape, const ScheduledTask& task);
 
 /// Plays one step of a plan (StepPlayer). Pure. Cost: linear in units and matrices; some 20 us for 200 of each.
-/// Errors: kInvalidArgument when the plan is not one for `shape` (check_plan) or the profile is none; kUnsupported for more than 2^22 units.
+/// Errors: kInvalidArgument when the plan is not one for `shape` (check_plan) or the profile is none; kUnsupported for more than 2^22
+/// units.
 Result<StepSchedule> schedule_step(const StepShape& shape, const Plan& plan, const MachineProfile& machine, const StepWork& work);
 
 }  // namespace outrigger

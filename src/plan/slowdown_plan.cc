@@ -52,7 +52,8 @@ class SlowdownSearch {
   }
 
   bool is_corrected_by(const Windows& some, size_t matrix) const {
-    return windows_[matrix] == LayerWindow::kNone || is_among(shape_.matrices[matrix].layer, some[static_cast<size_t>(windows_[matrix])], layers_);
+    return windows_[matrix] == LayerWindow::kNone ||
+           is_among(shape_.matrices[matrix].layer, some[static_cast<size_t>(windows_[matrix])], layers_);
   }
 
   Result<Plan> plan_at(const Windows& some, int step) const {

@@ -54,8 +54,9 @@ std::vector<bool> stays_off_device(const StepShape& shape, const DeviceUse& devi
 
 }  // namespace
 
-StepPlayer::StepPlayer(const StepShape& shape, const CostModel& cost, const std::vector<bool>& resident, uint64_t slot_bytes, uint32_t slots,
-                       double absent_experts, uint32_t reads, uint32_t kv_spilled_layers, const DeviceUse& device, uint32_t from_tokens)
+StepPlayer::StepPlayer(const StepShape& shape, const CostModel& cost, const std::vector<bool>& resident, uint64_t slot_bytes,
+                       uint32_t slots, double absent_experts, uint32_t reads, uint32_t kv_spilled_layers, const DeviceUse& device,
+                       uint32_t from_tokens)
     : shape_(shape),
       cost_(cost),
       resident_(resident),
@@ -134,7 +135,8 @@ void StepPlayer::add_row_reads() {
   host_.push_back(task);
 }
 
-// Windows in the order of the step: matrices side by side that share layer, window and use. Attention follows a layer's first, and what adds to that.
+// Windows in the order of the step: matrices side by side that share layer, window and use. Attention follows a layer's first, and what
+// adds to that.
 void StepPlayer::add_products() {
   const std::vector<MatrixShape>& matrices = shape_.matrices;
   bool is_first_of_layer = true;
@@ -179,8 +181,9 @@ double StepPlayer::residual_bytes_of(const ScheduledTask& task) const {
 
 bool StepPlayer::is_corrected(uint32_t begin, uint32_t end) const {
   if (!device_.corrections_beside || !is_there(begin)) return false;
-  return std::any_of(shape_.matrices.begin() + begin, shape_.matrices.begin() + end,
-                     [](const MatrixShape& matrix) { return (matrix.is_branch && matrix.used_share > 0) || matrix.residual_read_bytes > 0; });
+  return std::any_of(shape_.matrices.begin() + begin, shape_.matrices.begin() + end, [](const MatrixShape& matrix) {
+    return (matrix.is_branch && matrix.used_share > 0) || matrix.residual_read_bytes > 0;
+  });
 }
 
 // Its input goes to the host, which corrects while the device multiplies.
@@ -199,7 +202,8 @@ void StepPlayer::add_corrected_window(uint32_t begin, uint32_t end, uint32_t fac
   };
   add(ScheduleLane::kToHost, TaskKind::kInput, tokens * window.input_bytes, cost_.device().input_s(tokens * window.input_bytes));
   add_window(begin, end);
-  add(ScheduleLane::kHost, TaskKind::kCorrect, window.here.bytes() + tokens * window.residual_bytes, cost_.correction_s(window, tokens, is_link_busy_));
+  add(ScheduleLane::kHost, TaskKind::kCorrect, window.here.bytes() + tokens * window.residual_bytes,
+      cost_.correction_s(window, tokens, is_link_busy_));
   add(ScheduleLane::kToDevice, TaskKind::kResult, tokens * window.result_bytes, cost_.device().result_s(tokens * window.result_bytes));
   add(ScheduleLane::kDevice, TaskKind::kAdd, tokens * window.result_bytes, cost_.take_over_s(tokens * window.result_bytes));
 }
@@ -259,7 +263,8 @@ void StepPlayer::finish(Product& product) {
   if (product.task.lane == ScheduleLane::kDevice) {
     product.task.end_s = cost_.device().product_s(product.resident, tokens);
   } else {
-    product.task.end_s = cost_.host().product_s(product.resident, tokens, is_link_busy_) + cost_.host().streamed_product_s(product.streamed, tokens);
+    product.task.end_s =
+        cost_.host().product_s(product.resident, tokens, is_link_busy_) + cost_.host().streamed_product_s(product.streamed, tokens);
   }
   host_.push_back(product.task);
 }

@@ -59,9 +59,9 @@ uint64_t least_device_units(const StepShape& shape, const DeviceUse& device);
 /// The steps of one placement, as the engine runs them (src/model/step_graph.h): the host's products in order, each window cut where a new
 /// unit begins; the first ring_slots units are there when a step begins, and the j-th fetch brings unit (j + ring_slots) mod units into the
 /// slot of unit j once that was used. The device's ring goes by the same rules, in steps that use it. Each lane does one thing at a time,
-/// as soon as it can; host and device compute at once only where the host corrects what the device multiplies with, since every product needs the one
-/// before. Durations are the cost model's.
-/// Keeps references to all but the residence. Reusable: a second step of the same kind allocates little.
+/// as soon as it can; host and device compute at once only where the host corrects what the device multiplies with, since every product
+/// needs the one before. Durations are the cost model's. Keeps references to all but the residence. Reusable: a second step of the same
+/// kind allocates little.
 class StepPlayer {
  public:
   /// `absent_experts`: the share of a mixture's experts that is not in memory; `reads`: in flight; `from_tokens`: Plan::device_from_tokens.
@@ -72,7 +72,8 @@ class StepPlayer {
   const StreamLayout& device_layout() const { return device_ring_.layout; }
   /// Whether the step that was played last streams to the device.
   bool streams_to_device() const { return streams_; }
-  /// When everything is done, and how long each lane was busy. Cost: linear in units and matrices: 5 us for 211 matrices and 47 units, 0.1 ms for 13,200 and 1051.
+  /// When everything is done, and how long each lane was busy. Cost: linear in units and matrices: 5 us for 211 matrices and 47 units, 0.1
+  /// ms for 13,200 and 1051.
   StepTime play(const StepWork& work);
   /// Of the step that was played last: each lane's in order of time. The host's, and where there is a device, what it computes and the
   /// residual's ways between the two: one after the other.

@@ -39,8 +39,9 @@ Status check_step(const Plan& plan, uint32_t tokens, uint32_t position, uint32_t
                   formatted("step: got {} tokens, need 1 to {}, the plan's most", tokens, plan.step_tokens));
   }
   if (sequences == 0 || sequences > plan.batch || tokens % sequences != 0) {
-    return Status(StatusCode::kInvalidArgument, formatted("step: got {} tokens of {} sessions, need as many of each, and at most {} sessions, the plan's batch",
-                                                          tokens, sequences, plan.batch));
+    return Status(StatusCode::kInvalidArgument,
+                  formatted("step: got {} tokens of {} sessions, need as many of each, and at most {} sessions, the plan's batch", tokens,
+                            sequences, plan.batch));
   }
   if (logit_rows > std::min(tokens, plan.logit_rows)) {
     return Status(StatusCode::kInvalidArgument,
@@ -112,7 +113,8 @@ Result<StepPrediction> predict_step(const Plan& plan, const StepShape& whole, co
   DeviceLoad there;
   if (device.is_used()) {
     const PartChain chain(shape);
-    there = device_load(chain, part_places(chain, device), plan.device_from_tokens, plan.device_slots, plan.device_slot_bytes, plan.corrections_beside);
+    there = device_load(chain, part_places(chain, device), plan.device_from_tokens, plan.device_slots, plan.device_slot_bytes,
+                        plan.corrections_beside);
   }
   return StepPredictor(shape, plan, cost, device, there).predict({tokens, static_cast<double>(position), logit_rows, sequences});
 }

@@ -17,7 +17,8 @@ void StepPlayer::spread_overheads() {
     host_[i].end_s = host_[i].lane == ScheduleLane::kDevice ? cost_.device().attention_s(work_) : cost_.attention_s(work_) * share / here;
   }
   const auto is_spread = [](const ScheduledTask& task, ScheduleLane lane) {
-    return task.lane == lane && task.kind != TaskKind::kRowReads && task.kind != TaskKind::kExperts && task.kind != TaskKind::kCorrect && task.kind != TaskKind::kAdd;
+    return task.lane == lane && task.kind != TaskKind::kRowReads && task.kind != TaskKind::kExperts && task.kind != TaskKind::kCorrect &&
+           task.kind != TaskKind::kAdd;
   };
   uint64_t tasks = 0, device_tasks = 0;
   for (const ScheduledTask& task : host_) {
@@ -66,7 +67,8 @@ StepTime StepPlayer::take_times() {
 }
 
 bool StepPlayer::is_spilled(const ScheduledTask& task) const {
-  return task.kind == TaskKind::kAttention && task.layer < shape_.kv_layers && is_kv_spilled(shape_.kv_layers, kv_spilled_layers_, task.layer);
+  return task.kind == TaskKind::kAttention && task.layer < shape_.kv_layers &&
+         is_kv_spilled(shape_.kv_layers, kv_spilled_layers_, task.layer);
 }
 
 void StepPlayer::add_kv_task(TaskKind kind, uint32_t number, double begin_s, double* disk_free, StepTime* time) {
@@ -75,7 +77,8 @@ void StepPlayer::add_kv_task(TaskKind kind, uint32_t number, double begin_s, dou
   task.kind = kind;
   task.layer = kv_spilled_layer(shape_.kv_layers, kv_spilled_layers_, number);
   const KvExtent extent = cost_.kv().extent(work_.position, work_.tokens_each());
-  const uint64_t each = kind == TaskKind::kFetchKv ? kv_range_bytes(cost_.kv().runs, 0, extent.prefix) : kv_range_bytes(cost_.kv().runs, extent.begin, extent.end);
+  const uint64_t each = kind == TaskKind::kFetchKv ? kv_range_bytes(cost_.kv().runs, 0, extent.prefix)
+                                                   : kv_range_bytes(cost_.kv().runs, extent.begin, extent.end);
   task.bytes = multiply_bytes(work_.sequences, each);
   task.begin_s = std::max(begin_s, *disk_free);
   *disk_free = task.end_s = task.begin_s + (kind == TaskKind::kFetchKv ? cost_.kv_fetch_s(work_) : cost_.kv_store_s(work_));
@@ -86,7 +89,8 @@ void StepPlayer::add_kv_task(TaskKind kind, uint32_t number, double begin_s, dou
 
 // Each slot's first layer is fetched as the step begins.
 void StepPlayer::begin_kv(double* disk_free, StepTime* time) {
-  for (uint32_t number = 0; number < std::min(kKvSlots, kv_spilled_layers_); ++number) add_kv_task(TaskKind::kFetchKv, number, 0, disk_free, time);
+  for (uint32_t number = 0; number < std::min(kKvSlots, kv_spilled_layers_); ++number)
+    add_kv_task(TaskKind::kFetchKv, number, 0, disk_free, time);
 }
 
 // A layer is written back when it has attended, and makes room for the next but one.
@@ -108,7 +112,8 @@ void StepPlayer::take_time(ScheduledTask& task, bool is_last_use, Clock* clock, 
   std::vector<ScheduledTask>& requests = is_there ? brought_ : fetches_;
   const uint32_t slots = ring.layout.ring_slots, units = ring.layout.step_units(work_.logit_rows > 0);
   const double duration = task.end_s, ready = task.unit != kNoUnit && task.unit >= slots ? requests[task.unit - slots].end_s : 0;
-  task.begin_s = std::max({begin_s(task, *clock), ready, is_spilled(task) ? kv_ready_[kv_spilled_before(shape_.kv_layers, kv_spilled_layers_, task.layer)] : 0});
+  task.begin_s = std::max({begin_s(task, *clock), ready,
+                           is_spilled(task) ? kv_ready_[kv_spilled_before(shape_.kv_layers, kv_spilled_layers_, task.layer)] : 0});
   if (task.lane == ScheduleLane::kToDevice) task.begin_s = std::max(task.begin_s, clock->link);
   task.end_s = task.begin_s + duration;
   const bool is_of_correction = task.kind == TaskKind::kInput || task.kind == TaskKind::kCorrect || task.kind == TaskKind::kResult;

@@ -13,9 +13,10 @@ inline constexpr int8_t kNonLinearValues[16] = {-127, -104, -83, -65, -49, -35, 
 /// it. The reference keeps them as integers, which have no negative zero; nor does code 8 here.
 inline constexpr int8_t kFloat4Doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-/// Ours, of two, three and four bits: closer together in the middle, and more so on one side, since a block may have them the other way round, with a
-/// scale below zero. Fitted to weights of a language model as its quantiser sees them (docs/design/0019-levels-and-groups.md). They end at 29 and 61, so that
-/// the sums of 16 bits that AVX2 multiplies into hold four quads' products, or two's.
+/// Ours, of two, three and four bits: closer together in the middle, and more so on one side, since a block may have them the other way
+/// round, with a scale below zero. Fitted to weights of a language model as its quantiser sees them
+/// (docs/design/0019-levels-and-groups.md). They end at 29 and 61, so that the sums of 16 bits that AVX2 multiplies into hold four quads'
+/// products, or two's.
 inline constexpr int8_t kOwnValues2[16] = {0, 9, 17, 29};
 inline constexpr int8_t kOwnValues3[16] = {0, 5, 9, 12, 15, 18, 22, 29};
 inline constexpr int8_t kOwnValues4[16] = {0, 6, 11, 15, 19, 22, 25, 28, 31, 34, 37, 40, 44, 48, 53, 61};

@@ -16,7 +16,8 @@ enum class DType : uint32_t {
   kIQ2_XXS = 16, kIQ2_XS = 17, kIQ3_XXS = 18, kIQ1_S = 19, kIQ4_NL = 20, kIQ3_S = 21, kIQ2_S = 22, kIQ4_XS = 23,
   kI8 = 24, kI16 = 25, kI32 = 26, kI64 = 27, kF64 = 28, kIQ1_M = 29, kBF16 = 30, kTQ1_0 = 34, kTQ2_0 = 35, kMXFP4 = 39,
   kNVFP4 = 40, kQ1_0 = 41,
-  // Our own, which only compressed models have: docs/formats.md. The last digit is the bits of a code; ten more have a codebook, a hundred more blocks of 128.
+  // Our own, which only compressed models have: docs/formats.md. The last digit is the bits of a code; ten more have a codebook, a hundred
+  // more blocks of 128.
   kO2 = 900'002, kO3 = 900'003, kO4 = 900'004, kN2 = 900'012, kN3 = 900'013, kN4 = 900'014,
   kO2_128 = 900'102, kO3_128 = 900'103, kO4_128 = 900'104, kN2_128 = 900'112, kN3_128 = 900'113, kN4_128 = 900'114,
 };

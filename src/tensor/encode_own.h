@@ -12,8 +12,8 @@ namespace outrigger {
 /// Weights that share a scale and a minimum in the formats that low-bit copies are made in.
 inline constexpr size_t kOwnBlock = 64;
 
-/// Writes a block: `scale` and `minimum` as float16 bits, `codes`, one for each weight of the block, below 2^bits. The value of a code is scale * its level + minimum,
-/// each operation rounded to float32. Precondition: the type is ours.
+/// Writes a block: `scale` and `minimum` as float16 bits, `codes`, one for each weight of the block, below 2^bits. The value of a code is
+/// scale * its level + minimum, each operation rounded to float32. Precondition: the type is ours.
 void encode_own_block(DType type, uint16_t scale, uint16_t minimum, const uint8_t* codes, std::byte* dst);
 
 }  // namespace outrigger

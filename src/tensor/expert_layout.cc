@@ -17,10 +17,12 @@ void add_part(const MatrixShape& matrix, uint32_t index, ExpertLayer* layer) {
   ExpertPart part;
   part.matrix = index;
   part.blocks = static_cast<uint32_t>(matrix.expert_packed_bytes() / matrix.row_block_bytes);
-  part.blocks_of_read = static_cast<uint32_t>(std::clamp<uint64_t>(kMostReadBytes / matrix.row_block_file_bytes, 1, std::max(part.blocks, 1u)));
+  part.blocks_of_read =
+      static_cast<uint32_t>(std::clamp<uint64_t>(kMostReadBytes / matrix.row_block_file_bytes, 1, std::max(part.blocks, 1u)));
   part.slot_offset = layer->slot_bytes;
   part.arrival_offset = layer->arrival_bytes;
-  part.read_room_bytes = whole_pages(saturated(CheckedSize(matrix.row_block_file_bytes) * CheckedSize(part.blocks_of_read) + (kReadAlignment - 1)));
+  part.read_room_bytes =
+      whole_pages(saturated(CheckedSize(matrix.row_block_file_bytes) * CheckedSize(part.blocks_of_read) + (kReadAlignment - 1)));
   layer->slot_bytes = saturated(CheckedSize(layer->slot_bytes) + matrix.expert_packed_bytes());
   layer->arrival_bytes = saturated(CheckedSize(layer->arrival_bytes) + CheckedSize(part.read_room_bytes) * CheckedSize(part.reads()));
   layer->parts.push_back(part);

@@ -9,7 +9,8 @@
 
 namespace outrigger {
 
-/// One matrix of an expert. Its rows arrive in reads of `blocks_of_read` row blocks, the last one of what is left, each at the beginning of a page.
+/// One matrix of an expert. Its rows arrive in reads of `blocks_of_read` row blocks, the last one of what is left, each at the beginning of
+/// a page.
 struct ExpertPart {
   uint32_t matrix = 0;                ///< the stack: an index into StepShape::matrices
   uint32_t blocks = 0;                ///< row blocks of one expert
@@ -37,9 +38,9 @@ std::vector<ExpertLayer> expert_layers(const StepShape& shape);
 uint64_t expert_slot_bytes(const std::vector<ExpertLayer>& layers);
 uint64_t expert_arrival_bytes(const std::vector<ExpertLayer>& layers);
 
-/// How many experts may be on their way where so many have slots: a small part, since they hold memory that slots could have; two at least, so that
-/// one is read while another is computed with, unless there is but one slot. Eight are what a disk of 3 GB/s brings, 1.6 MB each, while a
-/// layer's attention over a prompt of 512 tokens keeps the processors busy.
+/// How many experts may be on their way where so many have slots: a small part, since they hold memory that slots could have; two at least,
+/// so that one is read while another is computed with, unless there is but one slot. Eight are what a disk of 3 GB/s brings, 1.6 MB each,
+/// while a layer's attention over a prompt of 512 tokens keeps the processors busy.
 constexpr uint32_t expert_arrivals(uint32_t slots) {
   constexpr uint32_t kSlotsPerArrival = 8, kMost = 8;
   if (slots < 2) return slots;

@@ -6,8 +6,8 @@
 
 namespace outrigger {
 
-// `spilled` of `layers` layers, spread evenly: what is read for one overlaps with computing of those before it. The first of them is as late as it
-// can be, since nothing but the step's own beginning hides the reading for it.
+// `spilled` of `layers` layers, spread evenly: what is read for one overlaps with computing of those before it. The first of them is as
+// late as it can be, since nothing but the step's own beginning hides the reading for it.
 
 /// Spilled layers among the first `layer`; the number of one that is spilled. Precondition: spilled <= layers, layers > 0.
 inline constexpr uint32_t kv_spilled_before(uint32_t layers, uint32_t spilled, uint32_t layer) {
@@ -32,7 +32,8 @@ inline constexpr uint64_t kKvGapBytes = 128 << 10;
 inline constexpr uint32_t kKvReads = 4;
 inline constexpr uint64_t kKvReadBytes = 1 << 20;
 
-/// A layer's keys and values as they lie in memory and on disk: `count` runs of equal size, each a head's keys or its values, position after position.
+/// A layer's keys and values as they lie in memory and on disk: `count` runs of equal size, each a head's keys or its values, position
+/// after position.
 struct KvRuns {
   uint32_t count = 1;
   uint64_t stride_bytes = 0;
@@ -40,7 +41,8 @@ struct KvRuns {
   bool moves_as_one(uint64_t bytes) const { return count == 1 || stride_bytes - bytes <= kKvGapBytes; }
 };
 
-/// The whole pages that hold bytes [begin, end) of each run, as few ranges as are worth a request: on_range(offset, bytes) for each, ascending.
+/// The whole pages that hold bytes [begin, end) of each run, as few ranges as are worth a request: on_range(offset, bytes) for each,
+/// ascending.
 /// Precondition: end <= stride_bytes.
 template <typename OnRange>
 void for_each_kv_range(const KvRuns& runs, uint64_t begin, uint64_t end, OnRange on_range) {

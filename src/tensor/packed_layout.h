@@ -44,8 +44,8 @@ struct GroupLayout {
   Codebook codebook = Codebook::kNone;
 
   constexpr bool has_minimum() const {
-    return scale_form == ScaleForm::kHalfAndMinimum || scale_form == ScaleForm::kByteAndMinimum || scale_form == ScaleForm::kTwoNibblePairs ||
-           scale_form == ScaleForm::kOfUnit;
+    return scale_form == ScaleForm::kHalfAndMinimum || scale_form == ScaleForm::kByteAndMinimum ||
+           scale_form == ScaleForm::kTwoNibblePairs || scale_form == ScaleForm::kOfUnit;
   }
   /// Whether elements 0-15 and 16-31 of a group have scales of their own.
   constexpr bool has_halves() const { return scale_form == ScaleForm::kTwoBytes || scale_form == ScaleForm::kTwoNibblePairs; }
@@ -92,8 +92,8 @@ struct GroupLayout {
 };
 
 /// Bytes of 16 x 256 weights over 16: Q8_0 272, Q4_0 and IQ4_NL 144, Q4_1 160, Q5_0 176, Q5_1 192, MXFP4 136, and as the file has them, or
-/// a few more, Q2_K 84, Q3_K 116 (110), Q4_K 148 (144), Q5_K 180 (176), Q6_K 212 (210), IQ4_XS 140 (136): their 6-bit scales become bytes. Our own:
-/// O2 and N2 80, O3 and N3 112, O4 and N4 144, with blocks of 128 72, 104 and 136.
+/// a few more, Q2_K 84, Q3_K 116 (110), Q4_K 148 (144), Q5_K 180 (176), Q6_K 212 (210), IQ4_XS 140 (136): their 6-bit scales become bytes.
+/// Our own: O2 and N2 80, O3 and N3 112, O4 and N4 144, with blocks of 128 72, 104 and 136.
 inline constexpr GroupLayout kGroupLayouts[] = {
     {PackedKind::kQ8_0, DType::kQ8_0, 2, 8, 0, 128, ScaleForm::kHalf},
     {PackedKind::kQ4_0, DType::kQ4_0, 2, 4, 0, 8, ScaleForm::kHalf},

@@ -47,7 +47,8 @@ class Search {
 
   // Keeps this line where it is the best so far, and goes on to the best one for its levels.
   void step() {
-    float error[kScaleLanes] = {}, level_sum[kScaleLanes] = {}, weight_sum[kScaleLanes] = {}, square_sum[kScaleLanes] = {}, product_sum[kScaleLanes] = {}, all = 0;
+    float error[kScaleLanes] = {}, level_sum[kScaleLanes] = {}, weight_sum[kScaleLanes] = {}, square_sum[kScaleLanes] = {},
+          product_sum[kScaleLanes] = {}, all = 0;
     for (size_t i = 0; i < column_weights_.size(); ++i) {
       const float importance = column_weights_[i];
       all += importance;

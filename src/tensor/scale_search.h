@@ -9,7 +9,8 @@
 
 namespace outrigger {
 
-/// Rows that are worked on together: whole vectors of every instruction level, and few enough that a strip of 4096 columns stays in the second-level cache.
+/// Rows that are worked on together: whole vectors of every instruction level, and few enough that a strip of 4096 columns stays in the
+/// second-level cache.
 inline constexpr size_t kScaleLanes = 32;
 
 /// Of each row; both are values of float16. Scales are positive, or below zero where that turns a codebook round.

@@ -50,7 +50,9 @@ KnownAcceptance read_pair(const Json& pairs, const std::string& name) {
 }  // namespace
 
 std::string model_pair(const ModelInfo& target, const ModelInfo& draft) {
-  const auto words = [](const ModelInfo& info) { return fmt::format("{}, {} parameters, {} bytes", info.architecture, info.parameters, info.bytes); };
+  const auto words = [](const ModelInfo& info) {
+    return fmt::format("{}, {} parameters, {} bytes", info.architecture, info.parameters, info.bytes);
+  };
   return fmt::format("{} by {}", words(target), words(draft));
 }
 

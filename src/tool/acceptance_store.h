@@ -19,13 +19,15 @@ struct KnownAcceptance {
   std::array<double, kMostDraftTokens> drafted = {}, accepted = {};
 
   void add(const SpeculationReport& report);
-  /// Chances as a forecast wants them: behind the deepest place of which some drafts are known each token is as likely as the last known one.
+  /// Chances as a forecast wants them: behind the deepest place of which some drafts are known each token is as likely as the last known
+  /// one.
   std::array<double, kMostDraftTokens> chances() const;
 };
 
 /// ${OUTRIGGER_CACHE:-~/.cache/outrigger}/acceptance.json; nothing known where that cannot be read.
 KnownAcceptance stored_acceptance(const std::string& pair);
-/// Adds a run's chains; of trees, which reach a depth in other ways, nothing is kept. A cache that cannot be written is worth a remark, not a failure.
+/// Adds a run's chains; of trees, which reach a depth in other ways, nothing is kept. A cache that cannot be written is worth a remark, not
+/// a failure.
 void store_acceptance(const std::string& pair, const SpeculationReport& report);
 
 }  // namespace outrigger::tool

@@ -39,7 +39,8 @@ std::vector<BenchTest> tests_of(const BenchOptions& options) {
                                         {BenchKind::kVerify, &options.verifications}}) {
       for (const uint32_t tokens : *lengths) {
         if (tokens == 0) continue;
-        for (const uint32_t batch : kind == BenchKind::kGenerate ? options.future.batch : std::vector<uint32_t>{1}) tests.push_back({kind, tokens, depth, batch});
+        for (const uint32_t batch : kind == BenchKind::kGenerate ? options.future.batch : std::vector<uint32_t>{1})
+          tests.push_back({kind, tokens, depth, batch});
       }
     }
   }
@@ -82,8 +83,9 @@ Json row_json(const Setting& setting, const BenchTest& test, const BenchSamples&
   for (const double ns : samples.ns) samples_ts.push_back(tokens * 1e9 / ns);
   const Spread ns = spread(samples.ns), ts = spread(samples_ts);
   const Plan& plan = setting.engine.plan();
-  const double passes = test.kind == BenchKind::kGenerate ? test.tokens * std::ceil(static_cast<double>(test.batch) / sessions_at_once(plan, test.batch))
-                                                          : std::ceil(test.tokens / std::max<double>(plan.step_tokens, 1));
+  const double passes = test.kind == BenchKind::kGenerate
+                            ? test.tokens * std::ceil(static_cast<double>(test.batch) / sessions_at_once(plan, test.batch))
+                            : std::ceil(test.tokens / std::max<double>(plan.step_tokens, 1));
   const double head_reads = test.kind == BenchKind::kPrompt ? 1 : passes;
   const double bytes = passes * static_cast<double>(setting.weights.layers) + head_reads * static_cast<double>(setting.weights.head);
   const double bytes_per_s = bytes * 1e9 / ns.mean;
@@ -128,7 +130,8 @@ std::string head_text(bool predicts) {
 }
 
 std::string row_text(const Json& row, const BenchTest& test, const BenchSamples& samples) {
-  const std::string name = test.name() + (test.batch != 1 ? fmt::format(" x {}", test.batch) : "") + (test.depth != 0 ? fmt::format(" @ d{}", test.depth) : "");
+  const std::string name =
+      test.name() + (test.batch != 1 ? fmt::format(" x {}", test.batch) : "") + (test.depth != 0 ? fmt::format(" @ d{}", test.depth) : "");
   std::string predicted;
   if (!samples.predicted_ns.empty()) predicted = fmt::format(" {:>12.2f}", row["predicted_ts"].get<double>());
   return fmt::format("{:<16} {:>10.2f} +- {:>7.2f} {:>12.2f} {:>9.0f} % {:>12}{}\n", name, row["avg_ts"].get<double>(),

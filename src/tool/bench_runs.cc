@@ -50,7 +50,8 @@ Status BenchRuns::generate(const std::vector<Token>& tokens, uint32_t batch) {
   for (size_t i = 0; i < tokens.size(); i += batch) {
     if (was_interrupted()) return Status(StatusCode::kCancelled, "stopped by Ctrl-C");
     const std::span<const Token> next = std::span(tokens).subspan(i, batch);
-    if (Status status = batch == 1 ? sessions_[0].step(next[0]) : step_together(together, next, interrupt_token()); !status.is_ok()) return status;
+    if (Status status = batch == 1 ? sessions_[0].step(next[0]) : step_together(together, next, interrupt_token()); !status.is_ok())
+      return status;
   }
   return Status();
 }

@@ -27,7 +27,8 @@ std::string verdict_line(const std::vector<ComparedFile>& files, const char* wha
     if (!one.behind) {
       nearest += (nearest.empty() ? "" : ", ") + files[i].name;
     } else if (one.differs()) {
-      others += fmt::format("; {} is farther than {} by {:.4f} +- {:.4f}", files[i].name, files[*one.behind].name, one.farther.value, one.farther.error);
+      others += fmt::format("; {} is farther than {} by {:.4f} +- {:.4f}", files[i].name, files[*one.behind].name, one.farther.value,
+                            one.farther.error);
     } else {
       others += fmt::format("; {} does not differ from {}", files[i].name, files[*one.behind].name);
     }

@@ -25,8 +25,8 @@ struct Recovered {
   std::string of;  ///< the file whose distance is the whole: another one, without branches, or the file itself without its own
 };
 
-/// 1 - KL / the least KL that one has for as many bytes of backbone without branches: a backbone that was made together with its branches is often worse
-/// without them than one that was made alone. None for a file without branches.
+/// 1 - KL / the least KL that one has for as many bytes of backbone without branches: a backbone that was made together with its branches
+/// is often worse without them than one that was made alone. None for a file without branches.
 std::optional<Recovered> recovered_by(const ComparedFile& one, const std::vector<ComparedFile>& all);
 
 /// The bytes that count.
@@ -46,7 +46,8 @@ struct Standing {
 /// One for each. Bytes within 1 % of each other are the same.
 std::vector<Standing> standings(const std::vector<ComparedFile>& files, BytesOf bytes);
 
-/// Two lines: for the bytes that are stored, and for those that a token reads, which files are the nearest, and what the others stand behind.
+/// Two lines: for the bytes that are stored, and for those that a token reads, which files are the nearest, and what the others stand
+/// behind.
 std::string verdict_text(const std::vector<ComparedFile>& files);
 
 }  // namespace outrigger::tool

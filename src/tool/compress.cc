@@ -78,7 +78,8 @@ Json polish_json(const CompressReport& report) {
   if (report.polish_scope == PolishScope::kAuto) return {};
   Json layers = Json::array();
   for (const PolishedLayer& layer : report.polish_layers) {
-    layers.push_back({{"layer", layer.layer}, {"error_before", layer.error_before}, {"error_after", layer.error_after}, {"is_kept", layer.is_kept}});
+    layers.push_back(
+        {{"layer", layer.layer}, {"error_before", layer.error_before}, {"error_after", layer.error_after}, {"is_kept", layer.is_kept}});
   }
   return {{"scope", report.polish_scope == PolishScope::kBlock ? "block" : "end-to-end"},
           {"bytes", report.polish_bytes},
@@ -132,7 +133,8 @@ Status write_report(const CompressCommandOptions& options, const CompressReport&
 }
 
 // None where there is no text for it, or measuring failed, which is said. Errors: kCancelled.
-Result<std::optional<CompressQuality>> quality_of(const Model& model, const CompressCommandOptions& options, const std::vector<Token>& held_out) {
+Result<std::optional<CompressQuality>> quality_of(const Model& model, const CompressCommandOptions& options,
+                                                  const std::vector<Token>& held_out) {
   if (held_out.empty()) return std::optional<CompressQuality>();
   auto measured = measure_quality(model, options.output, options.common, held_out, options.chunk_tokens);
   if (measured.is_ok()) return std::optional(measured.value());
@@ -194,10 +196,13 @@ void add_compress(CLI::App& app, Action& action) {
                    "Bits of a weight: 2, 3 or 4 (scales take half a bit more, see --group), or mixed:B for B stored bits on average")
       ->type_name("N|mixed:B")
       ->capture_default_str();
-  add_choice<WeightLevels>(*command, "--levels", options->levels,
-                           "What codes stand for: equal steps, or a table's levels, closer together in the middle, with which as many bytes lose less",
-                           {{"uniform", WeightLevels::kUniform}, {"codebook", WeightLevels::kCodebook}});
-  command->add_option("--group", options->group_weights, "Weights that share a scale; with 128 scales take a quarter of a bit, and rows need a multiple of 128")
+  add_choice<WeightLevels>(
+      *command, "--levels", options->levels,
+      "What codes stand for: equal steps, or a table's levels, closer together in the middle, with which as many bytes lose less",
+      {{"uniform", WeightLevels::kUniform}, {"codebook", WeightLevels::kCodebook}});
+  command
+      ->add_option("--group", options->group_weights,
+                   "Weights that share a scale; with 128 scales take a quarter of a bit, and rows need a multiple of 128")
       ->capture_default_str()
       ->check(CLI::IsMember({64u, 128u}));
   command
@@ -217,8 +222,10 @@ void add_compress(CLI::App& app, Action& action) {
   add_choice<BranchForm>(*command, "--form", options->form,
                          "Low-rank branches, residuals, or for each matrix whichever restores more within the budgets",
                          {{"auto", BranchForm::kAuto}, {"low-rank", BranchForm::kLowRank}, {"sparse", BranchForm::kSparse}});
-  command->add_option("--factor-bits", options->factor_bits,
-                       "Bits of a low-rank branch's factors (scales take half a bit more); with 8 a branch of the same rank is nearly twice as large")
+  command
+      ->add_option(
+          "--factor-bits", options->factor_bits,
+          "Bits of a low-rank branch's factors (scales take half a bit more); with 8 a branch of the same rank is nearly twice as large")
       ->capture_default_str()
       ->check(CLI::IsMember({4, 8}));
   command
@@ -227,15 +234,20 @@ void add_compress(CLI::App& app, Action& action) {
           "Train by so many steps what --polish-target says; auto: 50, of a dense model")
       ->type_name("auto|off|STEPS")
       ->capture_default_str();
-  add_choice<PolishTargetChoice>(*command, "--polish-target", options->polish_target,
-                                 "What is trained: the branches; the backbone's scales and norms, which take no byte more; or both. auto: both "
-                                 "with two bits, and without branches with three, without residuals and --host-budget, where the whole model is trained together, else the branches",
-                                 {{"auto", PolishTargetChoice::kAuto}, {"branches", PolishTargetChoice::kBranches},
-                                  {"backbone", PolishTargetChoice::kBackbone}, {"both", PolishTargetChoice::kBoth}});
-  add_choice<PolishScope>(*command, "--polish-scope", options->polish_scope,
-                          "Train all branches together, with the model in memory as float32, or layer by layer; auto: together where --host-budget has "
-                          "room for it, or without one where 8 bytes for each of the model's weights are less than 4 GB",
-                          {{"auto", PolishScope::kAuto}, {"end-to-end", PolishScope::kEndToEnd}, {"block", PolishScope::kBlock}});
+  add_choice<PolishTargetChoice>(
+      *command, "--polish-target", options->polish_target,
+      "What is trained: the branches; the backbone's scales and norms, which take no byte more; or both. auto: both "
+      "with two bits, and without branches with three, without residuals and --host-budget, where the whole model is trained together, "
+      "else the branches",
+      {{"auto", PolishTargetChoice::kAuto},
+       {"branches", PolishTargetChoice::kBranches},
+       {"backbone", PolishTargetChoice::kBackbone},
+       {"both", PolishTargetChoice::kBoth}});
+  add_choice<PolishScope>(
+      *command, "--polish-scope", options->polish_scope,
+      "Train all branches together, with the model in memory as float32, or layer by layer; auto: together where --host-budget has "
+      "room for it, or without one where 8 bytes for each of the model's weights are less than 4 GB",
+      {{"auto", PolishScope::kAuto}, {"end-to-end", PolishScope::kEndToEnd}, {"block", PolishScope::kBlock}});
   add_choice<BranchAllocation>(
       *command, "--allocate", options->allocation, "How budgets are shared out: as measured, the same for all, or by HCInfer's score",
       {{"auto", BranchAllocation::kMeasured}, {"uniform", BranchAllocation::kUniform}, {"hcinfer", BranchAllocation::kHcinfer}});
@@ -267,7 +279,9 @@ void add_compress(CLI::App& app, Action& action) {
   add_common_options(*command, options->common, Shows::kOutputOnly);
   command->get_option("--host-budget")
       ->group(command->get_option("--output")->get_group())
-      ->description("Most memory for what is held meanwhile; 0 or unset: no limit. What cannot do with it is refused, before anything is done where that can be known");
+      ->description(
+          "Most memory for what is held meanwhile; 0 or unset: no limit. What cannot do with it is refused, before anything is done where "
+          "that can be known");
   command->footer(
       "The file opens like any model. Interrupted or killed, the same command goes on where it was. With a budget for branches, low-rank "
       "corrections of each matrix are stored with it and computed beside it.\n"

@@ -23,10 +23,11 @@ Status read_bits(const std::string& text, double scale_bits, CompressOptions* op
   const char* const end = text.data() + text.size();
   if (text.starts_with(kMixed)) {
     const auto [rest, error] = std::from_chars(text.data() + kMixed.size(), end, options->mixed_bits, std::chars_format::fixed);
-    if (error == std::errc() && rest == end && options->mixed_bits >= 2 + scale_bits && options->mixed_bits <= 4 + scale_bits) return Status();
+    if (error == std::errc() && rest == end && options->mixed_bits >= 2 + scale_bits && options->mixed_bits <= 4 + scale_bits)
+      return Status();
   }
-  return Status(StatusCode::kInvalidArgument,
-                fmt::format("--bits: got \"{}\", need 2, 3, 4, or mixed:{} to mixed:{} stored bits a weight", text, 2 + scale_bits, 4 + scale_bits));
+  return Status(StatusCode::kInvalidArgument, fmt::format("--bits: got \"{}\", need 2, 3, 4, or mixed:{} to mixed:{} stored bits a weight",
+                                                          text, 2 + scale_bits, 4 + scale_bits));
 }
 
 // Weights of the matrices that can be corrected; of a stack those of so many experts.
@@ -63,7 +64,8 @@ Result<uint64_t> read_bytes(const char* name, const std::string& text, double we
 }
 
 bool is_mixture(const StepShape& shape) {
-  return std::any_of(shape.matrices.begin(), shape.matrices.end(), [](const MatrixShape& matrix) { return matrix.use == MatrixUse::kRouted; });
+  return std::any_of(shape.matrices.begin(), shape.matrices.end(),
+                     [](const MatrixShape& matrix) { return matrix.use == MatrixUse::kRouted; });
 }
 
 constexpr double kMostWholeBytes = 4e9;  // of memory that training takes where nobody says how much there is: most machines can spare it
@@ -90,19 +92,21 @@ Status read_polish(const std::string& text, const StepShape& shape, CompressOpti
 }
 
 PolishScope choose_polish_scope(const CompressCommandOptions& options, const StepShape& shape) {
-  const bool is_large = options.polish_scope == PolishScope::kAuto && !options.common.host_budget && whole_training_bytes(shape) > kMostWholeBytes;
+  const bool is_large =
+      options.polish_scope == PolishScope::kAuto && !options.common.host_budget && whole_training_bytes(shape) > kMostWholeBytes;
   return is_large ? PolishScope::kBlock : options.polish_scope;
 }
 
-// With two and three bits the backbone's own scales restore much for no byte more, with four nothing; beside branches they help with two, and with
-// three they lost what the branches' own steps had gained. Trained layer by layer they take long and bring half. What has residuals keeps its scales, so that little would be left to train; who states a budget of memory may have
-// none for it.
+// With two and three bits the backbone's own scales restore much for no byte more, with four nothing; beside branches they help with two,
+// and with three they lost what the branches' own steps had gained. Trained layer by layer they take long and bring half. What has
+// residuals keeps its scales, so that little would be left to train; who states a budget of memory may have none for it.
 PolishTarget choose_polish_target(const CompressCommandOptions& options, const StepShape& shape, double code_bits,
                                   const CompressOptions& result) {
   const double most_bits = result.branch_bytes > 0 ? 2.5 : 3.5;
   if (options.polish_target != PolishTargetChoice::kAuto) return static_cast<PolishTarget>(options.polish_target);
   const bool has_residuals = result.branch_read_bytes > 0 || options.max_slowdown > 0 || options.form == BranchForm::kSparse,
-             sees_all = options.polish_scope != PolishScope::kBlock && result.host_bytes == 0 && whole_training_bytes(shape) <= kMostWholeBytes,
+             sees_all =
+                 options.polish_scope != PolishScope::kBlock && result.host_bytes == 0 && whole_training_bytes(shape) <= kMostWholeBytes,
              can_train = !is_mixture(shape) && options.method == BranchMethod::kWeighed;
   return code_bits <= most_bits && !has_residuals && sees_all && can_train ? PolishTarget::kBoth : PolishTarget::kBranches;
 }

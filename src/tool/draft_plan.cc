@@ -17,12 +17,14 @@ uint32_t context_of(const Workload& workload) {
 }
 
 Status misplaced() {
-  return Status(StatusCode::kInvalidArgument, "--draft-place device: there is no device besides the cpu; give --device, or a --profile that has one");
+  return Status(StatusCode::kInvalidArgument,
+                "--draft-place device: there is no device besides the cpu; give --device, or a --profile that has one");
 }
 
 bool has_device(const MachineProfile& machine) { return machine.device_memory_bytes > 0 && machine.device_threads > 0; }
 
-Result<DraftExpectation> expectation_of(const Model& draft, const MachineProfile& machine, const Workload& workload, bool on_device, const KnownAcceptance& known) {
+Result<DraftExpectation> expectation_of(const Model& draft, const MachineProfile& machine, const Workload& workload, bool on_device,
+                                        const KnownAcceptance& known) {
   DraftExpectation expectation;
   expectation.accepted = known.chances();
   expectation.on_device = on_device;
@@ -41,7 +43,8 @@ Result<DraftExpectation> expectation_of(const Model& draft, const MachineProfile
 
 KnownAcceptance known_of(const Model& model, const Model& draft) { return stored_acceptance(model_pair(model.info(), draft.info())); }
 
-Result<DraftForecast> forecast_of(const Model& model, const Model& draft, const MachineProfile& machine, const Workload& workload, const Plan& plan) {
+Result<DraftForecast> forecast_of(const Model& model, const Model& draft, const MachineProfile& machine, const Workload& workload,
+                                  const Plan& plan) {
   const auto shape = model.step_shape();
   if (!shape.is_ok()) return shape.status();
   const auto expectation = expectation_of(draft, machine, workload, plan.device.breakdown.draft > 0, known_of(model, draft));
@@ -54,19 +57,22 @@ Result<PlanAlternative> without_draft(const Model& model, CommonOptions options,
   workload.draft_tokens = 0;
   const auto plan = make_plan(model, options, workload, &machine);
   if (!plan.is_ok()) return plan.status();
-  return PlanAlternative{"without the draft model", plan.value().host.budget_bytes, plan.value().predicted_decode_tokens_per_s, plan.value().device.planned_bytes};
+  return PlanAlternative{"without the draft model", plan.value().host.budget_bytes, plan.value().predicted_decode_tokens_per_s,
+                         plan.value().device.planned_bytes};
 }
 
 void say_basis(const CommonOptions& options, const KnownAcceptance& known) {
   if (options.progress == ProgressMode::kNone) return;
   const bool is_known = known.chances() != unknown_acceptance();
   say(is_known ? fmt::format("of the draft is expected what was accepted of {:.0f} drafts of earlier runs", known.drafted[0])
-               : fmt::format("the draft was never tried with this model: each of its tokens is expected to be accepted with {:.0f} %", 100 * kUnknownAcceptance));
+               : fmt::format("the draft was never tried with this model: each of its tokens is expected to be accepted with {:.0f} %",
+                             100 * kUnknownAcceptance));
 }
 
 }  // namespace
 
-Result<Plan> plan_with_draft(const Model& model, const CommonOptions& options, const MachineProfile& machine, const Budgets& budgets, Workload workload) {
+Result<Plan> plan_with_draft(const Model& model, const CommonOptions& options, const MachineProfile& machine, const Budgets& budgets,
+                             Workload workload) {
   if (options.draft_place == DraftPlace::kDevice && !has_device(machine)) return misplaced();
   const auto draft = open_draft(options);
   if (!draft.is_ok()) return draft.status();
@@ -84,7 +90,8 @@ Result<Plan> plan_with_draft(const Model& model, const CommonOptions& options, c
   auto on_device = PlacementPlanner::plan(shape.value(), machine, budgets, workload);
   if (options.draft_place == DraftPlace::kDevice) return on_device;
   if (!on_host.is_ok() || !on_device.is_ok()) return on_device.is_ok() ? on_device : on_host;
-  const auto there = forecast_of(model, draft.value(), machine, workload, on_device.value()), here = forecast_of(model, draft.value(), machine, workload, on_host.value());
+  const auto there = forecast_of(model, draft.value(), machine, workload, on_device.value()),
+             here = forecast_of(model, draft.value(), machine, workload, on_host.value());
   if (!there.is_ok() || !here.is_ok()) return there.is_ok() ? here.status() : there.status();
   return there.value().tokens_per_s > here.value().tokens_per_s ? on_device : on_host;
 }

@@ -11,13 +11,15 @@
 
 namespace outrigger::tool {
 
-/// A plan with memory kept for --draft FILE, of the host's or of the device's as --draft-place says; with auto where more tokens a second are expected of it.
+/// A plan with memory kept for --draft FILE, of the host's or of the device's as --draft-place says; with auto where more tokens a second
+/// are expected of it.
 /// Errors: those of Model::open, draft_model_bytes and PlacementPlanner::plan; kInvalidArgument for a device that there is none of.
-Result<Plan> plan_with_draft(const Model& model, const CommonOptions& options, const MachineProfile& machine, const Budgets& budgets, Workload workload);
+Result<Plan> plan_with_draft(const Model& model, const CommonOptions& options, const MachineProfile& machine, const Budgets& budgets,
+                             Workload workload);
 
-/// Says in `plan`, which keeps memory for --draft FILE, what is expected of it, and adds the plan without it to the alternatives. A line on stderr, unless
-/// progress is off, tells on what that rests. Nothing is said without a draft model, and of a plan that was given. Errors: those of Model::open,
-/// PlacementPlanner::plan and forecast_draft.
+/// Says in `plan`, which keeps memory for --draft FILE, what is expected of it, and adds the plan without it to the alternatives. A line on
+/// stderr, unless progress is off, tells on what that rests. Nothing is said without a draft model, and of a plan that was given. Errors:
+/// those of Model::open, PlacementPlanner::plan and forecast_draft.
 Status expect_draft(const Model& model, const CommonOptions& options, const Workload& workload, const MachineProfile* given, Plan* plan);
 
 /// Keeps what a run's draft model had accepted, for later plans. Failures are remarks.

@@ -129,7 +129,9 @@ Result<ComparedModel> compare_one(const EvalOptions& options, const std::string&
   if (!chunks.is_ok()) return chunks.status();
   if (!*first) *first = chunks.value();
   if (chunks->tokens != (*first)->tokens) {
-    return Status(StatusCode::kInvalidArgument, "--compare: its vocabulary is another one than the first model's, need the same to compare predictions").in_file(file);
+    return Status(StatusCode::kInvalidArgument,
+                  "--compare: its vocabulary is another one than the first model's, need the same to compare predictions")
+        .in_file(file);
   }
   const auto engine = open_engine(model.value(), options.common, chunks->context_tokens);
   auto session = open_session(engine, options.future.branch_share);
@@ -247,7 +249,8 @@ void add_eval(CLI::App& app, Action& action) {
   CLI::Option* logits =
       command->add_option("--logits", options->logits_file, "Write float32 [tokens_scored, vocabulary]")->type_name("OUT.npy");
   CLI::Option* compare =
-      command->add_option("--compare", options->compare, "More models beside this one: a table of bytes, speed and distance")->type_name("FILE...");
+      command->add_option("--compare", options->compare, "More models beside this one: a table of bytes, speed and distance")
+          ->type_name("FILE...");
   CLI::Option* task =
       command->add_option("--task", options->task_file, "Lines of {\"context\":\"..\",\"choices\":[..],\"answer\":0}")->type_name("FILE");
   add_common_options(*command, options->common, Shows::kMachine);

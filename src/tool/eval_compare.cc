@@ -41,7 +41,8 @@ void count_bytes(const StepShape& shape, ComparedFile* file) {
   for (const MatrixShape& matrix : shape.matrices) {
     if (matrix.use == MatrixUse::kRowLookup) continue;
     (is_of_branch(matrix) ? file->branch_bytes : file->backbone_bytes) += matrix.packed_bytes;
-    file->read_bytes_per_token += matrix.use == MatrixUse::kRouted ? matrix.expert_packed_bytes() * shape.used_experts : matrix.packed_bytes;
+    file->read_bytes_per_token +=
+        matrix.use == MatrixUse::kRouted ? matrix.expert_packed_bytes() * shape.used_experts : matrix.packed_bytes;
   }
   file->branch_bytes += shape.residual_bytes;
   file->read_bytes_per_token += shape.residual_read_bytes_per_token;
@@ -78,7 +79,8 @@ Json compared_json(const std::vector<ComparedModel>& rows, bool has_reference) {
     models.push_back(std::move(one));
   }
   Json document = {{"models", models}};
-  if (has_reference) document["nearest"] = {{"stored", nearest_json(files, stored_bytes)}, {"read_per_token", nearest_json(files, read_bytes)}};
+  if (has_reference)
+    document["nearest"] = {{"stored", nearest_json(files, stored_bytes)}, {"read_per_token", nearest_json(files, read_bytes)}};
   return document;
 }
 
@@ -86,21 +88,22 @@ std::string compared_text(const std::vector<ComparedModel>& rows, bool has_refer
   const std::vector<ComparedFile> files = files_of(rows);
   size_t widest = 5;
   for (const ComparedFile& file : files) widest = std::max(widest, file.name.size());
-  std::string text = fmt::format("{:<{}}  {:>9}  {:>9}  {:>10}  {:>9}  {:>9}  {:>9}  {:>16}", "model", widest, "backbone", "branches", "read/token", "device",
-                                 "host", "tokens/s", "perplexity");
+  std::string text = fmt::format("{:<{}}  {:>9}  {:>9}  {:>10}  {:>9}  {:>9}  {:>9}  {:>16}", "model", widest, "backbone", "branches",
+                                 "read/token", "device", "host", "tokens/s", "perplexity");
   if (has_reference) text += fmt::format("  {:>18}  {:>12}", "KL divergence", "recovered");
   text += '\n';
   std::string notes;
   for (const ComparedModel& row : rows) {
     const ComparedFile& file = row.file;
     text += fmt::format("{:<{}}  {:>9}  {:>9}  {:>10}  {:>9}  {:>9}  {:>9.1f}  {:>16}", file.name, widest, format_size(file.backbone_bytes),
-                        format_size(file.branch_bytes), format_size(file.read_bytes_per_token), format_size(row.device_bytes), format_size(row.host_bytes), row.tokens_per_s,
-                        with_error(perplexity(row.figures.nll), 2, ""));
+                        format_size(file.branch_bytes), format_size(file.read_bytes_per_token), format_size(row.device_bytes),
+                        format_size(row.host_bytes), row.tokens_per_s, with_error(perplexity(row.figures.nll), 2, ""));
     if (has_reference) text += fmt::format("  {:>18}", with_error(file.kl.estimate(), 4, ""));
     if (const auto recovered = recovered_by(file, files)) {
       text += fmt::format("  {:>12}", with_error({100 * recovered->share.value, 100 * recovered->share.error}, 0, " %"));
       if (recovered->of != file.name)
-        notes += fmt::format("recovered by {}: of the distance of {}, which is nearer than it is without its branches\n", file.name, recovered->of);
+        notes += fmt::format("recovered by {}: of the distance of {}, which is nearer than it is without its branches\n", file.name,
+                             recovered->of);
     }
     text += '\n';
   }

@@ -16,7 +16,8 @@ namespace outrigger::tool {
 
 /// One model of the table.
 struct ComparedModel {
-  ComparedFile file;                          ///< with bytes of the layers and the head, and of what corrects them; distances where there is a reference
+  /// With bytes of the layers and the head, and of what corrects them; distances where there is a reference
+  ComparedFile file;
   uint64_t host_bytes = 0, device_bytes = 0;  ///< planned
   double tokens_per_s = 0;
   TextFigures figures;

@@ -73,8 +73,11 @@ Json figures_json(const TextFigures& figures, bool compared) {
   if (!compared) return document;
   const Estimate kl = figures.kl.estimate();
   document["reference_perplexity"] = estimate_json(perplexity(figures.reference_nll));
-  document["kl"] = {
-      {"mean", kl.value}, {"error", kl.error}, {"p99", quantile(figures.kl_samples, 0.99)}, {"max", figures.kl_samples.back()}, {"chunks", figures.kl.group_means()}};
+  document["kl"] = {{"mean", kl.value},
+                    {"error", kl.error},
+                    {"p99", quantile(figures.kl_samples, 0.99)},
+                    {"max", figures.kl_samples.back()},
+                    {"chunks", figures.kl.group_means()}};
   document["same_top"] = estimate_json(figures.same_top.estimate());
   return document;
 }

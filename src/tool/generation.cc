@@ -120,7 +120,8 @@ Json generation_json(std::span<const Token> prompt, const GenerateResult& result
 
 void say_branches(const RunOptions& options, const BranchUse& use) {
   if (options.common.progress == ProgressMode::kNone || use.steps == 0) return;
-  say(fmt::format("branches: {:.0f} % used on average, tokens took {:.1f} % longer than without", 100 * use.mean_share, 100 * use.slowdown));
+  say(fmt::format("branches: {:.0f} % used on average, tokens took {:.1f} % longer than without", 100 * use.mean_share,
+                  100 * use.slowdown));
 }
 
 Json predictions_json(const Plan& plan) {
@@ -132,7 +133,9 @@ Json predictions_json(const Plan& plan) {
 Json speculation_json(const SpeculationReport& report) {
   size_t places = kMostDraftTokens;
   while (places > 0 && report.drafted_at[places - 1] == 0) --places;
-  const auto first = [places](const auto& counts) { return std::vector<uint64_t>(counts.begin(), counts.begin() + static_cast<ptrdiff_t>(places)); };
+  const auto first = [places](const auto& counts) {
+    return std::vector<uint64_t>(counts.begin(), counts.begin() + static_cast<ptrdiff_t>(places));
+  };
   return {{"draft", report.draft_name},
           {"passes", report.passes},
           {"drafted", report.drafted},
@@ -161,7 +164,8 @@ Status write_report(const RunOptions& options, const Engine& engine, const RunRe
 }
 
 void add_report(const SpeculationReport& report, SpeculationReport* sum) {
-  const double tokens = sum->tokens_per_pass * static_cast<double>(sum->passes) + report.tokens_per_pass * static_cast<double>(report.passes);
+  const double tokens =
+      sum->tokens_per_pass * static_cast<double>(sum->passes) + report.tokens_per_pass * static_cast<double>(report.passes);
   sum->draft = report.draft;
   sum->draft_name = report.draft_name;
   sum->passes += report.passes;
@@ -195,8 +199,8 @@ void say_summary(const RunOptions& options, const Engine& engine, size_t tokens,
     why = fmt::format("; given up, since a token was expected to take {:.2f} ms with it, not clearly less than the {:.2f} ms without",
                       speculation.ms_per_token_drafted, speculation.ms_per_token_plain);
   }
-  say(fmt::format("draft {}: {} of {} tokens accepted, {:.2f} tokens a step{}", speculation.draft_name, speculation.accepted, speculation.drafted,
-                  speculation.tokens_per_pass, why));
+  say(fmt::format("draft {}: {} of {} tokens accepted, {:.2f} tokens a step{}", speculation.draft_name, speculation.accepted,
+                  speculation.drafted, speculation.tokens_per_pass, why));
 }
 
 }  // namespace outrigger::tool

@@ -43,10 +43,11 @@ Result<std::vector<Token>> prompt_tokens(const Tokenizer& tokenizer, const RunOp
 /// those that find room. Errors: kInvalidArgument when the prompt does not fit.
 Result<Workload> workload_for(const RunOptions& options, const ModelInfo& info, size_t prompt, uint32_t new_tokens);
 
-/// What the plan is to know of --draft: room for what it proposes, for each text of the workload's batch, and the file that it keeps memory for. Precondition:
-/// check_future().
+/// What the plan is to know of --draft: room for what it proposes, for each text of the workload's batch, and the file that it keeps memory
+/// for. Precondition: check_future().
 void plan_for_draft(const FutureOptions& future, const SamplingOptions& sampling, CommonOptions* common, Workload* workload);
-/// A session with --branch, and its draft opened. `load_ms`, if given, grows by the time this takes. Errors: those of Session::open and prepare_draft.
+/// A session with --branch, and its draft opened. `load_ms`, if given, grows by the time this takes. Errors: those of Session::open and
+/// prepare_draft.
 Result<Session> open_session(const Engine& engine, const RunOptions& options, double* load_ms = nullptr);
 
 /// What is the same for every text of a run. Precondition: check_future().

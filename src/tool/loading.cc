@@ -45,7 +45,9 @@ Result<Plan> make_plan(const Model& model, const CommonOptions& options, Workloa
     if (!plan.is_ok()) return plan.status().file().empty() ? plan.status().in_file(options.plan_file) : plan.status();
     if (Status status = check_plan(plan.value(), shape.value()); !status.is_ok()) return std::move(status).in_file(options.plan_file);
     if (options.spill_directory == kNoSpill && plan.value().kv_spilled_layers > 0) {
-      return Status(StatusCode::kInvalidArgument, "--spill-dir none: the plan keeps keys and values on disk; make another, or name a directory").in_file(options.plan_file);
+      return Status(StatusCode::kInvalidArgument,
+                    "--spill-dir none: the plan keeps keys and values on disk; make another, or name a directory")
+          .in_file(options.plan_file);
     }
     return plan;
   }
@@ -127,7 +129,11 @@ Json streamed_json(const Engine& engine) {
 
 Json experts_json(const Engine& engine) {
   const ExpertReport experts = engine.experts();
-  return {{"uses", experts.uses}, {"hits", experts.hits}, {"reads", experts.reads}, {"guesses", experts.guesses}, {"right_guesses", experts.right_guesses}};
+  return {{"uses", experts.uses},
+          {"hits", experts.hits},
+          {"reads", experts.reads},
+          {"guesses", experts.guesses},
+          {"right_guesses", experts.right_guesses}};
 }
 
 Json branches_json(const BranchUse& use) { return {{"steps", use.steps}, {"mean_share", use.mean_share}, {"slowdown", use.slowdown}}; }

@@ -40,7 +40,8 @@ Result<MachineProfile> plan_profile(const Model& model, const CommonOptions& opt
 Result<Engine> load_engine(const Model& model, const CommonOptions& options, const Workload& workload, double* load_ms = nullptr,
                            const MachineProfile* given = nullptr);
 
-/// Writes --trace, if it was given: before the result, so that a failure is the one document on stdout. Errors: those of Engine::write_trace.
+/// Writes --trace, if it was given: before the result, so that a failure is the one document on stdout. Errors: those of
+/// Engine::write_trace.
 Status write_trace(const Engine& engine, const CommonOptions& options);
 
 /// {"host":{...},"device":{...}} of the contract.

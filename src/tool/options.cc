@@ -93,12 +93,16 @@ Status check_future(const FutureOptions& options) {
   const auto draft = draft_options(options);
   if (!draft.is_ok()) return draft.status();
   if (options.follows_load && draft.value().kind != DraftKind::kNone) {
-    return Status(StatusCode::kUnsupported, fmt::format("--branch follow with --draft {}: got both, need one of them; use a share, or --draft none", options.draft));
+    return Status(StatusCode::kUnsupported,
+                  fmt::format("--branch follow with --draft {}: got both, need one of them; use a share, or --draft none", options.draft));
   }
   if (options.draft_place != DraftPlace::kAuto && draft.value().kind != DraftKind::kModel) {
-    return Status(StatusCode::kInvalidArgument, fmt::format("--draft-place with --draft {}: got both, need a FILE, which is all that has a place of its own", options.draft));
+    return Status(
+        StatusCode::kInvalidArgument,
+        fmt::format("--draft-place with --draft {}: got both, need a FILE, which is all that has a place of its own", options.draft));
   }
-  if (options.groups != "auto" && options.groups != "1" && options.groups != "2") return not_one_of("--groups", options.groups, "auto, 1 or 2");
+  if (options.groups != "auto" && options.groups != "1" && options.groups != "2")
+    return not_one_of("--groups", options.groups, "auto, 1 or 2");
   return Status();
 }
 
@@ -136,7 +140,8 @@ Result<DraftOptions> draft_options(const FutureOptions& options) {
     const std::string& text = options.draft_tokens;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), draft.tokens);
     if (error != std::errc() || end != text.data() + text.size() || draft.tokens == 0 || draft.tokens > most) {
-      return not_one_of("--draft-tokens", text, fmt::format("auto or 1 to {}{}", most, most == kMostDraftTokens ? ", of a tree to 31" : ""));
+      return not_one_of("--draft-tokens", text,
+                        fmt::format("auto or 1 to {}{}", most, most == kMostDraftTokens ? ", of a tree to 31" : ""));
     }
   }
   if (Status status = draft.validate(); !status.is_ok()) return status;
@@ -144,7 +149,8 @@ Result<DraftOptions> draft_options(const FutureOptions& options) {
 }
 
 uint32_t planned_draft_tokens(const DraftOptions& options, uint32_t batch) {
-  // As many as n-grams are right about where they pay; each takes a row of logits, 200 KB to 600 KB, which a tight budget would rather have for weights.
+  // As many as n-grams are right about where they pay; each takes a row of logits, 200 KB to 600 KB, which a tight budget would rather have
+  // for weights.
   constexpr uint32_t kUnasked = 8;
   if (options.kind == DraftKind::kNone) return 0;
   if (options.tokens != DraftOptions::kAsItPays) return options.tokens;
@@ -153,7 +159,8 @@ uint32_t planned_draft_tokens(const DraftOptions& options, uint32_t batch) {
   // A model's drafts are good for some tokens also where many texts share a step.
   if (options.kind == DraftKind::kModel) return std::clamp(4 * kMostDraftTokens / std::max(1u, batch), 4u, kMostDraftTokens);
   // Texts at once share what one would have: the more there are, the less a draft of each is worth.
-  return options.kind == DraftKind::kAuto && !is_tree ? kUnasked / std::max(1u, batch) : std::max(1u, kMostDraftTokens / std::max(1u, batch));
+  return options.kind == DraftKind::kAuto && !is_tree ? kUnasked / std::max(1u, batch)
+                                                      : std::max(1u, kMostDraftTokens / std::max(1u, batch));
 }
 
 }  // namespace outrigger::tool

@@ -53,8 +53,8 @@ inline constexpr const char* kNoSpill = "none";
 
 /// Whether --device says anything, and this build knows it. Errors: kUnavailable, kInvalidArgument.
 Status check_device(const CommonOptions& options);
-/// Whether the trace that was asked for, if any, can be written: known before the work, not after it. Errors: kInvalidArgument where no steps
-/// run, kNotFound, kIo.
+/// Whether the trace that was asked for, if any, can be written: known before the work, not after it. Errors: kInvalidArgument where no
+/// steps run, kNotFound, kIo.
 Status check_trace(const CommonOptions& options, bool has_steps);
 /// Installs the log sink.
 void apply_log_level(const CommonOptions& options);
@@ -73,7 +73,8 @@ struct FutureOptions {
 Status check_future(const FutureOptions& options);
 /// How --branch follow chooses, if it was given: within --max-slowdown, or the library's default.
 std::optional<FollowLoad> follow_load(const CommonOptions& common, const FutureOptions& options);
-/// Makes the session follow the load, if that was asked for; where the model has no branches, a line on stderr says that it changes nothing.
+/// Makes the session follow the load, if that was asked for; where the model has no branches, a line on stderr says that it changes
+/// nothing.
 Status start_following(Session& session, const CommonOptions& common, const FutureOptions& options);
 /// What --draft and --draft-tokens say; with --branch follow, auto is none. Errors: kInvalidArgument.
 Result<DraftOptions> draft_options(const FutureOptions& options);

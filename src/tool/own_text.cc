@@ -12,7 +12,8 @@
 namespace outrigger::tool {
 namespace {
 
-// Chunks that are written together: sixteen take some six times the time of one where the weights are in memory, and hardly longer where they stream.
+// Chunks that are written together: sixteen take some six times the time of one where the weights are in memory, and hardly longer where
+// they stream.
 constexpr uint32_t kMostAtOnce = 16;
 
 // What a text begins with: the token that says so, or, where a model has none, each time another.
@@ -23,7 +24,8 @@ Token first_token(const Tokenizer& tokenizer, uint32_t chunk) {
 }
 
 // A plan for as many chunks at once as the budget has room for: a pass over the weights takes next to as long for one as for all of them.
-Result<Engine> load_for_chunks(const Model& model, const CommonOptions& options, uint32_t chunks, uint32_t chunk_tokens, uint32_t* at_once) {
+Result<Engine> load_for_chunks(const Model& model, const CommonOptions& options, uint32_t chunks, uint32_t chunk_tokens,
+                               uint32_t* at_once) {
   Workload workload;
   workload.prompt_tokens = 1;
   workload.new_tokens = chunk_tokens - 1;

@@ -93,7 +93,8 @@ void add_plan(CLI::App& app, Action& action) {
   CLI::Option* profile =
       command->add_option("--profile", options->profile_file, "A machine's profile instead of this machine's")->type_name("FILE");
   command->add_option("--svg", options->svg_file, "Write a picture of it: lanes over time, memory, layers")->type_name("FILE");
-  command->add_option("--html", options->html_file, "Write a page about it: the picture, the alternatives, every tensor")->type_name("FILE");
+  command->add_option("--html", options->html_file, "Write a page about it: the picture, the alternatives, every tensor")
+      ->type_name("FILE");
   add_common_options(*command, options->common, Shows::kMachine);
   for (CLI::Option* option : add_draft_options(*command, options->future)) option->group("Speculation and batches");
   profile->excludes("--threads", "--plan", "--device");

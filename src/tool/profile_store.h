@@ -18,8 +18,8 @@ std::string cache_path(const char* name);
 /// That of the profile.
 std::string profile_path();
 
-/// What is stored there, if it holds for this machine, for `threads` (0: the default), for the disk that `disk_path` lies on and for `device`, as
-/// EngineOptions has it. For the cpu what was measured of another device is left out.
+/// What is stored there, if it holds for this machine, for `threads` (0: the default), for the disk that `disk_path` lies on and for
+/// `device`, as EngineOptions has it. For the cpu what was measured of another device is left out.
 std::optional<MachineProfile> stored_profile(uint32_t threads, const std::string& disk_path, const std::string& device);
 
 /// Keeps it; `disk_path` is the file its disk was measured with. A cache that cannot be written is worth a remark, not a failure.

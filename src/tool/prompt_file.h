@@ -18,8 +18,8 @@ struct Prompt {
   uint32_t new_tokens = 0;
 };
 
-/// The prompts of --prompts, in their order; empty lines are passed over. Errors: those of read_file and prompt_tokens; kCorruptFile with the line for what is no such
-/// object; kInvalidArgument for none at all.
+/// The prompts of --prompts, in their order; empty lines are passed over. Errors: those of read_file and prompt_tokens; kCorruptFile with
+/// the line for what is no such object; kInvalidArgument for none at all.
 Result<std::vector<Prompt>> read_prompts(const Tokenizer& tokenizer, const RunOptions& options);
 
 /// The workload that has room for each of them. Errors: those of workload_for.

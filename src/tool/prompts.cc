@@ -135,7 +135,10 @@ Status run_together(const PromptsRun& run, PromptResults* all) {
 }
 
 Json batch_json(const BatchReport& report) {
-  return {{"most_at_once", report.most_at_once}, {"steps", report.steps}, {"step_tokens", report.step_tokens}, {"alternated_steps", report.alternated_steps}};
+  return {{"most_at_once", report.most_at_once},
+          {"steps", report.steps},
+          {"step_tokens", report.step_tokens},
+          {"alternated_steps", report.alternated_steps}};
 }
 
 Json document_of(const Model& model, const PromptsRun& run, const PromptResults& all, const Totals& totals) {
@@ -177,7 +180,8 @@ RunReport report_of(const PromptsRun& run, const PromptResults& all, const Total
 Status check_draft_together(const RunOptions& options, uint32_t at_once) {
   const DraftKind kind = draft_options(options.future).value().kind;
   if (at_once == 1 || kind != DraftKind::kSelf) return Status();
-  return not_there_yet(fmt::format("--draft {} with --batch {}", options.future.draft, at_once), "use --draft ngram or a draft model, or --batch 1");
+  return not_there_yet(fmt::format("--draft {} with --batch {}", options.future.draft, at_once),
+                       "use --draft ngram or a draft model, or --batch 1");
 }
 
 }  // namespace

@@ -51,8 +51,9 @@ Status run_prompt(const Model& model, const Tokenizer& tokenizer, const RunOptio
   keep_acceptance(model, options.common, result.value().speculation);
   if (Status status = write_trace(engine.value(), options.common); !status.is_ok()) return status;
   const Timings& timings = result.value().timings;
-  const RunReport report{"", prompt.value().size(), result.value().tokens.size(), timings.prefill_tokens_per_s, timings.decode_tokens_per_s, 0,
-                         result.value().speculation};
+  const RunReport report{
+      "", prompt.value().size(),     result.value().tokens.size(), timings.prefill_tokens_per_s, timings.decode_tokens_per_s,
+      0,  result.value().speculation};
   if (Status status = write_report(options, engine.value(), report); !status.is_ok()) return status;
   if (!stream) return write_json(run_json(model, engine.value(), options, prompt.value(), result.value(), open_ms + load_ms));
   // A prompt that follows on the same line is ugly; a file gets the text and nothing else.
@@ -75,10 +76,13 @@ Status run(RunOptions options) {
   apply_log_level(options.common);
   if (Status status = check_future(options.future); !status.is_ok()) return status;
   if (options.prompts_file.empty() || options.future.batch.size() != 1) {
-    if (Status status = check_no_batch(options.future, "several prompts come with --prompts, one number at a time"); !status.is_ok()) return status;
+    if (Status status = check_no_batch(options.future, "several prompts come with --prompts, one number at a time"); !status.is_ok())
+      return status;
   }
   if (options.future.groups == "2" && options.future.batch.front() < 2) {
-    return Status(StatusCode::kInvalidArgument, "--groups: got 2, need 1, since one text alone has none to alternate with; several come with --prompts FILE.jsonl --batch N");
+    return Status(
+        StatusCode::kInvalidArgument,
+        "--groups: got 2, need 1, since one text alone has none to alternate with; several come with --prompts FILE.jsonl --batch N");
   }
   if (Status status = check_report(options); !status.is_ok()) return status;
   options.common.keeps_lane_times = !options.report_file.empty();
@@ -117,7 +121,8 @@ void add_run_options(CLI::App& command, RunOptions& options) {
       ->type_name("TEXT")
       ->allow_extra_args(false);
   command.add_flag("--ignore-eos", options.ignore_eos, "Go on after an end of text");
-  command.add_option("--report", options.report_file, "Write a page about the run: rates, memory, lanes, what was accepted of drafts")->type_name("FILE.html");
+  command.add_option("--report", options.report_file, "Write a page about the run: rates, memory, lanes, what was accepted of drafts")
+      ->type_name("FILE.html");
 
   SamplingOptions& sampling = options.sampling;
   for (CLI::Option* option : {

@@ -43,7 +43,8 @@ Estimate recovered_share(std::span<const double> with, std::span<const double> w
 
 Estimate difference(const Mean& a, const Mean& b) {
   const Estimate of_a = a.estimate(), of_b = b.estimate();
-  if (a.group_means().size() != b.group_means().size() || a.group_means().size() < 2) return {of_a.value - of_b.value, std::hypot(of_a.error, of_b.error)};
+  if (a.group_means().size() != b.group_means().size() || a.group_means().size() < 2)
+    return {of_a.value - of_b.value, std::hypot(of_a.error, of_b.error)};
   Mean paired;
   for (size_t i = 0; i < a.group_means().size(); ++i) {
     paired.add(a.group_means()[i] - b.group_means()[i]);

@@ -18,11 +18,12 @@ class Mean {
  public:
   void add(double sample);
   size_t count() const { return count_; }
-  /// What was added since the last call is a group: samples that are more like each other than like the rest, such as those of one chunk of a text.
+  /// What was added since the last call is a group: samples that are more like each other than like the rest, such as those of one chunk of
+  /// a text.
   void end_group();
   const std::vector<double>& group_means() const { return group_means_; }
-  /// Standard error: of two groups or more that of their means, which are taken for equally large; without groups sqrt(variance / (count - 1)) with the variance over count, as
-  /// llama.cpp's tools have it; 0 for fewer than two samples.
+  /// Standard error: of two groups or more that of their means, which are taken for equally large; without groups sqrt(variance / (count -
+  /// 1)) with the variance over count, as llama.cpp's tools have it; 0 for fewer than two samples.
   Estimate estimate() const;
 
  private:
@@ -31,10 +32,11 @@ class Mean {
   std::vector<double> group_means_;
 };
 
-/// 1 - mean of `with` / mean of `without`, which belong together one by one; the error is that of their paired differences, to first order. Precondition: as many of both, at least one.
+/// 1 - mean of `with` / mean of `without`, which belong together one by one; the error is that of their paired differences, to first order.
+/// Precondition: as many of both, at least one.
 Estimate recovered_share(std::span<const double> with, std::span<const double> without);
-/// Mean of `a` less that of `b`. Of as many groups of the same samples, two at least, the error is that of their paired differences; else that of
-/// two independent means.
+/// Mean of `a` less that of `b`. Of as many groups of the same samples, two at least, the error is that of their paired differences; else
+/// that of two independent means.
 Estimate difference(const Mean& a, const Mean& b);
 
 /// exp of a mean negative log-likelihood; the error propagated to first order.

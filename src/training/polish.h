@@ -22,8 +22,8 @@ namespace outrigger {
 /// it was of no use, or fails, the codes are gone. `student` gives the backbone's
 /// matrices, one for each of the layers' in the layout, each asked for once; `tokens` are whole chunks of `chunk_tokens`, and each step
 /// takes a piece of one, in a fixed order that comes round to other parts of a chunk when all were used. Factors are those of float32, also
-/// with `options.round`: rounded by it they are what the report speaks of. If the held-out pieces did not become better, half of the way that
-/// the steps went is tried, and a quarter; if those did not either, or the training ran away, `branches` stay as they are.
+/// with `options.round`: rounded by it they are what the report speaks of. If the held-out pieces did not become better, half of the way
+/// that the steps went is tried, and a quarter; if those did not either, or the training ran away, `branches` stay as they are.
 ///
 /// The same arguments give the same bits, whatever the number of threads.
 /// Memory, end_to_end_polish_bytes(), for W weights in layers, H in the head and F in factors: 8 (W + H) + 36 F bytes, since backbone and

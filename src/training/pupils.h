@@ -26,7 +26,8 @@ class Pupils {
   /// Moves all factors against their matrices' gradients, by about `rate` each. Errors: those of the rounding.
   Status step(float rate);
 
-  /// Leaves so much of the way that they went from `first`, the branches in the order in which they were added. Errors: those of the rounding.
+  /// Leaves so much of the way that they went from `first`, the branches in the order in which they were added. Errors: those of the
+  /// rounding.
   Status retreat(std::span<const TrainedBranch> first, float part);
 
   /// The i-th that was added, as it is now, unrounded, in the scale it was given in. Leaves `branch->matrix` alone.

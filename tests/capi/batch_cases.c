@@ -105,7 +105,8 @@ void a_batch_tells_each_text_its_own_error(void) {
   r.options[2].draft = OTR_DRAFT_SELF;
   r.pointers[3] = NULL; /* the defaults */
   otr_batch_options_init(&options, sizeof options);
-  CHECK_C(options.sequences == 0 && options.context_tokens == 0 && options.branch_share == -1 && options.cancel == NULL && options.groups == 0);
+  CHECK_C(options.sequences == 0 && options.context_tokens == 0 && options.branch_share == -1 && options.cancel == NULL &&
+          options.groups == 0);
   options.sequences = 2;
   options.context_tokens = 32;
   NEED_C(otr_batch_generate(s.engine, r.prompts, r.counts, kTexts, r.pointers, &options, &batch, &s.error) == OTR_OK);

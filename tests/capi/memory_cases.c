@@ -101,8 +101,14 @@ static const struct {
   int (*has_made)(const stack*);
   void (*undo)(stack*);
 } kParts[] = {
-    {open_model, has_model, close_model},    {read_and_write_text, NULL, NULL},          {make_plan, has_plan, close_plan},
-    {draw_plan, NULL, NULL},                 {open_engine, has_engine, close_engine}, {generate_batch, NULL, NULL}, {open_session, has_session, close_session}, {converse, NULL, NULL},
+    {open_model, has_model, close_model},
+    {read_and_write_text, NULL, NULL},
+    {make_plan, has_plan, close_plan},
+    {draw_plan, NULL, NULL},
+    {open_engine, has_engine, close_engine},
+    {generate_batch, NULL, NULL},
+    {open_session, has_session, close_session},
+    {converse, NULL, NULL},
     {write_trace, NULL, NULL},
 };
 

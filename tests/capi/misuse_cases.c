@@ -322,7 +322,8 @@ void a_wrong_struct_size_is_an_error(void) {
   WRONG_SIZES_SINCE_C(result, kFirstGenerate, otr_session_generate(s.session, &token, 1, NULL, &result, &error));
   WRONG_SIZES_C(model_options, otr_model_open(tiny_model_path(), &model_options, &model, &error));
   WRONG_SIZES_C(pack_options, otr_model_pack(s.model, scratch_path("packed.gguf"), &pack_options, &error));
-  WRONG_SIZES_SINCE_C(compress_options, 48, otr_model_compress(s.model, &token, 1, scratch_path("small.gguf"), &compress_options, NULL, &error));
+  WRONG_SIZES_SINCE_C(compress_options, 48,
+                      otr_model_compress(s.model, &token, 1, scratch_path("small.gguf"), &compress_options, NULL, &error));
   WRONG_SIZES_C(export_options, otr_model_export(s.model, scratch_path("backbone.gguf"), &export_options, NULL, &error));
   WRONG_SIZES_C(profile_options, otr_profile_measure(&profile_options, &profile, &error));
   WRONG_SIZES_SINCE_C(plan_options, kFirstPlanOptions, otr_plan_make(s.model, some_profile(), &plan_options, &plan, &error));

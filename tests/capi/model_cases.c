@@ -269,7 +269,8 @@ void a_model_is_compressed(void) {
   for (i = 0; i < 96; ++i) tokens[i] = (i * i * 31 + i * 7) % 200;
   NEED_C(otr_model_open(dense_model_path(), NULL, &model, &error) == OTR_OK);
   otr_compress_options_init(&options, sizeof options);
-  CHECK_C(options.bits == 4 && options.chunk_tokens == 512 && options.most_chunks == 32 && options.threads == 0 && options.reserved == 0 && options.resume == 0);
+  CHECK_C(options.bits == 4 && options.chunk_tokens == 512 && options.most_chunks == 32 && options.threads == 0 && options.reserved == 0 &&
+          options.resume == 0);
   CHECK_C(options.levels == OTR_LEVELS_UNIFORM && options.group_weights == 64);
   CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_INVALID_ARGUMENT); /* less than a chunk */
   options.chunk_tokens = 32;
@@ -307,7 +308,8 @@ void a_model_is_compressed(void) {
   CHECK_C(report.calibration_tokens == 96 && report.backbone_bytes * 16 == report.backbone_weights * 7);
   CHECK_C(report.branch_bytes == 0 && report.branch_read_bytes == 0);
   options.host_bytes = 1;
-  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_BUDGET && error.given_bytes == 1 && error.needed_bytes > 1);
+  CHECK_C(otr_model_compress(model, tokens, 96, path, &options, NULL, &error) == OTR_BUDGET && error.given_bytes == 1 &&
+          error.needed_bytes > 1);
   options.host_bytes = error.needed_bytes;
   NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
   CHECK_C(report.host_peak_bytes <= options.host_bytes);
@@ -330,8 +332,10 @@ void a_model_is_compressed(void) {
   options.polish_steps = 2;
   NEED_C(otr_model_compress(model, tokens, 96, path, &options, &report, &error) == OTR_OK);
   CHECK_C(report.branch_bytes > 0 && report.branch_bytes <= 20000 && report.branch_read_bytes == report.branch_bytes);
-  CHECK_C(all.resumed == 1 && all.matrices == 21 && all.corrected > 0 && all.kl > 0 && report.survey_kl > 0 && report.feedback_columns == 0);
-  CHECK_C(all.weights == report.backbone_weights && report.used_weights == report.backbone_weights && all.backbone_bytes == report.backbone_bytes && all.branch_bytes == report.branch_bytes);
+  CHECK_C(all.resumed == 1 && all.matrices == 21 && all.corrected > 0 && all.kl > 0 && report.survey_kl > 0 &&
+          report.feedback_columns == 0);
+  CHECK_C(all.weights == report.backbone_weights && report.used_weights == report.backbone_weights &&
+          all.backbone_bytes == report.backbone_bytes && all.branch_bytes == report.branch_bytes);
   CHECK_C(report.host_planned_bytes >= report.host_peak_bytes);
   options.on_matrix = NULL;
   check_training(&report, OTR_POLISH_END_TO_END);
@@ -425,7 +429,8 @@ void a_model_is_exported(void) {
   CHECK_C(!is_there(backbone_path) && !is_there(adapter_path));
   options.progress = NULL;
   NEED_C(otr_model_export(small, backbone_path, &options, &report, &error) == OTR_OK);
-  CHECK_C(report.branches > 0 && report.recoded_matrices > 0 && report.adapter_bytes > 0 && report.adapter_error > 0 && report.adapter_error < 0.001);
+  CHECK_C(report.branches > 0 && report.recoded_matrices > 0 && report.adapter_bytes > 0 && report.adapter_error > 0 &&
+          report.adapter_error < 0.001);
   CHECK_C(is_there(backbone_path) && is_there(adapter_path));
   NEED_C(otr_model_open(backbone_path, NULL, &backbone, &error) == OTR_OK);
   CHECK_C(otr_model_get_info(backbone, &info, &error) == OTR_OK && info.can_run == 1 && info.bytes == report.backbone_bytes);

@@ -125,8 +125,10 @@ static void runs_on_a_device_as_without(stack* s, const otr_plan* plan) {
 /* some_profile() with a device of 1 GiB that is faster at everything; NULL after a failed check. */
 static otr_profile* device_profile(void) {
   static const char kDevice[] =
-      ",\"device\":\"a fast one\",\"device_memory_bytes\":1073741824,\"device_step_overhead_us\":0,\"link_latency_us\":0,\"device_threads\":4";
-  static const char* const kRates[] = {"h2d_bytes", "d2h_bytes", "device_stream_bytes", "device_int8_ops", "device_small_batch_ops", "device_attention_flops"};
+      ",\"device\":\"a fast "
+      "one\",\"device_memory_bytes\":1073741824,\"device_step_overhead_us\":0,\"link_latency_us\":0,\"device_threads\":4";
+  static const char* const kRates[] = {
+      "h2d_bytes", "d2h_bytes", "device_stream_bytes", "device_int8_ops", "device_small_batch_ops", "device_attention_flops"};
   otr_profile* profile = NULL;
   char *json = profile_json(some_profile()), *with_device = json == NULL ? NULL : malloc(strlen(json) + 1000);
   size_t i;
@@ -159,11 +161,13 @@ void a_profile_with_a_device_makes_plans_for_it(void) {
   NEED_C(otr_plan_make(s.model, profile, &options, &plan, &s.error) == OTR_OK);
   NEED_C(otr_plan_get_summary(plan, &summary, &s.error) == OTR_OK);
   CHECK_C(summary.device_budget_bytes == 1073741824 / 10 * 9);
-  CHECK_C(summary.device_planned_bytes > 0 && summary.device_planned_bytes <= summary.device_budget_bytes && summary.device_minimum_bytes == 0);
+  CHECK_C(summary.device_planned_bytes > 0 && summary.device_planned_bytes <= summary.device_budget_bytes &&
+          summary.device_minimum_bytes == 0);
   CHECK_C(summary.device_resident_tensors > 0 && summary.device_resident_tensors <= summary.resident_tensors);
   /* A head that streams there is in host memory too, where its rows are looked up: it may pay. */
   CHECK_C(summary.device_streamed_tensors <= summary.streamed_tensors && summary.streamed_bytes_per_token < 4096);
-  CHECK_C((summary.device_streamed_tensors > 0) == (summary.device_slots > 0) && (summary.device_slots > 0) == (summary.device_from_tokens > 0));
+  CHECK_C((summary.device_streamed_tensors > 0) == (summary.device_slots > 0) &&
+          (summary.device_slots > 0) == (summary.device_from_tokens > 0));
   CHECK_C((summary.device_bytes_per_token > 0) == (summary.device_from_tokens == 1));
   CHECK_C(summary.device_slot_bytes % 4096 == 0);
   runs_on_a_device_as_without(&s, plan);
@@ -190,7 +194,8 @@ void a_draft_model_computes_on_the_device(void) {
   stack s;
   NEED_C(profile != NULL);
   if (!stack_open(&s, 1, 64)) return;
-  CHECK_C(otr_model_draft_device_bytes(s.model, some_profile(), 64, 1, &host, &there, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "no device"));
+  CHECK_C(otr_model_draft_device_bytes(s.model, some_profile(), 64, 1, &host, &there, &s.error) == OTR_INVALID_ARGUMENT &&
+          strstr(s.error.message, "no device"));
   CHECK_C(host == 0 && there == 0);
   CHECK_C(otr_model_draft_device_bytes(s.model, profile, 64, 1, &host, NULL, &s.error) == OTR_INVALID_ARGUMENT);
   CHECK_C(otr_model_draft_device_bytes(s.model, profile, 0, 1, &host, &there, &s.error) == OTR_INVALID_ARGUMENT);
@@ -206,9 +211,11 @@ void a_draft_model_computes_on_the_device(void) {
   otr_session_close(&s.session);
   otr_engine_close(&s.engine);
   otr_plan_close(&s.plan);
-  CHECK_C(otr_plan_make(s.model, some_profile(), &options, &s.plan, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "no device"));
+  CHECK_C(otr_plan_make(s.model, some_profile(), &options, &s.plan, &s.error) == OTR_INVALID_ARGUMENT &&
+          strstr(s.error.message, "no device"));
   options.device_budget_bytes = there - 1;
-  CHECK_C(otr_plan_make(s.model, profile, &options, &s.plan, &s.error) == OTR_BUDGET && s.error.needed_bytes == there && s.error.given_bytes == there - 1);
+  CHECK_C(otr_plan_make(s.model, profile, &options, &s.plan, &s.error) == OTR_BUDGET && s.error.needed_bytes == there &&
+          s.error.given_bytes == there - 1);
   options.device_budget_bytes = there;
   NEED_C(otr_plan_make(s.model, profile, &options, &s.plan, &s.error) == OTR_OK);
   CHECK_C(otr_plan_get_summary(s.plan, &summary, &s.error) == OTR_OK);
@@ -226,7 +233,8 @@ void a_draft_model_computes_on_the_device(void) {
   NEED_C(otr_session_generate(s.session, prompt, 5, &generate, &result, &s.error) == OTR_OK);
   /* It drafts for itself, so that all is right. */
   CHECK_C(result.drafted_tokens > 0 && result.accepted_tokens == result.drafted_tokens);
-  CHECK_C(otr_engine_get_memory(s.engine, OTR_TIER_DEVICE, &memory, &s.error) == OTR_OK && memory.draft_bytes == there && memory.peak_bytes == there);
+  CHECK_C(otr_engine_get_memory(s.engine, OTR_TIER_DEVICE, &memory, &s.error) == OTR_OK && memory.draft_bytes == there &&
+          memory.peak_bytes == there);
   otr_profile_close(&profile);
   stack_close(&s);
 }
@@ -350,7 +358,8 @@ void copies_of_what_streams_draft(void) {
   options.host_budget_bytes = error.needed_bytes;
   NEED_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_OK);
   CHECK_C(otr_plan_get_summary(plan, &summary, &error) == OTR_OK);
-  CHECK_C(summary.self_draft_bits == 3 && summary.draft_bytes > 0 && summary.draft_tokens_per_pass > 1 && summary.predicted_draft_tokens_per_s > 0);
+  CHECK_C(summary.self_draft_bits == 3 && summary.draft_bytes > 0 && summary.draft_tokens_per_pass > 1 &&
+          summary.predicted_draft_tokens_per_s > 0);
   CHECK_C(text_under(model, plan, OTR_DRAFT_SELF, drafted, &draft_bytes) == 12 && draft_bytes == summary.draft_bytes);
   CHECK_C(text_under(model, plan, OTR_DRAFT_NONE, plain, &draft_bytes) == 12);
   CHECK_C(memcmp(drafted, plain, sizeof plain) == 0);
@@ -509,7 +518,8 @@ void keys_and_values_can_be_on_disk(void) {
   CHECK_C(otr_plan_get_summary(s.plan, &summary, &s.error) == OTR_OK);
   CHECK_C(summary.kv_layers == 2 && summary.kv_spilled_layers == 0 && summary.kv_spill_bytes == 0 && summary.kv_disk_bytes_per_token == 0);
   otr_plan_options_init(&options, sizeof options);
-  CHECK_C(options.kv_spilled_layers == OTR_KV_SPILL_AS_IT_PAYS && options.corrections == OTR_CORRECTIONS_AS_IT_PAYS && options.max_slowdown < 0);
+  CHECK_C(options.kv_spilled_layers == OTR_KV_SPILL_AS_IT_PAYS && options.corrections == OTR_CORRECTIONS_AS_IT_PAYS &&
+          options.max_slowdown < 0);
   options.prompt_tokens = options.new_tokens = 32;
   options.host_budget_bytes = 0;
   options.kv_spilled_layers = 3;
@@ -517,7 +527,8 @@ void keys_and_values_can_be_on_disk(void) {
   options.kv_spilled_layers = 2;
   NEED_C(otr_plan_make(s.model, some_profile(), &options, &plan, &s.error) == OTR_OK);
   CHECK_C(otr_plan_get_summary(plan, &summary, &s.error) == OTR_OK);
-  CHECK_C(summary.kv_spilled_layers == 2 && summary.kv_spill_bytes > 0 && summary.kv_spill_bytes % 4096 == 0 && summary.kv_disk_bytes_per_token > 0);
+  CHECK_C(summary.kv_spilled_layers == 2 && summary.kv_spill_bytes > 0 && summary.kv_spill_bytes % 4096 == 0 &&
+          summary.kv_disk_bytes_per_token > 0);
   otr_engine_options_init(&engine_options, sizeof engine_options);
   CHECK_C(engine_options.spill_directory == NULL);
   engine_options.spill_directory = "/no/such/folder";

@@ -106,7 +106,8 @@ void drafts_change_no_token(void) {
     CHECK_C((result.passes > 0) == (i > 0) && result.accepted_tokens <= result.drafted_tokens);
     CHECK_C((result.expected_accepted_tokens > 0) == (result.drafted_tokens > 0));
     CHECK_C(result.expected_accepted_tokens <= (double)result.drafted_tokens);
-    CHECK_C((result.verify_ms > 0) == (i > 0) && (result.draft_ms > 0) == (i > 0) && result.draft_ms + result.verify_ms <= result.decode_ms);
+    CHECK_C((result.verify_ms > 0) == (i > 0) && (result.draft_ms > 0) == (i > 0) &&
+            result.draft_ms + result.verify_ms <= result.decode_ms);
     if (!is_model) continue;
     /* A model that drafts for itself is always right. */
     CHECK_C(result.drafted_tokens > 20 && result.accepted_tokens == result.drafted_tokens && result.accepted_at[0] + 1 >= result.passes);
@@ -132,9 +133,11 @@ void drafts_are_refused_by_name(void) {
   NEED_C(open_with_draft(&s, 4, 4096));
   otr_generate_options_init(&options, sizeof options);
   options.draft = 7;
-  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "draft.kind") != NULL);
+  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT &&
+          strstr(s.error.message, "draft.kind") != NULL);
   options.draft = OTR_DRAFT_MODEL;
-  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "draft.path") != NULL);
+  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT &&
+          strstr(s.error.message, "draft.path") != NULL);
   options.draft_path = "/nowhere/draft.gguf";
   CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_NOT_FOUND);
   options.draft_path = tiny_model_path();
@@ -145,14 +148,17 @@ void drafts_are_refused_by_name(void) {
   CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_UNSUPPORTED);
   options.draft = OTR_DRAFT_NGRAM;
   options.draft_tokens = OTR_MOST_DRAFT_TOKENS + 1;
-  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "draft.tokens") != NULL);
+  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT &&
+          strstr(s.error.message, "draft.tokens") != NULL);
   options.draft_shape = OTR_DRAFT_SHAPE_TREE;
   CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_OK);
   options.draft_tokens = OTR_MOST_TREE_DRAFT_TOKENS + 1;
-  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "draft.tokens") != NULL);
+  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT &&
+          strstr(s.error.message, "draft.tokens") != NULL);
   options.draft_tokens = 4;
   options.draft_shape = 3;
-  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "draft.shape") != NULL);
+  CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT &&
+          strstr(s.error.message, "draft.shape") != NULL);
   options.draft_shape = OTR_DRAFT_SHAPE_AUTO;
   options.reserved_too = 1;
   CHECK_C(otr_session_prepare_draft(s.session, &options, &s.error) == OTR_INVALID_ARGUMENT);

@@ -80,10 +80,11 @@ TEST_CASE("KlMeter: a distance is that of the engine's logits, from any layer on
 TEST_CASE("Survey: the layer that loses something is worth all of it, and the watch can stop it") {
   const ScratchFolder scratch;
   // The other layers' weights have four values, which two bits hold.
-  const Model model = write_and_open(scratch, random_dense([](const std::string& name, std::vector<float>& values) {
-                                       if (!name.starts_with("blk.") || name.starts_with("blk.1.") || name.find("norm") != std::string::npos) return;
-                                       for (float& value : values) value = (value > 0 ? 1.0f : -1.0f) * (std::abs(value) > 0.1f ? 0.1875f : 0.0625f);
-                                     }));
+  const Model model =
+      write_and_open(scratch, random_dense([](const std::string& name, std::vector<float>& values) {
+                       if (!name.starts_with("blk.") || name.starts_with("blk.1.") || name.find("norm") != std::string::npos) return;
+                       for (float& value : values) value = (value > 0 ? 1.0f : -1.0f) * (std::abs(value) > 0.1f ? 0.1875f : 0.0625f);
+                     }));
   CompressOptions options;
   options.bits = 2;
   options.chunk_tokens = kChunkTokens;
@@ -115,7 +116,8 @@ TEST_CASE("Survey: the layer that loses something is worth all of it, and the wa
   }
   CHECK(of_layer[1] > 20 * of_layer[0]);
   CHECK(of_layer[1] > 20 * of_layer[2]);
-  const auto stopped = survey_model(*model.impl(), text(400), options, 0, false, nullptr, [](double share) { return share > 0.7 ? Status(StatusCode::kCancelled, "enough") : Status(); });
+  const auto stopped = survey_model(*model.impl(), text(400), options, 0, false, nullptr,
+                                    [](double share) { return share > 0.7 ? Status(StatusCode::kCancelled, "enough") : Status(); });
   CHECK(stopped.status().code() == StatusCode::kCancelled);
 }
 
@@ -128,7 +130,8 @@ TEST_CASE("Survey: stopped after any measurement, the next one has those that we
   options.chunk_tokens = kChunkTokens;
   const std::vector<Token> tokens = text(128);
   const auto survey = [&](SavedWork* saved, double most) {
-    return survey_model(*model.impl(), tokens, options, 0, false, saved, [most](double share) { return share > most ? Status(StatusCode::kCancelled, "enough") : Status(); });
+    return survey_model(*model.impl(), tokens, options, 0, false, saved,
+                        [most](double share) { return share > most ? Status(StatusCode::kCancelled, "enough") : Status(); });
   };
   const SurveyResult expected = must(survey(nullptr, 1));
   std::vector<MatrixPlan> plans(layout.weights.size());
@@ -146,7 +149,8 @@ TEST_CASE("Survey: stopped after any measurement, the next one has those that we
     const SurveyResult found = must(survey(saved.get(), 1));
     CHECK(found.measured.kl == expected.measured.kl);
     CHECK((found.measured.kl_by_kind == expected.measured.kl_by_kind && found.measured.kl_by_layer == expected.measured.kl_by_layer));
-    CHECK(std::equal(found.losses.begin(), found.losses.end(), expected.losses.begin(), [](const MatrixLoss& a, const MatrixLoss& b) { return a.kl == b.kl; }));
+    CHECK(std::equal(found.losses.begin(), found.losses.end(), expected.losses.begin(),
+                     [](const MatrixLoss& a, const MatrixLoss& b) { return a.kl == b.kl; }));
     CHECK(saved->numbers() == kMeasurements);
     saved->remove();
   }
@@ -183,7 +187,8 @@ TEST_CASE("allocate_bits: the mean is kept, and no matrix that loses less has mo
       used.insert(plans[loss.matrix].bits);
       for (const MatrixLoss& other : losses) {
         const WeightSource& theirs = layout.weights[other.matrix];
-        if (weight.rows * weight.columns == theirs.rows * theirs.columns && loss.kl < other.kl) CHECK(plans[loss.matrix].bits <= plans[other.matrix].bits);
+        if (weight.rows * weight.columns == theirs.rows * theirs.columns && loss.kl < other.kl)
+          CHECK(plans[loss.matrix].bits <= plans[other.matrix].bits);
       }
     }
     CHECK(bits / weights <= mean + 1e-9);
@@ -200,7 +205,8 @@ TEST_CASE("plan_uniform_ranks: the largest rank that fits, and small matrices ha
     std::vector<MatrixPlan> plans(layout.weights.size());
     plan_uniform_ranks(layout, budget, 8, &plans);
     uint64_t bytes = 0;
-    for (const uint32_t matrix : matrices_of_layers(layout)) bytes += branch_bytes(layout.weights[matrix].rows, layout.weights[matrix].columns, plans[matrix].rank, 8);
+    for (const uint32_t matrix : matrices_of_layers(layout))
+      bytes += branch_bytes(layout.weights[matrix].rows, layout.weights[matrix].columns, plans[matrix].rank, 8);
     return bytes;
   };
   const uint64_t all = bytes_at(UINT64_MAX), least = bytes_at(all - 1);

@@ -215,7 +215,8 @@ TEST_CASE("compress_model: a budget without room for a wide matrix' inputs makes
 TEST_CASE("check_compress: says what compress_model would, knowing no more of the text than how long it is") {
   Bench bench(random_dense());
   const auto both = [&](const std::string& path) {
-    const Status checked = check_compress(*bench.model, bench.text.size(), path, bench.options), made = compress_model(*bench.model, bench.text, path, bench.options).status();
+    const Status checked = check_compress(*bench.model, bench.text.size(), path, bench.options),
+                 made = compress_model(*bench.model, bench.text, path, bench.options).status();
     CHECK(checked.to_string() == made.to_string());
     return checked;
   };

@@ -509,7 +509,8 @@ TEST_CASE("compress_model: what cannot be compressed is refused with a reason, b
   const Model mixture = must(Model::open(tiny_model_path("mixtral"))), odd = must(Model::open(tiny_model_path("odd-f32")));
   CHECK(code(mixture, std::vector<Token>(64, 1), few_chunks()) == StatusCode::kUnsupported);
   CHECK(code(odd, std::vector<Token>(64, 1), few_chunks()) == StatusCode::kUnsupported);
-  CHECK(write_compress_page(model, path, few_chunks(), CompressReport(), CompressQuality()).code() == StatusCode::kInvalidArgument);  // which page
+  // Which page
+  CHECK(write_compress_page(model, path, few_chunks(), CompressReport(), CompressQuality()).code() == StatusCode::kInvalidArgument);
   CHECK(scratch.names() == std::vector<std::string>{"model.gguf"});
 }
 

@@ -23,8 +23,8 @@ void fill_with_blocks(DType type, std::mt19937& random, std::span<std::byte> byt
   }
 }
 
-/// The random model of three layers with the matrices of the first `layers` in `type`: the type's number stands in the place of float32's, and made-up blocks
-/// in that of its values, which take more room than they.
+/// The random model of three layers with the matrices of the first `layers` in `type`: the type's number stands in the place of float32's,
+/// and made-up blocks in that of its values, which take more room than they.
 std::vector<std::byte> random_dense_in(DType type, uint32_t layers) {
   std::vector<std::byte> bytes = random_dense();
   const ScratchFolder scratch;
@@ -34,7 +34,8 @@ std::vector<std::byte> random_dense_in(DType type, uint32_t layers) {
   for (const GgufTensor& tensor : file.tensors()) {
     if (tensor.rank != 2 || !tensor.name.starts_with("blk.") || tensor.name[4] - '0' >= static_cast<int>(layers)) continue;
     const auto name = std::as_bytes(std::span(tensor.name));
-    const auto type_at = std::search(bytes.begin(), bytes.end(), name.begin(), name.end()) + static_cast<ptrdiff_t>(name.size() + 4 + 8 * tensor.rank);
+    const auto type_at =
+        std::search(bytes.begin(), bytes.end(), name.begin(), name.end()) + static_cast<ptrdiff_t>(name.size() + 4 + 8 * tensor.rank);
     const auto number = static_cast<uint32_t>(type);
     std::memcpy(&*type_at, &number, sizeof number);
     fill_with_blocks(type, random, std::span(bytes).subspan(tensor.offset, *row_bytes(type, tensor.elements())));

@@ -140,8 +140,9 @@ TEST_CASE("PlanRecord: a plan comes back with its survey, and none that its matr
   CHECK(write_plan(*read, layout) == record);
   CHECK((read->survey.curve.size() == 2 && read->survey.curve[1].restored == 0.5 && read->survey.kl_by_layer[0] == 8));
   for (size_t bytes = 0; bytes < record.size(); ++bytes) CHECK(!read_plan(std::span(record).first(bytes), layout));
-  for (const MatrixPlan& wrong : {MatrixPlan{5, 32}, MatrixPlan{0, 32}, MatrixPlan{3, 31}, MatrixPlan{3, 64}, MatrixPlan{3, 0, 1.5},
-                                  MatrixPlan{3, 0, -1}, MatrixPlan{3, 0, std::nan("")}, MatrixPlan{3, 0, 0, 0, 0, {false, 32}}, MatrixPlan{3, 0, 0, 0, 0, {true, 128}}}) {
+  for (const MatrixPlan& wrong :
+       {MatrixPlan{5, 32}, MatrixPlan{0, 32}, MatrixPlan{3, 31}, MatrixPlan{3, 64}, MatrixPlan{3, 0, 1.5}, MatrixPlan{3, 0, -1},
+        MatrixPlan{3, 0, std::nan("")}, MatrixPlan{3, 0, 0, 0, 0, {false, 32}}, MatrixPlan{3, 0, 0, 0, 0, {true, 128}}}) {
     ModelPlan changed = plan;
     changed.matrices[4] = wrong;
     CHECK(!read_plan(write_plan(changed, layout), layout));

@@ -97,7 +97,8 @@ inline void check_attention(Backend& backend, ThreadTeam& team, KvType type, siz
   args.first_position = first_position, args.scale = 0.125f, args.type = type;
   Twin scratch(backend, std::max(backend.scratch_bytes(args), attention_scratch_bytes(kHeadDim)));
   run_twice(backend, team, [&](bool device) -> DeviceOp {
-    args.q = q.on(device), args.k_cache = keys.on<std::byte>(device), args.v_cache = values.on<std::byte>(device), args.dst = dst.on(device);
+    args.q = q.on(device), args.k_cache = keys.on<std::byte>(device), args.v_cache = values.on<std::byte>(device),
+    args.dst = dst.on(device);
     args.scratch = scratch.on<std::byte>(device);
     return args;
   });
@@ -107,13 +108,16 @@ inline void check_attention(Backend& backend, ThreadTeam& team, KvType type, siz
 inline void check_elementwise(Backend& backend, ThreadTeam& team, size_t tokens, size_t width) {
   CAPTURE(tokens, width);
   const size_t stride = width + 4;
-  Twin a(backend, normal_floats(tokens * stride, 8)), b(backend, normal_floats(tokens * stride, 9)), weight(backend, normal_floats(width, 10));
+  Twin a(backend, normal_floats(tokens * stride, 8)), b(backend, normal_floats(tokens * stride, 9)),
+      weight(backend, normal_floats(width, 10));
   Twin dst(backend, tokens * stride * sizeof(float));
   run_twice(backend, team, [&](bool device) -> DeviceOp {
     return RmsNormArgs{a.on(device), weight.on(device), dst.on(device), tokens, width, 1e-5f};
   });
   REQUIRE(dst.is_equal(backend));
-  run_twice(backend, team, [&](bool device) -> DeviceOp { return SiluMulArgs{a.on(device), b.on(device), dst.on(device), tokens * width}; });
+  run_twice(backend, team, [&](bool device) -> DeviceOp {
+    return SiluMulArgs{a.on(device), b.on(device), dst.on(device), tokens * width};
+  });
   REQUIRE(dst.is_equal(backend));
   run_twice(backend, team, [&](bool device) -> DeviceOp { return AddBiasArgs{weight.on(device), dst.on(device), stride, width, tokens}; });
   run_twice(backend, team, [&](bool device) -> DeviceOp { return AddArgs{a.on(device), stride, dst.on(device), stride, tokens, width}; });

@@ -228,7 +228,9 @@ inline void check_failure_contract(const OpenBackend& open) {
       REQUIRE(failure.code() == StatusCode::kDevice);
       REQUIRE(failure.message().find("illegal address") != std::string::npos);
 
-      const auto is_same = [&failure](const Status& status) { return status.code() == failure.code() && status.message() == failure.message(); };
+      const auto is_same = [&failure](const Status& status) {
+        return status.code() == failure.code() && status.message() == failure.message();
+      };
       REQUIRE(is_same(backend->allocate(1).status()));
       REQUIRE(is_same(backend->allocate_pinned(1).status()));
       REQUIRE(is_same(backend->copy_to_device(Stream::kToDevice, memory.data(), pinned.data(), 1)));

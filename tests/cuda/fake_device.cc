@@ -283,7 +283,8 @@ struct FakeCalls {
   }
   static CudaCode memory(uint64_t* free_bytes, uint64_t* total_bytes) {
     return call(CudaCall::kMemory, [=](FakeDevice& device, Lock&) {
-      *total_bytes = device.facts_.memory_bytes, *free_bytes = device.facts_.memory_bytes - device.facts_.context_bytes - device.used_bytes_;
+      *total_bytes = device.facts_.memory_bytes,
+      *free_bytes = device.facts_.memory_bytes - device.facts_.context_bytes - device.used_bytes_;
       return kCudaOk;
     });
   }
@@ -472,12 +473,12 @@ struct FakeCalls {
 };
 
 const CudaApi& FakeDevice::api() {
-  static constexpr CudaApi kApi = {FakeCalls::error_text,    FakeCalls::device_count,  FakeCalls::free_before,    FakeCalls::use_device,     FakeCalls::device_facts,
-                                   FakeCalls::memory,        FakeCalls::allocate,      FakeCalls::release,        FakeCalls::pin,
-                                   FakeCalls::unpin,         FakeCalls::create_stream, FakeCalls::destroy_stream, FakeCalls::create_event,
-                                   FakeCalls::destroy_event, FakeCalls::record_event,  FakeCalls::wait_event,     FakeCalls::query_event,
-                                   FakeCalls::copy,          FakeCalls::clear,         FakeCalls::launch,         FakeCalls::allow_shared,
-                                   FakeCalls::begin_capture, FakeCalls::end_capture,   FakeCalls::launch_graph,   FakeCalls::destroy_graph};
+  static constexpr CudaApi kApi = {
+      FakeCalls::error_text,    FakeCalls::device_count,   FakeCalls::free_before,  FakeCalls::use_device,    FakeCalls::device_facts,
+      FakeCalls::memory,        FakeCalls::allocate,       FakeCalls::release,      FakeCalls::pin,           FakeCalls::unpin,
+      FakeCalls::create_stream, FakeCalls::destroy_stream, FakeCalls::create_event, FakeCalls::destroy_event, FakeCalls::record_event,
+      FakeCalls::wait_event,    FakeCalls::query_event,    FakeCalls::copy,         FakeCalls::clear,         FakeCalls::launch,
+      FakeCalls::allow_shared,  FakeCalls::begin_capture,  FakeCalls::end_capture,  FakeCalls::launch_graph,  FakeCalls::destroy_graph};
   return kApi;
 }
 

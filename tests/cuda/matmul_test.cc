@@ -30,8 +30,17 @@ void check_product(PackedKind kind, size_t rows, size_t columns, size_t tokens, 
     CAPTURE(multiprocessors);
     TwinBytes dst(normal_floats(tokens * (rows + 1), 4));
     run_twice({emulator::launch_only(), nullptr, multiprocessors}, [&](bool device) {
-      return MatmulArgs{kind, weights.on<std::byte>(device), rows, columns, src.on(device), columns + 3, with_panel ? panel.on<std::byte>(device) : nullptr,
-                        dst.on(device), rows + 1, tokens, accumulates};
+      return MatmulArgs{kind,
+                        weights.on<std::byte>(device),
+                        rows,
+                        columns,
+                        src.on(device),
+                        columns + 3,
+                        with_panel ? panel.on<std::byte>(device) : nullptr,
+                        dst.on(device),
+                        rows + 1,
+                        tokens,
+                        accumulates};
     });
     REQUIRE(dst.is_equal());
   }
@@ -100,8 +109,17 @@ TEST_CASE("cuda product: several matrices in one launch give what each gives alo
       weights.emplace_back(matrix.bytes.data(), matrix.bytes.size());
       results.emplace_back(normal_floats(tokens * rows, 4));
       const auto args = [&](bool device) {
-        return MatmulArgs{PackedKind::kQ4_1, weights.back().on<std::byte>(device), rows, kColumns, nullptr, 0, tokens_codes.on<std::byte>(device),
-                          results.back().on(device), rows, tokens, rows == 17};
+        return MatmulArgs{PackedKind::kQ4_1,
+                          weights.back().on<std::byte>(device),
+                          rows,
+                          kColumns,
+                          nullptr,
+                          0,
+                          tokens_codes.on<std::byte>(device),
+                          results.back().on(device),
+                          rows,
+                          tokens,
+                          rows == 17};
       };
       joined.push_back(args(true));
       REQUIRE(can_join(joined[0], joined.back()));
@@ -117,7 +135,8 @@ TEST_CASE("cuda product: a matrix of which the first columns are used") {
   const PackedMatrix matrix(PackedKind::kO4, 32, 512);
   TwinBytes weights(matrix.bytes.data(), matrix.bytes.size()), src(normal_floats(64, 3)), dst(32 * sizeof(float));
   run_twice([&](bool device) {
-    return MatmulArgs{PackedKind::kO4, weights.on<std::byte>(device), 32, 64, src.on(device), 64, nullptr, dst.on(device), 32, 1, false, 512};
+    return MatmulArgs{
+        PackedKind::kO4, weights.on<std::byte>(device), 32, 64, src.on(device), 64, nullptr, dst.on(device), 32, 1, false, 512};
   });
   REQUIRE(dst.is_equal());
 }

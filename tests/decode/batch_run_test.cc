@@ -71,7 +71,8 @@ TEST_CASE("Two groups: the same where a device computes the model, or what strea
   const auto stays = [](const MatrixShape&) { return Place::kDevice; };
   const auto streams = [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kFeedForward ? Place::kStreamed : Place::kHost; };
   for (const PlaceOf& place_of : {PlaceOf(stays), PlaceOf(streams)}) {
-    const Engine engine = open_on_device(files.target, placed_on_device(host, shape, place_of, {4, 3, 0, test_device_threads()}), test_device());
+    const Engine engine =
+        open_on_device(files.target, placed_on_device(host, shape, place_of, {4, 3, 0, test_device_threads()}), test_device());
     const std::vector<BatchRequest> requests = greedy_requests(9, {DraftKind::kModel, files.draft, 4});
     const uint64_t before = engine.streamed().h2d_bytes;
     BatchReport report;

@@ -1,4 +1,5 @@
-// Branches beside their matrices: against a model whose matrices have them added in, and the same bits wherever and however they are computed.
+// Branches beside their matrices: against a model whose matrices have them added in, and the same bits wherever and however they are
+// computed.
 #include <outrigger/compress.h>
 #include <outrigger/pack.h>
 
@@ -51,7 +52,8 @@ struct Branched {
     return must(Model::open(scratch / "small.gguf"));
   }
 
-  /// A model of float matrices that are the backbone's and what the first components of its branches add, to those that `corrects` says yes to.
+  /// A model of float matrices that are the backbone's and what the first components of its branches add, to those that `corrects` says yes
+  /// to.
   Model merged(double share, const std::function<bool(const std::string& name)>& corrects = [](const std::string&) { return true; }) const {
     const GgufFile file = must(GgufFile::open(must(open_file(scratch / "small.gguf"))));
     const auto values_of = [&](const GgufTensor& tensor) {
@@ -72,7 +74,8 @@ struct Branched {
             }
             const GgufTensor* const a = file.find_tensor(stem + "branch_a");
             if (a == nullptr) return;
-            const uint64_t columns = a->dims[0], rank = a->dims[1], used = static_cast<uint64_t>(std::lround(share * static_cast<double>(rank) / 32)) * 32;
+            const uint64_t columns = a->dims[0], rank = a->dims[1],
+                           used = static_cast<uint64_t>(std::lround(share * static_cast<double>(rank) / 32)) * 32;
             const std::vector<float> first = values_of(*a), second = values_of(*file.find_tensor(stem + "branch_b"));
             for (size_t row = 0; row < values.size() / columns; ++row) {
               for (size_t k = 0; k < columns; ++k) {
@@ -126,7 +129,8 @@ TEST_CASE("Branches: in float32 they are what they add to the matrices, all, hal
 TEST_CASE("Branches: they bring the two-bit model nearer to the one it was made from, the more of them the nearer") {
   const std::vector<float> original = logits(open_engine(must(Model::open(branched().scratch / "model.gguf")), reference_setup()));
   const Engine engine = open_engine(branched().model);
-  const double none = distance(logits(engine, 0), original), half = distance(logits(engine, 0.5f), original), all = distance(logits(engine), original);
+  const double none = distance(logits(engine, 0), original), half = distance(logits(engine, 0.5f), original),
+               all = distance(logits(engine), original);
   CHECK(half < 0.8 * none);
   CHECK(all < 0.5 * half);
 }
@@ -219,12 +223,15 @@ TEST_CASE("Corrections: windows that a plan leaves out are bare, the others are 
     const std::vector<float> expected = logits(must(Engine::open(model, some, options)));
     CHECK(expected != logits(must(Engine::open(model, whole, options))));
     CHECK(logits(must(Engine::open(model, some, options)), 0) == logits(must(Engine::open(model, whole, options)), 0));
-    CHECK(logits(must(Engine::open(model, leaving_out(whole, {"attn", "ffn"}), options))) == logits(must(Engine::open(model, whole, options)), 0));
+    CHECK(logits(must(Engine::open(model, leaving_out(whole, {"attn", "ffn"}), options))) ==
+          logits(must(Engine::open(model, whole, options)), 0));
     options.device = "emulated:memory=64MiB,link=10GB/s";
     for (const bool beside : {false, true}) {
       if (!beside && made == &residual()) continue;
-      const Plan there = leaving_out(placed_on_device(whole, shape, [](const MatrixShape& matrix) { return matrix.layer == 1 ? Place::kHost : Place::kDevice; },
-                                                      {.corrections_beside = beside}), left_out);
+      const Plan there = leaving_out(
+          placed_on_device(whole, shape, [](const MatrixShape& matrix) { return matrix.layer == 1 ? Place::kHost : Place::kDevice; },
+                           {.corrections_beside = beside}),
+          left_out);
       for (const bool in_turn : {false, true}) {
         CAPTURE(beside, in_turn);
         options.corrects_in_turn = in_turn;
@@ -235,7 +242,8 @@ TEST_CASE("Corrections: windows that a plan leaves out are bare, the others are 
     Plan reference = leaving_out(must(plan_for(model, reference_setup())), left_out);
     EngineOptions float32;
     float32.numerics = Numerics::kFloat32;
-    CHECK(distance(logits(must(Engine::open(model, reference, float32))), logits(open_engine(made->merged(1, corrects), reference_setup()))) < 2e-5);
+    CHECK(distance(logits(must(Engine::open(model, reference, float32))),
+                   logits(open_engine(made->merged(1, corrects), reference_setup()))) < 2e-5);
   }
 }
 
@@ -286,7 +294,8 @@ TEST_CASE("Residuals: read whole they are what the matrices lost, where no means
   CHECK(distance(logits(engine, 0), logits(open_engine(plain.merged(0), reference_setup()))) < 2e-5);
 }
 
-TEST_CASE("Residuals: the more columns are read the nearer the model, and bits depend neither on threads, nor on batches, nor on what streams") {
+TEST_CASE(
+    "Residuals: the more columns are read the nearer the model, and bits depend neither on threads, nor on batches, nor on what streams") {
   const Model& model = residual().model;
   const std::vector<float> original = logits(open_engine(must(Model::open(residual().scratch / "model.gguf")), reference_setup()));
   const Engine engine = open_engine(model);
@@ -356,7 +365,8 @@ TEST_CASE("Branches: a session's share changes between calls, and a fork has it 
   CHECK(Session::open(engine, {0, 2}).status().code() == StatusCode::kInvalidArgument);
 }
 
-TEST_CASE("Branches: in a batch each text is the one that it has alone with that share, also where the host corrects what a device computes") {
+TEST_CASE(
+    "Branches: in a batch each text is the one that it has alone with that share, also where the host corrects what a device computes") {
   for (const Branched* made : {&branched(), &residual()}) {
     const Model& model = made->model;
     const EngineSetup setup{.batch = 3};
@@ -381,7 +391,8 @@ TEST_CASE("Branches: in a batch each text is the one that it has alone with that
 TEST_CASE("Branches: a file whose factors do not fit their matrix is refused by name, and so is one that lacks one of them") {
   const GgufFile file = must(GgufFile::open(must(open_file(branched().scratch / "small.gguf"))));
   std::vector<std::byte> bytes(std::filesystem::file_size(branched().scratch / "small.gguf"));
-  std::ifstream(branched().scratch / "small.gguf", std::ios::binary).read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  std::ifstream(branched().scratch / "small.gguf", std::ios::binary)
+      .read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   const auto renamed = [&](const std::string& from, const std::string& to) {
     std::vector<std::byte> changed = bytes;
     const auto text = std::as_bytes(std::span(from));

@@ -19,7 +19,8 @@ DraftDeviceBytes bytes_of(const SimilarDraft& files, uint32_t texts = 1) {
 }
 
 // The target's parts as `place_of` says, and so many bytes for drafts.
-Plan plan_with(const SimilarDraft& files, const PlaceOf& place_of, const DraftDeviceBytes& bytes, uint32_t texts = 1, uint64_t taken_bytes = 0) {
+Plan plan_with(const SimilarDraft& files, const PlaceOf& place_of, const DraftDeviceBytes& bytes, uint32_t texts = 1,
+               uint64_t taken_bytes = 0) {
   const StepShape shape = must(files.target.step_shape());
   Workload workload;
   workload.context_tokens = kContext;
@@ -74,7 +75,8 @@ TEST_CASE("Draft on a device: its bytes there are taken when it is opened, exact
   const SimilarDraft files(kNoise);
   const DraftDeviceBytes needed = bytes_of(files);
   CHECK(needed.device > must(Model::open(files.draft)).info().bytes / 2);
-  CHECK(needed.host < must(draft_model_bytes(must(Model::open(files.draft)), kContext, 2)) + (1 << 20));  // what the device loads passes through
+  // What the device loads passes through
+  CHECK(needed.host < must(draft_model_bytes(must(Model::open(files.draft)), kContext, 2)) + (1 << 20));
   const Plan plan = plan_with(files, kOnHost, needed, 2, 8192);
   CHECK(plan.device.own_bytes() == 0);
   CHECK(plan.device.planned_bytes == needed.device + 8192);

@@ -157,7 +157,8 @@ TEST_CASE("Device: steps that are cancelled at random moments leave sessions fro
 TEST_CASE("Device: where everything streams over a slow link, the link is busy and the step as long as it is") {
   const Model model = must(Model::open(tiny_model_path("tied-q4_1")));
   const StepShape shape = must(model.step_shape());
-  const Plan plan = placed_on_device(must(plan_for(model, {.context_tokens = 64})), shape, [](const MatrixShape&) { return Place::kStreamed; }, {1, 3, 16384, 1});
+  const Plan plan = placed_on_device(must(plan_for(model, {.context_tokens = 64})), shape,
+                                     [](const MatrixShape&) { return Place::kStreamed; }, {1, 3, 16384, 1});
   EngineOptions options;
   options.device = "emulated:memory=64MiB,link=1500kB/s,latency=0us";
   options.trace_events = 1 << 14;

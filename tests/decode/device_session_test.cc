@@ -9,7 +9,8 @@
 namespace outrigger::testing {
 namespace {
 
-const std::vector<Token> kPrompt = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4, 3, 3, 8, 3, 2, 7, 9, 5, 0, 2, 8, 8, 4};
+const std::vector<Token> kPrompt = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8,
+                                    4, 6, 2, 6, 4, 3, 3, 8, 3, 2, 7, 9, 5, 0, 2, 8, 8, 4};
 
 DeviceSetup on_this(DeviceSetup setup) {
   setup.threads = std::max(setup.threads, test_device_threads());
@@ -34,9 +35,16 @@ const std::vector<Placing>& placings() {
       {"odd layers", [](const MatrixShape& matrix) { return matrix.layer % 2 == 1 ? Place::kDevice : Place::kHost; }, {1, 2, 0, 2}},
       {"the head", [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kHead ? Place::kDevice : Place::kHost; }, {}},
       {"everything streams", [](const MatrixShape&) { return Place::kStreamed; }, {}},
-      {"layers stream, large slots", [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kHead ? Place::kDevice : Place::kStreamed; }, {1, 3, 65536, 2}},
-      {"feed forward streams in larger steps", [](const MatrixShape& matrix) { return is_ffn(matrix) ? Place::kStreamed : Place::kHost; }, {5, 3, 0, 1}},
-      {"feed forward streams, attention stays", [](const MatrixShape& matrix) { return is_ffn(matrix) ? Place::kStreamed : is_attention(matrix) ? Place::kDevice : Place::kHost; },
+      {"layers stream, large slots",
+       [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kHead ? Place::kDevice : Place::kStreamed; },
+       {1, 3, 65536, 2}},
+      {"feed forward streams in larger steps",
+       [](const MatrixShape& matrix) { return is_ffn(matrix) ? Place::kStreamed : Place::kHost; },
+       {5, 3, 0, 1}},
+      {"feed forward streams, attention stays",
+       [](const MatrixShape& matrix) { return is_ffn(matrix)         ? Place::kStreamed
+                                              : is_attention(matrix) ? Place::kDevice
+                                                                     : Place::kHost; },
        {9, 2, 8192, 2}},
   };
   return all;
@@ -85,7 +93,9 @@ TEST_CASE("Device: weight types, cache types, float32 numerics and streaming fro
           const Plan host_plan = must(plan_for(model, setup));
           for (const Placing& placing : placings()) {
             CAPTURE(name, kv_type_name(type), static_cast<int>(numerics), host_bytes, placing.name);
-            CHECK(greedy(open_on_device(model, placed_on_device(host_plan, shape, placing.place_of, on_this(placing.setup)), test_device(), setup), kPrompt, 8) == text);
+            CHECK(greedy(open_on_device(model, placed_on_device(host_plan, shape, placing.place_of, on_this(placing.setup)), test_device(),
+                                        setup),
+                         kPrompt, 8) == text);
           }
         }
       }
@@ -120,7 +130,8 @@ TEST_CASE("Device: a step allocates nothing, wherever parts are") {
   const Plan host_plan = must(plan_for(model, {}));
   for (const Placing& placing : placings()) {
     CAPTURE(placing.name);
-    const Engine engine = open_on_device(model, placed_on_device(host_plan, shape, placing.place_of, on_this(placing.setup)), test_device());
+    const Engine engine =
+        open_on_device(model, placed_on_device(host_plan, shape, placing.place_of, on_this(placing.setup)), test_device());
     Session session = must(Session::open(engine));
     must(session.prefill(kPrompt));
     must(session.step(1));
@@ -137,7 +148,8 @@ TEST_CASE("Device: a session is saved, restored and forked with keys and values 
   GenerateOptions options{.max_tokens = 10, .ignore_eos = true};
   for (const Placing& placing : placings()) {
     CAPTURE(placing.name);
-    const Engine engine = open_on_device(model, placed_on_device(host_plan, shape, placing.place_of, on_this(placing.setup)), test_device());
+    const Engine engine =
+        open_on_device(model, placed_on_device(host_plan, shape, placing.place_of, on_this(placing.setup)), test_device());
     std::vector<std::byte> state, state_alone;
     {
       Session session = must(Session::open(engine)), other = must(Session::open(alone));
@@ -152,7 +164,8 @@ TEST_CASE("Device: a session is saved, restored and forked with keys and values 
     Session restored = must(Session::open(engine)), restored_alone = must(Session::open(alone));
     must(restored.restore(state_alone));
     must(restored_alone.restore(state));
-    CHECK(must(restored.generate(std::vector<Token>{7}, options)).tokens == must(restored_alone.generate(std::vector<Token>{7}, options)).tokens);
+    CHECK(must(restored.generate(std::vector<Token>{7}, options)).tokens ==
+          must(restored_alone.generate(std::vector<Token>{7}, options)).tokens);
   }
 }
 

@@ -71,7 +71,8 @@ TEST_CASE("Draft file: one that is gone between planning and generating is an er
   CHECK(std::equal(kPrompt.begin(), kPrompt.end(), session.tokens().begin(), session.tokens().end()));
   CHECK(std::equal(logits.begin(), logits.end(), session.logits().begin(), session.logits().end()));
   CHECK(engine.memory().host.current.draft == 0);
-  CHECK(must(session.generate(std::vector<Token>{1}, options_for({}))).tokens == must(other.generate(std::vector<Token>{1}, options_for({}))).tokens);
+  CHECK(must(session.generate(std::vector<Token>{1}, options_for({}))).tokens ==
+        must(other.generate(std::vector<Token>{1}, options_for({}))).tokens);
 }
 
 TEST_CASE("Draft file: in a batch, one that is gone before is an error of the texts that ask for it, and of no other") {

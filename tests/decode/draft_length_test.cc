@@ -66,7 +66,8 @@ TEST_CASE("DraftLength: comes within a tenth of the best fixed length, whatever 
   for (const double acceptance : {0.1, 0.5, 0.8, 0.95}) {
     for (const double draft_ms : {0.0, 0.5, 3.0}) {
       int shape = 0;
-      for (const std::function<double(uint32_t)>& verify : std::initializer_list<std::function<double(uint32_t)>>{kFlat, kLinear, kSteps, kMixture}) {
+      for (const std::function<double(uint32_t)>& verify :
+           std::initializer_list<std::function<double(uint32_t)>>{kFlat, kLinear, kSteps, kMixture}) {
         CAPTURE(acceptance, draft_ms, shape++);
         const World world{acceptance, draft_ms, verify};
         DraftLength length(16, false, true);

@@ -41,7 +41,8 @@ TEST_CASE("Draft's steps: on a device they take its rates, so twice as fast a on
   fast.device_small_batch_ops.per_s *= 2;
   fast.device_step_overhead_us /= 2;
   const DraftSteps steps{160, 32, 1};
-  const double on_slow = must(draft_model_step_ms(files.target, slow, steps, true)), on_fast = must(draft_model_step_ms(files.target, fast, steps, true));
+  const double on_slow = must(draft_model_step_ms(files.target, slow, steps, true)),
+               on_fast = must(draft_model_step_ms(files.target, fast, steps, true));
   CHECK(on_fast < on_slow);
   CHECK(on_fast > on_slow / 2);  // what passes over the link does so as before
   slow.host_stream_bytes.per_s /= 1000;
@@ -72,7 +73,8 @@ TEST_CASE("Draft's steps and bytes: nothing of something is refused by what was 
   MachineProfile without_threads = two_cores();
   without_threads.threads = 0;
   CHECK(code(without_threads, {64, 16, 1}, false) == StatusCode::kInvalidArgument);
-  CHECK(draft_model_bytes(files.target, 0, 2).status().message() == "draft: got 0 tokens of context, 1 texts, 2 threads, need at least 1 of each");
+  CHECK(draft_model_bytes(files.target, 0, 2).status().message() ==
+        "draft: got 0 tokens of context, 1 texts, 2 threads, need at least 1 of each");
   CHECK(draft_model_device_bytes(files.target, 64, 2, 0).status().message() ==
         "draft: got 64 tokens of context, 1 texts, 2 threads and 0 of the device, need at least 1 of each");
 }

@@ -77,7 +77,8 @@ Engine slow_engine(const SimilarDraft& files, uint32_t batch) {
   EngineOptions options;
   options.trace_events = 10000;
   options.device = "emulated:memory=64MiB,link=10MB/s,latency=0us";
-  return must(Engine::open(files.target, placed_on_device(must(plan_with(files, {.batch = batch})), must(files.target.step_shape()), streams), options));
+  return must(Engine::open(files.target,
+                           placed_on_device(must(plan_with(files, {.batch = batch})), must(files.target.step_shape()), streams), options));
 }
 
 TEST_CASE("Draft trace: together the texts of a batch draft between steps, and two groups beside them") {

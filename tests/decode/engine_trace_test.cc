@@ -72,10 +72,11 @@ TEST_CASE("Engine trace: a streamed step has every fetch on the disk lane and ev
   }
   uint64_t weights = 0, all = 0;
   for (const auto& [name, bytes] : computed) weights += bytes;
-  for (const MatrixShape& matrix : must(traced.model.step_shape()).matrices) all += matrix.use == MatrixUse::kRowLookup ? 0 : matrix.packed_bytes;
+  for (const MatrixShape& matrix : must(traced.model.step_shape()).matrices)
+    all += matrix.use == MatrixUse::kRowLookup ? 0 : matrix.packed_bytes;
   REQUIRE(weights == all);
-  for (const char* name : {"embed", "blk.0 attention_norm", "blk.0 qkv", "blk.0 rope_append", "blk.0 attention", "blk.0 output", "blk.0 ffn_norm",
-                           "blk.0 gate_up", "blk.0 silu_mul", "blk.0 down", "output_norm", "head"}) {
+  for (const char* name : {"embed", "blk.0 attention_norm", "blk.0 qkv", "blk.0 rope_append", "blk.0 attention", "blk.0 output",
+                           "blk.0 ffn_norm", "blk.0 gate_up", "blk.0 silu_mul", "blk.0 down", "output_norm", "head"}) {
     CAPTURE(name);
     REQUIRE(computed.count(name) == 1);
   }

@@ -31,7 +31,8 @@ std::vector<Token> some_tokens(const Model& model, size_t count, uint32_t seed =
 
 std::vector<float> logits_after(const Engine& engine, std::span<const Token> tokens, size_t chunk) {
   Session session = must(Session::open(engine));
-  for (; !tokens.empty(); tokens = tokens.subspan(std::min(chunk, tokens.size()))) must(session.prefill(tokens.first(std::min(chunk, tokens.size()))));
+  for (; !tokens.empty(); tokens = tokens.subspan(std::min(chunk, tokens.size())))
+    must(session.prefill(tokens.first(std::min(chunk, tokens.size()))));
   return {session.logits().begin(), session.logits().end()};
 }
 

@@ -27,7 +27,8 @@ struct Deep {
 
 std::vector<Token> some_tokens(const Model& model, size_t count, uint32_t seed = 1) {
   std::vector<Token> tokens;
-  for (size_t i = 0; i < count; ++i) tokens.push_back(static_cast<Token>(((seed = seed * 1664525 + 1013904223) >> 8) % model.info().vocabulary_tokens));
+  for (size_t i = 0; i < count; ++i)
+    tokens.push_back(static_cast<Token>(((seed = seed * 1664525 + 1013904223) >> 8) % model.info().vocabulary_tokens));
   return tokens;
 }
 
@@ -38,7 +39,8 @@ std::vector<Token> continued(Session& session, std::span<const Token> prompt, ui
   return must(session.generate(prompt, options)).tokens;
 }
 
-/// Everything that a session says: the logits after each token of a prompt that comes in chunks of several sizes, and a text, and what is saved of it.
+/// Everything that a session says: the logits after each token of a prompt that comes in chunks of several sizes, and a text, and what is
+/// saved of it.
 struct Said {
   std::vector<float> logits;
   std::vector<Token> text;
@@ -52,7 +54,8 @@ Said said(const Engine& engine, std::span<const Token> prompt, uint32_t new_toke
   size_t chunk = 1;
   for (; !prompt.empty(); chunk = chunk * 3 % 37 + 1) {
     const auto now = prompt.first(std::min(chunk, prompt.size()));
-    must(session.evaluate(now, [&](size_t, std::span<const float> logits) { said.logits.insert(said.logits.end(), logits.begin(), logits.end()); }));
+    must(session.evaluate(
+        now, [&](size_t, std::span<const float> logits) { said.logits.insert(said.logits.end(), logits.begin(), logits.end()); }));
     prompt = prompt.subspan(now.size());
   }
   const std::vector<Token> one{1};
@@ -73,7 +76,11 @@ TEST_CASE("Spilled keys and values: logits, text and saved state are those of me
     const char* name;
     KvType type;
   };
-  for (const auto& [name, type] : {Kind{"tied-q4_1", KvType::kF16}, {"odd-f32", KvType::kF16}, {"llama3-mixed", KvType::kF32}, {"smollm", KvType::kQ8_0}, {"mixtral", KvType::kF16}}) {
+  for (const auto& [name, type] : {Kind{"tied-q4_1", KvType::kF16},
+                                   {"odd-f32", KvType::kF16},
+                                   {"llama3-mixed", KvType::kF32},
+                                   {"smollm", KvType::kQ8_0},
+                                   {"mixtral", KvType::kF16}}) {
     const Deep deep(name, 7);
     for (const uint32_t context : {33u, 100u, 251u}) {
       EngineSetup setup{.context_tokens = context, .kv_type = type, .kv_spilled_layers = 0};
@@ -117,7 +124,8 @@ TEST_CASE("Spilled keys and values: at the smallest budget, where weights and ex
   }
 }
 
-TEST_CASE("Spilled keys and values: of a long context a step reads what is before it and writes what it adds, to the byte that the plan tells") {
+TEST_CASE(
+    "Spilled keys and values: of a long context a step reads what is before it and writes what it adds, to the byte that the plan tells") {
   for (const auto& [type, context] : {std::pair{KvType::kF16, 16384u}, {KvType::kQ8_0, 16000u}, {KvType::kF32, 9000u}}) {
     const Deep deep("smollm", 5, 16384);
     EngineSetup setup{.context_tokens = context, .kv_type = type, .kv_spilled_layers = 0};
@@ -147,7 +155,8 @@ TEST_CASE("Spilled keys and values: of a long context a step reads what is befor
 TEST_CASE("Spilled keys and values: a session forks, is saved, restored and truncated as in memory, also from one place to the other") {
   const Deep deep("tied-q4_1", 6);
   const std::vector<Token> prompt = some_tokens(deep.model, 61), more = some_tokens(deep.model, 9, 7);
-  const EngineSetup in_memory{.batch = 2, .kv_spilled_layers = 0}, on_disk{.batch = 2, .kv_spilled_layers = 4}, all_on_disk{.batch = 2, .kv_spilled_layers = 6};
+  const EngineSetup in_memory{.batch = 2, .kv_spilled_layers = 0}, on_disk{.batch = 2, .kv_spilled_layers = 4},
+      all_on_disk{.batch = 2, .kv_spilled_layers = 6};
   Session reference = must(Session::open(open_engine(deep.model, in_memory)));
   must(reference.prefill(prompt));
   const std::vector<std::byte> state = must(reference.save());
@@ -231,7 +240,8 @@ TEST_CASE("Spilled keys and values: two sessions on two threads say what each sa
 
 TEST_CASE("Spilled keys and values: cancelled at many moments, the session goes on from its last complete token") {
   const Deep deep("tied-q4_1", 6);
-  const Engine engine = open_engine(deep.model, {.batch = 2, .kv_spilled_layers = 6}), plain = open_engine(deep.model, {.kv_spilled_layers = 0});
+  const Engine engine = open_engine(deep.model, {.batch = 2, .kv_spilled_layers = 6}),
+               plain = open_engine(deep.model, {.kv_spilled_layers = 0});
   Session session = must(Session::open(engine)), control = must(Session::open(plain));
   std::mt19937 random(11);
   int cancelled = 0;
@@ -338,7 +348,8 @@ TEST_CASE("Spilled keys and values: a trace has each fetch and store with its by
   CHECK(written == engine.streamed().kv_written_bytes);
 }
 
-TEST_CASE("Spilled keys and values: a directory that cannot hold them is an error when the engine is opened, and one that can is left empty") {
+TEST_CASE(
+    "Spilled keys and values: a directory that cannot hold them is an error when the engine is opened, and one that can is left empty") {
   const Deep deep("tied-q4_1", 5);
   const Plan plan = must(plan_for(deep.model, {.kv_spilled_layers = 5}));
   EngineOptions options;

@@ -44,7 +44,8 @@ TEST_CASE("Session: the same tokens give the same logits in one call, in chunks 
     must(whole.truncate(0));  // gives the cache's place to nobody, but the session can be used again
     for (const size_t chunk : {1, 7, 64}) {
       must(whole.truncate(0));
-      for (size_t i = 0; i < tokens.size(); i += chunk) must(whole.prefill(std::span(tokens).subspan(i, std::min(chunk, tokens.size() - i))));
+      for (size_t i = 0; i < tokens.size(); i += chunk)
+        must(whole.prefill(std::span(tokens).subspan(i, std::min(chunk, tokens.size() - i))));
       CHECK(logits_of(whole) == expected);
     }
   }
@@ -198,7 +199,8 @@ TEST_CASE("Session: a broken state changes nothing and says where it is broken")
     CAPTURE(at, static_cast<int>(code));
     CHECK((code == StatusCode::kCorruptFile || code == StatusCode::kInvalidArgument));
   }
-  for (const size_t length : {size_t{0}, size_t{7}, size_t{39}, state.size() - 1}) CHECK(!other.restore(std::span(state).first(length)).is_ok());
+  for (const size_t length : {size_t{0}, size_t{7}, size_t{39}, state.size() - 1})
+    CHECK(!other.restore(std::span(state).first(length)).is_ok());
   CHECK(logits_of(other) == before);
   CHECK(other.tokens().size() == 4);
 

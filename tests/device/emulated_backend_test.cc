@@ -1,4 +1,5 @@
-// The emulated device: the contract of all backends, and what it has of a real one: a capped memory out of the host's reach, and a slow link.
+// The emulated device: the contract of all backends, and what it has of a real one: a capped memory out of the host's reach, and a slow
+// link.
 #include "src/device/emulated_backend.h"
 
 #include <signal.h>
@@ -27,7 +28,9 @@ std::unique_ptr<Backend> open_single() { return must(open_backend("emulated:memo
 TEST_CASE("emulated device: keeps the contract of memory") { contract::check_memory_contract(open_fast); }
 TEST_CASE("emulated device: keeps the contract of copies") { contract::check_copy_contract(open_fast); }
 TEST_CASE("emulated device: keeps the contract of streams") { contract::check_stream_contract(open_fast); }
-TEST_CASE("emulated device: keeps the contract of streams behind a slow link, with one thread") { contract::check_stream_contract(open_single); }
+TEST_CASE("emulated device: keeps the contract of streams behind a slow link, with one thread") {
+  contract::check_stream_contract(open_single);
+}
 TEST_CASE("emulated device: keeps the contract of failures") { contract::check_failure_contract(open_fast); }
 TEST_CASE("emulated device: keeps the contract of operations") { contract::check_op_contract(open_fast); }
 TEST_CASE("emulated device: keeps the contract of operations with one thread") { contract::check_op_contract(open_single); }
@@ -146,8 +149,8 @@ double seconds_of_copies(Backend& backend, size_t copies, uint64_t bytes, bool t
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// Others may keep the last wake-up waiting for long, but nothing makes the link faster than it is: never below, and within 2 % when let alone.
-// The rates are low so that a sanitizer's memcpy is no limit; that of threads makes waking up one.
+// Others may keep the last wake-up waiting for long, but nothing makes the link faster than it is: never below, and within 2 % when let
+// alone. The rates are low so that a sanitizer's memcpy is no limit; that of threads makes waking up one.
 #if defined(__SANITIZE_THREAD__)
 constexpr double kMostOfExact = 1.05;
 #else

@@ -69,8 +69,14 @@ MachineProfile profile_of_a_device() {
   return profile;
 }
 
-constexpr const char* kDeviceFields[] = {"device_memory_bytes",    "h2d_bytes",              "d2h_bytes", "device_stream_bytes", "device_int8_ops",
-                                         "device_small_batch_ops", "device_attention_flops", "device_step_overhead_us"};
+constexpr const char* kDeviceFields[] = {"device_memory_bytes",
+                                         "h2d_bytes",
+                                         "d2h_bytes",
+                                         "device_stream_bytes",
+                                         "device_int8_ops",
+                                         "device_small_batch_ops",
+                                         "device_attention_flops",
+                                         "device_step_overhead_us"};
 
 TEST_CASE("profile JSON: a device's rates and those of busy lanes are read back too") {
   const MachineProfile profile = profile_of_a_device();
@@ -93,7 +99,8 @@ TEST_CASE("profile JSON: a device's rates and those of busy lanes are read back 
   REQUIRE(back.value().device_taken_bytes == 560 << 20);
 }
 
-constexpr const char* kFloatRates[] = {"host_float_ops", "host_float_small_batch_ops", "host_bf16_ops", "host_bf16_small_batch_ops", "host_float_repack_bytes"};
+constexpr const char* kFloatRates[] = {"host_float_ops", "host_float_small_batch_ops", "host_bf16_ops", "host_bf16_small_batch_ops",
+                                       "host_float_repack_bytes"};
 
 TEST_CASE("profile JSON: rates of float weights are read back, and missing where nobody measured them") {
   MachineProfile profile = some_profile();
@@ -129,7 +136,8 @@ TEST_CASE("profile JSON: one from before there were devices has none, and nothin
   REQUIRE(profile.disk_bytes_busy.per_s == 0);
 }
 
-TEST_CASE("profile JSON: the first profiles of devices did not say the link's latency, the device's threads, nor what it takes by being used") {
+TEST_CASE(
+    "profile JSON: the first profiles of devices did not say the link's latency, the device's threads, nor what it takes by being used") {
   nlohmann::json json = nlohmann::json::parse(profile_to_json(profile_of_a_device()));
   json.erase("link_latency_us");
   json.erase("device_threads");

@@ -66,7 +66,8 @@ TEST_CASE("measure_machine: every lane has a rate and says how it was measured")
   between(profile.host_bf16_ops, 3e7, 1e13);
   between(profile.host_bf16_small_batch_ops, 1e7, 1e13);
   between(profile.host_float_repack_bytes, 1e6, 1e12);
-  for (const Rate* rate : {&profile.host_float_ops, &profile.host_float_small_batch_ops, &profile.host_float_repack_bytes}) REQUIRE(rate->how.find(" F16 ") != std::string::npos);
+  for (const Rate* rate : {&profile.host_float_ops, &profile.host_float_small_batch_ops, &profile.host_float_repack_bytes})
+    REQUIRE(rate->how.find(" F16 ") != std::string::npos);
   REQUIRE(profile.host_bf16_small_batch_ops.how.find("BF16 weights a thread with 4 tokens, bf16 activations") != std::string::npos);
   between(profile.host_attention_flops, 3e7, 1e13);
   between(profile.host_repack_bytes, 1e6, 1e12);
@@ -130,7 +131,8 @@ TEST_CASE("measure_machine: a time that is none is refused") {
 }
 
 TEST_CASE("measure_machine: a directory's disk is measured with its largest file of weights, and one without any is refused") {
-  const std::filesystem::path folder = std::filesystem::temp_directory_path() / ("outrigger_measure_test.folder." + std::to_string(::getpid()));
+  const std::filesystem::path folder =
+      std::filesystem::temp_directory_path() / ("outrigger_measure_test.folder." + std::to_string(::getpid()));
   std::filesystem::create_directory(folder);
   std::ofstream(folder / "other") << std::string(size_t{4} << 20, 'o');
   ProfileOptions options;

@@ -132,7 +132,13 @@ GgufWriter with_own_type(const std::string& name, int32_t type, uint64_t row_byt
 }
 
 TEST_CASE("GgufFile: tensors of our own types, which stand as bytes, are what the arrays say") {
-  for (const auto& [type, block_bytes] : {std::pair{DType::kO2, 20u}, {DType::kO3, 28u}, {DType::kO4, 36u}, {DType::kN3, 28u}, {DType::kN4, 36u}, {DType::kO2_128, 36u}, {DType::kN4_128, 68u}}) {
+  for (const auto& [type, block_bytes] : {std::pair{DType::kO2, 20u},
+                                          {DType::kO3, 28u},
+                                          {DType::kO4, 36u},
+                                          {DType::kN3, 28u},
+                                          {DType::kN4, 36u},
+                                          {DType::kO2_128, 36u},
+                                          {DType::kN4_128, 68u}}) {
     const Opened opened(with_own_type("small", static_cast<int32_t>(type), 3 * block_bytes));
     const GgufTensor* const tensor = opened.file.find_tensor("small");
     REQUIRE(tensor != nullptr);

@@ -69,7 +69,8 @@ TEST_CASE("combine_experts: the weighted sum, and a token's bits whatever the ro
     for (const bool has_shared : {false, true}) {
       CAPTURE(width, has_shared);
       const size_t tokens = 5, used = 3, rows = tokens * used;
-      std::vector<float> results(rows * width), weights(rows), shared(tokens * width), input(tokens * width), gate(width), dst(tokens * width);
+      std::vector<float> results(rows * width), weights(rows), shared(tokens * width), input(tokens * width), gate(width),
+          dst(tokens * width);
       for (auto* values : {&results, &weights, &shared, &input, &gate, &dst}) {
         for (float& value : *values) value = normal(random);
       }
@@ -77,7 +78,8 @@ TEST_CASE("combine_experts: the weighted sum, and a token's bits whatever the ro
       std::iota(row_of.begin(), row_of.end(), 0);
       std::shuffle(row_of.begin(), row_of.end(), random);
       const std::vector<float> before = dst;
-      CombineExpertsArgs args{results.data(), row_of.data(), weights.data(), used, has_shared ? shared.data() : nullptr, input.data(), gate.data(), dst.data(), width};
+      CombineExpertsArgs args{results.data(), row_of.data(), weights.data(), used, has_shared ? shared.data() : nullptr,
+                              input.data(),   gate.data(),   dst.data(),     width};
       combine_experts(args, 0, tokens);
       for (size_t t = 0; t < tokens; ++t) {
         double dot = 0;
@@ -93,7 +95,8 @@ TEST_CASE("combine_experts: the weighted sum, and a token's bits whatever the ro
       std::vector<uint32_t> elsewhere(rows);
       for (size_t i = 0; i < rows; ++i) {
         elsewhere[i] = static_cast<uint32_t>(rows - 1 - i);
-        std::copy_n(results.begin() + static_cast<std::ptrdiff_t>(row_of[i] * width), width, moved.begin() + static_cast<std::ptrdiff_t>(elsewhere[i] * width));
+        std::copy_n(results.begin() + static_cast<std::ptrdiff_t>(row_of[i] * width), width,
+                    moved.begin() + static_cast<std::ptrdiff_t>(elsewhere[i] * width));
       }
       args.results = moved.data(), args.row_of = elsewhere.data(), args.dst = alone.data();
       for (size_t t = 0; t < tokens; ++t) combine_experts(args, t, t + 1);

@@ -48,7 +48,8 @@ struct Case {
         before(normal_floats(tokens * (rows + kPadding), seed + 3)),
         chosen(tokens * columns),
         counts(tokens) {
-    const std::vector<std::byte> file = random_file_rows(type == DType::kQ4_0 ? PackedKind::kQ4_0 : PackedKind::kIQ4_NL, columns, rows, seed);
+    const std::vector<std::byte> file =
+        random_file_rows(type == DType::kQ4_0 ? PackedKind::kQ4_0 : PackedKind::kIQ4_NL, columns, rows, seed);
     storage.resize(file.size() + 1);
     std::copy(file.begin(), file.end(), storage.begin() + 1);
     choose(threshold);
@@ -60,8 +61,18 @@ struct Case {
     }
   }
   SparseResidualArgs args(float* dst, size_t first, size_t count) const {
-    return {type, storage.data() + 1, rows, &x[first * (columns + kPadding)], columns + kPadding, &chosen[first * columns], columns, &counts[first],
-            dst + first * (rows + kPadding), rows + kPadding, count, bias.empty() ? nullptr : bias.data()};
+    return {type,
+            storage.data() + 1,
+            rows,
+            &x[first * (columns + kPadding)],
+            columns + kPadding,
+            &chosen[first * columns],
+            columns,
+            &counts[first],
+            dst + first * (rows + kPadding),
+            rows + kPadding,
+            count,
+            bias.empty() ? nullptr : bias.data()};
   }
   std::vector<float> run(decltype(sparse_residual) version) const {
     std::vector<float> dst = before;
@@ -152,7 +163,8 @@ TEST_CASE("SparseResidual: the definition is within rounding of the sum in doubl
 }
 
 TEST_CASE("SparseResidual: more rows than a strip has, more tokens than share a strip and more columns than stay near change no bit") {
-  for (const auto& [rows, columns, tokens] : {std::tuple<size_t, size_t, size_t>{4160, 70, 1}, {2080, 40, 9}, {1024, 1500, 3}, {32, 600, 17}}) {
+  for (const auto& [rows, columns, tokens] :
+       {std::tuple<size_t, size_t, size_t>{4160, 70, 1}, {2080, 40, 9}, {1024, 1500, 3}, {32, 600, 17}}) {
     Case c(DType::kQ4_0, rows, columns, tokens, 0.6f);
     c.bias = normal_floats(rows, 5);
     const std::vector<float> defined = c.run(sparse_residual_ref);

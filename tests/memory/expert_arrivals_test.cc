@@ -63,7 +63,8 @@ struct Arriving {
         if (rows.blocks == 0 || block + rows.blocks > its.blocks) return false;
         step = 1 + (rows.blocks - 1) / 2;
         const uint64_t first = expert * weight.blocks_per_expert() + block;
-        if (std::memcmp(rows.data, scenario.file.data() + weight.offset_of(first), weight.file_bytes(first, rows.blocks)) != 0) return false;
+        if (std::memcmp(rows.data, scenario.file.data() + weight.offset_of(first), weight.file_bytes(first, rows.blocks)) != 0)
+          return false;
       }
     }
     return true;
@@ -137,7 +138,8 @@ TEST_CASE("ExpertArrivals: experts are read from wherever each of them is") {
   Arriving arriving(1);
   std::vector<WeightSource> weights = arriving.scenario.weights;
   for (WeightSource& weight : weights) {
-    for (uint32_t expert = 0; expert < kExperts; ++expert) weight.expert_offsets.push_back(weight.file_offset + (expert + 2) % kExperts * weight.expert_file_bytes());
+    for (uint32_t expert = 0; expert < kExperts; ++expert)
+      weight.expert_offsets.push_back(weight.file_offset + (expert + 2) % kExperts * weight.expert_file_bytes());
   }
   auto made = ExpertArrivals::create(arriving.source, weights, arriving.layers, arriving.memory.span(), 1);
   REQUIRE(made.is_ok());

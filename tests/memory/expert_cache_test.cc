@@ -94,7 +94,8 @@ TEST_CASE("ExpertCache: what is used often stays, what was used once goes") {
   REQUIRE(cache.slot_of(0, 1) != kNone);
 }
 
-TEST_CASE("ExpertCache: steps that use every expert keep as many of them as there are slots, where the least recently used would keep none") {
+TEST_CASE(
+    "ExpertCache: steps that use every expert keep as many of them as there are slots, where the least recently used would keep none") {
   constexpr uint32_t kLayers = 10, kExperts = 8, kSlots = 40;
   ExpertCache cache({kLayers, kExperts, 2, kSlots});
   std::set<uint32_t> all;

@@ -56,7 +56,8 @@ TEST_CASE("Packed files: resident matrices and every unit of the ring hold the b
         const uint64_t block = model.plain.shape.matrices[piece.matrix].row_block_bytes;
         const WeightSource& weight = model.packed.weights[piece.matrix];  // in the ring as in the file
         std::vector<std::byte> got(piece.blocks * block);
-        weight.place(residency->operand({piece.matrix, piece.first_block, piece.blocks}), weight.file_bytes(piece.first_block, piece.blocks), got.data());
+        weight.place(residency->operand({piece.matrix, piece.first_block, piece.blocks}),
+                     weight.file_bytes(piece.first_block, piece.blocks), got.data());
         REQUIRE(std::memcmp(got.data(), all.data() + piece.first_block * block, got.size()) == 0);
         ++pieces;
       }

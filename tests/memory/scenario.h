@@ -127,7 +127,8 @@ struct Scenario {
     }
     if (plan.slot_bytes > 0) plan.reads = std::min(4u, slots - 1);
     uint64_t row_block = std::min<uint64_t>(128 << 10, plan.slot_bytes);
-    for (const MatrixShape& matrix : shape.matrices) row_block = std::max(row_block, matrix.use == MatrixUse::kRowLookup ? 0 : matrix.row_block_bytes);
+    for (const MatrixShape& matrix : shape.matrices)
+      row_block = std::max(row_block, matrix.use == MatrixUse::kRowLookup ? 0 : matrix.row_block_bytes);
     if (plan.slot_bytes > 0) plan.staging_bytes = plan.threads * pages(row_block);
     plan.decode.streamed_bytes = stream_bytes + row_bytes;
     plan.prefill.streamed_bytes = stream_bytes + 16 * row_bytes;

@@ -75,7 +75,8 @@ TEST_CASE("StreamLayout: slots are filled: a unit ends only where the next row b
     REQUIRE(layout.units[u].pieces.size() == 1);
     REQUIRE(layout.units[u].pieces[0].first_block == (u % 2 == 0 ? 0u : 7u));
   }
-  const Plan spacious = scenario.plan(scenario.all(true), 2, 4);  // 24576 bytes: two matrices of 5760, each with two pages and one for where it begins
+  // 24576 bytes: two matrices of 5760, each with two pages and one for where it begins
+  const Plan spacious = scenario.plan(scenario.all(true), 2, 4);
   const StreamLayout pairs = layout_stream(scenario.shape, spacious);
   REQUIRE(pairs.units[0].pieces.size() == 2);
   REQUIRE(pairs.units[0].pieces[1].matrix == 1);

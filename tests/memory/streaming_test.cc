@@ -15,8 +15,9 @@ namespace {
 
 enum Op : uint16_t { kCompute, kArrive, kRequest };
 
-/// A step that reads its items 0..n-1 in turn, some pieces in two operands, resident matrices in between. Unit (j + S) mod n is requested into the slot
-/// of item j once that was read last; readers of an item wait for its arrival, which is taken care of while the item before is read.
+/// A step that reads its items 0..n-1 in turn, some pieces in two operands, resident matrices in between. Unit (j + S) mod n is requested
+/// into the slot of item j once that was read last; readers of an item wait for its arrival, which is taken care of while the item before
+/// is read.
 TaskGraph build_step(const TensorResidency& residency, const Scenario& scenario, bool with_logits, std::mt19937& random) {
   const StreamLayout& stream = residency.stream();
   const uint32_t items = stream.step_units(with_logits), slots = stream.ring_slots;

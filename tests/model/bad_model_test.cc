@@ -36,9 +36,10 @@ TEST_CASE("Model: each malformed file gives its documented error, with at most 8
 }
 
 TEST_CASE("Model: the well-formed models that the catalogue is derived from run") {
-  for (const char* file : {OTR_BAD_GGUF_DIR "/valid.gguf", OTR_BAD_GGUF_DIR "/valid_bpe.gguf", OTR_BAD_GGUF_DIR "/valid_qwen2.gguf",
-                           OTR_BAD_GGUF_DIR "/valid_qwen3.gguf", OTR_BAD_GGUF_DIR "/valid_mixtral.gguf", OTR_BAD_GGUF_DIR "/valid_mixtral_split.gguf",
-                           OTR_BAD_GGUF_DIR "/valid_qwen2moe.gguf", OTR_BAD_GGUF_DIR "/valid_qwen3moe.gguf", OTR_BAD_GGUF_DIR "/valid_packed.gguf"}) {
+  for (const char* file :
+       {OTR_BAD_GGUF_DIR "/valid.gguf", OTR_BAD_GGUF_DIR "/valid_bpe.gguf", OTR_BAD_GGUF_DIR "/valid_qwen2.gguf",
+        OTR_BAD_GGUF_DIR "/valid_qwen3.gguf", OTR_BAD_GGUF_DIR "/valid_mixtral.gguf", OTR_BAD_GGUF_DIR "/valid_mixtral_split.gguf",
+        OTR_BAD_GGUF_DIR "/valid_qwen2moe.gguf", OTR_BAD_GGUF_DIR "/valid_qwen3moe.gguf", OTR_BAD_GGUF_DIR "/valid_packed.gguf"}) {
     INFO(file);
     const Model model = must(Model::open(file));
     Session session = must(Session::open(open_engine(model, {.context_tokens = 16})));

@@ -1,4 +1,5 @@
-// ModelConfig: what a mixture of experts is read as. What is refused is in the catalogue of malformed files (tests/golden/make_bad_gguf.py).
+// ModelConfig: what a mixture of experts is read as. What is refused is in the catalogue of malformed files
+// (tests/golden/make_bad_gguf.py).
 #include "src/model/config.h"
 
 #include <functional>
@@ -15,7 +16,8 @@ namespace {
 ModelConfig config_of(const std::string& architecture, const std::function<void(GgufWriter&)>& add) {
   GgufWriter writer;
   writer.add_string("general.architecture", architecture);
-  for (const auto& [key, value] : {std::pair{"block_count", 1}, {"embedding_length", 32}, {"context_length", 128}, {"attention.head_count", 2}})
+  for (const auto& [key, value] :
+       {std::pair{"block_count", 1}, {"embedding_length", 32}, {"context_length", 128}, {"attention.head_count", 2}})
     writer.add_u32(architecture + "." + key, static_cast<uint32_t>(value));
   writer.add_f32(architecture + ".attention.layer_norm_rms_epsilon", 1e-5f);
   add(writer);
@@ -98,8 +100,14 @@ TEST_CASE("Config: a mixture whose experts state their widths needs no other") {
 TEST_CASE("Config: settings that say in so many words what is computed anyway are taken") {
   const ModelConfig config = config_of("qwen2moe", [](GgufWriter& writer) {
     writer.add_u32("qwen2moe.feed_forward_length", 64);
-    for (const auto& [key, value] : {std::pair{"expert_count", 4}, {"expert_used_count", 2}, {"expert_shared_count", 1}, {"expert_group_count", 1},
-                                     {"expert_group_used_count", 1}, {"expert_gating_func", 1}, {"moe_every_n_layers", 1}, {"leading_dense_block_count", 0}})
+    for (const auto& [key, value] : {std::pair{"expert_count", 4},
+                                     {"expert_used_count", 2},
+                                     {"expert_shared_count", 1},
+                                     {"expert_group_count", 1},
+                                     {"expert_group_used_count", 1},
+                                     {"expert_gating_func", 1},
+                                     {"moe_every_n_layers", 1},
+                                     {"leading_dense_block_count", 0}})
       writer.add_u32(std::string("qwen2moe.") + key, static_cast<uint32_t>(value));
     writer.add_f32("qwen2moe.expert_weights_scale", 0);
   });

@@ -17,17 +17,20 @@ struct Setup {
   std::unique_ptr<Backend> backend = must(open_backend("emulated:memory=64MiB,link=20GB/s"));
   std::unique_ptr<TensorResidency> residency;
 
-  Setup(const char* name, bool reads_disk, const PlaceOf& place_of, const DeviceSetup& setup) : model(must(Model::open(tiny_model_path(name)))) {
+  Setup(const char* name, bool reads_disk, const PlaceOf& place_of, const DeviceSetup& setup)
+      : model(must(Model::open(tiny_model_path(name)))) {
     EngineSetup host{.context_tokens = 64};
     if (reads_disk) host.host_bytes = smallest_budget(model, host) + 20000;
     plan = placed_on_device(must(plan_for(model, host)), must(model.step_shape()), place_of, setup);
-    residency = must(TensorResidency::create(*backend, model.impl()->file.shared_source(), layout().shape, layout().weights, plan, backend.get()));
+    residency =
+        must(TensorResidency::create(*backend, model.impl()->file.shared_source(), layout().shape, layout().weights, plan, backend.get()));
   }
   const ModelLayout& layout() const { return *model.impl()->layout; }
 };
 
 bool uses_residual(StepOp op) {
-  return op == StepOp::kAttentionNorm || op == StepOp::kOutput || op == StepOp::kFfnNorm || op == StepOp::kDown || op == StepOp::kOutputNorm || op == StepOp::kCombine;
+  return op == StepOp::kAttentionNorm || op == StepOp::kOutput || op == StepOp::kFfnNorm || op == StepOp::kDown ||
+         op == StepOp::kOutputNorm || op == StepOp::kCombine;
 }
 
 // Runs one lane's next node after the other, lanes in random order, each as soon as its dependencies are done.
@@ -109,14 +112,17 @@ const PlaceOf kPlaces[] = {
     [](const MatrixShape& matrix) { return matrix.layer == 1 ? Place::kStreamed : Place::kHost; },
 };
 
-TEST_CASE("Device graph: in whatever order lanes run, residual, angles and units are there when they are used, and no slot is overwritten before") {
+TEST_CASE(
+    "Device graph: in whatever order lanes run, residual, angles and units are there when they are used, and no slot is overwritten "
+    "before") {
   for (const char* name : {"odd-f32", "tied-q4_1", "llama3-mixed", "qwen3", "mixtral"}) {
     for (size_t place = 0; place < std::size(kPlaces); ++place) {
       for (const bool reads_disk : {false, true}) {
         const Setup setup(name, reads_disk, kPlaces[place], {1, 2 + static_cast<uint32_t>(place % 2), 0, 1});
         for (const bool with_logits : {false, true}) {
           CAPTURE(name, place, reads_disk, with_logits);
-          const TaskGraph graph = must(build_step_graph(setup.layout(), setup.plan, *setup.residency, {with_logits, 1, setup.plan.device_from_tokens > 0}));
+          const TaskGraph graph =
+              must(build_step_graph(setup.layout(), setup.plan, *setup.residency, {with_logits, 1, setup.plan.device_from_tokens > 0}));
           for (uint32_t seed = 0; seed < 5; ++seed) Play(setup, graph).run(seed);
         }
       }
@@ -130,7 +136,8 @@ TEST_CASE("Device graph: each row block of each multiplied matrix is an operand 
       const bool attention_streams = place == 0 || place == 2 || place == 4;
       if (attention_streams && !streams) continue;  // every step streams then
       const Setup setup("tied-q4_1", false, kPlaces[place], {attention_streams ? 1u : 4u, 2, 0, 1});
-      const TaskGraph graph = must(build_step_graph(setup.layout(), setup.plan, *setup.residency, {true, 1, streams && setup.plan.device_from_tokens > 0}));
+      const TaskGraph graph =
+          must(build_step_graph(setup.layout(), setup.plan, *setup.residency, {true, 1, streams && setup.plan.device_from_tokens > 0}));
       std::map<uint32_t, uint64_t> blocks;
       for (const TaskNode& node : graph.nodes()) {
         for (const OperandRef& operand : graph.operands(node)) {
@@ -142,7 +149,8 @@ TEST_CASE("Device graph: each row block of each multiplied matrix is an operand 
         }
       }
       for (uint32_t matrix = 0; matrix < setup.layout().weights.size(); ++matrix) {
-        if (setup.layout().shape.matrices[matrix].use != MatrixUse::kRowLookup) CHECK(blocks[matrix] == setup.layout().weights[matrix].blocks());
+        if (setup.layout().shape.matrices[matrix].use != MatrixUse::kRowLookup)
+          CHECK(blocks[matrix] == setup.layout().weights[matrix].blocks());
       }
     }
   }

@@ -1,5 +1,5 @@
-// HfExperts: names of a mixture's tensors both ways, and how directories of the three families appear. What is refused is in the catalogue of
-// malformed directories (tests/golden/make_bad_hf.py).
+// HfExperts: names of a mixture's tensors both ways, and how directories of the three families appear. What is refused is in the catalogue
+// of malformed directories (tests/golden/make_bad_hf.py).
 #include "src/model/hf_experts.h"
 
 #include <outrigger/model.h>
@@ -39,9 +39,10 @@ TEST_CASE("Experts: names of a directory and of GGUF lead to each other") {
 }
 
 TEST_CASE("Experts: what is spelled otherwise is no expert's") {
-  for (const char* name : {"", "mlp.gate.weight", "mlp.experts.0.gate_proj.weight", "block_sparse_moe.experts..w1.weight",
-                           "block_sparse_moe.experts.00.w1.weight", "block_sparse_moe.experts.-1.w1.weight", "block_sparse_moe.experts.1.w4.weight",
-                           "block_sparse_moe.experts.1.w1.bias", "block_sparse_moe.experts.1", "block_sparse_moe.experts.18446744073709551616.w1.weight"}) {
+  for (const char* name :
+       {"", "mlp.gate.weight", "mlp.experts.0.gate_proj.weight", "block_sparse_moe.experts..w1.weight",
+        "block_sparse_moe.experts.00.w1.weight", "block_sparse_moe.experts.-1.w1.weight", "block_sparse_moe.experts.1.w4.weight",
+        "block_sparse_moe.experts.1.w1.bias", "block_sparse_moe.experts.1", "block_sparse_moe.experts.18446744073709551616.w1.weight"}) {
     CAPTURE(name);
     CHECK(!gguf_mixture_name(name, "llama"));
   }

@@ -18,7 +18,8 @@ void check_prefix(KvType type, const char* name) {
   const std::unique_ptr<Backend> backend = must(open_backend("cpu"));
   const ModelLayout& layout = *model.impl()->layout;
   auto residency = must(TensorResidency::create(*backend, model.impl()->file.shared_source(), layout.shape, layout.weights, plan));
-  KvCache small = must(KvCache::reserve(*residency, layout.config, type, 33)), large = must(KvCache::reserve(*residency, layout.config, type, 100));
+  KvCache small = must(KvCache::reserve(*residency, layout.config, type, 33)),
+          large = must(KvCache::reserve(*residency, layout.config, type, 100));
   CHECK(small.capacity() == 48);
   CHECK(large.capacity() == 112);
   CHECK(KvCache::bytes(layout.config, type, 33, 2) == KvCache::bytes(layout.config, type, 48, 2));

@@ -65,7 +65,8 @@ TEST_CASE("Model: the shape of a step says what kind of product each matrix need
   const StepShape tied = must(must(Model::open(tiny_model_path("tied-q4_1"))).step_shape());
   CHECK(product_of(tied, "token_embd.weight") == ProductKind::kInt8Twice);
   CHECK(product_of(tied, "blk.0.ffn_down.weight") == ProductKind::kInt8);
-  for (const MatrixShape& matrix : must(must(Model::open(tiny_model_path("odd-f32"))).step_shape()).matrices) CHECK(matrix.product == ProductKind::kFloat32);
+  for (const MatrixShape& matrix : must(must(Model::open(tiny_model_path("odd-f32"))).step_shape()).matrices)
+    CHECK(matrix.product == ProductKind::kFloat32);
 }
 
 TEST_CASE("Model: what is well formed but not computed opens, says why, and is refused by name") {

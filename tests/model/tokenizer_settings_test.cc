@@ -67,7 +67,8 @@ TEST_CASE("Tokenizer: each of the end tokens listed ends a text, and one outside
   TestVocabulary vocabulary = TestVocabulary::bpe();
   vocabulary.ends = {5, 77};
   const Tokenizer tokenizer = vocabulary.build().value();
-  for (Token token = 0; token < tokenizer.vocabulary_tokens(); ++token) CHECK(tokenizer.ends_generation(token) == (token == 5 || token == 77));
+  for (Token token = 0; token < tokenizer.vocabulary_tokens(); ++token)
+    CHECK(tokenizer.ends_generation(token) == (token == 5 || token == 77));
   for (const int32_t wrong : {-1, 257}) {
     vocabulary.ends = {wrong};
     const Status status = vocabulary.build().status();

@@ -116,15 +116,16 @@ TEST_CASE("The default model runs in the smallest budget its plan allows, and on
 }
 
 TEST_CASE("The default model says the same after a long prompt in chunks of 1, 7, 64 and 512, with 1, 2 and 3 threads") {
-  const std::vector<Token> words = chat_prompt("Write a short poem about rivers and the sea, in simple words that a child can understand, please.");
+  const std::vector<Token> words =
+      chat_prompt("Write a short poem about rivers and the sea, in simple words that a child can understand, please.");
   std::vector<Token> prompt;
   while (prompt.size() < 530) prompt.insert(prompt.end(), words.begin(), words.end());
   std::vector<Token> expected;
   for (const uint32_t threads : {2u, 1u, 3u}) {
     const Engine engine = open_engine(default_model(), {.threads = threads, .context_tokens = 600});
     for (const size_t chunk : {512, 64, 7, 1}) {
-      // A token at a time takes its time: once is enough, since a step of one token is what generating is made of. So does each of these with a
-      // sanitizer, which looks for what a shorter run shows as well.
+      // A token at a time takes its time: once is enough, since a step of one token is what generating is made of. So does each of these
+      // with a sanitizer, which looks for what a shorter run shows as well.
       if ((chunk == 1 && threads != 2) || (kIsSanitized && (chunk < 64 || threads == 1))) continue;
       CAPTURE(threads, chunk);
       const std::vector<Token> tokens = greedy(engine, prompt, 16, chunk);

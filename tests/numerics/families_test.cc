@@ -30,7 +30,8 @@ TEST_CASE("Families: the fast path stays close to float32, and would be noticed 
     const Difference difference = differ_from_oracle(open_engine(model, setup_for(model)), GoldenLogits::read(name));
     CAPTURE(difference.most);
     const bool has_int8_products = std::string(name) != "llama-biases";  // F16 weights: only keys and values are rounded
-    // Mixtral's is the one whose experts' weights move most with the rounding of what its routers read; an expert that is wrong moves a logit by 1.5.
+    // Mixtral's is the one whose experts' weights move most with the rounding of what its routers read; an expert that is wrong moves a
+    // logit by 1.5.
     CHECK(difference.most < (!has_int8_products ? 0.02 : std::string(name) == "mixtral" ? 0.5 : 0.25));
     CHECK(difference.most > (has_int8_products ? 4e-3 : 1e-5));
   }
@@ -83,7 +84,8 @@ TEST_CASE("Families: texts and conversations become the tokens that the tokenize
       CAPTURE(text);
       CHECK(must(tokenizer.encode(text)) == tokens_of(row.at("ids")));
     }
-    CHECK(must(tokenizer.encode(golden.at("cases")[2].at("text").get<std::string>(), {.add_special = true})) == tokens_of(golden.at("special")));
+    CHECK(must(tokenizer.encode(golden.at("cases")[2].at("text").get<std::string>(), {.add_special = true})) ==
+          tokens_of(golden.at("special")));
 
     const nlohmann::json& chat = golden.at("chat");
     CHECK(tokenizer.chat_template() == chat.at("name").get<std::string>());
@@ -121,7 +123,8 @@ void separate_halves(std::byte* rows, uint64_t heads, uint64_t head_rows, uint64
   for (uint64_t head = 0; head < heads; ++head) {
     std::byte* const first = rows + head * head_rows * row_bytes;
     const std::vector<std::byte> before(first, first + head_rows * row_bytes);
-    for (uint64_t i = 0; i < head_rows; ++i) std::memcpy(first + (i / 2 + i % 2 * (head_rows / 2)) * row_bytes, before.data() + i * row_bytes, row_bytes);
+    for (uint64_t i = 0; i < head_rows; ++i)
+      std::memcpy(first + (i / 2 + i % 2 * (head_rows / 2)) * row_bytes, before.data() + i * row_bytes, row_bytes);
   }
 }
 

@@ -57,7 +57,9 @@ TEST_CASE("CostModel: few tokens are multiplied no faster than many, whatever wa
   measured.host_stream_bytes.per_s = same.host_stream_bytes.per_s = 1e15;
   measured.host_int8_ops.per_s = same.host_int8_ops.per_s = same.host_small_batch_ops.per_s = 1e9;
   measured.host_small_batch_ops.per_s = 2e9;
-  for (const uint32_t tokens : {1u, 4u, 8u, 9u}) CHECK(CostModel(shape(), measured, kWorkload).step({tokens, 0, 1}, {}).host_s == CostModel(shape(), same, kWorkload).step({tokens, 0, 1}, {}).host_s);
+  for (const uint32_t tokens : {1u, 4u, 8u, 9u})
+    CHECK(CostModel(shape(), measured, kWorkload).step({tokens, 0, 1}, {}).host_s ==
+          CostModel(shape(), same, kWorkload).step({tokens, 0, 1}, {}).host_s);
 }
 
 TEST_CASE("CostModel: each kind of product takes its own time") {
@@ -107,8 +109,10 @@ TEST_CASE("CostModel: a profile that says nothing of float weights has them at a
     for (MatrixShape& matrix : of.matrices) matrix.product = product;
     for (const uint32_t tokens : {1, 8, 9, 1000}) {
       const StreamLoad load = {1000000, 1000000, 0, 0, kSlot, 2, 1};
-      CHECK(CostModel(of, unknown, kWorkload).step({tokens, 0, 1}, load).total_s == CostModel(of, known, kWorkload).step({tokens, 0, 1}, load).total_s);
-      CHECK(CostModel(of, unknown, kWorkload).step({tokens, 0, 1}, load).total_s > CostModel(shape(), unknown, kWorkload).step({tokens, 0, 1}, load).total_s);
+      CHECK(CostModel(of, unknown, kWorkload).step({tokens, 0, 1}, load).total_s ==
+            CostModel(of, known, kWorkload).step({tokens, 0, 1}, load).total_s);
+      CHECK(CostModel(of, unknown, kWorkload).step({tokens, 0, 1}, load).total_s >
+            CostModel(shape(), unknown, kWorkload).step({tokens, 0, 1}, load).total_s);
     }
   }
 }
@@ -197,7 +201,9 @@ TEST_CASE("CostModel: a head that streams after resident layers hides no more be
   REQUIRE(CostModel(shape(), slow_host, kWorkload).step({1, 0, 1}, load).total_s > 40e-3 + 35e-3);
 }
 
-TEST_CASE("CostModel: keys and values on disk are read before a layer attends and written after it, and little of that is hidden from two slots") {
+TEST_CASE(
+    "CostModel: keys and values on disk are read before a layer attends and written after it, and little of that is hidden from two "
+    "slots") {
   StepShape with = shape();
   with.kv_layers = 10;
   with.kv_runs = 2;
@@ -206,7 +212,8 @@ TEST_CASE("CostModel: keys and values on disk are read before a layer attends an
   Workload long_context = kWorkload;
   long_context.context_tokens = 16000;  // runs of 32 MB: each is read on its own
   const CostModel cost(with, machine(), long_context);
-  // 1600 tokens are 3.125 MiB of each run: more than four reads of 1 MiB. The step adds a block of each, and whatever pages its ends lie in.
+  // 1600 tokens are 3.125 MiB of each run: more than four reads of 1 MiB. The step adds a block of each, and whatever pages its ends lie
+  // in.
   const StepWork work{1, 1600, 1};
   const double fetch = 2 * (1600 * 2048 + 2 * 4096) / 1e8 + 2 * (1600 * 2048 + 2 * 4096) / 1048576.0 * 60e-6 / 4;
   const double store = 2 * (16 * 2048 + 2 * 4096) / (1e8 * 0.4) + 2 * 60e-6;

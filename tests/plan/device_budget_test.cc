@@ -137,7 +137,8 @@ uint64_t beside_weights(const Case& c, const ActivationCost& step, uint64_t kv_b
   const uint64_t token = c.workload.kv_type == KvType::kF32    ? 2 * kv_bytes_per_token
                          : c.workload.kv_type == KvType::kQ8_0 ? kv_bytes_per_token * 17 / 32
                                                                : kv_bytes_per_token;
-  const uint64_t session = pages((context + granule - 1) / granule * granule * token), rows = std::min(step.tokens, std::max(c.workload.logit_rows, c.workload.batch * (c.workload.draft_tokens + 1)));
+  const uint64_t session = pages((context + granule - 1) / granule * granule * token),
+                 rows = std::min(step.tokens, std::max(c.workload.logit_rows, c.workload.batch * (c.workload.draft_tokens + 1)));
   return c.workload.batch * session + pages(step.bytes + threads * c.shape.activation_bytes_per_thread + rows * c.shape.logits_row_bytes);
 }
 
@@ -203,12 +204,15 @@ TEST_CASE("Planner: a device too small for anything, or of which a rate is not k
   }
 }
 
-TEST_CASE("Planner: what is kept on a device for a draft is there first, with what the device itself takes, and the rest is planned as on a smaller device") {
+TEST_CASE(
+    "Planner: what is kept on a device for a draft is there first, with what the device itself takes, and the rest is planned as on a "
+    "smaller device") {
   uint64_t used = 0, alone = 0;
   for (uint64_t seed = 0; seed < seeds(400); ++seed) {
     Case c(seed);
     if (c.workload.draft_bytes == 0) c.workload.draft_bytes = 10000;
-    const uint64_t draft = pick(c.random, 1, c.machine.device_memory_bytes / 4), taken = seed % 3 == 0 ? pick(c.random, 1, c.machine.device_memory_bytes / 4) : 0, before = pages(draft) + pages(taken);
+    const uint64_t draft = pick(c.random, 1, c.machine.device_memory_bytes / 4),
+                   taken = seed % 3 == 0 ? pick(c.random, 1, c.machine.device_memory_bytes / 4) : 0, before = pages(draft) + pages(taken);
     const uint64_t device_budget = before + pick(c.random, 1, c.machine.device_memory_bytes / 2 - 8192);
     const uint64_t budget = c.minimum(1) + pick(c.random, 0, 1 << 22);
     CAPTURE(seed, draft, device_budget);

@@ -162,11 +162,13 @@ double added_up_ms(const StepShape& shape, const MachineProfile& machine, const 
   if (step.logit_rows > 0 && device_bytes[1][0] + device_bytes[1][1] + device_bytes[1][2] + device_bytes[1][3] > 0) {
     seconds += machine.link_latency_us * 1e-6 + step.logit_rows * static_cast<double>(shape.logits_row_bytes) / machine.d2h_bytes.per_s;
   }
-  // The host has a rate for each kind, known or a share of int8's, for few tokens none that is above that of many, and multiplies for two tokens at least; a device has one.
+  // The host has a rate for each kind, known or a share of int8's, for few tokens none that is above that of many, and multiplies for two
+  // tokens at least; a device has one.
   const auto host_product = [&](int heads, double n) {
     const auto rate = [n](double few, double many) { return n <= 8 ? std::min(few, many) : many; };
     const auto known_or = [](const Rate& known, double share) { return known.per_s > 0 ? known.per_s : share; };
-    const double many = machine.host_int8_ops.per_s, few = std::min(machine.host_small_batch_ops.per_s, many), int8 = rate(few, many), of = 2 * std::max(n, 2.0);
+    const double many = machine.host_int8_ops.per_s, few = std::min(machine.host_small_batch_ops.per_s, many), int8 = rate(few, many),
+                 of = 2 * std::max(n, 2.0);
     const double float32 = rate(known_or(machine.host_float_small_batch_ops, few / 4), known_or(machine.host_float_ops, many / 4)),
                  bf16 = rate(known_or(machine.host_bf16_small_batch_ops, few / 2), known_or(machine.host_bf16_ops, many / 2));
     const double *weights = host_weights[heads], *bytes = host_bytes[heads], stream = machine.host_stream_bytes.per_s;
@@ -222,7 +224,8 @@ TEST_CASE("Planner: a step of which nothing streams takes what its parts take, o
 double used_bytes(const StepShape& shape) {
   double bytes = 0;
   for (const MatrixShape& matrix : shape.matrices) {
-    bytes += matrix.is_branch ? matrix.used_share * static_cast<double>(matrix.packed_bytes) : static_cast<double>(matrix.residual_read_bytes);
+    bytes +=
+        matrix.is_branch ? matrix.used_share * static_cast<double>(matrix.packed_bytes) : static_cast<double>(matrix.residual_read_bytes);
   }
   return bytes;
 }
@@ -246,7 +249,8 @@ TEST_CASE("Planner: within an allowed slowdown a plan has at least the largest s
     workload.max_slowdown = Workload::kAnySlowdown;
     REQUIRE(plan.predicted_decode_tokens_per_s >= bare / 1.05 * (1 - 1e-9));
     const StepShape used = with_corrections_of(plan, shape);
-    REQUIRE(plan.predicted_decode_tokens_per_s == Approx(planned(used, machine, {Budgets::kUnlimited}, workload).predicted_decode_tokens_per_s));
+    REQUIRE(plan.predicted_decode_tokens_per_s ==
+            Approx(planned(used, machine, {Budgets::kUnlimited}, workload).predicted_decode_tokens_per_s));
     if (std::any_of(plan.tensors.begin(), plan.tensors.end(), [](const TensorPlacement& tensor) { return !tensor.is_corrected; })) {
       int step = 32;
       while (rate_at(step / 32.0) < bare / 1.05) --step;

@@ -194,7 +194,8 @@ TEST_CASE("Schedule with a device: a plan's lanes, and which of them binds, are 
     const std::optional<Case> c = random_case(seed);
     if (!c) continue;
     for (const StepPrediction* step : {&c->plan.decode, &c->plan.prefill}) {
-      const StepSchedule schedule = scheduled(c->shape, c->plan, c->machine, {step->tokens, step->position, step->logit_rows, step->sequences});
+      const StepSchedule schedule =
+          scheduled(c->shape, c->plan, c->machine, {step->tokens, step->position, step->logit_rows, step->sequences});
       CHECK(step->lanes.disk_ms == schedule.busy_s[0] * 1e3);
       CHECK(step->lanes.host_ms == schedule.busy_s[1] * 1e3);
       CHECK(step->lanes.h2d_ms == schedule.busy_s[2] * 1e3);
@@ -212,7 +213,8 @@ TEST_CASE("Schedule with a device: how far the closed form is from the step as i
     if (!c || c->shape.used_experts > 0) continue;
     for (const StepPrediction* step : {&c->plan.decode, &c->plan.prefill}) {
       const double ratio =
-          scheduled(c->shape, c->plan, c->machine, {step->tokens, step->position, step->logit_rows, step->sequences}).total_s * 1e3 / step->predicted_ms;
+          scheduled(c->shape, c->plan, c->machine, {step->tokens, step->position, step->logit_rows, step->sequences}).total_s * 1e3 /
+          step->predicted_ms;
       const bool reads = c->plan.stream_slots > 0;
       if (c->plan.corrections_beside) {
         corrected.push_back(ratio);

@@ -103,7 +103,8 @@ TEST_CASE("Draft forecast: random plans are never expected to lose by a draft, n
     const auto plan = PlacementPlanner::plan(shape, machine, {pick(random, 1 << 20, 1 << 26), 0}, workload);
     if (!plan.is_ok()) continue;
     ++made;
-    const double chance = static_cast<double>(pick(random, 0, 90)) / 100, step_ms = plan.value().decode.predicted_ms * static_cast<double>(pick(random, 1, 100)) / 100;
+    const double chance = static_cast<double>(pick(random, 0, 90)) / 100,
+                 step_ms = plan.value().decode.predicted_ms * static_cast<double>(pick(random, 1, 100)) / 100;
     CAPTURE(seed, chance, step_ms);
     const auto worse = forecast_draft(plan.value(), shape, machine, draft_of(step_ms, chance));
     const auto better = forecast_draft(plan.value(), shape, machine, draft_of(step_ms / 2, chance + 0.1));

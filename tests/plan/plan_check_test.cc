@@ -86,7 +86,8 @@ TEST_CASE("check_plan: refuses a plan that was changed anywhere, and says where"
   spilled.kv_spilled_layers = 20;
   std::vector<std::pair<Tampering, Plan>> cases;
   for (const Tampering& tampering : tamperings) cases.emplace_back(tampering, good_plan());
-  for (const Tampering& tampering : of_spilled) cases.emplace_back(tampering, PlacementPlanner::plan(small_model(), two_cores(), {64 << 20}, spilled).value());
+  for (const Tampering& tampering : of_spilled)
+    cases.emplace_back(tampering, PlacementPlanner::plan(small_model(), two_cores(), {64 << 20}, spilled).value());
   for (auto& [tampering, plan] : cases) {
     REQUIRE(check_plan(plan, small_model()).is_ok());
     tampering.change(&plan);

@@ -1,4 +1,5 @@
-// plan_to_svg and plan_to_html: what is drawn, what is escaped, and that a large plan is not a large picture. Writes what check_drawings.py reads.
+// plan_to_svg and plan_to_html: what is drawn, what is escaped, and that a large plan is not a large picture. Writes what check_drawings.py
+// reads.
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -13,8 +14,16 @@ namespace outrigger {
 namespace {
 
 // What an attacker, or a careless converter, would call a tensor.
-const char* const kEvilNames[] = {"</text><script>alert(1)</script>", "a \"quoted\" & 'single' <name>", "]]>", "tab\tnewline\nnul", "\xff\xfe\xc0\x80",
-                                  "\xed\xa0\x80", "\xf0\x9f\x9a\xa3 \xc3\xa9t\xc3\xa9", "--><!--", "&amp;", "a.very.long.name.that.goes.on.and.on.and.on.and.on.weight"};
+const char* const kEvilNames[] = {"</text><script>alert(1)</script>",
+                                  "a \"quoted\" & 'single' <name>",
+                                  "]]>",
+                                  "tab\tnewline\nnul",
+                                  "\xff\xfe\xc0\x80",
+                                  "\xed\xa0\x80",
+                                  "\xf0\x9f\x9a\xa3 \xc3\xa9t\xc3\xa9",
+                                  "--><!--",
+                                  "&amp;",
+                                  "a.very.long.name.that.goes.on.and.on.and.on.and.on.weight"};
 
 std::string svg_of(const Plan& plan, const StepShape& shape, const MachineProfile& machine) {
   const Result<std::string> svg = plan_to_svg(plan, shape, machine);
@@ -40,8 +49,8 @@ TEST_CASE("Canvas: text is safe in markup, whatever it is") {
   REQUIRE(markup_text("a<b>&\"c\"'d'") == "a&lt;b&gt;&amp;&quot;c&quot;&#39;d&#39;");
   REQUIRE(markup_text("\xf0\x9f\x9a\xa3 \xc3\xa9 \xe2\x82\xac") == "\xf0\x9f\x9a\xa3 \xc3\xa9 \xe2\x82\xac");
   const std::string replaced = "\xEF\xBF\xBD";
-  for (const std::string& bad : {std::string("\xff"), std::string("\x01"), std::string(1, '\0'), std::string("\x7f"), std::string("\xc2\x85"),
-                                 std::string("\xef\xbf\xbe"), std::string("\t")}) {
+  for (const std::string& bad : {std::string("\xff"), std::string("\x01"), std::string(1, '\0'), std::string("\x7f"),
+                                 std::string("\xc2\x85"), std::string("\xef\xbf\xbe"), std::string("\t")}) {
     CAPTURE(bad);
     const std::string text = markup_text("a" + bad + "b");
     REQUIRE(text.front() == 'a');
@@ -75,7 +84,8 @@ TEST_CASE("plan drawings: random plans with names from anywhere, for check_drawi
     if (seed % 3 == 0) {
       for (MatrixShape& matrix : shape.matrices) matrix.name += kEvilNames[pick(random, 0, std::size(kEvilNames) - 1)];
     }
-    const uint64_t budget = seed % 5 == 0 ? 0 : PlacementPlanner::plan(shape, machine, {1}, workload).status().needed_bytes() + pick(random, 0, 1 << 22);
+    const uint64_t budget =
+        seed % 5 == 0 ? 0 : PlacementPlanner::plan(shape, machine, {1}, workload).status().needed_bytes() + pick(random, 0, 1 << 22);
     const Result<Plan> plan = PlacementPlanner::plan(shape, machine, {budget}, workload);
     if (!plan.is_ok()) continue;
     std::ofstream(folder / (std::to_string(seed) + ".svg"), std::ios::binary) << svg_of(plan.value(), shape, machine);
@@ -91,7 +101,8 @@ TEST_CASE("plan drawings: random plans with names from anywhere, for check_drawi
     MachineProfile machine = random_machine(random);
     add_random_device(random, &machine);
     const Workload workload = random_workload(random);
-    const uint64_t budget = seed % 5 == 0 ? 0 : PlacementPlanner::plan(shape, machine, {1}, workload).status().needed_bytes() + pick(random, 0, 1 << 22);
+    const uint64_t budget =
+        seed % 5 == 0 ? 0 : PlacementPlanner::plan(shape, machine, {1}, workload).status().needed_bytes() + pick(random, 0, 1 << 22);
     const Result<Plan> plan = PlacementPlanner::plan(shape, machine, {budget}, workload);
     if (!plan.is_ok() || plan.value().device.planned_bytes == 0) continue;
     std::ofstream(folder / ("device-" + std::to_string(seed) + ".svg"), std::ios::binary) << svg_of(plan.value(), shape, machine);
@@ -112,8 +123,8 @@ TEST_CASE("plan drawings: say what the plan says") {
   for (const std::string& text : {svg, html}) {
     REQUIRE(text.find("bound by the " + plan.binding_lane) != std::string::npos);
     REQUIRE(text.find("test machine") != std::string::npos);
-    for (const char* word : {">disk<", ">host<", ">ring<", ">binds<", ">token_embd<", ">ffn_gate<", "resident weights ", "KV cache 14.1 MiB", "activations ",
-                             "Decoding 1 token, after 576 others", "of the prompt"}) {
+    for (const char* word : {">disk<", ">host<", ">ring<", ">binds<", ">token_embd<", ">ffn_gate<", "resident weights ",
+                             "KV cache 14.1 MiB", "activations ", "Decoding 1 token, after 576 others", "of the prompt"}) {
       CAPTURE(word);
       REQUIRE(text.find(word) != std::string::npos);
     }
@@ -137,7 +148,8 @@ TEST_CASE("plan drawings: say what a device does, holds and is sent") {
   REQUIRE(plan.device_slots > 0);
   const std::string svg = svg_of(plan, shape, machine), html = html_of(plan, shape, machine);
   for (const std::string& text : {svg, html}) {
-    for (const char* word : {">device<", ">to device<", ">to host<", ">its ring<", "bring unit ", "residual to the device", "products on the device", "on the device"}) {
+    for (const char* word : {">device<", ">to device<", ">to host<", ">its ring<", "bring unit ", "residual to the device",
+                             "products on the device", "on the device"}) {
       CAPTURE(word);
       REQUIRE(text.find(word) != std::string::npos);
     }

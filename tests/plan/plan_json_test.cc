@@ -62,7 +62,8 @@ TEST_CASE("plan JSON: has the fields that scripts rely on") {
   spilled.kv_spilled_layers = 12;
   const Plan on_disk = PlacementPlanner::plan(small_model(), two_cores(), {64 << 20}, spilled).value();
   const nlohmann::json kv = nlohmann::json::parse(plan_to_json(on_disk))["kv"];
-  REQUIRE(kv == nlohmann::json({{"layers", 30}, {"spilled_layers", 12}, {"slots", 2}, {"slot_bytes", 640 * 768}, {"spill_bytes", 12 * 640 * 768}}));
+  REQUIRE(kv == nlohmann::json(
+                    {{"layers", 30}, {"spilled_layers", 12}, {"slots", 2}, {"slot_bytes", 640 * 768}, {"spill_bytes", 12 * 640 * 768}}));
   REQUIRE(json["draft"]["kind"] == "none");
   REQUIRE(json["alternatives"].back()["what"] == "everything resident");
   REQUIRE(json["alternatives"].back()["predicted_decode_tokens_per_s"].is_number());

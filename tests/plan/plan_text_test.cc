@@ -71,7 +71,9 @@ everything resident         120.0 MiB    350.2 tokens/s
 
 TEST_CASE("plan text: of a device says what is on which side, and what goes over the link") {
   Plan plan = made_plan();
-  const auto place = [&plan](size_t tensor, Residence mode) { plan.tensors[tensor].tier = plan.tensors[tensor].compute = Tier::kDevice, plan.tensors[tensor].mode = mode; };
+  const auto place = [&plan](size_t tensor, Residence mode) {
+    plan.tensors[tensor].tier = plan.tensors[tensor].compute = Tier::kDevice, plan.tensors[tensor].mode = mode;
+  };
   place(0, Residence::kResident);
   place(1, Residence::kStreamed);
   plan.host.breakdown.other = 1 << 20;

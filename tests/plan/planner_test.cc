@@ -63,9 +63,10 @@ TEST_CASE("predict_step: a plan's steps are predicted as the plan says, at other
       REQUIRE(predicted(chunk.tokens, chunk.position, 0).value().streamed_bytes <= chunk.streamed_bytes);
     }
     const double before = predicted(1, 0, 1).value().predicted_ms;
-    for (Rate* rate : {&machine.host_stream_bytes, &machine.host_int8_ops, &machine.host_small_batch_ops, &machine.host_attention_flops, &machine.host_repack_bytes,
-                       &machine.disk_bytes, &machine.disk_bytes_busy, &machine.host_stream_bytes_busy, &machine.h2d_bytes, &machine.d2h_bytes,
-                       &machine.device_stream_bytes, &machine.device_int8_ops, &machine.device_small_batch_ops, &machine.device_attention_flops}) {
+    for (Rate* rate : {&machine.host_stream_bytes, &machine.host_int8_ops, &machine.host_small_batch_ops, &machine.host_attention_flops,
+                       &machine.host_repack_bytes, &machine.disk_bytes, &machine.disk_bytes_busy, &machine.host_stream_bytes_busy,
+                       &machine.h2d_bytes, &machine.d2h_bytes, &machine.device_stream_bytes, &machine.device_int8_ops,
+                       &machine.device_small_batch_ops, &machine.device_attention_flops}) {
       rate->per_s *= 0.5;
     }
     REQUIRE(predicted(1, 0, 1).value().predicted_ms >= before * (1 - 1e-9));
@@ -75,7 +76,8 @@ TEST_CASE("predict_step: a plan's steps are predicted as the plan says, at other
     const StepPrediction& decode = plan.decode;
     const auto of = [&](uint32_t sequences) { return predict_step(plan, shape, machine, decode.tokens, 0, decode.logit_rows, sequences); };
     REQUIRE(of(decode.sequences).value().sequences == decode.sequences);
-    for (const uint32_t sequences : {0u, decode.tokens + 1, plan.batch + 1}) REQUIRE(of(sequences).status().code() == StatusCode::kInvalidArgument);
+    for (const uint32_t sequences : {0u, decode.tokens + 1, plan.batch + 1})
+      REQUIRE(of(sequences).status().code() == StatusCode::kInvalidArgument);
     REQUIRE(predicted(1, plan.context_tokens, 1).status().code() == StatusCode::kInvalidArgument);
     if (plan.device.planned_bytes == 0) continue;
     machine.h2d_bytes.per_s = 0;
@@ -134,7 +136,9 @@ TEST_CASE("Planner: steps of more than 512 tokens are for what streams, and wher
   machine.disk_bytes.per_s = machine.disk_bytes_busy.per_s = 10e6;
   Workload workload = workload_of(8000, 1);
   workload.kv_spilled_layers = 0;
-  const auto step_tokens = [&](uint64_t budget) { return PlacementPlanner::plan(small_model(), machine, {budget}, workload).value().step_tokens; };
+  const auto step_tokens = [&](uint64_t budget) {
+    return PlacementPlanner::plan(small_model(), machine, {budget}, workload).value().step_tokens;
+  };
   CHECK(step_tokens(uint64_t{8} << 30) == 512);
   uint64_t budget = PlacementPlanner::plan(small_model(), machine, {uint64_t{8} << 30}, workload).value().host.planned_bytes;
   uint32_t most = 0;
@@ -363,7 +367,8 @@ TEST_CASE("Planner: shapes that contradict themselves are refused, with the matr
   }));
   REQUIRE(refused([](StepShape* shape) { shape->matrices[7].also_rows = true; }));
   REQUIRE(refused([](StepShape* shape) { shape->matrices[7].part = MatrixPart::kHead; }));
-  REQUIRE(refused([](StepShape* shape) { shape->matrices[8].part = MatrixPart::kHost, shape->matrices[7].name.swap(shape->matrices[9].name); }));
+  REQUIRE(refused(
+      [](StepShape* shape) { shape->matrices[8].part = MatrixPart::kHost, shape->matrices[7].name.swap(shape->matrices[9].name); }));
   REQUIRE(refused([](StepShape* shape) { shape->kv_layers = 15; }));
 }
 

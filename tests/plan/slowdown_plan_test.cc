@@ -69,7 +69,8 @@ struct Machine {
 
 double used_bytes(const Plan& plan, const StepShape& shape) {
   double bytes = 0;
-  for (const MatrixShape& matrix : with_corrections_of(plan, shape).matrices) bytes += matrix.is_branch ? matrix.used_share * static_cast<double>(matrix.packed_bytes) : 0;
+  for (const MatrixShape& matrix : with_corrections_of(plan, shape).matrices)
+    bytes += matrix.is_branch ? matrix.used_share * static_cast<double>(matrix.packed_bytes) : 0;
   return bytes;
 }
 
@@ -82,13 +83,15 @@ double most_bytes(const Machine& machine, double max_slowdown) {
   const auto consider = [&](const StepShape& used) {
     if (machine.step_ms(used) > most_ms) return;
     double bytes = 0;
-    for (const MatrixShape& matrix : used.matrices) bytes += matrix.is_branch ? matrix.used_share * static_cast<double>(matrix.packed_bytes) : 0;
+    for (const MatrixShape& matrix : used.matrices)
+      bytes += matrix.is_branch ? matrix.used_share * static_cast<double>(matrix.packed_bytes) : 0;
     most = std::max(most, bytes);
   };
   for (int step = 1; step <= 32; ++step) consider(with_branch_share(shape, step / 32.0));
   constexpr uint32_t kCounts = kLayers + 1;
   for (uint32_t set = 1; set < kCounts * kCounts * kCounts * kCounts; ++set) {
-    const std::array<uint32_t, 4> layers = {set % kCounts, set / kCounts % kCounts, set / kCounts / kCounts % kCounts, set / kCounts / kCounts / kCounts};
+    const std::array<uint32_t, 4> layers = {set % kCounts, set / kCounts % kCounts, set / kCounts / kCounts % kCounts,
+                                            set / kCounts / kCounts / kCounts};
     std::vector<bool> is_corrected;
     for (size_t i = 0; i < windows.size(); ++i) is_corrected.push_back(shape.matrices[i].layer < layers[static_cast<size_t>(windows[i])]);
     consider(with_branch_share(shape, 1, is_corrected));
@@ -98,7 +101,8 @@ double most_bytes(const Machine& machine, double max_slowdown) {
 
 Plan planned(Machine* machine, double max_slowdown) {
   machine->plans = 0;
-  Result<Plan> plan = plan_within_slowdown(machine->shape(), max_slowdown, [machine](const StepShape& shape) -> Result<Plan> { return machine->plan(shape); });
+  Result<Plan> plan = plan_within_slowdown(machine->shape(), max_slowdown,
+                                           [machine](const StepShape& shape) -> Result<Plan> { return machine->plan(shape); });
   REQUIRE(plan.is_ok());
   REQUIRE(machine->plans <= 23);
   return std::move(plan).value();
@@ -143,7 +147,8 @@ TEST_CASE("plan_within_slowdown: on random machines it keeps to the slowdown and
     const double slowdown = 0.2 * part(random);
     CAPTURE(i);
     const Plan plan = planned(&machine, slowdown);
-    REQUIRE(1000 / plan.predicted_decode_tokens_per_s <= machine.step_ms(with_branch_share(machine.shape(), 0)) * (1 + slowdown) * (1 + 1e-9));
+    REQUIRE(1000 / plan.predicted_decode_tokens_per_s <=
+            machine.step_ms(with_branch_share(machine.shape(), 0)) * (1 + slowdown) * (1 + 1e-9));
     const double most = most_bytes(machine, slowdown), got = used_bytes(plan, machine.shape());
     REQUIRE(got <= most + 1e-9);
     const double reached = most > 0 ? got / most : 1;
@@ -160,7 +165,8 @@ TEST_CASE("plan_within_slowdown: layers of any number are planned for") {
   machine.byte_ms = 0.0002;
   StepShape shape = machine.shape();
   for (MatrixShape& matrix : shape.matrices) matrix.layer = UINT32_MAX - kLayers + 1 + matrix.layer;
-  const Result<Plan> plan = plan_within_slowdown(shape, 0.05, [&machine](const StepShape& used) -> Result<Plan> { return machine.plan(used); });
+  const Result<Plan> plan =
+      plan_within_slowdown(shape, 0.05, [&machine](const StepShape& used) -> Result<Plan> { return machine.plan(used); });
   REQUIRE(plan.is_ok());
   CHECK(used_bytes(plan.value(), shape) > 0);
 }

@@ -26,7 +26,8 @@ inline std::vector<std::byte> deep_model(const std::string& name, uint32_t layer
       const auto element = static_cast<uint32_t>(value.element_type());
       const uint64_t count = value.count();
       std::vector<std::byte> raw;
-      for (const auto part : {std::as_bytes(std::span(&element, 1)), std::as_bytes(std::span(&count, 1)), value.raw()}) raw.insert(raw.end(), part.begin(), part.end());
+      for (const auto part : {std::as_bytes(std::span(&element, 1)), std::as_bytes(std::span(&count, 1)), value.raw()})
+        raw.insert(raw.end(), part.begin(), part.end());
       writer.add_raw(value.key(), static_cast<uint32_t>(value.type()), raw);
     } else {
       writer.add_raw(value.key(), static_cast<uint32_t>(value.type()), value.raw());

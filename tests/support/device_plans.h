@@ -43,10 +43,13 @@ inline Plan placed_on_device(Plan plan, const StepShape& shape, const PlaceOf& p
       tensor.tier = tensor.compute = Tier::kDevice;
       tensor.mode = place == Place::kDevice ? Residence::kResident : Residence::kStreamed;
     }
-    if (place == Place::kStreamed) slot_bytes = std::max(slot_bytes, least_device_slot_bytes(shape.matrices[i])), plan.device_slots = setup.slots;
+    if (place == Place::kStreamed)
+      slot_bytes = std::max(slot_bytes, least_device_slot_bytes(shape.matrices[i])), plan.device_slots = setup.slots;
     resident.push_back(tensor.mode == Residence::kResident || tensor.tier == Tier::kDevice);
   }
-  if (plan.device_slots > 0) plan.device_slot_bytes = std::max(slot_bytes, setup.slot_bytes), plan.device_from_tokens = std::min(setup.from_tokens, plan.step_tokens);
+  if (plan.device_slots > 0)
+    plan.device_slot_bytes = std::max(slot_bytes, setup.slot_bytes),
+    plan.device_from_tokens = std::min(setup.from_tokens, plan.step_tokens);
   plan.corrections_beside = setup.corrections_beside;
   DeviceUse device = device_use(plan);
   const uint64_t draft_there = plan.device.breakdown.draft;  // which stays
@@ -62,7 +65,8 @@ inline Plan placed_on_device(Plan plan, const StepShape& shape, const PlaceOf& p
   Demand demand{plan.threads, plan.batch, plan.context_tokens, plan.logit_rows, plan.kv_type, 0, 0, plan.host.breakdown.draft};
   demand.draft_device_bytes = draft_there;
   demand.device_taken_bytes = plan.device.breakdown.other;
-  const ActivationCost step = *std::find_if(shape.activations.begin(), shape.activations.end(), [&](const ActivationCost& cost) { return cost.tokens == plan.step_tokens; });
+  const ActivationCost step = *std::find_if(shape.activations.begin(), shape.activations.end(),
+                                            [&](const ActivationCost& cost) { return cost.tokens == plan.step_tokens; });
   plan.host.breakdown = host_breakdown(shape, demand, step, resident, slots, device);
   plan.device.breakdown = device_breakdown(shape, demand, step, device);
   plan.host.planned_bytes = plan.host.breakdown.total();

@@ -12,8 +12,11 @@
 
 namespace outrigger::testing {
 
-/// A committed tiny model by name: "odd-f32", "tied-q4_1", "llama3-mixed", "linear-f16", "dense-f16" (rows of 64 and 128), "mixture-f16" (the same with three equal experts), "q8_0-one-layer"; and one of each family (golden_text.h).
-inline std::string tiny_model_path(const std::string& name) { return std::string(OTR_SOURCE_DIR) + "/tests/golden/logits/" + name + ".gguf"; }
+/// A committed tiny model by name: "odd-f32", "tied-q4_1", "llama3-mixed", "linear-f16", "dense-f16" (rows of 64 and 128), "mixture-f16"
+/// (the same with three equal experts), "q8_0-one-layer"; and one of each family (golden_text.h).
+inline std::string tiny_model_path(const std::string& name) {
+  return std::string(OTR_SOURCE_DIR) + "/tests/golden/logits/" + name + ".gguf";
+}
 
 /// The default model, where `bootstrap model` puts it; OUTRIGGER_MODEL names another place.
 inline std::string default_model_path() {

@@ -6,7 +6,8 @@
 
 namespace outrigger {
 
-/// Whether a sanitizer watches. It looks at memory and threads, which the first cases of a sweep use as the rest do; numbers are for the optimised build to check.
+/// Whether a sanitizer watches. It looks at memory and threads, which the first cases of a sweep use as the rest do; numbers are for the
+/// optimised build to check.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr bool kIsSanitized = true;
 #else

@@ -22,7 +22,8 @@ inline Difference differ_from_oracle(const Engine& engine, const GoldenLogits& g
   for (const GoldenSequence& sequence : golden.sequences) {
     Session session = must(Session::open(engine));
     std::map<size_t, std::vector<float>> rows;
-    must(session.evaluate(sequence.tokens, [&](size_t index, std::span<const float> logits) { rows[index].assign(logits.begin(), logits.end()); }));
+    must(session.evaluate(sequence.tokens,
+                          [&](size_t index, std::span<const float> logits) { rows[index].assign(logits.begin(), logits.end()); }));
     for (size_t i = 0; i < sequence.positions.size(); ++i) {
       const std::vector<float>& row = rows.at(static_cast<size_t>(sequence.positions[i]));
       for (size_t k = 0; k < golden.ids.size(); ++k) {

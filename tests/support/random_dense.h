@@ -22,7 +22,8 @@ enum class DenseKind {
   kLlamaBf16,    ///< eight layers, their matrices BF16
   kLlamaWide,    ///< twice as wide, rows whole blocks of 128
 };
-inline constexpr DenseKind kDenseKinds[] = {DenseKind::kLlama, DenseKind::kLlamaUntied, DenseKind::kQwen2, DenseKind::kQwen3, DenseKind::kLlamaBf16};
+inline constexpr DenseKind kDenseKinds[] = {DenseKind::kLlama, DenseKind::kLlamaUntied, DenseKind::kQwen2, DenseKind::kQwen3,
+                                            DenseKind::kLlamaBf16};
 
 /// Heads are 32 wide.
 struct DenseShape {
@@ -30,8 +31,8 @@ struct DenseShape {
   uint32_t layers = 3;
 };
 
-/// By default three layers of width 64, two heads that share their keys, a feed-forward part of 128; 200 tokens; float32, the head tied but in kLlamaUntied. `spoil` may
-/// change a tensor's values.
+/// By default three layers of width 64, two heads that share their keys, a feed-forward part of 128; 200 tokens; float32, the head tied but
+/// in kLlamaUntied. `spoil` may change a tensor's values.
 template <typename Spoil>
 std::vector<std::byte> random_dense(DenseKind kind, Spoil spoil, DenseShape shape = {}) {
   constexpr uint64_t kVocabulary = 200;

@@ -25,9 +25,9 @@ struct MixtureShape {
   uint64_t width = 64, ffn = 128, shared = 64;
 };
 
-/// By default two layers of width 64, two heads that share their keys, five experts of width 128 of which a token takes two, a shared one of
-/// width 64 in kQwen2, 200 tokens; float32, the head tied. Heads are 32 wide. Inputs are correlated: tokens' vectors have eight directions that most of them lies in.
-/// `spoil` may change a tensor's values; names are those of stacks, of all experts at once.
+/// By default two layers of width 64, two heads that share their keys, five experts of width 128 of which a token takes two, a shared one
+/// of width 64 in kQwen2, 200 tokens; float32, the head tied. Heads are 32 wide. Inputs are correlated: tokens' vectors have eight
+/// directions that most of them lies in. `spoil` may change a tensor's values; names are those of stacks, of all experts at once.
 template <typename Spoil>
 std::vector<std::byte> random_mixture(MixtureKind kind, Spoil spoil, const MixtureShape& shape = {}) {
   const uint64_t width = shape.width, ffn = shape.ffn, shared = shape.shared;

@@ -21,7 +21,9 @@ void add_corrections(Random& random, StepShape* shape) {
   for (size_t i = 1; i < shape->matrices.size(); ++i) {
     MatrixShape& matrix = shape->matrices[i];
     const MatrixShape& before = shape->matrices[i - 1];
-    if (matrix.use != MatrixUse::kEveryToken || before.use != MatrixUse::kEveryToken || matrix.layer != before.layer || matrix.part != before.part) continue;
+    if (matrix.use != MatrixUse::kEveryToken || before.use != MatrixUse::kEveryToken || matrix.layer != before.layer ||
+        matrix.part != before.part)
+      continue;
     if (has_branches && pick(random, 0, 2) == 0) {
       matrix.is_branch = true;
       matrix.adds_to_window = before.is_branch;
@@ -60,8 +62,8 @@ MatrixShape matrix_of(std::string name, uint64_t rows, uint64_t columns, MatrixU
 void add_experts(StepShape* shape, uint32_t layer, uint32_t experts, uint64_t width, uint64_t ffn_width) {
   for (const char* part : {"gate", "up", "down"}) {
     const bool is_down = std::string(part) == "down";
-    MatrixShape stack = matrix_of("blk." + std::to_string(layer) + ".ffn_" + part + "_exps.weight", is_down ? width : ffn_width, is_down ? ffn_width : width,
-                                  MatrixUse::kRouted);
+    MatrixShape stack = matrix_of("blk." + std::to_string(layer) + ".ffn_" + part + "_exps.weight", is_down ? width : ffn_width,
+                                  is_down ? ffn_width : width, MatrixUse::kRouted);
     stack.layer = layer;
     stack.experts = experts;
     stack.packed_bytes *= experts;
@@ -137,7 +139,8 @@ MachineProfile random_machine(Random& random) {
   machine.disk_bytes.per_s = pick(random, 0, 9) == 0 ? 0 : log_uniform(random, 1e7, 1e11);
   machine.host_step_overhead_us = static_cast<double>(pick(random, 0, 200));
   if (pick(random, 0, 1) == 0) return machine;
-  for (Rate* rate : {&machine.host_float_ops, &machine.host_float_small_batch_ops, &machine.host_bf16_ops, &machine.host_bf16_small_batch_ops}) {
+  for (Rate* rate :
+       {&machine.host_float_ops, &machine.host_float_small_batch_ops, &machine.host_bf16_ops, &machine.host_bf16_small_batch_ops}) {
     rate->per_s = log_uniform(random, 1e9, 1e13);
   }
   machine.host_float_repack_bytes.per_s = log_uniform(random, 1e8, 1e11);

@@ -7,9 +7,9 @@
 
 namespace outrigger {
 
-/// While it lives, `decide` sees every pread, pwrite, fallocate and fdatasync of a file that has no name, by the call's. It returns 0 to let the call
-/// through, an errno to make it fail, or for pread and pwrite a negative count: at most that many bytes are moved. One at a time; calls come from any
-/// thread, one after the other.
+/// While it lives, `decide` sees every pread, pwrite, fallocate and fdatasync of a file that has no name, by the call's. It returns 0 to
+/// let the call through, an errno to make it fail, or for pread and pwrite a negative count: at most that many bytes are moved. One at a
+/// time; calls come from any thread, one after the other.
 class SpillFaults {
  public:
   explicit SpillFaults(std::function<int(const std::string& call)> decide);

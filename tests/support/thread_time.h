@@ -30,7 +30,8 @@ double best_thread_ms(int runs, const Work& work) {
   return best;
 }
 
-/// Nobody notices a wait of so long. What is held to it takes 10 to 100 ms here: a slow machine stays below, a step too many through all matrices does not.
+/// Nobody notices a wait of so long. What is held to it takes 10 to 100 ms here: a slow machine stays below, a step too many through all
+/// matrices does not.
 #ifdef NDEBUG
 inline constexpr double kMomentMs = kIsSanitized ? 30000 : 300;
 #else

@@ -8,9 +8,9 @@
 
 namespace outrigger {
 
-/// While it lives, `decide` sees every write, pwrite, ftruncate, fsync, fdatasync, fallocate, linkat and rename of the library's kind, and access to /proc, by
-/// name. It returns 0 to let the call through, an errno to make it fail, or for write and pwrite a negative count: at most that many bytes are taken.
-/// One at a time, on one thread.
+/// While it lives, `decide` sees every write, pwrite, ftruncate, fsync, fdatasync, fallocate, linkat and rename of the library's kind, and
+/// access to /proc, by name. It returns 0 to let the call through, an errno to make it fail, or for write and pwrite a negative count: at
+/// most that many bytes are taken. One at a time, on one thread.
 class WriteFaults {
  public:
   explicit WriteFaults(std::function<int(const std::string& call)> decide);

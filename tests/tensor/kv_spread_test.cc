@@ -33,7 +33,8 @@ TEST_CASE("kv spread: as many layers as asked for, evenly, numbered in order") {
 TEST_CASE("kv spread: ranges are the pages of every run's bytes, ascending, one request where gaps are small") {
   for (const uint64_t stride : {uint64_t{34}, uint64_t{4096}, uint64_t{5000}, uint64_t{200000}, uint64_t{1} << 20}) {
     for (const uint32_t count : {1u, 2u, 7u}) {
-      for (const auto& [begin, end] : std::vector<std::pair<uint64_t, uint64_t>>{{0, 0}, {0, 1}, {0, stride / 2}, {stride / 3, stride / 2}, {stride - 1, stride}, {0, stride}}) {
+      for (const auto& [begin, end] : std::vector<std::pair<uint64_t, uint64_t>>{
+               {0, 0}, {0, 1}, {0, stride / 2}, {stride / 3, stride / 2}, {stride - 1, stride}, {0, stride}}) {
         CAPTURE(stride, count, begin, end);
         std::set<uint64_t> pages;  // in no range twice
         uint64_t requests = 0, last = 0;

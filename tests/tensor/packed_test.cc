@@ -75,7 +75,8 @@ TEST_CASE("Packed: unpacking a row gives the bits of the reference's golden bloc
 TEST_CASE("Packed: a matrix has the same bytes wherever it is packed, and its padding is zero") {
   for (DType type : kRunnable) {
     const PackedKind kind = packed_kind(type).value();
-    const size_t columns = traits(type).block_elements > 32 ? traits(type).block_elements : 96;  // 96: three groups, where some kinds have units of two or four
+    // 96: three groups, where some kinds have units of two or four
+    const size_t columns = traits(type).block_elements > 32 ? traits(type).block_elements : 96;
     const std::vector<std::byte> file = random_bytes(3 * *row_bytes(type, columns), 5);
     std::vector<std::byte> packed(packed_bytes(kind, 3, columns), std::byte{0xff}), again(packed.size(), std::byte{0x3c});
     pack_rows(type, file.data(), 3, columns, packed.data());

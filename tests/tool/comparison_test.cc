@@ -27,14 +27,16 @@ TEST_CASE("What branches recover is a part of the least distance that as many by
   CHECK(recovered_by(twin, {twin})->share.value == Approx(1 - 0.3 / 0.8));
   CHECK(recovered_by(twin, {twin})->of == "twin");
   const ComparedFile nearer = bare("nearer", 1005, 0.5);
-  const auto recovered = recovered_by(twin, {bare("farther", 1000, 0.9), nearer, twin, bare("larger", 1100, 0.2), branched("other", 1000, 1, 1, 0.1, 0.1)});
+  const auto recovered =
+      recovered_by(twin, {bare("farther", 1000, 0.9), nearer, twin, bare("larger", 1100, 0.2), branched("other", 1000, 1, 1, 0.1, 0.1)});
   CHECK(recovered->share.value == Approx(1 - 0.3 / 0.5));
   CHECK(recovered->of == "nearer");
   CHECK(!recovered_by(nearer, {nearer, twin}));
 }
 
 TEST_CASE("A file is behind the nearest of those with no more bytes, unless it is nearer than all of them") {
-  const std::vector<ComparedFile> files = {bare("two", 1000, 0.8), branched("branch", 1000, 400, 100, 0.4, 0.8), bare("mixed", 1390, 0.3), bare("three", 1600, 0.1)};
+  const std::vector<ComparedFile> files = {bare("two", 1000, 0.8), branched("branch", 1000, 400, 100, 0.4, 0.8), bare("mixed", 1390, 0.3),
+                                           bare("three", 1600, 0.1)};
   const auto stored = standings(files, stored_bytes);
   CHECK(!stored[0].behind);
   REQUIRE(stored[1].behind == 2);  // some fewer bytes, and nearer

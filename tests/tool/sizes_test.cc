@@ -27,7 +27,8 @@ TEST_CASE("Workloads: any order, defaults for what is left out") {
 }
 
 TEST_CASE("Workloads: a part that is not understood is named") {
-  for (const char* text : {"prompt", "prompt=", "prompt=x", "prompt=1x", "size=3", "prompt=-1", "=4", "prompt=4294967296", "new=1,,batch=2"}) {
+  for (const char* text :
+       {"prompt", "prompt=", "prompt=x", "prompt=1x", "size=3", "prompt=-1", "=4", "prompt=4294967296", "new=1,,batch=2"}) {
     CAPTURE(text);
     const auto workload = parse_workload(text);
     REQUIRE_FALSE(workload.is_ok());

@@ -193,8 +193,8 @@ void Block::start(Fiber& fiber) {
   fiber.context.uc_stack.ss_size = kStackBytes;
   fiber.context.uc_link = nullptr;
   ::makecontext(&fiber.context, &Block::enter, 0);
-  // From here on nobody but the address sanitizer reads it: with each switch to a context whose stack it knows it forgets what of that stack must not be
-  // touched, which took two fifths of the time, and hid from it what a kernel does to its own frame after a barrier.
+  // From here on nobody but the address sanitizer reads it: with each switch to a context whose stack it knows it forgets what of that
+  // stack must not be touched, which took two fifths of the time, and hid from it what a kernel does to its own frame after a barrier.
   fiber.context.uc_stack.ss_size = 0;
 #if defined(OTR_TSAN_FIBERS)
   fiber.sanitizer_fiber = __tsan_create_fiber(0);
