@@ -66,9 +66,11 @@ struct otr_sampler {
 };
 
 struct otr_session {
-  explicit otr_session(outrigger::Session opened) : session(std::move(opened)) {}
+  otr_session(outrigger::Session opened, outrigger::Engine under) : engine(std::move(under)), session(std::move(opened)) {}
 
+  const outrigger::Engine engine;
   outrigger::Session session;
+  uint64_t prompt_tokens = 0;              ///< of the last generation
   outrigger::GenerateResult generated;     ///< of the last generation
   mutable std::atomic<bool> busy = false;  ///< a call on it has not returned
 };
@@ -109,6 +111,8 @@ Status buffer_too_small(size_t capacity, size_t needed, const char* unit);
 /// Text and its NUL into the caller's buffer: habit 4 of the header.
 Status give_text(std::string_view text, char* buffer, size_t capacity, size_t* bytes);
 CancelToken token_of(const otr_cancel* cancel);
+/// The caller's machine with so many threads, 0 for its own; where it gives none, this one as it was measured for the model.
+Result<MachineProfile> profile_for(const otr_model* model, const otr_profile* given, uint32_t threads);
 Progress progress_of(otr_progress progress, void* user);
 
 /// Runs the body of a call: nothing it does leaves as an exception, and its outcome is in the caller's error.

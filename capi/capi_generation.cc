@@ -1,6 +1,8 @@
 // C API: generation, alone.
 #include "capi/capi_generation.h"
 
+#include <outrigger/run_report.h>
+
 #include <algorithm>
 #include <iterator>
 #include <span>
@@ -113,6 +115,7 @@ otr_status otr_session_generate(otr_session* session, const int32_t* prompt, siz
     OTR_CAPI_TRY(read_generate_options(options, &wanted));
     OTR_CAPI_ASSIGN(made, session->session.generate(std::span(prompt, prompt_count), wanted));
     session->generated = std::move(made);
+    session->prompt_tokens = prompt_count;
     if (result != nullptr) give_info(result_of(session->generated, prompt_count), result);
     return {};
   });
@@ -129,5 +132,20 @@ otr_status otr_session_generated_text(const otr_session* session, char* text, si
   return with_session(session, error, [&]() -> Status {
     OTR_CAPI_TRY(require(bytes, "bytes"));
     return give_text(session->generated.text, text, capacity, bytes);
+  });
+}
+
+otr_status otr_session_generated_to_html(const otr_session* session, char* html, size_t capacity, size_t* bytes, otr_error* error) {
+  return with_session(session, error, [&]() -> Status {
+    OTR_CAPI_TRY(require(bytes, "bytes"));
+    const outrigger::GenerateResult& made = session->generated;
+    outrigger::RunReport report;
+    report.prompt_tokens = session->prompt_tokens;
+    report.tokens = made.tokens.size();
+    report.prefill_tokens_per_s = made.timings.prefill_tokens_per_s;
+    report.decode_tokens_per_s = made.timings.decode_tokens_per_s;
+    report.speculation = made.speculation;
+    OTR_CAPI_ASSIGN(page, outrigger::run_to_html(session->engine, report));
+    return give_text(page, html, capacity, bytes);
   });
 }

@@ -51,13 +51,6 @@ Result<MachineProfile> measured_profile(const otr_model* model, uint32_t threads
   return profile;
 }
 
-Result<MachineProfile> profile_for(const otr_model* model, const otr_profile* given, uint32_t threads) {
-  if (given == nullptr) return measured_profile(model, threads);
-  MachineProfile profile = given->profile;
-  if (threads != 0) profile.threads = threads;
-  return profile;
-}
-
 template <typename Handle, typename T>
 Status give_from_json(Result<T> (*parse)(const std::string&), const char* json, size_t json_bytes, Handle** handle) {
   OTR_CAPI_TRY(require_array(json, json_bytes, "json"));
@@ -79,6 +72,17 @@ Status give_drawing(Draw draw, const otr_plan* plan, const otr_model* model, con
 }
 
 }  // namespace
+
+namespace outrigger::capi {
+
+Result<MachineProfile> profile_for(const otr_model* model, const otr_profile* given, uint32_t threads) {
+  if (given == nullptr) return measured_profile(model, threads);
+  MachineProfile profile = given->profile;
+  if (threads != 0) profile.threads = threads;
+  return profile;
+}
+
+}  // namespace outrigger::capi
 
 void otr_profile_options_init(otr_profile_options* options, uint32_t struct_size) { init(options, struct_size, profile_defaults()); }
 
@@ -148,42 +152,6 @@ otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, con
     budgets.host_bytes = known.host_budget_bytes == OTR_BUDGET_DEFAULT ? outrigger::default_host_budget() : known.host_budget_bytes;
     budgets.device_bytes = known.device_budget_bytes;
     return give_handle(outrigger::PlacementPlanner::plan(shape, machine, budgets, workload), plan);
-  });
-}
-
-otr_status otr_model_draft_bytes(const otr_model* draft, uint32_t context_tokens, uint32_t threads, uint64_t* bytes, otr_error* error) {
-  return otr_model_draft_batch_bytes(draft, context_tokens, threads, 1, bytes, error);
-}
-
-otr_status otr_model_draft_batch_bytes(const otr_model* draft, uint32_t context_tokens, uint32_t threads, uint32_t texts, uint64_t* bytes,
-                                       otr_error* error) {
-  if (bytes != nullptr) *bytes = 0;
-  return guard(error, [&]() -> Status {
-    OTR_CAPI_TRY(require(draft, "draft"));
-    OTR_CAPI_TRY(require(bytes, "bytes"));
-    OTR_CAPI_ASSIGN(needed, outrigger::draft_model_bytes(draft->model, context_tokens, threads, texts));
-    *bytes = needed;
-    return {};
-  });
-}
-
-otr_status otr_model_draft_device_bytes(const otr_model* draft, const otr_profile* profile, uint32_t context_tokens, uint32_t texts,
-                                        uint64_t* host_bytes, uint64_t* device_bytes, otr_error* error) {
-  for (uint64_t* const bytes : {host_bytes, device_bytes}) {
-    if (bytes != nullptr) *bytes = 0;
-  }
-  return guard(error, [&]() -> Status {
-    OTR_CAPI_TRY(require(draft, "draft"));
-    OTR_CAPI_TRY(require(profile, "profile"));
-    OTR_CAPI_TRY(require(host_bytes, "host_bytes"));
-    OTR_CAPI_TRY(require(device_bytes, "device_bytes"));
-    const outrigger::MachineProfile& machine = profile->profile;
-    if (machine.device_threads == 0) return invalid("profile: has no device, need one for a draft to compute on");
-    OTR_CAPI_ASSIGN(needed,
-                    outrigger::draft_model_device_bytes(draft->model, context_tokens, machine.threads, machine.device_threads, texts));
-    *host_bytes = needed.host;
-    *device_bytes = needed.device;
-    return {};
   });
 }
 

@@ -33,7 +33,7 @@ otr_status otr_session_open(const otr_engine* engine, const otr_session_options*
     OTR_CAPI_TRY(require(session, "session"));
     auto known = only_size<otr_session_options>();
     OTR_CAPI_TRY(read_options(options, "options", &known));
-    return give_handle(Session::open(engine->engine, {known.context_tokens}), session);
+    return give_handle(Session::open(engine->engine, {known.context_tokens}), session, engine->engine);
   });
 }
 
@@ -147,7 +147,7 @@ otr_status otr_session_fork(const otr_session* session, otr_session** fork, otr_
   if (fork != nullptr) *fork = nullptr;
   return with_session(session, error, [&]() -> Status {
     OTR_CAPI_TRY(require(fork, "fork"));
-    return give_handle(session->session.fork(), fork);
+    return give_handle(session->session.fork(), fork, session->engine);
   });
 }
 

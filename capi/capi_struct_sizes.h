@@ -38,6 +38,8 @@ inline constexpr uint32_t kFirstBytes<otr_plan_options> = 48;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_plan_summary> = 128;
 template <>
+inline constexpr uint32_t kFirstBytes<otr_draft_forecast> = 48;
+template <>
 inline constexpr uint32_t kFirstBytes<otr_engine_options> = 40;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_memory_report> = 96;

@@ -638,6 +638,18 @@ typedef struct otr_plan_summary {
   uint64_t draft_device_bytes;          /**< of device_planned_bytes, for a draft model that computes there */
 } otr_plan_summary;
 
+/** What a draft model is expected to give a plan. */
+typedef struct otr_draft_forecast {
+  uint32_t struct_size;        /**< set by the caller: sizeof(otr_draft_forecast) */
+  uint32_t tokens;             /**< of the draft that is worth most; 0: plain steps are as fast */
+  uint32_t groups;             /**< 2: with two groups, one drafting beside the other's pass (otr_batch_options.groups) */
+  uint32_t reserved;           /**< 0 */
+  double tokens_per_pass;      /**< of a session */
+  double tokens_per_s;         /**< of all sessions together */
+  double plain_tokens_per_s;   /**< the same by this plan without a draft */
+  double draft_step_ms;        /**< of the draft: a step with a token of each session, where the plan has its bytes */
+} otr_draft_forecast;
+
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */
 OTR_C_API void otr_plan_options_init(otr_plan_options* options, uint32_t struct_size);
 
@@ -665,6 +677,17 @@ OTR_C_API otr_status otr_model_draft_batch_bytes(const otr_model* draft, uint32_
  * 0.1, stable. */
 OTR_C_API otr_status otr_model_draft_device_bytes(const otr_model* draft, const otr_profile* profile, uint32_t context_tokens,
                                                   uint32_t texts, uint64_t* host_bytes, uint64_t* device_bytes, otr_error* error);
+
+/** What `draft` is expected to give `plan`, a plan for `model` with draft_tokens: lengths up to these, in one group or two, are compared by
+ * the tokens that passes give for what they and their drafts take. `accepted[i]` is the chance that a draft is accepted up to and with its
+ * token i, as otr_generate_result.accepted_at is of drafted_at, `count` of them, at most OTR_MOST_DRAFT_TOKENS; those behind count as 0.
+ * NULL: of a draft that was never tried, 0.6, 0.36, ... The draft computes on the device where the plan has bytes for it there. `profile`
+ * NULL: the machine is measured as in otr_plan_make; with one the forecast is pure.
+ * Errors: OTR_INVALID_ARGUMENT for a plan that is not the model's, or something that is no chance; OTR_UNSUPPORTED as otr_plan_make, of
+ * either model. Since 0.1, stable. */
+OTR_C_API otr_status otr_plan_forecast_draft(const otr_plan* plan, const otr_model* model, const otr_model* draft,
+                                             const otr_profile* profile, const double* accepted, size_t count, otr_draft_forecast* forecast,
+                                             otr_error* error);
 
 /** A picture of the plan as an SVG file: lanes over time in a decoding step and in one of the prompt, memory against the budget, what of
  * each layer is resident. `profile` has the rates that the steps are drawn by; NULL: the machine is measured as in otr_plan_make.
@@ -1081,6 +1104,12 @@ OTR_C_API otr_status otr_session_generated_tokens(const otr_session* session, in
 
 /** The text of the session's last successful otr_session_generate. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_generated_text(const otr_session* session, char* text, size_t capacity, size_t* bytes, otr_error* error);
+
+/** The last otr_session_generate as an HTML page that runs no script and needs no other file: rates beside what the plan expected, memory,
+ * how long each lane worked where the engine keeps a trace (otr_engine_options.trace_events), what drafts took and what was accepted of
+ * them by its depth, and the plan. Waits for a running step of the engine. Since 0.1, stable. */
+OTR_C_API otr_status otr_session_generated_to_html(const otr_session* session, char* html, size_t capacity, size_t* bytes,
+                                                   otr_error* error);
 
 /** Forgets every token from `position_tokens` on. Errors: OTR_INVALID_ARGUMENT beyond the end. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_truncate(otr_session* session, uint64_t position_tokens, otr_error* error);

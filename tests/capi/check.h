@@ -50,6 +50,8 @@ void a_profile_survives_json(void);
 void a_plan_survives_json(void);
 void a_profile_with_a_device_makes_plans_for_it(void);
 void a_draft_model_computes_on_the_device(void);
+void a_draft_is_forecast(void);
+void what_was_generated_becomes_a_page(void);
 void a_plan_becomes_a_picture(void);
 void a_budget_error_says_what_would_do(void);
 void copies_of_what_streams_draft(void);

@@ -216,6 +216,15 @@ int main(void) {
   FIELD(otr_plan_summary, draft_tokens_per_pass);
   FIELD(otr_plan_summary, predicted_draft_tokens_per_s);
   FIELD(otr_plan_summary, draft_device_bytes);
+  STRUCT(otr_draft_forecast);
+  FIELD(otr_draft_forecast, struct_size);
+  FIELD(otr_draft_forecast, tokens);
+  FIELD(otr_draft_forecast, groups);
+  FIELD(otr_draft_forecast, reserved);
+  FIELD(otr_draft_forecast, tokens_per_pass);
+  FIELD(otr_draft_forecast, tokens_per_s);
+  FIELD(otr_draft_forecast, plain_tokens_per_s);
+  FIELD(otr_draft_forecast, draft_step_ms);
   STRUCT(otr_engine_options);
   FIELD(otr_engine_options, struct_size);
   FIELD(otr_engine_options, numerics);

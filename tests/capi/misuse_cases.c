@@ -80,6 +80,7 @@ static void null_plans_and_engines(otr_error* e, const stack* s) {
   otr_stream_report streamed = {sizeof streamed};
   otr_expert_report experts = {sizeof experts};
   otr_lane_busy busy = {sizeof busy};
+  otr_draft_forecast forecast = {sizeof forecast};
   otr_profile* profile = (otr_profile*)&summary;
   otr_plan* plan = (otr_plan*)&summary;
   otr_engine* engine = (otr_engine*)&summary;
@@ -105,6 +106,10 @@ static void null_plans_and_engines(otr_error* e, const stack* s) {
   REFUSED_C(otr_plan_to_html(NULL, s->model, some_profile(), buffer, 8, &bytes, &error));
   REFUSED_C(otr_plan_to_html(s->plan, NULL, some_profile(), buffer, 8, &bytes, &error));
   REFUSED_C(otr_plan_to_html(s->plan, s->model, some_profile(), buffer, 8, &bytes, &error)); /* too small */
+  REFUSED_C(otr_plan_forecast_draft(NULL, s->model, s->model, some_profile(), NULL, 0, &forecast, &error));
+  REFUSED_C(otr_plan_forecast_draft(s->plan, NULL, s->model, some_profile(), NULL, 0, &forecast, &error));
+  REFUSED_C(otr_plan_forecast_draft(s->plan, s->model, NULL, some_profile(), NULL, 0, &forecast, &error));
+  REFUSED_C(otr_plan_forecast_draft(s->plan, s->model, s->model, some_profile(), NULL, 0, NULL, &error));
   REFUSED_C(otr_plan_get_summary(NULL, &summary, &error));
   REFUSED_C(otr_plan_get_summary(s->plan, NULL, &error));
   REFUSED_C(otr_engine_open(NULL, s->plan, NULL, &engine, &error));
@@ -161,6 +166,8 @@ static void null_sessions(otr_error* e, const stack* s) {
   REFUSED_C(otr_session_generate(s->session, NULL, 1, NULL, NULL, &error));
   REFUSED_C(otr_session_generated_tokens(NULL, &token, 1, &count, &error));
   REFUSED_C(otr_session_generated_tokens(s->session, &token, 1, NULL, &error));
+  REFUSED_C(otr_session_generated_to_html(NULL, buffer, 8, &count, &error));
+  REFUSED_C(otr_session_generated_to_html(s->session, buffer, 8, NULL, &error));
   REFUSED_C(otr_session_generated_text(NULL, buffer, 8, &count, &error));
   REFUSED_C(otr_session_generated_text(s->session, buffer, 8, NULL, &error));
   REFUSED_C(otr_session_truncate(NULL, 0, &error));
@@ -270,6 +277,7 @@ void a_wrong_struct_size_is_an_error(void) {
   otr_stream_report streamed = {sizeof streamed};
   otr_expert_report experts = {sizeof experts};
   otr_lane_busy busy = {sizeof busy};
+  otr_draft_forecast forecast = {sizeof forecast};
   otr_batch_report batch_report = {sizeof batch_report};
   otr_branch_use use = {sizeof use};
   otr_follow_load_options follow_options;
@@ -318,6 +326,7 @@ void a_wrong_struct_size_is_an_error(void) {
   WRONG_SIZES_SINCE_C(memory, 96, otr_engine_get_memory(s.engine, OTR_TIER_HOST, &memory, &error));
   WRONG_SIZES_SINCE_C(streamed, kFirstStreamReport, otr_engine_get_streamed(s.engine, &streamed, &error));
   WRONG_SIZES_C(experts, otr_engine_get_experts(s.engine, &experts, &error));
+  WRONG_SIZES_C(forecast, otr_plan_forecast_draft(s.plan, s.model, s.model, some_profile(), NULL, 0, &forecast, &error));
   WRONG_SIZES_C(busy, otr_engine_lane_busy(s.engine, 1, &busy, &error));
   WRONG_SIZES_SINCE_C(result, kFirstGenerate, otr_session_generate(s.session, &token, 1, NULL, &result, &error));
   WRONG_SIZES_C(model_options, otr_model_open(tiny_model_path(), &model_options, &model, &error));

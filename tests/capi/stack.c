@@ -1,6 +1,8 @@
 /* Model, plan, engine and session of the tiny model, opened and closed together. */
 #include "tests/capi/stack.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/capi/check.h"
@@ -15,6 +17,40 @@ const otr_profile* some_profile(void) {
     options.disk_path = tiny_model_path();
     CHECK_C(otr_profile_measure(&options, &profile, NULL) == OTR_OK);
   }
+  return profile;
+}
+
+char* profile_json(const otr_profile* profile) {
+  size_t bytes = 0;
+  char* text;
+  if (otr_profile_to_json(profile, NULL, 0, &bytes, NULL) != OTR_OK) return NULL;
+  text = malloc(bytes + 1);
+  if (text != NULL && otr_profile_to_json(profile, text, bytes + 1, &bytes, NULL) == OTR_OK) return text;
+  free(text);
+  return NULL;
+}
+
+otr_profile* device_profile(void) {
+  static const char kDevice[] =
+      ",\"device\":\"a fast "
+      "one\",\"device_memory_bytes\":1073741824,\"device_step_overhead_us\":0,\"link_latency_us\":0,\"device_threads\":4";
+  static const char* const kRates[] = {
+      "h2d_bytes", "d2h_bytes", "device_stream_bytes", "device_int8_ops", "device_small_batch_ops", "device_attention_flops"};
+  otr_profile* profile = NULL;
+  char *json = profile_json(some_profile()), *with_device = json == NULL ? NULL : malloc(strlen(json) + 1000);
+  size_t i;
+  CHECK_C(with_device != NULL && strrchr(json, '}') != NULL);
+  if (with_device == NULL || strrchr(json, '}') == NULL) return NULL;
+  *strrchr(json, '}') = '\0';
+  strcpy(with_device, json);
+  strcat(with_device, kDevice);
+  for (i = 0; i < sizeof kRates / sizeof kRates[0]; ++i) {
+    sprintf(with_device + strlen(with_device), ",\"%s\":{\"per_s\":1e15,\"spread\":0,\"how\":\"by hand\"}", kRates[i]);
+  }
+  strcat(with_device, "}");
+  CHECK_C(otr_profile_from_json(with_device, strlen(with_device), &profile, NULL) == OTR_OK);
+  free(with_device);
+  free(json);
   return profile;
 }
 

@@ -15,6 +15,10 @@ typedef struct stack {
 
 /* A machine profile, measured once, in no time and badly. */
 const otr_profile* some_profile(void);
+/* Its JSON document, for the caller to free; NULL where that cannot be. */
+char* profile_json(const otr_profile* profile);
+/* some_profile() with a device of 1 GiB that is faster at everything, for the caller to close; NULL after a failed check. */
+otr_profile* device_profile(void);
 /* Opens all of it for `batch` sessions of `context_tokens`; 0 if something failed, which is then already reported. */
 int stack_open(stack* s, uint32_t batch, uint32_t context_tokens);
 /* The same of another model. */

@@ -1,0 +1,105 @@
+// C API: draft models, before they draft.
+#include <outrigger/draft_forecast.h>
+#include <outrigger/speculation.h>
+
+#include <algorithm>
+#include <iterator>
+
+#include "capi/capi_common.h"
+
+using outrigger::DraftExpectation;
+using outrigger::Plan;
+using outrigger::Result;
+using outrigger::Status;
+using namespace outrigger::capi;  // NOLINT: this file is the C side of that namespace
+
+namespace {
+
+Status read_accepted(const double* accepted, size_t count, DraftExpectation* draft) {
+  OTR_CAPI_TRY(accepted == nullptr ? Status() : require_array(accepted, count, "accepted"));
+  if (count > draft->accepted.size()) {
+    return invalid("count: got " + std::to_string(count) + ", need at most " + std::to_string(draft->accepted.size()));
+  }
+  if (accepted == nullptr) {
+    draft->accepted = outrigger::unknown_acceptance();
+  } else {
+    std::copy_n(accepted, count, draft->accepted.begin());
+  }
+  return {};
+}
+
+// Steps in the middle of what the plan's own are predicted for.
+Status expect_steps(const otr_model* model, const outrigger::MachineProfile& machine, const Plan& plan, DraftExpectation* draft) {
+  draft->on_device = plan.device.breakdown.draft > 0;
+  const double position = std::clamp(plan.decode.position, 0.0, static_cast<double>(plan.context_tokens));
+  outrigger::DraftSteps steps{plan.context_tokens, static_cast<uint32_t>(2 * (plan.context_tokens - position)), std::max(1u, plan.batch)};
+  OTR_CAPI_ASSIGN(all_ms, outrigger::draft_model_step_ms(model->model, machine, steps, draft->on_device));
+  steps.texts = (steps.texts + 1) / 2;
+  OTR_CAPI_ASSIGN(half_ms, outrigger::draft_model_step_ms(model->model, machine, steps, draft->on_device));
+  draft->step_ms = all_ms;
+  draft->half_step_ms = half_ms;
+  return {};
+}
+
+}  // namespace
+
+otr_status otr_model_draft_bytes(const otr_model* draft, uint32_t context_tokens, uint32_t threads, uint64_t* bytes, otr_error* error) {
+  return otr_model_draft_batch_bytes(draft, context_tokens, threads, 1, bytes, error);
+}
+
+otr_status otr_model_draft_batch_bytes(const otr_model* draft, uint32_t context_tokens, uint32_t threads, uint32_t texts, uint64_t* bytes,
+                                       otr_error* error) {
+  if (bytes != nullptr) *bytes = 0;
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(draft, "draft"));
+    OTR_CAPI_TRY(require(bytes, "bytes"));
+    OTR_CAPI_ASSIGN(needed, outrigger::draft_model_bytes(draft->model, context_tokens, threads, texts));
+    *bytes = needed;
+    return {};
+  });
+}
+
+otr_status otr_model_draft_device_bytes(const otr_model* draft, const otr_profile* profile, uint32_t context_tokens, uint32_t texts,
+                                        uint64_t* host_bytes, uint64_t* device_bytes, otr_error* error) {
+  for (uint64_t* const bytes : {host_bytes, device_bytes}) {
+    if (bytes != nullptr) *bytes = 0;
+  }
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(draft, "draft"));
+    OTR_CAPI_TRY(require(profile, "profile"));
+    OTR_CAPI_TRY(require(host_bytes, "host_bytes"));
+    OTR_CAPI_TRY(require(device_bytes, "device_bytes"));
+    const outrigger::MachineProfile& machine = profile->profile;
+    if (machine.device_threads == 0) return invalid("profile: has no device, need one for a draft to compute on");
+    OTR_CAPI_ASSIGN(needed,
+                    outrigger::draft_model_device_bytes(draft->model, context_tokens, machine.threads, machine.device_threads, texts));
+    *host_bytes = needed.host;
+    *device_bytes = needed.device;
+    return {};
+  });
+}
+
+otr_status otr_plan_forecast_draft(const otr_plan* plan, const otr_model* model, const otr_model* draft, const otr_profile* profile,
+                                   const double* accepted, size_t count, otr_draft_forecast* forecast, otr_error* error) {
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(plan, "plan"));
+    OTR_CAPI_TRY(require(model, "model"));
+    OTR_CAPI_TRY(require(draft, "draft"));
+    OTR_CAPI_TRY(check_info(forecast, "forecast"));
+    DraftExpectation expectation;
+    OTR_CAPI_TRY(read_accepted(accepted, count, &expectation));
+    OTR_CAPI_ASSIGN(shape, model->model.step_shape());
+    OTR_CAPI_ASSIGN(machine, profile_for(model, profile, plan->plan.threads));
+    OTR_CAPI_TRY(expect_steps(draft, machine, plan->plan, &expectation));
+    OTR_CAPI_ASSIGN(made, outrigger::forecast_draft(plan->plan, shape, machine, expectation));
+    otr_draft_forecast full = {};
+    full.tokens = made.tokens;
+    full.groups = made.groups;
+    full.tokens_per_pass = made.tokens_per_pass;
+    full.tokens_per_s = made.tokens_per_s;
+    full.plain_tokens_per_s = made.plain_tokens_per_s;
+    full.draft_step_ms = expectation.step_ms;
+    give_info(full, forecast);
+    return {};
+  });
+}
