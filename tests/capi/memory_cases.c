@@ -82,6 +82,14 @@ static otr_status draw_plan(stack* s) {
   return status != OTR_OK ? status : otr_plan_to_html(s->plan, s->model, some_profile(), page, sizeof page, &bytes, &s->error);
 }
 
+static otr_status forecast_and_report(stack* s) {
+  static char page[1 << 16];
+  size_t bytes = 0;
+  otr_draft_forecast forecast = {sizeof forecast};
+  const otr_status status = otr_plan_forecast_draft(s->plan, s->model, s->model, some_profile(), NULL, 0, &forecast, &s->error);
+  return status != OTR_OK ? status : otr_session_generated_to_html(s->session, page, sizeof page, &bytes, &s->error);
+}
+
 static const char* trace_path;
 
 static otr_status write_trace(stack* s) { return otr_engine_write_trace(s->engine, trace_path, &s->error); }
@@ -109,6 +117,7 @@ static const struct {
     {generate_batch, NULL, NULL},
     {open_session, has_session, close_session},
     {converse, NULL, NULL},
+    {forecast_and_report, NULL, NULL},
     {write_trace, NULL, NULL},
 };
 
