@@ -3,20 +3,18 @@
 #include <outrigger/speculation.h>
 
 #include <algorithm>
-#include <iterator>
 
 #include "capi/capi_common.h"
 
 using outrigger::DraftExpectation;
 using outrigger::Plan;
-using outrigger::Result;
 using outrigger::Status;
 using namespace outrigger::capi;  // NOLINT: this file is the C side of that namespace
 
 namespace {
 
 Status read_accepted(const double* accepted, size_t count, DraftExpectation* draft) {
-  OTR_CAPI_TRY(accepted == nullptr ? Status() : require_array(accepted, count, "accepted"));
+  OTR_CAPI_TRY(require_array(accepted, count, "accepted"));
   if (count > draft->accepted.size()) {
     return invalid("count: got " + std::to_string(count) + ", need at most " + std::to_string(draft->accepted.size()));
   }

@@ -681,10 +681,10 @@ OTR_C_API otr_status otr_model_draft_device_bytes(const otr_model* draft, const 
 /** What `draft` is expected to give `plan`, a plan for `model` with draft_tokens: lengths up to these, in one group or two, are compared by
  * the tokens that passes give for what they and their drafts take. `accepted[i]` is the chance that a draft is accepted up to and with its
  * token i, as otr_generate_result.accepted_at is of drafted_at, `count` of them, at most OTR_MOST_DRAFT_TOKENS; those behind count as 0.
- * NULL: of a draft that was never tried, 0.6, 0.36, ... The draft computes on the device where the plan has bytes for it there. `profile`
- * NULL: the machine is measured as in otr_plan_make; with one the forecast is pure.
+ * NULL, with a count of 0: of a draft that was never tried, 0.6, 0.36, ... The draft computes on the device where the plan has bytes for it
+ * there. `profile` NULL: the machine is measured as in otr_plan_make; with one the forecast is pure.
  * Errors: OTR_INVALID_ARGUMENT for a plan that is not the model's, or something that is no chance; OTR_UNSUPPORTED as otr_plan_make, of
- * either model. Since 0.1, stable. */
+ * either model; those of otr_profile_measure. Since 0.1, stable. */
 OTR_C_API otr_status otr_plan_forecast_draft(const otr_plan* plan, const otr_model* model, const otr_model* draft,
                                              const otr_profile* profile, const double* accepted, size_t count, otr_draft_forecast* forecast,
                                              otr_error* error);

@@ -87,6 +87,7 @@ TEST_CASE("C: a plan survives JSON") { a_plan_survives_json(); }
 TEST_CASE("C: a profile with a device makes plans for it") { a_profile_with_a_device_makes_plans_for_it(); }
 TEST_CASE("C: a draft model computes on the device, in bytes that are asked for") { a_draft_model_computes_on_the_device(); }
 TEST_CASE("C: what a draft model would give is told before it drafts") { a_draft_is_forecast(); }
+TEST_CASE("C: a draft pays where weights stream") { a_draft_pays_where_weights_stream(); }
 TEST_CASE("C: what was generated becomes a page") { what_was_generated_becomes_a_page(); }
 TEST_CASE("C: a plan becomes a picture") { a_plan_becomes_a_picture(); }
 TEST_CASE("C: a budget error says what would do") { a_budget_error_says_what_would_do(); }

@@ -51,6 +51,7 @@ void a_plan_survives_json(void);
 void a_profile_with_a_device_makes_plans_for_it(void);
 void a_draft_model_computes_on_the_device(void);
 void a_draft_is_forecast(void);
+void a_draft_pays_where_weights_stream(void);
 void what_was_generated_becomes_a_page(void);
 void a_plan_becomes_a_picture(void);
 void a_budget_error_says_what_would_do(void);

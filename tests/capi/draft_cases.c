@@ -10,6 +10,7 @@ void a_draft_model_computes_on_the_device(void) {
   static const int32_t prompt[] = {3, 14, 15, 92, 65};
   otr_plan_summary summary = {sizeof summary};
   otr_memory_report memory = {sizeof memory};
+  otr_draft_forecast forecast = {sizeof forecast};
   otr_generate_result result = {sizeof result};
   otr_plan_options options;
   otr_engine_options engine_options;
@@ -45,6 +46,9 @@ void a_draft_model_computes_on_the_device(void) {
   NEED_C(otr_plan_make(s.model, profile, &options, &s.plan, &s.error) == OTR_OK);
   CHECK_C(otr_plan_get_summary(s.plan, &summary, &s.error) == OTR_OK);
   CHECK_C(summary.draft_device_bytes == there && summary.device_planned_bytes == there && summary.device_resident_tensors == 0);
+  NEED_C(otr_plan_forecast_draft(s.plan, s.model, s.model, profile, NULL, 0, &forecast, &s.error) == OTR_OK);
+  CHECK_C(forecast.draft_step_ms > 0 && forecast.plain_tokens_per_s > 0);
+  CHECK_C(otr_plan_forecast_draft(s.plan, s.model, s.model, some_profile(), NULL, 0, &forecast, &s.error) == OTR_INVALID_ARGUMENT);
   otr_engine_options_init(&engine_options, sizeof engine_options);
   engine_options.device = "emulated:memory=64MiB,link=50GB/s,latency=0us,threads=4";
   NEED_C(otr_engine_open(s.model, s.plan, &engine_options, &s.engine, &s.error) == OTR_OK);
@@ -145,12 +149,12 @@ void a_draft_is_forecast(void) {
   NEED_C(forecast_of(&s, never, 1, &forecast, &s.error) == OTR_OK);
   CHECK_C(forecast.tokens == 0 && forecast.groups == 1 && forecast.tokens_per_pass == 1);
   CHECK_C(forecast.plain_tokens_per_s > 0 && forecast.tokens_per_s == forecast.plain_tokens_per_s && forecast.draft_step_ms > 0);
-  /* What is always right gives a pass as many as it drafted and one. */
   NEED_C(forecast_of(&s, right, 4, &forecast, &s.error) == OTR_OK);
   CHECK_C(forecast.tokens <= 4 && fabs(forecast.tokens_per_pass - (forecast.tokens + 1.0)) < 1e-9);
   CHECK_C(forecast.tokens_per_s >= forecast.plain_tokens_per_s);
   NEED_C(forecast_of(&s, right, 4, &again, &s.error) == OTR_OK);
   CHECK_C(memcmp(&forecast, &again, sizeof forecast) == 0);
+  CHECK_C(forecast_of(&s, NULL, 1, &again, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "accepted"));
   NEED_C(forecast_of(&s, NULL, 0, &again, &s.error) == OTR_OK);
   CHECK_C(again.tokens_per_s <= forecast.tokens_per_s && again.draft_step_ms == forecast.draft_step_ms);
   CHECK_C(forecast_of(&s, no_chance, 2, &again, &s.error) == OTR_INVALID_ARGUMENT && strstr(s.error.message, "accepted[1]"));
@@ -162,16 +166,69 @@ void a_draft_is_forecast(void) {
   stack_close(&s);
 }
 
+/* some_profile() with a disk of a kilobyte a second, for the caller to close; NULL after a failed check. */
+static otr_profile* slow_disk_profile(void) {
+  otr_profile* profile = NULL;
+  char* json = profile_json(some_profile());
+  char* disk = json == NULL ? NULL : strstr(json, "\"disk_bytes\"");
+  char* rate = disk == NULL ? NULL : strstr(disk, "\"per_s\"");
+  char* begin = rate == NULL ? NULL : strchr(rate, ':');
+  const size_t length = begin == NULL ? 0 : strcspn(++begin, ",}");
+  CHECK_C(length >= 3);
+  if (length >= 3) {
+    memset(begin, ' ', length);
+    memcpy(begin, "1e3", 3);
+    CHECK_C(otr_profile_from_json(json, strlen(json), &profile, NULL) == OTR_OK);
+  }
+  free(json);
+  return profile;
+}
+
+void a_draft_pays_where_weights_stream(void) {
+  static const double right[] = {1, 1, 1, 1};
+  otr_draft_forecast forecast = {sizeof forecast};
+  otr_plan_summary summary = {sizeof summary};
+  otr_plan_options options;
+  otr_profile* profile = slow_disk_profile();
+  uint64_t bytes = 0;
+  stack s;
+  NEED_C(profile != NULL);
+  if (!stack_open_path(&s, dense_model_path(), 1, 64)) return;
+  NEED_C(otr_model_draft_bytes(s.model, 64, 1, &bytes, &s.error) == OTR_OK);
+  otr_plan_options_init(&options, sizeof options);
+  options.prompt_tokens = options.new_tokens = 32;
+  options.host_budget_bytes = 1;
+  options.draft_tokens = 4;
+  options.draft_bytes = bytes;
+  otr_plan_close(&s.plan);
+  CHECK_C(otr_plan_make(s.model, profile, &options, &s.plan, &s.error) == OTR_BUDGET);
+  options.host_budget_bytes = s.error.needed_bytes;
+  /* The least that has steps of five tokens, so that weights are left to stream. */
+  while (summary.step_tokens < 5) {
+    otr_plan_close(&s.plan);
+    NEED_C(otr_plan_make(s.model, profile, &options, &s.plan, &s.error) == OTR_OK);
+    NEED_C(otr_plan_get_summary(s.plan, &summary, &s.error) == OTR_OK);
+    options.host_budget_bytes += 4096;
+  }
+  NEED_C(summary.streamed_bytes_per_token > 4096);
+  NEED_C(otr_plan_forecast_draft(s.plan, s.model, s.model, profile, right, 4, &forecast, &s.error) == OTR_OK);
+  CHECK_C(forecast.tokens == 4 && forecast.tokens_per_pass == 5);
+  /* A pass waits for the disk, however many tokens it has. */
+  CHECK_C(fabs(forecast.tokens_per_s / forecast.plain_tokens_per_s - 5) < 0.05);
+  otr_profile_close(&profile);
+  stack_close(&s);
+}
+
 void what_was_generated_becomes_a_page(void) {
   static const int32_t prompt[] = {'a', 'b', 'a', 'b', 'a', 'b'};
   static const char* const kThere[] = {"<!doctype html>", "20 tokens", "reading 6 tokens of prompts", "accepted", "ngram", "</html>\n"};
   otr_generate_options options;
+  otr_plan_options plan_options;
   size_t bytes = 0, again = 0, i;
   char* page;
   stack s;
   if (!stack_open(&s, 1, 64)) return;
   CHECK_C(otr_session_generated_to_html(s.session, NULL, 0, &bytes, &s.error) == OTR_OK && bytes > 500); /* of nothing yet */
-  otr_plan_options plan_options;
   otr_plan_options_init(&plan_options, sizeof plan_options);
   plan_options.prompt_tokens = plan_options.new_tokens = 32;
   plan_options.host_budget_bytes = 0;

@@ -283,7 +283,7 @@ struct FakeCalls {
   }
   static CudaCode memory(uint64_t* free_bytes, uint64_t* total_bytes) {
     return call(CudaCall::kMemory, [=](FakeDevice& device, Lock&) {
-      *total_bytes = device.facts_.memory_bytes,
+      *total_bytes = device.facts_.memory_bytes;
       *free_bytes = device.facts_.memory_bytes - device.facts_.context_bytes - device.used_bytes_;
       return kCudaOk;
     });
