@@ -6,37 +6,16 @@
 
 #include "capi/capi_common.h"
 
-using outrigger::DraftExpectation;
 using outrigger::Plan;
 using outrigger::Status;
 using namespace outrigger::capi;  // NOLINT: this file is the C side of that namespace
 
 namespace {
 
-Status read_accepted(const double* accepted, size_t count, DraftExpectation* draft) {
-  OTR_CAPI_TRY(require_array(accepted, count, "accepted"));
-  if (count > draft->accepted.size()) {
-    return invalid("count: got " + std::to_string(count) + ", need at most " + std::to_string(draft->accepted.size()));
-  }
-  if (accepted == nullptr) {
-    draft->accepted = outrigger::unknown_acceptance();
-  } else {
-    std::copy_n(accepted, count, draft->accepted.begin());
-  }
-  return {};
-}
-
 // Steps in the middle of what the plan's own are predicted for.
-Status expect_steps(const otr_model* model, const outrigger::MachineProfile& machine, const Plan& plan, DraftExpectation* draft) {
-  draft->on_device = plan.device.breakdown.draft > 0;
+outrigger::DraftSteps steps_of(const Plan& plan) {
   const double position = std::clamp(plan.decode.position, 0.0, static_cast<double>(plan.context_tokens));
-  outrigger::DraftSteps steps{plan.context_tokens, static_cast<uint32_t>(2 * (plan.context_tokens - position)), std::max(1u, plan.batch)};
-  OTR_CAPI_ASSIGN(all_ms, outrigger::draft_model_step_ms(model->model, machine, steps, draft->on_device));
-  steps.texts = (steps.texts + 1) / 2;
-  OTR_CAPI_ASSIGN(half_ms, outrigger::draft_model_step_ms(model->model, machine, steps, draft->on_device));
-  draft->step_ms = all_ms;
-  draft->half_step_ms = half_ms;
-  return {};
+  return {plan.context_tokens, static_cast<uint32_t>(2 * (plan.context_tokens - position)), std::max(1u, plan.batch)};
 }
 
 }  // namespace
@@ -84,11 +63,18 @@ otr_status otr_plan_forecast_draft(const otr_plan* plan, const otr_model* model,
     OTR_CAPI_TRY(require(model, "model"));
     OTR_CAPI_TRY(require(draft, "draft"));
     OTR_CAPI_TRY(check_info(forecast, "forecast"));
-    DraftExpectation expectation;
-    OTR_CAPI_TRY(read_accepted(accepted, count, &expectation));
+    OTR_CAPI_TRY(require_array(accepted, count, "accepted"));
+    if (count > outrigger::kMostDraftTokens) {
+      return invalid("count: got " + std::to_string(count) + ", need at most " + std::to_string(outrigger::kMostDraftTokens));
+    }
     OTR_CAPI_ASSIGN(shape, model->model.step_shape());
     OTR_CAPI_ASSIGN(machine, profile_for(model, profile, plan->plan.threads));
-    OTR_CAPI_TRY(expect_steps(draft, machine, plan->plan, &expectation));
+    OTR_CAPI_ASSIGN(expectation,
+                    outrigger::untried_draft(draft->model, machine, steps_of(plan->plan), plan->plan.device.breakdown.draft > 0));
+    if (accepted != nullptr) {
+      expectation.accepted = {};
+      std::copy_n(accepted, count, expectation.accepted.begin());
+    }
     OTR_CAPI_ASSIGN(made, outrigger::forecast_draft(plan->plan, shape, machine, expectation));
     otr_draft_forecast full = {};
     full.tokens = made.tokens;

@@ -40,6 +40,9 @@ struct DraftExpectation {
 inline constexpr double kUnknownAcceptance = 0.6;
 /// DraftExpectation::accepted of such a draft.
 OTR_API std::array<double, kMostDraftTokens> unknown_acceptance();
+/// What is expected of a draft model that was never tried: unknown_acceptance(), and the steps that draft_model_step_ms() predicts with all
+/// texts and, where they are several, with half of them. Pure. Any thread. Errors: those.
+OTR_API Result<DraftExpectation> untried_draft(const Model& draft, const MachineProfile& machine, const DraftSteps& steps, bool on_device);
 
 /// The draft that is worth most.
 struct DraftForecast {

@@ -106,4 +106,16 @@ Result<double> draft_model_step_ms(const Model& draft, const MachineProfile& mac
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
+Result<DraftExpectation> untried_draft(const Model& draft, const MachineProfile& machine, const DraftSteps& steps, bool on_device) {
+  DraftExpectation expected;
+  expected.accepted = unknown_acceptance();
+  expected.on_device = on_device;
+  OTR_ASSIGN(expected.step_ms, draft_model_step_ms(draft, machine, steps, on_device));
+  if (steps.texts > 1) {
+    const DraftSteps of_half{steps.context_tokens, steps.new_tokens, (steps.texts + 1) / 2};
+    OTR_ASSIGN(expected.half_step_ms, draft_model_step_ms(draft, machine, of_half, on_device));
+  }
+  return expected;
+}
+
 }  // namespace outrigger

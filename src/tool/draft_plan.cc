@@ -23,32 +23,16 @@ Status misplaced() {
 
 bool has_device(const MachineProfile& machine) { return machine.device_memory_bytes > 0 && machine.device_threads > 0; }
 
-Result<DraftExpectation> expectation_of(const Model& draft, const MachineProfile& machine, const Workload& workload, bool on_device,
-                                        const KnownAcceptance& known) {
-  DraftExpectation expectation;
-  expectation.accepted = known.chances();
-  expectation.on_device = on_device;
-  DraftSteps steps{context_of(workload), workload.new_tokens, workload.batch};
-  const auto step_ms = draft_model_step_ms(draft, machine, steps, on_device);
-  if (!step_ms.is_ok()) return step_ms.status();
-  expectation.step_ms = step_ms.value();
-  if (workload.batch > 1) {
-    steps.texts = (workload.batch + 1) / 2;
-    const auto half_ms = draft_model_step_ms(draft, machine, steps, on_device);
-    if (!half_ms.is_ok()) return half_ms.status();
-    expectation.half_step_ms = half_ms.value();
-  }
-  return expectation;
-}
-
 KnownAcceptance known_of(const Model& model, const Model& draft) { return stored_acceptance(model_pair(model.info(), draft.info())); }
 
 Result<DraftForecast> forecast_of(const Model& model, const Model& draft, const MachineProfile& machine, const Workload& workload,
                                   const Plan& plan) {
   const auto shape = model.step_shape();
   if (!shape.is_ok()) return shape.status();
-  const auto expectation = expectation_of(draft, machine, workload, plan.device.breakdown.draft > 0, known_of(model, draft));
+  const DraftSteps steps{context_of(workload), workload.new_tokens, workload.batch};
+  auto expectation = untried_draft(draft, machine, steps, plan.device.breakdown.draft > 0);
   if (!expectation.is_ok()) return expectation.status();
+  expectation.value().accepted = known_of(model, draft).chances();
   return forecast_draft(plan, shape.value(), machine, expectation.value());
 }
 

@@ -62,6 +62,24 @@ TEST_CASE("Draft's steps: more texts and longer ones take no less time, and a co
   }
 }
 
+TEST_CASE("An untried draft: expected are the steps of all texts and of half of them, and what is believed of any draft") {
+  const SimilarDraft files(0);
+  const MachineProfile machine = with_device(two_cores(), kMemoryBytes);
+  for (const bool on_device : {false, true}) {
+    const auto step_ms = [&](uint32_t texts) { return must(draft_model_step_ms(files.target, machine, {160, 32, texts}, on_device)); };
+    const DraftExpectation five = must(untried_draft(files.target, machine, {160, 32, 5}, on_device)),
+                           one = must(untried_draft(files.target, machine, {160, 32, 1}, on_device));
+    CHECK(five.step_ms == step_ms(5));
+    CHECK(five.half_step_ms == step_ms(3));
+    CHECK(five.accepted == unknown_acceptance());
+    CHECK(five.on_device == on_device);
+    CHECK(one.step_ms == step_ms(1));
+    CHECK(one.half_step_ms == 0);
+  }
+  CHECK(untried_draft(files.target, two_cores(), {160, 32, 5}, true).status().code() == StatusCode::kInvalidArgument);
+  CHECK(untried_draft(files.target, two_cores(), {160, 32, 0}, false).status().code() == StatusCode::kInvalidArgument);
+}
+
 TEST_CASE("Draft's steps and bytes: nothing of something is refused by what was got") {
   const SimilarDraft files(0);
   const auto code = [&](const MachineProfile& machine, const DraftSteps& steps, bool on_device) {
