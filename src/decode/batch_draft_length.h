@@ -20,6 +20,8 @@ class BatchDraftLength {
     asked_ = length_.next();
     return asked_;
   }
+  /// Begins with what the same texts' drafts were in steps of more of them.
+  void learn(const BatchDraftLength& other) { length_.learn(other.length_); }
   /// A text of the step that drafts as it pays.
   void add(uint32_t drafted, uint32_t accepted) {
     ++texts_;

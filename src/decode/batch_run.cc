@@ -89,6 +89,7 @@ void BatchRun::alternate() {
   Group &now = halves_[slot_ % 2], &next = halves_[(slot_ + 1) % 2];
   ++slot_;
   if (!now.is_ready) {  // the first one
+    for (Group& half : halves_) half.length.learn(all_.length);
     prepare(now);
     draft_for(now);
   }

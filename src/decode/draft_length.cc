@@ -87,7 +87,8 @@ uint32_t DraftLength::best() const {
 uint32_t DraftLength::next() {
   if (is_fixed_ && !may_give_up_) return most_;
   if (pause_tokens_ > 0) return 0;
-  if (plain_passes_ == 0 || (trial_passes_ == 0 && passes_since_plain_ >= kPassesPerPlain)) return 0;
+  if (learnt_length_ > 0 && drafted_passes_ == 0) return learnt_length_;
+  if ((plain_passes_ == 0 && learnt_length_ == 0) || (trial_passes_ == 0 && passes_since_plain_ >= kPassesPerPlain)) return 0;
   const uint32_t best = this->best();
   const double drafted_ms = ms_per_token(best), plain_ms = ms_per_token(0);
   if (trial_passes_ > 0 || drafted_ms * kLeastGain < plain_ms) return best;
@@ -95,6 +96,12 @@ uint32_t DraftLength::next() {
   if (plain_passes_ < kLeastPlain) return 0;
   give_up(drafted_ms, plain_ms);
   return 0;
+}
+
+void DraftLength::learn(const DraftLength& other) {
+  if (drafted_passes_ > 0 || other.drafted_passes_ == 0 || other.has_given_up()) return;
+  rates_ = other.rates_;
+  learnt_length_ = std::min(other.best(), most_);
 }
 
 void DraftLength::give_up(double drafted_ms, double plain_ms) {

@@ -42,6 +42,9 @@ class DraftLength {
   uint32_t width() const { return width_; }
   /// It was tried often enough to be judged.
   bool is_known() const { return drafted_passes_ >= kLeastDrafted; }
+  /// Begins with what `other` knows of the same drafts in steps of other sizes: how often they are right, and the length that was worth
+  /// most there. Does nothing where it has drafted before.
+  void learn(const DraftLength& other);
   void record(const PassRecord& pass) {
     record_step(pass);
     if (pass.drafted > 0) record_accepted(pass.depth, pass.accepted);
@@ -90,6 +93,7 @@ class DraftLength {
   uint32_t next_pause_tokens_ = kFirstPauseTokens;
   double given_up_drafted_ms_ = 0, given_up_plain_ms_ = 0;  ///< of a token, when the pause began
   uint32_t trial_passes_ = 0;  ///< that are still to be tried with a draft, whatever is expected
+  uint32_t learnt_length_ = 0;  ///< of the first draft; 0: by what is believed
   static constexpr uint32_t kFirstPauseTokens = 16, kMostPauseTokens = 512;
 };
 

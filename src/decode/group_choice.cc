@@ -9,6 +9,8 @@ namespace {
 // Drafting that takes as much of the least pass may be worth hiding; the least pass is only expected, so that less than all of it is asked.
 constexpr double kWorthHiding = 0.7;
 constexpr uint32_t kLeastDrafted = 3;
+// That much longer is no noise: one draft is enough, since a short text would be over before the third.
+constexpr double kSurelyWorthHiding = 1.4;
 // The first passes of each group make its drafts' length known, and the very first has none.
 constexpr uint32_t kTrialPasses = 20, kIgnoredPasses = 8;
 // The last 30 passes or so count: texts end, and others begin.
@@ -48,7 +50,8 @@ void GroupChoice::record(const CycleRecord& cycle) {
 }
 
 void GroupChoice::judge_together() {
-  if (pause_ > 0 || drafted_ < kLeastDrafted || draft_ms_.value() < kWorthHiding * least_pass_ms_) return;
+  if (pause_ > 0 || drafted_ == 0) return;
+  if (draft_ms_.value() < (drafted_ < kLeastDrafted ? kSurelyWorthHiding : kWorthHiding) * least_pass_ms_) return;
   groups_ = 2;
   passes_ = 0;
   alternating_ = {};

@@ -128,6 +128,48 @@ TEST_CASE("DraftLength: a plan's growth is what a prompt's step adds for each to
   CHECK(planned_growth(plan) == DraftLength::kLeastGrowth);
 }
 
+TEST_CASE("DraftLength: what was learnt in steps of other sizes spares the first steps, and counts until they say otherwise") {
+  const auto small = [](uint32_t tokens) { return 10.0 + 0.1 * tokens; };
+  DraftLength large(16, false, true);
+  run(large, {0.9, 0.2, [](uint32_t tokens) { return 20.0 + 0.2 * tokens; }}, 300);
+  DraftLength learnt(16, false, true);
+  learnt.learn(large);
+  CHECK(learnt.next() == large.best());
+  CHECK(learnt.expected_accepted(4) == large.expected_accepted(4));
+  const World alike{0.9, 0.2, small};
+  double ms[2] = {}, tokens[2] = {};
+  for (uint32_t seed = 1; seed <= 50; ++seed) {
+    for (const bool learns : {false, true}) {
+      DraftLength length(16, false, true);
+      if (learns) length.learn(large);
+      const Run first = run(length, alike, 30, seed);
+      ms[learns] += first.ms, tokens[learns] += static_cast<double>(first.tokens);
+    }
+  }
+  CAPTURE(ms[0] / tokens[0], ms[1] / tokens[1], best_ms(alike, 16));
+  CHECK(ms[1] / tokens[1] < 1.1 * best_ms(alike, 16));
+  CHECK(ms[1] / tokens[1] < 0.9 * ms[0] / tokens[0]);
+
+  const World worse{0.2, 4, small};
+  DraftLength misled(16, false, true);
+  misled.learn(large);
+  run(misled, worse, 200);
+  const Run settled = run(misled, worse, 2000, 2);
+  CHECK(settled.ms / static_cast<double>(settled.tokens) < 1.1 * best_ms(worse, 16));
+}
+
+TEST_CASE("DraftLength: one that has drafted learns nothing, nor is there anything to learn of one that has not") {
+  DraftLength new_one(16, false, true), tried(16, false, true);
+  tried.learn(new_one);
+  CHECK(tried.next() == 0);
+  run(tried, {0.9, 0.1, kFlat}, 100);
+  const double expected = tried.expected_accepted(4);
+  DraftLength other(16, false, true);
+  run(other, {0.3, 0.1, kFlat}, 100);
+  tried.learn(other);
+  CHECK(tried.expected_accepted(4) == expected);
+}
+
 TEST_CASE("DraftLength: where each further token reads further experts it widens as far as that pays, and no further") {
   for (const double acceptance : {0.7, 0.8, 0.85}) {
     const World world{acceptance, 0.1, kMixture};

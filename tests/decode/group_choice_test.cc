@@ -106,6 +106,14 @@ TEST_CASE("GroupChoice: one group or two that are asked for stay, and without dr
   }
 }
 
+TEST_CASE("GroupChoice: where drafting takes much longer than reading the weights even a short text alternates") {
+  const Machine equal{40, 3, 40, 3};
+  GroupChoice choice(0, 40);
+  choice.record({0, equal.pass(kTexts), 16});  // the first pass has no draft
+  CHECK(part_of_best(equal, 20, &choice) > 0.96);
+  CHECK(choice.next() == 2);
+}
+
 TEST_CASE("GroupChoice: what has changed is found out later") {
   const Machine cheap{100, 1, 80, 1}, dear{100, 1, 80, 20};
   GroupChoice choice(0, 100);
