@@ -62,9 +62,8 @@ OperationKey make_key(const AttentionArgs& args) {
   const auto& [q, q_stride, k_cache, v_cache, dst, dst_stride, tokens, heads, kv_heads, head_dim, capacity, first_position, scale, scratch,
                type, tree, tree_begin] = args;
   (void)first_position;
-  (void)tree, (void)tree_begin;  // no device takes one
   return key(DeviceOpKind::kAttention, q, q_stride, k_cache, v_cache, dst, dst_stride, tokens, heads, kv_heads, head_dim, capacity, scale,
-             scratch, type);
+             scratch, type, tree, tree_begin);
 }
 OperationKey make_key(const SiluMulArgs& args) {
   const auto& [gate, up, dst, count] = args;
@@ -83,9 +82,17 @@ OperationKey make_key(const CopyArgs& args) {
   return key(DeviceOpKind::kCopy, src, dst, bytes);
 }
 
-// A recorded launch of attention has the grid of the whole cache. Where the scratch has no room for that many parts, few blocks walk
-// through all positions, which would cost more than launching.
+OperationKey make_key(const MoveKvArgs& args) {
+  const auto& [cache, layers, kv_heads, head_dim, capacity, first_place, count, from, type] = args;
+  const auto words = std::bit_cast<std::array<uint64_t, kMostTreeTokens / sizeof(uint64_t)>>(from);
+  return key(DeviceOpKind::kMoveKv, cache, layers, kv_heads, head_dim, capacity, first_place, count, type, words[0], words[1], words[2],
+             words[3]);
+}
+
+// What moves is another path each time. A recorded launch of attention has the grid of the whole cache: where the scratch has no room for
+// that many parts, few blocks walk through all positions, which would cost more than launching.
 bool can_repeat(const DeviceOp& op) {
+  if (std::holds_alternative<MoveKvArgs>(op)) return false;
   const auto* const attention = std::get_if<AttentionArgs>(&op);
   return attention == nullptr || has_room_for_results(*attention, attention->capacity);
 }

@@ -12,7 +12,7 @@ namespace outrigger::cuda {
 
 /// An operation's kind and all of its arguments but first_position, a word each: operations with equal keys are launched alike but for
 /// where their positions begin.
-using OperationKey = std::array<uint64_t, 16>;
+using OperationKey = std::array<uint64_t, 18>;
 OperationKey key_of(const DeviceOp& op);
 /// Its first_position; null for an operation without.
 const size_t* position_of(const DeviceOp& op);

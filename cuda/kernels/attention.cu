@@ -3,9 +3,8 @@
 //
 // The order of every sum is that of src/kernels: a score is one thread's chain over the elements, an output one thread's over the
 // positions.
-#include "cuda/kernels/attention_job.h"
+#include "cuda/kernels/attention_launch.h"
 #include "cuda/kernels/attention_results.h"
-#include "cuda/kernels/attention_store.h"
 #include "cuda/kernels/attention_work.h"
 #include "cuda/kernels/exp.h"
 #include "cuda/kernels/ops.h"
@@ -29,7 +28,7 @@ OTR_KERNEL_OF(kFoldThreads) void fold_kernel(AttentionJob job) {
   OTR_SHARED float maxima[kFoldThreads], earlier[kFoldThreads], later[kFoldThreads];
   const AttentionArgs& args = job.args;
   const uint32_t row = block_x(), kv_head = block_y(), thread = thread_index(), head_dim = static_cast<uint32_t>(args.head_dim);
-  const uint32_t parts = (job.first() + row / job.group + kPart) / kPart;
+  const uint32_t parts = (job.positions(row, args.tree != nullptr) + kPart - 1) / kPart;
   float* const dst = args.dst + job.row_offset(kv_head, row, args.dst_stride);
   for (uint32_t first_d = 0; first_d < head_dim; first_d += kFoldThreads) {
     const uint32_t d = first_d + thread < head_dim ? first_d + thread : head_dim - 1;
@@ -57,39 +56,31 @@ OTR_KERNEL_OF(kFoldThreads) void fold_kernel(AttentionJob job) {
   }
 }
 
-struct Version {
-  void (*kernel)(AttentionJob);
-  uint32_t rows, threads;
-};
-
 template <typename Store>
-constexpr Version kVersions[] = {
+constexpr AttentionVersion kVersions[] = {
     {attend_kernel<Store, 8, 2>, 16, 2 * kPartThreads}, {attend_kernel<Store, 8, 1>, 8, kPartThreads},
     {attend_kernel<Store, 4, 1>, 4, kPartThreads},      {attend_kernel<Store, 2, 1>, 2, kPartThreads},
     {attend_kernel<Store, 1, 1>, 1, kPartThreads},
 };
 
-const Version& version(const AttentionArgs& args, size_t i) {
-  if (args.type == KvType::kQ8_0) return kVersions<CodeStore>[i];
-  const bool is_odd = args.head_dim % 2 != 0;
-  if (args.type == KvType::kF32) return is_odd ? kVersions<FloatStore<float, 1>>[i] : kVersions<FloatStore<float, 2>>[i];
-  return is_odd ? kVersions<FloatStore<uint16_t, 1>>[i] : kVersions<FloatStore<uint16_t, 2>>[i];
+std::span<const AttentionVersion> versions(const AttentionArgs& args) {
+  if (args.tree != nullptr) return tree_versions(args);
+  return with_store(args, [](auto store) { return std::span<const AttentionVersion>(kVersions<typename decltype(store)::type>); });
 }
 
-uint64_t shared_bytes(const AttentionArgs& args, const Version& version) {
+uint64_t shared_bytes(const AttentionArgs& args, const AttentionVersion& version) {
   const uint64_t query_words = (version.rows * uint64_t{args.head_dim} + 3) / 4 * 4;
   return (version.rows * kPart + query_words) * sizeof(float) + (version.rows <= kFewRows ? kTileBytes : 0);
 }
 
 /// Rows of a block: more share each reading of the cache, while one token's are spread over more blocks. As many as fit its memory; beyond
 /// 7000 elements a head not even one does, and the launch fails.
-const Version& choose_version(const AttentionArgs& args, uint64_t rows) {
+const AttentionVersion& choose_version(const AttentionArgs& args, uint64_t rows) {
   const uint64_t wanted = rows <= 2 ? rows : rows <= 8 ? kFewRows : rows <= 64 ? 8 : 16;
+  const std::span<const AttentionVersion> all = versions(args);
   size_t i = 0;
-  while (i + 1 < std::size(kVersions<CodeStore>) &&
-         (version(args, i).rows > wanted || shared_bytes(args, version(args, i)) > kMostSharedBytes))
-    ++i;
-  return version(args, i);
+  while (i + 1 < all.size() && (all[i].rows > wanted || shared_bytes(args, all[i]) > kMostSharedBytes)) ++i;
+  return all[i];
 }
 
 }  // namespace
@@ -99,7 +90,7 @@ uint64_t attention_scratch_on_device(size_t head_dim) { return kResults * result
 CudaCode launch_op(const Launcher& launcher, const AttentionArgs& args) {
   AttentionJob job{args, {launcher.first_position_at, static_cast<uint32_t>(args.first_position)}};
   const uint64_t rows = args.tokens * (args.heads / args.kv_heads), heads = args.kv_heads;
-  const Version& version = choose_version(args, rows);
+  const AttentionVersion& version = choose_version(args, rows);
   job.group = static_cast<uint32_t>(args.heads / args.kv_heads), job.rows = static_cast<uint32_t>(rows);
   job.row_blocks = blocks_of(rows, version.rows);
   job.result_floats = static_cast<uint32_t>(result_floats(args.head_dim));

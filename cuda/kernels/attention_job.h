@@ -30,6 +30,11 @@ struct AttentionJob {
 
   /// Positions before token 0.
   OTR_DEVICE uint32_t first() const { return first_position.at != nullptr ? *first_position.at : first_position.value; }
+  /// Positions that a row sees. What is `is_tree` where the compiler knows it costs chains nothing.
+  OTR_DEVICE uint32_t positions(uint32_t row, bool is_tree) const {
+    const uint32_t token = row / group;
+    return first() + (is_tree ? static_cast<uint32_t>(args.tree->depth(args.tree_begin + token)) : token) + 1;
+  }
   OTR_DEVICE size_t row_offset(uint32_t kv_head, uint32_t row, size_t stride) const {
     return row / group * stride + (size_t{kv_head} * group + row % group) * args.head_dim;
   }

@@ -8,8 +8,9 @@
 
 namespace outrigger::cuda {
 
-/// kRows rows' scores are one thread's work, and kGroups such groups of rows the block's.
-template <typename Store, uint32_t kRows, uint32_t kGroups>
+/// kRows rows' scores are one thread's work, and kGroups such groups of rows the block's. kIsTree: the tokens are a tree's, so that what a
+/// row sees behind the root lies at places of its own.
+template <typename Store, uint32_t kRows, uint32_t kGroups, bool kIsTree = false>
 class AttentionWork {
  public:
   OTR_DEVICE explicit AttentionWork(const AttentionJob& job)
@@ -36,6 +37,10 @@ class AttentionWork {
     for (uint32_t part = begin; part < end; ++part) {
       sync_block();
       score(part);
+      if constexpr (kIsTree) {
+        sync_block();
+        score_paths(part);
+      }
       U4 ahead[kTileWords];
       if (kCanStage && tile_positions > 0) load_tile(part, 0, tile_positions, ahead);
       sync_block();
@@ -44,7 +49,13 @@ class AttentionWork {
       if (kCanStage && tile_positions > 0) {
         add_staged_values(part, tile_positions, ahead);
       } else {
-        for (uint32_t item = thread_index(); item < items(); item += kThreads) add_values(part, item);
+        for (uint32_t item = thread_index(); item < items(); item += kThreads) {
+          if constexpr (kIsTree) {
+            add_values_of_paths(part, item);
+          } else {
+            add_values(part, item);
+          }
+        }
       }
     }
   }
@@ -53,7 +64,7 @@ class AttentionWork {
   static constexpr uint32_t kBlockRows = kRows * kGroups, kThreads = kPartThreads * kGroups;
   static constexpr uint32_t kValueRows = kBlockRows < 2 ? 1 : 2, kWidth = Store::kWidth;
   static constexpr uint32_t kBlock = kKvInterleave;  ///< positions that the cache keeps together
-  static constexpr bool kCanStage = kBlockRows <= kFewRows;
+  static constexpr bool kCanStage = kBlockRows <= kFewRows && !kIsTree;
   static constexpr uint32_t kTileWords = kTileBytes / sizeof(U4) / kThreads;
 
   /// A row's softmax: of the part at work, and of all parts so far.
@@ -68,7 +79,9 @@ class AttentionWork {
     return states;
   }
 
-  OTR_DEVICE uint32_t positions_of(uint32_t r) const { return first_position_ + (row_begin_ + r) / job_.group + 1; }
+  OTR_DEVICE uint32_t positions_of(uint32_t r) const {
+    return kIsTree ? job_.positions(row_begin_ + r, true) : first_position_ + (row_begin_ + r) / job_.group + 1;
+  }
   OTR_DEVICE uint32_t block_bytes() const { return static_cast<uint32_t>(kv_block_bytes(Store::kType, head_dim_)); }
   OTR_DEVICE uint64_t head_offset() const { return kv_head_offset(Store::kType, head_dim_, job_.args.capacity, block_y()); }
 
@@ -97,6 +110,31 @@ class AttentionWork {
     OTR_UNROLL
     for (uint32_t r = 0; r < kRows; ++r) {
       *reinterpret_cast<Several<float, 2>*>(scores_ + (first_row + r) * kPart + p) = {{scores[r][0], scores[r][1]}};
+    }
+  }
+
+  /// Positions of the part that lie before a tree's root, where all rows see the same.
+  OTR_DEVICE uint32_t straight(uint32_t part) const {
+    const uint32_t first = part * kPart;
+    return first_position_ <= first ? 0 : first_position_ - first < kPart ? first_position_ - first : kPart;
+  }
+  /// Where in the cache lies what row r sees at the position, which is the root's or one behind it.
+  OTR_DEVICE size_t place_of(uint32_t r, uint32_t position) const {
+    const AttentionArgs& args = job_.args;
+    return first_position_ + args.tree->on_path(args.tree_begin + (row_begin_ + r) / job_.group, position - first_position_);
+  }
+
+  /// Scores of the root and what is behind it, each row's at its own places: instead of those that score() has of the places in order.
+  OTR_DEVICE void score_paths(uint32_t part) {
+    const uint32_t begin = straight(part), first = part * kPart;
+    for (uint32_t item = thread_index(); item < rows_ * uint32_t{kMostTreeTokens}; item += kThreads) {
+      const uint32_t r = item / uint32_t{kMostTreeTokens}, p = begin + item % uint32_t{kMostTreeTokens};
+      if (p >= seen(part, r)) continue;
+      const size_t place = place_of(r, first + p);
+      const float scale[1] = {states_[r].query_scale};
+      float scores[1][2] = {};
+      store_.template score<1, kBlockRows>(place / 2 * 2, queries_ + r, scale, scores);
+      scores_[r * kPart + p] = place % 2 == 0 ? scores[0][0] : scores[0][1];
     }
   }
 
@@ -148,6 +186,27 @@ class AttentionWork {
     for (uint32_t begin = 0; begin < item.most; begin += kSoftBlock) {
       shrink(item, begin);
       add_all(item, values, begin, begin + kSoftBlock, 0);
+    }
+    store(part, item);
+  }
+
+  /// The same of a tree: behind the root each row by itself, in the order of its positions.
+  OTR_DEVICE void add_values_of_paths(uint32_t part, uint32_t i) {
+    Item item = item_at(part, i);
+    const std::byte* const values = values_ + size_t{part} * (kPart / kBlock) * block_bytes();
+    const uint32_t in_order = straight(part);
+    for (uint32_t begin = 0; begin < item.most; begin += kSoftBlock) {
+      const uint32_t end = begin + kSoftBlock, turn = in_order < begin ? begin : in_order < end ? in_order : end;
+      shrink(item, begin);
+      add_all(item, values, begin, turn, 0);
+      OTR_UNROLL
+      for (uint32_t r = 0; r < kValueRows; ++r) {
+        const uint32_t row = item.first_row + r;
+        for (uint32_t p = turn; p < end && p < item.counts[r]; ++p) {
+          const size_t place = place_of(row, part * kPart + p);
+          Store::add(scores_[row * kPart + p], store_.load(values_, place, item.d), item.sums[r]);
+        }
+      }
     }
     store(part, item);
   }

@@ -4,6 +4,7 @@ set(OTR_CUDA_KERNELS
   add_bias.cu
   append_kv.cu
   attention.cu
+  attention_tree.cu
   copy.cu
   matmul.cu
   matmul_codebooks.cu
@@ -13,6 +14,7 @@ set(OTR_CUDA_KERNELS
   matmul_own.cu
   matmul_own_128.cu
   matmul_own_codebook.cu
+  move_kv.cu
   quantize.cu
   remainder.cu
   rms_norm.cu

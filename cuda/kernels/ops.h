@@ -26,6 +26,7 @@ CudaCode launch_op(const Launcher& launcher, const SiluMulArgs& args);
 CudaCode launch_op(const Launcher& launcher, const AddBiasArgs& args);
 CudaCode launch_op(const Launcher& launcher, const AddArgs& args);
 CudaCode launch_op(const Launcher& launcher, const CopyArgs& args);
+CudaCode launch_op(const Launcher& launcher, const MoveKvArgs& args);
 
 /// Products that may be launched as one: of a kind, with the same int8 panel, tokens and columns.
 inline constexpr uint32_t kMostJoined = 4;

@@ -1087,8 +1087,8 @@ OTR_C_API void otr_generate_options_init(otr_generate_options* options, uint32_t
  * another is asked for. Of the options only those of the draft and cancel are looked at.
  * Errors: OTR_INVALID_ARGUMENT when the draft has another vocabulary (the first token that differs is named), the plan has no room for
  * drafts, or OTR_DRAFT_SELF is asked for with the branches off; OTR_UNSUPPORTED for OTR_DRAFT_SELF of a model without branches or
- * stand-ins, and for a tree where a device computes attention or stand-ins draft; OTR_BUDGET when the plan's draft_bytes do not hold the
- * draft; those of otr_model_open and otr_engine_open. Since 0.1, stable. */
+ * stand-ins, and for a tree where stand-ins draft; OTR_BUDGET when the plan's draft_bytes do not hold the draft; those of
+ * otr_model_open and otr_engine_open. Since 0.1, stable. */
 OTR_C_API otr_status otr_session_prepare_draft(otr_session* session, const otr_generate_options* options, otr_error* error);
 
 /** Prefills the prompt, then samples and steps until something stops it. The session then holds the prompt and the generated tokens.

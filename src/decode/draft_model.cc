@@ -133,8 +133,7 @@ Status ModelDraft::propose(std::span<const Token> tokens, uint32_t most, const C
 
 // A plan of steps of one token, in the least bytes of all, has no logits for the nodes of a level.
 uint32_t ModelDraft::tree_width() const {
-  const Session::Impl& session = model_.session().impl();
-  return session.engine->plan.logit_rows < kModelTreeWidth || !session.cache.takes_trees() ? 1 : kModelTreeWidth;
+  return model_.session().impl().engine->plan.logit_rows < kModelTreeWidth ? 1 : kModelTreeWidth;
 }
 
 Status ModelDraft::propose_tree(std::span<const Token> tokens, const DraftSize& size, const CancelToken& cancel, Draft* draft) {

@@ -20,13 +20,6 @@ Status no_rows(const Plan& plan) {
           plan.logit_rows));
 }
 
-Status no_trees() {
-  return Status(
-      StatusCode::kUnsupported,
-      "draft.shape: a tree needs attention on the host; here a device computes it, whose kernels know chains only; use a chain, or plan "
-      "for the host alone");
-}
-
 // A share is judged by what steps of one token take, and drafts make steps of any size.
 Status no_follower(DraftKind kind) {
   return Status(
@@ -92,7 +85,6 @@ Status Session::Impl::check_draft(const DraftOptions& options) const {
   OTR_TRY(options.validate());
   if (options.kind == DraftKind::kNone) return {};
   if (follower && options.kind != DraftKind::kAuto) return no_follower(options.kind);
-  if (options.shape == DraftShape::kTree && !cache.takes_trees()) return no_trees();
   if (options.kind == DraftKind::kAuto) return {};
   if (options.kind == DraftKind::kSelf) OTR_TRY(check_self_draft(*this));
   if (options.kind == DraftKind::kSelf && options.shape == DraftShape::kTree && engine->plan.self_draft_bits > 0) {

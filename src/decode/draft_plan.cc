@@ -64,8 +64,8 @@ Result<Plan> plan_draft(const Model& draft, const DraftTexts& texts, const Draft
   workload.prompt_tokens = workload.context_tokens;
   workload.new_tokens = 0;
   workload.batch = texts.count;
-  // A level of a tree is one step, and wants all of its logits; several texts draft chains, as does one on a device.
-  workload.draft_tokens = texts.count == 1 && threads.device == 0 ? kModelTreeWidth - 1 : 0;
+  // A level of a tree is one step, and wants all of its logits; several texts draft chains.
+  workload.draft_tokens = texts.count == 1 ? kModelTreeWidth - 1 : 0;
   return plan_resident(shape, any_machine(threads), budgets, workload, threads.device > 0);
 }
 

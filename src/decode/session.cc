@@ -96,7 +96,7 @@ Status Session::Impl::compute_rows(std::span<const Token> drafted, const TokenTr
 
 Status Session::Impl::keep_path(const TokenTree& tree, size_t node) const {
   const std::lock_guard lock(engine->step_mutex);  // the slots of spilled layers are the steps' as well
-  return cache.keep_path(static_cast<uint32_t>(tokens.size() - 1), tree, node);
+  return cache.keep_path(static_cast<uint32_t>(tokens.size() - 1), tree, node, *engine->residency);
 }
 
 void Session::Impl::truncate(uint32_t position) {

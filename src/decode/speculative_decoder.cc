@@ -74,7 +74,7 @@ Result<SpeculativeDecoder> SpeculativeDecoder::with_source(Session::Impl& sessio
   if (Result<Tokenizer> tokenizer = session.engine->model.tokenizer(); tokenizer.is_ok() && !options.ignore_eos)
     decoder.ends_.emplace(std::move(tokenizer).value());
   if (source == nullptr) return decoder;
-  const uint32_t width = session.cache.takes_trees() ? source->tree_width() : 1;
+  const uint32_t width = source->tree_width();
   decoder.choice_.emplace(options.draft, session.engine->plan.logit_rows - 1, width, planned_growth(session.engine->plan));
   decoder.draft_.emplace(decoder.choice_->most_tokens(),
                          options.sampling.temperature > 0 && !source->is_certain() ? kMostDraftCandidates : 0);

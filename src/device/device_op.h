@@ -13,6 +13,7 @@
 #include "src/kernels/attention.h"
 #include "src/kernels/bf16_activations.h"
 #include "src/kernels/matmul.h"
+#include "src/kernels/move_kv.h"
 #include "src/kernels/rms_norm.h"
 #include "src/kernels/rope.h"
 #include "src/kernels/silu_mul.h"
@@ -50,15 +51,15 @@ struct CopyArgs {
 /// Each stands for the whole kernel: all row blocks, all tokens, all heads. A list of operations and not a function to call, because a
 /// function of the host is nothing that a device can run, and because a list can be checked before it runs, printed and recorded.
 using DeviceOp = std::variant<MatmulArgs, QuantizeArgs, RemainderArgs, RoundArgs, RmsNormArgs, RopeArgs, AppendKvArgs, AttentionArgs,
-                              SiluMulArgs, AddBiasArgs, AddArgs, CopyArgs>;
+                              SiluMulArgs, AddBiasArgs, AddArgs, CopyArgs, MoveKvArgs>;
 static_assert(std::is_trivially_copyable_v<DeviceOp>, "it is copied into a queue");
 
 /// In the order of DeviceOp's alternatives.
 enum class DeviceOpKind : uint8_t {
-  kMatmul, kQuantize, kRemainder, kRound, kRmsNorm, kRope, kAppendKv, kAttention, kSiluMul, kAddBias, kAdd, kCopy,
+  kMatmul, kQuantize, kRemainder, kRound, kRmsNorm, kRope, kAppendKv, kAttention, kSiluMul, kAddBias, kAdd, kCopy, kMoveKv,
 };
 inline constexpr size_t kDeviceOpKinds = std::variant_size_v<DeviceOp>;
-static_assert(static_cast<size_t>(DeviceOpKind::kCopy) + 1 == kDeviceOpKinds);
+static_assert(static_cast<size_t>(DeviceOpKind::kMoveKv) + 1 == kDeviceOpKinds);
 
 inline DeviceOpKind kind_of(const DeviceOp& op) { return static_cast<DeviceOpKind>(op.index()); }
 

@@ -1,6 +1,7 @@
 // The dimensions of operations.
 #include "src/device/op_check.h"
 
+#include <algorithm>
 #include <string_view>
 
 #include "src/base/formatted.h"
@@ -77,12 +78,17 @@ Status check(const RopeArgs& args) {
   return check.status();
 }
 
-void check_cache(Check& check, KvType type, size_t kv_heads, size_t head_dim, size_t capacity, size_t first_position, size_t tokens) {
+void check_shape(Check& check, KvType type, size_t kv_heads, size_t head_dim, size_t capacity) {
   check.need(type == KvType::kF16 || type == KvType::kF32 || type == KvType::kQ8_0, "type", static_cast<uint64_t>(type),
              "a type of the cache");
-  check.size("tokens", tokens).size("kv_heads", kv_heads).size("head_dim", head_dim).size("capacity", capacity);
+  check.size("kv_heads", kv_heads).size("head_dim", head_dim).size("capacity", capacity);
   check.need(kv_type_fits(type, head_dim), "head_dim", head_dim, "a multiple of 32");
   check.need(capacity % kKvInterleave == 0, "capacity", capacity, "a multiple of 16");
+}
+
+void check_cache(Check& check, KvType type, size_t kv_heads, size_t head_dim, size_t capacity, size_t first_position, size_t tokens) {
+  check_shape(check, type, kv_heads, head_dim, capacity);
+  check.size("tokens", tokens);
   check.need(first_position <= capacity && tokens <= capacity - first_position, "first_position", first_position, "room for the tokens");
 }
 
@@ -98,7 +104,13 @@ Status check(const AttentionArgs& args) {
   check_cache(check, args.type, args.kv_heads, args.head_dim, args.capacity, args.first_position, args.tokens);
   check.size("heads", args.heads);
   check.need(args.kv_heads == 0 || args.heads % args.kv_heads == 0, "heads", args.heads, "a multiple of kv_heads");
-  check.need(args.tree == nullptr, "tree", args.tokens, "a chain of tokens");
+  if (args.tree != nullptr) {
+    check.need(args.tokens <= kMostTreeTokens && args.tree_begin <= kMostTreeTokens - args.tokens, "tree_begin", args.tree_begin,
+               "tokens of a tree of 32");
+    const size_t end = args.tree_begin + args.tokens;
+    check.need(args.first_position <= args.capacity && end <= args.capacity - args.first_position, "first_position", args.first_position,
+               "room for the tree");
+  }
   check.stride("q_stride", args.q_stride, args.heads * args.head_dim).stride("dst_stride", args.dst_stride, args.heads * args.head_dim);
   return check.status();
 }
@@ -116,6 +128,19 @@ Status check(const AddArgs& args) {
 }
 
 Status check(const CopyArgs& args) { return Check("copy").need(args.bytes >= 1, "bytes", args.bytes, "at least 1").status(); }
+
+Status check(const MoveKvArgs& args) {
+  Check check("move_kv");
+  check.size("layers", args.layers);
+  check_shape(check, args.type, args.kv_heads, args.head_dim, args.capacity);
+  check.need(args.count >= 1 && args.count <= kMostTreeTokens, "count", args.count, "1 to 32");
+  for (size_t i = 0; i < std::min(args.count, kMostTreeTokens); ++i) {
+    check.need(args.from[i] >= i && (i == 0 || args.from[i] > args.from[i - 1]), "from", args.from[i], "places that ascend");
+    check.need(args.first_place < args.capacity && args.from[i] < args.capacity - args.first_place, "first_place", args.first_place,
+               "room for what moves");
+  }
+  return check.status();
+}
 
 }  // namespace
 

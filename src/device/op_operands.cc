@@ -103,6 +103,7 @@ void translate(Translation& t, AttentionArgs& args) {
   t.place(args.v_cache, cache_bytes(args), kCacheAlignment, "v_cache");
   t.place(args.dst, rows_of(args.tokens, args.dst_stride, width), kFloatAlignment, "dst");
   t.place(args.scratch, t.scratch_bytes(), kVectorAlignment, "scratch");
+  if (args.tree != nullptr) t.place(args.tree, sizeof(TokenTree), alignof(TokenTree), "tree");
 }
 
 void translate(Translation& t, SiluMulArgs& args) {
@@ -126,11 +127,15 @@ void translate(Translation& t, CopyArgs& args) {
   t.place(args.dst, args.bytes, 1, "dst");
 }
 
+void translate(Translation& t, MoveKvArgs& args) {
+  t.place(args.cache, CheckedSize(2) * CheckedSize(args.layers) * cache_bytes(args), kCacheAlignment, "cache");
+}
+
 }  // namespace
 
 const char* device_op_name(DeviceOpKind kind) {
   constexpr const char* kNames[kDeviceOpKinds] = {"matmul",    "quantize",  "remainder", "round",    "rms_norm", "rope",
-                                                  "append_kv", "attention", "silu_mul",  "add_bias", "add",      "copy"};
+                                                  "append_kv", "attention", "silu_mul",  "add_bias", "add",      "copy", "move_kv"};
   return kNames[static_cast<size_t>(kind)];
 }
 

@@ -89,6 +89,11 @@ void run(const CopyArgs& args, const TeamMember& member) {
   if (!bytes.is_empty()) std::memcpy(args.dst + bytes.begin, args.src + bytes.begin, bytes.count());
 }
 
+void run(const MoveKvArgs& args, const TeamMember& member) {
+  const Share heads = share_of(member, args.layers * args.kv_heads);
+  if (!heads.is_empty()) move_kv(args, heads.begin, heads.end);
+}
+
 }  // namespace
 
 void run_op(const DeviceOp& op, const TeamMember& member) {

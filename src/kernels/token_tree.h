@@ -25,11 +25,12 @@ class TokenTree {
     depth_[size_++] = static_cast<uint8_t>(depth);
   }
 
-  size_t size() const { return size_; }
-  size_t depth(size_t token) const { return depth_[token]; }
+  // constexpr, so that a kernel of any device can ask as well.
+  constexpr size_t size() const { return size_; }
+  constexpr size_t depth(size_t token) const { return depth_[token]; }
   /// The token at `depth` on the way from the root to `token`. Precondition: depth <= depth(token).
-  size_t on_path(size_t token, size_t depth) const { return paths_[token][depth]; }
-  size_t parent(size_t token) const { return token == 0 ? 0 : paths_[token][depth_[token] - size_t{1}]; }
+  constexpr size_t on_path(size_t token, size_t depth) const { return paths_[token][depth]; }
+  constexpr size_t parent(size_t token) const { return token == 0 ? 0 : paths_[token][depth_[token] - size_t{1}]; }
 
  private:
   size_t size_ = 0;

@@ -96,6 +96,11 @@ Status DeviceResidency::download(std::byte* host, const std::byte* device, uint6
   return finish(streams_.to_host);
 }
 
+Status DeviceResidency::run(const DeviceOp& op) {
+  OTR_TRY(backend_.launch(streams_.compute, op));
+  return finish(streams_.compute);
+}
+
 Status DeviceResidency::upload_through(std::span<std::byte> pinned, std::byte* device, const std::byte* host, uint64_t bytes) {
   for (uint64_t done = 0, some; done < bytes; done += some) {
     some = std::min<uint64_t>(bytes - done, pinned.size());

@@ -55,7 +55,9 @@ class DeviceResidency final : public OperandSource {
   /// Copies that have ended when they return. `host` must be pinned. Errors: kDevice, kInvalidArgument.
   Status upload(std::byte* device, const std::byte* host, uint64_t bytes);
   Status download(std::byte* host, const std::byte* device, uint64_t bytes);
-  /// The same of any host memory, in pieces through `pinned`.
+  /// An operation that has ended when it returns. Errors: kDevice, kInvalidArgument.
+  Status run(const DeviceOp& op);
+  /// Copies of any host memory, in pieces through `pinned`.
   Status upload_through(std::span<std::byte> pinned, std::byte* device, const std::byte* host, uint64_t bytes);
   Status download_through(std::span<std::byte> pinned, std::byte* host, const std::byte* device, uint64_t bytes);
   /// The same in a step: they count.

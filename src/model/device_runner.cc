@@ -53,13 +53,25 @@ Status DeviceRunner::run_copy(const TaskNode& node) {
     case StepOp::kRequestToDevice: return residency_.request(node.argument, home_);
     case StepOp::kUpload: return residency_.copy_in(bytes(device.residual), bytes(host.residual), residual_bytes);
     case StepOp::kUploadAngles:
-      return residency_.copy_in(bytes(device.cos_sin), bytes(host.cos_sin), tokens * config_.rope_dim * sizeof(float));
+      OTR_TRY(residency_.copy_in(bytes(device.cos_sin), bytes(host.cos_sin), tokens * config_.rope_dim * sizeof(float)));
+      return upload_tree();
     case StepOp::kDownload: return residency_.copy_out(bytes(host.residual), bytes(device.residual), residual_bytes);
     case StepOp::kDownloadLogits:
       return residency_.copy_out(bytes(host.logits), bytes(device.logits),
                                  args_.input().logit_tokens.size() * StepBuffers::logits_row_bytes(layout_.vocabulary));
     default: return Status(StatusCode::kInternal, "a node that copies nothing on a lane of the link");
   }
+}
+
+// The host's copy lies where the link can read it.
+Status DeviceRunner::upload_tree() {
+  for (const SequenceSlice& slice : args_.input().slices) {
+    if (slice.tree == nullptr) continue;
+    *buffers_.host.tree = *slice.tree;
+    OTR_TRY(residency_.copy_in(reinterpret_cast<std::byte*>(buffers_.device.tree), reinterpret_cast<std::byte*>(buffers_.host.tree),
+                               sizeof(TokenTree)));
+  }
+  return {};
 }
 
 Status DeviceRunner::compute(const TaskGraph& graph, const TaskNode& node) {
@@ -127,7 +139,11 @@ Status DeviceRunner::rope_and_append(uint32_t layer) {
 }
 
 Status DeviceRunner::attend(uint32_t layer) {
-  for (const SequenceSlice& slice : args_.input().slices) OTR_TRY(launch(args_.attention(layer, slice)));
+  for (const SequenceSlice& slice : args_.input().slices) {
+    AttentionArgs args = args_.attention(layer, slice);
+    if (args.tree != nullptr) args.tree = buffers_.device.tree;
+    OTR_TRY(launch(args));
+  }
   return quantize(buffers_.device.attention, layout_.layers[layer].output, args_.input().tokens.size());
 }
 

@@ -47,6 +47,7 @@ class DeviceRunner final : public NodeRunner {
 
  private:
   Status run_copy(const TaskNode& node);
+  Status upload_tree();
   Status compute(const TaskGraph& graph, const TaskNode& node);
   Status launch(const DeviceOp& op) { return backend_.launch(residency_.streams().compute, op); }
   Status norm(const float* src, uint64_t weight, float* dst, size_t rows, size_t width);

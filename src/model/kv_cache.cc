@@ -69,23 +69,22 @@ Status KvCache::store(uint32_t layer, uint32_t first_position, uint32_t tokens, 
   return {};
 }
 
-bool KvCache::takes_trees() const {
-  return std::none_of(layers_.begin(), layers_.end(), [](const Layer& layer) { return layer.is_on_device; });
-}
-
-Status KvCache::keep_path(uint32_t root, const TokenTree& tree, size_t node) const {
-  size_t depth = 0;
-  while (depth <= tree.depth(node) && tree.on_path(node, depth) == depth) ++depth;
-  if (depth > tree.depth(node)) return {};  // all of it lies where it should
-  const uint64_t begin = head_bytes((root + depth) / kKvInterleave * kKvInterleave), end = head_bytes(root + node + 1);
+Status KvCache::keep_path(uint32_t root, const TokenTree& tree, size_t node, TensorResidency& residency) const {
+  MoveKvArgs moves = path_moves(root, tree, node);
+  if (moves.count == 0) return {};  // all of it lies where it should
+  moves.kv_heads = kv_heads_, moves.head_dim = head_dim_, moves.capacity = capacity_, moves.type = type_;
+  const uint64_t begin = head_bytes(moves.first_place / kKvInterleave * kKvInterleave), end = head_bytes(root + node + 1);
   for (uint32_t layer = 0; layer < layers_.size(); ++layer) {
+    if (layers_[layer].is_on_device) continue;
     const uint32_t spilled = layers_[layer].spilled;
     if (layers_[layer].is_spilled()) OTR_TRY(part_.spill()->fetch(part_, spilled, runs(), begin, end));
-    const KvPlaceArgs args{keys(layer), values(layer), kv_heads_, head_dim_, capacity_, type_};
-    for (size_t d = depth; d <= tree.depth(node); ++d) move_kv_place(args, root + tree.on_path(node, d), root + d);
+    moves.cache = keys(layer), moves.layers = 1;
+    move_kv(moves, 0, kv_heads_);
     if (layers_[layer].is_spilled()) OTR_TRY(part_.spill()->store(part_, spilled, runs(), begin, end));
   }
-  return {};
+  moves.cache = device_lease_.data();
+  moves.layers = static_cast<size_t>(std::count_if(layers_.begin(), layers_.end(), [](const Layer& layer) { return layer.is_on_device; }));
+  return moves.layers == 0 ? Status() : residency.device()->run(moves);
 }
 
 Status KvCache::copy_prefix_to(uint32_t positions, std::span<std::byte> dst, TensorResidency& residency) const {

@@ -48,12 +48,10 @@ class KvCache {
   Status fetch(uint32_t layer, uint32_t first_position, uint32_t tokens, uint64_t* moved = nullptr) const;
   Status store(uint32_t layer, uint32_t first_position, uint32_t tokens, uint64_t* moved = nullptr) const;
 
-  /// Whether a step's tokens may be a tree: not where a device computes the attention, whose kernels know chains only.
-  bool takes_trees() const;
-  /// Of a tree whose root lies at `root` moves the path to `node` together behind it, in every layer; a spilled layer's part with the tree
-  /// passes through its slot. Precondition: takes_trees(). Allocates nothing. Errors: kIo, for spilled layers only: what is behind the root
-  /// is undefined then.
-  Status keep_path(uint32_t root, const TokenTree& tree, size_t node) const;
+  /// Of a tree whose root lies at `root` moves the path to `node` together behind it, in every layer: a device's layers there, a spilled
+  /// layer's part with the tree by way of its slot. Allocates nothing. Errors: kDevice; kIo, for spilled layers only: what is behind the
+  /// root is undefined then.
+  Status keep_path(uint32_t root, const TokenTree& tree, size_t node, TensorResidency& residency) const;
 
   /// Bytes that the first `positions` take when written out, and the copying of them, head after head. What is on a device passes through
   /// the residency's transfer buffer. Errors: kIo, for spilled layers only; kDevice.

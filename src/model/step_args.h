@@ -32,7 +32,7 @@ struct SequenceSlice {
   uint32_t first_token = 0;     ///< index in StepInput::tokens
   uint32_t tokens = 0;
   /// Of which the slice has the tokens from `tree_begin` on, in order of their depth. null: each token follows the one before it.
-  /// Precondition: the cache takes_trees().
+  /// Precondition: where a device computes attention it is the step's only one.
   const TokenTree* tree = nullptr;
   uint32_t tree_begin = 0;
 

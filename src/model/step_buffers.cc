@@ -72,6 +72,7 @@ uint64_t walk(std::byte* arena, const ModelConfig& config, PanelKinds panels, ui
   buffers->components = placer.floats(uint64_t{tokens} * panels.most_components);
   buffers->component_panel = placer.bytes(StepBuffers::component_panel_offset(tokens, panels.most_components));
   buffers->cos_sin = placer.floats(uint64_t{tokens} * config.rope_dim);
+  buffers->tree = placer.array<TokenTree>(1);
   if (config.experts > 0) walk_experts(placer, config, panels, tokens, &buffers->experts);
   return placer.used();
 }

@@ -68,6 +68,7 @@ struct StepBuffers {
   float* components = nullptr; ///< of a window's branches: each one's [tokens, rank], one after the other
   std::byte* component_panel = nullptr;  ///< the same as int8, a panel for each branch
   float* cos_sin = nullptr;    ///< [tokens, rope_dim / 2, 2]
+  TokenTree* tree = nullptr;   ///< the step's, for a device that computes attention
   std::byte* scratch = nullptr;///< [threads], attention_scratch_bytes apart
   std::byte* residual_scratch = nullptr;  ///< [threads], residual_scratch_bytes apart
   /// On a device, what the host corrects: the results of a window, matrix by matrix as far as these have buffers of their own

@@ -16,6 +16,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import accuracy
+import alternation
 import busy
 import chart
 import compare_llamacpp
@@ -40,6 +41,19 @@ def a_result(rounds, others=0.01, **more):
 
 def by_test(rows):
     return {row["test"]: row for row in rows}
+
+
+class Alternation(unittest.TestCase):
+    def test_shares_are_of_the_time_that_drafts_span_and_what_overlaps_counts_once(self):
+        def event(kind, start, end):
+            return {"ph": "X", "cat": kind, "ts": start, "dur": end - start}
+        events = [event("step", 0, 10), event("draft", 10, 20), event("step", 20, 60), event("disk", 25, 45), event("disk", 40, 50), event("draft", 50, 110), event("step", 105, 200),
+                  {"ph": "M", "name": "thread_name"}]
+        busy, both = alternation.shares(alternation.spans_of({"traceEvents": events}))
+        self.assertAlmostEqual(busy["draft"], 0.7)
+        self.assertAlmostEqual(busy["step"], 0.45)
+        self.assertAlmostEqual(busy["disk"], 0.25)
+        self.assertAlmostEqual(both, 0.15)
 
 
 class Verdicts(unittest.TestCase):

@@ -105,6 +105,47 @@ inline void check_attention(Backend& backend, ThreadTeam& team, KvType type, siz
   REQUIRE(dst.is_equal(backend));
 }
 
+/// A tree whose root has `first_position` before it: its attention, and then a path of it moved together, in two layers.
+inline void check_tree(Backend& backend, ThreadTeam& team, KvType type, size_t first_position) {
+  constexpr size_t kHeads = 6, kKvHeads = 2, kHeadDim = 64, kWidth = kKvHeads * kHeadDim, kLayers = 2;
+  CAPTURE(static_cast<int>(type), first_position);
+  TokenTree tree;
+  for (const size_t parent : {0, 0, 0, 1, 2, 2, 4, 6}) tree.add(parent);
+  const size_t tokens = tree.size(), capacity = kv_positions(first_position + tokens);
+  const uint64_t side = kv_head_offset(type, kHeadDim, capacity, kKvHeads);
+  Twin k(backend, normal_floats((first_position + tokens) * kWidth, 5)), v(backend, normal_floats((first_position + tokens) * kWidth, 6));
+  Twin cache(backend, kLayers * 2 * side), nodes(backend, &tree, sizeof tree);
+  for (size_t layer = 0; layer < kLayers; ++layer) {
+    run_twice(backend, team, [&](bool device) -> DeviceOp {
+      std::byte* const keys = cache.on<std::byte>(device, layer * 2 * side);
+      return AppendKvArgs{k.on(device), v.on(device), kWidth, kWidth, keys, keys + side, first_position + tokens, kKvHeads,
+                          kHeadDim, capacity, 0, type};
+    });
+  }
+  Twin q(backend, normal_floats(tokens * kHeads * kHeadDim, 7)), dst(backend, tokens * kHeads * kHeadDim * sizeof(float));
+  AttentionArgs args{};
+  args.q_stride = args.dst_stride = kHeads * kHeadDim;
+  args.heads = kHeads, args.kv_heads = kKvHeads, args.head_dim = kHeadDim, args.capacity = capacity;
+  args.first_position = first_position, args.scale = 0.125f, args.type = type;
+  Twin scratch(backend, std::max(backend.scratch_bytes(args), attention_scratch_bytes(kHeadDim)));
+  for (const size_t begin : {size_t{0}, size_t{3}}) {
+    run_twice(backend, team, [&](bool device) -> DeviceOp {
+      args.tokens = tokens - begin, args.tree = nodes.on<TokenTree>(device), args.tree_begin = begin;
+      args.q = q.on(device), args.k_cache = cache.on<std::byte>(device), args.v_cache = cache.on<std::byte>(device, side);
+      args.dst = dst.on(device), args.scratch = scratch.on<std::byte>(device);
+      return args;
+    });
+    REQUIRE(dst.is_equal(backend));
+  }
+  run_twice(backend, team, [&](bool device) -> DeviceOp {
+    MoveKvArgs moves = path_moves(first_position, tree, tokens - 1);
+    moves.cache = cache.on<std::byte>(device), moves.layers = kLayers, moves.kv_heads = kKvHeads, moves.head_dim = kHeadDim;
+    moves.capacity = capacity, moves.type = type;
+    return moves;
+  });
+  REQUIRE(cache.is_equal(backend));
+}
+
 inline void check_elementwise(Backend& backend, ThreadTeam& team, size_t tokens, size_t width) {
   CAPTURE(tokens, width);
   const size_t stride = width + 4;
@@ -147,6 +188,8 @@ inline void check_op_contract(const OpenBackend& open) {
       check_attention(backend, *team, type, 1, 0);
       check_attention(backend, *team, type, 5, 19);
       check_attention(backend, *team, type, 1, 1600);  // enough for threads to share a head's positions
+      check_tree(backend, *team, type, 0);
+      check_tree(backend, *team, type, 509);
     }
   }
 
@@ -187,9 +230,14 @@ inline void check_op_contract(const OpenBackend& open) {
     attention.q_stride = attention.dst_stride = 64, attention.tokens = 1, attention.heads = 1, attention.kv_heads = 1;
     attention.head_dim = 64, attention.capacity = 16;
     AttentionArgs no_heads = attention, shared = attention, full = attention, groups = attention, branching = attention;
-    TokenTree tree;
-    tree.add(0);
-    branching.tree = &tree;
+    branching.tree = reinterpret_cast<const TokenTree*>(bytes), branching.tree_begin = kMostTreeTokens;
+    AttentionArgs beyond = branching;
+    beyond.tree_begin = 16;
+    const MoveKvArgs move{bytes, 1, 1, 64, 16, 8, 2, {1, 3}};
+    MoveKvArgs no_moves = move, back = move, outside = move, many = move;
+    no_moves.count = 0, many.count = kMostTreeTokens + 1;
+    back.from[1] = 1;
+    outside.from[1] = 8;
     no_heads.kv_heads = 0;
     shared.heads = 3, shared.kv_heads = 2, shared.q_stride = shared.dst_stride = 192;
     full.first_position = 16;
@@ -212,7 +260,8 @@ inline void check_op_contract(const OpenBackend& open) {
         AppendKvArgs{x, x, 64, 64, bytes, bytes, 1, 1, 64, 17, 0, KvType::kF16},
         AppendKvArgs{x, x, 64, 64, bytes, bytes, 1, 1, 64, 16, SIZE_MAX, KvType::kF16},
         AppendKvArgs{x, x, 64, 64, bytes, bytes, 1, 1, 64, 16, 0, static_cast<KvType>(7)},
-        no_heads, shared, full, groups, branching,
+        no_heads, shared, full, groups, branching, beyond,
+        no_moves, back, outside, many,
         SiluMulArgs{x, x, x, 0},
         AddBiasArgs{x, x, 3, 4, 1},
         AddArgs{x, 4, x, 3, 1, 4},

@@ -1,4 +1,6 @@
 // Attention by kernels: the bits of the host's, however the work is cut among blocks.
+#include <random>
+
 #include "src/kernels/attention_rows.h"
 #include "tests/cuda/kernel_check.h"
 #include "tests/kernels/attention_case.h"
@@ -90,6 +92,54 @@ TEST_CASE("cuda attention: results that the scratch has no room for do not go th
   std::vector<float> dst(16 * 6);
   REQUIRE(launch_op({emulator::launch_only(), nullptr, 1000, &first_position}, sequence.args(4, 20, dst.data(), nullptr)) == kCudaOk);
   REQUIRE(same_bits(dst, sequence.attend(4, 20, *team)));
+}
+
+/// Every token under one of the level above, `width` tokens a level, the first of which is the root.
+TokenTree tree_of(size_t size, size_t width, std::mt19937& random) {
+  TokenTree tree;
+  tree.add(0);
+  for (size_t level_begin = 0, level_end = 1; tree.size() < size;) {
+    const size_t end = std::min(size, tree.size() + width);
+    while (tree.size() < end) tree.add(level_begin + random() % (level_end - level_begin));
+    level_begin = level_end, level_end = end;
+  }
+  return tree;
+}
+
+/// The tokens of a tree from `tree_begin` on, by kernels and by the host's attention.
+void check_tree(const TokenTree& tree, size_t tree_begin, size_t root, AttentionShape shape) {
+  shape.positions = root + tree.size();
+  Sequence sequence(shape);
+  sequence.append(0, shape.positions);
+  const size_t tokens = tree.size() - tree_begin;
+  const std::unique_ptr<ThreadTeam> team = std::move(ThreadTeam::create(1)).value();
+  const AlignedBytes scratch(std::max(attention_scratch_on_device(shape.head_dim), attention_scratch_bytes(shape.head_dim)));
+  std::vector<float> wanted(tokens * sequence.q_stride());
+  AttentionArgs args = sequence.args(root + tree_begin, shape.positions, wanted.data(), scratch.data());
+  args.first_position = root, args.tree = &tree, args.tree_begin = tree_begin;
+  team->run([&args](const TeamMember& member) { attention(args, member); });
+  const uint32_t position = static_cast<uint32_t>(root);
+  for (const auto& [multiprocessors, at] : {std::pair<uint32_t, const uint32_t*>{0, nullptr}, {1000, nullptr}, {1000, &position}}) {
+    CAPTURE(tree.size(), tree_begin, root, shape.heads, shape.kv_heads, shape.head_dim, static_cast<int>(shape.type), multiprocessors);
+    std::vector<float> dst(wanted.size(), 1e9f);
+    args.dst = dst.data();
+    args.first_position = at != nullptr ? 0 : root;
+    REQUIRE(launch_op({emulator::launch_only(), nullptr, multiprocessors, at}, args) == kCudaOk);
+    REQUIRE(same_bits(dst, wanted));
+  }
+}
+
+TEST_CASE("cuda attention: a tree's tokens have the host's bits, whatever the tree, where it lies and how many are computed before") {
+  std::mt19937 random(5);
+  for (const KvType type : kTypes) {
+    for (const size_t root : {0, 9, 127, 500, 511, 512}) check_tree(tree_of(17, 3, random), 0, root, {0, 3, 1, 32, type});
+    check_tree(tree_of(32, 31, random), 0, 100, {0, 4, 2, 64, type});
+    check_tree(tree_of(32, 1, random), 0, 490, {0, 2, 2, 32, type});
+    check_tree(tree_of(32, 5, random), 11, 495, {0, 8, 1, 32, type});
+    check_tree(tree_of(5, 3, random), 4, 1300, {0, 1, 1, 32, type});
+    check_tree(tree_of(1, 1, random), 0, 40, {0, 2, 1, 96, type});
+  }
+  for (const size_t head_dim : {7, 100, 1024}) check_tree(tree_of(9, 2, random), 0, 508, {0, 2, 1, head_dim, KvType::kF16});
 }
 
 TEST_CASE("cuda attention: scores far apart, infinite, or not numbers") {

@@ -125,12 +125,22 @@ TEST_CASE("Draft on a device: too few bytes on either side are refused with both
   }
 }
 
-TEST_CASE("Draft on a device: a tree that is asked for of a target on the host is a chain, with the same text") {
-  const SimilarDraft files(kNoise);
-  const Engine engine = open_on_device(files.target, plan_with(files, kOnHost, bytes_of(files)), test_device());
-  DraftOptions draft{DraftKind::kModel, files.draft, 5};
-  draft.shape = DraftShape::kTree;
-  CHECK(generated(engine, draft).tokens == generated(engine, {}).tokens);
+TEST_CASE("Draft on a device: trees are drafted there, and verified wherever the target is, with the plain text") {
+  for (const float noise : {0.0f, kNoise, 0.1f}) {  // sure of what comes, often right, never right
+    const SimilarDraft files(noise);
+    for (const PlaceOf& place_of : {kOnHost, kOnDevice, kStreaming, kOddLayers}) {
+      for (const DraftDeviceBytes& bytes : {bytes_of(files), {must(draft_model_bytes(must(Model::open(files.draft)), kContext, 2)), 0}}) {
+        const Engine engine = open_on_device(files.target, plan_with(files, place_of, bytes), test_device());
+        DraftOptions draft{DraftKind::kModel, files.draft, 7};
+        draft.shape = DraftShape::kTree;
+        CAPTURE(noise, bytes.device);
+        const GenerateResult result = generated(engine, draft);
+        CHECK(result.tokens == generated(engine, {}).tokens);
+        CHECK((result.speculation.tree_passes > 0) == (noise > 0));
+        CHECK((result.speculation.accepted > 0) == (noise <= kNoise));
+      }
+    }
+  }
 }
 
 TEST_CASE("Draft on a device: texts of a batch draft there together and in two groups, each the plain one") {

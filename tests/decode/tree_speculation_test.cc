@@ -268,27 +268,20 @@ TEST_CASE("Trees: n-grams draft them, and greedy or drawn the text for a seed is
   }
 }
 
-TEST_CASE("Trees: refused with the reason where attention cannot take them, and chains take their place where none was asked for") {
-  const Model model = tiny("tied-q4_1");
-  const Plan plan =
-      placed_on_device(must(plan_for(model, {})), must(model.step_shape()), [](const MatrixShape&) { return Place::kDevice; });
-  const Engine engine = open_on_device(model, plan, "emulated:memory=64MiB,link=20GB/s,latency=0us");
-  GenerateOptions options = plain_options(30);
-  const std::vector<Token> plain = generated(engine, options).tokens;
-  Session session = must(Session::open(engine));
-  for (const DraftKind kind : {DraftKind::kNgram, DraftKind::kAuto}) {
-    options.draft = {kind, "", 6, DraftShape::kTree};
-    const Status status = session.generate(kPrompt, options).status();
-    CHECK(status.code() == StatusCode::kUnsupported);
-    CHECK(status.message().find("draft.shape") != std::string::npos);
-    CHECK(session.tokens().empty());
-  }
-  for (const DraftShape shape : {DraftShape::kAuto, DraftShape::kChain}) {
-    options.draft = {DraftKind::kNgram, "", DraftOptions::kAsItPays, shape};
-    must(session.truncate(0));
-    const GenerateResult result = must(session.generate(kPrompt, options));
-    CHECK(result.tokens == plain);
-    CHECK(result.speculation.tree_passes == 0);
+TEST_CASE("Trees: the same wherever layers' attention is computed, with keys and values of every type") {
+  const ScratchFolder scratch;
+  const PlaceOf everywhere[] = {
+      [](const MatrixShape&) { return Place::kDevice; },
+      [](const MatrixShape&) { return Place::kStreamed; },
+      [](const MatrixShape& matrix) { return matrix.layer % 2 == 1 ? Place::kDevice : Place::kHost; },
+  };
+  for (const Model& model : {tiny("tied-q4_1"), write_and_open(scratch, random_dense())}) {
+    for (const KvType type : {KvType::kF16, KvType::kF32}) {
+      for (const PlaceOf& place_of : everywhere) {
+        const Plan plan = placed_on_device(must(plan_for(model, {.logit_rows = 16, .kv_type = type})), must(model.step_shape()), place_of);
+        check_same(open_on_device(model, plan, "emulated:memory=64MiB,link=20GB/s,latency=0us"), plain_options(40), 0, {4, 15});
+      }
+    }
   }
 }
 

@@ -166,10 +166,15 @@ TEST_CASE("Moving in a cache: a path of a tree that was moved together is the ca
       Planted planted(tree, base, shape);
       Sequence& sequence = planted.sequence;
       const size_t last = tree.size() - 1;
-      for (size_t d = 0; d <= tree.depth(last); ++d) {
-        move_kv_place({sequence.k_cache.data(), sequence.v_cache.data(), shape.kv_heads, shape.head_dim, sequence.capacity, shape.type},
-                      base + tree.on_path(last, d), base + d);
-      }
+      std::vector<std::byte> layer = sequence.k_cache;
+      layer.insert(layer.end(), sequence.v_cache.begin(), sequence.v_cache.end());
+      MoveKvArgs moves = path_moves(base, tree, last);
+      moves.cache = layer.data(), moves.layers = 1, moves.kv_heads = shape.kv_heads, moves.head_dim = shape.head_dim;
+      moves.capacity = sequence.capacity, moves.type = shape.type;
+      move_kv(moves, 0, 1);
+      move_kv(moves, 1, shape.kv_heads);
+      std::copy_n(layer.begin(), sequence.k_cache.size(), sequence.k_cache.begin());
+      std::copy_n(layer.begin() + static_cast<ptrdiff_t>(sequence.k_cache.size()), sequence.v_cache.size(), sequence.v_cache.begin());
       Sequence alone = sequence;
       for (size_t d = 0; d <= tree.depth(last); ++d) {
         copy_token(sequence, base + tree.on_path(last, d), &alone, base + d);
