@@ -105,7 +105,8 @@ void BatchRun::alternate() {
   next.has_read = drafter_->has_read();
   warn_of_failed_draft();
   if (started.is_ok()) ++report_.alternated_steps;
-  if (pass.is_comparable && !next.has_read) groups_.record({next.draft_ms, slot_ms, pass.tokens});
+  if (pass.is_comparable && !next.has_read) groups_.record({next.draft_ms, slot_ms, pass.tokens, 2});
+  if (now.length.has_given_up() && next.length.has_given_up()) groups_.stop_alternating();
 }
 
 // Who is in the group's next step, with what, and what is to be drafted for it.

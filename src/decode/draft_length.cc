@@ -16,6 +16,9 @@ constexpr double kKeptOfRates = 0.98, kNewOfTimes = 0.125;
 constexpr double kMostSlower = 2;
 // A draft is to be worth a little more than the noise of what is measured.
 constexpr double kLeastGain = 1.02;
+// If all of a draft were right and it lost by this much, how often they are right need not be found out.
+constexpr double kHopeless = 1.15;
+constexpr uint32_t kHopelessPauseTokens = 64;
 // Nor on less than this many plain steps.
 constexpr uint32_t kLeastPlain = 2;
 // What a plain step takes is measured again after so many passes: less than 1 % of the time.
@@ -91,11 +94,25 @@ uint32_t DraftLength::next() {
   if ((plain_passes_ == 0 && learnt_length_ == 0) || (trial_passes_ == 0 && passes_since_plain_ >= kPassesPerPlain)) return 0;
   const uint32_t best = this->best();
   const double drafted_ms = ms_per_token(best), plain_ms = ms_per_token(0);
+  if (is_hopeless()) {
+    next_pause_tokens_ = std::max(next_pause_tokens_, kHopelessPauseTokens);
+    give_up(drafted_ms, plain_ms);
+    return 0;
+  }
   if (trial_passes_ > 0 || drafted_ms * kLeastGain < plain_ms) return best;
   if (drafted_passes_ < kLeastDrafted) return best;
   if (plain_passes_ < kLeastPlain) return 0;
   give_up(drafted_ms, plain_ms);
   return 0;
+}
+
+bool DraftLength::is_hopeless() const {
+  if (plain_passes_ == 0 || draft_.count == 0) return false;
+  for (uint32_t n = is_fixed_ ? most_ : 1; n <= most_; ++n) {
+    const double least_ms = (n * draft_.ms + verify_ms(std::min(n * width_, kMostTreeDraftTokens) + 1)) / (n + 1);
+    if (least_ms < kHopeless * verify_ms(1)) return false;
+  }
+  return true;
 }
 
 void DraftLength::learn(const DraftLength& other) {

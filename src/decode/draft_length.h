@@ -78,6 +78,7 @@ class DraftLength {
     void add(double sample_ms);
   };
   double acceptance(uint32_t place) const;
+  bool is_hopeless() const;
   double growth() const;
   double verify_ms(uint32_t tokens) const;
   void give_up(double drafted_ms, double plain_ms);

@@ -22,7 +22,7 @@ constexpr double kTexts = 16;
 CycleRecord cycle(const Machine& machine, uint32_t groups, double noise) {
   const double texts = kTexts / groups, draft = machine.draft(texts), pass = machine.pass(texts);
   const double ms = noise * (groups == 1 ? draft + pass : std::max(draft, pass));
-  return {noise * (groups == 1 ? draft : std::max(0.0, draft - pass)), ms, static_cast<uint32_t>(texts * machine.tokens_of_text)};
+  return {noise * (groups == 1 ? draft : std::max(0.0, draft - pass)), ms, static_cast<uint32_t>(texts * machine.tokens_of_text), groups};
 }
 
 double rate(const Machine& machine, uint32_t groups) {

@@ -266,7 +266,7 @@ TEST_CASE("Speculation: a draft that fails is given up with one warning, and the
   }
 }
 
-TEST_CASE("Speculation: a draft that is slow and always wrong is given up, and the report says by which times of a token") {
+TEST_CASE("Speculation: a draft that would be too slow if it were right is given up after one, and the report says by which times") {
   const Engine engine = open_engine(tiny(), {.logit_rows = 2});
   constexpr double kDraftMs = 30;  // far more than a step takes, on a busy machine too
   const std::vector<Token> text = whole_text(engine, plain_options());
@@ -279,13 +279,13 @@ TEST_CASE("Speculation: a draft that is slow and always wrong is given up, and t
   const GenerateResult result = must(generate_with(std::move(decoder), session.impl(), kPrompt, options));
   CHECK(std::equal(result.tokens.begin(), result.tokens.end(), text.begin() + static_cast<ptrdiff_t>(kPrompt.size())));
   const SpeculationReport& report = result.speculation;
-  CHECK(report.drafted == 4);
+  CHECK(report.drafted == 1);
   CHECK(report.accepted == 0);
-  CHECK(report.draft_ms >= 4 * kDraftMs);
-  CHECK(report.verify_ms < result.timings.decode_ms - 4 * kDraftMs);
+  CHECK(report.draft_ms >= kDraftMs);
+  CHECK(report.verify_ms < result.timings.decode_ms - kDraftMs);
   CHECK(report.auto_off);
   CHECK(report.ms_per_token_plain > 0);
-  // A place that was missed four times is still believed to be accepted once in five times.
+  // A place that was missed once is still believed to be accepted two times in five.
   CHECK(report.ms_per_token_drafted > kDraftMs / 1.5);
   CHECK(report.ms_per_token_drafted > report.ms_per_token_plain);
 }
