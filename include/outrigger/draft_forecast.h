@@ -34,6 +34,7 @@ struct DraftExpectation {
   /// before counts as that.
   std::array<double, kMostDraftTokens> accepted = {};
   bool on_device = false;   ///< where it computes: on the target's device, or on the host
+  double read_ms = 0;       ///< of a prompt's token, once, before the first draft: no part of a forecast, which is of what is written
 };
 /// What is believed of a token of a draft that was never tried, if those before it were right: about what a small model of the same family
 /// gets.

@@ -73,6 +73,11 @@ struct SpeculationReport {
   double expected_accepted = 0;
 };
 
+/// Whether a model can draft for another: every id is the same bytes in both; two files without a tokenizer need as many tokens. Further
+/// tokens of one that a file names as unused, as those that pad a vocabulary are, do not matter. Preconditions: both can run. Pure.
+/// Errors: kInvalidArgument with the first id that differs and both pieces.
+OTR_API Status check_same_vocabulary(const Model& target, const Model& draft);
+
 /// Bytes of host memory that a draft model takes, all of it resident, for a conversation of so many tokens, or for as many of them at once
 /// as a batch has (`texts`): Workload::draft_bytes. Of a model for fewer tokens, those that it is for. `threads`: the target plan's. Pure.
 /// Errors: kUnsupported when the model cannot run; kInvalidArgument.

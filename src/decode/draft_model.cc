@@ -1,6 +1,8 @@
 // A small model beside another one: opened within its bytes, and drafting.
 #include "src/decode/draft_model.h"
 
+#include <outrigger/speculation.h>
+
 #include <algorithm>
 #include <new>
 #include <utility>
@@ -9,7 +11,6 @@
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/decode/acceptance.h"
-#include "src/decode/vocabulary_match.h"
 
 namespace outrigger {
 namespace {

@@ -55,6 +55,22 @@ Status check_room(const DraftTexts& texts, const DraftThreads& threads, bool on_
                           texts.count, threads.host, on_device ? formatted(" and {} of the device", threads.device) : ""));
 }
 
+// All of the draft resident where it computes, for the middle of the new tokens.
+Result<Plan> plan_steps(const Model& draft, const MachineProfile& machine, const DraftSteps& steps, bool on_device) {
+  OTR_TRY(check_room({steps.context_tokens, steps.texts}, {machine.threads, machine.device_threads}, on_device));
+  if (on_device && !DeviceRates::are_known(machine))
+    return Status(StatusCode::kInvalidArgument, "draft: the machine's profile has no device; let it compute on the host");
+  OTR_ASSIGN(const StepShape shape, draft.step_shape());
+  Workload workload;
+  workload.batch = steps.texts;
+  workload.context_tokens = static_cast<uint32_t>(std::min<uint64_t>(steps.context_tokens, shape.context_tokens));
+  workload.new_tokens = std::min(steps.new_tokens, workload.context_tokens - 1);
+  workload.prompt_tokens = workload.context_tokens - workload.new_tokens;
+  MachineProfile used = machine;
+  if (!on_device) used.device_memory_bytes = 0;
+  return plan_resident(shape, used, kUnlimited, workload, on_device);
+}
+
 }  // namespace
 
 Result<Plan> plan_draft(const Model& draft, const DraftTexts& texts, const DraftThreads& threads, const Budgets& budgets) {
@@ -89,33 +105,26 @@ Result<DraftDeviceBytes> draft_model_device_bytes(const Model& draft, uint32_t c
 }
 
 Result<double> draft_model_step_ms(const Model& draft, const MachineProfile& machine, const DraftSteps& steps, bool on_device) try {
-  OTR_TRY(check_room({steps.context_tokens, steps.texts}, {machine.threads, machine.device_threads}, on_device));
-  if (on_device && !DeviceRates::are_known(machine))
-    return Status(StatusCode::kInvalidArgument, "draft: the machine's profile has no device; let it compute on the host");
-  OTR_ASSIGN(const StepShape shape, draft.step_shape());
-  Workload workload;
-  workload.batch = steps.texts;
-  workload.context_tokens = static_cast<uint32_t>(std::min<uint64_t>(steps.context_tokens, shape.context_tokens));
-  workload.new_tokens = std::min(steps.new_tokens, workload.context_tokens - 1);
-  workload.prompt_tokens = workload.context_tokens - workload.new_tokens;
-  MachineProfile used = machine;
-  if (!on_device) used.device_memory_bytes = 0;
-  OTR_ASSIGN(const Plan plan, plan_resident(shape, used, kUnlimited, workload, on_device));
+  OTR_ASSIGN(const Plan plan, plan_steps(draft, machine, steps, on_device));
   return plan.decode.predicted_ms;
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
-Result<DraftExpectation> untried_draft(const Model& draft, const MachineProfile& machine, const DraftSteps& steps, bool on_device) {
+Result<DraftExpectation> untried_draft(const Model& draft, const MachineProfile& machine, const DraftSteps& steps, bool on_device) try {
+  OTR_ASSIGN(const Plan plan, plan_steps(draft, machine, steps, on_device));
   DraftExpectation expected;
   expected.accepted = unknown_acceptance();
   expected.on_device = on_device;
-  OTR_ASSIGN(expected.step_ms, draft_model_step_ms(draft, machine, steps, on_device));
+  expected.step_ms = plan.decode.predicted_ms;
+  expected.read_ms = plan.prefill.predicted_ms / std::max(1u, plan.prefill.tokens);
   if (steps.texts > 1) {
     const DraftSteps of_half{steps.context_tokens, steps.new_tokens, (steps.texts + 1) / 2};
     OTR_ASSIGN(expected.half_step_ms, draft_model_step_ms(draft, machine, of_half, on_device));
   }
   return expected;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
 }  // namespace outrigger

@@ -1,5 +1,5 @@
 // Whether two models speak of the same tokens.
-#include "src/decode/vocabulary_match.h"
+#include <outrigger/speculation.h>
 
 #include <algorithm>
 #include <string>

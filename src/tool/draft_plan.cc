@@ -97,6 +97,32 @@ Status expect_draft(const Model& model, const CommonOptions& options, const Work
   return Status();
 }
 
+Result<DraftBound> bound_draft(const Model& model, const CommonOptions& options, const Workload& workload, const Workload& drafted) {
+  const auto draft = open_draft(options);
+  if (!draft.is_ok()) return draft.status();
+  const auto shape = model.step_shape();
+  if (!shape.is_ok()) return shape.status();
+  const auto machine = plan_profile(model, options, nullptr);
+  if (!machine.is_ok()) return machine.status();
+  const auto with_draft = make_plan(model, options, drafted, &machine.value());
+  if (!with_draft.is_ok()) return with_draft.status();
+  if (Status status = check_same_vocabulary(model, draft.value()); !status.is_ok()) return status;
+  CommonOptions alone = options;
+  alone.draft_file.clear();
+  const auto plain = make_plan(model, alone, workload, &machine.value());
+  if (!plain.is_ok()) return plain.status();
+  const DraftSteps steps{context_of(workload), workload.new_tokens, workload.batch};
+  auto expected = untried_draft(draft.value(), machine.value(), steps, with_draft.value().device.breakdown.draft > 0);
+  if (!expected.is_ok()) return expected.status();
+  expected.value().accepted.fill(1);
+  const auto forecast = forecast_draft(with_draft.value(), shape.value(), machine.value(), expected.value());
+  if (!forecast.is_ok()) return forecast.status();
+  const double written = static_cast<double>(workload.batch) * workload.new_tokens,
+               read = static_cast<double>(workload.batch) * workload.prompt_tokens;
+  return DraftBound{written * 1e3 / forecast.value().tokens_per_s + read * expected.value().read_ms,
+                    workload.new_tokens * plain.value().decode.predicted_ms};
+}
+
 void keep_acceptance(const Model& model, const CommonOptions& options, const SpeculationReport& report) {
   if (report.draft != DraftKind::kModel || report.drafted == 0) return;
   const auto draft = Model::open(report.draft_name, {options.disk_direct});

@@ -22,6 +22,14 @@ Result<Plan> plan_with_draft(const Model& model, const CommonOptions& options, c
 /// those of Model::open, PlacementPlanner::plan and forecast_draft.
 Status expect_draft(const Model& model, const CommonOptions& options, const Workload& workload, const MachineProfile* given, Plan* plan);
 
+/// What a run's texts are expected to take, from the first token that is written.
+struct DraftBound {
+  double drafted_ms = 0;  ///< with --draft FILE, if all of it were right; its reading of the prompts is part of it
+  double plain_ms = 0;    ///< without it, and with its memory for weights
+};
+/// `workload` is without the room for drafts that `drafted` has. Errors: those of plan_with_draft and forecast_draft.
+Result<DraftBound> bound_draft(const Model& model, const CommonOptions& options, const Workload& workload, const Workload& drafted);
+
 /// Keeps what a run's draft model had accepted, for later plans. Failures are remarks.
 void keep_acceptance(const Model& model, const CommonOptions& options, const SpeculationReport& report);
 

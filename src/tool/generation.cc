@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "src/tool/draft_plan.h"
 #include "src/tool/files.h"
 #include "src/tool/interrupt.h"
 #include "src/tool/loading.h"
@@ -60,6 +61,31 @@ void plan_for_draft(const FutureOptions& future, const SamplingOptions& sampling
   }
   common->draft_file = draft.path;
   common->draft_place = future.draft_place;
+}
+
+void settle_draft(const Model& model, RunOptions* options, CommonOptions* common, Workload* workload) {
+  const Workload asked = *workload;
+  plan_for_draft(options->future, options->sampling, common, workload);
+  const bool is_insisted_on = options->future.draft_tokens != "auto" || options->future.groups == "2";
+  if (common->draft_file.empty() || is_insisted_on || !common->plan_file.empty() || asked.new_tokens == 0) return;
+  const auto bound = bound_draft(model, *common, asked, *workload);
+  if (!bound.is_ok() || bound.value().drafted_ms < bound.value().plain_ms) return;
+  if (options->common.progress != ProgressMode::kNone) {
+    say(fmt::format("the draft is left out: if all of it were right, {:.2f} s would be expected with it and {:.2f} s without; "
+                    "--draft-tokens N drafts all the same",
+                    bound.value().drafted_ms / 1e3, bound.value().plain_ms / 1e3));
+  }
+  options->declined = {bound.value().drafted_ms / asked.new_tokens, bound.value().plain_ms / asked.new_tokens};
+  options->future.draft = "none";
+  *workload = asked;
+  plan_for_draft(options->future, options->sampling, common, workload);
+}
+
+void note_declined(const RunOptions& options, SpeculationReport* report) {
+  if (!options.declined) return;
+  report->auto_off = true;
+  report->ms_per_token_drafted = options.declined->drafted_ms;
+  report->ms_per_token_plain = options.declined->plain_ms;
 }
 
 Result<Session> open_session(const Engine& engine, const RunOptions& options, double* load_ms) {

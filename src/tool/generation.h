@@ -31,6 +31,11 @@ struct RunOptions {
   SamplingOptions sampling = {.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f};
   std::vector<std::string> stop;
   bool ignore_eos = false;
+  /// Of a token of each text, as expected, where --draft FILE was left out by settle_draft().
+  struct Declined {
+    double drafted_ms = 0, plain_ms = 0;
+  };
+  std::optional<Declined> declined;
 };
 
 constexpr uint32_t kDefaultNewTokens = 128;
@@ -46,6 +51,12 @@ Result<Workload> workload_for(const RunOptions& options, const ModelInfo& info, 
 /// What the plan is to know of --draft: room for what it proposes, for each text of the workload's batch, and the file that it keeps memory
 /// for. Precondition: check_future().
 void plan_for_draft(const FutureOptions& future, const SamplingOptions& sampling, CommonOptions* common, Workload* workload);
+/// plan_for_draft(), unless --draft FILE is to draft as it pays and could not even if all of it were right: then it is left out of the
+/// options as well, and a line on stderr says so. What cannot be told is left to planning and loading. Not for conversations, of which
+/// nobody knows how much will be written.
+void settle_draft(const Model& model, RunOptions* options, CommonOptions* common, Workload* workload);
+/// Says in `report` that the draft was left out.
+void note_declined(const RunOptions& options, SpeculationReport* report);
 /// A session with --branch, and its draft opened. `load_ms`, if given, grows by the time this takes. Errors: those of Session::open and
 /// prepare_draft.
 Result<Session> open_session(const Engine& engine, const RunOptions& options, double* load_ms = nullptr);
@@ -76,7 +87,7 @@ void say_summary(const RunOptions& options, const Engine& engine, size_t tokens,
                  const SpeculationReport& speculation);
 
 /// `run --prompts`: --batch at a time.
-Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOptions& options);
+Status run_prompts(const Model& model, const Tokenizer& tokenizer, RunOptions options);
 /// `run --chat` without a prompt: a conversation, line by line from standard input.
 Status run_conversation(const Model& model, const Tokenizer& tokenizer, const RunOptions& options);
 

@@ -186,7 +186,7 @@ Status check_draft_together(const RunOptions& options, uint32_t at_once) {
 
 }  // namespace
 
-Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOptions& options) {
+Status run_prompts(const Model& model, const Tokenizer& tokenizer, RunOptions options) {
   const auto prompts = read_prompts(tokenizer, options);
   if (!prompts.is_ok()) return prompts.status();
   const auto at_once = static_cast<uint32_t>(std::min<size_t>(options.future.batch.front(), prompts.value().size()));
@@ -195,7 +195,7 @@ Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOpti
   if (!workload.is_ok()) return workload.status();
   workload->batch = at_once;
   CommonOptions common = options.common;
-  plan_for_draft(options.future, options.sampling, &common, &workload.value());
+  settle_draft(model, &options, &common, &workload.value());
   PromptResults all;
   const auto engine = load_engine(model, common, workload.value(), &all.load_ms);
   if (!engine.is_ok()) return engine.status();
@@ -205,6 +205,7 @@ Status run_prompts(const Model& model, const Tokenizer& tokenizer, const RunOpti
   if (Status status = write_trace(engine.value(), options.common); !status.is_ok()) return status;
   Totals totals;
   for (size_t i = 0; i < all.results.size(); ++i) totals.add(prompts.value()[i], all.results[i]);
+  note_declined(options, &totals.speculation);
   keep_acceptance(model, options.common, totals.speculation);
   if (Status status = write_report(options, engine.value(), report_of(run, all, totals)); !status.is_ok()) return status;
   if (run.streams()) {

@@ -30,14 +30,14 @@ Json run_json(const Model& model, const Engine& engine, const RunOptions& option
   return document;
 }
 
-Status run_prompt(const Model& model, const Tokenizer& tokenizer, const RunOptions& options, const std::string& text, double open_ms) {
+Status run_prompt(const Model& model, const Tokenizer& tokenizer, RunOptions options, const std::string& text, double open_ms) {
   const auto prompt = prompt_tokens(tokenizer, options, text);
   if (!prompt.is_ok()) return prompt.status();
   const uint32_t new_tokens = options.new_tokens.value_or(kDefaultNewTokens);
   auto workload = workload_for(options, model.info(), prompt.value().size(), new_tokens);
   if (!workload.is_ok()) return workload.status();
   CommonOptions common = options.common;
-  plan_for_draft(options.future, options.sampling, &common, &workload.value());
+  settle_draft(model, &options, &common, &workload.value());
 
   double load_ms = 0;
   const auto engine = load_engine(model, common, workload.value(), &load_ms);
@@ -45,9 +45,10 @@ Status run_prompt(const Model& model, const Tokenizer& tokenizer, const RunOptio
   auto session = open_session(engine.value(), options, &load_ms);
   if (!session.is_ok()) return session.status();
   const bool stream = !options.common.json;
-  const auto result = generate_text(session.value(), prompt.value(), options, new_tokens, stream);
+  auto result = generate_text(session.value(), prompt.value(), options, new_tokens, stream);
   if (!result.is_ok()) return result.status();
 
+  note_declined(options, &result.value().speculation);
   keep_acceptance(model, options.common, result.value().speculation);
   if (Status status = write_trace(engine.value(), options.common); !status.is_ok()) return status;
   const Timings& timings = result.value().timings;

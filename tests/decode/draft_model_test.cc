@@ -8,7 +8,6 @@
 
 #include "src/decode/self_draft.h"
 #include "src/decode/session_impl.h"
-#include "src/decode/vocabulary_match.h"
 #include "tests/support/branched_model.h"
 #include "tests/support/engines.h"
 #include "tests/support/model_files.h"

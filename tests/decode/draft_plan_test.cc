@@ -73,6 +73,8 @@ TEST_CASE("An untried draft: expected are the steps of all texts and of half of 
     CHECK(five.half_step_ms == step_ms(3));
     CHECK(five.accepted == unknown_acceptance());
     CHECK(five.on_device == on_device);
+    CHECK(five.read_ms > 0);
+    CHECK(five.read_ms < five.step_ms);  // many at once
     CHECK(one.step_ms == step_ms(1));
     CHECK(one.half_step_ms == 0);
   }
