@@ -140,9 +140,10 @@ void DraftLength::record_step(const PassRecord& pass) {
     ++plain_passes_;
     passes_since_plain_ = 0;
     if (pause_tokens_ > 0 && --pause_tokens_ == 0) {
-      // What is known of another part of the text counts for little now, and what steps took then for nothing.
+      // What is known of another part of the text counts for little now, and what steps and drafts took then for nothing.
       for (Rate& rate : rates_) rate.hits *= 0.25, rate.trials *= 0.25;
       for (uint32_t tokens = 2; tokens < verify_.size(); ++tokens) verify_[tokens] = {};
+      draft_.count = 0;
       trial_passes_ = kTrialPasses;
     }
     return;

@@ -158,6 +158,17 @@ TEST_CASE("DraftLength: what was learnt in steps of other sizes spares the first
   CHECK(settled.ms / static_cast<double>(settled.tokens) < 1.1 * best_ms(worse, 16));
 }
 
+TEST_CASE("DraftLength: what could not pay if it were right is given up after one draft, and tried again with what drafts take then") {
+  const World slow{1, 100, kFlat}, quick{1, 0.1, kFlat};
+  DraftLength length(16, false, true);
+  const Run given_up = run(length, slow, 40);
+  CHECK(given_up.drafted_passes == 1);
+  CHECK(length.has_given_up());
+  run(length, quick, 100);  // the rest of the pause, and a trial
+  const Run settled = run(length, quick, 1000, 2);
+  CHECK(settled.ms / static_cast<double>(settled.tokens) < 1.1 * best_ms(quick, 16));
+}
+
 TEST_CASE("DraftLength: one that has drafted learns nothing, nor is there anything to learn of one that has not") {
   DraftLength new_one(16, false, true), tried(16, false, true);
   tried.learn(new_one);
