@@ -94,6 +94,19 @@ class Draft(ToolTest):
         err = self.succeed("run", valid(), "-p", "then the rain", *self.LONG, "--temp", "0", "--draft", valid(), "--draft-tokens", "4").err
         self.assertRegex(err, r"draft .*valid.gguf: (\d+) of \1 tokens accepted, \d\.\d\d tokens a step")
 
+    def test_a_draft_that_cannot_pay_is_left_out_unless_it_is_insisted_on(self):
+        # As large as its target, and before each draft it reads the prompt.
+        args = ("run", valid(), "-p", "then the rain", *self.LONG, "--temp", "0")
+        self.assertRegex(self.succeed(*args, "--draft", valid()).err, r"the draft is left out: .* \d+\.\d\d s .* \d+\.\d\d s without")
+        plain, left_out, drafted = (self.document(*args, "--draft", *draft) for draft in (("none",), (valid(),), (valid(), "--draft-tokens", "4")))
+        self.assertEqual(left_out["tokens"], plain["tokens"])
+        self.assertEqual(drafted["tokens"], plain["tokens"])
+        told = left_out["speculation"]
+        self.assertEqual((told["draft"], told["drafted"], told["auto_off"]), ("none", 0, True))
+        self.assertGreater(told["ms_per_token_drafted"], told["ms_per_token_plain"])
+        self.assertFalse(plain["speculation"]["auto_off"])
+        self.assertGreater(drafted["speculation"]["drafted"], 0)
+
     def test_drafts_that_cannot_be(self):
         args = ("run", valid(), "-p", "a", "-n", "4")
         self.refuse(UNSUPPORTED, *args, "--draft", "self", naming="no branches")
