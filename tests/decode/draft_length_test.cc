@@ -5,6 +5,7 @@
 #include <functional>
 #include <random>
 
+#include "src/decode/batch_draft_length.h"
 #include "tests/support/engines.h"
 
 namespace outrigger::testing {
@@ -167,6 +168,22 @@ TEST_CASE("DraftLength: what could not pay if it were right is given up after on
   run(length, quick, 100);  // the rest of the pause, and a trial
   const Run settled = run(length, quick, 1000, 2);
   CHECK(settled.ms / static_cast<double>(settled.tokens) < 1.1 * best_ms(quick, 16));
+}
+
+TEST_CASE("BatchDraftLength: the first draft tells what drafts cost, and has one token") {
+  BatchDraftLength length;
+  const auto step = [&length](double draft_ms) {
+    const uint32_t asked = length.next();
+    for (int text = 0; text < 4; ++text) length.add(asked, asked);
+    length.end_step(asked * draft_ms, 10, true);
+    return asked;
+  };
+  CHECK(step(0.1) == 0);
+  CHECK(step(0.1) == 1);
+  CHECK(step(0.1) > 1);
+  BatchDraftLength half;
+  half.learn(length);
+  CHECK(half.next() > 1);
 }
 
 TEST_CASE("DraftLength: one that has drafted learns nothing, nor is there anything to learn of one that has not") {

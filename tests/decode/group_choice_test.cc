@@ -114,6 +114,38 @@ TEST_CASE("GroupChoice: where drafting takes much longer than reading the weight
   CHECK(choice.next() == 2);
 }
 
+TEST_CASE("GroupChoice: drafting nothing is a third way, beside which alternating that beats going together is not tried") {
+  const Machine equal{40, 3, 40, 3};
+  const CycleRecord drafted = cycle(equal, 1, 1);
+  for (const bool plain_is_fast : {false, true}) {
+    GroupChoice choice(0, 40);
+    const double plain_ms = kTexts * (plain_is_fast ? drafted.ms / drafted.tokens / 2 : drafted.ms / drafted.tokens);
+    choice.record({0, plain_ms, static_cast<uint32_t>(kTexts)});
+    for (int i = 0; i < 10 && choice.next() == 1; ++i) choice.record(drafted);
+    CHECK(choice.next() == (plain_is_fast ? 1 : 2));
+  }
+}
+
+TEST_CASE("GroupChoice: alternating that is far off is dropped after six passes, and where nothing is drafted at once") {
+  const Machine equal{40, 3, 40, 3};
+  GroupChoice choice(0, 40);
+  choice.record(cycle(equal, 1, 1));
+  REQUIRE(choice.next() == 2);
+  for (int i = 0; i < 6; ++i) {
+    CHECK(choice.next() == 2);
+    choice.record(cycle(equal, 1, 1));  // of going together, as where one group has no text: tells nothing
+    choice.record(cycle(equal, 2, 2));  // twice as slow as it should be
+  }
+  CHECK(choice.next() == 1);
+  GroupChoice stopped(0, 40), wanted(2, 40);
+  stopped.record(cycle(equal, 1, 1));
+  REQUIRE(stopped.next() == 2);
+  stopped.stop_alternating();
+  wanted.stop_alternating();
+  CHECK(stopped.next() == 1);
+  CHECK(wanted.next() == 2);
+}
+
 TEST_CASE("GroupChoice: what has changed is found out later") {
   const Machine cheap{100, 1, 80, 1}, dear{100, 1, 80, 20};
   GroupChoice choice(0, 100);
