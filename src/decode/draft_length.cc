@@ -24,6 +24,10 @@ constexpr uint32_t kLeastPlain = 2;
 // What a plain step takes is measured again after so many passes: less than 1 % of the time.
 constexpr uint32_t kPassesPerPlain = 64;
 constexpr uint32_t kTrialPasses = 3;
+// Of the way up to the line between two measured sizes. A step that waits for the disk takes as long for some tokens as for one, so the
+// line is above it, and what lies on the line is never tried: over 56 made-up models and drafts a text of 1000 tokens took 3.0 % longer
+// than with the best length where this is 1, 2.0 % where it is 0.5 and 2.2 % where it is 0; at worst 10, 5 and 6 %.
+constexpr double kOfLine = 0.5;
 
 }  // namespace
 
@@ -55,7 +59,7 @@ double DraftLength::growth() const {
   return std::clamp(measured, kLeastGrowth, growth_);
 }
 
-// Between two measured sizes on the line through them; beyond the largest one, or below the smallest one, by growth().
+// Between two measured sizes below the line through them; beyond the largest one, or below the smallest one, by growth().
 double DraftLength::verify_ms(uint32_t tokens) const {
   if (verify_[tokens].count > 0) return verify_[tokens].ms;
   uint32_t below = tokens, above = tokens;
@@ -66,7 +70,7 @@ double DraftLength::verify_ms(uint32_t tokens) const {
   if (below == 0) return verify_[above].ms * times(tokens) / times(above);
   if (above == verify_.size()) return verify_[below].ms * times(tokens) / times(below);
   const double share = static_cast<double>(tokens - below) / (above - below);
-  return verify_[below].ms + share * (verify_[above].ms - verify_[below].ms);
+  return verify_[below].ms + kOfLine * share * (verify_[above].ms - verify_[below].ms);
 }
 
 double DraftLength::expected_accepted(uint32_t length) const {

@@ -23,12 +23,16 @@ Result<Plan> plan_with_draft(const Model& model, const CommonOptions& options, c
 Status expect_draft(const Model& model, const CommonOptions& options, const Workload& workload, const MachineProfile* given, Plan* plan);
 
 /// What a run's texts are expected to take, from the first token that is written.
-struct DraftBound {
-  double drafted_ms = 0;  ///< with --draft FILE, if all of it were right; its reading of the prompts is part of it
-  double plain_ms = 0;    ///< without it, and with its memory for weights
+struct DraftJudgement {
+  double drafted_ms = 0;    ///< with --draft FILE, as right as it was in earlier runs; its reading of the prompts is part of it
+  double plain_ms = 0;      ///< without it, and with its memory for weights
+  double known_drafts = 0;  ///< of earlier runs; 0: of too few to say, so that all of it is taken to be right
+
+  /// Nothing is to be had of it, by more than predictions err.
+  bool is_loss() const;
 };
 /// `workload` is without the room for drafts that `drafted` has. Errors: those of plan_with_draft and forecast_draft.
-Result<DraftBound> bound_draft(const Model& model, const CommonOptions& options, const Workload& workload, const Workload& drafted);
+Result<DraftJudgement> judge_draft(const Model& model, const CommonOptions& options, const Workload& workload, const Workload& drafted);
 
 /// Keeps what a run's draft model had accepted, for later plans. Failures are remarks.
 void keep_acceptance(const Model& model, const CommonOptions& options, const SpeculationReport& report);

@@ -68,14 +68,17 @@ void settle_draft(const Model& model, RunOptions* options, CommonOptions* common
   plan_for_draft(options->future, options->sampling, common, workload);
   const bool is_insisted_on = options->future.draft_tokens != "auto" || options->future.groups == "2";
   if (common->draft_file.empty() || is_insisted_on || !common->plan_file.empty() || asked.new_tokens == 0) return;
-  const auto bound = bound_draft(model, *common, asked, *workload);
-  if (!bound.is_ok() || bound.value().drafted_ms < bound.value().plain_ms) return;
+  const auto judged = judge_draft(model, *common, asked, *workload);
+  if (!judged.is_ok() || !judged.value().is_loss()) return;
+  const DraftJudgement& found = judged.value();
   if (options->common.progress != ProgressMode::kNone) {
-    say(fmt::format("the draft is left out: if all of it were right, {:.2f} s would be expected with it and {:.2f} s without; "
+    const std::string basis = found.known_drafts > 0 ? fmt::format("as right as {:.0f} drafts of earlier runs", found.known_drafts)
+                                                     : std::string("if all of it were right");
+    say(fmt::format("the draft is left out: {}, {:.2f} s would be expected with it and {:.2f} s without; "
                     "--draft-tokens N drafts all the same",
-                    bound.value().drafted_ms / 1e3, bound.value().plain_ms / 1e3));
+                    basis, found.drafted_ms / 1e3, found.plain_ms / 1e3));
   }
-  options->declined = {bound.value().drafted_ms / asked.new_tokens, bound.value().plain_ms / asked.new_tokens};
+  options->declined = {found.drafted_ms / asked.new_tokens, found.plain_ms / asked.new_tokens};
   options->future.draft = "none";
   *workload = asked;
   plan_for_draft(options->future, options->sampling, common, workload);

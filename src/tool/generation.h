@@ -51,8 +51,8 @@ Result<Workload> workload_for(const RunOptions& options, const ModelInfo& info, 
 /// What the plan is to know of --draft: room for what it proposes, for each text of the workload's batch, and the file that it keeps memory
 /// for. Precondition: check_future().
 void plan_for_draft(const FutureOptions& future, const SamplingOptions& sampling, CommonOptions* common, Workload* workload);
-/// plan_for_draft(), unless --draft FILE is to draft as it pays and could not even if all of it were right: then it is left out of the
-/// options as well, and a line on stderr says so. What cannot be told is left to planning and loading. Not for conversations, of which
+/// plan_for_draft(), unless --draft FILE is to draft as it pays and the plan expects a loss of it (DraftJudgement): then it is left out of
+/// the options as well, and a line on stderr says so. What cannot be told is left to planning and loading. Not for conversations, of which
 /// nobody knows how much will be written.
 void settle_draft(const Model& model, RunOptions* options, CommonOptions* common, Workload* workload);
 /// Says in `report` that the draft was left out.

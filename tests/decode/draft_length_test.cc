@@ -80,6 +80,23 @@ TEST_CASE("DraftLength: comes within a tenth of the best fixed length, whatever 
   }
 }
 
+TEST_CASE("DraftLength: lengths between two that were measured are tried where steps may be shorter than the line through these") {
+  // Reading the weights takes as long for three tokens as for one; or steps of three tokens happen to be quick.
+  const auto hinge = [](uint32_t tokens) { return std::max(10.0, 3.3 * tokens); };
+  const auto dip = [](uint32_t tokens) { return tokens == 3 ? 11.5 : 9 + 1.5 * tokens; };
+  for (const World& world : {World{0.9, 0.8, hinge}, World{0.6, 0.05, hinge}, World{0.75, 0.05, dip}}) {
+    double ms = 0, tokens = 0;
+    for (uint32_t seed = 1; seed <= 20; ++seed) {
+      DraftLength length(16, false, true);
+      run(length, world, 200, seed);
+      const Run settled = run(length, world, 1000, seed + 100);
+      ms += settled.ms, tokens += static_cast<double>(settled.tokens);
+    }
+    CAPTURE(world.acceptance, world.verify_ms(4), ms / tokens / best_ms(world, 16));
+    CHECK(ms / tokens < 1.04 * best_ms(world, 16));
+  }
+}
+
 TEST_CASE("DraftLength: what a plan says of growth, right or wrong, is what it begins with and not where it ends") {
   for (const double growth : {0.0, 0.2, 1.0}) {
     for (const double acceptance : {0.5, 0.95}) {

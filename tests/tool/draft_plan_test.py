@@ -1,5 +1,6 @@
 """`plan --draft FILE`: what is expected of a draft model, and that it learns from runs."""
 import json
+import pathlib
 
 import tool
 from tool import BUDGET, INVALID_ARGUMENT, NOT_FOUND, ToolTest, valid
@@ -51,6 +52,25 @@ class DraftPlan(ToolTest):
         told = self.document("run", valid(), "--prompts", prompts, "--batch", "2", "--draft", valid(), *RUN[4:])["speculation"]
         (pair,) = json.loads(self.kept.read_text())["pairs"].values()
         self.assertEqual(pair["drafted"][: len(told["drafted_at"])], told["drafted_at"])
+
+    def test_a_draft_that_was_seldom_right_in_earlier_runs_is_left_out_of_a_run_that_it_would_slow_down(self):
+        # A target of eight times the draft's bytes on a machine whose memory is slow, so that a draft that is right pays; reading the prompt by it costs a sixth of the text.
+        models = pathlib.Path(__file__).resolve().parents[1] / "golden" / "logits"
+        run = ("run", models / "odd-f32.gguf", "--draft", models / "q8_0-one-layer.gguf", "-p", 10 * "ab", "-n", "20", "--temp", "0", "--ignore-eos", "--draft-shape", "chain")
+        self.succeed(*run, "--draft-tokens", "4")
+        profile = self.kept.parent / "profile.json"
+        machine = profile.read_text()
+        self.addCleanup(profile.write_text, machine)
+        slow = json.loads(machine)
+        for rate, per_s in (("host_stream_bytes", 5e6), ("host_stream_bytes_busy", 5e6), ("host_int8_ops", 6e6)):
+            slow[rate]["per_s"] = per_s
+        profile.write_text(json.dumps(slow))
+        (pair,) = json.loads(self.kept.read_text())["pairs"]
+        for drafts, share, is_left_out in ((300, 0.01, True), (200, 0.01, False), (300, 0.9, False)):
+            self.kept.write_text(json.dumps({"pairs": {pair: {"drafted": 16 * [drafts], "accepted": [drafts * share ** i for i in range(1, 17)]}}}))
+            done = self.succeed(*run)
+            (self.assertRegex if is_left_out else self.assertNotRegex)(done.err, "the draft is left out: as right as 300 drafts of earlier runs, ")
+            self.assertEqual("is left out" in done.err, is_left_out, (drafts, share, done.err))
 
     def test_other_drafts_are_not_kept(self):
         for more in (("--draft", "ngram"), ("--draft", "none")):
