@@ -5,6 +5,7 @@
 #include "tests/support/batches.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
+#include "tests/support/streaming_setup.h"
 
 namespace outrigger::testing {
 namespace {
@@ -65,9 +66,7 @@ TEST_CASE("Batch speculation: the same with room for few rows, for every number 
   }
   const ScratchFolder scratch;
   const Model model = write_and_open(scratch, random_dense());
-  EngineSetup setup{.context_tokens = 128, .batch = 3, .logit_rows = 8};
-  setup.host_bytes = smallest_budget(model, setup);
-  while (must(plan_for(model, setup)).logit_rows < 8) setup.host_bytes += 4096;
+  const EngineSetup setup = streaming_setup(model, {.context_tokens = 128, .batch = 3, .logit_rows = 8});
   const Engine engine = open_engine(model, setup);
   CHECK(engine.plan().decode.streamed_bytes > 0);
   check_same(engine, long_requests(5), {DraftKind::kNgram, "", 2});

@@ -12,6 +12,7 @@
 #include "tests/support/engines.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
+#include "tests/support/streaming_setup.h"
 
 namespace outrigger::testing {
 namespace {
@@ -77,9 +78,7 @@ TEST_CASE("Speculation: the same where weights, experts or keys and values come 
   const ScratchFolder scratch;
   for (const Model& model : {write_and_open(scratch, random_dense()), tiny("qwen3moe")}) {
     CAPTURE(model.info().architecture);
-    EngineSetup setup;
-    setup.host_bytes = smallest_budget(model, setup);
-    while (must(plan_for(model, setup)).logit_rows < 8) setup.host_bytes += 4096;  // at the least itself steps have one token
+    const EngineSetup setup = streaming_setup(model);
     const Engine engine = open_engine(model, setup);
     CHECK(engine.plan().decode.streamed_bytes + engine.plan().decode.expert_bytes > 0);
     check_same(engine, plain_options(24));
@@ -200,9 +199,7 @@ TEST_CASE("Speculation: a draft that notices the cancelling first ends the gener
 TEST_CASE("Speculation: cancelled or failing in the middle of a step, it keeps what was made before and goes on from there") {
   const ScratchFolder scratch;
   const Model model = write_and_open(scratch, random_dense());
-  EngineSetup setup;
-  setup.host_bytes = smallest_budget(model, setup);
-  while (must(plan_for(model, setup)).logit_rows < 8) setup.host_bytes += 4096;
+  const EngineSetup setup = streaming_setup(model);
   const Engine engine = open_engine(model, setup);
   const std::vector<Token> text = whole_text(engine, plain_options());
   const auto is_prefix = [&](const Session& session) { return std::equal(session.tokens().begin(), session.tokens().end(), text.begin()); };

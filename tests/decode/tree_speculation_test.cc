@@ -9,6 +9,7 @@
 #include "tests/support/device_plans.h"
 #include "tests/support/model_files.h"
 #include "tests/support/random_dense.h"
+#include "tests/support/streaming_setup.h"
 
 namespace outrigger::testing {
 namespace {
@@ -116,9 +117,7 @@ TEST_CASE("Trees: the same where weights or experts come from disk") {
   const ScratchFolder scratch;
   for (const Model& model : {write_and_open(scratch, random_dense()), tiny("qwen3moe")}) {
     CAPTURE(model.info().architecture);
-    EngineSetup setup;
-    setup.host_bytes = smallest_budget(model, setup);
-    while (must(plan_for(model, setup)).logit_rows < 8) setup.host_bytes += 4096;  // at the least itself steps have one token
+    const EngineSetup setup = streaming_setup(model);
     const Engine engine = open_engine(model, setup);
     CHECK(engine.plan().decode.streamed_bytes + engine.plan().decode.expert_bytes > 0);
     check_same(engine, plain_options(24));
@@ -180,9 +179,7 @@ TEST_CASE("Trees: cancelling by the callback leaves what plain decoding leaves")
 TEST_CASE("Trees: cancelled in the middle of a step, they keep what was made before and go on from there") {
   const ScratchFolder scratch;
   const Model model = write_and_open(scratch, random_dense());
-  EngineSetup setup;
-  setup.host_bytes = smallest_budget(model, setup);
-  while (must(plan_for(model, setup)).logit_rows < 8) setup.host_bytes += 4096;
+  const EngineSetup setup = streaming_setup(model);
   const Engine engine = open_engine(model, setup);
   const std::vector<Token> text = whole_text(engine, plain_options());
   int stopped_inside = 0;

@@ -2,15 +2,13 @@
 #include <cmath>
 #include <cstring>
 
-#include "tests/support/golden_text.h"
+#include "tests/numerics/golden_tokens.h"
 #include "tests/support/greedy.h"
 #include "tests/support/heap_watch.h"
 #include "tests/support/model_bytes.h"
 
 namespace outrigger::testing {
 namespace {
-
-std::vector<Token> tokens_of(const nlohmann::json& list) { return list.get<std::vector<Token>>(); }
 
 TEST_CASE("Families: logits in float32 are those of transformers") {
   for (const char* name : kFamilies) {
@@ -79,16 +77,9 @@ TEST_CASE("Families: texts and conversations become the tokens that the tokenize
     CAPTURE(name);
     const nlohmann::json golden = golden_text(name);
     const Tokenizer tokenizer = must(must(Model::open(tiny_model_path(name))).tokenizer());
-    for (const nlohmann::json& row : golden.at("cases")) {
-      const std::string text = row.at("text");
-      CAPTURE(text);
-      CHECK(must(tokenizer.encode(text)) == tokens_of(row.at("ids")));
-    }
-    CHECK(must(tokenizer.encode(golden.at("cases")[2].at("text").get<std::string>(), {.add_special = true})) ==
-          tokens_of(golden.at("special")));
+    check_golden_tokens(golden, tokenizer);
 
     const nlohmann::json& chat = golden.at("chat");
-    CHECK(tokenizer.chat_template() == chat.at("name").get<std::string>());
     std::vector<ChatMessage> messages;
     for (const nlohmann::json& message : chat.at("messages")) messages.push_back({message.at("role"), message.at("content")});
     // SentencePiece spells a space before every text, also after a mark: its conversations are compared where the layouts are tested.

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "src/base/bytes.h"
-#include "tests/support/golden_text.h"
+#include "tests/numerics/golden_tokens.h"
 #include "tests/support/greedy.h"
 #include "tests/support/logits_difference.h"
 
@@ -21,8 +21,6 @@ EngineSetup setup_for(const Model& model, EngineSetup setup = reference_setup())
   setup.context_tokens = static_cast<uint32_t>(std::min<uint64_t>(model.info().context_tokens, 256));
   return setup;
 }
-
-std::vector<Token> tokens_of(const nlohmann::json& list) { return list.get<std::vector<Token>>(); }
 
 TEST_CASE("Directories: logits in float32 are those of transformers") {
   for (const char* name : kFolders) {
@@ -55,16 +53,7 @@ TEST_CASE("Directories: greedy tokens are those of transformers, under the small
 TEST_CASE("Directories: texts and conversations become the tokens that the tokenizers package makes of them") {
   for (const char* name : kFolders) {
     CAPTURE(name);
-    const nlohmann::json golden = golden_text(name);
-    const Tokenizer tokenizer = must(must(Model::open(folder_of(name))).tokenizer());
-    for (const nlohmann::json& row : golden.at("cases")) {
-      const std::string text = row.at("text");
-      CAPTURE(text);
-      CHECK(must(tokenizer.encode(text)) == tokens_of(row.at("ids")));
-    }
-    CHECK(must(tokenizer.encode(golden.at("cases")[2].at("text").get<std::string>(), {.add_special = true})) ==
-          tokens_of(golden.at("special")));
-    CHECK(tokenizer.chat_template() == golden.at("chat").at("name").get<std::string>());
+    check_golden_tokens(golden_text(name), must(must(Model::open(folder_of(name))).tokenizer()));
   }
 }
 
