@@ -83,6 +83,7 @@ otr_status otr_plan_forecast_draft(const otr_plan* plan, const otr_model* model,
     full.tokens_per_s = made.tokens_per_s;
     full.plain_tokens_per_s = made.plain_tokens_per_s;
     full.draft_step_ms = expectation.step_ms;
+    full.draft_read_ms = expectation.read_ms;
     give_info(full, forecast);
     return {};
   });

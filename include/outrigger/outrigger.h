@@ -648,6 +648,7 @@ typedef struct otr_draft_forecast {
   double tokens_per_s;         /**< of all sessions together */
   double plain_tokens_per_s;   /**< the same by this plan without a draft */
   double draft_step_ms;        /**< of the draft: a step with a token of each session, where the plan has its bytes */
+  double draft_read_ms;        /**< of a prompt's token, which the draft reads once before its first draft: in none of the rates above */
 } otr_draft_forecast;
 
 /** Fills the first `struct_size` bytes of *options with the defaults. NULL does nothing. Since 0.1, stable. */

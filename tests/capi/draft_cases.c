@@ -48,6 +48,7 @@ void a_draft_model_computes_on_the_device(void) {
   CHECK_C(summary.draft_device_bytes == there && summary.device_planned_bytes == there && summary.device_resident_tensors == 0);
   NEED_C(otr_plan_forecast_draft(s.plan, s.model, s.model, profile, NULL, 0, &forecast, &s.error) == OTR_OK);
   CHECK_C(forecast.draft_step_ms > 0 && forecast.plain_tokens_per_s > 0);
+  CHECK_C(forecast.draft_read_ms > 0 && forecast.draft_read_ms < forecast.draft_step_ms);
   CHECK_C(otr_plan_forecast_draft(s.plan, s.model, s.model, some_profile(), NULL, 0, &forecast, &s.error) == OTR_INVALID_ARGUMENT);
   otr_engine_options_init(&engine_options, sizeof engine_options);
   engine_options.device = "emulated:memory=64MiB,link=50GB/s,latency=0us,threads=4";

@@ -225,6 +225,7 @@ int main(void) {
   FIELD(otr_draft_forecast, tokens_per_s);
   FIELD(otr_draft_forecast, plain_tokens_per_s);
   FIELD(otr_draft_forecast, draft_step_ms);
+  FIELD(otr_draft_forecast, draft_read_ms);
   STRUCT(otr_engine_options);
   FIELD(otr_engine_options, struct_size);
   FIELD(otr_engine_options, numerics);
