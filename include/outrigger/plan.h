@@ -100,19 +100,19 @@ struct TensorPlacement {
 ///   stream_slots      the ring (slots * slot_bytes), the staging memory, and the row buffer, each of its own
 ///   experts           one: expert_slots * expert_slot_bytes
 ///   kv_cache          one for each session of the batch, for its context rounded up to StepShape::kv_granule_tokens: the layers that are
-///   not
-///                     spilled; and one for the slots that the others pass through, kv_slots * kv_slot_bytes
+///                     not spilled; and one for the slots
+///                     that the others pass through, kv_slots * kv_slot_bytes
 ///   activations       one: those of the step size, scratch of each thread, logits
 ///   draft             one, kept for a draft model; or with self_draft_bits two: a copy of each matrix that streams from disk, every one
-///   starting
-///                     at a multiple of 64, and StepShape::draft_step_bytes with scratch of each thread and one row of logits
+///                     starting at a multiple of 64, and StepShape::draft_step_bytes with scratch of each thread and logits of the step's
+///                     tokens
 /// Of a device:
 ///   weights_resident  one arena: the fixed bytes, then each matrix that is resident there, every one starting at a multiple of 64
 ///   stream_slots      its ring (device_slots * device_slot_bytes)
 ///   kv_cache          one for each session, for the layers whose attention it computes; the host's is for the others
-///   activations       one, as the host's, with scratch of device_threads, and with corrections_beside StepShape::correction_row_bytes for
-///   each token draft             kept for a draft model that computes there other             what the device takes by being used,
-///   MachineProfile::device_taken_bytes; of nobody's allocations
+///   activations       one, as the host's, with scratch of device_threads; with corrections_beside StepShape::correction_row_bytes a token
+///   draft             kept for a draft model that computes there
+///   other             what the device takes by being used, MachineProfile::device_taken_bytes; of nobody's allocations
 /// All but the last two are 0 when nothing of the model is computed there; otherwise the host's `other` is what is uploaded through while
 /// loading, one of transfer_bytes.
 struct TierBreakdown {

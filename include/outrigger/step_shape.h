@@ -94,7 +94,7 @@ struct StepShape {
   std::vector<ActivationCost> activations;        ///< ascending in tokens: the step sizes on offer, from 1
   uint64_t activation_bytes_per_thread = 0;
   uint64_t logits_row_bytes = 0;                  ///< one token's logits
-  /// Activations of a step of one token that multiplies with low-bit copies (Workload::stand_ins)
+  /// Activations of a step of three tokens, a tree's level, that multiplies with low-bit copies (Workload::stand_ins)
   uint64_t draft_step_bytes = 0;
   /// One token's activations between two parts: what crosses the link where the next is elsewhere
   uint64_t residual_row_bytes = 0;

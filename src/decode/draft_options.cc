@@ -87,9 +87,6 @@ Status Session::Impl::check_draft(const DraftOptions& options) const {
   if (follower && options.kind != DraftKind::kAuto) return no_follower(options.kind);
   if (options.kind == DraftKind::kAuto) return {};
   if (options.kind == DraftKind::kSelf) OTR_TRY(check_self_draft(*this));
-  if (options.kind == DraftKind::kSelf && options.shape == DraftShape::kTree && engine->plan.self_draft_bits > 0) {
-    return Status(StatusCode::kUnsupported, "draft: got a tree by low-bit copies, whose steps have one token; draft a chain");
-  }
   return engine->plan.logit_rows < 2 ? no_rows(engine->plan) : Status();
 }
 

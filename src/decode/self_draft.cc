@@ -3,6 +3,7 @@
 
 #include "src/base/macros.h"
 #include "src/decode/draft_model.h"
+#include "src/plan/memory_model.h"
 
 namespace outrigger {
 
@@ -44,8 +45,10 @@ Status SelfDraft::propose_tree(std::span<const Token>, const DraftSize& size, co
   if (!grower_) {
     OTR_ASSIGN(grower_, TreeGrower::create(sampling_));
   }
+  static_assert(kModelTreeWidth <= kStandInTokens);
   StepInput bare;
   bare.branch_share = 0;
+  bare.by_stand_ins = by_stand_ins_;
   size_t computed_nodes = 0;  // all of which the step that verifies fills anew
   return grower_->grow(session_, bare, {}, session_.engine->layout().vocabulary, size, cancel, draft, &computed_nodes);
 }

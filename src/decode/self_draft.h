@@ -30,7 +30,7 @@ class SelfDraft final : public DraftSource {
 
   /// Precondition: `tokens` are the session's, of which all but the last are computed.
   Status propose(std::span<const Token> tokens, uint32_t most, const CancelToken& cancel, Draft* draft) override;
-  uint32_t tree_width() const override { return by_stand_ins_ ? 1 : kModelTreeWidth; }
+  uint32_t tree_width() const override { return kModelTreeWidth; }
   Status propose_tree(std::span<const Token> tokens, const DraftSize& size, const CancelToken& cancel, Draft* draft) override;
 
  private:

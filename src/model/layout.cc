@@ -11,6 +11,7 @@
 #include "src/model/layout_tensors.h"
 #include "src/model/product_kinds.h"
 #include "src/model/step_buffers.h"
+#include "src/plan/memory_model.h"
 #include "src/tensor/packed.h"
 
 namespace outrigger {
@@ -261,7 +262,7 @@ class LayoutBuilder {
     shape.logits_row_bytes = StepBuffers::logits_row_bytes(layout_.vocabulary);
     PanelKinds of_copies = layout_.panels;
     of_copies.has_int8 = true;
-    shape.draft_step_bytes = StepBuffers::bytes(config, of_copies, 1);
+    shape.draft_step_bytes = StepBuffers::bytes(config, of_copies, kStandInTokens);
     // Of a 135M model of 30 layers 0.14 ms a token, with everything resident, where attention ran at 181 Gflop/s on the same two cores.
     constexpr double kFlopsOfElement = 100;
     const double ffn =

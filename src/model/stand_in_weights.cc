@@ -60,8 +60,9 @@ Status StandInWeights::reserve(const Plan& plan, TensorResidency& residency) {
     if (offsets[i] != UINT64_MAX) copy_of_[i] = copies_.data() + offsets[i];
   }
   const uint64_t scratch = plan.threads * layout_.shape.activation_bytes_per_thread;
-  OTR_ASSIGN(activations_, residency.reserve(MemoryUse::kDraft, layout_.shape.draft_step_bytes + scratch + layout_.shape.logits_row_bytes));
-  buffers_ = StepBuffers::place(activations_.data(), layout_.config, layout_.panels, 1, plan.threads);
+  const uint64_t logits = kStandInTokens * layout_.shape.logits_row_bytes;
+  OTR_ASSIGN(activations_, residency.reserve(MemoryUse::kDraft, layout_.shape.draft_step_bytes + scratch + logits));
+  buffers_ = StepBuffers::place(activations_.data(), layout_.config, layout_.panels, kStandInTokens, plan.threads);
   return {};
 }
 

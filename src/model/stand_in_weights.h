@@ -31,7 +31,7 @@ class StandInWeights final : public OperandSource {
 
   /// The model's, the copies in their matrices' places.
   const ModelLayout& layout() const { return layout_; }
-  /// For steps of one token, with its logits.
+  /// For steps of up to kStandInTokens, with the logits of each.
   const StepBuffers& buffers() const { return buffers_; }
   const std::byte* operand(const OperandRef& ref) const override;
   /// Of the file, that making them read.

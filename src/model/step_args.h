@@ -49,7 +49,7 @@ struct StepInput {
   std::span<const SequenceSlice> slices;       ///< cover the tokens in order
   std::span<const uint32_t> logit_tokens;      ///< ascending indices of tokens whose logits are wanted; at most the plan's logit_rows
   float branch_share = 1;                      ///< of each branch's components, the first ones: 0 for the bare weights, 1 for all
-  bool by_stand_ins = false;                   ///< with copies of what streams, as a draft does: of one token, with its logits
+  bool by_stand_ins = false;                   ///< with copies of what streams, as a draft does: of up to kStandInTokens, with logits
   std::span<const TensorPlacement> placements; ///< the plan's, of which some may leave out corrections; empty: none does
 
   /// Whether the matrix's branch and residual are used at all.

@@ -72,8 +72,9 @@ uint64_t stand_ins_bytes(const StepShape& shape, const Demand& demand, const std
     if (has_stand_in(shape.matrices[i], stays[i])) copies = add_bytes(copies, stand_in_bytes(shape.matrices[i], demand.self_draft_bits));
   }
   const CheckedSize scratch = CheckedSize(demand.threads) * CheckedSize(shape.activation_bytes_per_thread);
+  const CheckedSize logits = CheckedSize(kStandInTokens) * CheckedSize(shape.logits_row_bytes);
   return add_bytes(whole_pages(copies),
-                   saturated((CheckedSize(shape.draft_step_bytes) + scratch + CheckedSize(shape.logits_row_bytes)).round_up(kPageBytes)));
+                   saturated((CheckedSize(shape.draft_step_bytes) + scratch + logits).round_up(kPageBytes)));
 }
 
 uint32_t reads_in_flight(uint64_t row_block_bytes, const Slots& slots) {

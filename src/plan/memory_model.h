@@ -85,6 +85,8 @@ uint32_t reads_in_flight(uint64_t row_block_bytes, const Slots& slots);
 /// The threads' buffers for unpacking, if there is a ring, then the places in which experts arrive.
 uint64_t staging_bytes(uint64_t row_block_bytes, uint32_t threads, const Slots& slots);
 
+/// Tokens of the largest step that multiplies with copies: a level of the tree that they draft.
+inline constexpr uint32_t kStandInTokens = 3;
 /// Whether a plan with copies to draft with has one of the matrix. `stays`: it does not stream from disk.
 inline bool has_stand_in(const MatrixShape& matrix, bool stays) { return !stays && is_multiplied(matrix); }
 /// A matrix's copy, and its place in the arena of copies. Precondition: 2 to 4 bits.

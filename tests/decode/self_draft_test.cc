@@ -66,6 +66,7 @@ GenerateResult generated(const Engine& engine, const GenerateOptions& options) {
 }
 
 const DraftOptions kSelf{DraftKind::kSelf, "", 5};
+const DraftOptions kSelfTree{DraftKind::kSelf, "", 7, DraftShape::kTree};
 
 void check_ledger(const Engine& engine) {
   const Session session = must(Session::open(engine));
@@ -76,7 +77,7 @@ void check_ledger(const Engine& engine) {
 }
 
 TEST_CASE("Self-draft: greedy text is the plain one for every family, budget, number of bits and length, and the ledger is the plan") {
-  uint64_t rejected = 0;
+  uint64_t rejected = 0, tree_passes = 0;
   for (const DenseKind kind : kDenseKinds) {
     const ScratchFolder scratch;
     const Model model = write_and_open(scratch, random_dense(kind));
@@ -97,14 +98,20 @@ TEST_CASE("Self-draft: greedy text is the plain one for every family, budget, nu
           if (tokens == 5) CHECK(result.speculation.accepted > 0);
           rejected += result.speculation.drafted - result.speculation.accepted;
         }
+        const GenerateResult by_trees = generated(engine, options_for(kSelfTree));
+        CHECK(by_trees.tokens == plain);
+        CHECK(by_trees.speculation.accepted > 0);
+        tree_passes += by_trees.speculation.tree_passes;
         check_ledger(engine);
       }
     }
   }
-  CHECK(rejected > 100);  // the copies are not the model
+  CHECK(rejected > 100);     // the copies are not the model
+  CHECK(tree_passes > 100);  // nor always sure, where a tree would be a chain
 }
 
 TEST_CASE("Self-draft: float32 numerics, keys and values of other types or on disk, threads and bf16 weights change nothing") {
+  uint64_t tree_passes = 0;
   for (const DenseKind kind : {DenseKind::kLlama, DenseKind::kLlamaBf16}) {
     const ScratchFolder scratch;
     const Model model = write_and_open(scratch, random_dense(kind));
@@ -117,13 +124,19 @@ TEST_CASE("Self-draft: float32 numerics, keys and values of other types or on di
         none.stand_ins = StandIns::kNone;
         small.host_bytes = least_budget(model, wish);
         const Engine engine = engine_with(model, small, options);
-        const GenerateResult result = generated(engine, options_for(kSelf, 40));
-        CHECK(result.tokens == generated(engine_with(model, none, options), options_for({}, 40)).tokens);
-        CHECK(result.speculation.accepted > 0);
+        const std::vector<Token> plain = generated(engine_with(model, none, options), options_for({}, 40)).tokens;
+        for (const DraftOptions& draft : {kSelf, kSelfTree}) {
+          const GenerateResult result = generated(engine, options_for(draft, 40));
+          CHECK(result.tokens == plain);
+          CHECK(result.speculation.accepted > 0);
+          CHECK((draft.shape == DraftShape::kTree || result.speculation.tree_passes == 0));
+          tree_passes += result.speculation.tree_passes;
+        }
         check_ledger(engine);
       }
     }
   }
+  CHECK(tree_passes > 0);
 }
 
 TEST_CASE("Self-draft: copies are the same whatever the threads and the slots that they come through") {
@@ -159,7 +172,11 @@ TEST_CASE("Self-draft: copies are the same whatever the threads and the slots th
 // What a model proposes whose weights are the copies is what the copies propose, with the keys and values of what they read.
 TEST_CASE("Self-draft: proposes what the copies say of a text that was read with the whole weights, and leaves nothing behind") {
   const ScratchFolder scratch;
-  const Model model = write_and_open(scratch, random_dense());
+  // Unsure of what follows, so that a tree has branches.
+  const Model model = write_and_open(scratch, random_dense([](const std::string& name, std::vector<float>& values) {
+    if (name != "token_embd.weight") return;
+    for (float& value : values) value *= 0.2f;
+  }));
   const Engine engine = engine_with(model, {StandIns::kTwoBits, least_budget(model, {StandIns::kTwoBits})});
   Session session = must(Session::open(engine));
   must(session.prefill(kPrompt));
@@ -181,6 +198,14 @@ TEST_CASE("Self-draft: proposes what the copies say of a text that was read with
                                [&](size_t, std::span<const float> logits) { drafted.assign(logits.begin(), logits.end()); }));
   CHECK(std::max_element(drafted.begin(), drafted.end()) - drafted.begin() == draft.tokens()[0]);
   CHECK((drafted != after));
+  // Of a tree the first level's likeliest token is the chain's, and what follows it, computed beside the others, too.
+  Draft tree(15, 0);
+  must(source.propose_tree(session.impl().tokens, {15, 6, kModelTreeWidth}, {}, &tree));
+  CHECK(tree.tokens().size() > tree.depth());
+  CHECK(session.tokens().size() == kPrompt.size());
+  const size_t first = find_under(tree.tree(), tree.tokens(), 0, draft.tokens()[0]);
+  REQUIRE(first != 0);
+  CHECK(find_under(tree.tree(), tree.tokens(), first, draft.tokens()[1]) != 0);
   must(session.impl().compute({}, {}, {}));
   CHECK(std::equal(after.begin(), after.end(), session.logits().begin()));
 }
