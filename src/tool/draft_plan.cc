@@ -122,19 +122,20 @@ Result<DraftJudgement> judge_draft(const Model& model, const CommonOptions& opti
   const DraftSteps steps{context_of(workload), workload.new_tokens, workload.batch};
   auto expected = untried_draft(draft.value(), machine.value(), steps, with_draft.value().device.breakdown.draft > 0);
   if (!expected.is_ok()) return expected.status();
-  const KnownAcceptance known = known_of(model, draft.value());
-  const bool is_known = known.drafted[0] >= kEnoughDrafts;
-  if (is_known) {
-    expected.value().accepted = known.chances();
-  } else {
-    expected.value().accepted.fill(1);
-  }
-  const auto forecast = forecast_draft(with_draft.value(), shape.value(), machine.value(), expected.value());
-  if (!forecast.is_ok()) return forecast.status();
   const double written = static_cast<double>(workload.batch) * workload.new_tokens,
                read = static_cast<double>(workload.batch) * workload.prompt_tokens;
-  return DraftJudgement{written * 1e3 / forecast.value().tokens_per_s + read * expected.value().read_ms,
-                        workload.new_tokens * plain.value().decode.predicted_ms, is_known ? known.drafted[0] : 0};
+  const auto judged = [&](double known_drafts) -> Result<DraftJudgement> {
+    const auto forecast = forecast_draft(with_draft.value(), shape.value(), machine.value(), expected.value());
+    if (!forecast.is_ok()) return forecast.status();
+    return DraftJudgement{written * 1e3 / forecast.value().tokens_per_s + read * expected.value().read_ms,
+                          workload.new_tokens * plain.value().decode.predicted_ms, known_drafts};
+  };
+  expected.value().accepted.fill(1);
+  Result<DraftJudgement> at_best = judged(0);
+  const KnownAcceptance known = known_of(model, draft.value());
+  if (!at_best.is_ok() || at_best.value().is_loss() || known.drafted[0] < kEnoughDrafts) return at_best;
+  expected.value().accepted = known.chances();
+  return judged(known.drafted[0]);
 }
 
 void keep_acceptance(const Model& model, const CommonOptions& options, const SpeculationReport& report) {

@@ -26,7 +26,7 @@ Status expect_draft(const Model& model, const CommonOptions& options, const Work
 struct DraftJudgement {
   double drafted_ms = 0;    ///< with --draft FILE, as right as it was in earlier runs; its reading of the prompts is part of it
   double plain_ms = 0;      ///< without it, and with its memory for weights
-  double known_drafts = 0;  ///< of earlier runs; 0: of too few to say, so that all of it is taken to be right
+  double known_drafts = 0;  ///< of earlier runs; 0: all of it is taken to be right, which is a loss already, or too few are known
 
   /// Nothing is to be had of it, by more than predictions err.
   bool is_loss() const;

@@ -135,7 +135,7 @@ TEST_CASE("Drawn drafts: chains of low-bit copies") {
   const ScratchFolder scratch;
   const Model model = write_and_open(scratch, random_dense(DenseKind::kLlama, {.layers = 1}));
   const uint64_t least = plan_with(model, {0, StandIns::kTwoBits, 1}).status().needed_bytes();
-  const Engine engine = engine_with(model, {0, StandIns::kTwoBits, least + 60'000});
+  const Engine engine = engine_with(model, {0, StandIns::kTwoBits, least + 40'000});
   CHECK(engine.plan().decode.streamed_bytes > 100'000);
   check_distribution(engine, {DraftKind::kSelf, "", 2, DraftShape::kChain});
 }

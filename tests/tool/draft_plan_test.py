@@ -72,6 +72,13 @@ class DraftPlan(ToolTest):
             (self.assertRegex if is_left_out else self.assertNotRegex)(done.err, "the draft is left out: as right as 300 drafts of earlier runs, ")
             self.assertEqual("is left out" in done.err, is_left_out, (drafts, share, done.err))
 
+    def test_a_draft_that_was_always_right_and_is_as_slow_as_its_target_is_left_out(self):
+        self.drafted()
+        (pair,) = json.loads(self.kept.read_text())["pairs"]
+        self.kept.write_text(json.dumps({"pairs": {pair: {"drafted": 16 * [300], "accepted": 16 * [300]}}}))
+        done = self.succeed("run", valid(), "--draft", valid(), *RUN[:-2])
+        self.assertIn("the draft is left out: if all of it were right, ", done.err)
+
     def test_other_drafts_are_not_kept(self):
         for more in (("--draft", "ngram"), ("--draft", "none")):
             self.succeed("run", valid(), *more, *RUN[:6])
