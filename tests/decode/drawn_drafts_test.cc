@@ -131,13 +131,14 @@ TEST_CASE("Drawn drafts: trees of a draft model") {
 }
 
 // A step that reads from disk takes ten times as long as another one: so of one layer not all is streamed.
-TEST_CASE("Drawn drafts: chains of low-bit copies") {
+TEST_CASE("Drawn drafts: chains and trees of low-bit copies") {
   const ScratchFolder scratch;
   const Model model = write_and_open(scratch, random_dense(DenseKind::kLlama, {.layers = 1}));
   const uint64_t least = plan_with(model, {0, StandIns::kTwoBits, 1}).status().needed_bytes();
   const Engine engine = engine_with(model, {0, StandIns::kTwoBits, least + 40'000});
   CHECK(engine.plan().decode.streamed_bytes > 100'000);
   check_distribution(engine, {DraftKind::kSelf, "", 2, DraftShape::kChain});
+  check_distribution(engine, {DraftKind::kSelf, "", 6, DraftShape::kTree});
 }
 
 TEST_CASE("Drawn drafts: chains of a compressed model without its branches") {
