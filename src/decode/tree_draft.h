@@ -25,10 +25,11 @@ class TreeGrower {
   /// `sampling`: draft_sampling(). Errors: Sampler::create's.
   static Result<TreeGrower> create(const SamplingOptions& sampling);
 
-  /// The steps are made with `like`'s branches. `root_logits`: of the session's last token, where that is computed; else empty, and the
+  /// The steps are made with `like`'s weights. `root_logits`: of the session's last token, where that is computed; else empty, and the
   /// first step computes it. The session's tokens end with the root, are extended meanwhile, and are afterwards what they were; what is
   /// computed of the tree lies behind it. Of logits the first `vocabulary` count. `*computed_nodes`: nodes whose keys and values are in the
-  /// cache, the root among them. Preconditions: size.width <= the plan's logit_rows and kMostWidth; size.tokens more fit into the context.
+  /// cache, the root among them. Preconditions: size.width <= the plan's logit_rows (with copies kStandInTokens) and kMostWidth;
+  /// size.tokens more fit into the context.
   /// Errors: as a step's, Sampler::distribution's.
   Status grow(Session::Impl& session, const StepInput& like, std::span<const float> root_logits, size_t vocabulary, const DraftSize& size,
               const CancelToken& cancel, Draft* draft, size_t* computed_nodes);
