@@ -27,9 +27,9 @@ def run(options, prompt, draft):
 
 def rows(options, name, prompt):
     found = {draft: [] for draft in ("none", *options.drafts)}
-    for _ in range(options.rounds):
-        for draft, runs in found.items():
-            runs.append(run(options, prompt, draft))
+    for turn in range(options.rounds):
+        for draft in (reversed(found) if turn % 2 else found):  # so that nobody always goes first
+            found[draft].append(run(options, prompt, draft))
     texts = {tuple(one["tokens"]) for runs in found.values() for one in runs}
     if len(texts) != 1:
         sys.exit(f"drafts: {name}: {len(texts)} different texts, want one")
