@@ -100,8 +100,7 @@ struct TensorPlacement {
 ///   stream_slots      the ring (slots * slot_bytes), the staging memory, and the row buffer, each of its own
 ///   experts           one: expert_slots * expert_slot_bytes
 ///   kv_cache          one for each session of the batch, for its context rounded up to StepShape::kv_granule_tokens: the layers that are
-///                     not spilled; and one for the slots
-///                     that the others pass through, kv_slots * kv_slot_bytes
+///                     not spilled; and one for the slots that the others pass through, kv_slots * kv_slot_bytes
 ///   activations       one: those of the step size, scratch of each thread, logits
 ///   draft             one, kept for a draft model; or with self_draft_bits two: a copy of each matrix that streams from disk, every one
 ///                     starting at a multiple of 64, and StepShape::draft_step_bytes with scratch of each thread and logits of the step's
