@@ -17,6 +17,7 @@ struct World {
   double draft_ms = 0;                        ///< of a token
   std::function<double(uint32_t)> verify_ms;  ///< by tokens
   double drafts = 1;                          ///< share of passes in which the draft knows something
+  double cold = 0;                            ///< that the first steps take longer, of what they take
 };
 
 struct Run {
@@ -34,7 +35,8 @@ Run run(DraftLength& length, const World& world, uint64_t tokens, uint32_t seed 
     pass.drafted = pass.depth = uniform(random) < world.drafts ? pass.asked : 0;
     while (pass.accepted < pass.drafted && uniform(random) < world.acceptance) ++pass.accepted;
     pass.draft_ms = pass.drafted * world.draft_ms;
-    pass.verify_ms = world.verify_ms(pass.drafted + 1) * (0.97 + 0.06 * uniform(random));
+    const double slower = 1 + world.cold * std::exp(-static_cast<double>(run.tokens) / 15);
+    pass.verify_ms = world.verify_ms(pass.drafted + 1) * (0.97 + 0.06 * uniform(random)) * slower;
     length.record(pass);
     ++run.passes;
     run.tokens += 1 + pass.accepted;
@@ -71,10 +73,14 @@ TEST_CASE("DraftLength: comes within a tenth of the best fixed length, whatever 
            std::initializer_list<std::function<double(uint32_t)>>{kFlat, kLinear, kSteps, kMixture}) {
         CAPTURE(acceptance, draft_ms, shape++);
         const World world{acceptance, draft_ms, verify};
-        DraftLength length(16, false, true);
-        run(length, world, 200);  // finding out
-        const Run settled = run(length, world, 4000, 2);
-        CHECK(settled.ms / static_cast<double>(settled.tokens) < 1.1 * best_ms(world, 16));
+        double ms = 0, tokens = 0;  // of several texts, since one in fifteen of the least favourable world is further off by chance
+        for (uint32_t seed = 1; seed <= 5; ++seed) {
+          DraftLength length(16, false, true);
+          run(length, world, 200, seed);  // finding out
+          const Run settled = run(length, world, 4000, seed + 5);
+          ms += settled.ms, tokens += static_cast<double>(settled.tokens);
+        }
+        CHECK(ms / tokens < 1.1 * best_ms(world, 16));
       }
     }
   }
@@ -312,6 +318,28 @@ TEST_CASE("DraftLength: after fifty passes the tokens of a pass are expected wit
       }
     }
   }
+}
+
+TEST_CASE("DraftLength: what drafts seem to gain beside a cold first step is found out after a few of them") {
+  // Each token of a step reads experts of its own, and the first tokens all of them.
+  const auto experts = [](uint32_t tokens) { return 2.0 + 23.0 * tokens * std::pow(0.93, tokens - 1); };
+  for (const double acceptance : {0.6, 0.8}) {
+    CAPTURE(acceptance);
+    const World world{acceptance, 3, experts, 1, 1.2};
+    double drafted_ms = 0, plain_ms = 0;
+    for (uint32_t seed = 1; seed <= 50; ++seed) {
+      DraftLength length(16, false, true, 1, 0.3), never(16, false, true);
+      World plain = world;
+      plain.drafts = 0;
+      drafted_ms += run(length, world, 200, seed).ms;
+      plain_ms += run(never, plain, 200, seed).ms;
+    }
+    CHECK(drafted_ms < 1.07 * plain_ms);
+  }
+  // Where drafts are worth twice as much it is not asked.
+  DraftLength length(16, false, true);
+  const Run flat = run(length, {0.9, 0, kFlat}, 100);
+  CHECK(flat.drafted_passes + 1 == flat.passes);
 }
 
 TEST_CASE("DraftLength: a step that was slow by chance does not end drafting") {
