@@ -87,6 +87,8 @@ otr_generate_result result_of(const GenerateResult& made, size_t prompt_tokens) 
   full.verify_ms = made.speculation.verify_ms;
   full.ms_per_token_drafted = made.speculation.ms_per_token_drafted;
   full.ms_per_token_plain = made.speculation.ms_per_token_plain;
+  std::copy(made.speculation.chain_drafted_at.begin(), made.speculation.chain_drafted_at.end(), full.chain_drafted_at);
+  std::copy(made.speculation.chain_accepted_at.begin(), made.speculation.chain_accepted_at.end(), full.chain_accepted_at);
   return full;
 }
 

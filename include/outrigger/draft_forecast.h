@@ -30,8 +30,8 @@ struct DraftExpectation {
   /// A step of the draft with a token of each session of the plan's batch, where it computes: draft_model_step_ms()
   double step_ms = 0;
   double half_step_ms = 0;  ///< the same for half of them, rounded up, as with two groups; 0 where the batch is one
-  /// Chance that a draft is accepted up to and with its token i, as SpeculationReport::accepted_at is of drafted_at. What is above the one
-  /// before counts as that.
+  /// Chance that a draft is accepted up to and with its token i, as SpeculationReport::chain_accepted_at is of chain_drafted_at. What is
+  /// above the one before counts as that.
   std::array<double, kMostDraftTokens> accepted = {};
   bool on_device = false;   ///< where it computes: on the target's device, or on the host
   double read_ms = 0;       ///< of a prompt's token, once, before the first draft: no part of a forecast, which is of what is written

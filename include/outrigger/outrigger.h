@@ -681,9 +681,9 @@ OTR_C_API otr_status otr_model_draft_device_bytes(const otr_model* draft, const 
 
 /** What `draft` is expected to give `plan`, a plan for `model` with draft_tokens: lengths up to these, in one group or two, are compared by
  * the tokens that passes give for what they and their drafts take. `accepted[i]` is the chance that a draft is accepted up to and with its
- * token i, as otr_generate_result.accepted_at is of drafted_at, `count` of them, at most OTR_MOST_DRAFT_TOKENS; those behind count as 0.
- * NULL, with a count of 0: of a draft that was never tried, 0.6, 0.36, ... The draft computes on the device where the plan has bytes for it
- * there. `profile` NULL: the machine is measured as in otr_plan_make; with one the forecast is pure.
+ * token i, as otr_generate_result.chain_accepted_at is of chain_drafted_at, `count` of them, at most OTR_MOST_DRAFT_TOKENS; those behind
+ * count as 0. NULL, with a count of 0: of a draft that was never tried, 0.6, 0.36, ... The draft computes on the device where the plan has
+ * bytes for it there. `profile` NULL: the machine is measured as in otr_plan_make; with one the forecast is pure.
  * Errors: OTR_INVALID_ARGUMENT for a plan that is not the model's, or something that is no chance; OTR_UNSUPPORTED as otr_plan_make, of
  * either model; those of otr_profile_measure. Since 0.1, stable. */
 OTR_C_API otr_status otr_plan_forecast_draft(const otr_plan* plan, const otr_model* model, const otr_model* draft,
@@ -987,6 +987,9 @@ typedef struct otr_generate_result {
   /** With draft_auto_off: what a token was expected to take with the best draft when it was given up; else 0 */
   double ms_per_token_drafted;
   double ms_per_token_plain;      /**< the same without a draft */
+  /** drafted_at and accepted_at of each draft's likeliest path, which is all of a chain: what otr_plan_forecast_draft expects of */
+  uint64_t chain_drafted_at[OTR_MOST_DRAFT_TOKENS];
+  uint64_t chain_accepted_at[OTR_MOST_DRAFT_TOKENS];
 } otr_generate_result;
 
 /** How otr_session_follow_load chooses. */

@@ -60,6 +60,8 @@ struct SpeculationReport {
   uint64_t quoted_passes = 0;
   /// Drafts that were so deep, and that were accepted so deep: in a chain the tokens by their place.
   std::array<uint64_t, kMostDraftTokens> drafted_at = {}, accepted_at = {};
+  /// The same of each draft's likeliest path, which is all of a chain: what a chain of the same length has accepted.
+  std::array<uint64_t, kMostDraftTokens> chain_drafted_at = {}, chain_accepted_at = {};
   double tokens_per_pass = 0;  ///< tokens that these steps made, over their number; 0 without any
   /// What the passes' drafts took, without reading the prompt, and what their steps took. In a batch of both what was done for all texts of
   /// the step counts for each; of a draft that was made beside another pass, what it took longer than that.

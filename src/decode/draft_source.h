@@ -76,6 +76,22 @@ class Draft {
   uint32_t depth() const { return static_cast<uint32_t>(tree_.depth(tree_.size() - 1)); }
   bool is_chain() const { return depth() == tokens_.size(); }
   bool is_drawn() const { return !candidates_.empty(); }
+  /// The path of everyone's first guess: what a chain of the same draft would have been.
+  struct Trunk {
+    uint32_t depth = 0;   ///< tokens
+    uint32_t shared = 0;  ///< of these, those on the way to a node
+  };
+  Trunk trunk(size_t node) const {
+    Trunk trunk;
+    size_t end = 0;
+    for (size_t next = 1; next < tree_.size(); ++next) {
+      if (tree_.parent(next) != end) continue;
+      end = next;
+      ++trunk.depth;
+      if (tree_.depth(node) >= trunk.depth && tree_.on_path(node, trunk.depth) == end) trunk.shared = trunk.depth;
+    }
+    return trunk;
+  }
   std::span<const TokenProbability> distribution(size_t node) const {
     return std::span(candidates_).subspan(drawn_[node].begin, drawn_[node].count);
   }

@@ -175,6 +175,9 @@ void SpeculativeDecoder::count(const PassRecord& pass, size_t tokens) {
   report_.verify_ms += pass.verify_ms;
   for (uint32_t i = 0; i < pass.depth; ++i) ++report_.drafted_at[i];
   for (uint32_t i = 0; i < pass.accepted; ++i) ++report_.accepted_at[i];
+  const Draft::Trunk trunk = draft_ ? draft_->trunk(node_) : Draft::Trunk();
+  for (uint32_t i = 0; i < trunk.depth; ++i) ++report_.chain_drafted_at[i];
+  for (uint32_t i = 0; i < trunk.shared; ++i) ++report_.chain_accepted_at[i];
   pass_tokens_ += tokens;
 }
 

@@ -58,8 +58,8 @@ std::string model_pair(const ModelInfo& target, const ModelInfo& draft) {
 
 void KnownAcceptance::add(const SpeculationReport& report) {
   for (size_t i = 0; i < kMostDraftTokens; ++i) {
-    drafted[i] += static_cast<double>(report.drafted_at[i]);
-    accepted[i] += static_cast<double>(report.accepted_at[i]);
+    drafted[i] += static_cast<double>(report.chain_drafted_at[i]);
+    accepted[i] += static_cast<double>(report.chain_accepted_at[i]);
   }
   while (*std::max_element(drafted.begin(), drafted.end()) > kMostDrafts) {
     for (std::array<double, kMostDraftTokens>* counts : {&drafted, &accepted}) {
@@ -85,7 +85,7 @@ KnownAcceptance stored_acceptance(const std::string& pair) { return read_pair(st
 
 void store_acceptance(const std::string& pair, const SpeculationReport& report) {
   const std::string path = acceptance_path();
-  if (path.empty() || report.drafted == 0 || report.tree_passes > 0) return;
+  if (path.empty() || report.drafted == 0) return;
   Json pairs = stored_pairs();
   KnownAcceptance known = read_pair(pairs, pair);
   known.add(report);

@@ -14,7 +14,7 @@ namespace outrigger::tool {
 /// Both by architecture, parameters and bytes: files may be moved, and other quantisations of a model are other models.
 std::string model_pair(const ModelInfo& target, const ModelInfo& draft);
 
-/// By the depth in a draft, as SpeculationReport has it. The latest some thousand drafts count most.
+/// By the depth in a draft, as SpeculationReport has it of chains. The latest some thousand drafts count most.
 struct KnownAcceptance {
   std::array<double, kMostDraftTokens> drafted = {}, accepted = {};
 
@@ -26,8 +26,7 @@ struct KnownAcceptance {
 
 /// ${OUTRIGGER_CACHE:-~/.cache/outrigger}/acceptance.json; nothing known where that cannot be read.
 KnownAcceptance stored_acceptance(const std::string& pair);
-/// Adds a run's chains; of trees, which reach a depth in other ways, nothing is kept. A cache that cannot be written is worth a remark, not
-/// a failure.
+/// Adds a run's chains, and of its trees the likeliest paths. A cache that cannot be written is worth a remark, not a failure.
 void store_acceptance(const std::string& pair, const SpeculationReport& report);
 
 }  // namespace outrigger::tool

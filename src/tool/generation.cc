@@ -208,6 +208,8 @@ void add_report(const SpeculationReport& report, SpeculationReport* sum) {
   for (size_t i = 0; i < kMostDraftTokens; ++i) {
     sum->drafted_at[i] += report.drafted_at[i];
     sum->accepted_at[i] += report.accepted_at[i];
+    sum->chain_drafted_at[i] += report.chain_drafted_at[i];
+    sum->chain_accepted_at[i] += report.chain_accepted_at[i];
   }
   sum->tokens_per_pass = sum->passes > 0 ? tokens / static_cast<double>(sum->passes) : 0;
   sum->auto_off = report.auto_off;

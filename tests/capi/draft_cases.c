@@ -63,6 +63,8 @@ void a_draft_model_computes_on_the_device(void) {
   NEED_C(otr_session_generate(s.session, prompt, 5, &generate, &result, &s.error) == OTR_OK);
   /* It drafts for itself, so that all is right. */
   CHECK_C(result.drafted_tokens > 0 && result.accepted_tokens == result.drafted_tokens);
+  CHECK_C(result.chain_drafted_at[0] > 0 && result.chain_drafted_at[0] >= result.chain_drafted_at[3]);
+  CHECK_C(memcmp(result.chain_drafted_at, result.chain_accepted_at, sizeof result.chain_drafted_at) == 0);
   CHECK_C(otr_engine_get_memory(s.engine, OTR_TIER_DEVICE, &memory, &s.error) == OTR_OK && memory.draft_bytes == there &&
           memory.peak_bytes == there);
   otr_profile_close(&profile);

@@ -380,5 +380,7 @@ int main(void) {
   FIELD(otr_generate_result, verify_ms);
   FIELD(otr_generate_result, ms_per_token_drafted);
   FIELD(otr_generate_result, ms_per_token_plain);
+  FIELD(otr_generate_result, chain_drafted_at);
+  FIELD(otr_generate_result, chain_accepted_at);
   return 0;
 }

@@ -321,6 +321,10 @@ TEST_CASE("Speculation: n-grams and auto give the plain text, greedy and drawn w
         CHECK((report.tree_passes == 0 ? drafted_at == report.drafted : drafted_at < report.drafted));
         if (draft.tokens > 0) CHECK(report.tree_passes == 0);
         CHECK(accepted_at == report.accepted);
+        if (report.tree_passes == 0) {
+          CHECK(report.chain_drafted_at == report.drafted_at);
+          CHECK(report.chain_accepted_at == report.accepted_at);
+        }
         CHECK(report.auto_off == (report.ms_per_token_plain > 0));
         CHECK(report.auto_off == (report.ms_per_token_drafted > 0));
         CHECK(report.draft_ms > 0);

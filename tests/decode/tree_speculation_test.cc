@@ -241,6 +241,31 @@ TEST_CASE("Trees: what is reported adds up") {
   CHECK(accepted == report.accepted);
   CHECK(drafted < report.drafted);
   CHECK(report.tree_passes > 0);
+  uint64_t chain_accepted = 0;
+  for (size_t i = 0; i < kMostDraftTokens; ++i) {
+    CHECK(report.chain_accepted_at[i] <= report.chain_drafted_at[i]);
+    CHECK(report.chain_drafted_at[i] <= report.drafted_at[i]);
+    CHECK(report.chain_accepted_at[i] <= report.accepted_at[i]);
+    chain_accepted += report.chain_accepted_at[i];
+  }
+  CHECK(report.chain_drafted_at[0] == report.drafted_at[0]);
+  // What is true is somewhere in a level of this draft, not first.
+  CHECK(chain_accepted < accepted);
+  CHECK(chain_accepted > 0);
+}
+
+TEST_CASE("Trees: a draft's trunk is everyone's first guess, and ends where a node is on another path") {
+  Draft draft(6, 0);
+  draft.clear();
+  CHECK(draft.trunk(0).depth == 0);
+  // 0 - 1 - 3 - 6, whose branches are 2 - 4 and, under 1, 5.
+  for (const size_t parent : {0, 0, 1, 2, 1, 3}) draft.add_under(parent, static_cast<Token>(draft.tree().size()));
+  const std::array<uint32_t, 7> shared = {0, 1, 0, 2, 0, 1, 3};
+  for (size_t node = 0; node < shared.size(); ++node) {
+    CAPTURE(node);
+    CHECK(draft.trunk(node).depth == 3);
+    CHECK(draft.trunk(node).shared == shared[node]);
+  }
 }
 
 TEST_CASE("Trees: n-grams draft them, and greedy or drawn the text for a seed is the plain one") {

@@ -82,8 +82,15 @@ class DraftPlan(ToolTest):
     def test_other_drafts_are_not_kept(self):
         for more in (("--draft", "ngram"), ("--draft", "none")):
             self.succeed("run", valid(), *more, *RUN[:6])
-        self.succeed("run", valid(), "--draft", valid(), "-p", "ab", "-n", "20", "--temp", "0", "--draft-shape", "tree")
         self.assertFalse(self.kept.exists())
+
+    def test_of_trees_the_likeliest_paths_are_kept(self):
+        told = self.document("run", valid(), "--draft", valid(), *RUN[:7], "--draft-shape", "tree", "--draft-tokens", "12")["speculation"]
+        self.assertGreater(told["tree_passes"], 0)
+        (pair,) = json.loads(self.kept.read_text())["pairs"].values()
+        # The likeliest token of a draft that is the model itself is always right.
+        self.assertEqual(pair["drafted"][0], told["drafted_at"][0])
+        self.assertEqual(pair["accepted"], pair["drafted"])
 
     def test_a_file_that_is_none_of_ours_is_as_none(self):
         plan = self.planned()["draft"]
