@@ -76,7 +76,7 @@ class Draft {
   uint32_t depth() const { return static_cast<uint32_t>(tree_.depth(tree_.size() - 1)); }
   bool is_chain() const { return depth() == tokens_.size(); }
   bool is_drawn() const { return !candidates_.empty(); }
-  /// The path of everyone's first guess: what a chain of the same draft would have been.
+  /// The path of each node's first guess: what a chain of the same draft would have been.
   struct Trunk {
     uint32_t depth = 0;   ///< tokens
     uint32_t shared = 0;  ///< of these, those on the way to a node

@@ -256,7 +256,6 @@ TEST_CASE("Trees: what is reported adds up") {
 
 TEST_CASE("Trees: a draft's trunk is everyone's first guess, and ends where a node is on another path") {
   Draft draft(6, 0);
-  draft.clear();
   CHECK(draft.trunk(0).depth == 0);
   // 0 - 1 - 3 - 6, whose branches are 2 - 4 and, under 1, 5.
   for (const size_t parent : {0, 0, 1, 2, 1, 3}) draft.add_under(parent, static_cast<Token>(draft.tree().size()));
