@@ -94,6 +94,9 @@ otr_status otr_engine_get_experts(const otr_engine* engine, otr_expert_report* r
     full.reads = experts.reads;
     full.guesses = experts.guesses;
     full.right_guesses = experts.right_guesses;
+    full.token_uses = experts.token_uses;
+    full.token_hits = experts.token_hits;
+    full.repetition = experts.repetition;
     give_info(full, report);
     return {};
   });

@@ -30,6 +30,7 @@ otr_plan_options plan_defaults() {
   options.kv_spilled_layers = workload.kv_spilled_layers;
   options.corrections = static_cast<int32_t>(workload.corrections);
   options.max_slowdown = workload.max_slowdown;
+  options.expert_repetition = workload.expert_repetition;
   return options;
 }
 
@@ -147,6 +148,7 @@ otr_status otr_plan_make(const otr_model* model, const otr_profile* profile, con
     workload.draft_bytes = known.draft_bytes;
     workload.draft_device_bytes = known.draft_device_bytes;
     workload.stand_ins = static_cast<outrigger::StandIns>(known.stand_ins);
+    workload.expert_repetition = known.expert_repetition;
     OTR_CAPI_ASSIGN(machine, profile_for(model, profile, known.threads));
     outrigger::Budgets budgets;
     budgets.host_bytes = known.host_budget_bytes == OTR_BUDGET_DEFAULT ? outrigger::default_host_budget() : known.host_budget_bytes;

@@ -59,6 +59,11 @@ struct ExpertReport {
   uint64_t reads = 0;          ///< experts read from disk, guesses included
   uint64_t guesses = 0;        ///< experts not in memory that were guessed before their layer was routed
   uint64_t right_guesses = 0;  ///< of these, used
+  uint64_t token_uses = 0;     ///< of `uses`, where a step took no more of a layer than a token does
+  uint64_t token_hits = 0;     ///< of these, in memory without a guess
+  /// What a plan for such texts would count on: Workload::expert_repetition, of token_uses and token_hits beside the share of experts that
+  /// there is room for. 1 before anything was counted, and where texts find no more than that share.
+  double repetition = 1;
 };
 
 /// How long each lane worked during some steps, of which the trace holds every event: the host without its waits for what is read from

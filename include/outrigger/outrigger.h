@@ -598,6 +598,10 @@ typedef struct otr_plan_options {
   uint64_t draft_bytes;         /**< of host memory, kept for a draft model: otr_model_draft_bytes of it; default 0 */
   /** Of the device's, for a draft model that computes there: otr_model_draft_device_bytes, which says draft_bytes too; default 0 */
   uint64_t draft_device_bytes;
+  /** How texts come back to a mixture's experts: where a share s of all experts has room in memory, a token is expected to find all but
+   * (1 - s)^expert_repetition of its experts there. 1 (default) to 32: as if each were as likely as any; an otr_expert_report has what a
+   * run measured */
+  double expert_repetition;
 } otr_plan_options;
 
 /** A plan in figures; otr_plan_to_json has all of it. The text belongs to the plan and is valid until it is closed. */
@@ -784,6 +788,10 @@ typedef struct otr_expert_report {
   uint64_t reads;         /**< experts read from disk, guesses included */
   uint64_t guesses;       /**< experts not in memory that were guessed before their layer was routed */
   uint64_t right_guesses; /**< of these, used */
+  uint64_t token_uses;    /**< of `uses`, where a step took no more of a layer than a token does */
+  uint64_t token_hits;    /**< of these, in memory without a guess */
+  /** What a plan for such texts would count on: otr_plan_options.expert_repetition; 1 before anything was counted */
+  double repetition;
 } otr_expert_report;
 
 /** How long each lane worked during some steps, of which the trace holds every event: the host without its waits for what is read from

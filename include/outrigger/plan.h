@@ -42,6 +42,8 @@ enum class StandIns : int32_t {
 inline constexpr uint32_t kMostDraftTokens = 16;
 /// Of a draft that is a tree: with the token before it a step of 32, the most that takes the way of small ones
 inline constexpr uint32_t kMostTreeDraftTokens = 31;
+/// Of Workload::expert_repetition: where a tenth of a mixture has room, a token then finds 97 % of its experts there.
+inline constexpr double kMostExpertRepetition = 32;
 
 /// What the plan is made for.
 struct Workload {
@@ -72,6 +74,10 @@ struct Workload {
   /// draft_tokens, and goes without draft_bytes. kAsItPays and kAsFit have none where nothing streams, or where branches are what a draft
   /// leaves out. Where kAsItPays takes copies, there is room for drafts of kMostDraftTokens at least.
   StandIns stand_ins = StandIns::kNone;
+  /// How texts come back to a mixture's experts: where a share s of all experts has room in memory, a token is expected to find all but
+  /// (1 - s)^expert_repetition of its experts there. 1, the least: as if each were as likely as any. What a run measured is
+  /// ExpertReport::repetition. At most kMostExpertRepetition. Predictions depend on it, and what is decided by them.
+  double expert_repetition = 1;
 };
 
 enum class Tier : int32_t { kDisk = 0, kHost = 1, kDevice = 2 };
@@ -146,8 +152,7 @@ struct StepPrediction {
   LaneTimes lanes;
   double predicted_ms = 0;
   uint64_t streamed_bytes = 0;     ///< of the file, needed from disk by one such step, logits wanted; without experts
-  /// Of experts, expected: as if every token were routed evenly. What a text really needs depends on the text, and is as a rule less.
-  uint64_t expert_bytes = 0;
+  uint64_t expert_bytes = 0;       ///< of experts, expected (Workload::expert_repetition); what a text really needs depends on the text
   uint64_t h2d_bytes = 0;          ///< of weights, copied to the device by one such step
   uint64_t kv_disk_bytes = 0;      ///< of keys and values, read from disk and written there by one such step
   double position = 0;             ///< of its first token, as planned for
@@ -189,6 +194,7 @@ struct Plan {
   uint64_t row_buffer_bytes = 0;   ///< for single rows of an embedding that is not resident; else 0
   uint32_t expert_slots = 0;       ///< experts of all layers that are in memory at once; 0 when they are all resident or there are none
   uint64_t expert_slot_bytes = 0;  ///< of each, packed: whole pages, room for the largest expert of any layer
+  double expert_repetition = 1;    ///< Workload::expert_repetition
   uint32_t device_slots = 0;       ///< slots of the device's ring; 0 when nothing streams to it
   uint64_t device_slot_bytes = 0;  ///< of each, packed: whole pages, at least the largest row block that streams to it
   /// Tokens of the smallest step that streams weights to the device; smaller ones compute with them where they lie. 0: none does. 1 if keys

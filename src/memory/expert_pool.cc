@@ -2,6 +2,7 @@
 #include "src/memory/expert_pool.h"
 
 #include <algorithm>
+#include <cmath>
 #include <new>
 #include <utility>
 
@@ -25,6 +26,15 @@ ExpertCacheOptions cache_options(const StepShape& shape, const std::vector<Exper
   return options;
 }
 
+// The exponent that makes the share without a slot into the share that tokens missed. Half a miss is added, since none of so many is not
+// never.
+double repetition_of(const ExpertReport& report, double absent_share) {
+  if (report.token_uses == 0 || absent_share <= 0 || absent_share >= 1) return 1;
+  const double missed = static_cast<double>(report.token_uses - report.token_hits) + 0.5,
+               exponent = std::log(missed / (static_cast<double>(report.token_uses) + 1)) / std::log(absent_share);
+  return std::clamp(exponent, 1.0, kMostExpertRepetition);
+}
+
 }  // namespace
 
 ExpertPool::ExpertPool(const Plan& plan, std::vector<ExpertLayer> layers, std::byte* slots, const ExpertCacheOptions& cache,
@@ -35,6 +45,8 @@ ExpertPool::ExpertPool(const Plan& plan, std::vector<ExpertLayer> layers, std::b
       arrivals_(std::move(arrivals)),
       most_guesses_(arrivals_->places() / 2),
       wave_experts_(std::max(1u, arrivals_->places() / 2)),
+      token_experts_(cache.used),
+      absent_share_(1 - std::min(1.0, static_cast<double>(cache.slots) / (static_cast<double>(cache.layers) * cache.experts))),
       cache_(cache) {
   guesses_.reserve(cache.experts);
 }
@@ -81,6 +93,7 @@ void ExpertPool::route(uint32_t index, std::span<ExpertUse> uses, std::span<uint
   const auto hits = static_cast<uint32_t>(missing - uses.begin()), rest = static_cast<uint32_t>(uses.end() - missing);
   count(&ExpertReport::uses, uses.size());
   count(&ExpertReport::hits, hits);
+  if (uses.size() <= token_experts_) count_token(uses.size(), hits);
   wave_ends[0] = hits;
   const auto waves = static_cast<uint32_t>(wave_ends.size() - 1);
   for (uint32_t wave = 1; wave <= waves; ++wave) wave_ends[wave] = hits + static_cast<uint32_t>(uint64_t{rest} * wave / waves);
@@ -209,9 +222,17 @@ void ExpertPool::count(uint64_t ExpertReport::*what, uint64_t more) {
   report_.*what += more;
 }
 
+void ExpertPool::count_token(uint64_t uses, uint64_t hits) {
+  const std::lock_guard lock(report_mutex_);
+  report_.token_uses += uses;
+  report_.token_hits += hits;
+}
+
 ExpertReport ExpertPool::report() const {
   const std::lock_guard lock(report_mutex_);
-  return report_;
+  ExpertReport report = report_;
+  report.repetition = repetition_of(report, absent_share_);
+  return report;
 }
 
 }  // namespace outrigger

@@ -85,12 +85,14 @@ class ExpertPool {
   void settle_guesses(uint32_t index);
   void note_early_arrivals();
   void count(uint64_t ExpertReport::*what, uint64_t more);
+  void count_token(uint64_t uses, uint64_t hits);
 
   const std::vector<ExpertLayer> layers_;
   std::byte* const slots_;
   const uint64_t slot_bytes_;
   const std::unique_ptr<ExpertArrivals> arrivals_;
-  const uint32_t most_guesses_, wave_experts_;
+  const uint32_t most_guesses_, wave_experts_, token_experts_;
+  const double absent_share_;  ///< of all layers' experts, those without a slot
 
   ExpertCache cache_;
   uint32_t routed_ = UINT32_MAX;       ///< the layer of `uses_`

@@ -27,7 +27,7 @@ struct StreamLoad {
   uint32_t reads = kMostReads;  ///< in flight
   uint32_t row_reads = 0;  ///< matrices of which each token reads one row from the file
   uint64_t row_bytes = 0;  ///< of the file, what one token's rows take
-  double absent_experts = 0;  ///< share of a mixture's experts that are not in memory, 0 to 1
+  double absent_experts = 0;  ///< share of a mixture's experts that have no room in memory, 0 to 1
   uint32_t kv_spilled_layers = 0;
 };
 
@@ -94,13 +94,14 @@ class CostModel {
   /// keys and values of a spilled layer: what the step needs of them, several reads in flight, and what it adds, one write after the other;
   double kv_fetch_s(const StepWork& work) const;
   double kv_store_s(const StepWork& work) const;
-  /// a mixture's experts, of which the share `absent` is not in memory.
+  /// a mixture's experts, of which the share `absent` has no room in memory.
   ExpertTime experts(const StepWork& work, double absent, uint32_t reads) const;
   /// one window's corrections on the host, and the same of all windows of a step;
   double correction_s(const CorrectedWindows& windows, double tokens, bool beside_link) const;
   CorrectionTime corrections(const DeviceSums& sums, double tokens, bool beside_link) const;
   const KvSpillShape& kv() const { return kv_; }
   double expert_layers() const { return expert_layers_; }
+  double expert_repetition() const { return expert_repetition_; }
   /// What a step takes on the host beside products and attention: its overhead, and the tokens' sparse residuals.
   /// Without so many bytes a token of residuals, which correct what a device does.
   double step_overhead_s(uint32_t tokens, double corrected_bytes = 0) const;
@@ -121,6 +122,7 @@ class CostModel {
 
  private:
   double read_s(double file_bytes, uint32_t reads) const;
+  double missing_share(double needed, double absent_share) const;
   double disk_s(uint64_t file_bytes, uint64_t packed_bytes, const StreamLoad& load) const;
   double overlapped_s(double host, double elsewhere, double weights, double kv, const StreamLoad& load) const;
 
@@ -131,7 +133,7 @@ class CostModel {
   double kv_bytes_per_position_, attention_flops_, activation_flops_, kv_layers_;
   KvSpillShape kv_;
   HostRates host_;
-  double attention_, disk_, disk_alone_, overhead_s_, residual_bytes_;
+  double attention_, disk_, disk_alone_, overhead_s_, residual_bytes_, expert_repetition_;
   Workload workload_;
   DeviceRates device_;
 };

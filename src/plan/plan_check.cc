@@ -130,6 +130,7 @@ Slots slots_of(const Plan& plan, const StepShape& shape) {
 
 // A mixture's experts: all resident, or none and slots for some.
 Status check_expert_slots(const Plan& plan, const StepShape& shape, const std::vector<bool>& resident) {
+  OTR_TRY(check_expert_repetition("plan", plan.expert_repetition));
   uint64_t stacks = 0, stacks_resident = 0;
   for (size_t i = 0; i < resident.size(); ++i) {
     if (shape.matrices[i].use == MatrixUse::kRouted) ++stacks, stacks_resident += resident[i];

@@ -149,6 +149,11 @@ Status check_profile(const MachineProfile& machine) {
   return {};
 }
 
+Status check_expert_repetition(const char* what, double repetition) {
+  if (repetition >= 1 && repetition <= kMostExpertRepetition) return {};
+  return invalid(formatted("{}: expert_repetition is {}, need 1 to {}", what, repetition, kMostExpertRepetition));
+}
+
 Status check_workload(const Workload& workload, const StepShape& shape) {
   const uint64_t tokens = uint64_t{workload.prompt_tokens} + workload.new_tokens;
   const uint64_t context = workload.context_tokens > 0 ? workload.context_tokens : tokens;
@@ -163,6 +168,7 @@ Status check_workload(const Workload& workload, const StepShape& shape) {
     return invalid(
         formatted("workload: max_slowdown is {}, need at least 0, or {} for any", workload.max_slowdown, Workload::kAnySlowdown));
   }
+  OTR_TRY(check_expert_repetition("workload", workload.expert_repetition));
   const bool is_place = workload.corrections == CorrectionPlace::kAsItPays || workload.corrections == CorrectionPlace::kOnDevice ||
                         workload.corrections == CorrectionPlace::kOnHost;
   if (!is_place) return invalid(formatted("workload: corrections is {}, need 0 to 2", static_cast<int>(workload.corrections)));

@@ -13,6 +13,8 @@ namespace outrigger {
 Status check_shape(const StepShape& shape);
 Status check_profile(const MachineProfile& machine);
 Status check_workload(const Workload& workload, const StepShape& shape);
+/// The same of a workload's or a plan's, which `what` begins with.
+Status check_expert_repetition(const char* what, double repetition);
 
 }  // namespace outrigger
 

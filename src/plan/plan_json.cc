@@ -212,7 +212,8 @@ Status read_plan(const JsonFields& json, Plan* plan) {
   OTR_TRY(stream.read("staging_bytes", &plan->staging_bytes));
   OTR_TRY(stream.read("row_buffer_bytes", &plan->row_buffer_bytes));
   OTR_TRY(stream.read("expert_slots", &plan->expert_slots));
-  return stream.read("expert_slot_bytes", &plan->expert_slot_bytes);
+  OTR_TRY(stream.read("expert_slot_bytes", &plan->expert_slot_bytes));
+  return stream.has("expert_repetition") ? stream.read("expert_repetition", &plan->expert_repetition) : Status();
 }
 
 }  // namespace
@@ -249,7 +250,8 @@ std::string plan_to_json(const Plan& plan) {
         {"staging_bytes", plan.staging_bytes},
         {"row_buffer_bytes", plan.row_buffer_bytes},
         {"expert_slots", plan.expert_slots},
-        {"expert_slot_bytes", plan.expert_slot_bytes}}},
+        {"expert_slot_bytes", plan.expert_slot_bytes},
+        {"expert_repetition", plan.expert_repetition}}},
       {"device_stream",
        {{"slots", plan.device_slots},
         {"slot_bytes", plan.device_slot_bytes},

@@ -73,6 +73,7 @@ Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const
   plan.row_buffer_bytes = row_buffer_bytes(shape, resident, device);
   plan.expert_slots = placement.slots.experts;
   plan.expert_slot_bytes = placement.slots.of_expert.slot_bytes;
+  plan.expert_repetition = cost.expert_repetition();
   plan.device_slots = device.slots;
   plan.device_slot_bytes = device.slot_bytes;
   plan.device_from_tokens = placement.load.from_tokens;

@@ -60,6 +60,7 @@ Workload workload_of(const Plan& plan) {
   Workload workload;
   workload.kv_type = plan.kv_type;
   workload.context_tokens = plan.context_tokens;
+  workload.expert_repetition = plan.expert_repetition;
   return workload;
 }
 

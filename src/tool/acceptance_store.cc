@@ -4,12 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "src/tool/files.h"
-#include "src/tool/profile_store.h"
-#include "src/tool/report.h"
+#include "src/tool/cached_json.h"
 
 namespace outrigger::tool {
 namespace {
@@ -19,14 +16,8 @@ constexpr double kMostDrafts = 4000;
 // Fewer say nothing of a place: a half is then as likely as not within a third of what was counted.
 constexpr double kFewDrafts = 8;
 
-std::string acceptance_path() { return cache_path("acceptance.json"); }
-
-Json stored_pairs() {
-  const auto text = read_file(acceptance_path());
-  Json document = text.is_ok() ? Json::parse(text.value(), nullptr, false) : Json();
-  const bool is_ours = document.is_object() && document.contains("pairs") && document["pairs"].is_object();
-  return is_ours ? document["pairs"] : Json::object();
-}
+constexpr const char* kFile = "acceptance.json";
+constexpr const char* kField = "pairs";
 
 // False where it is not that: numbers from 0 on, as many as there are places at most.
 bool read_counts(const Json& pair, const char* field, std::array<double, kMostDraftTokens>* counts) {
@@ -49,11 +40,12 @@ KnownAcceptance read_pair(const Json& pairs, const std::string& name) {
 
 }  // namespace
 
+std::string model_words(const ModelInfo& info) {
+  return fmt::format("{}, {} parameters, {} bytes", info.architecture, info.parameters, info.bytes);
+}
+
 std::string model_pair(const ModelInfo& target, const ModelInfo& draft) {
-  const auto words = [](const ModelInfo& info) {
-    return fmt::format("{}, {} parameters, {} bytes", info.architecture, info.parameters, info.bytes);
-  };
-  return fmt::format("{} by {}", words(target), words(draft));
+  return fmt::format("{} by {}", model_words(target), model_words(draft));
 }
 
 void KnownAcceptance::add(const SpeculationReport& report) {
@@ -81,19 +73,15 @@ std::array<double, kMostDraftTokens> KnownAcceptance::chances() const {
   return chances;
 }
 
-KnownAcceptance stored_acceptance(const std::string& pair) { return read_pair(stored_pairs(), pair); }
+KnownAcceptance stored_acceptance(const std::string& pair) { return read_pair(cached_entries(kFile, kField), pair); }
 
 void store_acceptance(const std::string& pair, const SpeculationReport& report) {
-  const std::string path = acceptance_path();
-  if (path.empty() || report.drafted == 0) return;
-  Json pairs = stored_pairs();
+  if (report.drafted == 0) return;
+  Json pairs = cached_entries(kFile, kField);
   KnownAcceptance known = read_pair(pairs, pair);
   known.add(report);
   pairs[pair] = {{"drafted", known.drafted}, {"accepted", known.accepted}};
-  std::error_code ignored;
-  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
-  const Status status = write_file(path, Json{{"pairs", pairs}}.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
-  if (!status.is_ok()) say("what was accepted of the draft cannot be kept: " + status.to_string());
+  cache_entries(kFile, kField, pairs, "what was accepted of the draft");
 }
 
 }  // namespace outrigger::tool

@@ -11,7 +11,8 @@
 
 namespace outrigger::tool {
 
-/// Both by architecture, parameters and bytes: files may be moved, and other quantisations of a model are other models.
+/// By architecture, parameters and bytes: files may be moved, and other quantisations of a model are other models.
+std::string model_words(const ModelInfo& info);
 std::string model_pair(const ModelInfo& target, const ModelInfo& draft);
 
 /// By the depth in a draft, as SpeculationReport has it of chains. The latest some thousand drafts count most.

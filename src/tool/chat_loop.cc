@@ -10,6 +10,7 @@
 #include "src/tool/generation.h"
 #include "src/tool/interrupt.h"
 #include "src/tool/loading.h"
+#include "src/tool/repetition_store.h"
 
 namespace outrigger::tool {
 namespace {
@@ -119,6 +120,7 @@ Status run_conversation(const Model& model, const Tokenizer& tokenizer, const Ru
   auto session = open_session(engine.value(), options);
   if (!session.is_ok()) return session.status();
   if (Status status = Conversation(tokenizer, options, std::move(session).value()).hold(); !status.is_ok()) return status;
+  keep_repetition(model, engine.value());
   return write_trace(engine.value(), options.common);
 }
 

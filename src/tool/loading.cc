@@ -7,6 +7,7 @@
 #include "src/tool/files.h"
 #include "src/tool/interrupt.h"
 #include "src/tool/profile_store.h"
+#include "src/tool/repetition_store.h"
 
 namespace outrigger::tool {
 namespace {
@@ -56,6 +57,7 @@ Result<Plan> make_plan(const Model& model, const CommonOptions& options, Workloa
   if (options.spill_directory == kNoSpill) workload.kv_spilled_layers = 0;
   workload.corrections = options.corrections;
   workload.max_slowdown = options.max_slowdown;
+  if (shape.value().used_experts > 0) workload.expert_repetition = stored_repetition(model).expected();
   Budgets budgets;
   budgets.host_bytes = host_budget_bytes(options);
   const auto profile = plan_profile(model, options, given);
@@ -133,7 +135,10 @@ Json experts_json(const Engine& engine) {
           {"hits", experts.hits},
           {"reads", experts.reads},
           {"guesses", experts.guesses},
-          {"right_guesses", experts.right_guesses}};
+          {"right_guesses", experts.right_guesses},
+          {"token_uses", experts.token_uses},
+          {"token_hits", experts.token_hits},
+          {"repetition", experts.repetition}};
 }
 
 Json branches_json(const BranchUse& use) { return {{"steps", use.steps}, {"mean_share", use.mean_share}, {"slowdown", use.slowdown}}; }

@@ -49,7 +49,7 @@ Json memory_json(const Engine& engine);
 Json streamed_json(const Engine& engine);
 /// {"steps":..,"wall_ms":..,"disk_ms":..,"host_ms":..,"h2d_ms":..,"d2h_ms":..,"device_ms":..}: all 0 where the engine keeps no trace.
 Json lanes_json(const Engine& engine);
-/// {"uses":..,"hits":..,"reads":..,"guesses":..,"right_guesses":..}
+/// {"uses":..,"hits":..,"reads":..,"guesses":..,"right_guesses":..,"token_uses":..,"token_hits":..,"repetition":..}
 Json experts_json(const Engine& engine);
 /// {"steps":..,"mean_share":..,"slowdown":..}: what --branch follow did.
 Json branches_json(const BranchUse& use);

@@ -9,6 +9,7 @@
 #include "src/tool/files.h"
 #include "src/tool/generation.h"
 #include "src/tool/loading.h"
+#include "src/tool/repetition_store.h"
 #include "src/tool/report.h"
 #include "src/tool/workload.h"
 
@@ -55,6 +56,13 @@ void say_whose_memory(const CommonOptions& options, const MachineProfile* given)
   say("the host budget is the memory of this machine, and the profile is another's: give --host-budget");
 }
 
+// What is read of a mixture depends on the text more than on anything that a plan decides.
+void say_basis_of_experts(const Model& model, const CommonOptions& options, const Plan& plan) {
+  if (plan.expert_slots == 0 || !options.plan_file.empty() || options.progress == ProgressMode::kNone) return;
+  say(stored_repetition(model).is_known() ? "texts are expected to come back to experts as those of earlier runs did"
+                                          : "how texts come back to this model's experts is not known yet; after some runs plans know");
+}
+
 Status plan(PlanCommandOptions options) {
   apply_log_level(options.common);
   if (Status status = check_future(options.future); !status.is_ok()) return status;
@@ -77,6 +85,7 @@ Status plan(PlanCommandOptions options) {
   auto made = make_plan(model.value(), options.common, workload, known);
   if (!made.is_ok()) return made.status();
   if (Status status = expect_draft(model.value(), options.common, workload, known, &made.value()); !status.is_ok()) return status;
+  say_basis_of_experts(model.value(), options.common, made.value());
   if (Status status = draw(options, model.value(), made.value(), known); !status.is_ok()) return status;
   std::string text = options.common.json ? plan_to_json(made.value()) : plan_to_text(made.value());
   if (!text.ends_with('\n')) text += '\n';

@@ -11,6 +11,7 @@
 #include "src/tool/interrupt.h"
 #include "src/tool/loading.h"
 #include "src/tool/prompt_file.h"
+#include "src/tool/repetition_store.h"
 
 namespace outrigger::tool {
 namespace {
@@ -207,6 +208,7 @@ Status run_prompts(const Model& model, const Tokenizer& tokenizer, RunOptions op
   for (size_t i = 0; i < all.results.size(); ++i) totals.add(prompts.value()[i], all.results[i]);
   note_declined(options, &totals.speculation);
   keep_acceptance(model, options.common, totals.speculation);
+  keep_repetition(model, engine.value());
   if (Status status = write_report(options, engine.value(), report_of(run, all, totals)); !status.is_ok()) return status;
   if (run.streams()) {
     say_summary(options, engine.value(), totals.tokens, totals.prefill_rate(), totals.decode_rate(), totals.speculation);

@@ -11,6 +11,7 @@
 #include "src/tool/files.h"
 #include "src/tool/generation.h"
 #include "src/tool/loading.h"
+#include "src/tool/repetition_store.h"
 
 namespace outrigger::tool {
 namespace {
@@ -50,6 +51,7 @@ Status run_prompt(const Model& model, const Tokenizer& tokenizer, RunOptions opt
 
   note_declined(options, &result.value().speculation);
   keep_acceptance(model, options.common, result.value().speculation);
+  keep_repetition(model, engine.value());
   if (Status status = write_trace(engine.value(), options.common); !status.is_ok()) return status;
   const Timings& timings = result.value().timings;
   const RunReport report{

@@ -55,6 +55,7 @@ void check_that(int holds, const char* what, const char* file, int line) {
 
 const char* tiny_model_path(void) { return OTR_SOURCE_DIR "/tests/golden/logits/tied-q4_1.gguf"; }
 const char* other_model_path(void) { return OTR_SOURCE_DIR "/tests/golden/logits/llama3-mixed.gguf"; }
+const char* mixture_model_path(void) { return OTR_SOURCE_DIR "/tests/golden/logits/mixture-f16.gguf"; }
 const char* float16_file_path(void) { return OTR_SOURCE_DIR "/tests/golden/logits/llama-biases.gguf"; }
 const char* float16_folder_path(void) { return OTR_SOURCE_DIR "/tests/golden/hf/llama-biases"; }
 
@@ -97,6 +98,7 @@ TEST_CASE("C: an engine loads and reports") { an_engine_loads_and_reports(); }
 TEST_CASE("C: loading can be cancelled") { loading_can_be_cancelled(); }
 TEST_CASE("C: keys and values can be on disk") { keys_and_values_can_be_on_disk(); }
 TEST_CASE("C: an engine can be planned anew") { an_engine_can_be_planned_anew(); }
+TEST_CASE("C: a mixture tells how texts come back to its experts") { a_mixture_tells_how_texts_come_back_to_its_experts(); }
 TEST_CASE("C: an engine refuses what does not fit") { an_engine_refuses_what_does_not_fit(); }
 TEST_CASE("C: handles close in any order") { handles_close_in_any_order(); }
 TEST_CASE("C: an engine keeps a trace") { an_engine_keeps_a_trace(); }

@@ -12,6 +12,8 @@ void check_that(int holds, const char* what, const char* file, int line);
 /* A committed model: tiny (70 KiB) or other (280 KiB, another shape); both have one token for each byte, then <bos> 256, <eos> 257. */
 const char* tiny_model_path(void);
 const char* other_model_path(void);
+/* A committed mixture (550 KiB). */
+const char* mixture_model_path(void);
 /* One model in float16 as a file and as a Hugging Face directory. */
 const char* float16_file_path(void);
 const char* float16_folder_path(void);
@@ -61,6 +63,7 @@ void an_engine_loads_and_reports(void);
 void loading_can_be_cancelled(void);
 void an_engine_can_be_planned_anew(void);
 void keys_and_values_can_be_on_disk(void);
+void a_mixture_tells_how_texts_come_back_to_its_experts(void);
 void an_engine_refuses_what_does_not_fit(void);
 void handles_close_in_any_order(void);
 void an_engine_keeps_a_trace(void);

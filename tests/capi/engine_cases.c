@@ -117,6 +117,49 @@ void an_engine_can_be_planned_anew(void) {
   stack_close(&s);
 }
 
+void a_mixture_tells_how_texts_come_back_to_its_experts(void) {
+  otr_expert_report report = {sizeof report};
+  otr_plan_options options;
+  otr_plan_summary evenly = {sizeof evenly}, again = {sizeof again};
+  otr_model* model = NULL;
+  otr_plan* plan = NULL;
+  otr_engine* engine = NULL;
+  otr_session* session = NULL;
+  otr_error error = {sizeof error};
+  int token;
+  NEED_C(otr_model_open(mixture_model_path(), NULL, &model, &error) == OTR_OK);
+  otr_plan_options_init(&options, sizeof options);
+  CHECK_C(options.expert_repetition == 1);
+  options.prompt_tokens = options.new_tokens = 32;
+  options.host_budget_bytes = 1;
+  CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_BUDGET);
+  options.host_budget_bytes = error.needed_bytes + 300000; /* three slots for experts */
+  options.expert_repetition = 0.5;
+  CHECK_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_INVALID_ARGUMENT);
+  CHECK_C(strstr(error.message, "expert_repetition") != NULL);
+  options.expert_repetition = 1;
+  NEED_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_OK);
+  CHECK_C(otr_plan_get_summary(plan, &evenly, &error) == OTR_OK);
+
+  NEED_C(otr_engine_open(model, plan, NULL, &engine, &error) == OTR_OK);
+  NEED_C(otr_session_open(engine, NULL, &session, &error) == OTR_OK);
+  CHECK_C(otr_engine_get_experts(engine, &report, &error) == OTR_OK && report.token_uses == 0 && report.repetition == 1);
+  for (token = 0; token < 40; ++token) CHECK_C(otr_session_step(session, 7, &error) == OTR_OK);
+  CHECK_C(otr_engine_get_experts(engine, &report, &error) == OTR_OK);
+  CHECK_C(report.token_uses == report.uses && report.token_hits > 0 && report.token_hits <= report.hits);
+  CHECK_C(report.repetition > 1);
+  otr_session_close(&session);
+  otr_engine_close(&engine);
+  otr_plan_close(&plan);
+
+  options.expert_repetition = report.repetition;
+  NEED_C(otr_plan_make(model, some_profile(), &options, &plan, &error) == OTR_OK);
+  CHECK_C(otr_plan_get_summary(plan, &again, &error) == OTR_OK);
+  CHECK_C(again.predicted_decode_tokens_per_s > evenly.predicted_decode_tokens_per_s);
+  otr_plan_close(&plan);
+  otr_model_close(&model);
+}
+
 void keys_and_values_can_be_on_disk(void) {
   const int32_t tokens[] = {5, 6, 7, 8, 9};
   otr_plan_options options;

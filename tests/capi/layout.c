@@ -181,6 +181,7 @@ int main(void) {
   FIELD(otr_plan_options, stand_ins);
   FIELD(otr_plan_options, draft_bytes);
   FIELD(otr_plan_options, draft_device_bytes);
+  FIELD(otr_plan_options, expert_repetition);
   STRUCT(otr_plan_summary);
   FIELD(otr_plan_summary, struct_size);
   FIELD(otr_plan_summary, threads);
@@ -266,6 +267,9 @@ int main(void) {
   FIELD(otr_expert_report, reads);
   FIELD(otr_expert_report, guesses);
   FIELD(otr_expert_report, right_guesses);
+  FIELD(otr_expert_report, token_uses);
+  FIELD(otr_expert_report, token_hits);
+  FIELD(otr_expert_report, repetition);
   STRUCT(otr_lane_busy);
   FIELD(otr_lane_busy, struct_size);
   FIELD(otr_lane_busy, reserved);

@@ -325,7 +325,7 @@ void a_wrong_struct_size_is_an_error(void) {
   WRONG_SIZES_SINCE_C(summary, kFirstPlanSummary, otr_plan_get_summary(s.plan, &summary, &error));
   WRONG_SIZES_SINCE_C(memory, 96, otr_engine_get_memory(s.engine, OTR_TIER_HOST, &memory, &error));
   WRONG_SIZES_SINCE_C(streamed, kFirstStreamReport, otr_engine_get_streamed(s.engine, &streamed, &error));
-  WRONG_SIZES_C(experts, otr_engine_get_experts(s.engine, &experts, &error));
+  WRONG_SIZES_SINCE_C(experts, 48, otr_engine_get_experts(s.engine, &experts, &error));
   WRONG_SIZES_SINCE_C(forecast, 48, otr_plan_forecast_draft(s.plan, s.model, s.model, some_profile(), NULL, 0, &forecast, &error));
   WRONG_SIZES_C(busy, otr_engine_lane_busy(s.engine, 1, &busy, &error));
   WRONG_SIZES_SINCE_C(result, kFirstGenerate, otr_session_generate(s.session, &token, 1, NULL, &result, &error));

@@ -2,6 +2,7 @@
 #include "src/memory/expert_pool.h"
 
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <thread>
 
@@ -179,6 +180,28 @@ TEST_CASE("ExpertPool: with a slot for every expert each is read once") {
   uint64_t bytes = 0;
   for (const MatrixShape& matrix : pooled.scenario.shape.matrices) bytes += matrix.file_bytes;
   REQUIRE(pooled.residency->streamed_bytes() == bytes);
+}
+
+TEST_CASE("ExpertPool: what tokens find in slots says how texts come back to experts, whatever larger steps find") {
+  Pooled pooled(2, 16, 2, 8, 4);  // a quarter of all
+  const auto step = [&](const std::vector<uint32_t>& chosen) {
+    for (uint32_t layer = 0; layer < 2; ++layer) REQUIRE(pooled.layer(layer, chosen).is_ok());
+  };
+  REQUIRE(pooled.pool().report().repetition == 1);
+  step(pooled.draw(16));
+  REQUIRE(pooled.pool().report().token_uses == 0);
+  REQUIRE(pooled.pool().report().repetition == 1);
+  const uint64_t hits_before = pooled.pool().report().hits;
+  for (int token = 0; token < 100; ++token) step({3, static_cast<uint32_t>(4 + token / 20)});
+  const ExpertReport report = pooled.pool().report();
+  REQUIRE(report.token_uses == 400);
+  REQUIRE(report.token_hits == report.hits - hits_before);
+  REQUIRE(report.token_hits >= 400 - 2 * 6);  // each expert was read once at most
+  const double missed = (400.5 - static_cast<double>(report.token_hits)) / 401;
+  REQUIRE(std::pow(0.75, report.repetition) == Approx(missed));
+  for (int token = 0; token < 3000; ++token) step(pooled.draw(2));
+  REQUIRE(pooled.pool().report().repetition < 1.5);
+  REQUIRE(pooled.pool().report().repetition >= 1);
 }
 
 TEST_CASE("ExpertPool: a right guess is counted as right, a wrong one as wrong, and neither changes a byte") {

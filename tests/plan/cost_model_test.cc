@@ -245,6 +245,71 @@ TEST_CASE("CostModel: more bytes to stream never make a step faster, more slots 
   }
 }
 
+// 4 layers of 10 experts of 1 MB, of which a token takes two.
+StepShape mixture() {
+  StepShape shape;
+  shape.used_experts = 2;
+  for (uint32_t layer = 0; layer < 4; ++layer) {
+    MatrixShape stack;
+    stack.use = MatrixUse::kRouted;
+    stack.layer = layer;
+    stack.experts = 10;
+    stack.rows = stack.columns = 1000;
+    stack.packed_bytes = stack.file_bytes = 10'000'000;
+    shape.matrices.push_back(stack);
+  }
+  return shape;
+}
+
+// Products take no time to speak of.
+MachineProfile idle_machine() {
+  MachineProfile idle = machine();
+  for (Rate* rate : {&idle.host_stream_bytes, &idle.host_int8_ops, &idle.host_small_batch_ops, &idle.host_repack_bytes}) rate->per_s = 1e15;
+  return idle;
+}
+
+ExpertTime experts_of(uint32_t tokens, double absent, double repetition) {
+  Workload workload = kWorkload;
+  workload.expert_repetition = repetition;
+  return CostModel(mixture(), idle_machine(), workload).experts({tokens, 0, 1}, absent, 4);
+}
+
+TEST_CASE("CostModel: a token misses of its experts what its texts' repetition leaves, a step of all of them what has no room") {
+  CHECK(experts_of(1, 0.5, 1).bytes == Approx(8e6 * 0.5));
+  CHECK(experts_of(1, 0.5, 3).bytes == Approx(8e6 * 0.125));
+  CHECK(experts_of(1000, 0.5, 1).bytes == Approx(40e6 * 0.5));
+  CHECK(experts_of(1000, 0.5, 3).bytes == Approx(40e6 * 0.5));
+  CHECK(experts_of(1, 0, 3).bytes == 0);
+  CHECK(experts_of(1, 1, 3).bytes == Approx(8e6));
+  for (const double repetition : {1.0, 2.0, 7.0, 32.0}) {
+    for (const double absent : {0.01, 0.3, 0.6, 0.99}) {
+      CAPTURE(repetition, absent);
+      for (uint32_t tokens = 1; tokens < 40; ++tokens) {
+        const ExpertTime time = experts_of(tokens, absent, repetition), more = experts_of(tokens + 1, absent, repetition),
+                         roomier = experts_of(tokens, absent - 0.01, repetition);
+        CHECK(more.bytes > time.bytes);
+        CHECK(more.total_s > time.total_s);
+        CHECK(roomier.bytes < time.bytes);
+        CHECK(roomier.total_s <= time.total_s);
+      }
+    }
+  }
+}
+
+TEST_CASE("CostModel: an expert by itself has the disk's rate for one read, several at once that for as many") {
+  const MachineProfile idle = idle_machine();
+  StepShape one = mixture();
+  one.used_experts = 1;
+  // Requests take 60 us each, one for each of 4 layers.
+  CHECK(CostModel(one, idle, kWorkload).experts({1, 0, 1}, 1, 4).disk_s == Approx(4e6 / (0.4 * 1e8) + 4 * 60e-6));
+  CHECK(CostModel(mixture(), idle, kWorkload).experts({1, 0, 1}, 1, 4).disk_s == Approx(8e6 / (0.7 * 1e8) + 4 * 60e-6));
+  CHECK(CostModel(mixture(), idle, kWorkload).experts({1000, 0, 1}, 1, 4).disk_s == Approx(40e6 / 1e8 + 4 * 60e-6));
+  // One place alone holds what arrives.
+  CHECK(CostModel(mixture(), idle, kWorkload).experts({1000, 0, 1}, 1, 1).disk_s == Approx(40e6 / (0.4 * 1e8) + 4 * 60e-6));
+  // Where one of two is missing half of the time, a layer that waits does so for 1 / 0.75 of them.
+  CHECK(CostModel(mixture(), idle, kWorkload).experts({1, 0, 1}, 0.5, 4).disk_s == Approx(4e6 / (0.5 * 1e8) + 4 * 60e-6));
+}
+
 TEST_CASE("CostModel: a prompt is its chunks, of which only the last wants logits") {
   const CostModel cost(shape(), machine(), kWorkload);
   const double chunk = cost.step({400, 0, 0}, {}).total_s, last = cost.step({200, 800, 1}, {}).total_s;

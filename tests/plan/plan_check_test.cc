@@ -36,6 +36,7 @@ TEST_CASE("check_plan: refuses a plan that was changed anywhere, and says where"
       {"reads", [](Plan* plan) { ++plan->reads; }},
       {"expert_slots", [](Plan* plan) { plan->expert_slots = 2; }},
       {"expert_slot_bytes", [](Plan* plan) { plan->expert_slot_bytes = 4096; }},
+      {"expert_repetition", [](Plan* plan) { plan->expert_repetition = 0.9; }},
       {"row_buffer_bytes", [](Plan* plan) { plan->row_buffer_bytes += 64; }},
       {"step_tokens", [](Plan* plan) { plan->step_tokens = 3; }},
       {"activations", [](Plan* plan) { plan->step_tokens = plan->step_tokens == 1 ? 2 : plan->step_tokens / 2; }},

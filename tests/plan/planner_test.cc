@@ -309,6 +309,11 @@ TEST_CASE("Planner: workloads that make no sense are refused") {
   REQUIRE_FALSE(refused(workload_of(0, 1, 1, 0, 1)));
   REQUIRE_FALSE(refused(workload_of(1, 0, 1, 0, 1)));
   REQUIRE_FALSE(refused(workload_of(8192, 0, 1, 0, 1)));
+  for (const double repetition : {0.0, 0.99, 32.01, -1.0, static_cast<double>(NAN), static_cast<double>(INFINITY)}) {
+    Workload workload = workload_of(1, 1);
+    workload.expert_repetition = repetition;
+    REQUIRE(refused(workload));
+  }
 }
 
 TEST_CASE("Planner: keys and values as float32 take twice the cache, and the time to read it") {

@@ -60,7 +60,7 @@ TEST_CASE("Schedule: a lane does one thing at a time, in order, from 0 to the en
         busy += task.end_s - task.begin_s;
         free_from = task.end_s;
       }
-      REQUIRE(c.schedule.busy_s[static_cast<size_t>(lane)] == Approx(busy));
+      REQUIRE(c.schedule.busy_s[static_cast<size_t>(lane)] == Approx(busy).margin(1e-12));
       REQUIRE(c.schedule.total_s >= free_from);
       last_end = std::max(last_end, free_from);
     }

@@ -175,6 +175,7 @@ Workload random_workload(Random& random) {
   if (pick(random, 0, 5) == 0) workload.kv_spilled_layers = 0;
   if (workload.prompt_tokens % 3 == 0) workload.draft_tokens = workload.prompt_tokens % (kMostDraftTokens + 1);
   if (workload.prompt_tokens % 5 == 0) workload.draft_bytes = uint64_t{5000} * workload.prompt_tokens;
+  if (workload.prompt_tokens % 2 == 0) workload.expert_repetition = 1 + workload.prompt_tokens % 32;
   return workload;
 }
 
