@@ -59,19 +59,41 @@ Result<std::unique_ptr<DraftSource>> BatchDrafter::begin(size_t index, const Sam
   return std::unique_ptr<DraftSource>(new Source(place));
 }
 
+bool BatchDrafter::is_on_device() const { return opened_.engine.plan().device.planned_bytes > 0; }
+
+// The place's cache for these tokens, of which it keeps what it has computed, the first `most_kept` at most.
+Session::Impl& BatchDrafter::hold(Place& place, std::span<const Token> tokens, size_t most_kept) {
+  Session::Impl& session = place.session.impl();
+  const std::span<const Token> held = std::span<const Token>(session.tokens).first(session.computed);
+  const auto common = static_cast<size_t>(std::mismatch(held.begin(), held.end(), tokens.begin(), tokens.end()).first - held.begin());
+  const size_t kept = std::min(common, most_kept);
+  session.truncate(static_cast<uint32_t>(kept));
+  session.tokens.insert(session.tokens.end(), tokens.begin() + static_cast<ptrdiff_t>(kept), tokens.end());
+  return session;
+}
+
+void BatchDrafter::expect(size_t index, std::span<const Token> tokens) {
+  Place& place = places_[index];
+  place.is_expected = !has_failed_ && tokens.size() > 1 && tokens.size() < place.session.impl().context_tokens;
+  if (place.is_expected) hold(place, tokens.first(tokens.size() - 1), tokens.size());  // the last one's logits are wanted with a draft
+}
+
+Status BatchDrafter::read(const std::function<bool()>& is_enough, const CancelToken& cancel) {
+  Status status;
+  while (status.is_ok() && !is_enough() && has_more_to_read()) status = run_step(cancel);
+  for (Place& place : places_) place.is_expected = false;
+  return note(std::move(status));
+}
+
 void BatchDrafter::ask(size_t index, std::span<const Token> tokens, uint32_t most) {
   Place& place = places_[index];
-  Session::Impl& session = place.session.impl();
   place.draft->clear();
   place.text_tokens = tokens.size();
   place.most = 0;
-  if (tokens.size() >= session.context_tokens || has_failed_) return;  // the draft is made for fewer tokens
-  place.most = std::min({most, session.context_tokens - static_cast<uint32_t>(tokens.size()), kMostDraftTokens});
-  const std::span<const Token> held = std::span<const Token>(session.tokens).first(session.computed);
-  const auto common = static_cast<size_t>(std::mismatch(held.begin(), held.end(), tokens.begin(), tokens.end()).first - held.begin());
-  const size_t kept = std::min(common, tokens.size() - 1);  // the last one's logits are what is drafted from
-  session.truncate(static_cast<uint32_t>(kept));
-  session.tokens.insert(session.tokens.end(), tokens.begin() + static_cast<ptrdiff_t>(kept), tokens.end());
+  const uint32_t context_tokens = place.session.impl().context_tokens;
+  if (tokens.size() >= context_tokens || has_failed_) return;  // the draft is made for fewer tokens
+  place.most = std::min({most, context_tokens - static_cast<uint32_t>(tokens.size()), kMostDraftTokens});
+  hold(place, tokens, tokens.size() - 1);  // the last one's logits are what is drafted from
 }
 
 Status BatchDrafter::run(const CancelToken& cancel) {
@@ -88,8 +110,25 @@ Status BatchDrafter::run(const CancelToken& cancel) {
     place.most = 0;
     if (!status.is_ok()) place.draft->clear();
   }
+  return note(std::move(status));
+}
+
+Status BatchDrafter::note(Status status) {
   has_failed_ = has_failed_ || (!status.is_ok() && status.code() != StatusCode::kCancelled);
   return status;
+}
+
+// The next step reads on. False: all is read.
+bool BatchDrafter::has_more_to_read() {
+  bool is_any = false;
+  for (size_t i = 0; i < places_.size(); ++i) {
+    const Session::Impl& session = places_[i].session.impl();
+    shares_[i] = {};
+    if (!places_[i].is_expected) continue;
+    shares_[i] = {static_cast<uint32_t>(session.tokens.size() - session.computed), true, false};
+    is_any |= shares_[i].pending > 0;
+  }
+  return is_any;
 }
 
 // Appends what the next step of each is to compute. False: all have what they wanted.
@@ -114,7 +153,7 @@ Status BatchDrafter::run_step(const CancelToken& cancel) {
   joined_.clear();
   for (size_t i = 0; i < places_.size(); ++i) {
     if (shares_[i].tokens == 0) continue;
-    step_.add(places_[i].session.impl(), shares_[i].tokens, shares_[i].tokens == shares_[i].pending ? 1 : 0);
+    step_.add(places_[i].session.impl(), shares_[i].tokens, shares_[i].wants_row && shares_[i].tokens == shares_[i].pending ? 1 : 0);
     joined_.push_back(&places_[i]);
   }
   failure_ = {};

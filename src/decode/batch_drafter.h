@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -37,6 +38,13 @@ class BatchDrafter {
   /// Sampler::create.
   Result<std::unique_ptr<DraftSource>> begin(size_t place, const SamplingOptions& target_sampling);
 
+  /// It computes on the device, beside what the host does.
+  bool is_on_device() const;
+  /// Will be asked for drafts behind `tokens`, a prompt, and more: read() reads them. Computes nothing, keeps no reference.
+  void expect(size_t place, std::span<const Token> tokens);
+  /// Reads what is expected, a step at a time until `is_enough`: what is left is read by the run() that drafts behind it. Errors: as run().
+  Status read(const std::function<bool()>& is_enough, const CancelToken& cancel);
+
   /// Wants up to `most` tokens behind `tokens`, a text that is there till run() is over. Computes nothing.
   void ask(size_t place, std::span<const Token> tokens, uint32_t most);
   /// Drafts for all that were asked for. Meanwhile what was drafted for other places may be proposed. Any error leaves them without drafts;
@@ -55,13 +63,17 @@ class BatchDrafter {
     bool draws = false;
     std::optional<Draft> draft;
     uint32_t most = 0;       ///< wanted by the next run()
+    bool is_expected = false;  ///< to be read by the next read()
     size_t text_tokens = 0;  ///< that the draft stands behind
   };
   class Source;
 
   BatchDrafter(std::string path, OpenedDraft opened, size_t places);
+  Session::Impl& hold(Place& place, std::span<const Token> tokens, size_t most_kept);
   bool has_more();
+  bool has_more_to_read();
   Status run_step(const CancelToken& cancel);
+  Status note(Status status);
 
   const std::string path_;
   OpenedDraft opened_;

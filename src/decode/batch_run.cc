@@ -79,7 +79,13 @@ bool BatchRun::go_together() {
   prepare(all_);
   if (!all_.is_ready) return false;
   draft_for(all_);
+  const bool reads_beside = read_beside();
   const Pass pass = run_step(all_);
+  if (reads_beside) {
+    is_read_enough_ = true;
+    thread_.wait();
+    warn_of_failed_draft();
+  }
   if (pass.is_comparable && !all_.has_read) groups_.record({pass.drafted > 0 ? all_.draft_ms : 0, all_.draft_ms + pass.ms, pass.tokens});
   return true;
 }
@@ -181,6 +187,20 @@ void BatchRun::draft_for(Group& group) {
   group.draft_ms = ms_between(start, Clock::now());
   group.has_read = drafter_->has_read();
   warn_of_failed_draft();
+}
+
+// While the step reads prompts a draft on the device reads them too, as far as it comes. On the host the two would share its cores.
+bool BatchRun::read_beside() {
+  if (drafter_ == nullptr || drafter_->has_failed() || !drafter_->is_on_device() || all_.length.has_given_up()) return false;
+  bool is_any = false;
+  for (size_t i = all_.begin; i < all_.end; ++i) {
+    if (!places_[i].reads_for_model()) continue;
+    drafter_->expect(i, places_[i].tokens());
+    is_any = true;
+  }
+  if (!is_any) return false;
+  is_read_enough_ = false;
+  return thread_.start([this] { draft_status_ = drafter_->read([this] { return is_read_enough_.load(); }, options_.cancel); }).is_ok();
 }
 
 void BatchRun::warn_of_failed_draft() {

@@ -5,6 +5,7 @@
 #include <outrigger/batch.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <deque>
 #include <memory>
@@ -58,6 +59,7 @@ class BatchRun {
   bool has_texts(const Group& group) const;
   void ask_for_drafts(const Group& group);
   void draft_for(Group& group);
+  bool read_beside();
   void warn_of_failed_draft();
 
   struct Pass {
@@ -93,6 +95,7 @@ class BatchRun {
   std::vector<std::optional<Result<GenerateResult>>> results_;
   size_t next_request_ = 0;
   BatchReport report_;
+  std::atomic<bool> is_read_enough_ = false;  ///< by the draft, of prompts
   DraftThread thread_;  ///< last, so that what it works on is there till it is done
 };
 

@@ -42,6 +42,8 @@ class BatchSequence {
   std::span<const Token> tokens() const { return state_.tokens; }
   /// Tokens that a model is to draft for the step with this share; 0: none.
   uint32_t wanted_of_model(const BatchShare& share) const;
+  /// It reads a prompt behind which a model is to draft.
+  bool reads_for_model() const { return !is_free() && is_reading_ && options_.draft.kind == DraftKind::kModel; }
   /// Adds its share, which has a token at least, to the step.
   void join(const BatchShare& share, BatchStep& step);
   void judge(size_t row, std::span<const float> logits) { generation_->decoder().judge(row, logits, base_, &next_); }

@@ -149,6 +149,35 @@ TEST_CASE("Batch drafter: drafts what the model says alone, reads a prompt once,
   CHECK(draft.tokens().empty());
 }
 
+TEST_CASE("Batch drafter: a prompt that was read beside is read, as far as that came, and drafts are the same") {
+  TwoDrafts other;
+  const auto expected = other.next(4);
+  for (const int most_steps : {0, 1, 100}) {
+    for (const bool is_changed : {false, true}) {
+      CAPTURE(most_steps, is_changed);
+      TwoDrafts two;
+      std::vector<Token> prompt = two.texts[1];
+      if (is_changed) prompt[3] += 1;  // another text takes the place
+      two.drafter->expect(0, two.texts[0]);
+      two.drafter->expect(1, prompt);
+      int steps = 0;
+      must(two.drafter->read([&] { return steps++ == most_steps; }, {}));
+      CHECK(steps <= 2);  // both in one step, and then nothing is left
+      CHECK(two.next(4) == expected);
+      CHECK(two.drafter->has_read() == (most_steps == 0 || is_changed));
+    }
+  }
+}
+
+TEST_CASE("Batch drafter: of a prompt of one token, of one beyond its context and of none nothing is read beside") {
+  TwoDrafts two, other;
+  two.drafter->expect(0, std::vector<Token>{3});
+  two.drafter->expect(1, std::vector<Token>(200, 5));
+  must(two.drafter->read([] { return false; }, {}));
+  CHECK(two.next(4) == other.next(4));
+  CHECK(two.drafter->has_read());
+}
+
 TEST_CASE("Batch drafter: what is cancelled drafts nothing, and drafts the same when it is asked again") {
   TwoDrafts two, other;
   CancelToken cancel;
