@@ -157,9 +157,10 @@ double CostModel::missing_share(double needed, double absent_share) const {
 }
 
 // Experts are read once their layer's router has spoken, so nothing of them overlaps with the rest of the step; what does is the reading of
-// one with the packing and computing of others of the same layer. A step's tokens are taken to be routed apart from each other. However
-// many reads an expert takes the disk has no more of the rate than for one of them: of 1.66 MB 1.28 ms in 1 to 26 reads, where several
-// experts at once come at three times that rate. So reads in flight are the experts that a layer waits for, where it waits for any.
+// some with the computing of those that are there, and of many with the packing and computing of those that came before. A step's tokens
+// are taken to be routed apart from each other. However many reads an expert takes the disk has no more of the rate than for one of them:
+// of 1.66 MB 1.28 ms in 1 to 26 reads, where several experts at once come at three times that rate. So reads in flight are the experts that
+// a layer waits for, where it waits for any; they come about together, and nothing hides their products.
 ExpertTime CostModel::experts(const StepWork& work, double absent_share, uint32_t reads) const {
   ExpertTime time;
   if (experts_ == 0) return time;
@@ -168,10 +169,11 @@ ExpertTime CostModel::experts(const StepWork& work, double absent_share, uint32_
   time.host_s = needed * host_.partly_streamed_product_s(expert_, tokens * used_experts_ / needed, missing, false);
   time.total_s = time.host_s;
   if (absent == 0) return time;
-  const double waiting = 1 - std::pow(1 - missing, needed), beside_s = waiting * time.host_s,  // layers that wait, and what they compute
-      reading = absent * expert_file_bytes_ / (disk_alone_ * rate_of_reads(std::min<double>(absent / waiting, reads)));
+  const double waiting = 1 - std::pow(1 - missing, needed),  // share of the layers that wait
+      in_flight = std::min<double>(absent / waiting, reads), beside_s = waiting * time.host_s * (1 - in_flight / needed),
+               reading = absent * expert_file_bytes_ / (disk_alone_ * rate_of_reads(in_flight));
   time.disk_s = reading * disk_slowdown(beside_s, reading) + expert_layers_ * std::min(absent, 1.0) * kUnitOverheadS;
-  time.total_s += time.disk_s - std::min(beside_s, time.disk_s) * needed / (needed + 1);
+  time.total_s += time.disk_s - std::min(beside_s, time.disk_s);
   time.bytes = absent * expert_file_bytes_;
   return time;
 }

@@ -2,6 +2,9 @@
 """A batch of texts by turns: plain, with a draft model whose texts go together, in two groups, and as the tool chooses.
 
 batches.py --outrigger TOOL --model FILE.gguf --draft FILE.gguf --prompts FILE.jsonl [--batch 16] [--tokens 64] [--rounds 3] [--draft-place device] [--limit MIB] [--more="--device ..."]
+           [--points 2x8 1x4 ...]
+
+With --points, each of so many groups and drafted tokens, such a point of grid.py's beside what is chosen, and nothing plain.
 
 Greedy, the first prompts of the file, each so many tokens. With --limit, as root, each run is in a memory cgroup of so many MiB with the page cache dropped before, and the budget is 24 MiB less. The
 tokens must be equal in every run. Prints a table: tokens a second of all texts, from the first step to the last text, medians; the ratio's over the rounds, and its range. Standard library only.
@@ -42,13 +45,31 @@ def need_equal_texts(runs):
         sys.exit("the texts are not the same in all runs")
 
 
-def table(options, prompts):
-    found = {way: [] for way in WAYS}
+def by_turns(options, prompts, ways):
+    """The runs of each way, which has options of its own, or of a draft too."""
+    found = {way: [] for way in ways}
     for _ in range(options.rounds):
         for way, runs in found.items():
-            draft = () if way == "plain" else ("--draft", options.draft, "--draft-tokens", options.draft_tokens, "--draft-place", options.draft_place)
-            runs.append(run(options, prompts, "--batch", options.batch, *draft, *WAYS[way]))
+            draft = () if way == "plain" else ("--draft", options.draft, "--draft-place", options.draft_place)
+            runs.append(run(options, prompts, "--batch", options.batch, *draft, *ways[way]))
     need_equal_texts(one for runs in found.values() for one in runs)
+    return found
+
+
+def points_table(options, prompts):
+    ways = {"chosen": ()}
+    for point in options.points:
+        groups, tokens = point.split("x")
+        ways[f"{groups} groups, {tokens} tokens"] = ("--groups", groups, "--draft-tokens", tokens)
+    print("| | tokens/s | steps | beside the other group's drafts | tokens a pass |\n|---|---|---|---|---|")
+    for way, runs in by_turns(options, prompts, ways).items():
+        rates = [one["timings"]["total_tokens_per_s"] for one in runs]
+        batch, spoken = runs[-1]["batch"], runs[-1]["speculation"]
+        print(f"| {way} | {statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f}) | {batch['steps']} | {batch['alternated_steps']} | {spoken['tokens_per_pass']:.2f} |", flush=True)
+
+
+def table(options, prompts):
+    found = by_turns(options, prompts, {way: choice if way == "plain" else (*choice, "--draft-tokens", options.draft_tokens) for way, choice in WAYS.items()})
     print("| | tokens/s | of plain | steps | beside the other group's drafts | accepted of drafted |\n|---|---|---|---|---|---|")
     rates = {way: [one["timings"]["total_tokens_per_s"] for one in runs] for way, runs in found.items()}
     for way, runs in found.items():
@@ -78,11 +99,12 @@ def main():
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--draft-tokens", default="auto")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--points", nargs="+", metavar="GROUPSxTOKENS")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         prompts = os.path.join(scratch, "prompts.jsonl")
         write_prompts(options, prompts, options.texts or options.batch)
-        table(options, prompts)
+        (points_table if options.points else table)(options, prompts)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""A model larger than memory with a draft model, beside llama.cpp with the same one: draft_peer.py --outrigger TOOL --llama FOLDER --model FILE.gguf --draft FILE.gguf
---limit MIB --humaneval FILE.jsonl [--draft-lengths 4 8 16] [--tokens 48] [--rounds 3] [--document FILE.md]
+"""A model larger than memory with a draft model, beside llama.cpp with the same one: draft_peer.py --outrigger TOOL [--llama FOLDER] --model FILE.gguf --draft FILE.gguf
+--limit MIB --humaneval FILE.jsonl [--draft-lengths 4 8 16] [--tokens 48] [--rounds 3] [--more="--draft-shape chain"] [--document FILE.md]
 
 As root, on a machine whose memory cgroups may be made: each run in one of the limit, the page cache dropped before; our budget is the limit less 24 MiB. FOLDER has llama-completion and
-llama-speculative-simple. One round runs, on prose and on a function to complete: both programs plain, ours with the draft and with n-grams, theirs with the draft at each length. Greedy. Our tokens
+llama-speculative-simple; without it our columns alone are there. --more: options for our runs with the draft. One round runs, on prose and on a function to complete: both programs plain, ours with the draft and with n-grams, theirs with the draft at each length. Greedy. Our tokens
 must be equal in all runs of a prompt. Rates are those of decoding. Standard library only.
 """
 import argparse
 import json
 import os
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -34,6 +35,8 @@ def ours(options, prompt_file, draft):
     limits.drop_caches()
     command = [options.outrigger, "run", options.model, "-f", prompt_file, "-n", str(options.tokens), "--ctx", str(CONTEXT_TOKENS), "--host-budget", f"{options.limit - limits.OUTSIDE_MIB}MiB",
                "--ignore-eos", "--temp", "0", "--draft", draft, "--json", "--progress", "none"]
+    if draft == options.draft:
+        command += shlex.split(options.more)
     with limits.Group(options.limit) as group:
         return json.loads(group.run(command))
 
@@ -60,7 +63,7 @@ def theirs(options, prompt_file, length):
 
 
 def measure(options, name, prompt):
-    rates = {draft: [] for draft in ("none", options.draft, "ngram", 0, *options.draft_lengths)}
+    rates = {draft: [] for draft in ("none", options.draft, "ngram", *((0, *options.draft_lengths) if options.llama else ()))}
     texts, passes, shares = set(), [], []
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
         file.write(prompt)
@@ -82,15 +85,20 @@ def measure(options, name, prompt):
     if len(texts) != 1:
         sys.exit(f"draft_peer: {name}: {len(texts)} different texts, want one")
     at = {draft: statistics.median(found) for draft, found in rates.items()}
-    best = max(options.draft_lengths, key=lambda length: at[length])
-    return (f"| {name} | {at['none']:.2f} | {at[options.draft]:.2f} | {statistics.median(passes):.2f} | {at['ngram']:.2f} | {at[0]:.2f} | {at[best]:.2f} ({best}) | "
-            f"{at[options.draft] / at[best]:.1f}x | {at[options.draft] / at[0]:.1f}x | {100 * statistics.median(shares):.0f} % |")
+    peer = " | | | "
+    if options.llama:
+        best = max(options.draft_lengths, key=lambda length: at[length])
+        peer = f"{at[0]:.2f} | {at[best]:.2f} ({best}) | {at[options.draft] / at[best]:.1f}x | {at[options.draft] / at[0]:.1f}x"
+    return (f"| {name} | {at['none']:.2f} | {at[options.draft]:.2f} | {statistics.median(passes):.2f} | {at['ngram']:.2f} | {peer} | "
+            f"{100 * statistics.median(shares):.0f} % |")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("outrigger", "llama", "model", "draft", "humaneval"):
+    for name in ("outrigger", "model", "draft", "humaneval"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--llama")
+    parser.add_argument("--more", default="")
     parser.add_argument("--limit", type=int, required=True, help="MiB, of the whole process")
     parser.add_argument("--draft-lengths", type=int, nargs="+", default=[4, 8, 16], help="of llama.cpp, which gets its best")
     parser.add_argument("--tokens", type=int, default=48)
