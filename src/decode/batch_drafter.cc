@@ -62,14 +62,13 @@ Result<std::unique_ptr<DraftSource>> BatchDrafter::begin(size_t index, const Sam
 bool BatchDrafter::is_on_device() const { return opened_.engine.plan().device.planned_bytes > 0; }
 
 // The place's cache for these tokens, of which it keeps what it has computed, the first `most_kept` at most.
-Session::Impl& BatchDrafter::hold(Place& place, std::span<const Token> tokens, size_t most_kept) {
+void BatchDrafter::hold(Place& place, std::span<const Token> tokens, size_t most_kept) {
   Session::Impl& session = place.session.impl();
   const std::span<const Token> held = std::span<const Token>(session.tokens).first(session.computed);
   const auto common = static_cast<size_t>(std::mismatch(held.begin(), held.end(), tokens.begin(), tokens.end()).first - held.begin());
   const size_t kept = std::min(common, most_kept);
   session.truncate(static_cast<uint32_t>(kept));
   session.tokens.insert(session.tokens.end(), tokens.begin() + static_cast<ptrdiff_t>(kept), tokens.end());
-  return session;
 }
 
 void BatchDrafter::expect(size_t index, std::span<const Token> tokens) {

@@ -62,14 +62,14 @@ class BatchDrafter {
     Random random{0};
     bool draws = false;
     std::optional<Draft> draft;
-    uint32_t most = 0;       ///< wanted by the next run()
+    uint32_t most = 0;         ///< wanted by the next run()
     bool is_expected = false;  ///< to be read by the next read()
-    size_t text_tokens = 0;  ///< that the draft stands behind
+    size_t text_tokens = 0;    ///< that the draft stands behind
   };
   class Source;
 
   BatchDrafter(std::string path, OpenedDraft opened, size_t places);
-  Session::Impl& hold(Place& place, std::span<const Token> tokens, size_t most_kept);
+  void hold(Place& place, std::span<const Token> tokens, size_t most_kept);
   bool has_more();
   bool has_more_to_read();
   Status run_step(const CancelToken& cancel);

@@ -169,9 +169,10 @@ ExpertTime CostModel::experts(const StepWork& work, double absent_share, uint32_
   time.host_s = needed * host_.partly_streamed_product_s(expert_, tokens * used_experts_ / needed, missing, false);
   time.total_s = time.host_s;
   if (absent == 0) return time;
-  const double waiting = 1 - std::pow(1 - missing, needed),  // share of the layers that wait
-      in_flight = std::min<double>(absent / waiting, reads), beside_s = waiting * time.host_s * (1 - in_flight / needed),
-               reading = absent * expert_file_bytes_ / (disk_alone_ * rate_of_reads(in_flight));
+  const double waiting = 1 - std::pow(1 - missing, needed);  // share of the layers
+  const double in_flight = std::min<double>(absent / waiting, reads);
+  const double beside_s = waiting * time.host_s * (1 - in_flight / needed);
+  const double reading = absent * expert_file_bytes_ / (disk_alone_ * rate_of_reads(in_flight));
   time.disk_s = reading * disk_slowdown(beside_s, reading) + expert_layers_ * std::min(absent, 1.0) * kUnitOverheadS;
   time.total_s += time.disk_s - std::min(beside_s, time.disk_s);
   time.bytes = absent * expert_file_bytes_;
