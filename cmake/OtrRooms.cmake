@@ -11,6 +11,9 @@ function(otr_room)
   set_property(GLOBAL APPEND PROPERTY OTR_LINK ${ROOM_LINK})
 endfunction()
 
+# A list, as "model;long": of tests with such a label the binary is not built unless it is asked for by name.
+set(OTR_LEFT_OUT_LABELS "" CACHE STRING "Labels of tests that are not built by default")
+
 # otr_test(NAME gguf_test SOURCES gguf_test.cc [SUPPORT gguf_writer ...] ROOMS base tensor io [LINK ...] [LABELS model])
 # ROOMS "all" means every room; SUPPORT names sources of tests/support. Each test binary is one ctest test. Those that run engines may run beside others: with
 # sanitizers they keep about one processor busy. Those with the label "long" or "model" run with sanitizers in `bootstrap test --all` only; those with
@@ -35,4 +38,9 @@ function(otr_test)
   target_compile_definitions(${TEST_NAME} PRIVATE OTR_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${TEST_NAME} COMMAND ${TEST_NAME} ${TEST_ARGS})
   set_tests_properties(${TEST_NAME} PROPERTIES LABELS "${TEST_LABELS}" TIMEOUT 1800)
+  foreach(label ${TEST_LABELS})
+    if(label IN_LIST OTR_LEFT_OUT_LABELS)
+      set_target_properties(${TEST_NAME} PROPERTIES EXCLUDE_FROM_ALL TRUE)
+    endif()
+  endforeach()
 endfunction()
