@@ -197,5 +197,28 @@ TEST_CASE("Draft on a device: one that is lost is given up with one warning, and
   }
 }
 
+TEST_CASE("Draft on a device: one that is lost in a batch, while it reads prompts beside a step or later, is given up with one warning") {
+  const SimilarDraft files(kNoise);
+  const Plan plan = plan_with(files, kOnHost, bytes_of(files, 4), 4);
+  const std::vector<BatchRequest> requests = greedy_requests(7, {DraftKind::kModel, files.draft, 3});
+  const auto plain = one_by_one(open_on_device(files.target, plan, test_device()), requests);
+  for (const uint32_t groups : {1u, 2u}) {
+    for (const uint64_t nth : {1, 2, 7, 30, 100, 400}) {
+      CAPTURE(groups, nth);
+      auto owned = std::make_unique<FaultyBackend>(must(open_backend(test_device())));
+      FaultyBackend& backend = *owned;
+      const Engine engine = must(open_engine_on(std::move(owned), files.target, plan, {}));
+      backend.inject(Fault::kLaunch, nth);
+      BatchOptions options;
+      options.groups = groups;
+      std::vector<SeenText> seen;
+      const std::vector<std::string> warnings = warnings_of([&] { seen = together(engine, requests, options); });
+      CHECK(backend.has_happened());
+      CHECK(seen == plain);
+      CHECK(warnings.size() == 1);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace outrigger::testing
