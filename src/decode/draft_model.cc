@@ -80,7 +80,8 @@ Result<std::unique_ptr<DraftModel>> DraftModel::open(Engine::Impl& target, const
                                                      const Progress& progress, const CancelToken& cancel) {
   OTR_ASSIGN(OpenedDraft opened, open_draft(target, path, {context_tokens, 1}, progress, cancel));
   OTR_ASSIGN(Session session, Session::open(opened.engine));
-  return std::unique_ptr<DraftModel>(new DraftModel(path, std::move(opened), std::move(session)));
+  const bool has_own_lane = opened.engine.plan().device.planned_bytes > 0 && target.plan.device.own_bytes() == 0;
+  return std::unique_ptr<DraftModel>(new DraftModel(path, std::move(opened), std::move(session), has_own_lane));
 }
 
 SamplingOptions draft_sampling(const SamplingOptions& target) {
@@ -122,14 +123,58 @@ Status ModelDraft::propose(std::span<const Token> tokens, uint32_t most, const C
   Session& session = model_.session();
   if (tokens.size() >= session.context_tokens()) return {};
   most = std::min<uint32_t>(most, session.context_tokens() - static_cast<uint32_t>(tokens.size()));
-  OTR_TRY(read(tokens, cancel));
-  for (uint32_t i = 0; i < most; ++i) {
-    if (cancel.is_cancelled()) return Status(StatusCode::kCancelled, "cancelled between steps of the draft");
-    OTR_ASSIGN(const Token token,
-               draft_token(sampler_, random_, draws_, session.logits().first(model_.vocabulary()), session.tokens(), draft));
-    if (i + 1 < most) OTR_TRY(session.step(token));
+  if (!take_ahead(tokens, most, draft)) {
+    last_.reset();
+    OTR_TRY(read(tokens, cancel));
+  }
+  OTR_TRY(draft_on(most, [&cancel] { return cancel.is_cancelled(); }, draft));
+  return cancel.is_cancelled() ? Status(StatusCode::kCancelled, "cancelled between steps of the draft") : Status();
+}
+
+// As a chain goes on: the last token is computed when one more is wanted.
+Status ModelDraft::draft_on(uint32_t most, const std::function<bool()>& is_enough, Draft* draft) {
+  Session& session = model_.session();
+  while (draft->tokens().size() < most && !is_enough()) {
+    if (last_) OTR_TRY(session.step(*last_));
+    last_.reset();
+    OTR_ASSIGN(last_, draft_token(sampler_, random_, draws_, session.logits().first(model_.vocabulary()), session.tokens(), draft));
   }
   return {};
+}
+
+Status ModelDraft::draft_ahead(uint32_t most, const std::function<bool()>& is_enough) {
+  const Session& session = model_.session();
+  ahead_text_ = 0;
+  ahead_.clear();
+  // What it holds, the last of the chain, the token behind it, and what is drafted behind that.
+  const size_t text = session.tokens().size() + 2;
+  if (!last_ || text >= session.context_tokens() || is_enough()) return {};
+  most = std::min({most, session.context_tokens() - static_cast<uint32_t>(text), kMostDraftTokens - 1});
+  OTR_TRY(draft_on(1, is_enough, &ahead_));  // the likeliest, which the step itself says
+  ahead_.clear();
+  OTR_TRY(draft_on(most, is_enough, &ahead_));
+  if (!ahead_.tokens().empty()) ahead_text_ = text;
+  return {};
+}
+
+// What was drafted ahead of `tokens`, if it was of these: the session holds all of it but the last.
+bool ModelDraft::take_ahead(std::span<const Token> tokens, uint32_t most, Draft* draft) {
+  const size_t text = std::exchange(ahead_text_, 0);
+  const std::span<const Token> held = model_.session().tokens();
+  if (text == 0 || tokens.size() != text || !std::equal(tokens.begin(), tokens.end(), held.begin())) return false;
+  const size_t count = std::min<size_t>(most, ahead_.tokens().size());
+  for (size_t i = 0; i < count; ++i) {
+    if (ahead_.is_drawn()) {
+      draft->add(ahead_.tokens()[i], ahead_.distribution(i));
+    } else {
+      draft->add(ahead_.tokens()[i]);
+    }
+  }
+  if (count < ahead_.tokens().size()) {
+    last_ = count > 0 ? std::optional(ahead_.tokens()[count - 1]) : std::nullopt;
+    return model_.session().truncate(static_cast<uint32_t>(text + std::max<size_t>(count, 1) - 1)).is_ok();
+  }
+  return true;
 }
 
 // A plan of steps of one token, in the least bytes of all, has no logits for the nodes of a level.
@@ -141,6 +186,8 @@ Status ModelDraft::propose_tree(std::span<const Token> tokens, const DraftSize& 
   Session::Impl& session = model_.session().impl();
   if (tokens.size() >= session.context_tokens) return {};
   const uint32_t room = session.context_tokens - static_cast<uint32_t>(tokens.size());
+  ahead_text_ = 0;
+  last_.reset();
   OTR_TRY(read(tokens, cancel));
   if (!grower_) {
     OTR_ASSIGN(grower_, TreeGrower::create(sampling_));

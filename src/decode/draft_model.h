@@ -40,16 +40,19 @@ class DraftModel {
 
   const std::string& path() const { return path_; }
   Session& session() { return session_; }
+  /// It computes on its target's device, where its target computes nothing.
+  bool has_own_lane() const { return has_own_lane_; }
   /// Ids that the target knows too.
   size_t vocabulary() const { return opened_.vocabulary; }
 
  private:
-  DraftModel(std::string path, OpenedDraft opened, Session session)
-      : path_(std::move(path)), opened_(std::move(opened)), session_(std::move(session)) {}
+  DraftModel(std::string path, OpenedDraft opened, Session session, bool has_own_lane)
+      : path_(std::move(path)), opened_(std::move(opened)), session_(std::move(session)), has_own_lane_(has_own_lane) {}
 
   std::string path_;
   OpenedDraft opened_;
   Session session_;
+  bool has_own_lane_;
 };
 
 /// Candidates that a drawn draft token is drawn from: the likeliest ones, since any distribution may be drafted from, and what is kept of
@@ -68,15 +71,24 @@ Result<Token> draft_token(Sampler& sampler, Random& random, bool draws, std::spa
 class ModelDraft final : public DraftSource {
  public:
   ModelDraft(DraftModel& model, Sampler sampler, const SamplingOptions& options)
-      : model_(model), sampler_(std::move(sampler)), random_(options.seed), draws_(options.temperature > 0), sampling_(options) {}
+      : model_(model),
+        sampler_(std::move(sampler)),
+        random_(options.seed),
+        draws_(options.temperature > 0),
+        sampling_(options),
+        ahead_(kMostDraftTokens, draws_ ? kMostDraftCandidates : 0) {}
 
   Status read(std::span<const Token> tokens, const CancelToken& cancel) override;
   Status propose(std::span<const Token> tokens, uint32_t most, const CancelToken& cancel, Draft* draft) override;
   uint32_t tree_width() const override;
   Status propose_tree(std::span<const Token> tokens, const DraftSize& size, const CancelToken& cancel, Draft* draft) override;
+  bool drafts_ahead() const override { return model_.has_own_lane(); }
+  Status draft_ahead(uint32_t most, const std::function<bool()>& is_enough) override;
 
  private:
   Status keep_accepted(std::span<const Token> tokens);
+  bool take_ahead(std::span<const Token> tokens, uint32_t most, Draft* draft);
+  Status draft_on(uint32_t most, const std::function<bool()>& is_enough, Draft* draft);
 
   DraftModel& model_;
   Sampler sampler_;
@@ -88,6 +100,9 @@ class ModelDraft final : public DraftSource {
   TokenTree tree_;
   std::vector<Token> tree_tokens_;
   size_t computed_nodes_ = 0, tree_text_ = 0;
+  std::optional<Token> last_;     ///< of the last chain, which its session has not been given yet
+  Draft ahead_;                   ///< behind so many tokens of the session
+  size_t ahead_text_ = 0;         ///< 0: there is none
 };
 
 }  // namespace outrigger

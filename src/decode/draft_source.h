@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -130,6 +131,16 @@ class DraftSource {
   }
   /// Its tokens stand for themselves, whatever the sampling.
   virtual bool is_certain() const { return false; }
+  /// It has a lane of its own, so that it may draft while a step verifies.
+  virtual bool drafts_ahead() const { return false; }
+  /// While a step verifies the chain that propose() has filled: goes on behind it as if all of it were accepted and the token that follows
+  /// were the one it thinks likeliest, by up to `most` tokens more, until `is_enough` between two of them. The next propose() begins with
+  /// these where the text came to that. Beside no other call. Errors: as propose().
+  virtual Status draft_ahead(uint32_t most, const std::function<bool()>& is_enough) {
+    (void)most;
+    (void)is_enough;
+    return {};
+  }
 };
 
 }  // namespace outrigger

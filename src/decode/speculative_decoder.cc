@@ -6,6 +6,7 @@
 #include <chrono>
 #include <functional>
 #include <new>
+#include <utility>
 
 #include "src/base/formatted.h"
 #include "src/base/logging.h"
@@ -117,6 +118,34 @@ void SpeculativeDecoder::make_draft(const DraftSize& size, const CancelToken& ca
   settle(status);
 }
 
+// As many as the last step had time for, so that nobody waits for the draft: two of its steps are for the chain's last token and the one
+// behind it.
+uint32_t SpeculativeDecoder::tokens_ahead() {
+  if (source_ == nullptr || is_quoting_ || !source_->drafts_ahead() || !draft_->is_chain()) return 0;
+  // A draft that was made ahead took next to nothing, and says nothing of what its tokens take.
+  const double token_ms = pass_.draft_ms / pass_.drafted;
+  if (!std::exchange(went_ahead_, false) || token_ms > drafted_token_ms_ / 2) drafted_token_ms_ = token_ms;
+  const double fitting = drafted_token_ms_ > 0 ? verified_ms_ / drafted_token_ms_ - 2 : 0;
+  return fitting < 1 ? 0 : std::min(pass_.asked, static_cast<uint32_t>(std::min<double>(fitting, kMostDraftTokens)));
+}
+
+bool SpeculativeDecoder::begin_ahead() {
+  const uint32_t tokens = tokens_ahead();
+  if (tokens == 0) return false;
+  if (ahead_ == nullptr) ahead_ = std::make_unique<Ahead>();
+  ahead_->is_enough = false;
+  const auto work = [ahead = ahead_.get(), source = source_.get(), tokens] {
+    ahead->status = source->draft_ahead(tokens, [ahead] { return ahead->is_enough.load(); });
+  };
+  return went_ahead_ = ahead_->thread.start(work).is_ok();
+}
+
+void SpeculativeDecoder::end_ahead() {
+  ahead_->is_enough = true;
+  ahead_->thread.wait();
+  settle(ahead_->status);
+}
+
 // What the model says at node_, behind `history`, which has the path to it.
 void SpeculativeDecoder::judge_row(std::span<const float> logits, std::span<const Token> history, NextTokens* next) {
   std::array<Token, kMostTreeTokens> children;
@@ -221,7 +250,11 @@ Status SpeculativeDecoder::next(uint32_t most, const CancelToken& cancel, NextTo
   begin(most, cancel, next);
   const Clock::time_point verifying = Clock::now();
   if (pass_.drafted > 0) {
-    OTR_TRY(verify(cancel, next));
+    const bool goes_ahead = begin_ahead();
+    Status status = verify(cancel, next);
+    verified_ms_ = ms_since(verifying);
+    if (goes_ahead) end_ahead();
+    OTR_TRY(std::move(status));
   } else {
     if (session.computed < session.tokens.size()) OTR_TRY(session.compute({}, cancel, {}));
     judge_row(session.logits, session.tokens, next);

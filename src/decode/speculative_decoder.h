@@ -4,6 +4,7 @@
 
 #include <outrigger/session.h>
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <span>
@@ -12,6 +13,7 @@
 #include "src/decode/acceptance.h"
 #include "src/decode/draft_choice.h"
 #include "src/decode/draft_source.h"
+#include "src/decode/draft_thread.h"
 #include "src/decode/ngram_draft.h"
 #include "src/decode/quote_choice.h"
 #include "src/decode/session_impl.h"
@@ -72,9 +74,19 @@ class SpeculativeDecoder {
     QuoteChoice choice;
   };
 
+  /// What drafts while a step verifies.
+  struct Ahead {
+    std::atomic<bool> is_enough = false;
+    Status status;
+    DraftThread thread;  ///< last, so that what it works on is there till it is done
+  };
+
   void quote_too();
   DraftSize next_size(uint32_t most_tokens);
   void make_draft(const DraftSize& size, const CancelToken& cancel);
+  uint32_t tokens_ahead();
+  bool begin_ahead();
+  void end_ahead();
   Status verify(const CancelToken& cancel, NextTokens* next);
   void judge_row(std::span<const float> logits, std::span<const Token> history, NextTokens* next);
   void count(const PassRecord& pass, size_t tokens);
@@ -96,6 +108,9 @@ class SpeculativeDecoder {
   PassRecord pass_;           ///< the one that begin() began
   SpeculationReport report_;
   uint64_t pass_tokens_ = 0;
+  double drafted_token_ms_ = 0, verified_ms_ = 0;  ///< what a token of a draft took, and the last step that verified one
+  bool went_ahead_ = false;                        ///< beside that step
+  std::unique_ptr<Ahead> ahead_;                   ///< from the first time on; last, since it works with the source
 };
 
 }  // namespace outrigger
