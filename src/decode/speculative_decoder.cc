@@ -120,17 +120,18 @@ void SpeculativeDecoder::make_draft(const DraftSize& size, const CancelToken& ca
 
 // As many as the last step had time for, so that nobody waits for the draft: two of its steps are for the chain's last token and the one
 // behind it.
-uint32_t SpeculativeDecoder::tokens_ahead() {
+uint32_t SpeculativeDecoder::tokens_ahead(uint32_t most) {
   if (source_ == nullptr || is_quoting_ || !source_->drafts_ahead() || !draft_->is_chain()) return 0;
   // A draft that was made ahead took next to nothing, and says nothing of what its tokens take.
   const double token_ms = pass_.draft_ms / pass_.drafted;
   if (!std::exchange(went_ahead_, false) || token_ms > drafted_token_ms_ / 2) drafted_token_ms_ = token_ms;
   const double fitting = drafted_token_ms_ > 0 ? verified_ms_ / drafted_token_ms_ - 2 : 0;
-  return fitting < 1 ? 0 : std::min(pass_.asked, static_cast<uint32_t>(std::min<double>(fitting, kMostDraftTokens)));
+  if (fitting < 1 || most <= pass_.drafted + 2) return 0;  // behind all of it and the next token there is one more at least
+  return std::min({pass_.asked, most - pass_.drafted - 2, static_cast<uint32_t>(std::min<double>(fitting, kMostDraftTokens))});
 }
 
-bool SpeculativeDecoder::begin_ahead() {
-  const uint32_t tokens = tokens_ahead();
+bool SpeculativeDecoder::begin_ahead(uint32_t most) {
+  const uint32_t tokens = tokens_ahead(most);
   if (tokens == 0) return false;
   if (ahead_ == nullptr) ahead_ = std::make_unique<Ahead>();
   ahead_->is_enough = false;
@@ -250,7 +251,7 @@ Status SpeculativeDecoder::next(uint32_t most, const CancelToken& cancel, NextTo
   begin(most, cancel, next);
   const Clock::time_point verifying = Clock::now();
   if (pass_.drafted > 0) {
-    const bool goes_ahead = begin_ahead();
+    const bool goes_ahead = begin_ahead(most);
     Status status = verify(cancel, next);
     verified_ms_ = ms_since(verifying);
     if (goes_ahead) end_ahead();

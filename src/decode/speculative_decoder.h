@@ -84,8 +84,8 @@ class SpeculativeDecoder {
   void quote_too();
   DraftSize next_size(uint32_t most_tokens);
   void make_draft(const DraftSize& size, const CancelToken& cancel);
-  uint32_t tokens_ahead();
-  bool begin_ahead();
+  uint32_t tokens_ahead(uint32_t most);
+  bool begin_ahead(uint32_t most);
   void end_ahead();
   Status verify(const CancelToken& cancel, NextTokens* next);
   void judge_row(std::span<const float> logits, std::span<const Token> history, NextTokens* next);
