@@ -109,6 +109,8 @@ Result<Token> draft_token(Sampler& sampler, Random& random, bool draws, std::spa
 // ask about.
 Status ModelDraft::read(std::span<const Token> tokens, const CancelToken& cancel) {
   Session& session = model_.session();
+  last_.reset();
+  ahead_text_ = 0;
   if (tokens.size() > session.context_tokens()) return {};  // the draft is made for fewer tokens
   OTR_TRY(keep_accepted(tokens));
   const std::span<const Token> held = session.tokens();
@@ -123,10 +125,7 @@ Status ModelDraft::propose(std::span<const Token> tokens, uint32_t most, const C
   Session& session = model_.session();
   if (tokens.size() >= session.context_tokens()) return {};
   most = std::min<uint32_t>(most, session.context_tokens() - static_cast<uint32_t>(tokens.size()));
-  if (!take_ahead(tokens, most, draft)) {
-    last_.reset();
-    OTR_TRY(read(tokens, cancel));
-  }
+  if (!take_ahead(tokens, most, draft)) OTR_TRY(read(tokens, cancel));
   OTR_TRY(draft_on(most, [&cancel] { return cancel.is_cancelled(); }, draft));
   return cancel.is_cancelled() ? Status(StatusCode::kCancelled, "cancelled between steps of the draft") : Status();
 }
@@ -163,16 +162,17 @@ bool ModelDraft::take_ahead(std::span<const Token> tokens, uint32_t most, Draft*
   const std::span<const Token> held = model_.session().tokens();
   if (text == 0 || tokens.size() != text || !std::equal(tokens.begin(), tokens.end(), held.begin())) return false;
   const size_t count = std::min<size_t>(most, ahead_.tokens().size());
+  if (count == 0) return false;
+  if (count < ahead_.tokens().size()) {
+    if (!model_.session().truncate(static_cast<uint32_t>(text + count - 1)).is_ok()) return false;
+    last_ = ahead_.tokens()[count - 1];
+  }
   for (size_t i = 0; i < count; ++i) {
     if (ahead_.is_drawn()) {
       draft->add(ahead_.tokens()[i], ahead_.distribution(i));
     } else {
       draft->add(ahead_.tokens()[i]);
     }
-  }
-  if (count < ahead_.tokens().size()) {
-    last_ = count > 0 ? std::optional(ahead_.tokens()[count - 1]) : std::nullopt;
-    return model_.session().truncate(static_cast<uint32_t>(text + std::max<size_t>(count, 1) - 1)).is_ok();
   }
   return true;
 }
@@ -186,8 +186,6 @@ Status ModelDraft::propose_tree(std::span<const Token> tokens, const DraftSize& 
   Session::Impl& session = model_.session().impl();
   if (tokens.size() >= session.context_tokens) return {};
   const uint32_t room = session.context_tokens - static_cast<uint32_t>(tokens.size());
-  ahead_text_ = 0;
-  last_.reset();
   OTR_TRY(read(tokens, cancel));
   if (!grower_) {
     OTR_ASSIGN(grower_, TreeGrower::create(sampling_));

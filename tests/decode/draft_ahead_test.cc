@@ -101,6 +101,26 @@ TEST_CASE("Draft ahead: of a text that came to something else nothing is used, a
   }
 }
 
+TEST_CASE("Draft ahead: a text that came to something else, and then by a plain step to the same length, has nothing of it either") {
+  Drafting drafting(0.03f);
+  for (const uint32_t most : {1u, 3u, 6u}) {
+    CAPTURE(most);
+    ModelDraft source = drafting.source();
+    const std::vector<Token> first = proposed(source, kPrompt, 4);
+    must(source.draft_ahead(3, kNever));
+    std::vector<Token> text = kPrompt;
+    text.insert(text.end(), first.begin(), first.end() - 1);
+    text.push_back((first.back() + 1) % 100);
+    text.push_back(7);
+    must(source.read(text, {}));  // as before the first draft behind a plain step
+    const std::vector<Token> got = proposed(source, text, most);
+    ModelDraft other = drafting.source();
+    must(drafting.model().session().truncate(0));
+    CHECK(got == proposed(other, text, most));
+    CHECK(got.size() == most);
+  }
+}
+
 TEST_CASE("Draft ahead: stops when it is enough, at the end of the context, and does nothing without a chain") {
   Drafting drafting(0);
   ModelDraft source = drafting.source();

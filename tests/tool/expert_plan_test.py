@@ -36,7 +36,7 @@ class ExpertPlan(ToolTest):
         self.assertAlmostEqual(self.known()["repetition"], (told["repetition"] + again["repetition"]) / 2, 6)
         self.assertEqual(list(self.kept.parent.glob("experts.json.*")), [])
 
-    def test_prompts_and_a_conversation_are_kept_too(self):
+    def test_prompts_are_kept_too(self):
         prompts = tool.options.scratch / "expert_prompts.jsonl"
         prompts.write_text('{"prompt": "the", "n": 20}\n{"prompt": "in", "n": 20}\n')
         told = self.document("run", MIXTURE, *RUN[:3], "--prompts", prompts, *self.budget)["experts"]
