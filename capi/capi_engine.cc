@@ -102,6 +102,22 @@ otr_status otr_engine_get_experts(const otr_engine* engine, otr_expert_report* r
   });
 }
 
+otr_status otr_engine_get_device(const otr_engine* engine, otr_device_report* report, otr_error* error) {
+  return guard(error, [&]() -> Status {
+    OTR_CAPI_TRY(require(engine, "engine"));
+    OTR_CAPI_TRY(check_info(report, "report"));
+    const outrigger::DeviceReport device = engine->engine.device();
+    otr_device_report full = {};
+    full.operations = device.operations;
+    full.launches = device.launches;
+    full.graphs = device.graphs;
+    full.graph_operations = device.graph_operations;
+    full.handoffs = device.handoffs;
+    give_info(full, report);
+    return {};
+  });
+}
+
 otr_status otr_engine_get_streamed(const otr_engine* engine, otr_stream_report* report, otr_error* error) {
   return guard(error, [&]() -> Status {
     OTR_CAPI_TRY(require(engine, "engine"));

@@ -48,6 +48,8 @@ inline constexpr uint32_t kFirstBytes<otr_stream_report> = 32;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_expert_report> = 48;
 template <>
+inline constexpr uint32_t kFirstBytes<otr_device_report> = 48;
+template <>
 inline constexpr uint32_t kFirstBytes<otr_lane_busy> = 64;
 template <>
 inline constexpr uint32_t kFirstBytes<otr_sampling_options> = 40;

@@ -43,6 +43,9 @@ struct DeviceFacts {
   int compute_major = 0, compute_minor = 0;
   uint32_t multiprocessors = 0;
   uint64_t memory_bytes = 0;
+  /// Kernels may wait for what the host writes into pinned memory: it has the host's addresses, what is written there is seen at once by
+  /// both sides, and nobody ends kernels that take long.
+  bool can_hand_over = false;
 };
 
 /// Each function is the runtime's of the like name (in brackets), for the calling thread's device where that matters.
@@ -56,7 +59,7 @@ struct CudaApi {
   CudaCode (*memory)(uint64_t* free_bytes, uint64_t* total_bytes);                    // cudaMemGetInfo
   CudaCode (*allocate)(void** data, uint64_t bytes);                                  // cudaMalloc
   CudaCode (*release)(void* data);                                                    // cudaFree
-  CudaCode (*pin)(void* data, uint64_t bytes);                                        // cudaHostRegister, portable
+  CudaCode (*pin)(void* data, uint64_t bytes);                                        // cudaHostRegister, portable and mapped
   CudaCode (*unpin)(void* data);                                                      // cudaHostUnregister
   CudaCode (*create_stream)(StreamHandle* stream, bool is_urgent);                    // cudaStreamCreateWithPriority, non-blocking
   CudaCode (*destroy_stream)(StreamHandle stream);                                    // cudaStreamDestroy

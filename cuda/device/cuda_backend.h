@@ -24,6 +24,7 @@ struct CudaDeviceOptions {
   std::chrono::nanoseconds patience = std::chrono::seconds(60);
   bool repeats_runs =
       false;  ///< operations that came before in the same order are launched as a graph: docs/design/0017-steps-as-graphs.md
+  bool hands_over = true;  ///< where the card can: docs/design/0027-handing-over-by-words.md
 };
 
 /// Opens the GPU and runs a kernel on it. `api` must outlive it. Errors: kUnavailable, with what is missing, for no driver, no such GPU,
@@ -31,8 +32,8 @@ struct CudaDeviceOptions {
 Result<std::unique_ptr<Backend>> open_cuda_device(const CudaApi& api, const CudaDeviceOptions& options);
 
 /// A stream of the runtime for each, and one for zeroing. Addresses are checked when an operation is submitted. One lock is held around
-/// submitting, none in waiting. Products wait for those that come next, and where runs are repeated all operations for what follows them:
-/// until their stream is given anything else. Made by open_cuda_device.
+/// submitting, none in waiting. What may be joined waits for what comes next, and where runs are repeated all operations for what follows
+/// them: until their stream is given anything else. Made by open_cuda_device.
 class CudaBackend final : public Backend, private MemoryOwner {
  public:
   CudaBackend(const CudaApi& api, const CudaDeviceOptions& options, const DeviceFacts& facts);
@@ -43,9 +44,10 @@ class CudaBackend final : public Backend, private MemoryOwner {
 
   Inventory inventory() const override;
   std::string name() const override { return "cuda"; }
+  DeviceWorkCounts work() const override;
   Result<DeviceMemory> allocate(uint64_t bytes) override;
   Result<PinnedMemory> allocate_pinned(uint64_t bytes) override;
-  bool supports(DeviceOpKind, PackedKind) const override { return true; }
+  bool supports(DeviceOpKind op, PackedKind) const override { return can_hand_over() || !is_handoff(op); }
   uint64_t scratch_bytes(const DeviceOp& op) const override;
   Status copy_to_device(Stream stream, std::byte* dst, const std::byte* src, uint64_t bytes) override;
   Status copy_to_host(Stream stream, std::byte* dst, const std::byte* src, uint64_t bytes) override;
@@ -73,6 +75,7 @@ class CudaBackend final : public Backend, private MemoryOwner {
 
   void take_back(MemoryPlace place, std::byte* data, uint64_t bytes) noexcept override;
 
+  bool can_hand_over() const { return options_.hands_over && facts_.can_hand_over; }
   Status open_streams();
   CudaCode use_device() const;  // for the calling thread
   // Where there is a lock to give, it is held. A failure of the device stays.
@@ -107,6 +110,7 @@ class CudaBackend final : public Backend, private MemoryOwner {
   const DeviceFacts facts_;
   mutable std::mutex mutex_;  // of everything below
   Status failure_;
+  DeviceWorkCounts counts_;
   std::optional<uint64_t> free_before_;  // the first context here; none where that is not known
   bool is_lost_ = false;  // given up: nothing of the device is waited for
   std::array<CudaStream, kStreams + 1> streams_;

@@ -16,13 +16,16 @@ Status CudaBackend::launch(Stream stream, const DeviceOp& op) {
   OTR_TRY(enter(lock));
   OTR_TRY(check_stream(stream));
   OTR_TRY(check_op(op));
+  OTR_TRY(check_handoff(can_hand_over(), op));
   DeviceOp checked = op;
-  if (Status status = translate_op(memory_, scratch_bytes(op), &checked); !status.is_ok()) return fail(lock, std::move(status));
+  if (Status status = translate_op(memory_, pinned_, scratch_bytes(op), &checked); !status.is_ok()) return fail(lock, std::move(status));
   const auto which = static_cast<size_t>(stream);
   Submitted& submitted = submitted_[which];
   OperationRun& run = submitted.run;
   if (run.is_full()) OTR_TRY(flush(lock, which));
   run.add(checked);
+  ++counts_.operations;
+  counts_.handoffs += kind_of(op) == DeviceOpKind::kSend;
   if (submitted.is_held) {
     if (runs_.begins(run, streams_[which], &submitted.candidate)) return {};
     submitted.is_held = false;
@@ -33,7 +36,7 @@ Status CudaBackend::launch(Stream stream, const DeviceOp& op) {
   return status;
 }
 
-// Products wait for those that come next.
+// What may be joined waits for what comes next.
 Status CudaBackend::launch_now(const Lock& lock, size_t which, const DeviceOp& op) {
   JoinedProducts& joined = submitted_[which].joined;
   const auto* const product = std::get_if<MatmulArgs>(&op);
@@ -41,9 +44,15 @@ Status CudaBackend::launch_now(const Lock& lock, size_t which, const DeviceOp& o
   OTR_TRY(launch_joined(lock, which));
   if (product != nullptr && joined.add(*product)) return {};
   streams_[which].note_work();
+  ++counts_.launches;
   const Launcher launcher = launcher_of(which);
   const CudaCode code = std::visit([&launcher](const auto& args) { return launch_op(launcher, args); }, op);
   return ended(lock, code, device_op_name(kind_of(op)));
+}
+
+DeviceWorkCounts CudaBackend::work() const {
+  const Lock lock(mutex_);
+  return counts_;
 }
 
 // The callers of what is launched later were told that it is submitted, so that whatever loses it stays.
@@ -55,6 +64,7 @@ Status CudaBackend::launch_joined(const Lock& lock, size_t which) {
   JoinedProducts& joined = submitted_[which].joined;
   if (joined.is_empty()) return {};
   streams_[which].note_work();
+  ++counts_.launches;
   return lose(lock, ended(lock, launch_products(launcher_of(which), joined.take()), device_op_name(DeviceOpKind::kMatmul)));
 }
 
@@ -68,7 +78,10 @@ Status CudaBackend::flush(const Lock& lock, size_t which) {
   Submitted& submitted = submitted_[which];
   CudaStream& stream = streams_[which];
   Status status;
-  if (!submitted.is_held || !runs_.replay(submitted.run, stream)) {
+  if (submitted.is_held && runs_.replay(submitted.run, stream)) {
+    ++counts_.launches, ++counts_.graphs;
+    counts_.graph_operations += submitted.run.size();
+  } else {
     if (submitted.is_held) status = launch_held(lock, which, submitted.run.size());
     if (status.is_ok()) status = launch_joined(lock, which);
     if (status.is_ok() && failure_.is_ok()) runs_.note(submitted.run, stream, launcher_of(which));

@@ -29,6 +29,8 @@ extern "C" __attribute__((visibility("default"))) const char* outrigger_cuda_ope
   // Worth a tenth of a decoding step of 5 ms: design/0017.
   const char* const graphs = std::getenv("OUTRIGGER_CUDA_GRAPHS");
   options.repeats_runs = graphs == nullptr || std::string_view(graphs) != "0";
+  const char* const handoff = std::getenv("OUTRIGGER_CUDA_HANDOFF");
+  options.hands_over = handoff == nullptr || std::string_view(handoff) != "0";
   *result = cuda::open_cuda_device(cuda::runtime_api(), options);
   return kCudaInterface;
 }

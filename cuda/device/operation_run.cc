@@ -89,6 +89,17 @@ OperationKey make_key(const MoveKvArgs& args) {
              words[3]);
 }
 
+OperationKey make_key(const SendArgs& args) {
+  const auto& [src, words, count, number] = args;
+  (void)number;
+  return key(DeviceOpKind::kSend, src, words, count);
+}
+OperationKey make_key(const ReceiveArgs& args) {
+  const auto& [words, closed, dst, count, accumulate, number, patience_ns] = args;
+  (void)number;
+  return key(DeviceOpKind::kReceive, words, closed, dst, count, accumulate, patience_ns);
+}
+
 // What moves is another path each time. A recorded launch of attention has the grid of the whole cache: where the scratch has no room for
 // that many parts, few blocks walk through all positions, which would cost more than launching.
 bool can_repeat(const DeviceOp& op) {
@@ -103,16 +114,18 @@ OperationKey key_of(const DeviceOp& op) {
   return std::visit([](const auto& args) { return make_key(args); }, op);
 }
 
-const size_t* position_of(const DeviceOp& op) {
+const size_t* varying_of(const DeviceOp& op) {
   if (const auto* const append = std::get_if<AppendKvArgs>(&op)) return &append->first_position;
   if (const auto* const attention = std::get_if<AttentionArgs>(&op)) return &attention->first_position;
+  if (const auto* const send = std::get_if<SendArgs>(&op)) return &send->number;
+  if (const auto* const receive = std::get_if<ReceiveArgs>(&op)) return &receive->number;
   return nullptr;
 }
 
-size_t OperationRun::copy_positions(uint32_t* to) const {
+size_t OperationRun::copy_varying(uint32_t* to) const {
   size_t count = 0;
   for (const DeviceOp& op : operations()) {
-    if (const size_t* const position = position_of(op)) to[count++] = static_cast<uint32_t>(*position);
+    if (const size_t* const varying = varying_of(op)) to[count++] = static_cast<uint32_t>(*varying);
   }
   return count;
 }

@@ -10,12 +10,12 @@
 
 namespace outrigger::cuda {
 
-/// An operation's kind and all of its arguments but first_position, a word each: operations with equal keys are launched alike but for
-/// where their positions begin.
+/// An operation's kind and all of its arguments but first_position and a handoff's number, a word each: operations with equal keys are
+/// launched alike but for these.
 using OperationKey = std::array<uint64_t, 18>;
 OperationKey key_of(const DeviceOp& op);
-/// Its first_position; null for an operation without.
-const size_t* position_of(const DeviceOp& op);
+/// What of it varies where its key does not, a number of 32 bits: where its positions begin, or which handoff it is. Null for others.
+const size_t* varying_of(const DeviceOp& op);
 
 /// Operations in order, checked and with the device's addresses. Not thread-safe; allocates nothing.
 class OperationRun {
@@ -29,10 +29,10 @@ class OperationRun {
   std::span<const DeviceOp> operations() const { return std::span(operations_).first(size_); }
   std::span<const OperationKey> keys() const { return std::span(keys_).first(size_); }
   uint64_t hash() const { return hash_; }
-  /// Whether its launches serve for other positions too.
+  /// Whether its launches serve for other positions and handoffs too.
   bool is_repeatable() const { return is_repeatable_; }
-  /// Its first positions in order; `to` has room for kMost. Returns how many there are.
-  size_t copy_positions(uint32_t* to) const;
+  /// Its varying numbers in order; `to` has room for kMost. Returns how many there are.
+  size_t copy_varying(uint32_t* to) const;
 
   /// Precondition: not full.
   void add(const DeviceOp& op);

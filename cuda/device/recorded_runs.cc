@@ -9,8 +9,8 @@
 namespace outrigger::cuda {
 namespace {
 
-// Launches operations in order, products as one where they may be, with first positions read from memory.
-CudaCode launch_all(const Launcher& launcher, std::span<const DeviceOp> operations, const uint32_t* positions) {
+// Launches operations in order, as one where they may be, with what varies read from memory.
+CudaCode launch_all(const Launcher& launcher, std::span<const DeviceOp> operations, const uint32_t* varying) {
   JoinedProducts joined;
   const auto launch_joined = [&] { return joined.is_empty() ? kCudaOk : launch_products(launcher, joined.take()); };
   for (const DeviceOp& op : operations) {
@@ -18,7 +18,7 @@ CudaCode launch_all(const Launcher& launcher, std::span<const DeviceOp> operatio
     if (product != nullptr && joined.add(*product)) continue;
     if (const CudaCode code = launch_joined(); code != kCudaOk) return code;
     if (product != nullptr && joined.add(*product)) continue;
-    const Launcher reading{launcher.api, launcher.stream, launcher.multiprocessors, position_of(op) != nullptr ? positions++ : nullptr};
+    const Launcher reading{launcher.api, launcher.stream, launcher.multiprocessors, varying_of(op) != nullptr ? varying++ : nullptr};
     const CudaCode code = std::visit([&reading](const auto& args) { return launch_op(reading, args); }, op);
     if (code != kCudaOk) return code;
   }
@@ -80,22 +80,22 @@ RecordedRuns::Recorded* RecordedRuns::find(const OperationRun& run, const CudaSt
 }
 
 // A slot that is not free again means that the host is far ahead of the device, to which launching is no loss then.
-bool RecordedRuns::send_positions(const Recorded& recorded, const OperationRun& run, CudaStream& stream) {
+bool RecordedRuns::send_varying(const Recorded& recorded, const OperationRun& run, CudaStream& stream) {
   PointAhead& slot = slots_[next_slot_];
   if (!slot.is_reached()) return false;
   uint32_t* const from = on_host_ + next_slot_ * OperationRun::kMost;
-  const size_t count = run.copy_positions(from);
+  const size_t count = run.copy_varying(from);
   if (count == 0) return true;
   next_slot_ = (next_slot_ + 1) % kSlots;
   stream.note_work();
-  const CudaCode code = api_.copy(stream.handle(), positions_of(recorded), from, count * sizeof(uint32_t));
+  const CudaCode code = api_.copy(stream.handle(), varying_at(recorded), from, count * sizeof(uint32_t));
   slot.set(stream);
   return code == kCudaOk;
 }
 
 bool RecordedRuns::replay(const OperationRun& run, CudaStream& stream) {
   Recorded* const recorded = find(run, stream);
-  if (recorded == nullptr || !recorded->can_launch || !send_positions(*recorded, run, stream)) return false;
+  if (recorded == nullptr || !recorded->can_launch || !send_varying(*recorded, run, stream)) return false;
   recorded->used = ++uses_;
   stream.note_work();
   recorded->can_launch = api_.launch_graph(stream.handle(), recorded->graph) == kCudaOk;
@@ -138,7 +138,7 @@ void RecordedRuns::record(Recorded& recorded, const OperationRun& run, const Cud
   recorded.used = uses_;
   std::copy(run.keys().begin(), run.keys().end(), recorded.keys.begin());
   if (api_.begin_capture(stream.handle()) != kCudaOk) return;
-  const CudaCode code = launch_all(launcher, run.operations(), positions_of(recorded));
+  const CudaCode code = launch_all(launcher, run.operations(), varying_at(recorded));
   GraphHandle graph = nullptr;
   if (api_.end_capture(stream.handle(), &graph) != kCudaOk) return;
   recorded.graph = graph;

@@ -38,9 +38,9 @@ class RecordedRuns {
   static constexpr size_t kLeastOperations = 8;
   /// A run that was used among the last so many gives way to no other: of more runs than there is room for, some stay.
   static constexpr uint64_t kKeptUses = 64;
-  /// First positions under way: five steps of three runs.
+  /// Runs whose varying numbers are under way: five steps of three.
   static constexpr size_t kSlots = 16;
-  /// First positions of each recorded run on the device, and of each slot on the host: 16 KiB each.
+  /// Varying numbers of each recorded run on the device, and of each slot on the host: 16 KiB each.
   static constexpr uint64_t kDeviceBytes = kMost * OperationRun::kMost * sizeof(uint32_t);
   static constexpr uint64_t kHostBytes = kSlots * OperationRun::kMost * sizeof(uint32_t);
 
@@ -74,9 +74,9 @@ class RecordedRuns {
   bool was_seen(uint64_t hash);
   Recorded* make_place();
   void record(Recorded& recorded, const OperationRun& run, const CudaStream& stream, const Launcher& launcher);
-  uint32_t* positions_of(const Recorded& recorded) const { return on_device_ + (&recorded - runs_.data()) * OperationRun::kMost; }
-  // The run's positions, where the graph reads them.
-  bool send_positions(const Recorded& recorded, const OperationRun& run, CudaStream& stream);
+  uint32_t* varying_at(const Recorded& recorded) const { return on_device_ + (&recorded - runs_.data()) * OperationRun::kMost; }
+  // What varies of the run, where the graph reads it.
+  bool send_varying(const Recorded& recorded, const OperationRun& run, CudaStream& stream);
 
   const CudaApi& api_;
   uint32_t* on_device_ = nullptr;

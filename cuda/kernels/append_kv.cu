@@ -66,7 +66,7 @@ CudaCode launch_op(const Launcher& launcher, const AppendKvArgs& args) {
   const auto kernel = args.type == KvType::kQ8_0  ? append_codes
                       : args.type == KvType::kF32 ? append_floats<float>
                                                   : append_floats<uint16_t>;
-  const Varying first_position{launcher.first_position_at, static_cast<uint32_t>(args.first_position)};
+  const Varying first_position = varying(launcher, args.first_position);
   return launch_tokens(args.tokens, [&](size_t first, uint32_t tokens) {
     const GridSize grid{blocks_of(args.kv_heads * args.head_dim, kThreads), tokens, 2};
     return launch(launcher, kernel, {grid, kThreads}, Append{args, first_position, first});

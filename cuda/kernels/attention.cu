@@ -88,13 +88,13 @@ const AttentionVersion& choose_version(const AttentionArgs& args, uint64_t rows)
 uint64_t attention_scratch_on_device(size_t head_dim) { return kResults * result_floats(head_dim) * sizeof(float); }
 
 CudaCode launch_op(const Launcher& launcher, const AttentionArgs& args) {
-  AttentionJob job{args, {launcher.first_position_at, static_cast<uint32_t>(args.first_position)}};
+  AttentionJob job{args, varying(launcher, args.first_position)};
   const uint64_t rows = args.tokens * (args.heads / args.kv_heads), heads = args.kv_heads;
   const AttentionVersion& version = choose_version(args, rows);
   job.group = static_cast<uint32_t>(args.heads / args.kv_heads), job.rows = static_cast<uint32_t>(rows);
   job.row_blocks = blocks_of(rows, version.rows);
   job.result_floats = static_cast<uint32_t>(result_floats(args.head_dim));
-  const size_t positions = launcher.first_position_at != nullptr ? args.capacity : args.first_position + args.tokens;
+  const size_t positions = launcher.varying_at != nullptr ? args.capacity : args.first_position + args.tokens;
   const uint64_t parts = parts_of(positions);
   // Four blocks for each multiprocessor keep it busy without being cut.
   const bool is_split =

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstring>
 
+#include "src/device/handoff_word.h"
 #include "src/tensor/half.h"
 
 #define OTR_KERNEL inline
@@ -64,6 +65,12 @@ T load_once(const T* src) {
   check_alignment(src, sizeof(T));
   return *src;
 }
+
+inline uint64_t load_from_host(const uint64_t* src) { return load_word(src); }
+inline void store_for_host(uint64_t* dst, uint64_t value) { store_word(dst, value); }
+uint64_t now_ns();
+/// Gives way to another thread of the machine, not of the block: those wait for the host as well.
+void nap();
 
 void multiply_codes(int32_t (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const int32_t (&from)[4]);
 void multiply_codes_of_half(int32_t (&sums)[4], const uint32_t (&a)[2], uint32_t b, const int32_t (&from)[4]);

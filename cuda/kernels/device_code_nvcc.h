@@ -76,6 +76,23 @@ OTR_DEVICE U2 load_once(const U2* src) {
   return value;
 }
 
+/// A word of a handoff: eight aligned bytes of the host's memory, at once and past the device's caches. In no order with others.
+OTR_DEVICE uint64_t load_from_host(const uint64_t* src) {
+  uint64_t value;
+  asm volatile("ld.relaxed.sys.global.u64 %0, [%1];" : "=l"(value) : "l"(src) : "memory");
+  return value;
+}
+OTR_DEVICE void store_for_host(uint64_t* dst, uint64_t value) {
+  asm volatile("st.relaxed.sys.global.u64 [%0], %1;" : : "l"(dst), "l"(value) : "memory");
+}
+OTR_DEVICE uint64_t now_ns() {
+  uint64_t ns;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(ns));
+  return ns;
+}
+/// About 100 ns in which others of the multiprocessor run.
+OTR_DEVICE void nap() { __nanosleep(100); }
+
 /// sums = from + A B, exact in integers, where A is 16 rows x 32 of k, unsigned bytes, and B 32 of k x 8 columns, signed ones. Lane l has,
 /// with g = l / 4 and t = l % 4,
 ///   a[0], a[1]  rows g and g + 8 at k = 4t .. 4t + 3;  a[2], a[3] the same at k = 16 + 4t ..

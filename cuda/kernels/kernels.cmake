@@ -16,9 +16,11 @@ set(OTR_CUDA_KERNELS
   matmul_own_codebook.cu
   move_kv.cu
   quantize.cu
+  receive.cu
   remainder.cu
   rms_norm.cu
   rope.cu
   round.cu
+  send.cu
   silu_mul.cu)
 list(TRANSFORM OTR_CUDA_KERNELS PREPEND ${PROJECT_SOURCE_DIR}/cuda/kernels/)

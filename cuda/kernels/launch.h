@@ -16,9 +16,9 @@ struct Launcher {
   const CudaApi& api;
   StreamHandle stream = nullptr;
   uint32_t multiprocessors = 1;
-  /// Where the operation's first_position stands in the device's memory when the kernel runs; null: in its arguments. A launch that is
-  /// recorded and repeated reads it there, and its grid is that of the whole cache.
-  const uint32_t* first_position_at = nullptr;
+  /// Where the operation's first_position, or a handoff's number, stands in the device's memory when the kernel runs; null: in its
+  /// arguments. A launch that is recorded and repeated reads it there, and attention's grid is that of the whole cache.
+  const uint32_t* varying_at = nullptr;
 };
 
 /// A kernel's parameter that is a number now, or one that will stand in memory.
@@ -26,6 +26,7 @@ struct Varying {
   const uint32_t* at;
   uint32_t value;
 };
+inline Varying varying(const Launcher& launcher, size_t value) { return {launcher.varying_at, static_cast<uint32_t>(value)}; }
 
 /// A block gets more shared memory than this only where the kernel was allowed it.
 inline constexpr uint32_t kSharedBytesUnasked = 48 << 10;

@@ -27,6 +27,8 @@ CudaCode launch_op(const Launcher& launcher, const AddBiasArgs& args);
 CudaCode launch_op(const Launcher& launcher, const AddArgs& args);
 CudaCode launch_op(const Launcher& launcher, const CopyArgs& args);
 CudaCode launch_op(const Launcher& launcher, const MoveKvArgs& args);
+CudaCode launch_op(const Launcher& launcher, const SendArgs& args);
+CudaCode launch_op(const Launcher& launcher, const ReceiveArgs& args);
 
 /// Products that may be launched as one: of a kind, with the same int8 panel, tokens and columns.
 inline constexpr uint32_t kMostJoined = 4;

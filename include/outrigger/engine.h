@@ -66,6 +66,15 @@ struct ExpertReport {
   double repetition = 1;
 };
 
+/// What the engine's device was given since it was opened, a draft's that computes there included. All 0 without a device.
+struct DeviceReport {
+  uint64_t operations = 0;        ///< a product with a matrix, a layer's attention, ...
+  uint64_t launches = 0;          ///< of kernels and graphs, for these operations
+  uint64_t graphs = 0;            ///< of these launches, of operations that came before in the same order, together
+  uint64_t graph_operations = 0;  ///< of the operations, those of such launches
+  uint64_t handoffs = 0;          ///< times that host and device took turns within a step without a copy
+};
+
 /// How long each lane worked during some steps, of which the trace holds every event: the host without its waits for what is read from
 /// disk. To be compared with StepPrediction::lanes.
 struct LaneBusy {
@@ -100,6 +109,7 @@ class OTR_API Engine {
   MemoryReport memory() const;
   StreamReport streamed() const;
   ExpertReport experts() const;
+  DeviceReport device() const;
   /// Over the latest `most_steps` steps, or as many as the trace holds whole. Waits for a running step.
   LaneBusy lane_busy(uint64_t most_steps = UINT64_MAX) const;
   /// Writes the trace as JSON trace events, which ui.perfetto.dev and chrome://tracing open: a track for each lane, an event for each node

@@ -52,6 +52,9 @@ struct MachineProfile {
   Rate device_small_batch_ops;      ///< the same for steps of 1 to 8 tokens
   Rate device_attention_flops;
   double link_latency_us = 0;       ///< from the request for a copy of few bytes to its end, seen from the host
+  /// A few numbers from the device to the host and others back, in the middle of a step, through memory that both look at. 0: they cannot,
+  /// and it takes copies
+  double handoff_us = 0;
   uint32_t device_threads = 0;      ///< how many scratch buffers of a host thread's size its attention needs
   uint64_t device_taken_bytes = 0;  ///< of its memory, by using it at all: a context and kernels. It counts in budgets
   double device_step_overhead_us = 0; ///< of one step, whatever its size: submitting 200 operations and waiting for the last

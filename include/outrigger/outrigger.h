@@ -794,6 +794,17 @@ typedef struct otr_expert_report {
   double repetition;
 } otr_expert_report;
 
+/** What the engine's device was given since it was opened, a draft's that computes there included; all 0 without a device. */
+typedef struct otr_device_report {
+  uint32_t struct_size;      /**< set by the caller: sizeof(otr_device_report) */
+  uint32_t reserved;
+  uint64_t operations;       /**< a product with a matrix, a layer's attention, ... */
+  uint64_t launches;         /**< of kernels and graphs, for these operations */
+  uint64_t graphs;           /**< of these launches, of operations that came before in the same order, together */
+  uint64_t graph_operations; /**< of the operations, those of such launches */
+  uint64_t handoffs;         /**< times that host and device took turns within a step without a copy */
+} otr_device_report;
+
 /** How long each lane worked during some steps, of which the trace holds every event: the host without its waits for what is read from
  * disk. */
 typedef struct otr_lane_busy {
@@ -835,6 +846,9 @@ OTR_C_API otr_status otr_engine_replan(otr_engine* engine, const otr_plan* plan,
 
 /** The experts' report. Errors: OTR_INVALID_ARGUMENT. Any thread. Since 0.1, stable. */
 OTR_C_API otr_status otr_engine_get_experts(const otr_engine* engine, otr_expert_report* report, otr_error* error);
+
+/** Fills *report. Errors: OTR_INVALID_ARGUMENT. Any time, any thread. Since 0.1, stable. */
+OTR_C_API otr_status otr_engine_get_device(const otr_engine* engine, otr_device_report* report, otr_error* error);
 
 /** Fills *busy for the latest `most_steps` steps, or as many as the trace holds whole; UINT64_MAX asks for all of them. Waits for a running
  * step. Any thread. Since 0.1, stable. */

@@ -119,7 +119,7 @@ struct TensorPlacement {
 ///   draft             kept for a draft model that computes there
 ///   other             what the device takes by being used, MachineProfile::device_taken_bytes; of nobody's allocations
 /// All but the last two are 0 when nothing of the model is computed there; otherwise the host's `other` is what is uploaded through while
-/// loading, one of transfer_bytes.
+/// loading, one of transfer_bytes, and what both sides look at in a step, one of handoff_bytes.
 struct TierBreakdown {
   uint64_t weights_resident = 0;
   uint64_t stream_slots = 0;       ///< the ring, the staging memory, the row buffer
@@ -208,6 +208,9 @@ struct Plan {
   /// As many scratch buffers as StepShape::activation_bytes_per_thread says has the device; 0 when it does nothing, nor has a draft
   uint32_t device_threads = 0;
   uint64_t transfer_bytes = 0;     ///< of host memory, for what the device loads; 0 when it does nothing
+  /// Of host memory that the device looks at as well, through which the two hand over to each other in the middle of a step of few tokens;
+  /// 0 when they do so by copies
+  uint64_t handoff_bytes = 0;
   std::vector<TensorPlacement> tensors;  ///< in the order of StepShape::matrices
   StepPrediction decode;           ///< a token of each session, or of as many as a step has tokens, at the middle of what is generated
   StepPrediction prefill;          ///< the prompt's last chunk, were it full: step_tokens, or all of a shorter prompt

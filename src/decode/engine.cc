@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "src/base/logging.h"
 #include "src/base/macros.h"
 #include "src/decode/engine_impl.h"
 #include "src/model/fixed_tensors.h"
@@ -67,7 +68,10 @@ Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& 
     kv_spill = std::move(spill);
   }
   OTR_ASSIGN(graphs, StepGraphs::build(layout(), plan, *residency, corrects_in_turn));
-  for (const StepGraphs::Bucket& bucket : graphs.buckets()) OTR_TRY(executor->reserve(bucket.graph(true, true)));
+  for (const StepGraphs::Bucket& bucket : graphs.buckets()) {
+    OTR_TRY(executor->reserve(bucket.graph(true, true)));
+    if (bucket.options.by_words) OTR_TRY(executor->reserve(bucket.graph(true, true, /*words=*/true)));
+  }
   if (stand_ins) OTR_TRY(executor->reserve(graphs.draft()));
   if (trace_events > 0) {
     OTR_ASSIGN(tracer, Tracer::create(trace_events, plan.device.own_bytes() > 0 ? kLanes : static_cast<size_t>(Lane::kDisk) + 1));
@@ -81,7 +85,7 @@ Status Engine::Impl::prepare_steps(const Progress& progress, const CancelToken& 
   }
   // Last: a runner says that everything a step needs is there.
   runner.emplace(layout(), *residency, *team, buffers, fixed, numerics);
-  if (device_runner) runner->run_device_with(&*device_runner);
+  if (device_runner) runner->run_device_with(&*device_runner, handoff ? &*handoff : nullptr);
   runner->read_residuals_from(residuals.data());
   runner->trace_to(tracer.get());
   return {};
@@ -121,8 +125,17 @@ Status Engine::Impl::prepare_device(const StepBuffers& host) {
   OTR_ASSIGN(device_activations, device.reserve(MemoryUse::kActivations, plan.device.breakdown.activations));
   const StepBuffers there = StepBuffers::place(device_activations.data(), layout().config, layout().panels, plan.step_tokens,
                                                plan.device_threads, plan.corrections_beside ? layout().shape.correction_row_bytes : 0);
+  OTR_TRY(prepare_handoff());
   device_runner.emplace(layout(), device, *residency, SideBuffers{host, there}, reinterpret_cast<const float*>(device.fixed_memory()),
-                        numerics);
+                        numerics, handoff ? &*handoff : nullptr);
+  return {};
+}
+
+// A device that cannot, though the plan's could, is handed over to by copies.
+Status Engine::Impl::prepare_handoff() {
+  if (plan.handoff_bytes == 0) return {};
+  OTR_ASSIGN(handoff_memory, residency->reserve(MemoryUse::kOther, plan.handoff_bytes));
+  if (backend->supports(DeviceOpKind::kReceive, PackedKind{})) handoff.emplace(handoff_memory.data(), handoff_size(layout().shape));
   return {};
 }
 
@@ -131,12 +144,25 @@ Status Engine::Impl::run_step_locked(const StepInput& input, const CancelToken& 
   if (input.by_stand_ins) return run_draft_step(input, cancel);
   OTR_TRY(residency->prime());
   const StepGraphs::Bucket& bucket = graphs.bucket(input.tokens.size());
-  const TaskGraph& graph = bucket.graph(!input.logit_tokens.empty(), input.branch_share > 0);
   if (bucket.options.streams_to_device) OTR_TRY(residency->device()->prime(*residency));
+  const bool by_words = handoff && bucket.options.by_words && failed_handoffs < kMostFailedHandoffs;
+  Status status = run_graph(bucket, input, by_words, cancel);
+  if (!by_words || !handoff->has_timed_out() || !(status.is_ok() || status.code() == StatusCode::kDevice)) return status;
+  // The host was kept from answering, or a driver holds back what it writes. Who gave up went on, so that the step may seem complete;
+  // nothing of it counts, and nothing else is wrong.
+  ++failed_handoffs;
+  log_message(LogLevel::kWarning, "device: the host's part of a window did not reach it within a second; the step is done again by copies");
+  OTR_TRY(residency->prime());
+  return run_graph(bucket, input, false, cancel);
+}
+
+Status Engine::Impl::run_graph(const StepGraphs::Bucket& bucket, const StepInput& input, bool by_words, const CancelToken& cancel) {
+  const TaskGraph& graph = bucket.graph(!input.logit_tokens.empty(), input.branch_share > 0, by_words);
   const int64_t begin_ns = drafts_on ? Tracer::now_ns() : 0;
   if (tracer) tracer->begin_step(graph, static_cast<uint32_t>(input.tokens.size()), static_cast<uint32_t>(input.logit_tokens.size()));
   StepInput placed = input;
   placed.placements = plan.tensors;
+  if (by_words) handoff->begin();
   runner->begin(placed, bucket.options.expert_waves, cancel);
   Status status = executor->run(graph, *runner, cancel);
   if (tracer) tracer->end_step(status.is_ok());
@@ -172,6 +198,12 @@ ExpertReport Engine::experts() const {
   const std::shared_lock lock(impl_->placement_mutex);
   const ExpertPool* const pool = impl_->residency->experts();
   return pool == nullptr ? ExpertReport() : pool->report();
+}
+
+DeviceReport Engine::device() const {
+  if (impl_->backend->inventory().host_addressable) return {};
+  const DeviceWorkCounts work = impl_->backend->work();
+  return {work.operations, work.launches, work.graphs, work.graph_operations, work.handoffs};
 }
 
 StreamReport Engine::streamed() const {

@@ -19,6 +19,7 @@
 #include "src/memory/kv_spill.h"
 #include "src/memory/residency.h"
 #include "src/model/device_runner.h"
+#include "src/model/handoff.h"
 #include "src/model/model_impl.h"
 #include "src/model/stand_in_weights.h"
 #include "src/model/step_graphs.h"
@@ -27,6 +28,9 @@
 namespace outrigger {
 
 struct Engine::Impl {
+  /// A device that waited in vain so often is handed over to by copies from then on.
+  static constexpr uint32_t kMostFailedHandoffs = 3;
+
   // In the order of dependence: each member may use those above it, and is destroyed before them.
   Model model;
   Plan plan;
@@ -43,6 +47,9 @@ struct Engine::Impl {
   std::unique_ptr<Tracer> tracer;  // null: no trace; after the graphs that its steps refer to
   std::shared_ptr<DraftTrack> draft_track;  // where models that draft for this one tell their steps; null: no trace
   std::shared_ptr<DraftTrack> drafts_on;    // the track of the engine that this one drafts for; null: none, or no trace
+  MemoryLease handoff_memory;
+  std::optional<Handoff> handoff;             // none: the plan hands over by copies
+  uint32_t failed_handoffs = 0;               // steps in which the device waited in vain
   std::optional<DeviceRunner> device_runner;  // none: the plan uses no device
   std::optional<StepRunner> draft_runner;  // none: there are no copies
   std::optional<StepRunner> runner;  // none: no weights are in memory
@@ -84,7 +91,9 @@ struct Engine::Impl {
   Status load(const Progress& progress, const CancelToken& cancel);
   Status load_residuals();
   Status prepare_device(const StepBuffers& host);
+  Status prepare_handoff();
   Status run_step_locked(const StepInput& input, const CancelToken& cancel);
+  Status run_graph(const StepGraphs::Bucket& bucket, const StepInput& input, bool by_words, const CancelToken& cancel);
   Status run_draft_step(const StepInput& input, const CancelToken& cancel);
 };
 

@@ -13,7 +13,7 @@ LaneBusy Engine::lane_busy(uint64_t most_steps) const {
   LaneBusy busy;
   if (!impl_->tracer) return busy;
   const std::lock_guard lock(impl_->step_mutex);
-  const TraceTotals totals = impl_->tracer->totals(most_steps, &is_wait);
+  const TraceTotals totals = impl_->tracer->totals(most_steps, &working_lane);
   const auto ms = [](int64_t ns) { return static_cast<double>(ns) * 1e-6; };
   busy.steps = totals.steps;
   busy.wall_ms = ms(totals.wall_ns);

@@ -78,6 +78,8 @@ Status Engine::replan(const Plan& plan, const Progress& progress, const CancelTo
   engine.runner.reset();
   engine.draft_runner.reset();
   engine.device_runner.reset();
+  engine.handoff.reset();
+  engine.handoff_memory = MemoryLease();
   engine.tracer.reset();
   engine.activations = MemoryLease();
   engine.residuals = MemoryLease();

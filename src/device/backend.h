@@ -27,6 +27,15 @@ struct Inventory {
   uint64_t taken_bytes = 0;
 };
 
+/// What a device was given since it was opened.
+struct DeviceWorkCounts {
+  uint64_t operations = 0;        ///< DeviceOp
+  uint64_t launches = 0;          ///< for them, each of one kernel or more, and of graphs
+  uint64_t graphs = 0;            ///< of these launches, of operations that were recorded when they came before
+  uint64_t graph_operations = 0;  ///< of the operations, those of such launches
+  uint64_t handoffs = 0;          ///< of the operations, floats sent to a host that answers meanwhile
+};
+
 /// One device. Any thread may call anything at any time. Only allocating allocates: submitting and waiting use fixed pools.
 ///
 /// Work is submitted to streams (stream.h) and runs on its own; a call that submits returns at once, or, when the stream's queue is full,
@@ -43,6 +52,7 @@ class Backend {
   virtual Inventory inventory() const = 0;
   /// inventory().name without the rest.
   virtual std::string name() const = 0;
+  virtual DeviceWorkCounts work() const = 0;
 
   /// Zeroed memory of the device at a multiple of 4096, which direct I/O asks for, in huge pages where the system has them; 0 bytes are no
   /// memory. Errors: kOutOfMemory, with what is needed and what is left.

@@ -50,6 +50,11 @@ uint64_t CpuBackend::scratch_bytes(const DeviceOp& op) const {
   return attention != nullptr ? attention_scratch_bytes(attention->head_dim) : 0;
 }
 
+DeviceWorkCounts CpuBackend::work() const {
+  const std::lock_guard lock(mutex_);
+  return counts_;
+}
+
 Status CpuBackend::fail(Status status) { return failure_ = std::move(status); }
 
 Status CpuBackend::copy(Stream stream, std::byte* dst, const std::byte* src, const std::byte* device, const std::byte* host,
@@ -76,11 +81,13 @@ Status CpuBackend::launch(Stream stream, const DeviceOp& op) {
   if (!failure_.is_ok()) return failure_;
   OTR_TRY(check_stream(stream));
   OTR_TRY(check_op(op));
+  OTR_TRY(check_handoff(false, op));
   DeviceOp reachable = op;
-  if (Status status = translate_op(memory_, scratch_bytes(op), &reachable); !status.is_ok()) return fail(std::move(status));
+  if (Status status = translate_op(memory_, pinned_, scratch_bytes(op), &reachable); !status.is_ok()) return fail(std::move(status));
   if (!team_) {
     OTR_ASSIGN(team_, ThreadTeam::create(1));
   }
+  ++counts_.operations, ++counts_.launches;
   team_->run([&reachable](const TeamMember& member) { run_op(reachable, member); });
   return {};
 }

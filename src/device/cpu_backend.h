@@ -16,9 +16,11 @@ class CpuBackend : public Backend, protected MemoryOwner {
  public:
   Inventory inventory() const override;
   std::string name() const override { return "cpu"; }
+  DeviceWorkCounts work() const override;
   Result<DeviceMemory> allocate(uint64_t bytes) override;
   Result<PinnedMemory> allocate_pinned(uint64_t bytes) override;
-  bool supports(DeviceOpKind, PackedKind) const override { return true; }
+  /// Not handoffs: nobody could answer while the caller waits.
+  bool supports(DeviceOpKind op, PackedKind) const override { return !is_handoff(op); }
   uint64_t scratch_bytes(const DeviceOp& op) const override;
   Status copy_to_device(Stream stream, std::byte* dst, const std::byte* src, uint64_t bytes) override;
   Status copy_to_host(Stream stream, std::byte* dst, const std::byte* src, uint64_t bytes) override;
@@ -39,6 +41,7 @@ class CpuBackend : public Backend, protected MemoryOwner {
 
   mutable std::mutex mutex_;  // of everything below
   Status failure_;
+  DeviceWorkCounts counts_;
   AllocationTable memory_, pinned_;
   std::unique_ptr<ThreadTeam> team_;  // of one, made by the first operation: as a place for weights this needs none
 };

@@ -12,7 +12,7 @@ namespace outrigger {
 
 /// Must be equal on both sides, since C++ objects pass between them. The number goes up with every change of Backend, or of what its
 /// functions take and return.
-inline constexpr char kCudaInterface[] = OUTRIGGER_VERSION_STRING " interface 2";
+inline constexpr char kCudaInterface[] = OUTRIGGER_VERSION_STRING " interface 3";
 
 /// The one function that liboutrigger_cuda.so exports, under the name kCudaOpenName. Returns the shared object's own kCudaInterface; only
 /// if that equals the caller's is *result written: the GPU of that number as a backend, or why there is none. Threads: any.

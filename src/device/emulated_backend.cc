@@ -36,10 +36,12 @@ void ask_for_exact_timers() {
 
 }  // namespace
 
-EmulatedBackend::EmulatedBackend(const EmulatedDevice& device, std::unique_ptr<DeviceArena> arena, std::unique_ptr<ThreadTeam> team)
+EmulatedBackend::EmulatedBackend(const EmulatedDevice& device, std::unique_ptr<DeviceArena> arena, std::unique_ptr<ThreadTeam> team,
+                                 std::unique_ptr<ThreadTeam> alone)
     : device_(device),
       arena_(std::move(arena)),
       team_(std::move(team)),
+      alone_(std::move(alone)),
       links_{LinkClock(device.link_bytes_per_s, device.latency), LinkClock(device.link_bytes_per_s, device.latency)} {}
 
 EmulatedBackend::~EmulatedBackend() {
@@ -64,6 +66,11 @@ Status EmulatedBackend::start() try {
 Inventory EmulatedBackend::inventory() const {
   const std::lock_guard lock(mutex_);
   return {emulated_device_name(device_), arena_->capacity() + device_.taken_bytes, arena_->free_bytes(), false, device_.taken_bytes};
+}
+
+DeviceWorkCounts EmulatedBackend::work() const {
+  const std::lock_guard lock(mutex_);
+  return counts_;
 }
 
 Result<DeviceMemory> EmulatedBackend::allocate(uint64_t bytes) {
@@ -128,9 +135,12 @@ Status EmulatedBackend::launch(Stream stream, const DeviceOp& op) {
   OTR_TRY(check_stream(stream));
   OTR_TRY(check_op(op));
   Work work;
-  work.engine = WorkEngine::kCompute;
+  work.engine = is_handoff(kind_of(op)) ? WorkEngine::kHandoff : WorkEngine::kCompute;
   work.op = op;
-  return submit(lock, stream, work);
+  OTR_TRY(submit(lock, stream, work));
+  ++counts_.operations, ++counts_.launches;
+  counts_.handoffs += kind_of(op) == DeviceOpKind::kSend;
+  return {};
 }
 
 // An event lies behind what was submitted before it, so what makes room never depends on what waits for it here.
@@ -210,7 +220,9 @@ void EmulatedBackend::run_engine(WorkEngine engine) {
     has_work.wait(lock, [&] { return is_stopping_ || (failure_.is_ok() && (begun = queues_.begin(engine))); });
     if (is_stopping_) return;
     ++running_;
-    const Status status = engine == WorkEngine::kCompute ? compute(lock, *begun) : transfer(lock, *begun, engine);
+    const Status status = engine == WorkEngine::kCompute   ? compute(lock, *begun)
+                          : engine == WorkEngine::kHandoff ? hand_over(lock, *begun)
+                                                           : transfer(lock, *begun, engine);
     --running_;
     if (!status.is_ok() && failure_.is_ok()) failure_ = status;
     has_progress_.notify_all();
@@ -221,7 +233,7 @@ void EmulatedBackend::run_engine(WorkEngine engine) {
 
 Status EmulatedBackend::compute(Lock& lock, const WorkQueues::Begun& begun) {
   DeviceOp op = begun.work->op;
-  OTR_TRY(translate_op(arena_->table(), scratch_bytes(op), &op));
+  OTR_TRY(translate_op(arena_->table(), pinned_, scratch_bytes(op), &op));
   lock.unlock();
   team_->run_elastic([&op](const TeamMember& member) { run_op(op, member); });
   lock.lock();
@@ -240,9 +252,58 @@ Status EmulatedBackend::transfer(Lock& lock, const WorkQueues::Begun& begun, Wor
   lock.unlock();
   std::memcpy(is_to_device ? device : host, is_to_device ? host : device, bytes);
   lock.lock();
-  const bool is_over = has_work_[static_cast<size_t>(engine)].wait_until(lock, end, [this] { return is_stopping_ || !failure_.is_ok(); });
-  if (!is_over) queues_.finish(begun.stream, end);
+  if (sleep_until(lock, engine, end)) queues_.finish(begun.stream, end);
   return {};
+}
+
+// False when nothing is to be done any more.
+bool EmulatedBackend::sleep_until(Lock& lock, WorkEngine engine, Clock::time_point end) {
+  return !has_work_[static_cast<size_t>(engine)].wait_until(lock, end, [this] { return is_stopping_ || !failure_.is_ok(); });
+}
+
+// The words take the link as a copy of as many bytes would: what is sent is there at its end, what is received is read from when it is.
+Status EmulatedBackend::hand_over(Lock& lock, const WorkQueues::Begun& begun) {
+  DeviceOp op = begun.work->op;
+  OTR_TRY(translate_op(arena_->table(), pinned_, 0, &op));
+  const auto* const received = std::get_if<ReceiveArgs>(&op);
+  const uint64_t bytes = (received != nullptr ? received->count : std::get<SendArgs>(op).count) * sizeof(HandoffWord);
+  Clock::time_point ready = begun.ready;
+  if (received != nullptr) {
+    if (!wait_for_words(lock, *received)) return {};
+    ready = std::max(ready, Clock::now());
+  }
+  const Clock::time_point end = links_[received != nullptr ? 0 : 1].next_end(ready, bytes);
+  if (!sleep_until(lock, WorkEngine::kHandoff, end)) return {};
+  lock.unlock();
+  alone_->run([&op](const TeamMember& member) { run_op(op, member); });
+  lock.lock();
+  queues_.finish(begun.stream, end);
+  return {};
+}
+
+// Until the words are there or will never be; false when nothing is to be done any more. It looks without pause for a time in which a host
+// that has a processor answers, and then now and then, since the host may need this one.
+bool EmulatedBackend::wait_for_words(Lock& lock, const ReceiveArgs& args) {
+  constexpr auto kLooking = std::chrono::microseconds(50), kNap = std::chrono::microseconds(20);
+  const Clock::time_point begin = Clock::now(), deadline = begin + std::chrono::nanoseconds(args.patience_ns);
+  for (size_t next = 0; !is_stopping_ && failure_.is_ok();) {
+    lock.unlock();
+    next = receive_words(args.words, next, args.count, static_cast<uint32_t>(args.number), [](size_t, float) {});
+    const Clock::time_point now = Clock::now();
+    bool is_over = next == args.count || load_word(args.closed) != 0;
+    if (!is_over && now > deadline) {
+      store_word(args.closed, kHandoffTimedOut);
+      is_over = true;
+    }
+    if (!is_over && now - begin < kLooking) {
+      std::this_thread::yield();
+    } else if (!is_over) {
+      std::this_thread::sleep_for(kNap);
+    }
+    lock.lock();
+    if (is_over) return true;
+  }
+  return false;
 }
 
 Result<std::unique_ptr<Backend>> open_emulated_device(const EmulatedDevice& device) {
@@ -256,7 +317,8 @@ Result<std::unique_ptr<Backend>> open_emulated_device(const EmulatedDevice& devi
   }
   OTR_ASSIGN(std::unique_ptr<DeviceArena> arena, DeviceArena::create(device.memory_bytes - device.taken_bytes));
   OTR_ASSIGN(std::unique_ptr<ThreadTeam> team, ThreadTeam::create(device.threads));
-  auto backend = std::make_unique<EmulatedBackend>(device, std::move(arena), std::move(team));
+  OTR_ASSIGN(std::unique_ptr<ThreadTeam> alone, ThreadTeam::create(1));
+  auto backend = std::make_unique<EmulatedBackend>(device, std::move(arena), std::move(team), std::move(alone));
   OTR_TRY(backend->start());
   return std::unique_ptr<Backend>(std::move(backend));
 }

@@ -15,16 +15,20 @@
 
 namespace outrigger {
 
-/// An engine each for computing and for the link's two directions, each with a thread of its own. Opened by open_emulated_device.
+/// An engine each for computing, for the link's two directions and for handoffs, each with a thread of its own. Opened by
+/// open_emulated_device.
 class EmulatedBackend final : public Backend, private MemoryOwner {
  public:
-  EmulatedBackend(const EmulatedDevice& device, std::unique_ptr<DeviceArena> arena, std::unique_ptr<ThreadTeam> team);
+  /// `team` computes, `alone` is a thread's worth of one.
+  EmulatedBackend(const EmulatedDevice& device, std::unique_ptr<DeviceArena> arena, std::unique_ptr<ThreadTeam> team,
+                  std::unique_ptr<ThreadTeam> alone);
   ~EmulatedBackend() override;
   /// Starts the engines. Errors: kOutOfMemory.
   Status start();
 
   Inventory inventory() const override;
   std::string name() const override { return "emulated"; }
+  DeviceWorkCounts work() const override;
   Result<DeviceMemory> allocate(uint64_t bytes) override;
   Result<PinnedMemory> allocate_pinned(uint64_t bytes) override;
   bool supports(DeviceOpKind, PackedKind) const override { return true; }
@@ -47,22 +51,26 @@ class EmulatedBackend final : public Backend, private MemoryOwner {
   void wake_engines();
 
   void run_engine(WorkEngine engine);
-  // Both let go of the lock while they work, and have it again when they return.
+  // All let go of the lock while they work, and have it again when they return.
   Status compute(Lock& lock, const WorkQueues::Begun& begun);
   Status transfer(Lock& lock, const WorkQueues::Begun& begun, WorkEngine engine);
+  Status hand_over(Lock& lock, const WorkQueues::Begun& begun);
+  bool wait_for_words(Lock& lock, const ReceiveArgs& args);
+  bool sleep_until(Lock& lock, WorkEngine engine, std::chrono::steady_clock::time_point end);
 
   const EmulatedDevice device_;
-  mutable std::mutex mutex_;  // of everything below but the team, which is the computing engine's
+  mutable std::mutex mutex_;  // of everything below but the teams, each of which is an engine's
   std::condition_variable has_progress_, has_room_;
   std::array<std::condition_variable, kWorkEngines> has_work_;
   Status failure_;
+  DeviceWorkCounts counts_;
   bool is_stopping_ = false;
   size_t running_ = 0;  // engines at work
   std::array<size_t, kStreams> waiting_for_room_{};  // submitters
   std::unique_ptr<DeviceArena> arena_;
   AllocationTable pinned_;
   WorkQueues queues_;
-  std::unique_ptr<ThreadTeam> team_;
+  std::unique_ptr<ThreadTeam> team_, alone_;  // alone_: the handoffs'
   std::array<LinkClock, 2> links_;  // to the device, to the host
   std::array<std::thread, kWorkEngines> threads_;
 };

@@ -60,6 +60,7 @@ Status read_device(const JsonFields& json, MachineProfile* profile) {
   OTR_TRY(json.read("device_step_overhead_us", &profile->device_step_overhead_us));
   // Not in the first profiles of devices; without them no plan uses the device.
   if (json.has("link_latency_us")) OTR_TRY(json.read("link_latency_us", &profile->link_latency_us));
+  if (json.has("handoff_us")) OTR_TRY(json.read("handoff_us", &profile->handoff_us));
   if (json.has("device_threads")) OTR_TRY(json.read("device_threads", &profile->device_threads));
   if (json.has("device_taken_bytes")) OTR_TRY(json.read("device_taken_bytes", &profile->device_taken_bytes));
   return {};
@@ -115,6 +116,7 @@ std::string profile_to_json(const MachineProfile& profile) {
     for (const NamedRate& named : kDeviceRates) write(named);
     json["device_step_overhead_us"] = profile.device_step_overhead_us;
     json["link_latency_us"] = profile.link_latency_us;
+    if (profile.handoff_us > 0) json["handoff_us"] = profile.handoff_us;
     json["device_threads"] = profile.device_threads;
     json["device_taken_bytes"] = profile.device_taken_bytes;
   }

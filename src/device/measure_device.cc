@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <thread>
 
 #include "src/base/bytes.h"
 #include "src/base/formatted.h"
@@ -123,6 +124,45 @@ Result<double> measure_link_latency_us(Measurement& measurement) {
   return 1e6 / samples.rate("").per_s;
 }
 
+// From the device to the host and back, so often that what is beside it does not count. Submitted ahead, as a step's are.
+Result<double> measure_handoff_us(Measurement& measurement) {
+  constexpr size_t kFloats = 64, kTurns = 64;
+  Backend& backend = measurement.backend();
+  if (!backend.supports(DeviceOpKind::kReceive, PackedKind{})) return 0.0;
+  OTR_ASSIGN(const DeviceMemory floats, measurement.activations(kFloats));
+  OTR_ASSIGN(const PinnedMemory pinned, backend.allocate_pinned((2 * kFloats + 1) * sizeof(HandoffWord)));
+  auto* const closed = reinterpret_cast<HandoffWord*>(pinned.data());
+  HandoffWord *const to_host = closed + 1, *const to_device = to_host + kFloats;
+  float* const x = reinterpret_cast<float*>(floats.data());
+  constexpr uint64_t kPatienceNs = 1'000'000'000;
+  uint32_t submitted = 0, answered = 0;
+  const auto answer = [&]() -> Status {
+    float taken[kFloats] = {};
+    const auto begin = std::chrono::steady_clock::now();
+    ++answered;
+    for (size_t next = 0;
+         (next = receive_words(to_host, next, kFloats, answered, [&](size_t i, float value) { taken[i] = value; })) < kFloats;) {
+      if (std::chrono::steady_clock::now() - begin > kPatience)
+        return Status(StatusCode::kDevice, "device: what it sends to the host does not come");
+      std::this_thread::yield();
+    }
+    send_words(taken, to_device, 0, kFloats, answered);
+    return {};
+  };
+  OTR_ASSIGN(const Samples samples, measurement.collect(kTurns, Stream::kCompute, [&]() -> Status {
+    for (size_t i = 0; i < kTurns; ++i) {
+      ++submitted;
+      OTR_TRY(backend.launch(Stream::kCompute, SendArgs{x, to_host, kFloats, submitted}));
+      OTR_TRY(backend.launch(Stream::kCompute, ReceiveArgs{to_device, closed, x, kFloats, false, submitted, kPatienceNs}));
+    }
+    OTR_TRY(backend.record(Stream::kCompute).status());
+    for (size_t i = 0; i < kTurns; ++i) OTR_TRY(answer());
+    return {};
+  }));
+  // One that had to give up has seen nothing that a plan could count on.
+  return load_word(closed) == 0 ? 1e6 / samples.rate("").per_s : 0.0;
+}
+
 // `count` matrices of rows x columns, one after the other, with the same tokens.
 Result<Samples> measure_products(Measurement& measurement, size_t rows, size_t columns, size_t count, size_t tokens, double amount) {
   Backend& backend = measurement.backend();
@@ -207,6 +247,7 @@ Status measure_device(Backend& backend, double seconds, MachineProfile* profile)
   OTR_ASSIGN(profile->h2d_bytes, measure_link(measurement, kToDevice));
   OTR_ASSIGN(profile->d2h_bytes, measure_link(measurement, kToHost));
   OTR_ASSIGN(profile->link_latency_us, measure_link_latency_us(measurement));
+  OTR_ASSIGN(profile->handoff_us, measure_handoff_us(measurement));
   OTR_ASSIGN(profile->device_stream_bytes, measure_device_stream(measurement));
   OTR_ASSIGN(profile->device_int8_ops, measure_device_ops(measurement, 128, 1));
   OTR_ASSIGN(profile->device_small_batch_ops, measure_device_ops(measurement, 4, 4));

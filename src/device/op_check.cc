@@ -142,6 +142,12 @@ Status check(const MoveKvArgs& args) {
   return check.status();
 }
 
+Status check_handoff(const char* op, uint64_t count, uint64_t number) {
+  return Check(op).size("count", count).need(number >= 1 && number <= UINT32_MAX, "number", number, "1 to 2^32 - 1").status();
+}
+Status check(const SendArgs& args) { return check_handoff("send", args.count, args.number); }
+Status check(const ReceiveArgs& args) { return check_handoff("receive", args.count, args.number); }
+
 }  // namespace
 
 Status check_op(const DeviceOp& op) {

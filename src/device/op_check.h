@@ -15,7 +15,8 @@ Status check_op(const DeviceOp& op);
 
 /// Replaces the addresses by those at which they can be reached. kDevice for the first that is misaligned or whose bytes are not inside one
 /// allocation. `scratch_bytes` is what the backend says of the operation. Precondition: check_op is ok.
-Status translate_op(const AllocationTable& memory, uint64_t scratch_bytes, DeviceOp* op);
+/// `pinned` is where the words of handoffs lie.
+Status translate_op(const AllocationTable& memory, const AllocationTable& pinned, uint64_t scratch_bytes, DeviceOp* op);
 
 }  // namespace outrigger
 

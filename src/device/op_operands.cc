@@ -15,13 +15,27 @@ constexpr size_t kCacheAlignment = 32;  // a layer is whole blocks of kKvInterle
 
 class Translation {
  public:
-  Translation(const AllocationTable& memory, uint64_t scratch_bytes, const char* op)
-      : memory_(memory), scratch_bytes_(scratch_bytes), op_(op) {}
+  Translation(const AllocationTable& memory, const AllocationTable& pinned, uint64_t scratch_bytes, const char* op)
+      : memory_(memory), pinned_(pinned), scratch_bytes_(scratch_bytes), op_(op) {}
 
   template <typename T>
   void place(T*& address, CheckedSize bytes, size_t alignment, const char* name) {
+    place_in(memory_, address, bytes, alignment, name);
+  }
+  /// In the host's memory that copies can start from.
+  template <typename T>
+  void place_pinned(T*& address, CheckedSize bytes, size_t alignment, const char* name) {
+    place_in(pinned_, address, bytes, alignment, name);
+  }
+
+  uint64_t scratch_bytes() const { return scratch_bytes_; }
+  Status status() { return std::move(status_); }
+
+ private:
+  template <typename T>
+  void place_in(const AllocationTable& memory, T*& address, CheckedSize bytes, size_t alignment, const char* name) {
     if (!status_.is_ok()) return;
-    std::byte* const reachable = memory_.find(address, bytes);
+    std::byte* const reachable = memory.find(address, bytes);
     const bool is_aligned = reinterpret_cast<uintptr_t>(address) % alignment == 0;
     if (reachable != nullptr && is_aligned) {
       address = reinterpret_cast<T*>(reachable);
@@ -34,11 +48,8 @@ class Translation {
                                                            static_cast<const void*>(address), alignment)};
   }
 
-  uint64_t scratch_bytes() const { return scratch_bytes_; }
-  Status status() { return std::move(status_); }
-
- private:
   const AllocationTable& memory_;
+  const AllocationTable& pinned_;
   uint64_t scratch_bytes_;
   const char* op_;
   Status status_;
@@ -131,16 +142,28 @@ void translate(Translation& t, MoveKvArgs& args) {
   t.place(args.cache, CheckedSize(2) * CheckedSize(args.layers) * cache_bytes(args), kCacheAlignment, "cache");
 }
 
+void translate(Translation& t, SendArgs& args) {
+  t.place(args.src, floats(args.count), kFloatAlignment, "src");
+  t.place_pinned(args.words, CheckedSize(args.count) * CheckedSize(sizeof(HandoffWord)), alignof(HandoffWord), "words");
+}
+
+void translate(Translation& t, ReceiveArgs& args) {
+  t.place_pinned(args.words, CheckedSize(args.count) * CheckedSize(sizeof(HandoffWord)), alignof(HandoffWord), "words");
+  t.place_pinned(args.closed, sizeof(HandoffWord), alignof(HandoffWord), "closed");
+  t.place(args.dst, floats(args.count), kFloatAlignment, "dst");
+}
+
 }  // namespace
 
 const char* device_op_name(DeviceOpKind kind) {
-  constexpr const char* kNames[kDeviceOpKinds] = {"matmul",    "quantize",  "remainder", "round",    "rms_norm", "rope",
-                                                  "append_kv", "attention", "silu_mul",  "add_bias", "add",      "copy", "move_kv"};
+  constexpr const char* kNames[kDeviceOpKinds] = {"matmul", "quantize",  "remainder", "round",    "rms_norm",
+                                                  "rope",   "append_kv", "attention", "silu_mul", "add_bias",
+                                                  "add",    "copy",      "move_kv",   "send",     "receive"};
   return kNames[static_cast<size_t>(kind)];
 }
 
-Status translate_op(const AllocationTable& memory, uint64_t scratch_bytes, DeviceOp* op) {
-  Translation translation(memory, scratch_bytes, device_op_name(kind_of(*op)));
+Status translate_op(const AllocationTable& memory, const AllocationTable& pinned, uint64_t scratch_bytes, DeviceOp* op) {
+  Translation translation(memory, pinned, scratch_bytes, device_op_name(kind_of(*op)));
   std::visit([&translation](auto& args) { translate(translation, args); }, *op);
   return translation.status();
 }

@@ -1,7 +1,9 @@
 // Operations, each shared among a team's members.
 #include "src/device/op_run.h"
 
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 namespace outrigger {
 namespace {
@@ -92,6 +94,24 @@ void run(const CopyArgs& args, const TeamMember& member) {
 void run(const MoveKvArgs& args, const TeamMember& member) {
   const Share heads = share_of(member, args.layers * args.kv_heads);
   if (!heads.is_empty()) move_kv(args, heads.begin, heads.end);
+}
+
+void run(const SendArgs& args, const TeamMember& member) {
+  const Share items = share_of(member, args.count, kLineFloats);
+  if (!items.is_empty()) send_words(args.src, args.words, items.begin, items.end, static_cast<uint32_t>(args.number));
+}
+
+void run(const ReceiveArgs& args, const TeamMember& member) {
+  const Share items = share_of(member, args.count, kLineFloats);
+  const auto begin = std::chrono::steady_clock::now();
+  for (size_t next = items.begin;;) {
+    next = receive_words(args.words, next, items.end, static_cast<uint32_t>(args.number),
+                         [&args](size_t i, float value) { args.dst[i] = args.accumulate ? args.dst[i] + value : value; });
+    if (next == items.end || load_word(args.closed) != 0) return;
+    if (std::chrono::steady_clock::now() - begin > std::chrono::nanoseconds(args.patience_ns))
+      return store_word(args.closed, kHandoffTimedOut);
+    std::this_thread::yield();
+  }
 }
 
 }  // namespace

@@ -17,6 +17,13 @@ Status check_pinned(const AllocationTable& pinned, const std::byte* host, uint64
                                                         format_bytes(bytes), static_cast<const void*>(host)));
 }
 
+Status check_handoff(bool can_hand_over, const DeviceOp& op) {
+  if (can_hand_over || !is_handoff(kind_of(op))) return {};
+  return Status(
+      StatusCode::kInvalidArgument,
+      formatted("{}: got a device that cannot look at the host's memory while it works, need copies", device_op_name(kind_of(op))));
+}
+
 Status illegal_address(const std::byte* device, uint64_t bytes) {
   return Status(StatusCode::kDevice, formatted("copy: illegal address: {} at {} of the device are not inside one allocation",
                                                format_bytes(bytes), static_cast<const void*>(device)));

@@ -15,8 +15,9 @@
 namespace outrigger {
 
 /// What does the work: a part of a device that does one thing at a time, beside the others.
-enum class WorkEngine : uint8_t { kCompute, kToDevice, kToHost, kNone };
-inline constexpr size_t kWorkEngines = 3;
+/// kHandoff passes words to the host and waits for the host's, which on a card a few threads do beside whatever computes.
+enum class WorkEngine : uint8_t { kCompute, kToDevice, kToHost, kHandoff, kNone };
+inline constexpr size_t kWorkEngines = 4;
 
 struct Work {
   WorkEngine engine = WorkEngine::kNone;  ///< kNone: a wait for `event`
@@ -24,7 +25,7 @@ struct Work {
   std::byte* device = nullptr;  ///< of a copy: the device's and the host's side
   std::byte* host = nullptr;
   uint64_t bytes = 0;
-  DeviceOp op;                  ///< of kCompute
+  DeviceOp op;                  ///< of kCompute and kHandoff
   std::chrono::steady_clock::time_point submitted{};
 };
 

@@ -53,7 +53,9 @@ struct GraphExecutor::State : std::enable_shared_from_this<State> {
   Status failure;  // written by the one who stopped, read when nothing is active
 
   void fail(Status status) {
-    if (!stopped.exchange(true, std::memory_order_acq_rel)) failure = std::move(status);
+    if (stopped.exchange(true, std::memory_order_acq_rel)) return;
+    failure = std::move(status);
+    runner->give_up();
   }
 
   // The read-modify-write is a full fence: the look for a sleeper cannot overtake what was stored before.

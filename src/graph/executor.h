@@ -20,6 +20,9 @@ class NodeRunner {
   /// always on the thread that called run(), the others mostly on a worker of TBB, and on that thread too when no worker came. Must not
   /// throw.
   virtual Status run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) = 0;
+  /// The run has failed or was cancelled: what segments that still run wait for from each other, beside the graph, will not come. Called
+  /// once by whoever noticed, while others may be in run_segment().
+  virtual void give_up() noexcept {}
 };
 
 /// One step at a time; reusable for any number of graphs. Threads: run() from one thread at a time.

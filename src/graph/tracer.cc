@@ -38,7 +38,7 @@ void Tracer::end_step(bool is_complete) {
   step_->is_complete = is_complete;
 }
 
-TraceTotals Tracer::totals(uint64_t most_steps, WaitTeller waits) const {
+TraceTotals Tracer::totals(uint64_t most_steps, LaneTeller works_of) const {
   const uint64_t end = first_kept_step() + steps_.count;
   uint64_t first = std::max(first_kept_step(), end - std::min(end, most_steps));
   // A lane that dropped anything may have dropped part of the oldest step that it still knows.
@@ -56,7 +56,9 @@ TraceTotals Tracer::totals(uint64_t most_steps, WaitTeller waits) const {
       const TraceEvent& event = lanes_[lane].at(i);
       if (event.step < first) continue;
       const TaskGraph& graph = *steps_.at(event.step - first_kept_step()).graph;
-      if (waits == nullptr || !waits(graph, event.node, static_cast<Lane>(lane))) totals.busy_ns[lane] += event.end_ns - event.begin_ns;
+      const std::optional<Lane> works =
+          works_of == nullptr ? static_cast<Lane>(lane) : works_of(graph, event.node, static_cast<Lane>(lane));
+      if (works) totals.busy_ns[static_cast<size_t>(*works)] += event.end_ns - event.begin_ns;
     }
   }
   return totals;

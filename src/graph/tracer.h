@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -45,8 +46,8 @@ struct NodeLabel {
 };
 using NodeNamer = std::function<NodeLabel(const TaskGraph& graph, NodeId node, Lane lane)>;
 
-/// Whether a node, on the track of that lane, only waits for another lane.
-using WaitTeller = bool (*)(const TaskGraph& graph, NodeId node, Lane lane);
+/// Which lane works while a node is on the track of that one; none: it only waits for another, which has a track of its own.
+using LaneTeller = std::optional<Lane> (*)(const TaskGraph& graph, NodeId node, Lane lane);
 
 /// The steps whose every event is still kept, and how long each lane was busy in them.
 struct TraceTotals {
@@ -84,9 +85,9 @@ class Tracer {
   /// Events that made room for later ones.
   uint64_t dropped(Lane lane) const { return lanes_[static_cast<size_t>(lane)].dropped; }
 
-  /// Over the latest `most_steps` of the steps that are kept whole. What waits, by `waits`, is not busy; null: nothing does. Allocates
-  /// nothing.
-  TraceTotals totals(uint64_t most_steps, WaitTeller waits = nullptr) const;
+  /// Over the latest `most_steps` of the steps that are kept whole. A node's time is that of the lane that `works_of` says; null: of its
+  /// track. Allocates nothing.
+  TraceTotals totals(uint64_t most_steps, LaneTeller works_of = nullptr) const;
   /// The trace as JSON that ui.perfetto.dev and chrome://tracing open: a track for the steps, one for each lane that did anything, and one
   /// for `drafts` if there were any. That may be null.
   std::string to_json(const NodeNamer& name_of, const DraftTrack* drafts = nullptr) const;

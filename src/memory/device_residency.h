@@ -69,6 +69,12 @@ class DeviceResidency final : public OperandSource {
   Status submit_copy_in(std::byte* device, const std::byte* host, uint64_t bytes);
   Result<Event> submit_copy_out(std::byte* host, const std::byte* device, uint64_t bytes);
 
+  /// What words carried, which no copy did. It counts as the copies of a step do.
+  void count_handoff(uint64_t in_bytes, uint64_t out_bytes) {
+    copied_in_bytes_.fetch_add(in_bytes, std::memory_order_relaxed);
+    copied_out_bytes_.fetch_add(out_bytes, std::memory_order_relaxed);
+  }
+
   /// What streams, in the order of a step.
   const StreamLayout& stream() const { return ring_->layout(); }
   /// As TensorResidency's: units come from `home`, where they are resident in pinned memory.
@@ -79,7 +85,7 @@ class DeviceResidency final : public OperandSource {
   void invalidate() noexcept;
 
   TierUse report() const { return ledger_.report(); }
-  /// By steps: weights that streamed, and what copy_in() and copy_out() moved.
+  /// By steps: weights that streamed, what copy_in() and copy_out() moved, and count_handoff()'s.
   uint64_t copied_in_bytes() const { return copied_in_bytes_.load(std::memory_order_relaxed); }
   uint64_t copied_out_bytes() const { return copied_out_bytes_.load(std::memory_order_relaxed); }
 

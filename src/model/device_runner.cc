@@ -11,9 +11,9 @@
 namespace outrigger {
 
 DeviceRunner::DeviceRunner(const ModelLayout& layout, DeviceResidency& residency, const OperandSource& home, const SideBuffers& buffers,
-                           const float* fixed, Numerics numerics)
+                           const float* fixed, Numerics numerics, Handoff* handoff)
     : layout_(layout), config_(layout.config), residency_(residency), backend_(residency.backend()), home_(home), buffers_(buffers),
-      args_(layout, residency, buffers.device, fixed, numerics), host_args_(layout, home, buffers.host, fixed, numerics) {}
+      handoff_(handoff), args_(layout, residency, buffers.device, fixed, numerics), host_args_(layout, home, buffers.host, fixed, numerics) {}
 
 Status DeviceRunner::check_scratch(const Backend& backend, const ModelConfig& config, uint32_t threads) {
   AttentionArgs args{};
@@ -26,21 +26,38 @@ Status DeviceRunner::check_scratch(const Backend& backend, const ModelConfig& co
                           format_bytes(needed), format_bytes(planned), threads));
 }
 
-Status DeviceRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) {
-  NodeTrace trace(tracer_, lane);
-  for (const NodeId id : nodes) {
-    trace.next(id);
-    const TaskNode& node = graph.nodes()[id];
-    if (lane != Lane::kDevice) {
-      OTR_TRY(run_copy(node));
-    } else {
-      OTR_TRY(compute(graph, node));
-    }
-  }
-  if (lane != Lane::kDevice) return {};
-  if (input_) return backend_.synchronize(*std::exchange(input_, std::nullopt), kDevicePatience);
+Status DeviceRunner::finish() {
   OTR_ASSIGN(const Event done, backend_.record(residency_.streams().compute));
   return backend_.synchronize(done, kDevicePatience);
+}
+
+// All else of turns on the device's track is their submission: how long it computed after the host's last part is to be seen here.
+Status DeviceRunner::finish_turns(NodeId node) {
+  const int64_t begin_ns = Tracer::now_ns();
+  Status status = finish();
+  if (tracer_ != nullptr) tracer_->record(Lane::kDevice, node, std::max(begin_ns, handoff_->last_given_ns()), Tracer::now_ns());
+  return status;
+}
+
+Status DeviceRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) {
+  const auto op_of = [&graph](NodeId id) { return static_cast<StepOp>(graph.nodes()[id].op); };
+  const bool ends_turns = op_of(nodes.back()) == StepOp::kFinish;
+  {
+    NodeTrace trace(tracer_, lane);
+    for (const NodeId id : nodes.first(nodes.size() - (ends_turns ? 1 : 0))) {
+      trace.next(id);
+      const TaskNode& node = graph.nodes()[id];
+      if (lane != Lane::kDevice) {
+        OTR_TRY(run_copy(node));
+      } else {
+        OTR_TRY(compute(graph, node));
+      }
+    }
+    if (lane != Lane::kDevice || op_of(nodes.back()) == StepOp::kSubmit) return {};
+    if (input_) return backend_.synchronize(*std::exchange(input_, std::nullopt), kDevicePatience);
+    if (!ends_turns) return finish();
+  }
+  return finish_turns(nodes.back());
 }
 
 Status DeviceRunner::run_copy(const TaskNode& node) {
@@ -99,6 +116,14 @@ Status DeviceRunner::compute(const TaskGraph& graph, const TaskNode& node) {
     case StepOp::kDownloadInput: return download_input(BranchWindow::of(node.argument));
     case StepOp::kUploadCorrection: return upload_correction(BranchWindow::of(node.argument));
     case StepOp::kAddCorrection: return add_correction(BranchWindow::of(node.argument));
+    case StepOp::kSendResidual: return send(buffers.residual, tokens * config_.width);
+    case StepOp::kReceiveResidual: return receive_residual();
+    case StepOp::kSendInput: {
+      const BranchWindow window = BranchWindow::of(node.argument);
+      return send(args_.input_of(window), tokens * layout_.weights[window_matrices(layout_, window)[0]].columns);
+    }
+    case StepOp::kReceiveCorrection: return receive_correction(BranchWindow::of(node.argument));
+    case StepOp::kSubmit: return backend_.record(residency_.streams().compute).status();
     default: return Status(StatusCode::kInternal, "a node that no device computes on its lane");
   }
 }
@@ -201,6 +226,29 @@ Status DeviceRunner::add_correction(const BranchWindow& window) {
     OTR_TRY(launch(AddArgs{correction, results.width, results.data, results.width, tokens, results.width}));
     correction += tokens * results.width;
   }
+  return {};
+}
+
+Status DeviceRunner::send(const float* src, uint64_t floats) {
+  residency_.count_handoff(0, floats * sizeof(float));
+  return launch(handoff_->send(src, floats));
+}
+
+Status DeviceRunner::receive_residual() {
+  const uint64_t floats = args_.input().tokens.size() * config_.width;
+  residency_.count_handoff(floats * sizeof(float), 0);
+  return launch(handoff_->receive(buffers_.device.residual, 0, floats, /*accumulate=*/false));
+}
+
+Status DeviceRunner::receive_correction(const BranchWindow& window) {
+  uint64_t first = 0;
+  for (const WindowResults& results : args_.results_of(window)) {
+    if (results.data == nullptr) continue;
+    const uint64_t floats = args_.input().tokens.size() * results.width;
+    OTR_TRY(launch(handoff_->receive(results.data, first, floats, /*accumulate=*/true)));
+    first += floats;
+  }
+  residency_.count_handoff(first * sizeof(float), 0);
   return {};
 }
 

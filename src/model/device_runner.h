@@ -13,6 +13,7 @@
 #include "src/graph/executor.h"
 #include "src/graph/tracer.h"
 #include "src/memory/device_residency.h"
+#include "src/model/handoff.h"
 #include "src/model/layout.h"
 #include "src/model/step_args.h"
 #include "src/model/step_buffers.h"
@@ -24,15 +25,15 @@ struct SideBuffers {
   StepBuffers host, device;
 };
 
-/// Operations of a lane are submitted one after the other; the end of a segment waits for them, since another lane may depend on it. The
-/// bits are StepRunner's: each operation is the whole of what its threads share there. Owns nothing but views. Threads: as NodeRunner.
-/// Allocates nothing.
+/// Operations of a lane are submitted one after the other; the end of a segment waits for them, since another lane may depend on it, unless
+/// it ends with kSubmit. The bits are StepRunner's: each operation is the whole of what its threads share there. Owns nothing but views.
+/// Threads: as NodeRunner. Allocates nothing.
 class DeviceRunner final : public NodeRunner {
  public:
-  /// `home` is where weights that stream to the device are resident; `fixed`, an address of the device, the layout's fixed tensors. All
-  /// references must outlive the runner.
+  /// `home` is where weights that stream to the device are resident; `fixed`, an address of the device, the layout's fixed tensors;
+  /// `handoff` of graphs by words, null: there are none. All references must outlive the runner.
   DeviceRunner(const ModelLayout& layout, DeviceResidency& residency, const OperandSource& home, const SideBuffers& buffers,
-               const float* fixed, Numerics numerics);
+               const float* fixed, Numerics numerics, Handoff* handoff = nullptr);
 
   void begin(const StepInput& input) {
     args_.begin(input);
@@ -59,6 +60,11 @@ class DeviceRunner final : public NodeRunner {
   Status download_input(const BranchWindow& window);
   Status upload_correction(const BranchWindow& window);
   Status add_correction(const BranchWindow& window);
+  Status finish();
+  Status finish_turns(NodeId node);
+  Status send(const float* src, uint64_t floats);
+  Status receive_residual();
+  Status receive_correction(const BranchWindow& window);
   Status product(const TaskGraph& graph, const TaskNode& node);
   Status branch_panels(const BranchWindow& window);
   /// As StepRunner's quantize() and quantize_finely(), of all rows.
@@ -71,6 +77,7 @@ class DeviceRunner final : public NodeRunner {
   Backend& backend_;
   const OperandSource& home_;
   const SideBuffers buffers_;
+  Handoff* const handoff_;
   StepArgs args_;
   StepArgs host_args_;          ///< for where the host's activations are, and nothing else
   std::optional<Event> input_;  ///< of the segment that runs: when the input that the host waits for is there

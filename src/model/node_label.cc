@@ -48,6 +48,14 @@ const char* op_name(StepOp op) {
     case StepOp::kBeginCorrection: return "begin correction";
     case StepOp::kUploadCorrection: return "upload correction";
     case StepOp::kAddCorrection: return "add correction";
+    case StepOp::kSendResidual: return "send residual";
+    case StepOp::kReceiveResidual: return "receive residual";
+    case StepOp::kSendInput: return "send input";
+    case StepOp::kReceiveInput: return "receive input";
+    case StepOp::kSendCorrection: return "send correction";
+    case StepOp::kReceiveCorrection: return "receive correction";
+    case StepOp::kSubmit: return "submit";
+    case StepOp::kFinish: return "finish";
     case StepOp::kFetchKv: return "fetch kv";
     case StepOp::kStoreKv: return "store kv";
   }
@@ -55,30 +63,38 @@ const char* op_name(StepOp op) {
 }
 
 bool is_of_a_layer(StepOp op) {
-  constexpr StepOp kOthers[] = {StepOp::kEmbed, StepOp::kOutputNorm, StepOp::kHead, StepOp::kUploadAngles, StepOp::kDownloadLogits};
+  constexpr StepOp kOthers[] = {StepOp::kEmbed,          StepOp::kOutputNorm, StepOp::kHead,  StepOp::kUploadAngles,
+                                StepOp::kDownloadLogits, StepOp::kSubmit,     StepOp::kFinish};
   return std::find(std::begin(kOthers), std::end(kOthers), op) == std::end(kOthers);
 }
 bool is_of_a_unit(StepOp op) { return op == StepOp::kArrive || op == StepOp::kRequest; }
 bool is_of_a_device_unit(StepOp op) { return op == StepOp::kArriveOnDevice || op == StepOp::kRequestToDevice; }
 bool is_of_a_window(StepOp op) {
-  constexpr StepOp kWindows[] = {StepOp::kBranchPanel,     StepOp::kBranchOut,        StepOp::kResidual,     StepOp::kDownloadInput,
-                                 StepOp::kBeginCorrection, StepOp::kUploadCorrection, StepOp::kAddCorrection};
+  constexpr StepOp kWindows[] = {StepOp::kBranchPanel,     StepOp::kBranchOut,        StepOp::kResidual,      StepOp::kDownloadInput,
+                                 StepOp::kBeginCorrection, StepOp::kUploadCorrection, StepOp::kAddCorrection, StepOp::kSendInput,
+                                 StepOp::kReceiveInput,    StepOp::kSendCorrection,   StepOp::kReceiveCorrection};
   return std::find(std::begin(kWindows), std::end(kWindows), op) != std::end(kWindows);
 }
 bool is_of_a_wave(StepOp op) { return op == StepOp::kExperts || op == StepOp::kArriveExperts; }
 
 }  // namespace
 
-bool is_wait(const TaskGraph& graph, NodeId node, Lane lane) {
-  const auto op = static_cast<StepOp>(graph.nodes()[node].op);
-  return (op == StepOp::kArrive || op == StepOp::kArriveExperts) && lane == Lane::kHost;
+std::optional<Lane> working_lane(const TaskGraph& graph, NodeId node, Lane lane) {
+  if (lane != Lane::kHost) return lane;
+  switch (static_cast<StepOp>(graph.nodes()[node].op)) {
+    case StepOp::kArrive:
+    case StepOp::kArriveExperts: return std::nullopt;
+    case StepOp::kReceiveResidual:
+    case StepOp::kReceiveInput: return Lane::kDevice;
+    default: return lane;
+  }
 }
 
 NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency, const TaskGraph& graph, NodeId node, Lane lane) {
   const TaskNode& task = graph.nodes()[node];
   const auto op = static_cast<StepOp>(task.op);
   NodeLabel label;
-  const bool waits = is_wait(graph, node, lane);
+  const bool waits = !working_lane(graph, node, lane);
   label.name = !waits ? op_name(op) : op == StepOp::kArrive ? "wait for unit" : "wait for experts";
   if (is_of_a_unit(op) || is_of_a_device_unit(op)) {
     const StreamUnit& unit = (is_of_a_unit(op) ? residency.stream() : residency.device()->stream()).units[task.argument];

@@ -8,8 +8,9 @@
 
 namespace outrigger {
 
-/// Whether the host's lane only waits there for what the disk is busy with. A WaitTeller.
-bool is_wait(const TaskGraph& graph, NodeId node, Lane lane);
+/// A LaneTeller. The host's lane waits for what the disk is busy with, on a track of its own, and by words for what the device computes,
+/// whose own nodes there are its submission.
+std::optional<Lane> working_lane(const TaskGraph& graph, NodeId node, Lane lane);
 /// "embed", "blk.3 gate_up", "fetch unit 17": with the packed bytes of weights that a product reads, or the file's that a fetch does. What
 /// the disk is busy with the host's lane waits for: "wait for unit 17".
 NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency, const TaskGraph& graph, NodeId node, Lane lane);

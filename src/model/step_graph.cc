@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "src/base/macros.h"
@@ -28,6 +29,11 @@ struct ChainNode {
   static constexpr size_t kPrevious = SIZE_MAX;
 };
 
+// By words: nodes of the device that are submitted before the host looks for the first words. A layer is 9 to 17 of them and some 20
+// operations, and of 256 operations a device makes one run (cuda/device/operation_run.h), which is launched as one. All must be taken in
+// before the host answers, so that they are fewer than any device's queue has room for.
+constexpr size_t kBatchNodes = 96;
+
 class StepGraphBuilder {
  public:
   StepGraphBuilder(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency, const StepGraphOptions& options)
@@ -46,7 +52,12 @@ class StepGraphBuilder {
     for (size_t i = 0; i < chain_.size(); ++i) {
       if (chain_[i].unit != kNoUnit) ring_of(chain_[i].lane).note_use(chain_[i].unit, i);
     }
-    for (size_t i = 0; i < chain_.size(); ++i) emit(i);
+    nodes_.resize(chain_.size());
+    if (options_.by_words) {
+      emit_batches();
+    } else {
+      for (size_t i = 0; i < chain_.size(); ++i) emit(i, dependencies(i));
+    }
     OTR_TRY(graph_.finish());
     return std::move(graph_);
   }
@@ -87,9 +98,13 @@ class StepGraphBuilder {
   void move_to(uint32_t matrix, uint32_t layer) {
     const Lane side = is_computed_on_device(plan_, matrix, options_.streams_to_device) ? Lane::kDevice : Lane::kHost;
     if (side == side_) return;
-    side_ = side;
-    if (side == Lane::kDevice) {
+    const Lane from = std::exchange(side_, side);
+    if (options_.by_words && is_device_at_work_) {
+      add_on(from, StepOp::kSendResidual, layer);
+      add_on(side, StepOp::kReceiveResidual, layer);
+    } else if (side == Lane::kDevice) {
       add_on(Lane::kToDevice, StepOp::kUpload, layer);
+      is_device_at_work_ = true;
     } else {
       add_on(Lane::kToHost, StepOp::kDownload, layer);
     }
@@ -179,6 +194,7 @@ class StepGraphBuilder {
     const bool is_corrected = options_.is_corrected && plan_.tensors[own.front()].is_corrected;
     if (!is_corrected || (factors.first.empty() && !has_residuals)) return add_product(op, layer, own);
     const uint32_t window = BranchWindow{op, layer}.argument();
+    if (options_.by_words) return add_window_by_words(op, layer, own, factors, has_residuals);
     const bool is_resident = std::none_of(own.begin(), own.end(), [this](uint32_t matrix) { return streams(matrix); });
     add(StepOp::kDownloadInput, window);
     size_t awaited = chain_.size() - 1;
@@ -198,6 +214,21 @@ class StepGraphBuilder {
     add(StepOp::kAddCorrection, window);
   }
 
+  // The device goes on as soon as it has sent the input, and waits for the host's part with its own.
+  void add_window_by_words(StepOp op, uint32_t layer, const std::vector<uint32_t>& own, const BranchFactors& factors, bool has_residuals) {
+    const uint32_t window = BranchWindow{op, layer}.argument();
+    add(StepOp::kSendInput, window);
+    add_product(op, layer, own);
+    side_ = Lane::kHost;
+    add(StepOp::kReceiveInput, window);
+    add(StepOp::kBeginCorrection, window);
+    if (!factors.first.empty()) add_product(op, layer, factors.first);
+    add_corrections(op, layer, factors, has_residuals);
+    add(StepOp::kSendCorrection, window);
+    side_ = Lane::kDevice;
+    add(StepOp::kReceiveCorrection, window);
+  }
+
   // One node for everything resident and one unit; the next unit starts another.
   void add_product(StepOp op, uint32_t layer, std::span<const uint32_t> window) {
     add(op, layer);
@@ -214,11 +245,45 @@ class StepGraphBuilder {
     }
   }
 
-  void emit(size_t i) {
+  // Of other lanes, in the order of the chain.
+  std::vector<NodeId> dependencies(size_t i) const {
+    const size_t before = chain_[i].after == ChainNode::kPrevious ? i - 1 : chain_[i].after;
+    if (i == 0 || chain_[before].lane == chain_[i].lane) return {};
+    return {nodes_[before]};
+  }
+
+  // What comes before the device has its first input, as ever; then batches, each as long as there is a turn to end it at; and the logits.
+  void emit_batches() {
+    size_t i = 0;
+    for (; i < chain_.size() && chain_[i].lane != Lane::kDevice; ++i) emit(i, dependencies(i));
+    if (i == chain_.size()) return;
+    std::vector<NodeId> begun = dependencies(i);
+    while (i < chain_.size() && chain_[i].lane != Lane::kToHost) {
+      const size_t begin = i;
+      for (size_t nodes = 0; i < chain_.size() && chain_[i].lane != Lane::kToHost; ++i) {
+        const bool is_turn = chain_[i].lane == Lane::kDevice && i > begin && chain_[i - 1].lane == Lane::kHost;
+        if (is_turn && nodes >= kBatchNodes) break;
+        nodes += chain_[i].lane == Lane::kDevice;
+      }
+      emit_batch(begin, i, std::exchange(begun, {}));
+    }
+    const NodeId done = graph_.add(Lane::kDevice, static_cast<uint16_t>(StepOp::kFinish), 0);
+    for (; i < chain_.size(); ++i) emit(i, {done});
+  }
+
+  // Nodes [begin, end) of the chain: the device's, then the host's, since these wait for nothing but that those were submitted.
+  void emit_batch(size_t begin, size_t end, std::vector<NodeId> after) {
+    for (size_t i = begin; i < end; ++i) {
+      if (chain_[i].lane == Lane::kDevice) emit(i, std::exchange(after, {}));
+    }
+    std::vector<NodeId> submitted = {graph_.add(Lane::kDevice, static_cast<uint16_t>(StepOp::kSubmit), 0)};
+    for (size_t i = begin; i < end; ++i) {
+      if (chain_[i].lane == Lane::kHost) emit(i, std::exchange(submitted, {}));
+    }
+  }
+
+  void emit(size_t i, std::vector<NodeId> after) {
     const ChainNode& link = chain_[i];
-    std::vector<NodeId> after;
-    const size_t before = link.after == ChainNode::kPrevious ? i - 1 : link.after;
-    if (i > 0 && chain_[before].lane != link.lane) after.push_back(nodes_[before]);
     if (link.unit != kNoUnit) after.push_back(ring_of(link.lane).arrival(graph_, link.unit));
     // The first unit, which the step begins with, before them.
     if (kv_fetches_.empty() && (link.unit != kNoUnit || link.op == StepOp::kRopeAppend)) {
@@ -226,7 +291,7 @@ class StepGraphBuilder {
     }
     if (link.op == StepOp::kRopeAppend && is_spilled(link.argument)) after.push_back(kv_fetches_[kv_number(link.argument)]);
     const NodeId node = graph_.add(link.lane, static_cast<uint16_t>(link.op), link.argument, link.operands, after);
-    nodes_.push_back(node);
+    nodes_[i] = node;
     if (link.op == StepOp::kAttention && is_spilled(link.argument)) {
       add_disk(StepOp::kStoreKv, link.argument, node);
       if (kv_fetches_.size() < plan_.kv_spilled_layers) add_kv_fetch();
@@ -255,6 +320,7 @@ class StepGraphBuilder {
   std::optional<RingNodes> link_;
   Lane side_ = Lane::kHost;
   bool has_angles_ = false;          // the device has them
+  bool is_device_at_work_ = false;   // it was given the step's first residual
   std::vector<ChainNode> chain_;
   TaskGraph graph_;
   std::vector<NodeId> nodes_;        // of the chain

@@ -46,15 +46,15 @@ enum class StepOp : uint16_t {
   kArriveExperts,   ///< waits until a wave of experts has arrived
   kRequestExperts,  ///< begins to read those that were routed to, and after them those that kGuess said
   // Disk lane:
-  kFetchKv,        ///< brings the keys and values of a spilled layer before the step's tokens into its slot
-  kStoreKv,        ///< writes those of the step's tokens back
+  kFetchKv,  ///< brings the keys and values of a spilled layer before the step's tokens into its slot
+  kStoreKv,  ///< writes those of the step's tokens back
   // The link's lanes:
-  kArriveOnDevice,    ///< waits until a unit of streamed weights is in the device's ring
-  kRequestToDevice,   ///< begins to copy a unit into it
-  kUploadAngles,      ///< the positions' angles -> the device's
-  kUpload,            ///< residual -> the device's, where the next part is computed there; the argument is the layer
-  kDownload,          ///< and back
-  kDownloadLogits,    ///< the device's logits -> the host's
+  kArriveOnDevice,   ///< waits until a unit of streamed weights is in the device's ring
+  kRequestToDevice,  ///< begins to copy a unit into it
+  kUploadAngles,     ///< the positions' angles -> the device's
+  kUpload,           ///< residual -> the device's, where the next part is computed there; the argument is the layer
+  kDownload,         ///< and back
+  kDownloadLogits,   ///< the device's logits -> the host's
   // Of a window on the device that the host corrects; the argument is a BranchWindow's. Between the second and the third the host computes
   // the branches as its own. The copies are the device lane's: they are put in the order of its work, and the host waits for no more than
   // the first.
@@ -62,6 +62,15 @@ enum class StepOp : uint16_t {
   kBeginCorrection,   ///< host: that -> panel; 0 -> the window's results
   kUploadCorrection,  ///< the host's results -> the device's buffer of corrections
   kAddCorrection,     ///< device: that -> where the window's results went +=
+  // The same where words hand over in turn (Handoff), on the lane of whoever does it: a residual's argument is the layer.
+  kSendResidual,
+  kReceiveResidual,
+  kSendInput,          ///< device
+  kReceiveInput,       ///< host: before kBeginCorrection
+  kSendCorrection,     ///< host
+  kReceiveCorrection,  ///< device: -> where the window's results went +=
+  kSubmit,             ///< device: what was submitted so far begins; the segment is complete then, and the host may wait for words of it
+  kFinish,             ///< device: all that was submitted is done
 };
 
 /// A wave of a layer's experts, as TaskNode::argument.
@@ -87,6 +96,9 @@ struct StepGraphOptions {
   bool streams_to_device = false;  ///< a step of at least Plan::device_from_tokens
   bool corrects_in_turn = false;   ///< the device waits for the host's correction of a window before it multiplies; for comparison
   bool is_corrected = true;        ///< false leaves out what Plan::corrections_beside asks for: a step whose branch_share is 0
+  /// Host and device hand over to each other by words: the device's work is submitted ahead. Not with streams_to_device or
+  /// corrects_in_turn.
+  bool by_words = false;
   bool by_stand_ins = false;       ///< a draft's: copies in memory are multiplied with instead of what streams from disk
 };
 
@@ -97,7 +109,8 @@ struct StepGraphOptions {
 /// the plan computes on a device is nodes of the device's lane, with the same ops; the residual moves where the next part is elsewhere. A
 /// ring of the device's is served by the link's lane. A layer whose keys and values are spilled is fetched into a slot before its rows are
 /// appended and stored after it has attended; the next but one's fetch follows, as the slot is free then. Both slots' first layers are
-/// fetched as the step begins.
+/// fetched as the step begins. By words nodes of the device are submitted in batches, which only the host's nodes of the same batch come
+/// after: see kBatchNodes in step_graph.cc.
 /// Errors: kInternal only.
 Result<TaskGraph> build_step_graph(const ModelLayout& layout, const Plan& plan, const TensorResidency& residency,
                                    const StepGraphOptions& options);

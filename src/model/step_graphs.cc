@@ -6,6 +6,7 @@
 
 #include "src/base/macros.h"
 #include "src/model/step_buffers.h"
+#include "src/plan/handoff_size.h"
 
 namespace outrigger {
 
@@ -18,19 +19,28 @@ Result<StepGraphs> StepGraphs::build(const ModelLayout& layout, const Plan& plan
   for (const uint32_t tokens : sizes) {
     if (tokens > plan.step_tokens) break;
     const uint32_t needed = static_cast<uint32_t>(std::min<uint64_t>(layout.config.experts, uint64_t{tokens} * layout.config.used_experts));
-    const StepGraphOptions options{false, pool == nullptr ? 1 : pool->waves(needed),
-                                   plan.device_from_tokens > 0 && tokens >= plan.device_from_tokens};
+    StepGraphOptions options{false, pool == nullptr ? 1 : pool->waves(needed),
+                             plan.device_from_tokens > 0 && tokens >= plan.device_from_tokens};
+    options.by_words = hand_words(plan, tokens) && !corrects_in_turn;
     if (!graphs.buckets_.empty() && graphs.buckets_.back().is_for(options)) {
       graphs.buckets_.back().most_tokens = tokens;
       continue;
     }
     Bucket bucket{tokens, options, {}, {}};
-    for (const bool is_corrected : {true, false}) {
-      if (!is_corrected && !plan.corrections_beside) continue;
-      for (const bool with_logits : {false, true}) {
-        OTR_ASSIGN((is_corrected ? bucket.corrected : bucket.bare)[with_logits ? 1 : 0],
-                   build_step_graph(layout, plan, residency,
-                                    {with_logits, options.expert_waves, options.streams_to_device, corrects_in_turn, is_corrected}));
+    StepGraphOptions each = options;
+    each.corrects_in_turn = corrects_in_turn;
+    for (const bool by_words : {false, true}) {
+      if (by_words && !options.by_words) continue;
+      Bucket::Graphs& graphs_of = by_words ? bucket.by_words : bucket.by_copies;
+      each.by_words = by_words;
+      for (const bool is_corrected : {true, false}) {
+        if (!is_corrected && !plan.corrections_beside) continue;
+        each.is_corrected = is_corrected;
+        for (const bool with_logits : {false, true}) {
+          each.with_logits = with_logits;
+          OTR_ASSIGN((is_corrected ? graphs_of.corrected : graphs_of.bare)[with_logits ? 1 : 0],
+                     build_step_graph(layout, plan, residency, each));
+        }
       }
     }
     graphs.buckets_.push_back(std::move(bucket));
@@ -41,6 +51,11 @@ Result<StepGraphs> StepGraphs::build(const ModelLayout& layout, const Plan& plan
     OTR_ASSIGN(graphs.draft_, build_step_graph(layout, plan, residency, options));
   }
   return graphs;
+}
+
+bool StepGraphs::hand_words(const Plan& plan, uint32_t tokens) {
+  const bool streams = plan.device_from_tokens > 0 && tokens >= plan.device_from_tokens;
+  return plan.handoff_bytes > 0 && tokens <= kHandoffTokens && !streams && plan.kv_spilled_layers == 0;
 }
 
 const StepGraphs::Bucket& StepGraphs::bucket(size_t tokens) const {

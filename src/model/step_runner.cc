@@ -53,23 +53,24 @@ Status StepRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<cons
   return {};
 }
 
-// What waits for the disk or asks it for more is the calling thread's alone; between, the team computes in one region. A wait inside a
-// region would look to the team as if others kept it from running.
+// What waits for the disk or a device, or asks for more, is the calling thread's alone; between, the team computes in one region. A wait
+// inside a region would look to the team as if others kept it from running.
 Status StepRunner::run_host_segment(const TaskGraph& graph, std::span<const NodeId> nodes) {
-  const auto is_disk_side = [&graph](NodeId id) {
+  const auto is_callers = [&graph](NodeId id) {
     const auto op = static_cast<StepOp>(graph.nodes()[id].op);
-    return op == StepOp::kArrive || op == StepOp::kRequest || op == StepOp::kArriveExperts || op == StepOp::kRequestExperts;
+    return op == StepOp::kArrive || op == StepOp::kRequest || op == StepOp::kArriveExperts || op == StepOp::kRequestExperts ||
+           op == StepOp::kReceiveResidual || op == StepOp::kReceiveInput;
   };
   NodeTrace trace(tracer_, Lane::kHost);
   failure_ = Status();
   for (size_t begin = 0, end; begin < nodes.size(); begin = end) {
     end = begin + 1;
-    if (is_disk_side(nodes[begin])) {
+    if (is_callers(nodes[begin])) {
       trace.next(nodes[begin]);
-      OTR_TRY(run_disk_side(graph, nodes[begin]));
+      OTR_TRY(run_caller_node(graph, nodes[begin]));
       continue;
     }
-    while (end < nodes.size() && !is_disk_side(nodes[end])) ++end;
+    while (end < nodes.size() && !is_callers(nodes[end])) ++end;
     // A barrier after each node: the next one reads what all members wrote. The region's end is the last node's.
     team_.run_elastic([&](const TeamMember& member) {
       for (size_t i = begin; i < end; ++i) {
@@ -83,10 +84,12 @@ Status StepRunner::run_host_segment(const TaskGraph& graph, std::span<const Node
   return {};
 }
 
-Status StepRunner::run_disk_side(const TaskGraph& graph, NodeId id) {
+Status StepRunner::run_caller_node(const TaskGraph& graph, NodeId id) {
   const uint32_t argument = graph.nodes()[id].argument, wave = ExpertWave::of(argument).wave;
   if (cancel_->is_cancelled()) return Status(StatusCode::kCancelled, "the step was cancelled");
   switch (static_cast<StepOp>(graph.nodes()[id].op)) {
+    case StepOp::kReceiveResidual:
+    case StepOp::kReceiveInput: return take_over(graph.nodes()[id]);
     case StepOp::kRequest: return residency_.request(argument);
     case StepOp::kRequestExperts: return residency_.experts()->request();
     case StepOp::kArriveExperts:
@@ -97,6 +100,30 @@ Status StepRunner::run_disk_side(const TaskGraph& graph, NodeId id) {
       OTR_TRY(residency_.arrive(argument));
       trace_arrival(graph, id, residency_.unit_times(argument));
       return {};
+  }
+}
+
+Status StepRunner::take_over(const TaskNode& node) {
+  const size_t tokens = input_.tokens.size();
+  if (static_cast<StepOp>(node.op) == StepOp::kReceiveResidual) return handoff_->take(buffers_.residual, tokens * config_.width, *cancel_);
+  const BranchWindow window = BranchWindow::of(node.argument);
+  const uint64_t columns = layout_.weights[window_matrices(layout_, window)[0]].columns;
+  return handoff_->take(args_.input_of(window), tokens * columns, *cancel_);
+}
+
+void StepRunner::give_residual(const TeamMember& member) {
+  const Share mine = share_of(member, input_.tokens.size() * config_.width);
+  handoff_->give(buffers_.residual, 0, mine.begin, mine.end);
+}
+
+void StepRunner::give_correction(const BranchWindow& window, const TeamMember& member) {
+  uint64_t first = 0;
+  for (const WindowResults& results : args_.results_of(window)) {
+    if (results.data == nullptr) continue;
+    const uint64_t floats = input_.tokens.size() * results.width;
+    const Share mine = share_of(member, floats);
+    handoff_->give(results.data, first, mine.begin, mine.end);
+    first += floats;
   }
 }
 
@@ -150,6 +177,10 @@ void StepRunner::run_node(const TaskGraph& graph, const TaskNode& node, const Te
     case StepOp::kResidual: return add_residuals(BranchWindow::of(node.argument), member);
     case StepOp::kBranchPanel: return branch_panels(BranchWindow::of(node.argument), member);
     case StepOp::kBeginCorrection: return begin_correction(BranchWindow::of(node.argument), member);
+    case StepOp::kSendResidual: return give_residual(member);
+    case StepOp::kSendCorrection: return give_correction(BranchWindow::of(node.argument), member);
+    case StepOp::kReceiveResidual:
+    case StepOp::kReceiveInput:
     case StepOp::kArrive:
     case StepOp::kRequest:
     case StepOp::kArriveExperts:
@@ -164,6 +195,10 @@ void StepRunner::run_node(const TaskGraph& graph, const TaskNode& node, const Te
     case StepOp::kDownloadInput:
     case StepOp::kUploadCorrection:
     case StepOp::kAddCorrection:
+    case StepOp::kSendInput:
+    case StepOp::kReceiveCorrection:
+    case StepOp::kSubmit:
+    case StepOp::kFinish:
     case StepOp::kDownloadLogits: return;  // DeviceRunner's
   }
 }

@@ -15,6 +15,7 @@
 #include "src/graph/tracer.h"
 #include "src/memory/residency.h"
 #include "src/model/device_runner.h"
+#include "src/model/handoff.h"
 #include "src/model/layout.h"
 #include "src/model/rope_angles.h"
 #include "src/model/step_args.h"
@@ -51,14 +52,22 @@ class StepRunner final : public NodeRunner {
   void trace_to(Tracer* tracer);
   /// Where the layout's residuals lie. Must outlive the runner.
   void read_residuals_from(const std::byte* residuals) { residuals_ = residuals; }
-  /// Who runs the nodes of the device's lanes. Must outlive the runner.
-  void run_device_with(DeviceRunner* device) { device_ = device; }
+  /// Who runs the nodes of the device's lanes, and the handoff of graphs by words; null: there are none. Must outlive the runner.
+  void run_device_with(DeviceRunner* device, Handoff* handoff) { device_ = device, handoff_ = handoff; }
 
   Status run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) override;
+  void give_up() noexcept override {
+    if (handoff_ != nullptr) handoff_->close();
+  }
 
  private:
   Status run_host_segment(const TaskGraph& graph, std::span<const NodeId> nodes);
-  Status run_disk_side(const TaskGraph& graph, NodeId id);
+  /// Of nodes that wait for others or ask them for more.
+  Status run_caller_node(const TaskGraph& graph, NodeId id);
+  Status take_over(const TaskNode& node);
+  /// Members each their share.
+  void give_residual(const TeamMember& member);
+  void give_correction(const BranchWindow& window, const TeamMember& member);
   void trace_arrival(const TaskGraph& graph, NodeId id, const UnitTimes& times);
   Status run_disk_node(const TaskNode& node, NodeTrace& trace);
   /// A spilled layer's keys and values of every slice: `move` is KvCache::fetch or store.
@@ -135,6 +144,7 @@ class StepRunner final : public NodeRunner {
   Tracer* tracer_ = nullptr;
   int64_t disk_traced_ns_ = 0;       ///< until when the disk lane's track is full
   DeviceRunner* device_ = nullptr;
+  Handoff* handoff_ = nullptr;
   Status failure_;                   ///< of the one thing on the host lane that can fail: reading an embedding row
 };
 

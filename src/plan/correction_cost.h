@@ -12,11 +12,11 @@ inline constexpr double kScatteredReadCost = 3.5;
 // ms longer than their bytes do.
 inline constexpr double kBranchWindowS = 1.5e-6;
 
-// Four lanes take a corrected window over from one another, each some 10 us after it could.
+// Where copies hand over, four lanes take a corrected window over from one another, each some 10 us after it could.
 inline constexpr double kHandoffS = 40e-6;
 
-// However long the device multiplies meanwhile, its lane waits for the results to be taken over: 51 to 72 us a window on two cores, of 32,
-// 60 and 120 windows of 0.2 to 2 MB, less what adding them is predicted to take.
+// Then too, however long the device multiplies meanwhile, its lane waits for the results to be taken over: 51 to 72 us a window on two
+// cores, of 32, 60 and 120 windows of 0.2 to 2 MB, less what adding them is predicted to take.
 inline constexpr double kTakeOverS = 45e-6;
 
 }  // namespace outrigger

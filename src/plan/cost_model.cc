@@ -125,25 +125,26 @@ double CostModel::step_overhead_s(uint32_t tokens, double corrected_bytes) const
   return overhead_s_ + tokens * kScatteredReadCost * std::max(0.0, residual_bytes_ - corrected_bytes) / host_.stream();
 }
 
-double CostModel::handoff_s() const { return kHandoffS; }
+double CostModel::handoff_s(bool by_words) const { return by_words ? 0 : kHandoffS; }
 
-double CostModel::take_over_s(double bytes) const { return kTakeOverS + device_.add_s(bytes); }
+double CostModel::take_over_s(double bytes, bool by_words) const { return (by_words ? 0 : kTakeOverS) + device_.add_s(bytes); }
 
 double CostModel::correction_s(const CorrectedWindows& windows, double tokens, bool beside_link) const {
   return host_.product_s(windows.here, tokens, beside_link) + tokens * kScatteredReadCost * windows.residual_bytes / host_.stream();
 }
 
 CorrectionTime CostModel::corrections(const DeviceSums& sums, double tokens, bool beside_link) const {
+  const bool by_words = device_.hands_words(tokens, beside_link);
   CorrectionTime all;
   for (const CorrectedWindows& windows : sums.corrected) {
     if (windows.count == 0) continue;
     const double host = correction_s(windows, tokens, beside_link),
-                 add = windows.count * take_over_s(tokens * windows.result_bytes / windows.count);
-    const double input = windows.count * device_.input_s(tokens * windows.input_bytes / windows.count),
-                 result = windows.count * device_.result_s(tokens * windows.result_bytes / windows.count);
+                 add = windows.count * take_over_s(tokens * windows.result_bytes / windows.count, by_words);
+    const double input = windows.count * device_.input_s(tokens * windows.input_bytes / windows.count, by_words),
+                 result = windows.count * device_.result_s(tokens * windows.result_bytes / windows.count, by_words);
     all.host_s += host, all.input_s += input, all.result_s += result, all.add_s += add;
     const double there = device_.work_s(windows.there, tokens, 0);
-    all.waited_s += add + std::max(0.0, input + host + result + windows.count * kHandoffS - there);
+    all.waited_s += add + std::max(0.0, input + host + result + windows.count * handoff_s(by_words) - there);
   }
   return all;
 }

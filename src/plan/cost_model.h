@@ -106,9 +106,9 @@ class CostModel {
   /// Without so many bytes a token of residuals, which correct what a device does.
   double step_overhead_s(uint32_t tokens, double corrected_bytes = 0) const;
   /// What the lanes that take a corrected window over from one another add to its correction.
-  double handoff_s() const;
+  double handoff_s(bool by_words) const;
   /// What the device takes to add `bytes` of results, once they are there.
-  double take_over_s(double bytes) const;
+  double take_over_s(double bytes, bool by_words) const;
 
   /// The prompt in chunks of `step_tokens`, then the new tokens.
   WorkloadTime workload(uint32_t step_tokens, const StreamLoad& load, const DeviceLoad* device = nullptr) const;

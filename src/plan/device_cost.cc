@@ -36,6 +36,7 @@ DeviceRates::DeviceRates(const StepShape& shape, const MachineProfile& machine, 
       h2d_(machine.h2d_bytes.per_s),
       d2h_(machine.d2h_bytes.per_s),
       latency_s_(machine.link_latency_us * 1e-6),
+      handoff_s_(machine.handoff_us * 1e-6),
       overhead_s_(machine.device_step_overhead_us * 1e-6),
       residual_bytes_(static_cast<double>(shape.residual_row_bytes)),
       logits_bytes_(static_cast<double>(shape.logits_row_bytes)),
@@ -72,15 +73,16 @@ DeviceTime DeviceRates::time(const DeviceLoad& load, const StepWork& work) const
   if (!sums.is_used()) return time;
   const double tokens = work.tokens, rows = work.logit_rows, attention = attention_s(work);
   const bool with_head = rows > 0;
+  const uint64_t bytes = sums.layer_upload_bytes + (with_head ? sums.head_upload_bytes : 0);
+  const bool by_words = hands_words(tokens, bytes > 0);
   const double layers = work_s(DeviceWork(sums.layers), tokens, attention),
                heads = with_head ? product_s(sums.heads.products, rows) : 0;
   time.device_s = layers + heads + overhead_s_;
-  time.up_s = (sums.uploads + (with_head ? sums.head_uploads : 0)) * up_s(tokens);
-  time.down_s = (sums.downloads + (with_head ? sums.head_downloads : 0)) * down_s(tokens);
+  time.up_s = (sums.uploads + (with_head ? sums.head_uploads : 0)) * up_s(tokens, by_words);
+  time.down_s = (sums.downloads + (with_head ? sums.head_downloads : 0)) * down_s(tokens, by_words);
   if (with_head && sums.logits_download) time.down_s += logits_s(rows);
   time.disk_gap_s = work_s(sums.disk_gap, tokens, attention);
 
-  const uint64_t bytes = sums.layer_upload_bytes + (with_head ? sums.head_upload_bytes : 0);
   if (bytes == 0) return time;
   const double slot = static_cast<double>(load.slot_bytes), units = std::ceil(static_cast<double>(bytes) / slot);
   time.upload_s = static_cast<double>(bytes) / h2d_ + units * upload_s(0);

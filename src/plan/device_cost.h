@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 
+#include "src/plan/handoff_size.h"
 #include "src/plan/product_work.h"
 
 namespace outrigger {
@@ -103,13 +104,15 @@ class DeviceRates {
   /// One layer's.
   double attention_s(const StepWork& work) const;
   double overhead_s() const { return overhead_s_; }
+  /// Whether a step's turns are handed over by words: of few tokens, where nothing streams to the device and it can.
+  bool hands_words(double tokens, bool streams) const { return handoff_s_ > 0 && !streams && tokens <= kHandoffTokens; }
   /// The residual of so many tokens, one way or the other; logits.
-  double up_s(double tokens) const { return latency_s_ + tokens * residual_bytes_ / h2d_; }
-  double down_s(double tokens) const { return latency_s_ + tokens * residual_bytes_ / d2h_; }
+  double up_s(double tokens, bool by_words) const { return way_s(tokens * residual_bytes_, h2d_, by_words); }
+  double down_s(double tokens, bool by_words) const { return way_s(tokens * residual_bytes_, d2h_, by_words); }
   double logits_s(double rows) const { return latency_s_ + rows * logits_bytes_ / d2h_; }
   /// Of corrections: so many bytes of input to the host, of results to the device, and there a sum of them to what the device computed.
-  double input_s(double bytes) const { return latency_s_ + bytes / d2h_; }
-  double result_s(double bytes) const { return latency_s_ + bytes / h2d_; }
+  double input_s(double bytes, bool by_words) const { return way_s(bytes, d2h_, by_words); }
+  double result_s(double bytes, bool by_words) const { return way_s(bytes, h2d_, by_words); }
   double add_s(double bytes) const { return 3 * bytes / stream_; }
   /// A unit of weights. Each is asked for when a slot is free, and so pays the way to the device.
   double upload_s(uint64_t packed_bytes) const { return latency_s_ + kUnitHandOverS + static_cast<double>(packed_bytes) / h2d_; }
@@ -118,12 +121,16 @@ class DeviceRates {
 
  private:
   double product_s(double bytes, double weights, double tokens) const;
+  /// Half of each word is its number.
+  double way_s(double bytes, double rate, bool by_words) const {
+    return by_words ? handoff_s_ / 2 + 2 * bytes / rate : latency_s_ + bytes / rate;
+  }
 
   /// From the end of a unit's product over two lanes' threads to the copy into its slot. On an H100, whose link takes 28 us for a MiB,
   /// units of that size came every 40.
   static constexpr double kUnitHandOverS = 25e-6;
 
-  double stream_ = 1, int8_ = 1, small_ = 1, attention_ = 1, h2d_ = 1, d2h_ = 1, latency_s_ = 0, overhead_s_ = 0;
+  double stream_ = 1, int8_ = 1, small_ = 1, attention_ = 1, h2d_ = 1, d2h_ = 1, latency_s_ = 0, handoff_s_ = 0, overhead_s_ = 0;
   double residual_bytes_ = 0, logits_bytes_ = 0;
   double layer_kv_bytes_per_position_ = 0, layer_attention_flops_ = 0, layer_activation_flops_ = 0;
 };

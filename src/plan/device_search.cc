@@ -33,7 +33,12 @@ DeviceSearch::~DeviceSearch() = default;
 
 DeviceSearch::DeviceSearch(const StepShape& shape, const Demand& demand, const CostModel& cost, const MachineProfile& machine,
                            CorrectionPlace corrections)
-    : shape_(shape), demand_(demand), cost_(cost), candidates_(shape, demand, corrections), threads_(machine.device_threads) {
+    : shape_(shape),
+      demand_(demand),
+      cost_(cost),
+      candidates_(shape, demand, corrections),
+      threads_(machine.device_threads),
+      handoff_bytes_(machine.handoff_us > 0 ? handoff_bytes(handoff_size(shape)) : 0) {
   Demand there = demand;
   there.threads = threads_;
   const uint64_t before = add_bytes(whole_pages(demand.draft_device_bytes), whole_pages(demand.device_taken_bytes));
@@ -66,7 +71,7 @@ uint64_t DeviceSearch::device_bytes(const DeviceCandidate& candidate, size_t ste
 uint64_t DeviceSearch::host_bytes(const DeviceCandidate& candidate, size_t step) const {
   return add_bytes(
       add_bytes(candidate.host_weights, candidate.row_buffer_bytes),
-      add_bytes(add_bytes(kv_bytes_[shape_.kv_layers - candidate.attention_layers], host_step_bytes_[step]), candidate.transfer_bytes));
+      add_bytes(add_bytes(kv_bytes_[shape_.kv_layers - candidate.attention_layers], host_step_bytes_[step]), beside_bytes(candidate)));
 }
 
 bool DeviceSearch::takes_step(const DeviceCandidate& candidate, size_t step, uint64_t device_budget) const {
@@ -114,7 +119,7 @@ const DeviceSearch::Rest::Made& DeviceSearch::made(Rest& rest) const {
   shape.activation_bytes_per_thread = shape_.activation_bytes_per_thread;
   shape.logits_row_bytes = shape_.logits_row_bytes;
   const HostRest beside{largest_row_block(shape_), candidate.row_bytes, candidate.row_reads,
-                        candidate.transfer_bytes,  &candidate.load,     true};
+                        beside_bytes(candidate),   &candidate.load,     true};
   rest.made->search = std::make_unique<PlacementSearch>(shape, demand_, cost_, 0, beside);
   return *rest.made;
 }
@@ -157,6 +162,7 @@ DevicePlacement DeviceSearch::placement_of(const DeviceCandidate& candidate, siz
   placement.use.threads = threads_;
   placement.use.corrections_beside = candidate.beside;
   placement.use.transfer_bytes = candidate.transfer_bytes;
+  placement.use.handoff_bytes = handoff_bytes_;
   placement.device_bytes = device_bytes(candidate, step);
   placement.host_bytes = host_bytes(candidate, step);
   return placement;
@@ -175,7 +181,7 @@ uint64_t DeviceSearch::streamed_bytes(const DeviceCandidate& candidate) const {
 }
 
 uint64_t DeviceSearch::bytes_without_layers(const DeviceCandidate& candidate, uint64_t streamed, size_t step) const {
-  return add_bytes(add_bytes(add_bytes(fixed_arena_bytes(shape_), streamed), candidate.transfer_bytes),
+  return add_bytes(add_bytes(add_bytes(fixed_arena_bytes(shape_), streamed), beside_bytes(candidate)),
                    add_bytes(kv_bytes_[shape_.kv_layers - candidate.attention_layers], host_step_bytes_[step]));
 }
 

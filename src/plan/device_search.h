@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "src/plan/device_candidates.h"
+#include "src/plan/handoff_size.h"
 #include "src/plan/placement_search.h"
 
 namespace outrigger {
@@ -54,6 +55,8 @@ class DeviceSearch {
 
   uint64_t device_bytes(const DeviceCandidate& candidate, size_t step) const;
   uint64_t host_bytes(const DeviceCandidate& candidate, size_t step) const;
+  /// What the host keeps to load the device and to hand over to it.
+  uint64_t beside_bytes(const DeviceCandidate& candidate) const { return add_bytes(candidate.transfer_bytes, handoff_bytes_); }
   bool takes_step(const DeviceCandidate& candidate, size_t step, uint64_t device_budget) const;
   bool is_too_large(const DeviceCandidate& candidate, size_t step) const;
   std::vector<bool> steps_within(const DeviceCandidate& candidate, uint64_t device_budget) const;
@@ -68,6 +71,7 @@ class DeviceSearch {
   const CostModel& cost_;
   const DeviceCandidates candidates_;
   const uint32_t threads_;
+  const uint64_t handoff_bytes_;    ///< 0: by copies
   StepShape bare_;                  ///< the shape without names
   std::vector<uint64_t> kv_bytes_;  ///< of 0, 1, 2, ... layers
   std::vector<uint64_t> host_step_bytes_, device_step_bytes_, beside_step_bytes_;  ///< beside: where the host corrects

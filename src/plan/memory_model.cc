@@ -129,6 +129,7 @@ DeviceUse device_use(const Plan& plan) {
   device.slot_bytes = plan.device_slot_bytes;
   device.threads = plan.device_threads;
   device.transfer_bytes = plan.transfer_bytes;
+  device.handoff_bytes = plan.handoff_bytes;
   device.corrections_beside = plan.corrections_beside;
   return device;
 }
@@ -170,7 +171,7 @@ TierBreakdown host_breakdown(const StepShape& shape, const Demand& demand, const
   breakdown.experts = multiply_bytes(slots.experts, slots.of_expert.slot_bytes);
   breakdown.draft = demand.self_draft_bits > 0 ? stand_ins_bytes(shape, demand, resident) : whole_pages(demand.draft_bytes);
   breakdown.branches = whole_pages(shape.residual_bytes);
-  breakdown.other = device.transfer_bytes;
+  breakdown.other = add_bytes(device.transfer_bytes, device.handoff_bytes);
   return breakdown;
 }
 

@@ -104,7 +104,7 @@ struct DeviceUse {
   uint32_t slots = 0;
   uint64_t slot_bytes = 0;
   uint32_t threads = 0;
-  uint64_t transfer_bytes = 0;
+  uint64_t transfer_bytes = 0, handoff_bytes = 0;
   bool corrections_beside = false;  ///< Plan's
 
   bool is_resident(size_t matrix) const { return !resident.empty() && resident[matrix]; }

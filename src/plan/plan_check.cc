@@ -7,6 +7,7 @@
 #include "src/base/formatted.h"
 #include "src/base/macros.h"
 #include "src/plan/branch_share.h"
+#include "src/plan/handoff_size.h"
 #include "src/plan/kv_spill_model.h"
 #include "src/plan/memory_model.h"
 #include "src/plan/plan_inputs.h"
@@ -108,6 +109,8 @@ Status check_device_ring(const Plan& plan, const StepShape& shape, const DeviceU
     if (device.is_streamed(i)) least_slot = std::max(least_slot, least_device_slot_bytes(shape.matrices[i]));
   }
   OTR_TRY(equal("transfer_bytes", plan.transfer_bytes, transfer_bytes(shape, device)));
+  if (plan.handoff_bytes != 0)
+    OTR_TRY(equal("handoff_bytes", plan.handoff_bytes, device.is_used() ? handoff_bytes(handoff_size(shape)) : 0));
   const bool has_work = device.is_used() || plan.device.breakdown.draft > 0;
   if (!has_work) OTR_TRY(equal("device_threads", plan.device_threads, 0));
   if (has_work && plan.device_threads == 0) return wrong("device_threads is 0, need at least 1");

@@ -137,8 +137,9 @@ Status check_profile(const MachineProfile& machine) {
   OTR_TRY(check_rate("device_int8_ops", machine.device_int8_ops, true));
   OTR_TRY(check_rate("device_small_batch_ops", machine.device_small_batch_ops, true));
   OTR_TRY(check_rate("device_attention_flops", machine.device_attention_flops, true));
-  for (const auto& [name, us] :
-       {std::pair("device_step_overhead_us", machine.device_step_overhead_us), {"link_latency_us", machine.link_latency_us}}) {
+  for (const auto& [name, us] : {std::pair("device_step_overhead_us", machine.device_step_overhead_us),
+                                 {"link_latency_us", machine.link_latency_us},
+                                 {"handoff_us", machine.handoff_us}}) {
     if (!std::isfinite(us) || us < 0)
       return invalid(formatted("machine profile: {} is {}, need a finite number of at least 0", name, us));
   }

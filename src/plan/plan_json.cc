@@ -132,6 +132,7 @@ Status read_device_stream(const JsonFields& json, Plan* plan) {
   OTR_TRY(stream.read("from_tokens", &plan->device_from_tokens));
   OTR_TRY(stream.read("threads", &plan->device_threads));
   if (stream.has("corrections_beside")) OTR_TRY(stream.read("corrections_beside", &plan->corrections_beside));
+  if (stream.has("handoff_bytes")) OTR_TRY(stream.read("handoff_bytes", &plan->handoff_bytes));
   return stream.read("transfer_bytes", &plan->transfer_bytes);
 }
 
@@ -258,6 +259,7 @@ std::string plan_to_json(const Plan& plan) {
         {"from_tokens", plan.device_from_tokens},
         {"threads", plan.device_threads},
         {"transfer_bytes", plan.transfer_bytes},
+        {"handoff_bytes", plan.handoff_bytes},
         {"corrections_beside", plan.corrections_beside}}},
   };
   // A tensor's name comes from a file and need not be UTF-8: what is not is replaced, where the default is to throw.

@@ -80,6 +80,7 @@ Plan plan_of(const StepShape& shape, Demand demand, const CostModel& cost, const
   plan.device_threads = demand.draft_device_bytes > 0 ? demand.device_threads : device.threads;
   plan.corrections_beside = device.is_used() && device.corrections_beside && shape.correction_row_bytes > 0;
   plan.transfer_bytes = device.transfer_bytes;
+  plan.handoff_bytes = device.handoff_bytes;
 
   plan.tensors.reserve(shape.matrices.size());
   for (size_t i = 0; i < resident.size(); ++i) {

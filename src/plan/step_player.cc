@@ -101,7 +101,7 @@ void StepPlayer::cross(bool to_device, uint32_t layer) {
   task.kind = to_device ? TaskKind::kUpload : TaskKind::kDownload;
   task.layer = layer;
   task.bytes = work_.tokens * shape_.residual_row_bytes;
-  task.end_s = to_device ? cost_.device().up_s(work_.tokens) : cost_.device().down_s(work_.tokens);
+  task.end_s = to_device ? cost_.device().up_s(work_.tokens, hands_words()) : cost_.device().down_s(work_.tokens, hands_words());
   host_.push_back(task);
 }
 
@@ -200,12 +200,13 @@ void StepPlayer::add_corrected_window(uint32_t begin, uint32_t end, uint32_t fac
     task.lane = lane, task.kind = kind, task.bytes = static_cast<uint64_t>(bytes), task.end_s = duration_s;
     host_.push_back(task);
   };
-  add(ScheduleLane::kToHost, TaskKind::kInput, tokens * window.input_bytes, cost_.device().input_s(tokens * window.input_bytes));
+  const double input_bytes = tokens * window.input_bytes, result_bytes = tokens * window.result_bytes;
+  add(ScheduleLane::kToHost, TaskKind::kInput, input_bytes, cost_.device().input_s(input_bytes, hands_words()));
   add_window(begin, end);
   add(ScheduleLane::kHost, TaskKind::kCorrect, window.here.bytes() + tokens * window.residual_bytes,
       cost_.correction_s(window, tokens, is_link_busy_));
-  add(ScheduleLane::kToDevice, TaskKind::kResult, tokens * window.result_bytes, cost_.device().result_s(tokens * window.result_bytes));
-  add(ScheduleLane::kDevice, TaskKind::kAdd, tokens * window.result_bytes, cost_.take_over_s(tokens * window.result_bytes));
+  add(ScheduleLane::kToDevice, TaskKind::kResult, result_bytes, cost_.device().result_s(result_bytes, hands_words()));
+  add(ScheduleLane::kDevice, TaskKind::kAdd, result_bytes, cost_.take_over_s(result_bytes, hands_words()));
 }
 
 // One node for what is resident and the first unit; each further unit starts another, so that computing begins with the first.

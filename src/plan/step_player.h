@@ -108,6 +108,7 @@ class StepPlayer {
   bool is_used(const MatrixShape& matrix) const;
   bool is_there(uint32_t matrix) const { return device_.is_resident(matrix) || is_brought(matrix); }
   bool is_brought(uint32_t matrix) const { return streams_ && device_.is_streamed(matrix); }
+  bool hands_words() const { return cost_.device().hands_words(work_.tokens, is_link_busy_); }
   void cross(bool to_device, uint32_t layer);
   void add_logits_download();
   void take_time(ScheduledTask& task, bool is_last_use, Clock* clock, StepTime* time);

@@ -102,7 +102,7 @@ void StepPlayer::end_attention(const ScheduledTask& task, double* disk_free, Ste
 
 double StepPlayer::begin_s(const ScheduledTask& task, const Clock& clock) const {
   if (task.kind == TaskKind::kCorrect || task.kind == TaskKind::kResult) return clock.correction;
-  return task.kind == TaskKind::kAdd ? std::max(clock.chain, clock.correction + cost_.handoff_s()) : clock.chain;
+  return task.kind == TaskKind::kAdd ? std::max(clock.chain, clock.correction + cost_.handoff_s(hands_words())) : clock.chain;
 }
 
 // As soon as what is before it is done, its unit is there, and its lane is free. After a unit's last use its slot is filled again.

@@ -129,6 +129,15 @@ Json streamed_json(const Engine& engine) {
           {"kv_written_bytes", streamed.kv_written_bytes}};
 }
 
+Json device_json(const Engine& engine) {
+  const DeviceReport device = engine.device();
+  return {{"operations", device.operations},
+          {"launches", device.launches},
+          {"graphs", device.graphs},
+          {"graph_operations", device.graph_operations},
+          {"handoffs", device.handoffs}};
+}
+
 Json experts_json(const Engine& engine) {
   const ExpertReport experts = engine.experts();
   return {{"uses", experts.uses},

@@ -51,6 +51,7 @@ Json streamed_json(const Engine& engine);
 Json lanes_json(const Engine& engine);
 /// {"uses":..,"hits":..,"reads":..,"guesses":..,"right_guesses":..,"token_uses":..,"token_hits":..,"repetition":..}
 Json experts_json(const Engine& engine);
+Json device_json(const Engine& engine);
 /// {"steps":..,"mean_share":..,"slowdown":..}: what --branch follow did.
 Json branches_json(const BranchUse& use);
 /// {"file":..,"architecture":..,"parameters":..,"bytes":..}

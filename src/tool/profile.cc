@@ -59,10 +59,10 @@ std::string to_text(const MachineProfile& profile) {
   if (profile.host_stream_bytes_busy.per_s > 0) line("host memory, others at work", profile.host_stream_bytes_busy, 1e9, "GB/s");
   if (profile.disk_bytes_busy.per_s > 0) line("disk, others at work", profile.disk_bytes_busy, 1e9, "GB/s");
   if (profile.device.empty()) return text;
-  text +=
-      fmt::format("\n{}\n{} of memory, of which {} are taken by using it, {:.1f} us for a step of any size, {:.1f} us over the link\n\n",
-                  profile.device, format_size(profile.device_memory_bytes), format_size(profile.device_taken_bytes),
-                  profile.device_step_overhead_us, profile.link_latency_us);
+  text += fmt::format("\n{}\n{} of memory, of which {} are taken by using it, {:.1f} us for a step of any size, {:.1f} us over the link",
+                      profile.device, format_size(profile.device_memory_bytes), format_size(profile.device_taken_bytes),
+                      profile.device_step_overhead_us, profile.link_latency_us);
+  text += profile.handoff_us > 0 ? fmt::format(", {:.1f} us to the host and back in a step\n\n", profile.handoff_us) : "\n\n";
   line("host to device", profile.h2d_bytes, 1e9, "GB/s");
   line("device to host", profile.d2h_bytes, 1e9, "GB/s");
   line("device memory", profile.device_stream_bytes, 1e9, "GB/s");

@@ -54,7 +54,7 @@ MachineProfile of_host(const MachineProfile& profile) {
   host.device_taken_bytes = 0;
   host.h2d_bytes = host.d2h_bytes = host.device_stream_bytes = host.device_int8_ops = host.device_small_batch_ops =
       host.device_attention_flops = {};
-  host.link_latency_us = host.device_step_overhead_us = 0;
+  host.link_latency_us = host.handoff_us = host.device_step_overhead_us = 0;
   return host;
 }
 

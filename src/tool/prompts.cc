@@ -157,6 +157,7 @@ Json document_of(const Model& model, const PromptsRun& run, const PromptResults&
                    {"memory", memory_json(run.engine)},
                    {"streamed", streamed_json(run.engine)},
                    {"experts", experts_json(run.engine)},
+                   {"device", device_json(run.engine)},
                    {"plan", predictions_json(run.engine.plan())},
                    {"speculation", speculation_json(totals.speculation)},
                    {"model", model_json(model)},

@@ -23,6 +23,7 @@ Json run_json(const Model& model, const Engine& engine, const RunOptions& option
   document["streamed"] = streamed_json(engine);
   if (engine.lane_busy().steps > 0) document["lanes"] = lanes_json(engine);
   document["experts"] = experts_json(engine);
+  document["device"] = device_json(engine);
   document["plan"] = predictions_json(engine.plan());
   document["speculation"] = speculation_json(result.speculation);
   if (result.branches.follows_load) document["branches"] = branches_json(result.branches);

@@ -26,11 +26,12 @@ class Row:
     place: str   # where branches are computed
     share: str = "all"
     is_slowed: bool = False  # by no more than --slowdown
+    by_copies: bool = False  # host and device hand over as where they do not see the same memory
 
 
 ROWS = (Row("without branches", "large", "device", "none"), Row("branches in the device's memory", "large", "device"),
         Row("the same memory as without, branches on the device", "small", "device"), Row("the same memory, on the host, the device waiting", "small", "host-in-turn"),
-        Row("the same memory, on the host meanwhile", "small", "host"), Row("the same, as many as {} more time allow", "small", "host", is_slowed=True))
+        Row("the same memory, on the host meanwhile, handed over by copies", "small", "host", by_copies=True), Row("the same memory, on the host meanwhile", "small", "host"), Row("the same, as many as {} more time allow", "small", "host", is_slowed=True))
 
 
 def tool_json(options, *arguments):
@@ -38,8 +39,21 @@ def tool_json(options, *arguments):
     return json.loads(done.stdout)
 
 
+def without_handoffs(profile, folder):
+    """The same machine, of whose device nothing is known but that it copies."""
+    with open(profile, encoding="utf-8") as file:
+        measured = json.load(file)
+    measured.pop("handoff_us", None)
+    path = os.path.join(folder, "profile-by-copies.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(measured, file)
+    return path
+
+
 def make_plan(options, folder, profile, row):
-    path = os.path.join(folder, f"{row.size}-{row.place}-{row.is_slowed}.json")
+    path = os.path.join(folder, f"{row.size}-{row.place}-{row.is_slowed}-{row.by_copies}.json")
+    if row.by_copies:
+        profile = without_handoffs(profile, folder)
     slowdown = ("--max-slowdown", options.slowdown) if row.is_slowed else ()
     plan = tool_json(options, "plan", options.model, "--draft", "none", "--profile", profile, "--host-budget", options.host, "--device-budget", getattr(options, row.size), "--branch-on",
                      row.place, "--workload", f"prompt={options.prompt},new={options.tokens}", *slowdown)

@@ -270,6 +270,14 @@ int main(void) {
   FIELD(otr_expert_report, token_uses);
   FIELD(otr_expert_report, token_hits);
   FIELD(otr_expert_report, repetition);
+  STRUCT(otr_device_report);
+  FIELD(otr_device_report, struct_size);
+  FIELD(otr_device_report, reserved);
+  FIELD(otr_device_report, operations);
+  FIELD(otr_device_report, launches);
+  FIELD(otr_device_report, graphs);
+  FIELD(otr_device_report, graph_operations);
+  FIELD(otr_device_report, handoffs);
   STRUCT(otr_lane_busy);
   FIELD(otr_lane_busy, struct_size);
   FIELD(otr_lane_busy, reserved);

@@ -79,6 +79,7 @@ static void null_plans_and_engines(otr_error* e, const stack* s) {
   otr_memory_report memory = {sizeof memory};
   otr_stream_report streamed = {sizeof streamed};
   otr_expert_report experts = {sizeof experts};
+  otr_device_report device = {sizeof device};
   otr_lane_busy busy = {sizeof busy};
   otr_draft_forecast forecast = {sizeof forecast};
   otr_profile* profile = (otr_profile*)&summary;
@@ -122,6 +123,8 @@ static void null_plans_and_engines(otr_error* e, const stack* s) {
   REFUSED_C(otr_engine_get_streamed(s->engine, NULL, &error));
   REFUSED_C(otr_engine_get_experts(NULL, &experts, &error));
   REFUSED_C(otr_engine_get_experts(s->engine, NULL, &error));
+  REFUSED_C(otr_engine_get_device(NULL, &device, &error));
+  REFUSED_C(otr_engine_get_device(s->engine, NULL, &error));
   REFUSED_C(otr_engine_lane_busy(NULL, 1, &busy, &error));
   REFUSED_C(otr_engine_lane_busy(s->engine, 1, NULL, &error));
   REFUSED_C(otr_engine_write_trace(NULL, scratch_path("trace.json"), &error));
@@ -276,6 +279,7 @@ void a_wrong_struct_size_is_an_error(void) {
   otr_memory_report memory = {sizeof memory};
   otr_stream_report streamed = {sizeof streamed};
   otr_expert_report experts = {sizeof experts};
+  otr_device_report device = {sizeof device};
   otr_lane_busy busy = {sizeof busy};
   otr_draft_forecast forecast = {sizeof forecast};
   otr_batch_report batch_report = {sizeof batch_report};
@@ -326,6 +330,7 @@ void a_wrong_struct_size_is_an_error(void) {
   WRONG_SIZES_SINCE_C(memory, 96, otr_engine_get_memory(s.engine, OTR_TIER_HOST, &memory, &error));
   WRONG_SIZES_SINCE_C(streamed, kFirstStreamReport, otr_engine_get_streamed(s.engine, &streamed, &error));
   WRONG_SIZES_SINCE_C(experts, 48, otr_engine_get_experts(s.engine, &experts, &error));
+  WRONG_SIZES_SINCE_C(device, 48, otr_engine_get_device(s.engine, &device, &error));
   WRONG_SIZES_SINCE_C(forecast, 48, otr_plan_forecast_draft(s.plan, s.model, s.model, some_profile(), NULL, 0, &forecast, &error));
   WRONG_SIZES_C(busy, otr_engine_lane_busy(s.engine, 1, &busy, &error));
   WRONG_SIZES_SINCE_C(result, kFirstGenerate, otr_session_generate(s.session, &token, 1, NULL, &result, &error));

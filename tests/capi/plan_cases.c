@@ -88,6 +88,7 @@ static void runs_on_a_device_as_without(stack* s, const otr_plan* plan) {
   otr_engine_options options;
   otr_stream_report streamed = {sizeof streamed};
   otr_memory_report memory = {sizeof memory};
+  otr_device_report device = {sizeof device};
   otr_engine* engine = NULL;
   otr_session* session = NULL;
   const float *logits = NULL, *alone = NULL;
@@ -104,6 +105,8 @@ static void runs_on_a_device_as_without(stack* s, const otr_plan* plan) {
   CHECK_C(count == count_alone && memcmp(logits, alone, count * sizeof *logits) == 0);
   NEED_C(otr_engine_get_streamed(engine, &streamed, &s->error) == OTR_OK);
   CHECK_C(streamed.h2d_bytes > 0 && streamed.d2h_bytes > 0);
+  NEED_C(otr_engine_get_device(engine, &device, &s->error) == OTR_OK);
+  CHECK_C(device.operations > 0 && device.launches > 0 && device.graphs == 0);
   NEED_C(otr_engine_get_memory(engine, OTR_TIER_DEVICE, &memory, &s->error) == OTR_OK);
   CHECK_C(memory.planned_bytes > 0 && memory.peak_bytes == memory.planned_bytes);
   otr_session_close(&session);

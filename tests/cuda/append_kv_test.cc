@@ -21,21 +21,21 @@ std::vector<float> with_extremes(size_t count, unsigned seed) {
   return values;
 }
 
-void check(const Shape& shape, KvType type, const uint32_t* first_position_at = nullptr) {
+void check(const Shape& shape, KvType type, const uint32_t* varying_at = nullptr) {
   CAPTURE(static_cast<int>(type), shape.tokens, shape.kv_heads, shape.head_dim, shape.first_position);
   const size_t width = shape.kv_heads * shape.head_dim, capacity = kv_positions(shape.first_position + shape.tokens + 5);
   TwinBytes k(with_extremes(shape.tokens * (width + 3), 1)), v(with_extremes(shape.tokens * (width + 1), 2));
   const size_t bytes = kv_head_offset(type, shape.head_dim, capacity, shape.kv_heads);
   TwinBytes k_cache(bytes), v_cache(bytes);
   Launcher launcher = emulated_launcher();
-  launcher.first_position_at = first_position_at;
+  launcher.varying_at = varying_at;
   run_twice(launcher, [&](bool device) {
     AppendKvArgs args{};
     args.k = k.on(device), args.v = v.on(device), args.k_stride = width + 3, args.v_stride = width + 1;
     args.k_cache = k_cache.on<std::byte>(device), args.v_cache = v_cache.on<std::byte>(device);
     args.tokens = shape.tokens, args.kv_heads = shape.kv_heads, args.head_dim = shape.head_dim;
     args.capacity = capacity, args.type = type;
-    args.first_position = device && first_position_at != nullptr ? 0 : shape.first_position;
+    args.first_position = device && varying_at != nullptr ? 0 : shape.first_position;
     return args;
   });
   REQUIRE(k_cache.is_equal());

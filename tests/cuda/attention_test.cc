@@ -13,7 +13,7 @@ struct Case {
   size_t first_position;
   /// Few multiprocessors have their blocks walk through all parts; many get parts of their own.
   uint32_t multiprocessors = 1000;
-  const uint32_t* first_position_at = nullptr;
+  const uint32_t* varying_at = nullptr;
 };
 
 constexpr KvType kTypes[] = {KvType::kF16, KvType::kF32, KvType::kQ8_0};
@@ -24,8 +24,8 @@ std::vector<float> attend(const Sequence& sequence, const Case& c) {
   const AlignedBytes scratch(attention_scratch_on_device(sequence.shape.head_dim));
   AttentionArgs args = sequence.args(c.first_position, sequence.shape.positions, dst.data(), scratch.data());
   args.dst_stride = stride;
-  if (c.first_position_at != nullptr) args.first_position = 0;
-  REQUIRE(launch_op({emulator::launch_only(), nullptr, c.multiprocessors, c.first_position_at}, args) == kCudaOk);
+  if (c.varying_at != nullptr) args.first_position = 0;
+  REQUIRE(launch_op({emulator::launch_only(), nullptr, c.multiprocessors, c.varying_at}, args) == kCudaOk);
   for (size_t t = 0; t < tokens; ++t) {
     for (size_t i = sequence.q_stride(); i < stride; ++i) REQUIRE(dst[t * stride + i] == 1e9f);
     std::copy_n(&dst[t * stride], sequence.q_stride(), &dst[t * sequence.q_stride()]);

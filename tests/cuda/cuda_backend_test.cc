@@ -3,6 +3,7 @@
 
 #include "src/base/macros.h"
 #include "tests/contract/backend_contract.h"
+#include "tests/contract/backend_handoff_contract.h"
 #include "tests/contract/backend_op_contract.h"
 #include "tests/contract/backend_repeat_contract.h"
 #include "tests/contract/backend_work_contract.h"
@@ -62,6 +63,31 @@ TEST_CASE("cuda backend: keeps the contract of failures") {
 TEST_CASE("cuda backend: keeps the contract of operations") {
   const FreshDevice device;
   contract::check_op_contract(open_fake);
+}
+TEST_CASE("cuda backend: keeps the contract of handoffs, with graphs and without") {
+  for (const auto open : {open_fake, open_without_graphs}) {
+    const FreshDevice device;
+    contract::check_handoff_contract(open);
+  }
+}
+TEST_CASE("cuda backend: a card that cannot look at the host's memory, or is told not to, has no handoffs and says so") {
+  for (const bool can : {false, true}) {
+    CAPTURE(can);
+    FakeFacts facts;
+    facts.can_hand_over = can;
+    const FreshDevice device(facts);
+    CudaDeviceOptions options = device_number(0);
+    options.hands_over = !can;
+    const std::unique_ptr<Backend> backend = must(open_cuda_device(FakeDevice::api(), options));
+    REQUIRE_FALSE(backend->supports(DeviceOpKind::kSend, PackedKind{}));
+    REQUIRE_FALSE(backend->supports(DeviceOpKind::kReceive, PackedKind{}));
+    REQUIRE(backend->supports(DeviceOpKind::kAdd, PackedKind{}));
+    const contract::Turns turns(*backend, 16);
+    const Status status = backend->launch(Stream::kCompute, turns.send(1));
+    REQUIRE(status.code() == StatusCode::kInvalidArgument);
+    REQUIRE(status.message().starts_with("send: got a device that cannot"));
+    contract::finish(*backend);
+  }
 }
 TEST_CASE("cuda backend: repeats steps with the bits of their operations") {
   const FreshDevice device;

@@ -278,6 +278,7 @@ struct FakeCalls {
       facts->compute_major = device.facts_.compute_major, facts->compute_minor = device.facts_.compute_minor;
       facts->multiprocessors = 4;
       facts->memory_bytes = device.facts_.memory_bytes;
+      facts->can_hand_over = device.facts_.can_hand_over;
       return kCudaOk;
     });
   }

@@ -58,6 +58,7 @@ struct FakeFacts {
   uint64_t memory_bytes = 64 << 20;
   uint64_t context_bytes = 0;     ///< that are taken from the first use on
   bool knows_free = true;         ///< before that
+  bool can_hand_over = true;
 };
 
 /// Submitting returns at once; each stream's work is done in order, streams run beside each other, kernels one at a time. Steady work

@@ -58,6 +58,7 @@ TEST_CASE("recorded runs: a run's second coming records it, and from the third o
   const FreshDevice device;
   const std::unique_ptr<Backend> backend = open_fake();
   const Layers graphs(*backend), apart(*backend);
+  const uint64_t before = backend->work().operations;
   for (size_t step = 0; step < 6; ++step) {
     CAPTURE(step);
     const uint64_t launches = calls(CudaCall::kLaunch);
@@ -71,6 +72,11 @@ TEST_CASE("recorded runs: a run's second coming records it, and from the third o
     REQUIRE(is_equal(graphs, apart));
   }
   REQUIRE(calls(CudaCall::kLaunchGraph) == 4);
+  const DeviceWorkCounts work = backend->work();
+  REQUIRE(work.graphs == 4);
+  REQUIRE(work.graph_operations % 4 == 0);
+  REQUIRE(work.operations - before == 12 * work.graph_operations / 4);  // six steps of each
+  REQUIRE(work.launches < work.operations - work.graph_operations);      // some are launched together
 }
 
 TEST_CASE("recorded runs: a host far ahead of the device changes no position under way") {

@@ -6,6 +6,7 @@
 #   sanitizers  compute-sanitizer's memcheck, racecheck, synccheck and initcheck over the contract
 #   kernels     the products' rates, as fractions of the memory's measured one
 #   model       a random llama of 8 billion parameters in 4 and in 3 bits: resident, and streamed with a quarter of it on the card
+#   turns       how long host and device take for a turn, many of them, and models whose layers the host computes in part or corrects
 #
 # Without --programs they are built here, which needs nvcc and what ./bootstrap installs. For a machine that has neither:
 #   run_on_gpu.sh --gather FOLDER    builds here what can be carried there, with the libraries that a bare system lacks
@@ -47,11 +48,11 @@ while [[ $# -gt 0 ]]; do
     --out) out="$2"; shift 2 ;;
     --gather) gather "$2"; exit 0 ;;
     -h | --help) sed -n '2,/^set/p' "${BASH_SOURCE[0]}" | grep '^#' | cut -c3-; exit 0 ;;
-    tests | sanitizers | kernels | model) parts+=("$1"); shift ;;
+    tests | sanitizers | kernels | model | turns) parts+=("$1"); shift ;;
     *) die "got '$1'; see --help" ;;
   esac
 done
-[[ ${#parts[@]} -gt 0 ]] || parts=(tests sanitizers kernels model)
+[[ ${#parts[@]} -gt 0 ]] || parts=(tests sanitizers kernels model turns)
 if [[ -z "$programs" ]]; then
   gather "$root/build/gpu"
   programs="$root/build/gpu"
@@ -88,6 +89,7 @@ run_tests() {
   # They look for their files where they were built: on another machine $root must have the same path, or a link to it there.
   OUTRIGGER_TEST_DEVICE=cuda step "placements" "$programs/device_session_test"
   OUTRIGGER_CUDA_GRAPHS=0 OUTRIGGER_TEST_DEVICE=cuda step "placements without graphs" "$programs/device_session_test"
+  OUTRIGGER_CUDA_HANDOFF=0 OUTRIGGER_TEST_DEVICE=cuda step "placements without handoffs" "$programs/device_session_test"
   OUTRIGGER_TEST_DEVICE=cuda step "drafts on the card" "$programs/device_draft_test"
   OUTRIGGER_TEST_DEVICE=cuda step "speculation" "$programs/speculation_test" "Speculation: the same where steps of many tokens stream to a device*"
 }
@@ -115,6 +117,23 @@ run_model() {
     step "8B in $bits bits, 1.2 GiB on the card" "$programs/outrigger" bench "$model" --device cuda --device-budget 1200MiB --progress none -p 512 -n 16 --verify 4,8,16 --repeat 2 --predict
     rm -f "$model"
   done
+  rm -rf "$folder"
+}
+
+# Each by words and by copies. The profiles are kept apart from this machine's own, since what is measured of a turn is in them.
+run_turns() {
+  local folder handoff
+  folder="$(mktemp -d "${TMPDIR:-/tmp}/outrigger-gpu.XXXXXX")"
+  step "a million turns" "$programs/gpu_backend_test" "GPU: a million handoffs*"
+  "$programs/make_random_llama" "$folder/plain.gguf" 4
+  "$programs/make_random_llama" "$folder/corrected.gguf" 3 32 128
+  for handoff in 1 0; do
+    export OUTRIGGER_CUDA_HANDOFF="$handoff" OUTRIGGER_CACHE="$folder/cache-$handoff"
+    step "profile, handoffs $handoff" "$programs/outrigger" profile --device cuda --again
+    step "8B, a part at home, handoffs $handoff" "$programs/outrigger" bench "$folder/plain.gguf" --device cuda --device-budget 3GiB --progress none -p 64 -n 32 --verify 4,8,16 --repeat 3 --predict
+    step "8B corrected, handoffs $handoff" "$programs/outrigger" bench "$folder/corrected.gguf" --device cuda --branch-on host --progress none -p 64 -n 64 --verify 4,8 --repeat 3 --predict
+  done
+  unset OUTRIGGER_CUDA_HANDOFF OUTRIGGER_CACHE
   rm -rf "$folder"
 }
 

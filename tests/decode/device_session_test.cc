@@ -41,6 +41,21 @@ const std::vector<Placing>& placings() {
       {"feed forward streams in larger steps",
        [](const MatrixShape& matrix) { return is_ffn(matrix) ? Place::kStreamed : Place::kHost; },
        {5, 3, 0, 1}},
+      {"attention, by words",
+       [](const MatrixShape& matrix) { return is_attention(matrix) ? Place::kDevice : Place::kHost; },
+       {.by_words = true}},
+      {"feed forward, by words",
+       [](const MatrixShape& matrix) { return is_ffn(matrix) ? Place::kDevice : Place::kHost; },
+       {.threads = 2, .by_words = true}},
+      {"even layers and the head, by words",
+       [](const MatrixShape& matrix) { return matrix.layer % 2 == 0 || matrix.part == MatrixPart::kHead ? Place::kDevice : Place::kHost; },
+       {.by_words = true}},
+      {"everything, by words", [](const MatrixShape&) { return Place::kDevice; }, {.by_words = true}},
+      {"attention in small steps by words, the rest streams in larger ones",
+       [](const MatrixShape& matrix) { return is_attention(matrix) ? Place::kDevice
+                                              : is_ffn(matrix)     ? Place::kStreamed
+                                                                   : Place::kHost; },
+       {.from_tokens = 5, .slots = 3, .by_words = true}},
       {"feed forward streams, attention stays",
        [](const MatrixShape& matrix) { return is_ffn(matrix)         ? Place::kStreamed
                                               : is_attention(matrix) ? Place::kDevice

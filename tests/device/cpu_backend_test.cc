@@ -16,6 +16,15 @@ TEST_CASE("cpu backend: keeps the contract of streams") { contract::check_stream
 TEST_CASE("cpu backend: keeps the contract of failures") { contract::check_failure_contract(make_cpu_backend); }
 TEST_CASE("cpu backend: keeps the contract of operations") { contract::check_op_contract(make_cpu_backend); }
 
+TEST_CASE("cpu backend: has no handoffs, since who waits for an answer is who would give it") {
+  const std::unique_ptr<Backend> backend = make_cpu_backend();
+  CHECK_FALSE(backend->supports(DeviceOpKind::kReceive, PackedKind{}));
+  const DeviceMemory memory = backend->allocate(4096).value();
+  const PinnedMemory pinned = backend->allocate_pinned(4096).value();
+  const SendArgs send{contract::as<float>(memory), reinterpret_cast<HandoffWord*>(pinned.data()), 4, 1};
+  CHECK(backend->launch(Stream::kCompute, send).code() == StatusCode::kInvalidArgument);
+}
+
 TEST_CASE("cpu backend: its memory is the host's, and none is taken by using it") {
   const Inventory inventory = make_cpu_backend()->inventory();
   CHECK(inventory.host_addressable);

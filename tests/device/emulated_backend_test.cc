@@ -9,6 +9,7 @@
 #include <new>
 
 #include "tests/contract/backend_contract.h"
+#include "tests/contract/backend_handoff_contract.h"
 #include "tests/contract/backend_op_contract.h"
 #include "tests/contract/backend_work_contract.h"
 
@@ -33,6 +34,7 @@ TEST_CASE("emulated device: keeps the contract of streams behind a slow link, wi
 }
 TEST_CASE("emulated device: keeps the contract of failures") { contract::check_failure_contract(open_fast); }
 TEST_CASE("emulated device: keeps the contract of operations") { contract::check_op_contract(open_fast); }
+TEST_CASE("emulated device: keeps the contract of handoffs") { contract::check_handoff_contract(open_fast); }
 TEST_CASE("emulated device: keeps the contract of operations with one thread") { contract::check_op_contract(open_single); }
 
 // How a child that touches the address ends: the signal's number, or 0.

@@ -43,6 +43,7 @@ class Recorder : public NodeRunner {
   explicit Recorder(const TaskGraph& graph, Body body = {})
       : body_(std::move(body)), runs_(graph.nodes().size()), owner_(std::this_thread::get_id()) {}
 
+  void give_up() noexcept override { ++given_up; }
   Status run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) override {
     auto& busy = busy_[static_cast<size_t>(lane)];
     if (busy.exchange(true)) ++violations;
@@ -71,7 +72,7 @@ class Recorder : public NodeRunner {
     for (auto& runs : runs_) runs = 0;
   }
 
-  std::atomic<uint32_t> violations{0};
+  std::atomic<uint32_t> violations{0}, given_up{0};
 
  private:
   const Body body_;
@@ -183,6 +184,7 @@ TEST_CASE("GraphExecutor: a failing node ends the run with its status, what depe
     const Status status = executor->run(graph, recorder, CancelToken());
     REQUIRE(status.code() == StatusCode::kIo);
     REQUIRE(status.message() == "broken on purpose");
+    REQUIRE(recorder.given_up == 1);
     REQUIRE(recorder.nothing_runs());
     REQUIRE(recorder.violations == 0);
     REQUIRE(recorder.runs(failing) == 0);
@@ -194,6 +196,7 @@ TEST_CASE("GraphExecutor: a failing node ends the run with its status, what depe
     fails = false;
     recorder.reset();
     REQUIRE(executor->run(graph, recorder, CancelToken()).is_ok());
+    REQUIRE(recorder.given_up == 1);
     REQUIRE(recorder.is_complete());
     REQUIRE(recorder.violations == 0);
   }

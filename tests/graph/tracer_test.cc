@@ -133,9 +133,17 @@ TEST_CASE("Tracer: a ring that is full keeps the latest events, counts the other
   REQUIRE(tracer->totals(1).steps == 1);
   REQUIRE(tracer->totals(1).busy_ns[static_cast<size_t>(Lane::kHost)] == 30);
   REQUIRE(tracer->totals(0).steps == 0);
-  const WaitTeller second_waits = [](const TaskGraph&, NodeId node, Lane lane) { return lane == Lane::kHost && node == 1; };
+  const LaneTeller second_waits = [](const TaskGraph&, NodeId node, Lane lane) -> std::optional<Lane> {
+    if (lane == Lane::kHost && node == 1) return std::nullopt;
+    return lane;
+  };
   REQUIRE(tracer->totals(UINT64_MAX, second_waits).busy_ns[static_cast<size_t>(Lane::kHost)] == 40);
   REQUIRE(tracer->totals(UINT64_MAX, second_waits).busy_ns[static_cast<size_t>(Lane::kDisk)] == 14);
+  const LaneTeller second_is_the_disks = [](const TaskGraph&, NodeId node, Lane lane) -> std::optional<Lane> {
+    return lane == Lane::kHost && node == 1 ? Lane::kDisk : lane;
+  };
+  REQUIRE(tracer->totals(UINT64_MAX, second_is_the_disks).busy_ns[static_cast<size_t>(Lane::kHost)] == 40);
+  REQUIRE(tracer->totals(UINT64_MAX, second_is_the_disks).busy_ns[static_cast<size_t>(Lane::kDisk)] == 34);
   const json trace = written(*tracer);
   REQUIRE(trace["otherData"]["dropped_events"] == json{{"host", 8}, {"disk", 0}});
 }

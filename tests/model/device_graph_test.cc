@@ -156,5 +156,105 @@ TEST_CASE("Device graph: each row block of each multiplied matrix is an operand 
   }
 }
 
+// A step by words, played: lanes run in random order as their dependencies allow, the device does what was submitted in order, and both
+// wait for each other's words.
+class WordsPlay {
+ public:
+  explicit WordsPlay(const TaskGraph& graph) : graph_(graph) {}
+
+  void run(uint32_t seed) {
+    std::mt19937 random(seed);
+    size_t next[kLanes] = {}, idle = 0;
+    while (done_.size() < graph_.nodes().size()) {
+      const size_t lane = random() % (kLanes + 1);
+      const bool has_moved = lane == kLanes ? run_device() : run_lane(static_cast<Lane>(lane), &next[lane]);
+      idle = has_moved ? 0 : idle + 1;
+      REQUIRE(idle < 1000);  // nobody can go on
+    }
+    REQUIRE(device_at_ == submitted_.size());
+    REQUIRE(sent_ == taken_);
+  }
+  size_t turns() const { return taken_; }
+
+ private:
+  bool run_lane(Lane lane, size_t* at) {
+    if (*at == graph_.lane_nodes(lane).size()) return false;
+    const NodeId id = graph_.lane_nodes(lane)[*at];
+    const TaskNode& node = graph_.nodes()[id];
+    for (const NodeId before : graph_.dependencies(node)) {
+      if (done_.count(before) == 0) return false;
+    }
+    const auto op = static_cast<StepOp>(node.op);
+    if (lane == Lane::kDevice) {
+      if (op == StepOp::kFinish && device_at_ < submitted_.size()) return false;
+      if (op == StepOp::kSubmit) begun_ = submitted_.size();
+      if (op == StepOp::kFinish) begun_ = submitted_.size();
+      if (op != StepOp::kSubmit && op != StepOp::kFinish) submitted_.push_back(id);
+    } else if (op == StepOp::kReceiveResidual || op == StepOp::kReceiveInput) {
+      if (sent_ == taken_) return false;
+      ++taken_;
+      is_there_ = is_there_ && op == StepOp::kReceiveInput;
+    } else if (lane == Lane::kHost && (op == StepOp::kSendResidual || op == StepOp::kSendCorrection)) {
+      ++given_;
+    } else if (op == StepOp::kUpload) {
+      is_there_ = true;
+    } else if (uses_residual(op)) {
+      REQUIRE_FALSE(is_there_);
+    }
+    done_.insert(id);
+    ++*at;
+    return true;
+  }
+
+  // The next of what was submitted and has begun.
+  bool run_device() {
+    if (device_at_ == begun_) return false;
+    const TaskNode& node = graph_.nodes()[submitted_[device_at_]];
+    const auto op = static_cast<StepOp>(node.op);
+    if (op == StepOp::kReceiveResidual || op == StepOp::kReceiveCorrection) {
+      if (given_ < sent_) return false;
+      is_there_ = true;
+    }
+    if (op == StepOp::kSendResidual || op == StepOp::kSendInput) ++sent_;
+    if (uses_residual(op)) REQUIRE(is_there_);
+    ++device_at_;
+    return true;
+  }
+
+  const TaskGraph& graph_;
+  std::set<NodeId> done_;
+  std::vector<NodeId> submitted_;
+  size_t begun_ = 0, device_at_ = 0, sent_ = 0, taken_ = 0, given_ = 0;
+  bool is_there_ = false;
+};
+
+TEST_CASE("Device graph: by words nobody waits for ever, whoever is first, and the residual is where it is used") {
+  const PlaceOf places[] = {
+      [](const MatrixShape&) { return Place::kDevice; },
+      [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kAttention ? Place::kDevice : Place::kHost; },
+      [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kFeedForward ? Place::kDevice : Place::kHost; },
+      [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kHead ? Place::kDevice : Place::kHost; },
+      [](const MatrixShape& matrix) { return matrix.layer == 1 ? Place::kHost : Place::kDevice; },
+  };
+  for (const char* name : {"tied-q4_1", "llama3-mixed", "mixtral"}) {
+    for (size_t place = 0; place < std::size(places); ++place) {
+      for (const bool reads_disk : {false, true}) {
+        const Setup setup(name, reads_disk, places[place], {});
+        for (const bool with_logits : {false, true}) {
+          CAPTURE(name, place, reads_disk, with_logits);
+          StepGraphOptions options{with_logits, 1};
+          options.by_words = true;
+          const TaskGraph graph = must(build_step_graph(setup.layout(), setup.plan, *setup.residency, options));
+          for (uint32_t seed = 0; seed < 5; ++seed) {
+            WordsPlay play(graph);
+            play.run(seed);
+            if (place == 1) CHECK(play.turns() == setup.layout().layers.size());
+          }
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace outrigger::testing

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <functional>
 
+#include "src/plan/handoff_size.h"
 #include "src/plan/memory_model.h"
 #include "tests/support/engines.h"
 
@@ -29,6 +30,7 @@ struct DeviceSetup {
   uint64_t slot_bytes = 0;      ///< 0: as small as it can be
   uint32_t threads = 1;         ///< of the device
   bool corrections_beside = false;
+  bool by_words = false;        ///< host and device hand over by words, where steps are small enough
 };
 
 /// `plan` with the parts placed anew and every byte counted again. What it streams from disk stays so unless it is placed on the device.
@@ -55,6 +57,7 @@ inline Plan placed_on_device(Plan plan, const StepShape& shape, const PlaceOf& p
   const uint64_t draft_there = plan.device.breakdown.draft;  // which stays
   plan.device_threads = device.threads = device.is_used() || draft_there > 0 ? setup.threads : 0;
   plan.transfer_bytes = device.transfer_bytes = transfer_bytes(shape, device);
+  if (setup.by_words && device.is_used()) plan.handoff_bytes = device.handoff_bytes = handoff_bytes(handoff_size(shape));
   bool rings = false;
   for (size_t i = 0; i < resident.size(); ++i) rings |= !resident[i] && is_multiplied(shape.matrices[i]);
   if (!rings) plan.stream_slots = 0, plan.slot_bytes = 0;

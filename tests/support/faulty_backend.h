@@ -50,11 +50,26 @@ class FaultyBackend final : public Backend {
     const std::lock_guard lock(mutex_);
     return has_happened_;
   }
+  /// Handoffs that were submitted to the device, one side's.
+  uint64_t handoffs() const {
+    const std::lock_guard lock(mutex_);
+    return handoffs_;
+  }
+  /// From now on the device waits no longer than this for the host, or (0) as long as it is told.
+  void make_impatient(uint64_t patience_ns) {
+    const std::lock_guard lock(mutex_);
+    patience_ns_ = patience_ns;
+  }
+  /// From now on the device has no handoffs.
+  void take_handoffs() { has_handoffs_ = false; }
   Backend& inner() { return *inner_; }
 
   Inventory inventory() const override { return inner_->inventory(); }
   std::string name() const override { return inner_->name(); }
-  bool supports(DeviceOpKind op, PackedKind kind) const override { return inner_->supports(op, kind); }
+  DeviceWorkCounts work() const override { return inner_->work(); }
+  bool supports(DeviceOpKind op, PackedKind kind) const override {
+    return (has_handoffs_ || !is_handoff(op)) && inner_->supports(op, kind);
+  }
   uint64_t scratch_bytes(const DeviceOp& op) const override { return inner_->scratch_bytes(op); }
 
   Result<DeviceMemory> allocate(uint64_t bytes) override {
@@ -75,7 +90,7 @@ class FaultyBackend final : public Backend {
   }
   Status launch(Stream stream, const DeviceOp& op) override {
     OTR_TRY(enter(Fault::kLaunch));
-    return leave(Fault::kLateLaunch, inner_->launch(stream, op));
+    return leave(Fault::kLateLaunch, inner_->launch(stream, seen(op)));
   }
   Result<Event> record(Stream stream) override {
     OTR_TRY(enter(Fault::kRecord));
@@ -126,6 +141,13 @@ class FaultyBackend final : public Backend {
     return status;
   }
 
+  DeviceOp seen(DeviceOp op) {
+    const std::lock_guard lock(mutex_);
+    handoffs_ += kind_of(op) == DeviceOpKind::kSend;
+    if (auto* const receive = std::get_if<ReceiveArgs>(&op); receive != nullptr && patience_ns_ > 0) receive->patience_ns = patience_ns_;
+    return op;
+  }
+
   bool is_hanging_event() {
     const std::lock_guard lock(mutex_);
     hangs_ = strikes(Fault::kHang) || hangs_;
@@ -137,7 +159,8 @@ class FaultyBackend final : public Backend {
   std::array<uint64_t, kFaults> counts_{};
   std::optional<Fault> fault_;
   uint64_t at_ = 0;
-  bool has_happened_ = false, hangs_ = false;
+  bool has_happened_ = false, hangs_ = false, has_handoffs_ = true;
+  uint64_t handoffs_ = 0, patience_ns_ = 0;
   Status failure_;
 };
 

@@ -6,12 +6,14 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <memory>
 #include <numeric>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include "cuda/kernels/device_code.h"
@@ -278,6 +280,9 @@ uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) {
   }
   return result;
 }
+
+uint64_t now_ns() { return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()); }
+void nap() { std::this_thread::yield(); }
 
 void check_alignment(const void* address, size_t bytes) {
   if (reinterpret_cast<uintptr_t>(address) % bytes != 0) stop("a misaligned load");
