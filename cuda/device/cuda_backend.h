@@ -10,7 +10,7 @@
 
 #include "cuda/device/cuda_api.h"
 #include "cuda/device/cuda_stream.h"
-#include "cuda/device/joined_products.h"
+#include "cuda/device/joined_ops.h"
 #include "cuda/device/recorded_runs.h"
 #include "src/device/allocation_table.h"
 #include "src/device/backend.h"
@@ -70,7 +70,7 @@ class CudaBackend final : public Backend, private MemoryOwner {
     OperationRun run;
     bool is_held = true;   // none is launched yet: a recorded run begins so
     size_t candidate = 0;  // for RecordedRuns::begins()
-    JoinedProducts joined;
+    JoinedOps joined;
   };
 
   void take_back(MemoryPlace place, std::byte* data, uint64_t bytes) noexcept override;

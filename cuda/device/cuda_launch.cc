@@ -38,11 +38,10 @@ Status CudaBackend::launch(Stream stream, const DeviceOp& op) {
 
 // What may be joined waits for what comes next.
 Status CudaBackend::launch_now(const Lock& lock, size_t which, const DeviceOp& op) {
-  JoinedProducts& joined = submitted_[which].joined;
-  const auto* const product = std::get_if<MatmulArgs>(&op);
-  if (product != nullptr && joined.add(*product)) return {};
+  JoinedOps& joined = submitted_[which].joined;
+  if (joined.add(op)) return {};
   OTR_TRY(launch_joined(lock, which));
-  if (product != nullptr && joined.add(*product)) return {};
+  if (joined.add(op)) return {};
   streams_[which].note_work();
   ++counts_.launches;
   const Launcher launcher = launcher_of(which);
@@ -61,11 +60,11 @@ Status CudaBackend::lose(const Lock& lock, const Status& status) {
 }
 
 Status CudaBackend::launch_joined(const Lock& lock, size_t which) {
-  JoinedProducts& joined = submitted_[which].joined;
+  JoinedOps& joined = submitted_[which].joined;
   if (joined.is_empty()) return {};
   streams_[which].note_work();
-  ++counts_.launches;
-  return lose(lock, ended(lock, launch_products(launcher_of(which), joined.take()), device_op_name(DeviceOpKind::kMatmul)));
+  counts_.launches += joined.launches();
+  return lose(lock, ended(lock, joined.launch(launcher_of(which)), "launching"));
 }
 
 Status CudaBackend::launch_held(const Lock& lock, size_t which, size_t count) {

@@ -4,20 +4,19 @@
 #include <algorithm>
 #include <variant>
 
-#include "cuda/device/joined_products.h"
+#include "cuda/device/joined_ops.h"
 
 namespace outrigger::cuda {
 namespace {
 
 // Launches operations in order, as one where they may be, with what varies read from memory.
 CudaCode launch_all(const Launcher& launcher, std::span<const DeviceOp> operations, const uint32_t* varying) {
-  JoinedProducts joined;
-  const auto launch_joined = [&] { return joined.is_empty() ? kCudaOk : launch_products(launcher, joined.take()); };
+  JoinedOps joined;
+  const auto launch_joined = [&] { return joined.is_empty() ? kCudaOk : joined.launch(launcher); };
   for (const DeviceOp& op : operations) {
-    const auto* const product = std::get_if<MatmulArgs>(&op);
-    if (product != nullptr && joined.add(*product)) continue;
+    if (joined.add(op)) continue;
     if (const CudaCode code = launch_joined(); code != kCudaOk) return code;
-    if (product != nullptr && joined.add(*product)) continue;
+    if (joined.add(op)) continue;
     const Launcher reading{launcher.api, launcher.stream, launcher.multiprocessors, varying_of(op) != nullptr ? varying++ : nullptr};
     const CudaCode code = std::visit([&reading](const auto& args) { return launch_op(reading, args); }, op);
     if (code != kCudaOk) return code;

@@ -37,6 +37,23 @@ bool can_join(const MatmulArgs& first, const MatmulArgs& next);
 /// idle. The bits are those of each alone.
 CudaCode launch_products(const Launcher& launcher, std::span<const MatmulArgs> all);
 
+/// A norm and what comes of it: int8 activations, what these lost, and that as int8 activations, each of all that the norm made. Those from
+/// some point on may not be wanted (their tokens are 0).
+struct NormedPanels {
+  RmsNormArgs norm;
+  QuantizeArgs panel;
+  RemainderArgs lost;
+  QuantizeArgs lost_panel;
+};
+/// Rows that a block has; shorter ones are a warp's, and are not quantised with it.
+inline bool can_quantize_normed(const RmsNormArgs& norm) { return norm.width > 512 && norm.width % kGroup == 0; }
+/// Submits one launch for `panel`, and `lost` with `lost_panel` or neither. No address may be read by one and written by another but as
+/// said. The bits are those of each alone.
+CudaCode launch_normed(const Launcher& launcher, const NormedPanels& all);
+
+/// The same of SwiGLU's middle, whose rows are those of the panel. Precondition: as many elements.
+CudaCode launch_silu(const Launcher& launcher, const SiluMulArgs& silu, const QuantizeArgs& panel);
+
 /// Bytes that AttentionArgs::scratch must have on the device; depends on head_dim alone.
 uint64_t attention_scratch_on_device(size_t head_dim);
 

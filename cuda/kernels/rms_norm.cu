@@ -1,8 +1,7 @@
 // RMSNorm: a block a row, or a warp where rows are short, as those of single heads are. The squares are summed by one warp's 32 lanes, each
-// lane a chain in order.
-#include "cuda/kernels/device_code.h"
+// lane a chain in order. A block quantises what it has normalised, if that is asked for: a launch in place of up to four.
 #include "cuda/kernels/ops.h"
-#include "cuda/kernels/warp.h"
+#include "cuda/kernels/quantize_group.h"
 
 namespace outrigger::cuda {
 namespace {
@@ -44,7 +43,27 @@ OTR_KERNEL_OF(kWarpsOfBlock* kWarp) void normalize_short_rows(RmsNormArgs args) 
   for (uint32_t i = thread_index() % kWarp; i < width; i += kWarp) dst[i] = src[i] * scale * args.weight[i];
 }
 
-OTR_KERNEL_OF(1024) void normalize_rows(RmsNormArgs args) {
+/// What becomes of a row's elements: each warp has whole groups of them.
+struct Alone {
+  OTR_DEVICE void keep(size_t, uint32_t, float) const {}
+};
+struct Quantized {
+  QuantizeArgs panel;
+  OTR_DEVICE void keep(size_t row, uint32_t i, float value) const { (void)quantize_group(panel, row, i / kGroup, value); }
+};
+struct QuantizedTwice {
+  QuantizeArgs panel, lost_panel;
+  float* lost;
+  OTR_DEVICE void keep(size_t row, uint32_t i, float value) const {
+    const float rest = quantize_group(panel, row, i / kGroup, value);
+    lost[row * panel.src_stride + i] = rest;
+    (void)quantize_group(lost_panel, row, i / kGroup, rest);
+  }
+};
+
+template <typename Panels>
+OTR_KERNEL_OF(1024)
+void normalize_rows(RmsNormArgs args, Panels panels) {
   OTR_SHARED float shared_scale[1];
   float* const row = reinterpret_cast<float*>(dynamic_shared());
   const float* const src = args.src + block_x() * args.width;
@@ -77,19 +96,31 @@ OTR_KERNEL_OF(1024) void normalize_rows(RmsNormArgs args) {
   sync_block();
   const float scale = shared_scale[0];
   const float* const from = width <= kChunk ? row : src;
-  for (uint32_t i = thread; i < width; i += block_threads()) dst[i] = from[i] * scale * args.weight[i];
+  for (uint32_t i = thread; i < width; i += block_threads()) {
+    const float value = from[i] * scale * args.weight[i];
+    dst[i] = value;
+    panels.keep(block_x(), i, value);
+  }
+}
+
+template <typename Panels>
+CudaCode launch_rows(const Launcher& launcher, const RmsNormArgs& args, const Panels& panels) {
+  const uint32_t threads = args.width <= 2048 ? 256 : args.width <= 4096 ? 512 : 1024;
+  const size_t kept = args.width < kChunk ? args.width : kChunk;
+  return launch(launcher, normalize_rows<Panels>,
+                {{static_cast<uint32_t>(args.tokens)}, threads, static_cast<uint32_t>(kept * sizeof(float))}, args, panels);
 }
 
 }  // namespace
 
 CudaCode launch_op(const Launcher& launcher, const RmsNormArgs& args) {
-  if (args.width <= kWarpWidth) {
-    return launch(launcher, normalize_short_rows, {{blocks_of(args.tokens, kWarpsOfBlock)}, kWarpsOfBlock * kWarp}, args);
-  }
-  const uint32_t threads = args.width <= 2048 ? 256 : args.width <= 4096 ? 512 : 1024;
-  const size_t kept = args.width < kChunk ? args.width : kChunk;
-  return launch(launcher, normalize_rows, {{static_cast<uint32_t>(args.tokens)}, threads, static_cast<uint32_t>(kept * sizeof(float))},
-                args);
+  if (args.width > kWarpWidth) return launch_rows(launcher, args, Alone{});
+  return launch(launcher, normalize_short_rows, {{blocks_of(args.tokens, kWarpsOfBlock)}, kWarpsOfBlock * kWarp}, args);
+}
+
+CudaCode launch_normed(const Launcher& launcher, const NormedPanels& all) {
+  if (all.lost_panel.tokens == 0) return launch_rows(launcher, all.norm, Quantized{all.panel});
+  return launch_rows(launcher, all.norm, QuantizedTwice{all.panel, all.lost_panel, all.lost.remainder});
 }
 
 }  // namespace outrigger::cuda

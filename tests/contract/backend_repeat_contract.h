@@ -23,6 +23,9 @@ class Layers {
         gate_(zeros(2 * kWidth * 4)),
         panel_(zeros(activation_panel_bytes(1, kWidth))),
         scratch_(zeros(backend.scratch_bytes(shape()))),
+        norm_weight_(on_device<float>(backend, std::vector<float>(kNormWidth, 0.7f))),
+        normed_(zeros(3 * kNormWidth * 4)),
+        panels_(zeros(3 * activation_panel_bytes(1, kNormWidth))),
         weights_(on_device<std::byte>(backend, std::vector<std::byte>(packed_bytes(PackedKind::kQ4_0, kWidth, kWidth), std::byte{0x3a}))) {}
 
   /// Apart: one operation at a time with a point behind each, which no backend keeps together.
@@ -42,7 +45,8 @@ class Layers {
       submit(QuantizeArgs{as<float>(dst_), kWidth, panel_.data(), 1, kWidth});
       submit(product(0));
       submit(product(1));
-      if (layer + 1 == kLayers) break;  // products that nothing comes after
+      normalize(submit);
+      if (layer + 1 == kLayers) break;  // what nothing comes after
       submit(AddArgs{as<float>(gate_) + kWidth, kWidth, as<float>(q_), kWidth, 1, kWidth});
     }
     must(backend_.record(Stream::kCompute));
@@ -51,7 +55,7 @@ class Layers {
   std::vector<std::byte> result() const {
     finish();
     std::vector<std::byte> all;
-    for (const DeviceMemory* memory : {&q_, &keys_, &values_, &dst_, &gate_}) {
+    for (const DeviceMemory* memory : {&q_, &keys_, &values_, &dst_, &gate_, &normed_, &panels_}) {
       const std::vector<std::byte> bytes = bytes_of(backend_, *memory);
       all.insert(all.end(), bytes.begin(), bytes.end());
     }
@@ -85,8 +89,25 @@ class Layers {
     return args;
   }
 
+  // A norm with all that is made of it, and SwiGLU's middle with its panel. What was computed before is the first elements.
+  template <typename Submit>
+  void normalize(const Submit& submit) const {
+    float *const x = as<float>(normed_), *const normed = x + kNormWidth, *const lost = normed + kNormWidth;
+    std::byte *const panel = panels_.data(), *const lost_panel = panel + activation_panel_bytes(1, kNormWidth),
+                *const silu_panel = lost_panel + activation_panel_bytes(1, kNormWidth);
+    submit(AddArgs{as<float>(gate_), 2 * kWidth, x, kNormWidth, 1, 2 * kWidth});
+    const QuantizeArgs quantize{normed, kNormWidth, panel, 1, kNormWidth};
+    submit(RmsNormArgs{x, as<float>(norm_weight_), normed, 1, kNormWidth, 1e-5f});
+    submit(quantize);
+    submit(RemainderArgs{quantize, lost});
+    submit(QuantizeArgs{lost, kNormWidth, lost_panel, 1, kNormWidth});
+    submit(SiluMulArgs{normed, x, normed, kNormWidth});
+    submit(QuantizeArgs{normed, kNormWidth, silu_panel, 1, kNormWidth});
+  }
+
+  static constexpr size_t kNormWidth = 576;
   Backend& backend_;
-  DeviceMemory q_, keys_, values_, dst_, gate_, panel_, scratch_, weights_;
+  DeviceMemory q_, keys_, values_, dst_, gate_, panel_, scratch_, norm_weight_, normed_, panels_, weights_;
 };
 
 inline bool is_equal(const Layers& a, const Layers& b) { return a.result() == b.result(); }

@@ -43,17 +43,21 @@ class TwinBytes {
 
 inline Launcher emulated_launcher() { return {emulator::launch_only(), nullptr, 4}; }
 
-/// Runs make(true) by the emulated kernel and make(false) by the host's.
-template <typename Make>
-void run_twice(const Launcher& launcher, Make make) {
-  REQUIRE(launch_op(launcher, make(true)) == kCudaOk);
+/// Runs operations one after the other by the host's kernels.
+inline void run_on_host(const std::vector<DeviceOp>& ops) {
   static const std::unique_ptr<ThreadTeam> team = [] {
     Result<std::unique_ptr<ThreadTeam>> made = ThreadTeam::create(1);
     REQUIRE(made.is_ok());
     return std::move(made).value();
   }();
-  const DeviceOp op = make(false);
-  team->run([&op](const TeamMember& member) { run_op(op, member); });
+  for (const DeviceOp& op : ops) team->run([&op](const TeamMember& member) { run_op(op, member); });
+}
+
+/// Runs make(true) by the emulated kernel and make(false) by the host's.
+template <typename Make>
+void run_twice(const Launcher& launcher, Make make) {
+  REQUIRE(launch_op(launcher, make(true)) == kCudaOk);
+  run_on_host({make(false)});
 }
 
 template <typename Make>

@@ -41,5 +41,36 @@ TEST_CASE("cuda rms_norm: zeros, the smallest and the largest values, and what i
   }
 }
 
+// Each operation alone by the host, the device's as one launch.
+void check_panels(size_t width, size_t tokens, bool twice, float extreme) {
+  CAPTURE(width, tokens, twice, extreme);
+  std::vector<float> values = normal_floats(tokens * width, 1, 3);
+  values[width / 2] = extreme;
+  const size_t floats = tokens * width * sizeof(float), panel_bytes = activation_panel_bytes(tokens, width);
+  TwinBytes src(values), weight(normal_floats(width, 2)), dst(floats), panel(panel_bytes), lost(floats), lost_panel(panel_bytes);
+  const auto norm = [&](bool device) { return RmsNormArgs{src.on(device), weight.on(device), dst.on(device), tokens, width, 1e-5f}; };
+  const auto quantize = [&](bool device) { return QuantizeArgs{dst.on(device), width, panel.on<std::byte>(device), tokens, width}; };
+  const auto remainder = [&](bool device) { return RemainderArgs{quantize(device), lost.on(device)}; };
+  const auto again = [&](bool device) { return QuantizeArgs{lost.on(device), width, lost_panel.on<std::byte>(device), tokens, width}; };
+  NormedPanels all{norm(true), quantize(true), {}, {}};
+  if (twice) all.lost = remainder(true), all.lost_panel = again(true);
+  REQUIRE(launch_normed(emulated_launcher(), all) == kCudaOk);
+  std::vector<DeviceOp> alone = {norm(false), quantize(false)};
+  if (twice) alone.push_back(remainder(false)), alone.push_back(again(false));
+  run_on_host(alone);
+  for (TwinBytes* bytes : {&dst, &panel, &lost, &lost_panel}) REQUIRE(bytes->is_equal());
+}
+
+TEST_CASE("cuda rms_norm: with the panels that are made of it, once or twice, each has the host's bits") {
+  for (const size_t width : {544, 576, 2048, 4096, 4128, 8192, 8224, 14336}) {
+    for (const size_t tokens : {1, 3, 8, 9}) {
+      for (const bool twice : {false, true}) check_panels(width, tokens, twice, 0.5f);
+    }
+  }
+  for (const float extreme : {0.0f, 1e25f, std::numeric_limits<float>::infinity(), std::nanf("")}) {
+    for (const bool twice : {false, true}) check_panels(576, 2, twice, extreme);
+  }
+}
+
 }  // namespace
 }  // namespace outrigger::cuda

@@ -22,6 +22,25 @@ TEST_CASE("cuda silu_mul: the host's bits, from the smallest gates to the larges
   }
 }
 
+TEST_CASE("cuda silu_mul: with the panel that is made of it, in place and beside the gates, both have the host's bits") {
+  for (const size_t width : {32u, 96u, 256u, 288u, 1536u}) {
+    for (const size_t tokens : {1u, 3u, 9u}) {
+      for (const bool in_place : {false, true}) {
+        CAPTURE(width, tokens, in_place);
+        const size_t count = tokens * width;
+        TwinBytes gate(normal_floats(count, 1, 20)), up(normal_floats(count, 2)), beside(count * sizeof(float));
+        TwinBytes panel(activation_panel_bytes(tokens, width)), &dst = in_place ? gate : beside;
+        const auto silu = [&](bool device) { return SiluMulArgs{gate.on(device), up.on(device), dst.on(device), count}; };
+        const auto quantize = [&](bool device) { return QuantizeArgs{dst.on(device), width, panel.on<std::byte>(device), tokens, width}; };
+        REQUIRE(launch_silu(emulated_launcher(), silu(true), quantize(true)) == kCudaOk);
+        run_on_host({silu(false), quantize(false)});
+        REQUIRE(dst.is_equal());
+        REQUIRE(panel.is_equal());
+      }
+    }
+  }
+}
+
 TEST_CASE("cuda silu_mul: what is not a number stays so") {
   const float values[] = {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()};
   float dst[2] = {}, up[2] = {1, 1};
