@@ -13,7 +13,8 @@ namespace outrigger {
 DeviceRunner::DeviceRunner(const ModelLayout& layout, DeviceResidency& residency, const OperandSource& home, const SideBuffers& buffers,
                            const float* fixed, Numerics numerics, Handoff* handoff)
     : layout_(layout), config_(layout.config), residency_(residency), backend_(residency.backend()), home_(home), buffers_(buffers),
-      handoff_(handoff), args_(layout, residency, buffers.device, fixed, numerics), host_args_(layout, home, buffers.host, fixed, numerics) {}
+      handoff_(handoff), args_(layout, residency, buffers.device, fixed, numerics),
+      host_args_(layout, home, buffers.host, fixed, numerics) {}
 
 Status DeviceRunner::check_scratch(const Backend& backend, const ModelConfig& config, uint32_t threads) {
   AttentionArgs args{};
