@@ -273,8 +273,11 @@ Status EmulatedBackend::hand_over(Lock& lock, const WorkQueues::Begun& begun) {
     ready = std::max(ready, Clock::now());
   }
   const Clock::time_point end = links_[received != nullptr ? 0 : 1].next_end(ready, bytes);
-  if (!sleep_until(lock, WorkEngine::kHandoff, end)) return {};
+  // Being woken takes longer than most words are under way.
+  constexpr auto kWakingUp = std::chrono::microseconds(50);
+  if (!sleep_until(lock, WorkEngine::kHandoff, end - kWakingUp)) return {};
   lock.unlock();
+  while (Clock::now() < end) std::this_thread::yield();
   alone_->run([&op](const TeamMember& member) { run_op(op, member); });
   lock.lock();
   queues_.finish(begun.stream, end);

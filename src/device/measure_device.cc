@@ -124,16 +124,17 @@ Result<double> measure_link_latency_us(Measurement& measurement) {
   return 1e6 / samples.rate("").per_s;
 }
 
-// From the device to the host and back, so often that what is beside it does not count. Submitted ahead, as a step's are.
+// From the device to the host and back, with something that the device computes meanwhile, as in a step; so often that what is beside it
+// does not count. Submitted ahead, as a step's are.
 Result<double> measure_handoff_us(Measurement& measurement) {
   constexpr size_t kFloats = 64, kTurns = 64;
   Backend& backend = measurement.backend();
   if (!backend.supports(DeviceOpKind::kReceive, PackedKind{})) return 0.0;
-  OTR_ASSIGN(const DeviceMemory floats, measurement.activations(kFloats));
+  OTR_ASSIGN(const DeviceMemory floats, measurement.activations(2 * kFloats));
   OTR_ASSIGN(const PinnedMemory pinned, backend.allocate_pinned((2 * kFloats + 1) * sizeof(HandoffWord)));
   auto* const closed = reinterpret_cast<HandoffWord*>(pinned.data());
   HandoffWord *const to_host = closed + 1, *const to_device = to_host + kFloats;
-  float* const x = reinterpret_cast<float*>(floats.data());
+  float *const x = reinterpret_cast<float*>(floats.data()), *const beside = x + kFloats;
   constexpr uint64_t kPatienceNs = 1'000'000'000;
   uint32_t submitted = 0, answered = 0;
   const auto answer = [&]() -> Status {
@@ -149,18 +150,21 @@ Result<double> measure_handoff_us(Measurement& measurement) {
     send_words(taken, to_device, 0, kFloats, answered);
     return {};
   };
-  OTR_ASSIGN(const Samples samples, measurement.collect(kTurns, Stream::kCompute, [&]() -> Status {
+  const Result<Samples> samples = measurement.collect(kTurns, Stream::kCompute, [&]() -> Status {
     for (size_t i = 0; i < kTurns; ++i) {
       ++submitted;
       OTR_TRY(backend.launch(Stream::kCompute, SendArgs{x, to_host, kFloats, submitted}));
+      OTR_TRY(backend.launch(Stream::kCompute, SiluMulArgs{x, x, beside, kFloats}));
       OTR_TRY(backend.launch(Stream::kCompute, ReceiveArgs{to_device, closed, x, kFloats, false, submitted, kPatienceNs}));
     }
     OTR_TRY(backend.record(Stream::kCompute).status());
     for (size_t i = 0; i < kTurns; ++i) OTR_TRY(answer());
     return {};
-  }));
+  });
+  if (!samples.is_ok()) store_word(closed, kHandoffClosed);  // what is submitted is not answered, and the memory waits for it
+  OTR_TRY(samples.status());
   // One that had to give up has seen nothing that a plan could count on.
-  return load_word(closed) == 0 ? 1e6 / samples.rate("").per_s : 0.0;
+  return load_word(closed) == 0 ? 1e6 / samples.value().rate("").per_s : 0.0;
 }
 
 // `count` matrices of rows x columns, one after the other, with the same tokens.

@@ -7,13 +7,15 @@
 
 namespace outrigger {
 
-// A residual crosses either way; of a window that the host corrects the input comes and the results go.
+// A residual crosses either way; of a window that the host corrects the input comes and the results go. The widest window counts, corrected
+// or not: how much of what corrects it is used, a plan may change.
 HandoffSize handoff_size(const StepShape& shape) {
   const uint64_t residual = shape.residual_row_bytes / sizeof(float);
   HandoffSize size{residual, std::max(residual, shape.correction_row_bytes / sizeof(float))};
+  if (shape.correction_row_bytes == 0) return size;
   for (const MatrixShape& matrix : shape.matrices) {
-    const bool is_corrected = (matrix.is_branch && !matrix.adds_to_window) || matrix.residual_read_bytes > 0;
-    if (is_corrected) size.to_host = std::max(size.to_host, matrix.columns);
+    const bool has_input = matrix.use == MatrixUse::kEveryToken && !matrix.adds_to_window;
+    if (has_input) size.to_host = std::max(size.to_host, matrix.columns);
   }
   return size;
 }

@@ -33,7 +33,7 @@ char* profile_json(const otr_profile* profile) {
 otr_profile* device_profile(void) {
   static const char kDevice[] =
       ",\"device\":\"a fast "
-      "one\",\"device_memory_bytes\":1073741824,\"device_step_overhead_us\":0,\"link_latency_us\":0,\"device_threads\":4";
+      "one\",\"device_memory_bytes\":1073741824,\"device_step_overhead_us\":0,\"link_latency_us\":0,\"handoff_us\":1,\"device_threads\":4";
   static const char* const kRates[] = {
       "h2d_bytes", "d2h_bytes", "device_stream_bytes", "device_int8_ops", "device_small_batch_ops", "device_attention_flops"};
   otr_profile* profile = NULL;

@@ -62,10 +62,11 @@ void check_panels(size_t width, size_t tokens, bool twice, float extreme) {
 }
 
 TEST_CASE("cuda rms_norm: with the panels that are made of it, once or twice, each has the host's bits") {
-  for (const size_t width : {544, 576, 2048, 4096, 4128, 8192, 8224, 14336}) {
-    for (const size_t tokens : {1, 3, 8, 9}) {
-      for (const bool twice : {false, true}) check_panels(width, tokens, twice, 0.5f);
+  for (const bool twice : {false, true}) {
+    for (const size_t width : {544, 576, 2048}) {
+      for (const size_t tokens : {1, 3, 8, 9}) check_panels(width, tokens, twice, 0.5f);
     }
+    for (const size_t width : {4128, 8192, 8224, 14336}) check_panels(width, 1, twice, 0.5f);
   }
   for (const float extreme : {0.0f, 1e25f, std::numeric_limits<float>::infinity(), std::nanf("")}) {
     for (const bool twice : {false, true}) check_panels(576, 2, twice, extreme);

@@ -2,6 +2,8 @@
 #include <outrigger/log.h>
 #include <outrigger/session.h>
 
+#include <fstream>
+#include <iterator>
 #include <random>
 #include <thread>
 
@@ -9,6 +11,7 @@
 #include "tests/support/device_plans.h"
 #include "tests/support/faulty_backend.h"
 #include "tests/support/greedy.h"
+#include "tests/support/scratch_folder.h"
 
 namespace outrigger::testing {
 namespace {
@@ -163,6 +166,30 @@ TEST_CASE("Handoff session: steps that are cancelled at random moments leave ses
     must(session.restore(begin));
   }
   CHECK(cancelled > 20);
+}
+
+TEST_CASE("Handoff session: a trace tells how long either side worked, and shows the turns") {
+  const Case c;
+  EngineOptions options;
+  options.device = "emulated:memory=64MiB,link=100GB/s,latency=0us";
+  options.trace_events = 1 << 12;
+  const Engine engine = must(Engine::open(c.model, c.plan, options));
+  Session session = must(Session::open(engine));
+  must(session.prefill(kPrompt));
+  for (Token token = 1; token <= 8; ++token) must(session.step(token));
+  const LaneBusy busy = engine.lane_busy(8);
+  CHECK(busy.steps == 8);
+  CHECK(busy.host_ms > 0);
+  CHECK(busy.device_ms > 0);
+  CHECK(busy.host_ms + busy.device_ms <= 1.05 * busy.wall_ms);  // they take turns
+  const ScratchFolder scratch;
+  must(engine.write_trace(scratch / "trace.json"));
+  std::ifstream file(scratch / "trace.json");
+  const std::string trace((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  for (const char* name : {"blk.0 send residual", "blk.1 receive residual", "\"finish\"", "\"submit\""}) {
+    CAPTURE(name);
+    CHECK(trace.find(name) != std::string::npos);
+  }
 }
 
 TEST_CASE("Handoff session: plans with and without take each other's place under an open session") {

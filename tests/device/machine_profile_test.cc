@@ -64,6 +64,7 @@ MachineProfile profile_of_a_device() {
   profile.device_attention_flops = {5e13, 0, "thirteen"};
   profile.device_step_overhead_us = 130.25;
   profile.link_latency_us = 7.5;
+  profile.handoff_us = 4.5;
   profile.device_threads = 132;
   profile.device_taken_bytes = 560 << 20;
   return profile;
@@ -95,6 +96,7 @@ TEST_CASE("profile JSON: a device's rates and those of busy lanes are read back 
   REQUIRE(back.value().device_attention_flops.per_s == 5e13);
   REQUIRE(back.value().device_step_overhead_us == 130.25);
   REQUIRE(back.value().link_latency_us == 7.5);
+  REQUIRE(back.value().handoff_us == 4.5);
   REQUIRE(back.value().device_threads == 132);
   REQUIRE(back.value().device_taken_bytes == 560 << 20);
 }
@@ -140,11 +142,13 @@ TEST_CASE(
     "profile JSON: the first profiles of devices did not say the link's latency, the device's threads, nor what it takes by being used") {
   nlohmann::json json = nlohmann::json::parse(profile_to_json(profile_of_a_device()));
   json.erase("link_latency_us");
+  json.erase("handoff_us");
   json.erase("device_threads");
   json.erase("device_taken_bytes");
   const Result<MachineProfile> profile = profile_from_json(json.dump());
   REQUIRE(profile.is_ok());
   REQUIRE(profile.value().link_latency_us == 0);
+  REQUIRE(profile.value().handoff_us == 0);
   REQUIRE(profile.value().device_threads == 0);
   REQUIRE(profile.value().device_taken_bytes == 0);
   json["device_threads"] = "many";

@@ -39,6 +39,8 @@ TEST_CASE("measure_device: finds the link's rate, in both directions, and a rate
   // What was asked for, and what waking up takes; a busy machine takes its time.
   REQUIRE(profile.link_latency_us >= 10);
   REQUIRE(profile.link_latency_us < 1e4);
+  REQUIRE(profile.handoff_us >= 20);  // twice the latency that was asked for
+  REQUIRE(profile.handoff_us < 1e5);
   REQUIRE(profile.device_threads > 0);
   REQUIRE(profile.device_step_overhead_us > 0);
   REQUIRE(profile.device_step_overhead_us < 1e5);

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "src/plan/branch_share.h"
+#include "src/plan/handoff_size.h"
 #include "tests/support/random_shape.h"
 #include "tests/support/catch.h"
 #include "tests/support/thread_time.h"
@@ -140,6 +141,7 @@ double added_up_ms(const StepShape& shape, const MachineProfile& machine, const 
   double host_bytes[2][4] = {}, host_weights[2][4] = {}, device_bytes[2][4] = {}, device_weights[2][4] = {}, seconds = 0;  // by ProductKind
   uint32_t device_layers = 0, row_reads = 0;
   bool was_there = false, uses_device = false;
+  const bool by_words = machine.handoff_us > 0 && step.tokens <= 16;  // half of a turn each way, and of each word
   for (const bool heads : {false, true}) {
     uint32_t layer = UINT32_MAX;
     for (size_t i = 0; i < shape.matrices.size(); ++i) {
@@ -149,8 +151,9 @@ double added_up_ms(const StepShape& shape, const MachineProfile& machine, const 
       const bool is_there = plan.tensors[i].tier == Tier::kDevice;
       uses_device = uses_device || is_there;
       if (is_there != was_there) {
-        seconds += machine.link_latency_us * 1e-6 +
-                   tokens * static_cast<double>(shape.residual_row_bytes) / (is_there ? machine.h2d_bytes.per_s : machine.d2h_bytes.per_s);
+        const double bytes = tokens * static_cast<double>(shape.residual_row_bytes);
+        seconds += (by_words ? machine.handoff_us / 2 : machine.link_latency_us) * 1e-6 +
+                   (by_words ? 2 : 1) * bytes / (is_there ? machine.h2d_bytes.per_s : machine.d2h_bytes.per_s);
       }
       was_there = is_there;
       if (is_there && matrix.part == MatrixPart::kAttention && matrix.layer != layer) ++device_layers, layer = matrix.layer;
@@ -202,7 +205,7 @@ double added_up_ms(const StepShape& shape, const MachineProfile& machine, const 
 }
 
 TEST_CASE("Planner: a step of which nothing streams takes what its parts take, one after the other, and the way between them") {
-  uint64_t compared = 0;
+  uint64_t compared = 0, by_words = 0;
   for (uint64_t seed = 0; seed < seeds(2000); ++seed) {
     Random random(seed);
     const StepShape shape = random_shape(random);
@@ -212,12 +215,47 @@ TEST_CASE("Planner: a step of which nothing streams takes what its parts take, o
     const Plan plan = planned(shape, machine, {Budgets::kUnlimited}, workload);
     if (plan.device.planned_bytes == 0 || plan.device_slots > 0 || shape.used_experts > 0 || plan.corrections_beside) continue;
     CAPTURE(seed);
+    by_words += plan.handoff_bytes > 0;
+    CHECK((plan.handoff_bytes > 0) == (machine.handoff_us > 0));
     for (const StepPrediction* step : {&plan.decode, &plan.prefill}) {
       REQUIRE(step->predicted_ms == Approx(added_up_ms(shape, machine, plan, *step, workload.kv_type)).epsilon(1e-9));
     }
     ++compared;
   }
   CHECK(compared > seeds(200));
+  CHECK(by_words > seeds(100));
+}
+
+TEST_CASE("Planner: what host and device hand over through is in the host's memory, and only what a step of sixteen tokens needs") {
+  StepShape shape;
+  shape.residual_row_bytes = 4 * 576;
+  CHECK(handoff_size(shape).to_host == 576);
+  CHECK(handoff_size(shape).to_device == 576);
+  CHECK(handoff_bytes(handoff_size(shape)) == (64 + 16 * 8 * 2 * 576 + 4095) / 4096 * 4096);
+  MatrixShape down;
+  down.columns = 1536, down.use = MatrixUse::kEveryToken;
+  shape.matrices = {down};
+  CHECK(handoff_size(shape).to_host == 576);  // which is its window's own
+  shape.correction_row_bytes = 4 * 3072;
+  CHECK(handoff_size(shape).to_host == 1536);
+  CHECK(handoff_size(shape).to_device == 3072);
+
+  for (uint64_t seed = 0; seed < seeds(300); ++seed) {
+    CAPTURE(seed);
+    Random random(seed);
+    const StepShape any = random_shape(random);
+    MachineProfile machine = random_machine(random);
+    add_random_device(random, &machine);
+    machine.handoff_us = 0;
+    const Workload workload = random_workload(random);
+    CHECK(planned(any, machine, {Budgets::kUnlimited}, workload).handoff_bytes == 0);
+    machine.handoff_us = 1e-3;
+    Plan with = planned(any, machine, {Budgets::kUnlimited}, workload);
+    if (with.handoff_bytes == 0) continue;
+    CHECK(with.host.breakdown.other == with.transfer_bytes + with.handoff_bytes);
+    with.handoff_bytes += 4096;
+    CHECK(check_plan(with, any).message().find("handoff_bytes") != std::string::npos);
+  }
 }
 
 /// Of corrections, what a step reads.

@@ -157,6 +157,9 @@ void add_random_device(Random& random, MachineProfile* machine) {
   machine->device_small_batch_ops.per_s = log_uniform(random, 1e11, 1e14);
   machine->device_attention_flops.per_s = log_uniform(random, 1e10, 1e14);
   machine->link_latency_us = static_cast<double>(pick(random, 0, 30));
+  // Of every third device not known; without a draw of its own, so that the others stay what they were.
+  const auto latency_us = static_cast<uint64_t>(machine->link_latency_us);
+  machine->handoff_us = latency_us % 3 == 0 ? 0 : static_cast<double>(1 + latency_us / 2);
   machine->device_threads = static_cast<uint32_t>(pick(random, 1, 40));
   machine->device_step_overhead_us = static_cast<double>(pick(random, 0, 200));
   if (pick(random, 0, 1) == 0) machine->host_stream_bytes_busy.per_s = machine->host_stream_bytes.per_s * 0.7;
