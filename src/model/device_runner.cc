@@ -32,14 +32,6 @@ Status DeviceRunner::finish() {
   return backend_.synchronize(done, kDevicePatience);
 }
 
-// All else of turns on the device's track is their submission: how long it computed after the host's last part is to be seen here.
-Status DeviceRunner::finish_turns(NodeId node) {
-  const int64_t begin_ns = Tracer::now_ns();
-  Status status = finish();
-  if (tracer_ != nullptr) tracer_->record(Lane::kDevice, node, std::max(begin_ns, handoff_->last_given_ns()), Tracer::now_ns());
-  return status;
-}
-
 Status DeviceRunner::run_segment(const TaskGraph& graph, Lane lane, std::span<const NodeId> nodes) {
   const auto op_of = [&graph](NodeId id) { return static_cast<StepOp>(graph.nodes()[id].op); };
   const bool ends_turns = op_of(nodes.back()) == StepOp::kFinish;
@@ -227,29 +219,6 @@ Status DeviceRunner::add_correction(const BranchWindow& window) {
     OTR_TRY(launch(AddArgs{correction, results.width, results.data, results.width, tokens, results.width}));
     correction += tokens * results.width;
   }
-  return {};
-}
-
-Status DeviceRunner::send(const float* src, uint64_t floats) {
-  residency_.count_handoff(0, floats * sizeof(float));
-  return launch(handoff_->send(src, floats));
-}
-
-Status DeviceRunner::receive_residual() {
-  const uint64_t floats = args_.input().tokens.size() * config_.width;
-  residency_.count_handoff(floats * sizeof(float), 0);
-  return launch(handoff_->receive(buffers_.device.residual, 0, floats, /*accumulate=*/false));
-}
-
-Status DeviceRunner::receive_correction(const BranchWindow& window) {
-  uint64_t first = 0;
-  for (const WindowResults& results : args_.results_of(window)) {
-    if (results.data == nullptr) continue;
-    const uint64_t floats = args_.input().tokens.size() * results.width;
-    OTR_TRY(launch(handoff_->receive(results.data, first, floats, /*accumulate=*/true)));
-    first += floats;
-  }
-  residency_.count_handoff(first * sizeof(float), 0);
   return {};
 }
 

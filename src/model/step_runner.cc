@@ -103,30 +103,6 @@ Status StepRunner::run_caller_node(const TaskGraph& graph, NodeId id) {
   }
 }
 
-Status StepRunner::take_over(const TaskNode& node) {
-  const size_t tokens = input_.tokens.size();
-  if (static_cast<StepOp>(node.op) == StepOp::kReceiveResidual) return handoff_->take(buffers_.residual, tokens * config_.width, *cancel_);
-  const BranchWindow window = BranchWindow::of(node.argument);
-  const uint64_t columns = layout_.weights[window_matrices(layout_, window)[0]].columns;
-  return handoff_->take(args_.input_of(window), tokens * columns, *cancel_);
-}
-
-void StepRunner::give_residual(const TeamMember& member) {
-  const Share mine = share_of(member, input_.tokens.size() * config_.width);
-  handoff_->give(buffers_.residual, 0, mine.begin, mine.end);
-}
-
-void StepRunner::give_correction(const BranchWindow& window, const TeamMember& member) {
-  uint64_t first = 0;
-  for (const WindowResults& results : args_.results_of(window)) {
-    if (results.data == nullptr) continue;
-    const uint64_t floats = input_.tokens.size() * results.width;
-    const Share mine = share_of(member, floats);
-    handoff_->give(results.data, first, mine.begin, mine.end);
-    first += floats;
-  }
-}
-
 // The disk's track shows when it was on its way, one after the other, unless others are drawn there.
 void StepRunner::trace_arrival(const TaskGraph& graph, NodeId id, const UnitTimes& times) {
   if (tracer_ == nullptr || times.arrived_ns == 0 || !graph.lane_nodes(Lane::kDisk).empty()) return;
