@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "src/decode/engine_impl.h"
+#include "tests/support/deep_model.h"
 #include "tests/support/device_plans.h"
 #include "tests/support/faulty_backend.h"
 #include "tests/support/greedy.h"
@@ -166,6 +167,36 @@ TEST_CASE("Handoff session: steps that are cancelled at random moments leave ses
     must(session.restore(begin));
   }
   CHECK(cancelled > 20);
+}
+
+// More nodes than are submitted at once: the device's work is several batches, which the host comes into between.
+TEST_CASE("Handoff session: a model of many layers has the host's bits, whatever its turns cut the batches into") {
+  const std::vector<std::byte> bytes = deep_model("tied-q4_1", 70, 128);
+  const Model model = must(Model::open_memory(bytes));
+  const StepShape shape = must(model.step_shape());
+  const Plan host = must(plan_for(model, {.context_tokens = 64}));
+  const std::vector<Token> text = greedy(open_engine(model, {.context_tokens = 64}), kPrompt, 6);
+  const PlaceOf places[] = {
+      [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kAttention ? Place::kDevice : Place::kHost; },
+      [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kFeedForward ? Place::kDevice : Place::kHost; },
+      [](const MatrixShape& matrix) { return matrix.layer == 40 ? Place::kHost : Place::kDevice; },
+      [](const MatrixShape&) { return Place::kDevice; },
+  };
+  const uint64_t turns[] = {70, 70, 1, 0};  // the head is at home where it takes another, but for the last two
+  for (size_t i = 0; i < std::size(places); ++i) {
+    CAPTURE(i);
+    auto owned = open_faulty();
+    const FaultyBackend* const backend = owned.get();
+    const Engine engine = must(open_engine_on(std::move(owned), model, placed_on_device(host, shape, places[i], {.by_words = true}), {}));
+    {
+      Session session = must(Session::open(engine));
+      must(session.prefill(std::vector<Token>(20, 3)));  // by copies
+      const uint64_t before = backend->handoffs();
+      must(session.step(1));
+      CHECK(backend->handoffs() - before == turns[i]);
+    }
+    CHECK(greedy(engine, kPrompt, 6) == text);
+  }
 }
 
 TEST_CASE("Handoff session: a trace tells how long either side worked, and shows the turns") {
