@@ -135,7 +135,7 @@ Status EmulatedBackend::launch(Stream stream, const DeviceOp& op) {
   OTR_TRY(check_stream(stream));
   OTR_TRY(check_op(op));
   Work work;
-  work.engine = is_handoff(kind_of(op)) ? WorkEngine::kHandoff : WorkEngine::kCompute;
+  work.engine = kind_of(op) == DeviceOpKind::kReceive ? WorkEngine::kHandoff : WorkEngine::kCompute;
   work.op = op;
   OTR_TRY(submit(lock, stream, work));
   ++counts_.operations, ++counts_.launches;
@@ -220,9 +220,10 @@ void EmulatedBackend::run_engine(WorkEngine engine) {
     has_work.wait(lock, [&] { return is_stopping_ || (failure_.is_ok() && (begun = queues_.begin(engine))); });
     if (is_stopping_) return;
     ++running_;
-    const Status status = engine == WorkEngine::kCompute   ? compute(lock, *begun)
-                          : engine == WorkEngine::kHandoff ? hand_over(lock, *begun)
-                                                           : transfer(lock, *begun, engine);
+    const bool copies = engine == WorkEngine::kToDevice || engine == WorkEngine::kToHost;
+    const Status status = copies                                 ? transfer(lock, *begun, engine)
+                          : is_handoff(kind_of(begun->work->op)) ? hand_over(lock, *begun, engine)
+                                                                 : compute(lock, *begun);
     --running_;
     if (!status.is_ok() && failure_.is_ok()) failure_ = status;
     has_progress_.notify_all();

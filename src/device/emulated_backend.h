@@ -15,7 +15,7 @@
 
 namespace outrigger {
 
-/// An engine each for computing, for the link's two directions and for handoffs, each with a thread of its own. Opened by
+/// An engine each for computing, for the link's two directions and for the waits of handoffs, each with a thread of its own. Opened by
 /// open_emulated_device.
 class EmulatedBackend final : public Backend, private MemoryOwner {
  public:
@@ -54,7 +54,7 @@ class EmulatedBackend final : public Backend, private MemoryOwner {
   // All let go of the lock while they work, and have it again when they return.
   Status compute(Lock& lock, const WorkQueues::Begun& begun);
   Status transfer(Lock& lock, const WorkQueues::Begun& begun, WorkEngine engine);
-  Status hand_over(Lock& lock, const WorkQueues::Begun& begun);
+  Status hand_over(Lock& lock, const WorkQueues::Begun& begun, WorkEngine engine);
   bool wait_for_words(Lock& lock, const ReceiveArgs& args);
   bool sleep_until(Lock& lock, WorkEngine engine, std::chrono::steady_clock::time_point end);
 
@@ -70,7 +70,7 @@ class EmulatedBackend final : public Backend, private MemoryOwner {
   std::unique_ptr<DeviceArena> arena_;
   AllocationTable pinned_;
   WorkQueues queues_;
-  std::unique_ptr<ThreadTeam> team_, alone_;  // alone_: the handoffs'
+  std::unique_ptr<ThreadTeam> team_, alone_;  // the computing engine's, and the handoffs'
   std::array<LinkClock, 2> links_;  // to the device, to the host
   std::array<std::thread, kWorkEngines> threads_;
 };

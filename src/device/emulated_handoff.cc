@@ -14,7 +14,7 @@ using Clock = std::chrono::steady_clock;
 }  // namespace
 
 // The words take the link as a copy of as many bytes would: what is sent is there at its end, what is received is read from when it is.
-Status EmulatedBackend::hand_over(Lock& lock, const WorkQueues::Begun& begun) {
+Status EmulatedBackend::hand_over(Lock& lock, const WorkQueues::Begun& begun, WorkEngine engine) {
   DeviceOp op = begun.work->op;
   OTR_TRY(translate_op(arena_->table(), pinned_, 0, &op));
   const auto* const received = std::get_if<ReceiveArgs>(&op);
@@ -27,10 +27,10 @@ Status EmulatedBackend::hand_over(Lock& lock, const WorkQueues::Begun& begun) {
   const Clock::time_point end = links_[received != nullptr ? 0 : 1].next_end(ready, bytes);
   // Being woken takes longer than most words are under way.
   constexpr auto kWakingUp = std::chrono::microseconds(50);
-  if (!sleep_until(lock, WorkEngine::kHandoff, end - kWakingUp)) return {};
+  if (!sleep_until(lock, engine, end - kWakingUp)) return {};
   lock.unlock();
   while (Clock::now() < end) std::this_thread::yield();
-  alone_->run([&op](const TeamMember& member) { run_op(op, member); });
+  (engine == WorkEngine::kCompute ? team_ : alone_)->run([&op](const TeamMember& member) { run_op(op, member); });
   lock.lock();
   queues_.finish(begun.stream, end);
   return {};

@@ -15,7 +15,7 @@
 namespace outrigger {
 
 /// What does the work: a part of a device that does one thing at a time, beside the others.
-/// kHandoff passes words to the host and waits for the host's, which on a card a few threads do beside whatever computes.
+/// kHandoff waits for the host's words, which on a card a few threads do beside whatever computes.
 enum class WorkEngine : uint8_t { kCompute, kToDevice, kToHost, kHandoff, kNone };
 inline constexpr size_t kWorkEngines = 4;
 
@@ -25,7 +25,7 @@ struct Work {
   std::byte* device = nullptr;  ///< of a copy: the device's and the host's side
   std::byte* host = nullptr;
   uint64_t bytes = 0;
-  DeviceOp op;                  ///< of kCompute and kHandoff
+  DeviceOp op;                  ///< of kCompute and kHandoff: kReceive is this one's
   std::chrono::steady_clock::time_point submitted{};
 };
 
