@@ -29,10 +29,11 @@ struct ChainNode {
   static constexpr size_t kPrevious = SIZE_MAX;
 };
 
-// By words: nodes of the device that are submitted before the host looks for the first words. A layer is 9 to 17 of them and some 20
-// operations, and of 256 operations a device makes one run (cuda/device/operation_run.h), which is launched as one. All must be taken in
-// before the host answers, so that they are fewer than any device's queue has room for.
-constexpr size_t kBatchNodes = 96;
+// By words: nodes of the device that are submitted before the host looks for the words of any of them. All must have been taken in by the
+// device's queue, though it waits for the host's answer to the first: 512 operations are the least that any has room for. A layer is 9
+// nodes, some 20 operations of a token, and 90 of 16 tokens of as many texts whose heads are normalised one by one; with corrections 17
+// nodes, 100 operations. 256 operations at most are launched as one (cuda/device/operation_run.h).
+constexpr size_t kBatchNodes = 48;
 
 class StepGraphBuilder {
  public:
@@ -252,7 +253,7 @@ class StepGraphBuilder {
     return {nodes_[before]};
   }
 
-  // What comes before the device has its first input, as ever; then batches, each as long as there is a turn to end it at; and the logits.
+  // What comes before the device has its first input, as ever; then batches; and the logits.
   void emit_batches() {
     size_t i = 0;
     for (; i < chain_.size() && chain_[i].lane != Lane::kDevice; ++i) emit(i, dependencies(i));
@@ -261,9 +262,7 @@ class StepGraphBuilder {
     while (i < chain_.size() && chain_[i].lane != Lane::kToHost) {
       const size_t begin = i;
       for (size_t nodes = 0; i < chain_.size() && chain_[i].lane != Lane::kToHost; ++i) {
-        const bool is_turn = chain_[i].lane == Lane::kDevice && i > begin && chain_[i - 1].lane == Lane::kHost;
-        if (is_turn && nodes >= kBatchNodes) break;
-        nodes += chain_[i].lane == Lane::kDevice;
+        if (chain_[i].lane == Lane::kDevice && ++nodes > kBatchNodes) break;
       }
       emit_batch(begin, i, std::exchange(begun, {}));
     }
@@ -271,7 +270,8 @@ class StepGraphBuilder {
     for (; i < chain_.size(); ++i) emit(i, {done});
   }
 
-  // Nodes [begin, end) of the chain: the device's, then the host's, since these wait for nothing but that those were submitted.
+  // Nodes [begin, end) of the chain: the device's, then the host's, since these wait for nothing but that those were submitted. What the
+  // host answers first may have been sent in the batch before.
   void emit_batch(size_t begin, size_t end, std::vector<NodeId> after) {
     for (size_t i = begin; i < end; ++i) {
       if (chain_[i].lane == Lane::kDevice) emit(i, std::exchange(after, {}));

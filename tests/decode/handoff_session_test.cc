@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "src/decode/engine_impl.h"
+#include "tests/support/batches.h"
 #include "tests/support/deep_model.h"
 #include "tests/support/device_plans.h"
 #include "tests/support/faulty_backend.h"
@@ -180,23 +181,51 @@ TEST_CASE("Handoff session: a model of many layers has the host's bits, whatever
       [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kAttention ? Place::kDevice : Place::kHost; },
       [](const MatrixShape& matrix) { return matrix.part == MatrixPart::kFeedForward ? Place::kDevice : Place::kHost; },
       [](const MatrixShape& matrix) { return matrix.layer == 40 ? Place::kHost : Place::kDevice; },
+      // A turn at the beginning, and then more work than a device's queue has room for.
+      [](const MatrixShape& matrix) {
+        return matrix.layer == 0 && matrix.part == MatrixPart::kFeedForward ? Place::kHost : Place::kDevice;
+      },
       [](const MatrixShape&) { return Place::kDevice; },
   };
-  const uint64_t turns[] = {70, 70, 1, 0};  // the head is at home where it takes another, but for the last two
+  const uint64_t turns[] = {70, 70, 1, 1, 0};  // the head is at home in the first two
   for (size_t i = 0; i < std::size(places); ++i) {
     CAPTURE(i);
     auto owned = open_faulty();
     const FaultyBackend* const backend = owned.get();
     const Engine engine = must(open_engine_on(std::move(owned), model, placed_on_device(host, shape, places[i], {.by_words = true}), {}));
-    {
-      Session session = must(Session::open(engine));
-      must(session.prefill(std::vector<Token>(20, 3)));  // by copies
-      const uint64_t before = backend->handoffs();
-      must(session.step(1));
-      CHECK(backend->handoffs() - before == turns[i]);
-    }
     CHECK(greedy(engine, kPrompt, 6) == text);
+    Session session = must(Session::open(engine));
+    must(session.prefill(std::vector<Token>(20, 3)));  // by copies
+    const uint64_t before = backend->handoffs();
+    must(session.step(1));  // and none of the steps before has waited in vain
+    CHECK(backend->handoffs() - before == turns[i]);
   }
+}
+
+// Each text has attention of its own, and each token's heads are normalised alone: the most operations that a layer can be.
+TEST_CASE("Handoff session: sixteen texts at once, of as many operations as there can be, wait for nothing but their turns") {
+  const std::vector<std::byte> bytes = deep_model("qwen3", 40, 128);
+  const Model model = must(Model::open_memory(bytes));
+  const StepShape shape = must(model.step_shape());
+  const Plan host = must(plan_for(model, {.context_tokens = 32, .batch = 17}));
+  const PlaceOf place = [](const MatrixShape& matrix) {
+    return matrix.layer == 0 && matrix.part == MatrixPart::kFeedForward ? Place::kHost : Place::kDevice;
+  };
+  auto owned = open_faulty();
+  const FaultyBackend* const backend = owned.get();
+  const Engine engine = must(open_engine_on(std::move(owned), model, placed_on_device(host, shape, place, {.by_words = true}), {}));
+  std::vector<BatchRequest> requests(16);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].prompt = std::vector<Token>(1, static_cast<Token>(i + 1));
+    requests[i].options.max_tokens = 8;
+    requests[i].options.ignore_eos = true;
+  }
+  BatchReport report;
+  CHECK(together(engine, requests, {}, &report) == one_by_one(engine, requests));
+  CHECK(report.most_at_once == 16);
+  const uint64_t before = backend->handoffs();
+  CHECK(together(engine, requests, {}, &report) == one_by_one(engine, requests));
+  CHECK(backend->handoffs() > before);  // none has waited in vain
 }
 
 TEST_CASE("Handoff session: a trace tells how long either side worked, and shows the turns") {
