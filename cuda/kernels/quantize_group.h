@@ -11,7 +11,7 @@ namespace outrigger::cuda {
 
 static_assert(kGroup == kWarp);
 
-/// Stores the group's codes, scale and sums. `x` is the lane's element; returns what its code lost, as quantization_remainder has it.
+/// Stores the group's codes, scale and sums. All 32 lanes call. `x` is the lane's element; returns what its code lost, as quantization_remainder has it.
 OTR_DEVICE float quantize_group(const QuantizeArgs& args, size_t token, uint32_t group, float x) {
   const uint32_t lane = thread_index() % kWarp;
   const uint32_t most = warp_largest_magnitude(x);
@@ -25,14 +25,15 @@ OTR_DEVICE float quantize_group(const QuantizeArgs& args, size_t token, uint32_t
   const uint32_t codes = pack_bytes(code);
   const PanelPlace place(args, token, group);
   if (lane % 4 == 0) place.codes()[lane / 4] = codes;
-  if (lane >= 4) return lost;
-  const int32_t sum = first_half + second_half;
-  const float scaled_sum = is_finite ? scale * static_cast<float>(sum) : scale;
-  const uint32_t negative_halves = (static_cast<uint32_t>(-first_half) & 0xffff) | static_cast<uint32_t>(-second_half) << 16;
-  *place.word(lane) = lane == 0   ? as_bits(scale)
-                      : lane == 1 ? as_bits(scaled_sum)
-                      : lane == 2 ? static_cast<uint32_t>(-sum)
-                                  : negative_halves;
+  if (lane < 4) {
+    const int32_t sum = first_half + second_half;
+    const float scaled_sum = is_finite ? scale * static_cast<float>(sum) : scale;
+    const uint32_t negative_halves = (static_cast<uint32_t>(-first_half) & 0xffff) | static_cast<uint32_t>(-second_half) << 16;
+    *place.word(lane) = lane == 0   ? as_bits(scale)
+                        : lane == 1 ? as_bits(scaled_sum)
+                        : lane == 2 ? static_cast<uint32_t>(-sum)
+                                    : negative_halves;
+  }
   return lost;
 }
 
