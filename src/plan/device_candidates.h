@@ -19,6 +19,7 @@ struct DeviceCandidate {
   DeviceLoad load;
   uint64_t device_weights = 0, host_weights = 0;  ///< host_weights: everything else resident
   uint64_t transfer_bytes = 0, row_bytes = 0, row_buffer_bytes = 0;
+  bool takes_turns = false;  ///< host and device compute one after the other, or one corrects the other
   uint32_t row_reads = 0, attention_layers = 0;
   uint64_t least_slot_bytes = 0;  ///< of the device's ring; 0: nothing streams there
 };

@@ -162,7 +162,7 @@ DevicePlacement DeviceSearch::placement_of(const DeviceCandidate& candidate, siz
   placement.use.threads = threads_;
   placement.use.corrections_beside = candidate.beside;
   placement.use.transfer_bytes = candidate.transfer_bytes;
-  placement.use.handoff_bytes = handoff_bytes_;
+  placement.use.handoff_bytes = handoff_bytes_of(candidate);
   placement.device_bytes = device_bytes(candidate, step);
   placement.host_bytes = host_bytes(candidate, step);
   return placement;

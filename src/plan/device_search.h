@@ -55,8 +55,11 @@ class DeviceSearch {
 
   uint64_t device_bytes(const DeviceCandidate& candidate, size_t step) const;
   uint64_t host_bytes(const DeviceCandidate& candidate, size_t step) const;
+  uint64_t handoff_bytes_of(const DeviceCandidate& candidate) const { return candidate.takes_turns ? handoff_bytes_ : 0; }
   /// What the host keeps to load the device and to hand over to it.
-  uint64_t beside_bytes(const DeviceCandidate& candidate) const { return add_bytes(candidate.transfer_bytes, handoff_bytes_); }
+  uint64_t beside_bytes(const DeviceCandidate& candidate) const {
+    return add_bytes(candidate.transfer_bytes, handoff_bytes_of(candidate));
+  }
   bool takes_step(const DeviceCandidate& candidate, size_t step, uint64_t device_budget) const;
   bool is_too_large(const DeviceCandidate& candidate, size_t step) const;
   std::vector<bool> steps_within(const DeviceCandidate& candidate, uint64_t device_budget) const;
