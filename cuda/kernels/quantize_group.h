@@ -11,7 +11,8 @@ namespace outrigger::cuda {
 
 static_assert(kGroup == kWarp);
 
-/// Stores the group's codes, scale and sums. All 32 lanes call. `x` is the lane's element; returns what its code lost, as quantization_remainder has it.
+/// Stores the group's codes, scale and sums. All 32 lanes call. `x` is the lane's element; returns what its code lost, as
+/// quantization_remainder has it.
 OTR_DEVICE float quantize_group(const QuantizeArgs& args, size_t token, uint32_t group, float x) {
   const uint32_t lane = thread_index() % kWarp;
   const uint32_t most = warp_largest_magnitude(x);

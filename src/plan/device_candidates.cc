@@ -96,7 +96,8 @@ DeviceCandidate DeviceCandidates::of(const std::vector<PartPlace>& places, uint3
   candidate.device_weights = whole_pages(add_bytes(fixed_arena_bytes(shape_), on_device));
   candidate.host_weights =
       all_bytes_ == UINT64_MAX ? UINT64_MAX : whole_pages(add_bytes(fixed_arena_bytes(shape_), all_bytes_ - on_device));
-  candidate.takes_turns = beside || std::any_of(places.begin(), places.end(), [](PartPlace place) { return place != PartPlace::kDevice; });
+  const auto is_elsewhere = [](PartPlace place) { return place != PartPlace::kDevice; };
+  candidate.takes_turns = beside || std::any_of(places.begin(), places.end(), is_elsewhere);
   candidate.transfer_bytes = std::max(kLeastTransferBytes, whole_pages(row_block));
   candidate.row_buffer_bytes = whole_pages(round_up_bytes(candidate.row_bytes, kWeightAlignment));
   return candidate;
