@@ -30,7 +30,7 @@ Handoff::Handoff(std::byte* memory, const HandoffSize& size, std::chrono::nanose
 
 void Handoff::begin() {
   store_word(closed_, 0);
-  last_given_ns_.store(0, std::memory_order_relaxed);
+  last_turn_ns_.store(0, std::memory_order_relaxed);
   device_number_ = host_number_ = std::max(device_number_, host_number_);
   if (device_number_ < kLastNumber) return;
   for (HandoffWord* word = to_host_; word < end_; ++word) store_word(word, 0);
@@ -55,7 +55,7 @@ Status Handoff::take(float* dst, size_t count, const CancelToken& cancel) {
   size_t next = 0;
   for (int looks = 0;; ++looks) {
     next = receive_words(to_host_, next, count, host_number_, [dst](size_t i, float value) { dst[i] = value; });
-    if (next == count) return {};
+    if (next == count) break;
     if (looks < kLooks) continue;
     if (load_word(closed_) != 0) return Status(StatusCode::kDevice, "device: what it hands over to the host did not come");
     if (cancel.is_cancelled()) return Status(StatusCode::kCancelled, "the step was cancelled");
@@ -67,11 +67,17 @@ Status Handoff::take(float* dst, size_t count, const CancelToken& cancel) {
       std::this_thread::sleep_for(kNap);
     }
   }
+  note_turn();
+  return {};
+}
+
+void Handoff::note_turn() {
+  last_turn_ns_.store(std::chrono::nanoseconds(Clock::now().time_since_epoch()).count(), std::memory_order_relaxed);
 }
 
 void Handoff::give(const float* src, size_t first, size_t begin, size_t end) {
   send_words(src, to_device_ + first, begin, end, host_number_);
-  last_given_ns_.store(std::chrono::nanoseconds(Clock::now().time_since_epoch()).count(), std::memory_order_relaxed);
+  note_turn();
 }
 
 }  // namespace outrigger

@@ -52,14 +52,16 @@ class Handoff {
   Status take(float* dst, size_t count, const CancelToken& cancel);
   /// Floats [begin, end) of `src` as the answer, whose `first` float is src[0]. Threads: any, each its own.
   void give(const float* src, size_t first, size_t begin, size_t end);
-  /// When that was last, on the steady clock; 0: not in this step. Threads: any.
-  int64_t last_given_ns() const { return last_given_ns_.load(std::memory_order_relaxed); }
+  /// When the host last took or gave, on the steady clock; 0: not in this step. Threads: any.
+  int64_t last_turn_ns() const { return last_turn_ns_.load(std::memory_order_relaxed); }
 
  private:
+  void note_turn();
+
   HandoffWord *const closed_, *const to_host_, *const to_device_, *const end_;
   const std::chrono::nanoseconds device_patience_, host_patience_;
   uint32_t device_number_ = 0, host_number_ = 0;
-  std::atomic<int64_t> last_given_ns_{0};
+  std::atomic<int64_t> last_turn_ns_{0};
 };
 
 }  // namespace outrigger

@@ -80,6 +80,12 @@ bool is_of_a_wave(StepOp op) { return op == StepOp::kExperts || op == StepOp::kA
 }  // namespace
 
 std::optional<Lane> working_lane(const TaskGraph& graph, NodeId node, Lane lane) {
+  const auto op_of = [&graph](NodeId id) { return static_cast<StepOp>(graph.nodes()[id].op); };
+  if (lane == Lane::kDevice) {
+    const std::span<const NodeId> all = graph.lane_nodes(lane);
+    const bool by_words = !all.empty() && op_of(all.back()) == StepOp::kFinish;
+    return by_words && op_of(node) != StepOp::kFinish ? std::nullopt : std::optional(lane);
+  }
   if (lane != Lane::kHost) return lane;
   switch (static_cast<StepOp>(graph.nodes()[node].op)) {
     case StepOp::kArrive:
@@ -94,7 +100,7 @@ NodeLabel label_node(const ModelLayout& layout, const TensorResidency& residency
   const TaskNode& task = graph.nodes()[node];
   const auto op = static_cast<StepOp>(task.op);
   NodeLabel label;
-  const bool waits = !working_lane(graph, node, lane);
+  const bool waits = lane == Lane::kHost && !working_lane(graph, node, lane);
   label.name = !waits ? op_name(op) : op == StepOp::kArrive ? "wait for unit" : "wait for experts";
   if (is_of_a_unit(op) || is_of_a_device_unit(op)) {
     const StreamUnit& unit = (is_of_a_unit(op) ? residency.stream() : residency.device()->stream()).units[task.argument];

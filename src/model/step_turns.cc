@@ -53,11 +53,11 @@ Status DeviceRunner::receive_correction(const BranchWindow& window) {
   return {};
 }
 
-// All else of turns on the device's track is their submission: how long it computed after the host's last part is to be seen here.
+// All else of turns on the device's track is their submission: how long it computed after the host's last turn is to be seen here.
 Status DeviceRunner::finish_turns(NodeId node) {
   const int64_t begin_ns = Tracer::now_ns();
   Status status = finish();
-  if (tracer_ != nullptr) tracer_->record(Lane::kDevice, node, std::max(begin_ns, handoff_->last_given_ns()), Tracer::now_ns());
+  if (tracer_ != nullptr) tracer_->record(Lane::kDevice, node, std::max(begin_ns, handoff_->last_turn_ns()), Tracer::now_ns());
   return status;
 }
 

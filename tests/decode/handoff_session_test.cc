@@ -241,7 +241,9 @@ TEST_CASE("Handoff session: a trace tells how long either side worked, and shows
   CHECK(busy.steps == 8);
   CHECK(busy.host_ms > 0);
   CHECK(busy.device_ms > 0);
-  CHECK(busy.host_ms + busy.device_ms <= 1.05 * busy.wall_ms);  // they take turns
+  CHECK(busy.host_ms <= busy.wall_ms);
+  CHECK(busy.device_ms <= busy.wall_ms);
+  CHECK(busy.host_ms + busy.device_ms <= 1.5 * busy.wall_ms);  // they take turns; whoever is woken late counts what it slept
   const ScratchFolder scratch;
   must(engine.write_trace(scratch / "trace.json"));
   std::ifstream file(scratch / "trace.json");

@@ -238,7 +238,7 @@ TEST_CASE(
     with.alternatives.clear(), without.alternatives.clear();  // steps of more memory are those of the whole budget
     REQUIRE(plan_to_json(with) == plan_to_json(without));
   }
-  CHECK(used > seeds(20));
+  CHECK(used > seeds(10));  // of budgets that are often too small for what turns need
   CHECK(alone > seeds(20));
 }
 
