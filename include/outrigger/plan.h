@@ -209,7 +209,7 @@ struct Plan {
   uint32_t device_threads = 0;
   uint64_t transfer_bytes = 0;     ///< of host memory, for what the device loads; 0 when it does nothing
   /// Of host memory that the device looks at as well, through which the two hand over to each other in the middle of a step of few tokens;
-  /// 0 when they do so by copies
+  /// 0 when they do so by copies, and where everything is on the device
   uint64_t handoff_bytes = 0;
   std::vector<TensorPlacement> tensors;  ///< in the order of StepShape::matrices
   StepPrediction decode;           ///< a token of each session, or of as many as a step has tokens, at the middle of what is generated

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "src/device/device_op.h"
+#include "src/memory/device_residency.h"
 #include "src/plan/handoff_size.h"
 
 namespace outrigger {
@@ -32,7 +33,7 @@ class Handoff {
   /// `memory` is handoff_bytes(size) of pinned memory, zeroed, and outlives it. `device_patience`, `host_patience`: of either for the
   /// other.
   Handoff(std::byte* memory, const HandoffSize& size, std::chrono::nanoseconds device_patience = kHostPatience,
-          std::chrono::nanoseconds host_patience = std::chrono::seconds(60));
+          std::chrono::nanoseconds host_patience = kDevicePatience);
 
   /// A step begins. Precondition: of the one before nothing is under way.
   void begin();

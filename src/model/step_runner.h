@@ -64,8 +64,8 @@ class StepRunner final : public NodeRunner {
   Status run_host_segment(const TaskGraph& graph, std::span<const NodeId> nodes);
   /// Of nodes that wait for others or ask them for more.
   Status run_caller_node(const TaskGraph& graph, NodeId id);
+  // step_turns.cc: what the device sends, and what it is given, members each their share.
   Status take_over(const TaskNode& node);
-  /// Members each their share.
   void give_residual(const TeamMember& member);
   void give_correction(const BranchWindow& window, const TeamMember& member);
   void trace_arrival(const TaskGraph& graph, NodeId id, const UnitTimes& times);

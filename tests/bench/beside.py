@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What branches cost beside a device: decoding without them, with them on the device, streamed, and on the host meanwhile or in turn, all or as many as a slowdown allows.
+"""What branches cost beside a device: decoding without them, with them on the device, streamed, and on the host meanwhile (handed over by words or by copies) or in turn, all or as many as a slowdown allows.
 
 beside.py --outrigger TOOL --model COMPRESSED.gguf --device emulated:... --small SIZE --large SIZE --host SIZE [--tokens 16] [--prompt 16] [--slowdown 5%] [--rounds 5]
           [--reference FILE.gguf --text TEXT [--chunks 6]] [--trace FILE.json] [--document FILE.md]

@@ -2,13 +2,12 @@
 #include <outrigger/session.h>
 
 #include <chrono>
-#include <random>
-#include <thread>
 
 #include "src/decode/engine_impl.h"
 #include "tests/support/device_plans.h"
 #include "tests/support/faulty_backend.h"
 #include "tests/support/greedy.h"
+#include "tests/support/random_cancels.h"
 
 namespace outrigger::testing {
 namespace {
@@ -124,33 +123,7 @@ TEST_CASE("Device faults: a plan with too little scratch for the device is refus
 TEST_CASE("Device: steps that are cancelled at random moments leave sessions from which the text goes on as without") {
   const Case c;
   const Engine engine = open_on_device(c.model, c.plan, "emulated:memory=64MiB,link=50MB/s,latency=20us");
-  const Engine alone = open_engine(c.model, {.context_tokens = 64});
-  Session session = must(Session::open(engine)), reference = must(Session::open(alone));
-  must(session.prefill(kPrompt));
-  must(reference.prefill(kPrompt));
-  const std::vector<std::byte> begin = must(session.save());
-  must(reference.prefill(std::vector<Token>{1, 2, 3}));
-  std::mt19937 random(1);
-  int cancelled = 0;
-  // Where other work keeps threads from running, most come too late.
-  for (int round = 0; cancelled < 30 && round < 2000; ++round) {
-    CAPTURE(round);
-    const CancelToken cancel;
-    std::thread other([&] {
-      std::this_thread::sleep_for(std::chrono::microseconds(random() % 3000));
-      cancel.cancel();
-    });
-    const Status status = session.prefill(std::vector<Token>{1, 2, 3}, {}, cancel);
-    other.join();
-    if (!status.is_ok()) {
-      REQUIRE(status.code() == StatusCode::kCancelled);
-      ++cancelled;
-      must(session.prefill(std::vector<Token>{1, 2, 3}));
-    }
-    REQUIRE(std::equal(session.logits().begin(), session.logits().end(), reference.logits().begin(), reference.logits().end()));
-    must(session.restore(begin));
-  }
-  CHECK(cancelled > 20);
+  check_random_cancels(engine, open_engine(c.model, {.context_tokens = 64}), kPrompt);
 }
 
 #if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)

@@ -4,8 +4,6 @@
 
 #include <fstream>
 #include <iterator>
-#include <random>
-#include <thread>
 
 #include "src/decode/engine_impl.h"
 #include "tests/support/batches.h"
@@ -13,6 +11,7 @@
 #include "tests/support/device_plans.h"
 #include "tests/support/faulty_backend.h"
 #include "tests/support/greedy.h"
+#include "tests/support/random_cancels.h"
 #include "tests/support/scratch_folder.h"
 
 namespace outrigger::testing {
@@ -142,32 +141,7 @@ TEST_CASE("Handoff session: steps that are cancelled at random moments leave ses
   const Case c;
   const auto [backend, engine] =
       open(c, std::make_unique<FaultyBackend>(must(open_backend("emulated:memory=64MiB,link=50MB/s,latency=50us"))));
-  const Engine alone = open_engine(c.model, {.context_tokens = 64});
-  Session session = must(Session::open(engine)), reference = must(Session::open(alone));
-  must(session.prefill(kPrompt));
-  must(reference.prefill(kPrompt));
-  const std::vector<std::byte> begin = must(session.save());
-  must(reference.prefill(std::vector<Token>{1, 2, 3}));
-  std::mt19937 random(1);
-  int cancelled = 0;
-  for (int round = 0; cancelled < 30 && round < 2000; ++round) {
-    CAPTURE(round);
-    const CancelToken cancel;
-    std::thread other([&] {
-      std::this_thread::sleep_for(std::chrono::microseconds(random() % 3000));
-      cancel.cancel();
-    });
-    const Status status = session.prefill(std::vector<Token>{1, 2, 3}, {}, cancel);
-    other.join();
-    if (!status.is_ok()) {
-      REQUIRE(status.code() == StatusCode::kCancelled);
-      ++cancelled;
-      must(session.prefill(std::vector<Token>{1, 2, 3}));
-    }
-    REQUIRE(std::equal(session.logits().begin(), session.logits().end(), reference.logits().begin(), reference.logits().end()));
-    must(session.restore(begin));
-  }
-  CHECK(cancelled > 20);
+  check_random_cancels(engine, open_engine(c.model, {.context_tokens = 64}), kPrompt);
 }
 
 // More nodes than are submitted at once: the device's work is several batches, which the host comes into between.
